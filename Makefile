@@ -1,0 +1,150 @@
+# prosody-native: see `make help`. `make` alone needs a compiler, Lua 5.4's and expat's headers, and
+# no network; tests/setup installs them on Debian.
+
+BUILD ?= release
+OUT := build/$(BUILD)
+PREFIX_MODULES := mod_smacks
+
+CC ?= gcc
+CLANG ?= clang
+LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Werror
+HARDENING := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+CFLAGS_release := -O2 -g $(HARDENING)
+CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+CPPFLAGS += -D_GNU_SOURCE -Iinclude
+CFLAGS += -std=c11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS_$(BUILD))
+LDFLAGS += -Wl,-z,relro,-z,now
+
+# ---- What each part is made of ----
+
+BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
+ALLOC := modules/base/alloc.o
+GLUE := modules/glue/glue.o
+STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
+SMQ := modules/smq/smq.o
+CORES := $(BASE) $(STANZA) $(SMQ)
+
+SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so
+$(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
+$(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
+
+UNIT_TESTS := base stanza decode smq
+FUZZERS := decode encode smq
+
+.DEFAULT_GOAL := all
+.PHONY: all help install uninstall clean demo test unit spec integration asan bench lint format fuzz
+.DELETE_ON_ERROR:
+
+all: $(addprefix lua/,$(SHARED_OBJECTS)) ## build the modules; lua/ can be named in plugin_paths
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+# ---- Building ----
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OUT)/mod_smacks:
+	@mkdir -p $@
+
+# Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+
+$(OUT)/%.so: | $(OUT)/mod_smacks
+	@echo "  LINK $@"
+	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
+
+# By rename: a running server keeps the file that it has mapped
+lua/%.so: $(OUT)/%.so
+	@cp $< $@.new && mv -f $@.new $@
+
+-include $(wildcard $(OUT)/modules/*/*.d $(OUT)/tests/*/*.d)
+
+# ---- Installing: PLUGINDIR is a directory of your own that prosody.cfg.lua names in plugin_paths ----
+
+install: all ## copy the modules to PLUGINDIR
+	@test -n "$(PLUGINDIR)" || { echo "usage: make install PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
+	@for module in $(PREFIX_MODULES); do \
+		mkdir -p "$(DESTDIR)$(PLUGINDIR)/$$module" || exit 1; \
+		for file in lua/$$module/*; do \
+			to="$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; \
+			install -m 644 "$$file" "$$to.new" && mv -f "$$to.new" "$$to" || exit 1; \
+		done; \
+		echo "installed $$module in $(DESTDIR)$(PLUGINDIR)"; \
+	done
+
+uninstall: ## remove the modules from PLUGINDIR
+	@test -n "$(PLUGINDIR)" || { echo "usage: make uninstall PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
+	@for module in $(PREFIX_MODULES); do \
+		for file in lua/$$module/*; do rm -f "$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; done; \
+		rmdir "$(DESTDIR)$(PLUGINDIR)/$$module" 2>/dev/null || true; \
+	done
+
+clean: ## remove what was built; what tests/setup downloaded stays
+	rm -rf build/release build/asan build/fuzz $(addprefix lua/,$(SHARED_OBJECTS))
+
+# ---- Trying and testing ----
+
+demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 ends by itself)
+	@tests/setup build prosody clients
+	@$(MAKE) -s all
+	@ONCE=$(ONCE) python3 tests/demo.py
+
+test: ## set up, build, and run every test there is
+	@tests/setup
+	@$(MAKE) -s all
+	@tests/run
+
+unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(OUT)/tests/oom/test_oom replay ## C tests of the cores
+	@status=0; for test in $(filter-out replay,$^); do $$test || status=1; done; exit $$status
+
+$(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+
+$(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+
+.PHONY: replay
+replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus
+	@for fuzzer in $(FUZZERS); do $(OUT)/tests/fuzz/replay_$$fuzzer tests/fuzz/corpus/$$fuzzer/* || exit 1; done
+
+$(OUT)/tests/fuzz/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(addprefix $(OUT)/,$(CORES) $(ALLOC))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+
+spec: all ## busted specs of the bindings and of the Lua libraries, on every unpacked Prosody
+	@tests/run spec
+
+integration: all ## real servers, real clients
+	@tests/run integration
+
+asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) -s BUILD=asan unit $(addprefix build/asan/,$(SHARED_OBJECTS))
+	@tests/run spec-asan
+
+bench: all ## measure beside the stock module, in the same run
+	@tests/setup build prosody
+	@python3 tests/bench/run
+
+FUZZ_SECONDS ?= 60
+fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
+	@tests/setup build tools
+	@mkdir -p build/fuzz/corpus
+	@for fuzzer in $(FUZZERS); do \
+		$(CLANG) -std=c11 $(CPPFLAGS) -O1 -g -fsanitize=fuzzer,address,undefined -o build/fuzz/$$fuzzer \
+			tests/fuzz/fuzz_$$fuzzer.c $(patsubst %.o,%.c,$(CORES) $(ALLOC)) -lexpat || exit 1; \
+		mkdir -p build/fuzz/corpus/$$fuzzer; \
+		build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+			$$(test "$$fuzzer" = decode && echo -dict=tests/fuzz/decode.dict) \
+			-artifact_prefix=build/fuzz/$$fuzzer- build/fuzz/corpus/$$fuzzer tests/fuzz/corpus/$$fuzzer || exit 1; \
+	done
+
+lint: ## layer rules, luacheck, clang-format, cppcheck; a warning is an error
+	@tests/lint
+
+format: ## clang-format over all C
+	@clang-format -i $$(find include modules tests -name '*.[ch]')

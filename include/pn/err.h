@@ -1,0 +1,40 @@
+/* Errors of every core: a code that C compares, a condition that Lua compares, a text for people.
+ */
+#ifndef PN_ERR_H
+#define PN_ERR_H
+
+/*
+ * X(name, code, condition, text)
+ *
+ * name       the C constant, PN_<name>; its value is negative, so that 0 and above mean success
+ * condition  the token that Lua code compares; where the software that a core replaces has a token
+ *            for the case (util.smqueue's "head" and "tail"), the same one
+ * text       one line that tells the operator what is wrong
+ */
+#define PN_ERRORS(X)                                                                               \
+	X(ENOMEM, -1, "resource-constraint", "out of memory")                                      \
+	X(EINVAL, -2, "internal-server-error", "a value is outside its documented range")          \
+	X(ETRUNCATED, -3, "internal-server-error", "the data ends before the value does")          \
+	X(EXML, -4, "not-well-formed", "the XML is not well-formed")                               \
+	X(ERESTRICTED, -5, "restricted-xml",                                                       \
+	  "comments, processing instructions, DTDs and entities are not allowed in XMPP")          \
+	X(ESIZE, -6, "policy-violation", "the XML is longer than the limit")                       \
+	X(EDEPTH, -7, "policy-violation", "the XML is nested deeper than the limit")               \
+	X(EELEMENTS, -8, "policy-violation", "the XML has more elements than the limit")           \
+	X(ETAIL, -9, "tail", "fewer stanzas were acknowledged than had been acknowledged before")  \
+	X(EHEAD, -10, "head", "more stanzas were acknowledged than were sent")
+
+enum pn_err {
+	PN_OK = 0,
+#define PN_ERR_ENUM(name, code, condition, text) PN_##name = (code),
+	PN_ERRORS(PN_ERR_ENUM)
+#undef PN_ERR_ENUM
+};
+
+/* The condition token of a code; "internal-server-error" for a code that is none of PN_ERRORS. */
+const char *pn_err_condition(int code);
+
+/* The text of a code; "unknown error" for a code that is none of PN_ERRORS. Static storage. */
+const char *pn_err_text(int code);
+
+#endif

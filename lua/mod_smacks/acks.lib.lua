@@ -1,0 +1,109 @@
+-- Asking the peer for acks, and noticing that none come
+
+local st = require "util.stanza";
+local timer = require "util.timer";
+
+local H_MASK = 0xFFFFFFFF; -- counters wrap
+
+local request_bytes = {};
+for _, xmlns in ipairs { "urn:xmpp:sm:2", "urn:xmpp:sm:3" } do
+	request_bytes[xmlns] = tostring(st.stanza("r", { xmlns = xmlns }));
+end
+
+local function is_connected(session)
+	return session.smacks and session.outgoing_stanza_queue
+		and not session.destroyed and not session.hibernating and not session.resending_unacked;
+end
+
+-- Where stream management is on, its filter is there; any other may want to see a stanza
+local function has_other_filters(session)
+	return #session.filters["stanzas/out"] > 1;
+end
+
+local function send_request(session)
+	local send = session.sends2s or session.send;
+	if has_other_filters(session) then
+		send(st.stanza("r", { xmlns = session.smacks }));
+	else
+		send(request_bytes[session.smacks]);
+	end
+end
+
+return function (options)
+	local acks = {};
+
+	-- Tells the peer how many of its stanzas were handled
+	function acks.send(session, xmlns)
+		local send = session.sends2s or session.send;
+		local h = ("%d"):format(session.handled_stanza_count or 0);
+		if has_other_filters(session) then
+			send(st.stanza("a", { xmlns = xmlns, h = h }));
+		else
+			send("<a xmlns='"..xmlns.."' h='"..h.."'/>");
+		end
+	end
+
+	function acks.stop_timers(session)
+		for _, name in ipairs { "awaiting_ack_timer", "delayed_ack_timer" } do
+			if session[name] then timer.stop(session[name]); end
+			session[name] = nil;
+		end
+	end
+
+	local function on_delay(session)
+		session.delayed_ack_timer = nil;
+		if session.awaiting_ack and is_connected(session) then
+			local queue = session.outgoing_stanza_queue;
+			session.log("debug", "No answer to an ack request for %d s, %d stanzas are unacked",
+				options.delayed_ack_timeout, queue:count_unacked());
+			queue:fire("smacks-ack-delayed", session, {});
+		end
+	end
+
+	local function is_due(session, force)
+		if not session or not is_connected(session) or session.awaiting_ack then return false; end
+		if force then return true; end
+		local queue = session.outgoing_stanza_queue;
+		local max_unacked = session.state == "inactive" and options.max_inactive_unacked or options.max_unacked;
+		-- a peer that reports too few stanzas is asked again only when there is something new to ask for
+		return queue:count_unacked() > max_unacked and queue:pushed() ~= session.last_requested_h;
+	end
+
+	-- force: even for nothing; unsent: how many queued stanzas will be written only after the request
+	function acks.request_if_needed(session, force, reason, unsent)
+		if not is_due(session, force) then return; end
+		local queue = session.outgoing_stanza_queue;
+		session.log("debug", "Requesting an ack (%s), %d stanzas are unacked", reason, queue:count_unacked());
+		session.awaiting_ack = true;
+		send_request(session);
+		if not is_connected(session) then return; end -- sending can end a connection
+		session.last_requested_h = (queue:pushed() - (unsent or 0)) & H_MASK;
+		if not session.delayed_ack_timer and options.delayed_ack_timeout > 0 then
+			session.delayed_ack_timer = timer.add_task(options.delayed_ack_timeout, function () on_delay(session); end);
+		end
+	end
+
+	-- Events when it is sensible to ask, and whether even for nothing
+	for name, force in pairs {
+		["csi-client-active"] = true, ["csi-flushing"] = false, ["c2s-pre-ondrain"] = false, ["s2s-pre-ondrain"] = false,
+	} do
+		module:hook(name, function (event)
+			acks.request_if_needed(event.session or event.origin, force, name);
+		end);
+	end
+
+	local function on_read_timeout(event)
+		local session = event.session;
+		if not session.smacks then return; end
+		if session.awaiting_ack then
+			acks.stop_timers(session);
+			return false; -- the peer is gone
+		end
+		acks.request_if_needed(session, true, "read timeout");
+		return true;
+	end
+	module:hook("s2s-read-timeout", on_read_timeout);
+	module:hook("c2s-read-timeout", on_read_timeout);
+
+	return acks;
+end

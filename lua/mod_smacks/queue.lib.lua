@@ -1,0 +1,253 @@
+-- The outgoing queue of one stream: answers as util.smqueue does, and holds bytes instead of stanzas.
+--
+-- A stanza becomes a table again only when somebody asks for it. Modules leave marks in such
+-- tables (mod_cloud_notify notes which stanzas it has pushed): the marks come back with the stanza.
+
+local os_time = os.time;
+
+local load_native = module:require "native";
+local smq = load_native "smq";
+local xml = load_native "stanza";
+
+local st = require "util.stanza";
+
+local function is_own_field(key)
+	return key == "name" or key == "attr" or key == "tags" or key == "namespaces" or key == "last_add";
+end
+
+local queue = {};
+local queue_mt = { __index = queue, __name = "smqueue" };
+
+-- from: the JID that <delay/> names; limits: { bytes =, items = } as in include/pn/smq.h
+local function new(from, limits)
+	return setmetatable({
+		from = from;
+		limits = limits;
+		items = smq.new(limits);
+		released = 0; -- stanzas dropped since the queue was last resumable
+		decoded = setmetatable({}, { __mode = "v" }); -- counter -> stanza, while anybody holds it
+		in_use = {}; -- counter -> stanza, while an event is going on
+		marks = {}; -- counter -> fields that others left in the stanza
+		values = {}; -- counter -> what was pushed and is no stanza
+	}, queue_mt);
+end
+
+-- The counter of the i-th held item: the h that acknowledges it
+local function counter_of(self, i)
+	return (self.items:pushed() - self.items:held() + i) & 0xFFFFFFFF;
+end
+
+-- The position of the item with this counter; beyond held() if it is held no more
+local function position_of(self, counter)
+	return ((counter - counter_of(self, 1)) & 0xFFFFFFFF) + 1;
+end
+
+local function with_delay(self, bytes, splice, time)
+	if splice == 0 then return bytes; end
+	return xml.splice(bytes, splice, xml.delay(self.from, time));
+end
+
+local function decode(self, bytes, splice, time)
+	local stanza, _, err = xml.decode(with_delay(self, bytes, splice, time), st.stanza_mt);
+	if not stanza then
+		module:log("error", "A queued stanza cannot be read back and is dropped (%s): %q", err, bytes);
+	end
+	return stanza;
+end
+
+-- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the process
+function queue:enqueue(stanza)
+	local bytes, splice, delayed = xml.encode(stanza);
+	if not bytes then error("stanza cannot be queued: "..delayed, 2); end
+	if delayed or stanza.name == "iq" then splice = 0; end
+	local over, total, err = self.items:push(bytes, splice, os_time());
+	if over == nil then error("stanza cannot be queued: "..err, 2); end
+	return bytes, over, total;
+end
+
+-- The bytes of the i-th held stanza as they are sent again, with their <delay/>
+function queue:bytes_at(i)
+	return with_delay(self, self.items:at(i));
+end
+
+-- The stanza with this counter: as it was handed out before, if anybody still holds it, else made
+-- from the item's bytes, with the marks that were left in it
+local function restore(self, counter, bytes, splice, time)
+	local stanza = self.values[counter] or self.decoded[counter];
+	if stanza ~= nil then return stanza; end
+	stanza = decode(self, bytes, splice, time);
+	if stanza and self.marks[counter] then
+		for key, value in pairs(self.marks[counter]) do stanza[key] = value; end
+	end
+	self.decoded[counter] = stanza;
+	return stanza;
+end
+
+function queue:stanza(i)
+	local bytes, splice, time = self.items:at(i);
+	if not bytes then return nil; end
+	local counter = counter_of(self, i);
+	local stanza = restore(self, counter, bytes, splice, time);
+	self.in_use[counter] = stanza;
+	return stanza;
+end
+
+local function marks_of(stanza)
+	local marks;
+	for key, value in pairs(stanza) do
+		if type(key) == "string" and not is_own_field(key) then
+			marks = marks or {};
+			marks[key] = value;
+		end
+	end
+	return marks;
+end
+
+-- Notes the marks that an event left, and lets go of the stanzas
+function queue:settle()
+	if self.closed then return; end
+	local held = self.items:held();
+	for counter, stanza in pairs(self.in_use) do
+		if st.is_stanza(stanza) and position_of(self, counter) <= held then
+			self.marks[counter] = marks_of(stanza);
+		end
+		self.in_use[counter] = nil;
+	end
+end
+
+-- Fires an event that has the queue as a field
+function queue:fire(name, session, event)
+	event.origin = event.origin or session;
+	event.queue = self:view();
+	module:fire_event(name, event);
+	self:settle();
+end
+
+local function forget_gone(self, by_counter)
+	local held = self.items:held();
+	for counter in pairs(by_counter) do
+		if position_of(self, counter) > held then by_counter[counter] = nil; end
+	end
+end
+
+local function after_removal(self)
+	if next(self.marks) then forget_gone(self, self.marks); end
+	if next(self.values) then forget_gone(self, self.values); end
+end
+
+-- Drops what the limits do not allow; calls handler(stanza) for each. Returns how many.
+function queue:shed(handler)
+	local count = self.items:shed(handler and function (bytes, splice, time)
+		local stanza = restore(self, counter_of(self, 0), bytes, splice, time);
+		if stanza then handler(stanza); end
+	end);
+	self.released = self.released + count;
+	after_removal(self);
+	return count;
+end
+
+-- Drops the oldest stanza, which was sent already. Returns false if only one is left.
+function queue:drop_oldest()
+	if self.items:held() <= 1 then return false; end
+	self.items:pop();
+	self.released = self.released + 1;
+	after_removal(self);
+	return true;
+end
+
+-- The client handled stanzas up to h. Returns how many that were, or nil and "head" or "tail".
+function queue:acknowledge(h)
+	local count, err = self.items:ack(h);
+	if not count then return nil, err; end
+	after_removal(self);
+	return count;
+end
+
+-- The queue as an array that decodes what is read, for events. It shows what is queued now.
+local view_mt = {
+	__name = "smqueue.view";
+	__index = function (view, i)
+		if math.type(i) ~= "integer" or i < 1 or i > view.count then return nil; end
+		return view.queue:stanza(position_of(view.queue, (view.first + i - 1) & 0xFFFFFFFF));
+	end;
+	__len = function (view) return view.count; end;
+	__pairs = ipairs;
+};
+
+function queue:view()
+	return setmetatable({ queue = self, first = counter_of(self, 1), count = self.items:held() }, view_mt);
+end
+
+-- Lets the counters begin at h instead of 0, before anything is pushed
+function queue:start_at(h)
+	assert(self.items:unacked() == 0, "the queue is in use");
+	self.items:close();
+	self.items = smq.new { bytes = self.limits.bytes, items = self.limits.items, start = h };
+end
+
+function queue:bytes() return self.items:bytes(); end
+function queue:held() return self.items:held(); end
+function queue:pushed() return self.items:pushed(); end
+
+function queue:close()
+	self.closed = true;
+	self.items:close();
+end
+
+-- What follows has the names and the results of util.smqueue
+
+function queue:push(value)
+	if st.is_stanza(value) then
+		self:enqueue(value);
+	else
+		self.items:push("", 0, os_time());
+		self.values[self.items:pushed()] = value;
+	end
+	self:shed();
+end
+
+function queue:ack(h)
+	local acked = {};
+	local left = (self.items:pushed() - h) & 0xFFFFFFFF;
+	for i = 1, self.items:held() - left do acked[i] = self:stanza(i); end
+	local count, err = self:acknowledge(h);
+	if not count then return nil, err; end
+	return acked;
+end
+
+function queue:count_unacked() return self.items:unacked(); end
+function queue:count_acked() return self.items:acked(); end
+function queue:resumable() return self.items:resumable(); end
+
+function queue:resume()
+	return function (_, i)
+		local stanza = self:stanza(i + 1);
+		if stanza ~= nil then return i + 1, stanza; end
+	end, self, 0;
+end
+
+function queue:consume()
+	return function ()
+		while self.items:held() > 0 do
+			local counter = counter_of(self, 1);
+			local stanza = restore(self, counter, self.items:pop());
+			after_removal(self);
+			if stanza then return stanza; end
+		end
+	end;
+end
+
+function queue:table()
+	local stanzas = {};
+	for i, stanza in self:resume() do stanzas[i] = stanza; end
+	self:settle();
+	return stanzas;
+end
+
+queue_mt.__len = queue.count_unacked;
+
+function queue_mt.__freeze(self)
+	return { head = self.items:pushed(), tail = self.items:acked() };
+end
+
+return { new = new, encode = xml.encode, total_bytes = smq.total };

@@ -1,0 +1,68 @@
+-- Which sessions can be resumed, and how many stanzas those had handled that cannot be any more
+
+local it = require "util.iterators";
+local jid = require "util.jid";
+
+local sessions = module:shared "/*/smacks/resumption-tokens"; -- user@host/token -> session
+local counters = module:open_store("smacks_h", "map"); -- user, token -> { h =, t = }
+local counters_of = module:open_store("smacks_h");
+
+local registry = {};
+
+local function key(session, token)
+	return jid.join(session.username, session.host, token);
+end
+
+function registry.add(session, token)
+	sessions[key(session, token)] = session;
+	session.resumption_token = token;
+end
+
+-- The session that `session`, which is authenticated as the same user, may resume with this token
+function registry.find(session, token)
+	return sessions[key(session, token)];
+end
+
+-- Returns the token that can be used no more, nil if there was none
+function registry.remove(session)
+	local token = session.resumption_token;
+	if token then sessions[key(session, token)] = nil; end
+	session.resumption_token = nil;
+	return token;
+end
+
+function registry.save_counter(session, token)
+	return counters:set(session.username, token, { h = session.handled_stanza_count, t = os.time() });
+end
+
+function registry.clear_counter(session, token)
+	return counters:set(session.username, token, nil);
+end
+
+-- The h of a session that ended. It is told once.
+function registry.take_counter(session, token)
+	local counter, err = counters:get(session.username, token);
+	if err then
+		session.log("error", "Unable to read the counter of an old session: %s", err);
+	elseif counter then
+		registry.clear_counter(session, token);
+		return counter.h;
+	end
+end
+
+-- Keeps a user's newest counters
+function registry.prune_counters(username, keep_count)
+	local all, err = counters_of:get(username);
+	if err then
+		module:log("error", "Unable to read the counters of old sessions: %s", err);
+	elseif all and it.count(pairs(all)) > keep_count then
+		local function newest_first(a, b) return (all[a].t or 0) > (all[b].t or 0); end
+		local keep = {};
+		for token, counter in it.head(keep_count, it.sorted_pairs(all, newest_first)) do
+			keep[token] = counter;
+		end
+		counters_of:set(username, keep);
+	end
+end
+
+return registry;

@@ -1,0 +1,180 @@
+-- A session outlives its connections: what has to move when it is resumed on a new one.
+--
+-- sessionmanager.update_session (Prosody 13.0; on 0.12 there is none) moves some of it. What it
+-- leaves behind is the rest of the machinery that mod_c2s, mod_websocket and mod_bosh build around
+-- a connection: with it, half a stanza from before the cut would end up in the resumed stream.
+
+local sessionmanager = require "core.sessionmanager";
+local websocket_frames = require "net.websocket.frames";
+local st = require "util.stanza";
+
+local xmlns_bosh = "http://jabber.org/protocol/httpbind";
+local xmlns_framing = "urn:ietf:params:xml:ns:xmpp-framing";
+local xmlns_streams = "http://etherx.jabber.org/streams";
+local xmlns_stream_errors = "urn:ietf:params:xml:ns:xmpp-streams";
+
+local c2s_sessions = module:shared("/*/c2s/sessions");
+local bosh_sessions = module:shared("/*/bosh/sessions");
+
+-- What belongs to a connection. A field that the new one does not have, the old one loses.
+local connection_fields = {
+	"ip", "conn", "conntime", "since", "secure", "encrypted", "compressed", "ssl_ctx", "sasl_handler",
+	"stream", "streamid", "version", "notopen", "stream_attrs", "websocket_request",
+	"filter", "filters", "rawsend", "send", "data", "thread",
+	"open_stream", "reset_stream", "close", "dispatch_stanza", "stanza_size_limit", "c2s_timeout",
+	-- mod_bosh
+	"sid", "rid", "requests", "send_buffer", "inactive_timer", "bosh_version", "bosh_wait",
+	"bosh_max_inactive", "bosh_responses", "bosh_wait_timer", "bosh_terminate", "bosh_processing",
+	"bosh_deferred",
+};
+
+-- The functions of a connection refer to their session as an upvalue
+local function rebind(func, from, to)
+	for i = 1, math.huge do
+		local name, value = debug.getupvalue(func, i);
+		if not name then return; end
+		if rawequal(value, from) then debug.setupvalue(func, i, to); end
+	end
+end
+
+local function rebind_all(session, from, to)
+	for _, value in pairs(session) do
+		if type(value) == "function" then rebind(value, from, to); end
+	end
+	for _, list in pairs(session.filters) do
+		for _, filter in ipairs(list) do rebind(filter, from, to); end
+	end
+	local thread = session.thread;
+	if thread and thread.func then
+		rebind(thread.func, from, to);
+		thread.data = to;
+	end
+end
+
+local function is_bosh(session)
+	return session.sid ~= nil;
+end
+
+local function detach_bosh(session)
+	bosh_sessions[session.sid] = nil;
+	for _, name in ipairs { "inactive_timer", "bosh_wait_timer" } do
+		if session[name] then session[name]:stop(); end
+		session[name] = nil;
+	end
+	session.conn = nil; -- of the last HTTP request; it may serve others
+	session.send_buffer = {}; -- the stanzas in it are in the queue
+end
+
+-- Parts a session from its connection, of which nothing more is expected
+local function detach(session)
+	if is_bosh(session) then
+		detach_bosh(session);
+	elseif session.conn then
+		local conn = session.conn;
+		c2s_sessions[conn] = nil;
+		session.conn = nil;
+		conn:close();
+	end
+end
+
+local function conflict()
+	return st.stanza("stream:error"):tag("conflict", { xmlns = xmlns_stream_errors }):reset();
+end
+
+local function end_bosh(session)
+	local body = st.stanza("body", { xmlns = xmlns_bosh, ["xmlns:stream"] = xmlns_streams,
+		type = "terminate", condition = "remote-stream-error" }):add_child(conflict());
+	local requests = session.requests;
+	session.requests = {};
+	detach_bosh(session);
+	for _, request in ipairs(requests) do request:send(tostring(body)); end
+end
+
+local function end_stream(session)
+	local conn = session.conn;
+	c2s_sessions[conn] = nil; -- first, so that an error while writing ends no session
+	if conn.resume_writes then conn:resume_writes(); end
+	session.send(conflict());
+	if session.websocket_request then
+		session.send(st.stanza("close", { xmlns = xmlns_framing }));
+		conn:write(websocket_frames.build_close(1000, "Stream closed"));
+	else
+		session.send("</stream:stream>");
+	end
+	session.conn = nil;
+	conn:close();
+end
+
+-- Ends the stream that a session still has with the error <conflict/> (XEP-0198, section 5)
+local function end_replaced(session)
+	if not session.conn then return; end
+	if is_bosh(session) then end_bosh(session); else end_stream(session); end
+end
+
+-- Moves the connection of `from`, which must not be used any more afterwards, to the session `to`
+local function adopt(to, from)
+	local moved = {};
+	for _, name in ipairs(connection_fields) do moved[name] = from[name]; end
+	rebind_all(from, from, to);
+
+	if sessionmanager.update_session and not is_bosh(from) then
+		sessionmanager.update_session(to, from);
+	else
+		to.resumption_counter = (to.resumption_counter or 0) + 1;
+		from.log = to.log;
+		if moved.stream then moved.stream:set_session(to); end
+		sessionmanager.retire_session(from);
+	end
+	for _, name in ipairs(connection_fields) do to[name] = moved[name]; end
+
+	if is_bosh(to) then
+		bosh_sessions[to.sid] = to;
+	else
+		c2s_sessions[to.conn] = to;
+	end
+end
+
+--- Sending again
+
+local function is_sendable(session)
+	return session.conn and not session.hibernating and not session.destroyed;
+end
+
+local CHUNK = 64 * 1024;
+
+local function resend_bytes(session, queue)
+	local chunk, size = {}, 0;
+	for i = 1, queue:held() do
+		local bytes = queue:bytes_at(i);
+		chunk[#chunk+1], size = bytes, size + #bytes;
+		if size >= CHUNK then
+			session.send(table.concat(chunk));
+			chunk, size = {}, 0;
+			if not is_sendable(session) then return; end
+		end
+	end
+	if size > 0 then session.send(table.concat(chunk)); end
+end
+
+local function resend_stanzas(session, queue)
+	for _, stanza in queue:resume() do
+		session.send(stanza);
+		if not is_sendable(session) then return; end
+	end
+	queue:settle();
+end
+
+-- Filters of other modules see stanzas; without any, the bytes are sent as they are
+local function resend(session)
+	local queue = session.outgoing_stanza_queue;
+	session.log("debug", "Sending %d unacked stanzas again", queue:held());
+	session.resending_unacked = "sending";
+	if #session.filters["stanzas/out"] == 1 and not is_bosh(session) then
+		resend_bytes(session, queue);
+	else
+		resend_stanzas(session, queue);
+	end
+	session.resending_unacked = nil;
+end
+
+return { adopt = adopt, detach = detach, end_replaced = end_replaced, is_bosh = is_bosh, resend = resend };

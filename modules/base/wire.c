@@ -1,0 +1,55 @@
+#include <pn/err.h>
+#include <pn/wire.h>
+
+void pn_wire_put_u8(struct pn_buf *buf, uint8_t value) {
+	pn_buf_append(buf, &value, 1);
+}
+
+void pn_wire_put_u32(struct pn_buf *buf, uint32_t value) {
+	const unsigned char bytes[4] = {
+		(unsigned char)(value >> 24),
+		(unsigned char)(value >> 16),
+		(unsigned char)(value >> 8),
+		(unsigned char)value,
+	};
+	pn_buf_append(buf, bytes, sizeof(bytes));
+}
+
+void pn_wire_put_bytes(struct pn_buf *buf, const void *bytes, uint32_t len) {
+	pn_wire_put_u32(buf, len);
+	pn_buf_append(buf, bytes, len);
+}
+
+struct pn_wire pn_wire_open(const void *bytes, size_t len) {
+	return (struct pn_wire){.pos = bytes, .left = len, .err = PN_OK};
+}
+
+static const unsigned char *take(struct pn_wire *wire, size_t n) {
+	if (wire->err != PN_OK || n > wire->left) {
+		wire->err = PN_ETRUNCATED;
+		return NULL;
+	}
+	const unsigned char *pos = wire->pos;
+	wire->pos += n;
+	wire->left -= n;
+	return pos;
+}
+
+uint8_t pn_wire_u8(struct pn_wire *wire) {
+	const unsigned char *p = take(wire, 1);
+	return p != NULL ? p[0] : 0;
+}
+
+uint32_t pn_wire_u32(struct pn_wire *wire) {
+	const unsigned char *p = take(wire, 4);
+	if (p == NULL)
+		return 0;
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+const char *pn_wire_bytes(struct pn_wire *wire, size_t *len) {
+	const size_t n = pn_wire_u32(wire);
+	const unsigned char *p = take(wire, n);
+	*len = p != NULL ? n : 0;
+	return (const char *)p;
+}

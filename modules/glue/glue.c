@@ -1,0 +1,57 @@
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "glue.h"
+
+int pn_glue_error(lua_State *L, int code) {
+	lua_pushnil(L);
+	lua_pushstring(L, pn_err_condition(code));
+	lua_pushstring(L, pn_err_text(code));
+	return 3;
+}
+
+lua_Integer pn_glue_integer(lua_State *L, int arg, lua_Integer min, lua_Integer max) {
+	const lua_Integer value = luaL_checkinteger(L, arg);
+	luaL_argcheck(L, value >= min && value <= max, arg, "out of range");
+	return value;
+}
+
+lua_Integer pn_glue_field(lua_State *L, int index, const char *name, lua_Integer min,
+			  lua_Integer max, lua_Integer absent) {
+	int is_integer = 0;
+	if (lua_getfield(L, index, name) == LUA_TNIL) {
+		lua_pop(L, 1);
+		return absent;
+	}
+	const lua_Integer value = lua_tointegerx(L, -1, &is_integer);
+	if (!is_integer || value < min || value > max)
+		luaL_error(L, "field '%s' must be an integer from %I to %I", name, (LUAI_UACINT)min,
+			   (LUAI_UACINT)max);
+	lua_pop(L, 1);
+	return value;
+}
+
+void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close) {
+	if (luaL_newmetatable(L, type) == 0) {
+		lua_pop(L, 1);
+		return;
+	}
+	lua_newtable(L);
+	luaL_setfuncs(L, methods, 0);
+	lua_pushcfunction(L, close);
+	lua_setfield(L, -2, "close");
+	lua_setfield(L, -2, "__index");
+	lua_pushcfunction(L, close);
+	lua_setfield(L, -2, "__gc");
+	lua_pushcfunction(L, close);
+	lua_setfield(L, -2, "__close");
+	lua_pop(L, 1);
+}
+
+void *pn_glue_handle(lua_State *L, const char *type, size_t size, int values) {
+	void *handle = lua_newuserdatauv(L, size, values);
+	memset(handle, 0, size);
+	luaL_setmetatable(L, type);
+	return handle;
+}

@@ -1,0 +1,213 @@
+#include <string.h>
+
+#include <expat.h>
+
+#include <pn/alloc.h>
+#include <pn/err.h>
+#include <pn/stanza.h>
+#include <pn/wire.h>
+
+/* What surrounds a stanza on a stream; the decoder reads the stanza as its child. */
+static const char STREAM_OPEN[] =
+	"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+static const char STREAM_CLOSE[] = "</stream:stream>";
+
+enum { SEPARATOR = '\1' }; /* between namespace and local name, as in Prosody's stanzas */
+
+struct decoder {
+	struct pn_buf *out;
+	XML_Parser parser;
+	struct pn_decode_limits limits;
+	uint32_t depth;    /* open elements below the stream's own */
+	uint32_t elements; /* seen so far */
+	uint32_t foreign;  /* depth counted from the outermost element with an xmlns of its own */
+	size_t text_at;    /* where the length of the running TEXT stands */
+	bool in_text;      /* the last token is TEXT and may still grow */
+	bool in_stream;    /* the stream's start tag has been read */
+	int err;           /* why the parser was stopped */
+};
+
+static void stop(struct decoder *dec, int err) {
+	if (dec->err == PN_OK)
+		dec->err = err;
+	XML_StopParser(dec->parser, XML_FALSE);
+}
+
+/* The one mapper of expat's errors. */
+static int map_error(enum XML_Error error) {
+	switch (error) {
+	case XML_ERROR_NO_MEMORY:
+		return PN_ENOMEM;
+	case XML_ERROR_UNDEFINED_ENTITY:
+	case XML_ERROR_RECURSIVE_ENTITY_REF:
+	case XML_ERROR_MISPLACED_XML_PI:
+		return PN_ERESTRICTED;
+	default:
+		return PN_EXML;
+	}
+}
+
+static void put_string(struct decoder *dec, const char *bytes, size_t len) {
+	pn_wire_put_bytes(dec->out, bytes, (uint32_t)len);
+}
+
+/* Writes the length of a TEXT that has come to its end. */
+static void end_text(struct decoder *dec) {
+	if (!dec->in_text)
+		return;
+	dec->in_text = false;
+	if (dec->out->err != PN_OK)
+		return;
+	const size_t at = dec->text_at;
+	const uint32_t len = (uint32_t)(dec->out->len - at - 4);
+	dec->out->data[at] = (unsigned char)(len >> 24);
+	dec->out->data[at + 1] = (unsigned char)(len >> 16);
+	dec->out->data[at + 2] = (unsigned char)(len >> 8);
+	dec->out->data[at + 3] = (unsigned char)len;
+}
+
+static void put_attr(struct decoder *dec, struct pn_str key, struct pn_str value) {
+	pn_wire_put_u8(dec->out, PN_TOKEN_ATTR);
+	put_string(dec, key.bytes, key.len);
+	put_string(dec, value.bytes, value.len);
+}
+
+/* "http://www.w3.org/XML/1998/namespace\1lang" is written xml:lang, for the four names that exist.
+ */
+static void put_attr_of(struct decoder *dec, const char *key, const char *value) {
+	static const char xml_ns[] = "http://www.w3.org/XML/1998/namespace\1";
+	static const struct pn_str known[] = {
+		{"xml:lang", 8}, {"xml:space", 9}, {"xml:base", 8}, {"xml:id", 6}};
+	struct pn_str name = {key, strlen(key)};
+	if (strncmp(key, xml_ns, sizeof(xml_ns) - 1) == 0) {
+		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+			if (strcmp(key + sizeof(xml_ns) - 1, known[i].bytes + 4) == 0)
+				name = known[i];
+		}
+	}
+	put_attr(dec, name, (struct pn_str){value, strlen(value)});
+}
+
+static bool within_limits(struct decoder *dec) {
+	if (dec->depth == 0 && dec->elements > 0)
+		stop(dec, PN_EXML); /* a second root */
+	else if (dec->depth >= dec->limits.depth)
+		stop(dec, PN_EDEPTH);
+	else if (dec->elements >= dec->limits.elements)
+		stop(dec, PN_EELEMENTS);
+	return dec->err == PN_OK;
+}
+
+static void XMLCALL on_start(void *data, const char *name, const char **attrs) {
+	struct decoder *dec = data;
+	if (!dec->in_stream) {
+		dec->in_stream = true;
+		return;
+	}
+	if (!within_limits(dec))
+		return;
+	end_text(dec);
+	dec->depth++;
+	dec->elements++;
+
+	const char *separator = strchr(name, SEPARATOR);
+	const char *local = separator != NULL ? separator + 1 : name;
+	const struct pn_str ns = {name, separator != NULL ? (size_t)(separator - name) : 0};
+	const bool client = ns.len == 13 && memcmp(ns.bytes, "jabber:client", 13) == 0;
+
+	pn_wire_put_u8(dec->out, PN_TOKEN_START);
+	put_string(dec, local, strlen(local));
+	if (!client || dec->foreign > 0) {
+		dec->foreign++;
+		put_attr(dec, (struct pn_str){"xmlns", 5}, ns);
+	}
+	for (; attrs[0] != NULL; attrs += 2)
+		put_attr_of(dec, attrs[0], attrs[1]);
+	if (dec->out->err != PN_OK)
+		stop(dec, dec->out->err);
+}
+
+static void XMLCALL on_end(void *data, const char *name) {
+	struct decoder *dec = data;
+	(void)name;
+	if (dec->depth ==
+	    0) /* the stream's own end; if it came with the stanza, expat fails next */
+		return;
+	end_text(dec);
+	dec->depth--;
+	if (dec->foreign > 0)
+		dec->foreign--;
+	pn_wire_put_u8(dec->out, PN_TOKEN_END);
+}
+
+static void XMLCALL on_text(void *data, const char *bytes, int len) {
+	struct decoder *dec = data;
+	if (dec->depth == 0) {
+		stop(dec, PN_EXML);
+		return;
+	}
+	if (!dec->in_text) {
+		pn_wire_put_u8(dec->out, PN_TOKEN_TEXT);
+		dec->text_at = dec->out->len;
+		pn_wire_put_u32(dec->out, 0);
+		dec->in_text = true;
+	}
+	pn_buf_append(dec->out, bytes, (size_t)len);
+	if (dec->out->err != PN_OK)
+		stop(dec, dec->out->err);
+}
+
+static void XMLCALL on_comment(void *data, const char *text) {
+	(void)text;
+	stop(data, PN_ERESTRICTED);
+}
+
+static void XMLCALL on_instruction(void *data, const char *target, const char *text) {
+	(void)target;
+	(void)text;
+	stop(data, PN_ERESTRICTED);
+}
+
+static int feed(struct decoder *dec, const char *bytes, size_t len, int final) {
+	if (XML_Parse(dec->parser, bytes, (int)len, final) == XML_STATUS_OK)
+		return PN_OK;
+	return dec->err != PN_OK ? dec->err : map_error(XML_GetErrorCode(dec->parser));
+}
+
+static int parse(struct decoder *dec, struct pn_str xml) {
+	XML_SetUserData(dec->parser, dec);
+	XML_SetElementHandler(dec->parser, on_start, on_end);
+	XML_SetCharacterDataHandler(dec->parser, on_text);
+	XML_SetCommentHandler(dec->parser, on_comment);
+	XML_SetProcessingInstructionHandler(dec->parser, on_instruction);
+	/* A DTD cannot follow the stream's start tag: expat refuses one as not well-formed. */
+	int err = feed(dec, STREAM_OPEN, sizeof(STREAM_OPEN) - 1, XML_FALSE);
+	if (err == PN_OK)
+		err = feed(dec, xml.bytes, xml.len, XML_FALSE);
+	if (err == PN_OK)
+		err = feed(dec, STREAM_CLOSE, sizeof(STREAM_CLOSE) - 1, XML_TRUE);
+	if (err == PN_OK && dec->elements == 0)
+		err = PN_EXML;
+	return err != PN_OK ? err : dec->out->err;
+}
+
+int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits) {
+	static const XML_Memory_Handling_Suite memory = {pn_malloc, pn_realloc, pn_free};
+	static const char separator[] = {SEPARATOR, '\0'};
+	if (limits.bytes == 0 || limits.bytes > PN_DECODE_MAX_BYTES)
+		limits.bytes = PN_DECODE_MAX_BYTES;
+	if (limits.depth == 0)
+		limits.depth = PN_DECODE_DEPTH;
+	if (limits.elements == 0)
+		limits.elements = PN_DECODE_ELEMENTS;
+	if (xml.len > limits.bytes)
+		return PN_ESIZE;
+
+	struct decoder dec = {.out = out, .limits = limits};
+	dec.parser = XML_ParserCreate_MM("UTF-8", &memory, separator);
+	if (dec.parser == NULL)
+		return PN_ENOMEM;
+	const int err = parse(&dec, xml);
+	XML_ParserFree(dec.parser);
+	return err;
+}

@@ -1,0 +1,73 @@
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <pn/err.h>
+#include <pn/stanza.h>
+
+#include "escape.h"
+
+/* The root's name: what stands between its '<' and the first white space, '/' or '>'. */
+static struct pn_str root_name(struct pn_str xml) {
+	size_t end = 1;
+	while (end < xml.len && strchr(" \t\r\n/>", xml.bytes[end]) == NULL)
+		end++;
+	return (struct pn_str){xml.bytes + 1, end - 1};
+}
+
+static void append(struct pn_buf *out, struct pn_str str) {
+	pn_buf_append(out, str.bytes, str.len);
+}
+
+/* Whether xml from `splice` on is exactly the end of the root element; *childless says which kind.
+ */
+static bool is_root_end(struct pn_str xml, size_t splice, bool *childless) {
+	if (xml.len < 4 || splice < 2 || splice > xml.len - 2)
+		return false;
+	const char *end = xml.bytes + splice;
+	const size_t len = xml.len - splice;
+	const struct pn_str name = root_name(xml);
+	*childless = len == 2 && memcmp(end, "/>", 2) == 0;
+	return *childless || (len == name.len + 3 && memcmp(end, "</", 2) == 0 &&
+			      memcmp(end + 2, name.bytes, name.len) == 0);
+}
+
+int pn_stanza_splice(struct pn_buf *out, struct pn_str xml, size_t splice, struct pn_str child) {
+	bool childless;
+	if (!is_root_end(xml, splice, &childless))
+		return PN_EINVAL;
+	pn_buf_append(out, xml.bytes, splice);
+	pn_buf_append(out, ">", childless ? 1 : 0);
+	append(out, child);
+	pn_buf_append(out, "</", 2);
+	append(out, root_name(xml));
+	pn_buf_append(out, ">", 1);
+	return out->err;
+}
+
+/* XEP-0082, section 3.2: CCYY-MM-DDThh:mm:ssZ. The one time formatter. */
+static int put_time(struct pn_buf *out, int64_t stamp) {
+	const time_t seconds = (time_t)stamp;
+	struct tm tm;
+	char text[80];
+	if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
+		return PN_EINVAL;
+	const int len =
+		snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
+			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	pn_buf_append(out, text, (size_t)len);
+	return PN_OK;
+}
+
+int pn_stanza_delay(struct pn_buf *out, struct pn_str from, int64_t stamp) {
+	static const char head[] = "<delay xmlns='urn:xmpp:delay' from='";
+	static const char middle[] = "' stamp='";
+	pn_buf_append(out, head, sizeof(head) - 1);
+	pn_escape(out, from);
+	pn_buf_append(out, middle, sizeof(middle) - 1);
+	const int err = put_time(out, stamp);
+	if (err != PN_OK)
+		return err;
+	pn_buf_append(out, "'/>", 3);
+	return out->err;
+}
