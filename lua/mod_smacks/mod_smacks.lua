@@ -377,16 +377,16 @@ local function end_early(session)
 end
 
 local function hibernate(session)
-	local queue, token = session.outgoing_stanza_queue, session.resumption_token;
+	local queue = session.outgoing_stanza_queue;
 	session.hibernating = os_time();
 	session.awaiting_ack = nil;
 	acks.stop_timers(session);
 	start_watchdog(session);
 	transport.detach(session);
-	registry.save_counter(session, token); -- known even if the server is killed
 	-- On Prosody 0.12 a signal to stop is handled at once, wherever the server is in its work
 	if session.destroyed or not session.resumption_token then return; end
 	hibernating[session] = end_early;
+	registry.save_counter_soon(session);
 	session.log("debug", "Connection lost, session hibernates with %d unacked stanzas", queue:count_unacked());
 	queue:fire("smacks-hibernation-start", session, {});
 end
@@ -464,10 +464,8 @@ local function find_resumable(session, stanza)
 	local ok, err = sm_errors.coerce(original.outgoing_stanza_queue:acknowledge(h));
 	if not ok then return nil, err; end
 	if not original.outgoing_stanza_queue:resumable() then
-		local handled = original.handled_stanza_count;
 		expire(original, "Released stanzas that the client has not received");
-		registry.clear_counter(session, token);
-		return nil, sm_errors.new("overflow", { h = handled });
+		return nil, sm_errors.new("overflow", { h = registry.take_counter(session, token) });
 	end
 	limits.note_ack(original);
 	return original;

@@ -7,6 +7,11 @@ local sessions = module:shared "/*/smacks/resumption-tokens"; -- user@host/token
 local counters = module:open_store("smacks_h", "map"); -- user, token -> { h =, t = }
 local counters_of = module:open_store("smacks_h");
 
+local saved = setmetatable({}, { __mode = "k" }); -- sessions whose counter is in the store
+local unsaved = {}; -- sessions whose counter is to be saved
+
+local SAVE_INTERVAL, SAVES_AT_ONCE = 0.1, 10; -- seconds, counters
+
 local registry = {};
 
 local function key(session, token)
@@ -32,20 +37,42 @@ function registry.remove(session)
 end
 
 function registry.save_counter(session, token)
+	saved[session] = true;
 	return counters:set(session.username, token, { h = session.handled_stanza_count, t = os.time() });
 end
 
 function registry.clear_counter(session, token)
+	if not saved[session] then return; end
+	saved[session] = nil;
 	return counters:set(session.username, token, nil);
 end
 
--- The h of a session that ended. It is told once.
+local function save_some()
+	for _ = 1, SAVES_AT_ONCE do
+		local session = next(unsaved);
+		if not session then return nil; end
+		unsaved[session] = nil;
+		if session.hibernating and session.resumption_token then
+			registry.save_counter(session, session.resumption_token);
+		end
+	end
+	return SAVE_INTERVAL;
+end
+
+-- For a session that begins to hibernate: its counter is known even if the server is killed. When
+-- a network fails and all clients are cut off at once, the server must not stand still to write.
+function registry.save_counter_soon(session)
+	if not next(unsaved) then module:add_timer(SAVE_INTERVAL, save_some); end
+	unsaved[session] = true;
+end
+
+-- The h of a session that ended, told by one that is authenticated as the same user. It is told once.
 function registry.take_counter(session, token)
 	local counter, err = counters:get(session.username, token);
 	if err then
 		session.log("error", "Unable to read the counter of an old session: %s", err);
 	elseif counter then
-		registry.clear_counter(session, token);
+		counters:set(session.username, token, nil);
 		return counter.h;
 	end
 end
