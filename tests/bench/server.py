@@ -1,0 +1,104 @@
+"""A Prosody to measure: small, on a core of its own, with the stock mod_smacks or with ours."""
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "integration"))
+
+import bed  # noqa: E402
+
+LOAD = bed.BUILD / "bench/load"
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+
+STOCK, OURS = "stock", "ours"
+
+MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # what chat needs, and ours
+
+# For both, so that no queue reaches a limit. The stock queue takes all of its room at once, and a
+# larger heap makes the collector run less often: not for figures that need no long queue.
+LONG_QUEUES = {"smacks_max_queue_size": 100000, "smacks_max_queue_bytes": 256 * 1024 * 1024}
+
+
+def pin_load():
+	os.sched_setaffinity(0, {LOAD_CORE})
+
+
+class Server(bed.Prosody):
+	plugins = bed.PROJECT / "lua"
+
+	def __init__(self, version, which, options=None):
+		paths = [HERE / "modules"] if which == STOCK else [self.plugins, HERE / "modules"]
+		super().__init__(version, stock_smacks=which == STOCK, start=False,
+			options={"modules_enabled": MODULES, "plugin_paths": paths, **(options or {})})
+		self.options["log"] = {"info": self.logfile}
+		self.start()
+		os.sched_setaffinity(self.process.pid, {SERVER_CORE})
+
+	def cpu(self):
+		"""Seconds of CPU time, user and system, that the process has used."""
+		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) makes it
+		return time.clock_gettime(process_clock)
+
+	def measure(self, function, *args):
+		"""Call a function of mod_bench; returns its numbers."""
+		arguments = ", ".join(map(bed.lua, args))
+		modules = f"prosody.hosts[{bed.lua(self.host)}].modules"
+		answer = self.lua(f"return tostring({modules}.bench.module.{function}({arguments}))")
+		return [float(number) for number in answer.split()]
+
+	def finish(self):
+		"""Stop at once: what is queued is not worth being stored."""
+		self.kill()
+		self.close_clients()
+		self.assert_no_traceback()
+
+	def client(self, name, managed):
+		client = self.login(name)
+		client.available()
+		if managed:
+			client.enable()
+		return client
+
+	def idle(self):
+		"""Wait until the server has done what it has been asked to do."""
+		self.lua("true")
+
+
+class Pairs:
+	"""Clients that chat, two and two."""
+
+	def __init__(self, server, count, managed, message):
+		self.server, self.message, self.handled = server, message, 0
+		self.pairs = [(server.client("sender", managed), server.client("receiver", managed))
+			for _ in range(count)]
+
+	def chat(self, window, messages):
+		"""Seconds of the server's CPU a message, and <r/> a message; each pair sends `messages`."""
+		command, sockets = [LOAD, str(window), str(messages)], []
+		for sender, receiver in self.pairs:
+			fds = [client.transport.sock.fileno() for client in (sender, receiver)]
+			sockets += fds
+			command += [*map(str, fds), str(self.handled), self.message.format(to=receiver.jid)]
+		self.server.idle()
+		before = self.server.cpu()
+		done = subprocess.run(command, pass_fds=sockets, preexec_fn=pin_load, check=True,
+			stdout=subprocess.PIPE, text=True)
+		self.server.idle()
+		spent = self.server.cpu() - before
+		received, requests = map(int, done.stdout.split())
+		self.handled += messages
+		return spent / received, requests / received
+
+
+def build_load():
+	"""Compile the load generator if it is not there or has been changed."""
+	source = HERE / "load.c"
+	if LOAD.exists() and LOAD.stat().st_mtime > source.stat().st_mtime:
+		return
+	LOAD.parent.mkdir(parents=True, exist_ok=True)
+	compiler = os.environ.get("CC", "gcc")
+	subprocess.run([compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", LOAD, source], check=True)

@@ -1,0 +1,200 @@
+#!/usr/bin/python3
+"""demo.py   what stream management does, on a real server with real clients
+
+Ends by itself if ONCE is set, with status 1 if anything got lost, came twice or out of order;
+otherwise the server goes on until Ctrl-C.
+"""
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "integration"))
+
+import bed  # noqa: E402
+from programs import Program  # noqa: E402
+from proxy import Proxy  # noqa: E402
+
+HOST = "localhost"
+BEFORE, FROZEN, AWAY, AFTER, ANSWERS = 100, 200, 700, 100, 50
+COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+BOLD, RED, GREEN = 1, 31, 32
+
+
+def paint(colour, text):
+	return f"\033[{colour}m{text}\033[0m" if COLOURS else text
+
+
+def say(text="", figures=""):
+	print(f"  {text:<62}{figures}".rstrip(), flush=True)
+
+
+def port_or_another(port):
+	"""This one if nobody listens there."""
+	with socket.socket() as probe:
+		probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		try:
+			probe.bind(("127.0.0.1", port))
+			return port
+		except OSError:
+			return bed.free_port()
+
+
+def start_server():
+	server = bed.Prosody(bed.VERSIONS[-1], host=HOST, start=False)
+	server.port, server.http_port = port_or_another(5222), port_or_another(5280)
+	server.start()
+	for user in ("alice", "bob", "you"):
+		server.lua(f"return require 'core.usermanager'.create_user('{user}', '{bed.PASSWORD}', '{HOST}')")
+	return server
+
+
+class Story:
+	def __init__(self, server, proxy, alice, bob):
+		self.server, self.proxy, self.alice, self.bob = server, proxy, alice, bob
+		self.to_alice, self.to_bob = [], []
+
+	def write(self, sender, to, log, count):
+		bodies = [f"message {n}" for n in range(len(log), len(log) + count)]
+		log += bodies
+		sender.send(to.jid, *bodies)
+
+	def bob_writes(self, count):
+		self.write(self.bob, self.alice, self.to_alice, count)
+
+	def alice_writes(self, count):
+		self.write(self.alice, self.bob, self.to_bob, count)
+
+	def queue(self, method):
+		return int(float(self.server.session(self.alice, f"s.outgoing_stanza_queue:{method}()")))
+
+	def wait_queued(self, count):
+		bed.wait_for(lambda: self.queue("count_unacked") == count, f"{count} stanzas queued for alice")
+
+	def figures(self):
+		stanzas, held = self.queue("count_unacked"), self.queue("bytes")
+		received = len(self.alice.seen["received"])
+		return f"{stanzas:>5} stanzas {held:>8,} bytes   {received:>5} messages"
+
+	def tell(self):
+		say("", paint(BOLD, f"{'the server holds for alice':>28}   {'alice has':>14}"))
+		self.bob_writes(BEFORE)
+		self.alice.expect("received", len(self.to_alice))
+		self.wait_queued(0)
+		say(f"bob sends {BEFORE} messages, alice acknowledges", self.figures())
+
+		self.proxy.freeze()
+		say("alice's network goes silent; nobody notices")
+		self.bob_writes(FROZEN)
+		self.alice_writes(ANSWERS)
+		self.wait_queued(FROZEN)
+		say(f"bob sends {FROZEN} messages, alice {ANSWERS}: all are lost on the way", self.figures())
+
+		self.proxy.kill()
+		self.server.wait_hibernating(self.alice)
+		self.alice.expect("disconnected")
+		say("alice's connection is cut; her session hibernates", self.figures())
+		self.bob_writes(AWAY)
+		self.wait_queued(FROZEN + AWAY)
+		say(f"bob sends {AWAY} messages", self.figures())
+
+		began = time.monotonic()
+		self.alice.resume()
+		resumed = time.monotonic()
+		self.alice.expect("received", len(self.to_alice))
+		complete = time.monotonic()
+		self.wait_queued(0)
+		say("alice connects again and resumes", self.figures())
+		say("    connecting, authenticating and resuming took", f"{1000 * (resumed - began):>5.0f} ms")
+		say(f"    the {FROZEN + AWAY} stanzas were there after another", f"{1000 * (complete - resumed):>5.0f} ms")
+
+		self.bob_writes(AFTER)
+		self.alice_writes(ANSWERS)
+		self.bob.expect("received", len(self.to_bob))
+		self.alice.expect("received", len(self.to_alice))
+		self.wait_queued(0)
+		say(f"bob sends {AFTER} more messages, alice {ANSWERS}", self.figures())
+
+	def verdict(self):
+		"""Prints it; returns whether all went well."""
+		say()
+		ways = [("bob to alice", self.to_alice, self.alice), ("alice to bob", self.to_bob, self.bob)]
+		return all([judge(title, sent, client.seen["received"]) for title, sent, client in ways])
+
+
+def judge(title, sent, received):
+	lost = len(set(sent) - set(received))
+	doubled = len(received) - len(set(received))
+	in_order = list(dict.fromkeys(received)) == [body for body in sent if body in set(received)]
+	well = received == sent
+	text = f"{len(sent)} sent, {len(received)} received, {lost} lost, {doubled} doubled, "
+	print(paint(GREEN if well else RED, f"  {title:<16}{text}{'in order' if in_order else 'out of order'}"))
+	return well
+
+
+def tell_story(server):
+	with Proxy(server.port) as proxy:
+		with Program("libstrophe", proxy.port, HOST, "alice") as alice:
+			with Program("libstrophe", server.port, HOST, "bob") as bob:
+				alice.connect()
+				bob.connect()
+				story = Story(server, proxy, alice, bob)
+				try:
+					story.tell()
+				finally:
+					well = story.verdict()
+				return well
+
+
+def invite(server):
+	shell = [f"build/prosody-{server.version}/prosodyctl", "--config",
+		str(server.config.relative_to(bed.PROJECT)), "shell"]
+	print(f"""
+The server goes on. Connect a client of your own, without TLS:
+  account     you@{HOST}, password {bed.PASSWORD}   (alice and bob have the same password)
+  TCP         127.0.0.1, port {server.port}
+  WebSocket   ws://127.0.0.1:{server.http_port}/xmpp-websocket
+  log         {server.logfile.relative_to(bed.PROJECT)}
+  shell       {shlex.join(shell)}
+Ctrl-C ends it.""", flush=True)
+
+
+def interrupt(*_):
+	raise KeyboardInterrupt
+
+
+def main():
+	if not bed.VERSIONS:
+		sys.exit("demo: no Prosody below build/: run tests/setup prosody")
+	for number in (signal.SIGINT, signal.SIGTERM):
+		signal.signal(number, interrupt)
+	server = start_server()
+	try:
+		print(f"Prosody {server.lua('return prosody.version')} with lua/mod_smacks on 127.0.0.1:{server.port};"
+			" clients: libstrophe, alice's through a proxy\n", flush=True)
+		if not tell_story(server):
+			return 1
+		server.assert_no_traceback()
+		if os.environ.get("ONCE"):
+			server.stop()
+			return 0
+		invite(server)
+		server.process.wait()
+		sys.exit("demo: the server has ended")
+	finally:
+		server.discard()
+
+
+if __name__ == "__main__":
+	try:
+		sys.exit(main())
+	except KeyboardInterrupt:
+		print("\nstopped")
+	except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError, bed.xmpp.Timeout,
+			bed.xmpp.Closed) as error:
+		sys.exit(f"demo: failed: {error}")
