@@ -24,6 +24,7 @@ GLUE := modules/glue/glue.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 SMQ := modules/smq/smq.o
 CORES := $(BASE) $(STANZA) $(SMQ)
+BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 
 SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so
 $(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(BASE) $(ALLOC) $(GLUE))
@@ -100,14 +101,18 @@ test: ## set up, build, and run every test there is
 	@$(MAKE) -s all
 	@tests/run
 
-unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(OUT)/tests/oom/test_oom replay ## C tests of the cores
-	@status=0; for test in $(filter-out replay,$^); do $$test || status=1; done; exit $$status
+unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(OUT)/tests/oom/test_oom $(OUT)/tests/oom/test_lua ## C tests of the cores
+	@status=0; for test in $^; do $$test || status=1; done; $(MAKE) -s replay || status=1; exit $$status
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+
+$(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(BINDINGS))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat -llua5.4
 
 .PHONY: replay
 replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus

@@ -17,7 +17,7 @@
 	X(ETRUNCATED, -3, "internal-server-error", "the data ends before the value does")          \
 	X(EXML, -4, "not-well-formed", "the XML is not well-formed")                               \
 	X(ERESTRICTED, -5, "restricted-xml",                                                       \
-	  "comments, processing instructions, DTDs and entities are not allowed in XMPP")          \
+	  "comments, processing instructions and entities are not allowed in XMPP")                \
 	X(ESIZE, -6, "policy-violation", "the XML is longer than the limit")                       \
 	X(EDEPTH, -7, "policy-violation", "the XML is nested deeper than the limit")               \
 	X(EELEMENTS, -8, "policy-violation", "the XML has more elements than the limit")           \

@@ -19,7 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What an item costs beside its bytes: an upper bound of its header and the allocator's share. */
+/*
+ * What an item costs beside its bytes: an upper bound of its header and the allocator's share, for
+ * items below the size that malloc rounds up to pages (128 KiB).
+ */
 #define PN_SMQ_ITEM_COST 64
 
 /* The figure for all queues of a process. Owned by the caller; outlives every queue made with it.
@@ -44,7 +47,8 @@ struct pn_smq_item {
 
 struct pn_smq;
 
-/* Called with each item that the limits push out. The item is gone when it returns. */
+/* Called with each item that the limits push out, which is gone when it returns; leaves the queue
+ * alone. */
 typedef void pn_smq_drop_fn(void *ctx, const struct pn_smq_item *item);
 
 /*

@@ -22,7 +22,14 @@
 
 /* ---- Encoder ---- */
 
-/* A string that is borrowed until the element that it belongs to has ended. */
+/* The most that the encoder writes and the decoder reads. */
+enum {
+	PN_STANZA_MAX_BYTES = 64 * 1024 * 1024,
+	PN_STANZA_MAX_DEPTH = 100000,     /* of nested elements, the root being 1 */
+	PN_STANZA_MAX_ELEMENTS = 5000000, /* decoder only */
+};
+
+/* A string that is borrowed for the call; it need not end with a NUL. bytes is never NULL. */
 struct pn_str {
 	const char *bytes;
 	size_t len;
@@ -33,18 +40,20 @@ struct pn_element; /* an open element */
 /*
  * Writes what tostring() of a Prosody stanza writes: the same escaping (' " < > & in text and in
  * attributes alike), xmlns left out where it repeats the parent's own, an attribute "ns\1name" as
- * a prefix declared on the spot. Names are written as they are, as tostring() does; text and
- * attribute values may be any bytes.
+ * a prefix declared on the spot. One thing it does not write, which is no XML: another prefix for,
+ * or a default of, the namespace that belongs to the prefix xml. Names are written as they are, as
+ * tostring() does; text and attribute values may be any bytes.
  *
  * Calls come in document order: start, its attrs, then text and further elements, end.
  * Errors are sticky in `err`; pn_encoder_finish() gives the first.
  */
 struct pn_encoder {
 	struct pn_buf *out;          /* borrowed; appended to */
+	size_t begin;                /* where the stanza begins in it */
 	struct pn_element *elements; /* owned: the stack of open elements */
 	size_t depth;                /* open elements */
 	size_t cap;                  /* elements allocated */
-	size_t splice;               /* valid once the root has ended */
+	size_t splice;               /* offset in the stanza; valid once the root has ended */
 	bool tag_open;               /* the last start tag may still get attributes */
 	bool delayed;                /* the root has a child <delay xmlns='urn:xmpp:delay'/> */
 	int err;
@@ -58,7 +67,8 @@ void pn_encoder_end(struct pn_encoder *enc);
 
 /*
  * Frees the stack; safe to call again, and on an encoder that is all zero.
- * Returns 0, PN_ENOMEM, or PN_EINVAL if elements are open or none was started.
+ * Returns 0, PN_ENOMEM, PN_ESIZE, PN_EDEPTH, or PN_EINVAL if elements are open, none was started,
+ * or calls came out of order.
  */
 int pn_encoder_finish(struct pn_encoder *enc);
 
@@ -84,25 +94,21 @@ int pn_stanza_delay(struct pn_buf *out, struct pn_str from, int64_t stamp);
  *      ATTR   u8 2  bytes key     bytes value
  *      TEXT   u8 3  bytes text
  *      END    u8 4
+ *      XMLNS  u8 5                               in the place of ATTR "xmlns": as the parent's
  */
 enum pn_token {
 	PN_TOKEN_START = 1,
 	PN_TOKEN_ATTR = 2,
 	PN_TOKEN_TEXT = 3,
 	PN_TOKEN_END = 4,
+	PN_TOKEN_XMLNS = 5,
 };
 
-/* 0 means the default. Reaching a limit is allowed, passing it is not. */
+/* 0 means the maximum. Reaching a limit is allowed, passing it is not. */
 struct pn_decode_limits {
-	size_t bytes;      /* of XML; default and maximum PN_DECODE_MAX_BYTES */
-	uint32_t depth;    /* of nested elements, the root being 1; default PN_DECODE_DEPTH */
-	uint32_t elements; /* in all; default PN_DECODE_ELEMENTS */
-};
-
-enum {
-	PN_DECODE_MAX_BYTES = 64 * 1024 * 1024,
-	PN_DECODE_DEPTH = 100000,
-	PN_DECODE_ELEMENTS = 5000000,
+	size_t bytes;      /* of XML, at most PN_STANZA_MAX_BYTES */
+	uint32_t depth;    /* at most PN_STANZA_MAX_DEPTH */
+	uint32_t elements; /* at most PN_STANZA_MAX_ELEMENTS */
 };
 
 /*
@@ -112,7 +118,9 @@ enum {
  * is "ns\1name", and those of the xml: namespace keep their prefix.
  *
  * Appends tokens to out. Returns 0, PN_ENOMEM, PN_EXML, PN_ERESTRICTED, PN_ESIZE, PN_EDEPTH or
- * PN_EELEMENTS; after a failure what was appended is meaningless.
+ * PN_EELEMENTS (PN_ESIZE also if the tokens of a long namespace's attributes would take more than
+ * twice PN_STANZA_MAX_BYTES); after a failure what was appended is meaningless. Without memory,
+ * expat may call a prefix unbound: then PN_EXML stands for PN_ENOMEM.
  */
 int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits);
 

@@ -61,7 +61,6 @@ static int smq_close(lua_State *L) {
 
 /* queue:push(bytes, splice, time) -> over its limits?, bytes held by the process */
 static int smq_push(lua_State *L) {
-	const struct handle *handle = check_handle(L);
 	size_t len;
 	const char *bytes = luaL_checklstring(L, 2, &len);
 	luaL_argcheck(L, len <= UINT32_MAX, 2, "too long");
@@ -71,6 +70,7 @@ static int smq_push(lua_State *L) {
 		.splice = (uint32_t)pn_glue_integer(L, 3, 0, (lua_Integer)len),
 		.time = luaL_checkinteger(L, 4),
 	};
+	const struct handle *handle = check_handle(L); /* last: a finalizer may have closed it */
 	const int err = pn_smq_push(handle->queue, &item);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -81,8 +81,8 @@ static int smq_push(lua_State *L) {
 
 /* queue:ack(h) -> newly acknowledged | nil, "head" or "tail", text */
 static int smq_ack(lua_State *L) {
-	struct pn_smq *queue = check_queue(L);
-	const int64_t newly = pn_smq_ack(queue, (uint32_t)pn_glue_integer(L, 2, 0, UINT32_MAX));
+	const uint32_t h = (uint32_t)pn_glue_integer(L, 2, 0, UINT32_MAX);
+	const int64_t newly = pn_smq_ack(check_queue(L), h);
 	if (newly < 0)
 		return pn_glue_error(L, (int)newly);
 	lua_pushinteger(L, newly);
@@ -99,29 +99,54 @@ static int push_item(lua_State *L, const struct pn_smq_item *item) {
 
 /* queue:at(i) -> bytes, splice, time of the i-th held item, 1 being the oldest | nothing */
 static int smq_at(lua_State *L) {
-	struct pn_smq *queue = check_queue(L);
 	struct pn_smq_item item;
 	const lua_Integer index = luaL_checkinteger(L, 2);
+	struct pn_smq *queue = check_queue(L);
 	if (index < 1 || index > UINT32_MAX || !pn_smq_at(queue, (uint32_t)(index - 1), &item))
 		return 0;
 	return push_item(L, &item);
 }
 
-/* Drops the oldest item, unless a finalizer closed the queue while Lua made room for the result. */
-static void drop(const struct handle *handle) {
-	if (handle->queue != NULL)
-		pn_smq_drop(handle->queue);
+/* What a queue looks like while Lua makes room for a result: a finalizer may change it. */
+struct glimpse {
+	const struct pn_smq *queue;
+	uint32_t removed; /* how many items have left it, modulo 2^32 */
+};
+
+static struct glimpse look(const struct handle *handle) {
+	struct glimpse glimpse = {.queue = handle->queue};
+	if (glimpse.queue != NULL)
+		glimpse.removed = pn_smq_pushed(glimpse.queue) - pn_smq_held(glimpse.queue);
+	return glimpse;
+}
+
+/*
+ * Takes the oldest item out of the queue and pushes bytes, splice, time. Returns 3; or 0 if the
+ * item is not there any more, or never was.
+ */
+static int take(lua_State *L, const struct handle *handle) {
+	struct pn_smq_item item;
+	if (handle->queue == NULL || !pn_smq_at(handle->queue, 0, &item))
+		return 0;
+	const struct glimpse before = look(handle);
+	push_item(L, &item);
+	const struct glimpse after = look(handle);
+	if (after.queue != before.queue || after.removed != before.removed) {
+		lua_pop(L, 3);
+		return 0;
+	}
+	pn_smq_drop(handle->queue);
+	return 3;
 }
 
 /* queue:pop() -> bytes, splice, time of the oldest held item, which it drops | nothing */
 static int smq_pop(lua_State *L) {
 	const struct handle *handle = check_handle(L);
-	struct pn_smq_item item;
-	if (!pn_smq_at(handle->queue, 0, &item))
-		return 0;
-	push_item(L, &item);
-	drop(handle);
-	return 3;
+	while (handle->queue != NULL && pn_smq_held(handle->queue) > 0) {
+		if (take(L, handle) > 0)
+			return 3;
+	}
+	return 0;
 }
 
 /*
@@ -130,18 +155,19 @@ static int smq_pop(lua_State *L) {
  */
 static int smq_shed(lua_State *L) {
 	const struct handle *handle = check_handle(L);
-	const int with_handler = !lua_isnoneornil(L, 2);
 	lua_Integer count = 0;
-	for (; handle->queue != NULL && pn_smq_over(handle->queue); count++) {
-		struct pn_smq_item item;
-		pn_smq_at(handle->queue, 0, &item);
-		if (with_handler) {
-			lua_pushvalue(L, 2);
-			push_item(L, &item);
+	if (lua_isnoneornil(L, 2))
+		count = pn_smq_shed(handle->queue, NULL, NULL);
+	else
+		luaL_checktype(L, 2, LUA_TFUNCTION);
+	while (handle->queue != NULL && pn_smq_over(handle->queue)) {
+		lua_pushvalue(L, 2);
+		if (take(L, handle) == 0) {
+			lua_pop(L, 1);
+			continue;
 		}
-		drop(handle);
-		if (with_handler)
-			lua_call(L, 3, 0);
+		count++;
+		lua_call(L, 3, 0);
 	}
 	lua_pushinteger(L, count);
 	return 1;
@@ -209,6 +235,8 @@ static const luaL_Reg FUNCTIONS[] = {
 PN_EXPORT int luaopen_smq(lua_State *L);
 
 int luaopen_smq(lua_State *L) {
+	push_pool(L); /* now: once there are queues, nothing may make a second one */
+	lua_pop(L, 1);
 	pn_glue_type(L, TYPE, METHODS, smq_close);
 	luaL_newlib(L, FUNCTIONS);
 	return 1;

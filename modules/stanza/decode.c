@@ -14,6 +14,13 @@ static const char STREAM_CLOSE[] = "</stream:stream>";
 
 enum { SEPARATOR = '\1' }; /* between namespace and local name, as in Prosody's stanzas */
 
+/* The namespace of an open element: where its bytes stand among the tokens. */
+struct namespace {
+	size_t at;
+	size_t len;
+};
+
+/* Invariant: spaces has as many entries as `foreign` says. */
 struct decoder {
 	struct pn_buf *out;
 	XML_Parser parser;
@@ -21,10 +28,12 @@ struct decoder {
 	uint32_t depth;    /* open elements below the stream's own */
 	uint32_t elements; /* seen so far */
 	uint32_t foreign;  /* depth counted from the outermost element with an xmlns of its own */
-	size_t text_at;    /* where the length of the running TEXT stands */
-	bool in_text;      /* the last token is TEXT and may still grow */
-	bool in_stream;    /* the stream's start tag has been read */
-	int err;           /* why the parser was stopped */
+	struct namespace *spaces; /* owned: those of the foreign elements that are open */
+	uint32_t spaces_cap;
+	size_t text_at; /* where the length of the running TEXT stands */
+	bool in_text;   /* the last token is TEXT and may still grow */
+	bool in_stream; /* the stream's start tag has been read */
+	int err;        /* why the parser was stopped */
 };
 
 static void stop(struct decoder *dec, int err) {
@@ -88,6 +97,29 @@ static void put_attr_of(struct decoder *dec, const char *key, const char *value)
 	put_attr(dec, name, (struct pn_str){value, strlen(value)});
 }
 
+/* Tells the element's xmlns, with its bytes only if they are not its parent's. */
+static void put_xmlns(struct decoder *dec, struct pn_str ns) {
+	if (dec->foreign == dec->spaces_cap) {
+		const uint32_t cap = dec->spaces_cap > 0 ? dec->spaces_cap * 2 : 16;
+		struct namespace *grown = pn_realloc(dec->spaces, cap * sizeof(*grown));
+		if (grown == NULL) {
+			stop(dec, PN_ENOMEM);
+			return;
+		}
+		dec->spaces = grown;
+		dec->spaces_cap = cap;
+	}
+	struct namespace *space = &dec->spaces[dec->foreign++];
+	if (dec->foreign > 1 && space[-1].len == ns.len && dec->out->err == PN_OK &&
+	    memcmp(dec->out->data + space[-1].at, ns.bytes, ns.len) == 0) {
+		*space = space[-1];
+		pn_wire_put_u8(dec->out, PN_TOKEN_XMLNS);
+		return;
+	}
+	put_attr(dec, (struct pn_str){"xmlns", 5}, ns);
+	*space = (struct namespace){dec->out->len - ns.len, ns.len};
+}
+
 static bool within_limits(struct decoder *dec) {
 	if (dec->depth == 0 && dec->elements > 0)
 		stop(dec, PN_EXML); /* a second root */
@@ -96,6 +128,14 @@ static bool within_limits(struct decoder *dec) {
 	else if (dec->elements >= dec->limits.elements)
 		stop(dec, PN_EELEMENTS);
 	return dec->err == PN_OK;
+}
+
+/* A long namespace can be said once and meant by thousands of attributes. */
+static void check_output(struct decoder *dec) {
+	if (dec->out->err != PN_OK)
+		stop(dec, dec->out->err);
+	else if (dec->out->len > 2 * (size_t)PN_STANZA_MAX_BYTES)
+		stop(dec, PN_ESIZE);
 }
 
 static void XMLCALL on_start(void *data, const char *name, const char **attrs) {
@@ -117,14 +157,13 @@ static void XMLCALL on_start(void *data, const char *name, const char **attrs) {
 
 	pn_wire_put_u8(dec->out, PN_TOKEN_START);
 	put_string(dec, local, strlen(local));
-	if (!client || dec->foreign > 0) {
-		dec->foreign++;
-		put_attr(dec, (struct pn_str){"xmlns", 5}, ns);
-	}
-	for (; attrs[0] != NULL; attrs += 2)
+	if (!client || dec->foreign > 0)
+		put_xmlns(dec, ns);
+	for (; attrs[0] != NULL && dec->err == PN_OK; attrs += 2) {
 		put_attr_of(dec, attrs[0], attrs[1]);
-	if (dec->out->err != PN_OK)
-		stop(dec, dec->out->err);
+		check_output(dec);
+	}
+	check_output(dec);
 }
 
 static void XMLCALL on_end(void *data, const char *name) {
@@ -153,8 +192,7 @@ static void XMLCALL on_text(void *data, const char *bytes, int len) {
 		dec->in_text = true;
 	}
 	pn_buf_append(dec->out, bytes, (size_t)len);
-	if (dec->out->err != PN_OK)
-		stop(dec, dec->out->err);
+	check_output(dec);
 }
 
 static void XMLCALL on_comment(void *data, const char *text) {
@@ -194,12 +232,12 @@ static int parse(struct decoder *dec, struct pn_str xml) {
 int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits) {
 	static const XML_Memory_Handling_Suite memory = {pn_malloc, pn_realloc, pn_free};
 	static const char separator[] = {SEPARATOR, '\0'};
-	if (limits.bytes == 0 || limits.bytes > PN_DECODE_MAX_BYTES)
-		limits.bytes = PN_DECODE_MAX_BYTES;
+	if (limits.bytes == 0 || limits.bytes > PN_STANZA_MAX_BYTES)
+		limits.bytes = PN_STANZA_MAX_BYTES;
 	if (limits.depth == 0)
-		limits.depth = PN_DECODE_DEPTH;
+		limits.depth = PN_STANZA_MAX_DEPTH;
 	if (limits.elements == 0)
-		limits.elements = PN_DECODE_ELEMENTS;
+		limits.elements = PN_STANZA_MAX_ELEMENTS;
 	if (xml.len > limits.bytes)
 		return PN_ESIZE;
 
@@ -209,5 +247,6 @@ int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_lim
 		return PN_ENOMEM;
 	const int err = parse(&dec, xml);
 	XML_ParserFree(dec.parser);
+	pn_free(dec.spaces);
 	return err;
 }

@@ -1,5 +1,5 @@
-#include <string.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <pn/alloc.h>
 #include <pn/err.h>
@@ -7,9 +7,15 @@
 
 #include "escape.h"
 
+/* Part of the output. Offsets stay right when the output moves. */
+struct range {
+	size_t at;
+	size_t len;
+};
+
 struct pn_element {
-	struct pn_str name;
-	struct pn_str xmlns;   /* its own xmlns attribute; bytes is NULL where it has none */
+	struct range name;
+	struct range xmlns;    /* " xmlns='...'", its own or the parent's equal one; len 0: none */
 	unsigned int prefixes; /* ns1, ns2, ... declared on it so far */
 };
 
@@ -18,10 +24,14 @@ enum { FIRST_CAP = 16 };
 static const struct pn_str XMLNS = {"xmlns", 5};
 static const struct pn_str DELAY = {"delay", 5};
 static const struct pn_str DELAY_NS = {"urn:xmpp:delay", 14};
+static const struct pn_str XML_NS = {"http://www.w3.org/XML/1998/namespace", 36};
 
 static bool str_equal(struct pn_str a, struct pn_str b) {
-	return a.bytes != NULL && b.bytes != NULL && a.len == b.len &&
-	       memcmp(a.bytes, b.bytes, a.len) == 0;
+	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
+}
+
+static struct pn_str written(const struct pn_encoder *enc, struct range range) {
+	return (struct pn_str){(const char *)enc->out->data + range.at, range.len};
 }
 
 static void put(struct pn_encoder *enc, const char *bytes, size_t len) {
@@ -32,7 +42,20 @@ static void put_str(struct pn_encoder *enc, struct pn_str str) {
 	put(enc, str.bytes, str.len);
 }
 
-static bool push_element(struct pn_encoder *enc, struct pn_str name) {
+/* Whether the encoder still works; notes why it does not any more. */
+static bool works(struct pn_encoder *enc) {
+	if (enc->err == PN_OK)
+		enc->err = enc->out->err;
+	if (enc->err == PN_OK && enc->out->len - enc->begin > PN_STANZA_MAX_BYTES)
+		enc->err = PN_ESIZE;
+	return enc->err == PN_OK;
+}
+
+static bool push_element(struct pn_encoder *enc) {
+	if (enc->depth == PN_STANZA_MAX_DEPTH) {
+		enc->err = PN_EDEPTH;
+		return false;
+	}
 	if (enc->depth == enc->cap) {
 		const size_t cap = enc->cap > 0 ? enc->cap * 2 : FIRST_CAP;
 		struct pn_element *grown = pn_realloc(enc->elements, cap * sizeof(*grown));
@@ -43,7 +66,7 @@ static bool push_element(struct pn_encoder *enc, struct pn_str name) {
 		enc->elements = grown;
 		enc->cap = cap;
 	}
-	enc->elements[enc->depth++] = (struct pn_element){.name = name};
+	enc->elements[enc->depth++] = (struct pn_element){0};
 	return true;
 }
 
@@ -54,20 +77,21 @@ static void close_tag(struct pn_encoder *enc) {
 }
 
 void pn_encoder_init(struct pn_encoder *enc, struct pn_buf *out) {
-	*enc = (struct pn_encoder){.out = out};
+	*enc = (struct pn_encoder){.out = out, .begin = out->len};
 }
 
 void pn_encoder_start(struct pn_encoder *enc, struct pn_str name) {
-	if (enc->err != PN_OK)
+	if (!works(enc))
 		return;
 	if (enc->depth == 0 && enc->splice != 0) {
 		enc->err = PN_EINVAL;
 		return;
 	}
 	close_tag(enc);
-	if (!push_element(enc, name))
+	if (!push_element(enc))
 		return;
 	put(enc, "<", 1);
+	enc->elements[enc->depth - 1].name = (struct range){enc->out->len, name.len};
 	put_str(enc, name);
 	enc->tag_open = true;
 }
@@ -78,33 +102,52 @@ static void put_value(struct pn_encoder *enc, struct pn_str value) {
 	put(enc, "'", 1);
 }
 
-/* " xmlns:nsN='NS' nsN:NAME='VALUE'" for the key "NS\1NAME" */
-static void put_prefixed(struct pn_encoder *enc, struct pn_element *element, struct pn_str key,
-			 size_t ns_len, struct pn_str value) {
-	char prefix[16];
-	const int len = snprintf(prefix, sizeof(prefix), "ns%u", ++element->prefixes);
-	put(enc, " xmlns:", 7);
-	put(enc, prefix, (size_t)len);
-	put_value(enc, (struct pn_str){key.bytes, ns_len});
+/*
+ * " xmlns:nsN='NS' nsN:NAME='VALUE'" for the key "NS\1NAME". The prefix xml alone stands for its
+ * namespace: tostring() declares another, and any client ends its stream over that.
+ */
+static void put_namespaced(struct pn_encoder *enc, struct pn_element *element, struct pn_str key,
+			   size_t ns_len, struct pn_str value) {
+	const struct pn_str ns = {key.bytes, ns_len};
+	const struct pn_str name = {key.bytes + ns_len + 1, key.len - ns_len - 1};
+	char prefix[16] = "xml";
+	if (!str_equal(ns, XML_NS)) {
+		snprintf(prefix, sizeof(prefix), "ns%u", ++element->prefixes);
+		put(enc, " xmlns:", 7);
+		put(enc, prefix, strlen(prefix));
+		put_value(enc, ns);
+	}
 	put(enc, " ", 1);
-	put(enc, prefix, (size_t)len);
+	put(enc, prefix, strlen(prefix));
 	put(enc, ":", 1);
-	put(enc, key.bytes + ns_len + 1, key.len - ns_len - 1);
+	put_str(enc, name);
 	put_value(enc, value);
 }
 
-/* Notes the element's xmlns. Returns whether it has to be written. */
-static bool take_xmlns(struct pn_encoder *enc, struct pn_element *element, struct pn_str value) {
-	element->xmlns = value;
+/* Writes the element's xmlns, and takes it back where it repeats the parent's own. */
+static void put_xmlns(struct pn_encoder *enc, struct pn_element *element, struct pn_str value) {
+	const size_t start = enc->out->len;
+	if (str_equal(value, XML_NS))
+		return; /* nor can it be a default namespace */
+	put(enc, " xmlns", 6);
+	put_value(enc, value);
+	if (enc->out->err != PN_OK)
+		return;
+	element->xmlns = (struct range){start, enc->out->len - start};
 	if (enc->depth == 1)
-		return true;
-	if (enc->depth == 2 && str_equal(element->name, DELAY) && str_equal(value, DELAY_NS))
+		return;
+	if (enc->depth == 2 && str_equal(written(enc, element->name), DELAY) &&
+	    str_equal(value, DELAY_NS))
 		enc->delayed = true;
-	return !str_equal(value, element[-1].xmlns);
+	if (element[-1].xmlns.len > 0 &&
+	    str_equal(written(enc, element->xmlns), written(enc, element[-1].xmlns))) {
+		element->xmlns = element[-1].xmlns;
+		enc->out->len = start;
+	}
 }
 
 void pn_encoder_attr(struct pn_encoder *enc, struct pn_str key, struct pn_str value) {
-	if (enc->err != PN_OK)
+	if (!works(enc))
 		return;
 	if (!enc->tag_open) {
 		enc->err = PN_EINVAL;
@@ -113,18 +156,20 @@ void pn_encoder_attr(struct pn_encoder *enc, struct pn_str key, struct pn_str va
 	struct pn_element *element = &enc->elements[enc->depth - 1];
 	const char *separator = memchr(key.bytes, '\1', key.len);
 	if (separator != NULL) {
-		put_prefixed(enc, element, key, (size_t)(separator - key.bytes), value);
+		put_namespaced(enc, element, key, (size_t)(separator - key.bytes), value);
 		return;
 	}
-	if (str_equal(key, XMLNS) && !take_xmlns(enc, element, value))
+	if (str_equal(key, XMLNS)) {
+		put_xmlns(enc, element, value);
 		return;
+	}
 	put(enc, " ", 1);
 	put_str(enc, key);
 	put_value(enc, value);
 }
 
 void pn_encoder_text(struct pn_encoder *enc, struct pn_str text) {
-	if (enc->err != PN_OK)
+	if (!works(enc))
 		return;
 	if (enc->depth == 0) {
 		enc->err = PN_EINVAL;
@@ -135,22 +180,23 @@ void pn_encoder_text(struct pn_encoder *enc, struct pn_str text) {
 }
 
 void pn_encoder_end(struct pn_encoder *enc) {
-	if (enc->err != PN_OK)
+	if (!works(enc))
 		return;
 	if (enc->depth == 0) {
 		enc->err = PN_EINVAL;
 		return;
 	}
-	const struct pn_element *element = &enc->elements[--enc->depth];
+	const struct range name = enc->elements[--enc->depth].name;
 	if (enc->depth == 0)
-		enc->splice = enc->out->len;
+		enc->splice = enc->out->len - enc->begin;
 	if (enc->tag_open) {
 		put(enc, "/>", 2);
 		enc->tag_open = false;
 		return;
 	}
 	put(enc, "</", 2);
-	put_str(enc, element->name);
+	if (pn_buf_reserve(enc->out, name.len) == PN_OK) /* so that what is copied does not move */
+		put_str(enc, written(enc, name));
 	put(enc, ">", 1);
 }
 
@@ -158,9 +204,7 @@ int pn_encoder_finish(struct pn_encoder *enc) {
 	pn_free(enc->elements);
 	enc->elements = NULL;
 	enc->cap = 0;
-	if (enc->err != PN_OK)
-		return enc->err;
-	if (enc->out != NULL && enc->out->err != PN_OK)
-		return enc->out->err;
-	return enc->depth == 0 && enc->splice != 0 ? PN_OK : PN_EINVAL;
+	if (enc->out != NULL && works(enc) && (enc->depth > 0 || enc->splice == 0))
+		enc->err = PN_EINVAL; /* sticky: what was open is gone */
+	return enc->out != NULL ? enc->err : PN_EINVAL;
 }

@@ -149,7 +149,7 @@ static int stanza_encode(lua_State *L) {
 	lua_settop(L, 1);
 	struct encoder *encoder = take_encoder(L);
 	begin_element(L, &encoder->enc);
-	while (lua_gettop(L) > 0 && encoder->enc.err == PN_OK)
+	while (lua_gettop(L) > 0 && encoder->enc.err == PN_OK && encoder->out.err == PN_OK)
 		encode_step(L, &encoder->enc);
 	const int err = pn_encoder_finish(&encoder->enc);
 	if (err != PN_OK)
@@ -182,7 +182,7 @@ static int stanza_delay(lua_State *L) {
 }
 
 /* ---- Decoding: the tokens become tables once expat has done its work. For each open element the
- *      Lua stack holds the element and its `tags`. ---- */
+ *      Lua stack holds the element, its tags and its attr. ---- */
 
 static void push_wire_string(lua_State *L, struct pn_wire *wire) {
 	size_t len;
@@ -196,52 +196,57 @@ static void append(lua_State *L, int index) {
 	lua_rawseti(L, array, (lua_Integer)lua_rawlen(L, array) + 1);
 }
 
-/* Pushes a new element and its tags, and makes it a child of the element below. */
+enum { ELEMENT = 1, TAGS, ATTR, SLOTS = 3 };
+
+/* Pushes a new element, its tags and its attr, and makes it a child of the element below. */
 static void build_start(lua_State *L, struct pn_wire *wire, int base) {
 	luaL_checkstack(L, 8, "stanza is nested too deeply");
 	lua_createtable(L, 1, 3);
 	push_wire_string(L, wire);
 	lua_setfield(L, -2, "name");
 	lua_newtable(L);
-	lua_setfield(L, -2, "attr");
-	lua_pushvalue(L, 2);
-	lua_setmetatable(L, -2);
-	if (lua_gettop(L) > base + 1) {
-		lua_pushvalue(L, -1);
-		append(L, -4);
-		lua_pushvalue(L, -1);
-		append(L, -3);
-	}
-	lua_newtable(L);
 	lua_pushvalue(L, -1);
 	lua_setfield(L, -3, "tags");
-}
+	lua_newtable(L);
+	lua_pushvalue(L, -1);
+	lua_setfield(L, -4, "attr");
 
-static void build_attr(lua_State *L, struct pn_wire *wire) {
-	lua_getfield(L, -2, "attr");
-	push_wire_string(L, wire);
-	push_wire_string(L, wire);
-	lua_rawset(L, -3);
-	lua_pop(L, 1);
+	const int element = lua_gettop(L) - SLOTS + ELEMENT;
+	lua_pushvalue(L, 2);
+	lua_setmetatable(L, element); /* from here on only raw access, which calls no metamethod */
+	if (element - SLOTS >= base + ELEMENT) {
+		lua_pushvalue(L, element);
+		append(L, element - SLOTS);
+		lua_pushvalue(L, element);
+		append(L, element - SLOTS + 1);
+	}
 }
 
 /* Leaves the root element on top of the stack. */
 static void build(lua_State *L, struct pn_wire *wire) {
 	const int base = lua_gettop(L);
-	while (wire->left > 0) {
+	while (wire->left > 0 && wire->err == PN_OK) {
 		switch ((enum pn_token)pn_wire_u8(wire)) {
 		case PN_TOKEN_START:
 			build_start(L, wire, base);
 			break;
 		case PN_TOKEN_ATTR:
-			build_attr(L, wire);
+			push_wire_string(L, wire);
+			push_wire_string(L, wire);
+			lua_rawset(L, -3);
+			break;
+		case PN_TOKEN_XMLNS: /* one string for all that share it */
+			lua_pushliteral(L, "xmlns");
+			lua_pushvalue(L, -1);
+			lua_rawget(L, -3 - SLOTS);
+			lua_rawset(L, -3);
 			break;
 		case PN_TOKEN_TEXT:
 			push_wire_string(L, wire);
-			append(L, -3);
+			append(L, -SLOTS - 1);
 			break;
-		case PN_TOKEN_END:
-			lua_settop(L, lua_gettop(L) == base + 2 ? base + 1 : -3);
+		case PN_TOKEN_END: /* the root stays */
+			lua_pop(L, lua_gettop(L) == base + SLOTS ? SLOTS - ELEMENT : SLOTS);
 			break;
 		}
 	}
@@ -252,9 +257,10 @@ static struct pn_decode_limits check_limits(lua_State *L, int arg) {
 		return (struct pn_decode_limits){0};
 	luaL_checktype(L, arg, LUA_TTABLE);
 	return (struct pn_decode_limits){
-		.bytes = (size_t)pn_glue_field(L, arg, "bytes", 1, PN_DECODE_MAX_BYTES, 0),
-		.depth = (uint32_t)pn_glue_field(L, arg, "depth", 1, PN_DECODE_DEPTH, 0),
-		.elements = (uint32_t)pn_glue_field(L, arg, "elements", 1, PN_DECODE_ELEMENTS, 0),
+		.bytes = (size_t)pn_glue_field(L, arg, "bytes", 1, PN_STANZA_MAX_BYTES, 0),
+		.depth = (uint32_t)pn_glue_field(L, arg, "depth", 1, PN_STANZA_MAX_DEPTH, 0),
+		.elements =
+			(uint32_t)pn_glue_field(L, arg, "elements", 1, PN_STANZA_MAX_ELEMENTS, 0),
 	};
 }
 

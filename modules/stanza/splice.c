@@ -27,6 +27,8 @@ static bool is_root_end(struct pn_str xml, size_t splice, bool *childless) {
 	const char *end = xml.bytes + splice;
 	const size_t len = xml.len - splice;
 	const struct pn_str name = root_name(xml);
+	if (xml.bytes[0] != '<' || name.len == 0 || splice <= name.len)
+		return false;
 	*childless = len == 2 && memcmp(end, "/>", 2) == 0;
 	return *childless || (len == name.len + 3 && memcmp(end, "</", 2) == 0 &&
 			      memcmp(end + 2, name.bytes, name.len) == 0);
@@ -45,29 +47,33 @@ int pn_stanza_splice(struct pn_buf *out, struct pn_str xml, size_t splice, struc
 	return out->err;
 }
 
+enum { TIME_SIZE = 80 }; /* what the compiler thinks that any int could need */
+
 /* XEP-0082, section 3.2: CCYY-MM-DDThh:mm:ssZ. The one time formatter. */
-static int put_time(struct pn_buf *out, int64_t stamp) {
+static int format_time(int64_t stamp, char *text, struct pn_str *out) {
 	const time_t seconds = (time_t)stamp;
 	struct tm tm;
-	char text[80];
 	if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
 		return PN_EINVAL;
 	const int len =
-		snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
+		snprintf(text, TIME_SIZE, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
 			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-	pn_buf_append(out, text, (size_t)len);
+	*out = (struct pn_str){text, (size_t)len};
 	return PN_OK;
 }
 
 int pn_stanza_delay(struct pn_buf *out, struct pn_str from, int64_t stamp) {
-	static const char head[] = "<delay xmlns='urn:xmpp:delay' from='";
-	static const char middle[] = "' stamp='";
-	pn_buf_append(out, head, sizeof(head) - 1);
-	pn_escape(out, from);
-	pn_buf_append(out, middle, sizeof(middle) - 1);
-	const int err = put_time(out, stamp);
+	static const struct pn_str head = {"<delay xmlns='urn:xmpp:delay' from='", 36};
+	static const struct pn_str middle = {"' stamp='", 9};
+	char text[TIME_SIZE];
+	struct pn_str time;
+	const int err = format_time(stamp, text, &time);
 	if (err != PN_OK)
 		return err;
+	append(out, head);
+	pn_escape(out, from);
+	append(out, middle);
+	append(out, time);
 	pn_buf_append(out, "'/>", 3);
 	return out->err;
 }

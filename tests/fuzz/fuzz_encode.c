@@ -107,7 +107,11 @@ static void end_tag(struct model *m) {
 	m->in_tag = false;
 	struct level *level = &m->levels[m->depth];
 	put_token(&m->tokens, PN_TOKEN_START, level->name);
-	if (level->foreign > 0 || strcmp(level->ns, "jabber:client") != 0) {
+	const struct level *parent = level - 1;
+	if (parent->foreign > 0 && strcmp(level->ns, parent->ns) == 0) {
+		level->foreign++;
+		pn_wire_put_u8(&m->tokens, PN_TOKEN_XMLNS);
+	} else if (level->foreign > 0 || strcmp(level->ns, "jabber:client") != 0) {
 		level->foreign++;
 		put_token(&m->tokens, PN_TOKEN_ATTR, "xmlns");
 		pn_wire_put_bytes(&m->tokens, level->ns, (uint32_t)strlen(level->ns));

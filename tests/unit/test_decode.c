@@ -331,10 +331,10 @@ TEST(a_stanza_may_reach_the_limit_in_bytes_and_not_pass_it) {
 
 TEST(the_limit_in_bytes_has_a_maximum) {
 	struct pn_buf xml = {0};
-	pn_buf_reserve(&xml, PN_DECODE_MAX_BYTES + 1);
+	pn_buf_reserve(&xml, PN_STANZA_MAX_BYTES + 1);
 	REQUIRE(xml.err == 0);
-	memset(xml.data, 'x', PN_DECODE_MAX_BYTES + 1);
-	xml.len = PN_DECODE_MAX_BYTES + 1;
+	memset(xml.data, 'x', PN_STANZA_MAX_BYTES + 1);
+	xml.len = PN_STANZA_MAX_BYTES + 1;
 	struct pn_buf out = {0};
 	CHECK(pn_stanza_decode(&out, all(&xml), DEFAULTS) == PN_ESIZE);
 	CHECK(pn_stanza_decode(&out, all(&xml), (struct pn_decode_limits){.bytes = SIZE_MAX}) ==
@@ -386,8 +386,8 @@ static void check_depth(size_t depth, int want) {
 TEST(deep_stanzas_decode_up_to_the_default_limit) {
 	check_depth(200, PN_OK);
 	check_depth(90000, PN_OK);
-	check_depth(PN_DECODE_DEPTH, PN_OK);
-	check_depth(PN_DECODE_DEPTH + 1, PN_EDEPTH);
+	check_depth(PN_STANZA_MAX_DEPTH, PN_OK);
+	check_depth(PN_STANZA_MAX_DEPTH + 1, PN_EDEPTH);
 }
 
 TEST(five_hundred_children_decode) {

@@ -36,32 +36,42 @@ struct token_sink {
 static inline bool tokens_walk(const struct pn_buf *tokens, const struct token_sink *sink,
 			       void *ctx) {
 	struct pn_wire wire = pn_wire_open(tokens->data, tokens->len);
+	struct pn_str *spaces = malloc((tokens->len + 2) * sizeof(*spaces)); /* by depth */
 	size_t depth = 0;
 	uint8_t last = PN_TOKEN_END;
+	bool valid = true;
 	bool ended = false;
-	while (wire.left > 0 && wire.err == PN_OK && !ended) {
+	spaces[0] = (struct pn_str){0};
+	while (wire.left > 0 && valid && !ended) {
 		const uint8_t token = pn_wire_u8(&wire);
-		struct pn_str first = {0};
+		struct pn_str first = {"xmlns", 5};
 		struct pn_str second = {0};
-		if (token != PN_TOKEN_END)
+		if (token != PN_TOKEN_END && token != PN_TOKEN_XMLNS)
 			first = tokens_str(&wire);
 		if (token == PN_TOKEN_ATTR)
 			second = tokens_str(&wire);
-		if (wire.err != PN_OK || (depth == 0 && token != PN_TOKEN_START))
-			return false;
+		valid = wire.err == PN_OK && (depth > 0 || token == PN_TOKEN_START);
+		if (!valid)
+			break;
 		switch (token) {
 		case PN_TOKEN_START:
-			depth++;
+			spaces[++depth] = (struct pn_str){0};
 			sink->start(ctx, first);
 			break;
+		case PN_TOKEN_XMLNS:
+			second = spaces[depth - 1];
+			valid = last == PN_TOKEN_START && second.bytes != NULL;
+			/* fall through */
 		case PN_TOKEN_ATTR:
-			if (last != PN_TOKEN_START && last != PN_TOKEN_ATTR)
-				return false;
-			sink->attr(ctx, first, second);
+			if (first.len == 5 && memcmp(first.bytes, "xmlns", 5) == 0)
+				spaces[depth] = second;
+			valid = valid && (last == PN_TOKEN_START || last == PN_TOKEN_ATTR ||
+					  last == PN_TOKEN_XMLNS);
+			if (valid)
+				sink->attr(ctx, first, second);
 			break;
 		case PN_TOKEN_TEXT:
-			if (last == PN_TOKEN_TEXT || first.len == 0)
-				return false;
+			valid = last != PN_TOKEN_TEXT && first.len > 0;
 			sink->text(ctx, first);
 			break;
 		case PN_TOKEN_END:
@@ -69,11 +79,12 @@ static inline bool tokens_walk(const struct pn_buf *tokens, const struct token_s
 			sink->end(ctx);
 			break;
 		default:
-			return false;
+			valid = false;
 		}
 		last = token;
 	}
-	return ended && wire.left == 0;
+	free(spaces);
+	return valid && ended && wire.left == 0;
 }
 
 /* ---- As text: (name key=value key=value "text" (child)) ---- */

@@ -26,11 +26,17 @@ static int on_message(xmpp_conn_t *c, xmpp_stanza_t *message, void *data) {
 	return 1;
 }
 
+static void note_session(xmpp_conn_t *c) {
+	snprintf(bound_jid, sizeof bound_jid, "%s", xmpp_conn_get_bound_jid(c));
+	printf("bound %s\n", bound_jid);
+}
+
+/* Up to 0.12, XMPP_CONN_CONNECT comes before <enabled/>; later, instead of it. */
 static int on_enabled(xmpp_conn_t *c, xmpp_stanza_t *enabled, void *data) {
 	(void)enabled;
 	(void)data;
-	snprintf(bound_jid, sizeof bound_jid, "%s", xmpp_conn_get_bound_jid(c));
-	printf("bound %s\n", bound_jid);
+	if (xmpp_version_check(0, 12))
+		note_session(c);
 	return 1;
 }
 
@@ -41,15 +47,20 @@ static int on_ack(xmpp_conn_t *c, xmpp_stanza_t *ack, void *data) {
 	return 1;
 }
 
-/* A session that could not be resumed gets another resource of the server's making, and <enabled/>.
- */
+/* A session that could not be resumed gets another resource, of the server's making. */
+static void on_connect(xmpp_conn_t *c) {
+	if (strcmp(xmpp_conn_get_bound_jid(c), bound_jid) == 0)
+		puts("resumed");
+	else if (!xmpp_version_check(0, 12))
+		note_session(c);
+}
+
 static void on_connection(xmpp_conn_t *c, xmpp_conn_event_t event, int error,
 			  xmpp_stream_error_t *stream_error, void *data) {
 	(void)error;
 	(void)data;
 	if (event == XMPP_CONN_CONNECT) {
-		if (strcmp(xmpp_conn_get_bound_jid(c), bound_jid) == 0)
-			puts("resumed");
+		on_connect(c);
 		return;
 	}
 	if (stream_error)
