@@ -315,6 +315,9 @@ describe("mod_smacks queue", function ()
 	it("refuses what cannot be encoded, and stays as it was", function ()
 		local q = filled(1);
 		assert.has_error(function () q:enqueue(setmetatable({ name = "message" }, st.stanza_mt)); end);
+		local huge = message("m0");
+		for i = 1, 800 do huge.attr["urn:"..("x"):rep(100000).."\1a"..i] = ""; end
+		assert.is_nil((q:enqueue(huge)));
 		assert.equal(1, q:count_unacked());
 		q:push(message("m2"));
 		assert.equal("m1 m2", ids(q:view()));

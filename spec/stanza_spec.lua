@@ -214,7 +214,10 @@ describe("decode", function ()
 		local attributes = {};
 		for i = 1, 3000 do attributes[i] = " n:a"..i.."=''"; end
 		local xml = "<a xmlns:n='urn:"..("x"):rep(100000).."'"..table.concat(attributes).."/>";
-		assert_refused("policy-violation", decode(xml, st.stanza_mt));
+		local stanza, condition = decode(xml, st.stanza_mt);
+		assert.is_nil(stanza);
+		-- some versions of expat have a limit of their own, and call it lack of memory
+		assert.is_true(condition == "policy-violation" or condition == "resource-constraint");
 	end);
 
 	it("takes 500 children", function ()

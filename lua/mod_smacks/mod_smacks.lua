@@ -105,6 +105,10 @@ function outgoing_filter(stanza, session)
 	end
 
 	local bytes, is_over, total = queue:enqueue(stanza);
+	if not bytes then
+		session.log("error", "A stanza cannot be encoded and is dropped (%s): %s", is_over, stanza:top_tag():sub(1, 500));
+		return nil;
+	end
 	metrics.queued(1);
 	if is_away then return keep_for_later(session, is_over, total); end
 	if is_over then limits.release_sent(session); end

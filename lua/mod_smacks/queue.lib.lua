@@ -55,13 +55,14 @@ local function decode(self, bytes, splice, time)
 	return stanza;
 end
 
--- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the process
+-- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
+-- process; or nil and why the stanza cannot be encoded
 function queue:enqueue(stanza)
 	local bytes, splice, delayed = xml.encode(stanza);
-	if not bytes then error("stanza cannot be queued: "..delayed, 2); end
+	if not bytes then return nil, delayed; end
 	if delayed or stanza.name == "iq" then splice = 0; end
 	local over, total, err = self.items:push(bytes, splice, os_time());
-	if over == nil then error("stanza cannot be queued: "..err, 2); end
+	if over == nil then return nil, err; end
 	return bytes, over, total;
 end
 
@@ -198,7 +199,7 @@ end
 
 function queue:push(value)
 	if st.is_stanza(value) then
-		self:enqueue(value);
+		assert(self:enqueue(value));
 	else
 		self.items:push("", 0, os_time());
 		self.values[self.items:pushed()] = value;

@@ -36,8 +36,10 @@ def compiled(library):
 	source, program = SOURCES / f"{library}.c", INSTALLED / library
 	if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
 		INSTALLED.mkdir(parents=True, exist_ok=True)
+		new = program.with_suffix(f".{os.getpid()}")  # another run may be executing the old one
 		subprocess.run([os.environ.get("CC", "gcc"), "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra",
-			"-Wconversion", "-Werror", "-O1", "-o", program, source, "-l" + library.removeprefix("lib")], check=True)
+			"-Wconversion", "-Werror", "-O1", "-o", new, source, "-l" + library.removeprefix("lib")], check=True)
+		new.rename(program)
 	return program
 
 
