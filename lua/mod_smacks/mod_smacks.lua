@@ -106,7 +106,7 @@ function outgoing_filter(stanza, session)
 
 	local bytes, is_over, total = queue:enqueue(stanza);
 	if not bytes then
-		session.log("error", "A stanza cannot be encoded and is dropped (%s): %s", is_over, stanza:top_tag():sub(1, 500));
+		session.log("error", "A %s from %s cannot be encoded and is dropped (%s)", stanza.name, stanza.attr.from, is_over);
 		return nil;
 	end
 	metrics.queued(1);
@@ -552,7 +552,10 @@ local function replace_filters(session)
 	local was_in = remove_filter(session, "stanzas/in", filters["in"]);
 	if was_out then add_filter(session, "stanzas/out", outgoing_filter, -999); end
 	if was_in then add_filter(session, "stanzas/in", incoming_filter, 999); end
-	if hibernating[session] then hibernating[session] = end_early; end
+	if hibernating[session] then
+		hibernating[session] = end_early;
+		registry.save_counter_soon(session);
+	end
 end
 
 function module.load()

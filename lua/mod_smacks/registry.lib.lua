@@ -7,7 +7,6 @@ local sessions = module:shared "/*/smacks/resumption-tokens"; -- user@host/token
 local counters = module:open_store("smacks_h", "map"); -- user, token -> { h =, t = }
 local counters_of = module:open_store("smacks_h");
 
-local saved = setmetatable({}, { __mode = "k" }); -- sessions whose counter is in the store
 local unsaved = {}; -- sessions whose counter is to be saved
 
 local SAVE_INTERVAL, SAVES_AT_ONCE = 0.1, 10; -- seconds, counters
@@ -37,13 +36,13 @@ function registry.remove(session)
 end
 
 function registry.save_counter(session, token)
-	saved[session] = true;
+	session.smacks_counter_saved = true;
 	return counters:set(session.username, token, { h = session.handled_stanza_count, t = os.time() });
 end
 
 function registry.clear_counter(session, token)
-	if not saved[session] then return; end
-	saved[session] = nil;
+	if not session.smacks_counter_saved then return; end
+	session.smacks_counter_saved = nil;
 	return counters:set(session.username, token, nil);
 end
 
@@ -62,6 +61,7 @@ end
 -- For a session that begins to hibernate: its counter is known even if the server is killed. When
 -- a network fails and all clients are cut off at once, the server must not stand still to write.
 function registry.save_counter_soon(session)
+	if session.smacks_counter_saved then return; end
 	if not next(unsaved) then module:add_timer(SAVE_INTERVAL, save_some); end
 	unsaved[session] = true;
 end
