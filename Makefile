@@ -10,7 +10,7 @@ CLANG ?= clang
 LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Werror
 HARDENING := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-CFLAGS_release := -O2 -g $(HARDENING)
+CFLAGS_release := -O2 -g -flto=auto $(HARDENING)
 CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CPPFLAGS += -D_GNU_SOURCE -Iinclude
 CFLAGS += -std=c11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS_$(BUILD))

@@ -1,9 +1,8 @@
 -- Asking the peer for acks, and noticing that none come
 
 local st = require "util.stanza";
+local time_now = require "util.time".now;
 local timer = require "util.timer";
-
-local H_MASK = 0xFFFFFFFF; -- counters wrap
 
 local request_bytes = {};
 for _, xmlns in ipairs { "urn:xmpp:sm:2", "urn:xmpp:sm:3" } do
@@ -43,23 +42,27 @@ return function (options)
 		end
 	end
 
-	function acks.stop_timers(session)
-		for _, name in ipairs { "awaiting_ack_timer", "delayed_ack_timer" } do
-			if session[name] then timer.stop(session[name]); end
-			session[name] = nil;
-		end
-	end
-
-	local function on_delay(session)
+	function acks.stop_timer(session)
+		if session.delayed_ack_timer then timer.stop(session.delayed_ack_timer); end
 		session.delayed_ack_timer = nil;
-		if session.awaiting_ack and is_connected(session) then
-			local queue = session.outgoing_stanza_queue;
-			session.log("debug", "No answer to an ack request for %d s, %d stanzas are unacked",
-				options.delayed_ack_timeout, queue:count_unacked());
-			queue:fire("smacks-ack-delayed", session, {});
-		end
 	end
 
+	-- One timer serves many requests: it looks when the last unanswered one was made
+	local function on_timer(session)
+		if not session.awaiting_ack or not is_connected(session) then
+			session.delayed_ack_timer = nil;
+			return;
+		end
+		local left = session.ack_requested_at + options.delayed_ack_timeout - time_now();
+		if left > 0 then return left; end
+		session.delayed_ack_timer = nil;
+		local queue = session.outgoing_stanza_queue;
+		session.log("debug", "No answer to an ack request for %d s, %d stanzas are unacked",
+			options.delayed_ack_timeout, queue:count_unacked());
+		queue:fire("smacks-ack-delayed", session, {});
+	end
+
+	-- force: even for nothing
 	local function is_due(session, force)
 		if not session or not is_connected(session) or session.awaiting_ack then return false; end
 		if force then return true; end
@@ -69,18 +72,30 @@ return function (options)
 		return queue:count_unacked() > max_unacked and queue:pushed() ~= session.last_requested_h;
 	end
 
-	-- force: even for nothing; unsent: how many queued stanzas will be written only after the request
-	function acks.request_if_needed(session, force, reason, unsent)
-		if not is_due(session, force) then return; end
-		local queue = session.outgoing_stanza_queue;
-		session.log("debug", "Requesting an ack (%s), %d stanzas are unacked", reason, queue:count_unacked());
+	local function note_request(session)
 		session.awaiting_ack = true;
-		send_request(session);
-		if not is_connected(session) then return; end -- sending can end a connection
-		session.last_requested_h = (queue:pushed() - (unsent or 0)) & H_MASK;
-		if not session.delayed_ack_timer and options.delayed_ack_timeout > 0 then
-			session.delayed_ack_timer = timer.add_task(options.delayed_ack_timeout, function () on_delay(session); end);
+		session.last_requested_h = session.outgoing_stanza_queue:pushed();
+		if options.delayed_ack_timeout > 0 then
+			session.ack_requested_at = time_now();
+			session.delayed_ack_timer = session.delayed_ack_timer
+				or timer.add_task(options.delayed_ack_timeout, function () return on_timer(session); end);
 		end
+	end
+
+	function acks.request_if_needed(session, force, reason)
+		if not is_due(session, force) then return; end
+		session.log("debug", "Requesting an ack (%s), %d stanzas are unacked", reason,
+			session.outgoing_stanza_queue:count_unacked());
+		note_request(session);
+		send_request(session);
+	end
+
+	-- The bytes of a stanza that is on its way, followed by those of a request if one is due: that
+	-- spares the server a second write for each stanza that is sent alone
+	function acks.append_request(session, bytes, force)
+		if not is_due(session, force) then return bytes; end
+		note_request(session);
+		return bytes..request_bytes[session.smacks];
 	end
 
 	-- Events when it is sensible to ask, and whether even for nothing
@@ -96,7 +111,7 @@ return function (options)
 		local session = event.session;
 		if not session.smacks then return; end
 		if session.awaiting_ack then
-			acks.stop_timers(session);
+			acks.stop_timer(session);
 			return false; -- the peer is gone
 		end
 		acks.request_if_needed(session, true, "read timeout");

@@ -113,14 +113,32 @@ function outgoing_filter(stanza, session)
 	if is_away then return keep_for_later(session, is_over, total); end
 	if is_over then limits.release_sent(session); end
 	if total > options.max_total_bytes then limits.enforce_total(session); end
-	if not queue:resumable() then acks.request_if_needed(session, true, "queue limit", 1); end
-	if is_last_filter(session) then return bytes; end
+	if is_last_filter(session) then return acks.append_request(session, bytes, is_over); end
+	if is_over then
+		acks.request_if_needed(session, true, "queue limit");
+		session.last_requested_h = nil; -- this stanza is written after the request, and may be asked for again
+	end
 	return stanza;
 end
 
+local handle_ack;
+
+local ack_event = { [xmlns_sm2] = "stanza/"..xmlns_sm2..":a", [xmlns_sm3] = "stanza/"..xmlns_sm3..":a" };
+local handlers = prosody.hosts[module.host].events._handlers;
+
+-- Whether nobody but this module hooks the arrival of acks. Then they need not take the way of stanzas.
+local function is_plain_ack(stanza)
+	local event = stanza.name == "a" and ack_event[stanza.attr.xmlns];
+	return event and handlers[event] and #handlers[event] == 1;
+end
+
 local function incoming_filter(stanza, session)
-	if stanza.attr.xmlns == nil and countable[stanza.name] then
-		session.handled_stanza_count = (session.handled_stanza_count + 1) & H_MASK;
+	if stanza.attr.xmlns == nil then
+		if countable[stanza.name] then
+			session.handled_stanza_count = (session.handled_stanza_count + 1) & H_MASK;
+		end
+	elseif is_plain_ack(stanza) and handle_ack(session, stanza) then
+		return nil;
 	end
 	return stanza;
 end
@@ -297,25 +315,28 @@ local function reject_ack(session, h, err)
 	};
 end
 
-function handle_a(session, stanza)
-	local queue = session.outgoing_stanza_queue;
-	if not session.smacks or not queue then return; end
+-- Returns true if the ack is right and nothing is left to do
+function handle_ack(session, stanza)
+	local queue, h = session.outgoing_stanza_queue, parse_h(stanza.attr.h);
+	local count = session.smacks and queue and h and queue:acknowledge(h);
+	if not count then return false; end
 	session.awaiting_ack = nil;
-	acks.stop_timers(session);
-	local h = parse_h(stanza.attr.h);
-	if not h then
-		session.log("warn", "Received an ack whose h is no number: %s", stanza:top_tag());
-		session:close { condition = "invalid-xml"; text = "Missing or invalid 'h' attribute" };
-		return true;
-	end
-	local count, err = sm_errors.coerce(queue:acknowledge(h));
-	if not count then
-		reject_ack(session, h, err);
-		return true;
-	end
 	metrics.acked:sample(count);
 	limits.note_ack(session);
 	acks.request_if_needed(session, false, "after an ack");
+	return true;
+end
+
+function handle_a(session, stanza)
+	if not session.smacks or not session.outgoing_stanza_queue then return; end
+	if handle_ack(session, stanza) then return true; end
+	local h = parse_h(stanza.attr.h);
+	if h then
+		reject_ack(session, h, sm_errors.wrap(select(2, session.outgoing_stanza_queue:acknowledge(h))));
+	else
+		session.log("warn", "Received an ack whose h is no number: %s", stanza:top_tag());
+		session:close { condition = "invalid-xml"; text = "Missing or invalid 'h' attribute" };
+	end
 	return true;
 end
 
@@ -326,7 +347,7 @@ local function fail_unacked(session)
 	session.smacks = false; -- nothing is queued any more
 	session.outgoing_stanza_queue = nil;
 	hibernating[session] = nil;
-	acks.stop_timers(session);
+	acks.stop_timer(session);
 	if not queue then return; end
 	local unacked = queue:count_unacked();
 	if unacked > 0 then
@@ -384,7 +405,7 @@ local function hibernate(session)
 	local queue = session.outgoing_stanza_queue;
 	session.hibernating = os_time();
 	session.awaiting_ack = nil;
-	acks.stop_timers(session);
+	acks.stop_timer(session);
 	start_watchdog(session);
 	transport.detach(session);
 	-- On Prosody 0.12 a signal to stop is handled at once, wherever the server is in its work
@@ -478,7 +499,7 @@ end
 local function wake(session)
 	local hibernating_since = session.hibernating;
 	cancel_watchdog(session);
-	acks.stop_timers(session);
+	acks.stop_timer(session);
 	session.hibernating, session.awaiting_ack = nil, nil;
 	session.state = nil; -- client state is active on a resumed stream (XEP-0352, section 5.3)
 	hibernating[session] = nil;

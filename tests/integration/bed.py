@@ -9,7 +9,6 @@ the one that started it, whichever way that goes.
 import atexit
 import ctypes
 import hashlib
-import os
 import pathlib
 import random
 import re
@@ -211,8 +210,13 @@ class Prosody:
 		try:
 			self.process.wait(STOP_TIMEOUT)
 		except subprocess.TimeoutExpired:
+			where = self._where()
 			self.kill()
-			raise xmpp.Timeout(f"Prosody {self.version} did not stop") from None
+			raise xmpp.Timeout(f"Prosody {self.version} did not stop, its threads are in {where}") from None
+
+	def _where(self):
+		"""What the kernel says each thread of the server waits in; 0 is a thread that runs."""
+		return [(task / "wchan").read_text() for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()]
 
 	def settle(self):
 		"""Wait until the server has seen what its clients did before: 0.12 obeys a signal at once, in

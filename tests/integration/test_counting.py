@@ -163,6 +163,7 @@ def test(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	alice.send("<inactive xmlns='urn:xmpp:csi:0'/>")
+	alice.handled()  # the server knows
 	for n in range(2):
 		bob.chat(alice, str(n))
 		alice.until("message")

@@ -1,9 +1,10 @@
 """The end of a session: what it has not delivered is stored, left to the archive, or bounced - once."""
+import time
+
 import bed
-from steps import (cut, next_second, pair, pending_offline, say, stamp, stream_error, wait_offline)
+from steps import cut, next_second, pair, pending_offline, say, stamp, stream_error
 from suite import behaviour
 from xmpp import DELAY, STANZA_ERRORS
-import time
 
 SHORT = {"smacks_hibernation_time": 1}
 NO_OFFLINE = {**SHORT, "modules_disabled": ["tls", "s2s", "offline"]}

@@ -2,7 +2,7 @@
 import bed
 from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
-from xmpp import DELAY, SM2, SM3, failure
+from xmpp import SM2, SM3, failure
 
 PUSH = "push.prosody.test"
 ROOMS = "rooms.prosody.test"

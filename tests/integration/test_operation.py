@@ -1,7 +1,6 @@
 """Running it: reload, stop and restart, what an operator sees."""
 import bed
-from steps import (EVERY_TRANSPORT, LAST, counters, cut, pair, pending_offline, say, start_at, stream_error,
-	wait_offline)
+from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
 from test_delivery import drain, is_bounce
 from xmpp import SM3, failure

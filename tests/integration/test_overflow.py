@@ -2,7 +2,7 @@
 from steps import counters, cut, pair, pending_offline, say, wait_offline
 from suite import behaviour
 from test_delivery import archive, drain, is_bounce, use_archive
-from xmpp import SM3, failure
+from xmpp import failure
 
 FIVE = {"smacks_max_queue_size": 5}
 QUIET = {"smacks_max_unacked_stanzas": 1000}

@@ -1,6 +1,5 @@
 """XEP-0198, 5: when a session cannot be resumed. Whatever a client sends, the stream stays usable."""
-import bed
-from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say, wait_offline
+from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say
 from suite import behaviour
 from xmpp import SM2, SM3, failure
 

@@ -1,6 +1,5 @@
 """Stream management between servers: acknowledgements in both directions, no resumption."""
 import bed
-from steps import say
 from suite import behaviour
 from xmpp import STANZA_ERRORS
 

@@ -1,6 +1,7 @@
 -- Writes down the events of stream management, and marks queued stanzas as push modules do.
 -- Tests read `seen`: a list of texts such as "start 2 [a b]", with the bodies in event.queue.
-seen = {};
+local seen = {};
+module.environment.seen = seen;
 
 -- The bodies of a queue; an unmarked stanza is shown as it is, a marked one in brackets
 local function describe(queue)
