@@ -34,20 +34,20 @@ def say(text="", figures=""):
 	print(f"  {text:<62}{figures}".rstrip(), flush=True)
 
 
-def port_or_another(port):
-	"""This one if nobody listens there."""
+def is_free(port):
 	with socket.socket() as probe:
 		probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 		try:
 			probe.bind(("127.0.0.1", port))
-			return port
+			return True
 		except OSError:
-			return bed.free_port()
+			return False
 
 
 def start_server():
 	server = bed.Prosody(bed.VERSIONS[-1], host=HOST, start=False)
-	server.port, server.http_port = port_or_another(5222), port_or_another(5280)
+	server.port = 5222 if is_free(5222) else server.port
+	server.http_port = 5280 if is_free(5280) else server.http_port
 	server.start()
 	for user in ("alice", "bob", "you"):
 		server.lua(f"return require 'core.usermanager'.create_user('{user}', '{bed.PASSWORD}', '{HOST}')")
