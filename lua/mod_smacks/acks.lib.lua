@@ -64,7 +64,7 @@ return function (options)
 
 	-- force: even for nothing
 	local function is_due(session, force)
-		if not session or not is_connected(session) or session.awaiting_ack then return false; end
+		if not session or session.awaiting_ack or not is_connected(session) then return false; end
 		if force then return true; end
 		local queue = session.outgoing_stanza_queue;
 		local max_unacked = session.state == "inactive" and options.max_inactive_unacked or options.max_unacked;

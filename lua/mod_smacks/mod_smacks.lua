@@ -68,12 +68,6 @@ end
 
 local outgoing_filter;
 
--- What is queued is what is sent, unless another filter comes after ours and wants to see a stanza
-local function is_last_filter(session)
-	local list = session.filters["stanzas/out"];
-	return list and list[#list] == outgoing_filter;
-end
-
 local countable = { message = true, presence = true, iq = true };
 
 -- Nobody but this module and the handlers of the event look at a hibernating session's stanza
@@ -113,7 +107,11 @@ function outgoing_filter(stanza, session)
 	if is_away then return keep_for_later(session, is_over, total); end
 	if is_over then limits.release_sent(session); end
 	if total > options.max_total_bytes then limits.enforce_total(session); end
-	if is_last_filter(session) then return acks.append_request(session, bytes, is_over); end
+	-- What is queued is what is sent, unless another filter comes after this one and wants to see a stanza
+	local list = session.filters["stanzas/out"];
+	if list[#list] == outgoing_filter then
+		return session.awaiting_ack and bytes or acks.append_request(session, bytes, is_over);
+	end
 	if is_over then
 		acks.request_if_needed(session, true, "queue limit");
 		session.last_requested_h = nil; -- this stanza is written after the request, and may be asked for again
