@@ -92,7 +92,7 @@ clean: ## remove what was built; what tests/setup downloaded stays
 # ---- Trying and testing ----
 
 demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 ends by itself)
-	@tests/setup build prosody clients
+	@tests/setup build prosody strophe
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 

@@ -42,7 +42,8 @@ return function (options, metrics, queues, fail)
 	local function largest_hibernating()
 		local largest, largest_bytes = nil, 0;
 		for session in pairs(hibernating) do
-			local bytes = session.outgoing_stanza_queue:bytes();
+			local queue = session.outgoing_stanza_queue; -- nil if the session ended after its host's module
+			local bytes = queue and queue:bytes() or 0;
 			if bytes > largest_bytes then largest, largest_bytes = session, bytes; end
 		end
 		return largest, largest_bytes;

@@ -527,10 +527,10 @@ function do_resume(session, stanza)
 		session = original;
 		id = stanza.attr.previd;
 		finish = function ()
-			transport.resend(original);
+			metrics.resumption_age:sample(age);
+			if not transport.resend(original) then return; end -- cut off again meanwhile
 			original.outgoing_stanza_queue:fire("smacks-hibernation-end", original, { origin = session; resumed = original });
 			acks.request_if_needed(original, true, "resumed");
-			metrics.resumption_age:sample(age);
 		end;
 	};
 end

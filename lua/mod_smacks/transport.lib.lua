@@ -164,7 +164,8 @@ local function resend_stanzas(session, queue)
 	queue:settle();
 end
 
--- Filters of other modules see stanzas; without any, the bytes are sent as they are
+-- Filters of other modules see stanzas; without any, the bytes are sent as they are.
+-- Returns whether the session is still connected.
 local function resend(session)
 	local queue = session.outgoing_stanza_queue;
 	session.log("debug", "Sending %d unacked stanzas again", queue:held());
@@ -175,6 +176,7 @@ local function resend(session)
 		resend_stanzas(session, queue);
 	end
 	session.resending_unacked = nil;
+	return is_sendable(session);
 end
 
 return { adopt = adopt, detach = detach, end_replaced = end_replaced, is_bosh = is_bosh, resend = resend };

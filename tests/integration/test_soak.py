@@ -15,7 +15,7 @@ from xmpp import READ_TIMEOUT, SM3, WebSocket, escape
 
 LENGTH = int(os.environ.get("SOAK", 1))
 SEED = int(os.environ.get("SEED", random.randrange(10**6)))
-CUTS = 1600 * LENGTH
+CUTS = 1500 * LENGTH
 CLIENTS = 8
 
 KINDS = ["message"] * 8 + ["iq", "presence"]
