@@ -31,6 +31,15 @@ class Samples(collections.defaultdict):
 	def median(self, row, column):
 		return statistics.median(self[row, column])
 
+	def ratio(self, row, above, below):
+		"""Median of the rounds' ratios: what slows the machine for a while slows both."""
+		return statistics.median(a / b for a, b in zip(self[row, above], self[row, below]))
+
+
+def by_turns(running, number):
+	"""Forth in one round and back in the next, so that none always follows the same."""
+	return list(running.items())[::-1 if number % 2 else 1]
+
 
 def servers(stack, version, names=BOTH, options=None):
 	return {which: stack.enter_context(Server(version, which, options)) for which in names}
@@ -44,9 +53,9 @@ def outgoing(version, rounds):
 		jids = {which: server.client("juliet", managed=True).jid for which, server in running.items()}
 		for which, server in running.items():
 			server.measure("outgoing", jids[which], "typical", count)  # warms up
-		for _ in range(rounds):
+		for number in range(rounds):
 			for kind in KINDS:
-				for which, server in running.items():
+				for which, server in by_turns(running, number):
 					samples.add(kind, which, *server.measure("outgoing", jids[which], kind, count))
 	return samples
 
@@ -61,9 +70,9 @@ def chat(version, rounds, pairs=10, messages=600):
 			for managed in (False, True) for which in BOTH}
 		for clients in running.values():
 			clients.chat(1, messages // pairs)  # warms up
-		for _ in range(rounds):
+		for number in range(rounds):
 			for shape, window in SHAPES.items():
-				for (which, managed), clients in running.items():
+				for (which, managed), clients in by_turns(running, number):
 					cpu, requests = clients.chat(window, messages // pairs)
 					samples.add(shape, (which, managed), cpu)
 					samples.add(shape, (which, managed, "requests"), requests)
@@ -97,10 +106,9 @@ def measure_memory(server, client, which, queued, samples):
 
 
 def measure_queueing(server, client, which, length, samples):
-	repeats = 5 if length >= 1000 else 50
 	server.measure("fill", client.jid, length)
 	for listeners in (0, 1):
-		spent, = server.measure("queueing", client.jid, repeats, listeners == 1)
+		spent, = server.measure("queueing", client.jid, listeners == 1)
 		samples.add((listeners, length), which, spent)
 
 

@@ -37,6 +37,12 @@ class Server(bed.Prosody):
 		self.options["log"] = {"info": self.logfile}
 		self.start()
 		os.sched_setaffinity(self.process.pid, {SERVER_CORE})
+		loaded = self.lua(f"return {self._modules()}.smacks.module:get_directory()")
+		if (loaded == str(self.plugins / "mod_smacks")) != (which == OURS):
+			raise RuntimeError(f"{which} is to be measured, but {loaded} was loaded")
+
+	def _modules(self):
+		return f"prosody.hosts[{bed.lua(self.host)}].modules"
 
 	def cpu(self):
 		"""Seconds of CPU time, user and system, that the process has used."""
@@ -46,8 +52,7 @@ class Server(bed.Prosody):
 	def measure(self, function, *args):
 		"""Call a function of mod_bench; returns its numbers."""
 		arguments = ", ".join(map(bed.lua, args))
-		modules = f"prosody.hosts[{bed.lua(self.host)}].modules"
-		answer = self.lua(f"return tostring({modules}.bench.module.{function}({arguments}))")
+		answer = self.lua(f"return tostring({self._modules()}.bench.module.{function}({arguments}))")
 		return [float(number) for number in answer.split()]
 
 	def finish(self):

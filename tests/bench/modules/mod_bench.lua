@@ -93,22 +93,23 @@ function module.memory(full_jid)
 		queue.bytes and queue:bytes() or 0);
 end
 
-local STEP = 10;
+local STEP, ENOUGH, MAX_STEPS = 10, 0.2, 200; -- stanzas, seconds of CPU
 
 -- Seconds to queue one stanza for a hibernating session whose queue keeps its length, give or take STEP
-function module.queueing(full_jid, repeats, with_listener)
+function module.queueing(full_jid, with_listener)
 	local session = prosody.full_sessions[full_jid];
-	local stanzas, spent = make_many("typical", STEP), 0;
+	local stanzas, spent, steps = make_many("typical", STEP), 0, 0;
 	local function listener() end
 	if with_listener then module:hook("smacks-hibernation-stanza-queued", listener); end
-	for _ = 1, repeats do
+	collectgarbage();
+	while spent < ENOUGH and steps < MAX_STEPS do
 		local started = clock();
 		for i = 1, STEP do session.send(stanzas[i]); end
-		spent = spent + clock() - started;
+		spent, steps = spent + clock() - started, steps + 1;
 		acknowledge(session, STEP);
 	end
 	if with_listener then module:unhook("smacks-hibernation-stanza-queued", listener); end
-	return spent / (repeats * STEP);
+	return spent / (steps * STEP);
 end
 
 local function load_native(name)
