@@ -6,7 +6,6 @@ local os_time = os.time;
 local add_filter = require "util.filters".add_filter;
 local remove_filter = require "util.filters".remove_filter;
 local async = require "util.async";
-local datetime = require "util.datetime";
 local jid = require "util.jid";
 local new_id = require "util.id".medium;
 local sessionmanager = require "core.sessionmanager";
@@ -73,7 +72,7 @@ local countable = { message = true, presence = true, iq = true };
 -- Nobody but this module and the handlers of the event look at a hibernating session's stanza
 local function fire_queued(session)
 	local queue = session.outgoing_stanza_queue;
-	session.log("debug", "Hibernating since %s, stanza queued", datetime.datetime(session.hibernating));
+	session.log("debug", "Stanza queued while hibernating");
 	queue:fire("smacks-hibernation-stanza-queued", session, setmetatable({}, { __index = function (_, key)
 		if key == "stanza" then return queue:stanza(queue:held()); end
 	end }));
