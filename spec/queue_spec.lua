@@ -175,6 +175,7 @@ describe("mod_smacks queue", function ()
 			assert.is_nil(q:stanza(1));
 			assert.equal("error", logged[1][1]);
 			q:push(message("m2"));
+			assert.equal("m2", ids(q:table()));
 			local consumed = {};
 			for left in q:consume() do table.insert(consumed, left); end
 			assert.equal("m2", ids(consumed));

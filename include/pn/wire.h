@@ -17,6 +17,8 @@
  */
 void pn_wire_put_u8(struct pn_buf *buf, uint8_t value);
 void pn_wire_put_u32(struct pn_buf *buf, uint32_t value);
+/* Writes over the u32 that was put at offset `at`. Does nothing once the buffer has failed. */
+void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value);
 void pn_wire_put_bytes(struct pn_buf *buf, const void *bytes, uint32_t len);
 
 /*

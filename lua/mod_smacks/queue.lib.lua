@@ -222,8 +222,10 @@ function queue:resumable() return self.items:resumable(); end
 
 function queue:resume()
 	return function (_, i)
-		local stanza = self:stanza(i + 1);
-		if stanza ~= nil then return i + 1, stanza; end
+		for position = i + 1, self.items:held() do
+			local stanza = self:stanza(position);
+			if stanza ~= nil then return position, stanza; end -- one that is no XML hides none behind it
+		end
 	end, self, 0;
 end
 
@@ -240,7 +242,7 @@ end
 
 function queue:table()
 	local stanzas = {};
-	for i, stanza in self:resume() do stanzas[i] = stanza; end
+	for _, stanza in self:resume() do table.insert(stanzas, stanza); end
 	self:settle();
 	return stanzas;
 end
@@ -251,4 +253,4 @@ function queue_mt.__freeze(self)
 	return { head = self.items:pushed(), tail = self.items:acked() };
 end
 
-return { new = new, encode = xml.encode, total_bytes = smq.total };
+return { new = new, total_bytes = smq.total };

@@ -5,14 +5,22 @@ void pn_wire_put_u8(struct pn_buf *buf, uint8_t value) {
 	pn_buf_append(buf, &value, 1);
 }
 
+static void encode_u32(unsigned char *bytes, uint32_t value) {
+	bytes[0] = (unsigned char)(value >> 24);
+	bytes[1] = (unsigned char)(value >> 16);
+	bytes[2] = (unsigned char)(value >> 8);
+	bytes[3] = (unsigned char)value;
+}
+
 void pn_wire_put_u32(struct pn_buf *buf, uint32_t value) {
-	const unsigned char bytes[4] = {
-		(unsigned char)(value >> 24),
-		(unsigned char)(value >> 16),
-		(unsigned char)(value >> 8),
-		(unsigned char)value,
-	};
+	unsigned char bytes[4];
+	encode_u32(bytes, value);
 	pn_buf_append(buf, bytes, sizeof(bytes));
+}
+
+void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value) {
+	if (buf->err == PN_OK)
+		encode_u32(buf->data + at, value);
 }
 
 void pn_wire_put_bytes(struct pn_buf *buf, const void *bytes, uint32_t len) {

@@ -65,14 +65,7 @@ static void end_text(struct decoder *dec) {
 	if (!dec->in_text)
 		return;
 	dec->in_text = false;
-	if (dec->out->err != PN_OK)
-		return;
-	const size_t at = dec->text_at;
-	const uint32_t len = (uint32_t)(dec->out->len - at - 4);
-	dec->out->data[at] = (unsigned char)(len >> 24);
-	dec->out->data[at + 1] = (unsigned char)(len >> 16);
-	dec->out->data[at + 2] = (unsigned char)(len >> 8);
-	dec->out->data[at + 3] = (unsigned char)len;
+	pn_wire_set_u32(dec->out, dec->text_at, (uint32_t)(dec->out->len - dec->text_at - 4));
 }
 
 static void put_attr(struct decoder *dec, struct pn_str key, struct pn_str value) {
