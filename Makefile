@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-PREFIX_MODULES := mod_smacks
+PREFIX_MODULES := mod_smacks mod_storage_native
 
 CC ?= gcc
 CLANG ?= clang
@@ -21,15 +21,23 @@ LDFLAGS += -Wl,-z,relro,-z,now
 BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
 ALLOC := modules/base/alloc.o
 GLUE := modules/glue/glue.o
+GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
+PACK := modules/stanza/pack.o
 SMQ := modules/smq/smq.o
-CORES := $(BASE) $(STANZA) $(SMQ)
+STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
+	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
+CORE_LIBS := -lexpat -llmdb -lcrypto -lpthread
+CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE)
 BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
+LUA_STORE := $(addprefix modules/store/,lua_store.o lua_value.o lua_keyval.o lua_archive.o lua_tools.o)
 
-SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so
-$(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(BASE) $(ALLOC) $(GLUE))
+SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so
+$(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
 $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(STORE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
 
 UNIT_TESTS := base stanza decode smq
 FUZZERS := decode encode smq
@@ -50,13 +58,13 @@ $(OUT)/%.o: %.c
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/mod_smacks:
+$(OUT)/mod_smacks $(OUT)/mod_storage_native:
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
-$(OUT)/%.so: | $(OUT)/mod_smacks
+$(OUT)/%.so: | $(OUT)/mod_smacks $(OUT)/mod_storage_native
 	@echo "  LINK $@"
 	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
@@ -105,21 +113,21 @@ unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(OUT)/tests/oom/test_o
 	@status=0; for test in $^; do $$test || status=1; done; $(MAKE) -s replay || status=1; exit $$status
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(BINDINGS))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat -llua5.4
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(BINDINGS))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 .PHONY: replay
 replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus
 	@for fuzzer in $(FUZZERS); do $(OUT)/tests/fuzz/replay_$$fuzzer tests/fuzz/corpus/$$fuzzer/* || exit 1; done
 
 $(OUT)/tests/fuzz/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(addprefix $(OUT)/,$(CORES) $(ALLOC))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lexpat
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 spec: all ## busted specs of the bindings and of the Lua libraries, on every unpacked Prosody
 	@tests/run spec
@@ -141,7 +149,7 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
 	@mkdir -p build/fuzz/corpus
 	@for fuzzer in $(FUZZERS); do \
 		$(CLANG) -std=c11 $(CPPFLAGS) -O1 -g -fsanitize=fuzzer,address,undefined -o build/fuzz/$$fuzzer \
-			tests/fuzz/fuzz_$$fuzzer.c $(patsubst %.o,%.c,$(CORES) $(ALLOC)) -lexpat || exit 1; \
+			tests/fuzz/fuzz_$$fuzzer.c $(patsubst %.o,%.c,$(CORES) $(ALLOC)) $(CORE_LIBS) || exit 1; \
 		mkdir -p build/fuzz/corpus/$$fuzzer; \
 		build/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
 			$$(test "$$fuzzer" = decode && echo -dict=tests/fuzz/decode.dict) \

@@ -22,7 +22,24 @@
 	X(EDEPTH, -7, "policy-violation", "the XML is nested deeper than the limit")               \
 	X(EELEMENTS, -8, "policy-violation", "the XML has more elements than the limit")           \
 	X(ETAIL, -9, "tail", "fewer stanzas were acknowledged than had been acknowledged before")  \
-	X(EHEAD, -10, "head", "more stanzas were acknowledged than were sent")
+	X(EHEAD, -10, "head", "more stanzas were acknowledged than were sent")                     \
+	X(ENOTFOUND, -11, "item-not-found", "there is no such item")                               \
+	X(EQUOTA, -12, "quota-limit", "the archive holds as many messages as it may")              \
+	X(EDATATYPE, -13, "unsupported-datatype", "a value of this type cannot be stored")         \
+	X(EFULL, -14, "storage-full",                                                              \
+	  "the store has reached storage_native_max_size; raise it or delete something")           \
+	X(ENOSPACE, -15, "disk-full", "no space is left on the disk; make room")                   \
+	X(EREADONLY, -16, "read-only", "the file system of the store is mounted read-only")        \
+	X(EACCESS, -17, "access-denied",                                                           \
+	  "the store's directory cannot be used; check its owner and its permissions")             \
+	X(EBUSY, -18, "storage-busy",                                                              \
+	  "another process holds the store's lock; see that no tool is stuck")                     \
+	X(ECORRUPT, -19, "storage-corrupt", "the store is damaged; restore a backup")              \
+	X(EFOREIGN, -20, "storage-foreign", "the file is no store of this program; move it away")  \
+	X(EVERSION, -21, "storage-version", "the store was written by a newer version; update")    \
+	X(EIO, -22, "io-error", "the disk or the operating system failed; see the system's log")   \
+	X(ELOST, -23, "storage-lost",                                                              \
+	  "an earlier failure in the same transaction has undone it")
 
 enum pn_err {
 	PN_OK = 0,

@@ -10,13 +10,16 @@
 
 /*
  *   u8      1 byte
- *   u32     4 bytes, the most significant first
+ *   u32     4 bytes, the most significant first; u64 likewise
+ *   f64     the bits of a double, as u64
  *   bytes   u32 length, then that many bytes
  *
  * Errors of writing are those of the buffer.
  */
 void pn_wire_put_u8(struct pn_buf *buf, uint8_t value);
 void pn_wire_put_u32(struct pn_buf *buf, uint32_t value);
+void pn_wire_put_u64(struct pn_buf *buf, uint64_t value);
+void pn_wire_put_f64(struct pn_buf *buf, double value);
 /* Writes over the u32 that was put at offset `at`. Does nothing once the buffer has failed. */
 void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value);
 void pn_wire_put_bytes(struct pn_buf *buf, const void *bytes, uint32_t len);
@@ -34,6 +37,11 @@ struct pn_wire {
 struct pn_wire pn_wire_open(const void *bytes, size_t len);
 uint8_t pn_wire_u8(struct pn_wire *wire);
 uint32_t pn_wire_u32(struct pn_wire *wire);
+uint64_t pn_wire_u64(struct pn_wire *wire);
+double pn_wire_f64(struct pn_wire *wire);
+
+/* The next n bytes, borrowed from what was opened; NULL on error. */
+const char *pn_wire_take(struct pn_wire *wire, size_t n);
 
 /* Sets *len and returns the first byte, borrowed from what was opened; NULL and 0 on error. */
 const char *pn_wire_bytes(struct pn_wire *wire, size_t *len);

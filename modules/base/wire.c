@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include <pn/err.h>
 #include <pn/wire.h>
 
@@ -16,6 +18,19 @@ void pn_wire_put_u32(struct pn_buf *buf, uint32_t value) {
 	unsigned char bytes[4];
 	encode_u32(bytes, value);
 	pn_buf_append(buf, bytes, sizeof(bytes));
+}
+
+void pn_wire_put_u64(struct pn_buf *buf, uint64_t value) {
+	unsigned char bytes[8];
+	encode_u32(bytes, (uint32_t)(value >> 32));
+	encode_u32(bytes + 4, (uint32_t)value);
+	pn_buf_append(buf, bytes, sizeof(bytes));
+}
+
+void pn_wire_put_f64(struct pn_buf *buf, double value) {
+	uint64_t bits;
+	memcpy(&bits, &value, sizeof(bits));
+	pn_wire_put_u64(buf, bits);
 }
 
 void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value) {
@@ -53,6 +68,22 @@ uint32_t pn_wire_u32(struct pn_wire *wire) {
 	if (p == NULL)
 		return 0;
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+uint64_t pn_wire_u64(struct pn_wire *wire) {
+	const uint64_t high = pn_wire_u32(wire);
+	return high << 32 | pn_wire_u32(wire);
+}
+
+double pn_wire_f64(struct pn_wire *wire) {
+	const uint64_t bits = pn_wire_u64(wire);
+	double value;
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+const char *pn_wire_take(struct pn_wire *wire, size_t n) {
+	return (const char *)take(wire, n);
 }
 
 const char *pn_wire_bytes(struct pn_wire *wire, size_t *len) {

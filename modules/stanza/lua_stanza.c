@@ -1,13 +1,12 @@
 /* pn/stanza.h for Lua: stanza.so, luaopen_stanza. A stanza is a table as util.stanza makes it. */
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 
 #include <pn/err.h>
 #include <pn/stanza.h>
 #include <pn/wire.h>
 
 #include "../glue/glue.h"
+#include "../glue/stanza.h"
 
 static const char BUFFER[] = "pn.stanza.buffer";
 static const char ENCODER[] = "pn.stanza.encoder";
@@ -57,100 +56,39 @@ static struct pn_str check_str(lua_State *L, int arg) {
 	return str;
 }
 
-static struct pn_str to_str(lua_State *L, int index) {
-	struct pn_str str;
-	str.bytes = lua_tolstring(L, index, &str.len);
-	return str;
+/* ---- Encoding ---- */
+
+static void sink_start(void *to, struct pn_str name) {
+	pn_encoder_start(to, name);
 }
 
-/* ---- Encoding. The walk keeps its place on the Lua stack, so that the depth of a stanza costs no
- *      C stack: for each open element, the element and the index of its next child. ---- */
-
-enum { NUMBER_SIZE = 64 };
-
-/* What tostring() makes of the number at `index`, without a Lua string. */
-static struct pn_str number_to_str(lua_State *L, int index, char *text) {
-	int len;
-	if (lua_isinteger(L, index)) {
-		len = snprintf(text, NUMBER_SIZE, LUA_INTEGER_FMT, lua_tointeger(L, index));
-	} else {
-		len = snprintf(text, NUMBER_SIZE - 2, LUA_NUMBER_FMT, lua_tonumber(L, index));
-		if (text[strspn(text, "-0123456789")] == '\0') {
-			memcpy(text + len, ".0", 3);
-			len += 2;
-		}
-	}
-	return (struct pn_str){text, (size_t)len};
+static void sink_attr(void *to, struct pn_str key, struct pn_str value) {
+	pn_encoder_attr(to, key, value);
 }
 
-static void encode_attrs(lua_State *L, struct pn_encoder *enc, struct pn_str name) {
-	char number[NUMBER_SIZE];
-	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
-		if (lua_type(L, -2) != LUA_TSTRING)
-			luaL_error(L, "<%s> has an attribute whose name is no string", name.bytes);
-		const struct pn_str key = to_str(L, -2);
-		switch (lua_type(L, -1)) {
-		case LUA_TSTRING:
-			pn_encoder_attr(enc, key, to_str(L, -1));
-			break;
-		case LUA_TNUMBER:
-			pn_encoder_attr(enc, key, number_to_str(L, -1, number));
-			break;
-		default:
-			luaL_error(L, "attribute '%s' of <%s> is a %s", key.bytes, name.bytes,
-				   luaL_typename(L, -1));
-		}
-	}
+static void sink_text(void *to, struct pn_str text) {
+	pn_encoder_text(to, text);
 }
 
-/* Starts the element on top, and pushes the index of its first child. */
-static void begin_element(lua_State *L, struct pn_encoder *enc) {
-	luaL_checkstack(L, 8, "stanza is nested too deeply");
-	lua_pushvalue(L, lua_upvalueindex(UP_NAME));
-	if (lua_rawget(L, -2) != LUA_TSTRING)
-		luaL_error(L, "stanza has an element without a name");
-	const struct pn_str name = to_str(L, -1);
-	lua_pop(L, 1); /* the element holds it */
-	pn_encoder_start(enc, name);
-
-	lua_pushvalue(L, lua_upvalueindex(UP_ATTR));
-	if (lua_rawget(L, -2) != LUA_TTABLE)
-		luaL_error(L, "<%s> has no attr table", name.bytes);
-	encode_attrs(L, enc, name);
-	lua_pop(L, 1);
-	lua_pushinteger(L, 1);
+static void sink_end(void *to) {
+	pn_encoder_end(to);
 }
 
-/* Goes on with the element on top of the stack. */
-static void encode_step(lua_State *L, struct pn_encoder *enc) {
-	const lua_Integer index = lua_tointeger(L, -1);
-	lua_pushinteger(L, index + 1);
-	lua_replace(L, -2);
-	switch (lua_rawgeti(L, -2, index)) {
-	case LUA_TNIL:
-		pn_encoder_end(enc);
-		lua_pop(L, 3);
-		break;
-	case LUA_TTABLE:
-		begin_element(L, enc);
-		break;
-	case LUA_TSTRING:
-		pn_encoder_text(enc, to_str(L, -1));
-		lua_pop(L, 1);
-		break;
-	default:
-		luaL_error(L, "stanza has a child that is a %s", luaL_typename(L, -1));
-	}
+static int sink_error(const void *to) {
+	const struct pn_encoder *enc = to;
+	return enc->err != PN_OK ? enc->err : enc->out->err;
 }
+
+static const struct pn_glue_sink SINK = {sink_start, sink_attr, sink_text, sink_end, sink_error};
 
 /* encode(stanza) -> xml, splice, delayed | nil, condition, text */
 static int stanza_encode(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	struct encoder *encoder = take_encoder(L);
-	begin_element(L, &encoder->enc);
-	while (lua_gettop(L) > 0 && encoder->enc.err == PN_OK && encoder->out.err == PN_OK)
-		encode_step(L, &encoder->enc);
+	const struct pn_glue_keys keys = {lua_upvalueindex(UP_NAME), lua_upvalueindex(UP_ATTR)};
+	if (!pn_glue_walk(L, keys, &SINK, &encoder->enc))
+		return lua_error(L);
 	const int err = pn_encoder_finish(&encoder->enc);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -181,76 +119,7 @@ static int stanza_delay(lua_State *L) {
 	return err == PN_OK ? push_bytes(L, &encoder->out) : pn_glue_error(L, err);
 }
 
-/* ---- Decoding: the tokens become tables once expat has done its work. For each open element the
- *      Lua stack holds the element, its tags and its attr. ---- */
-
-static void push_wire_string(lua_State *L, struct pn_wire *wire) {
-	size_t len;
-	const char *bytes = pn_wire_bytes(wire, &len);
-	lua_pushlstring(L, bytes != NULL ? bytes : "", len);
-}
-
-/* Appends the value on top to the array at `index`, and pops it. */
-static void append(lua_State *L, int index) {
-	const int array = lua_absindex(L, index);
-	lua_rawseti(L, array, (lua_Integer)lua_rawlen(L, array) + 1);
-}
-
-enum { ELEMENT = 1, TAGS, ATTR, SLOTS = 3 };
-
-/* Pushes a new element, its tags and its attr, and makes it a child of the element below. */
-static void build_start(lua_State *L, struct pn_wire *wire, int base) {
-	luaL_checkstack(L, 8, "stanza is nested too deeply");
-	lua_createtable(L, 1, 3);
-	push_wire_string(L, wire);
-	lua_setfield(L, -2, "name");
-	lua_newtable(L);
-	lua_pushvalue(L, -1);
-	lua_setfield(L, -3, "tags");
-	lua_newtable(L);
-	lua_pushvalue(L, -1);
-	lua_setfield(L, -4, "attr");
-
-	const int element = lua_gettop(L) - SLOTS + ELEMENT;
-	lua_pushvalue(L, 2);
-	lua_setmetatable(L, element); /* from here on only raw access, which calls no metamethod */
-	if (element - SLOTS >= base + ELEMENT) {
-		lua_pushvalue(L, element);
-		append(L, element - SLOTS);
-		lua_pushvalue(L, element);
-		append(L, element - SLOTS + 1);
-	}
-}
-
-/* Leaves the root element on top of the stack. */
-static void build(lua_State *L, struct pn_wire *wire) {
-	const int base = lua_gettop(L);
-	while (wire->left > 0 && wire->err == PN_OK) {
-		switch ((enum pn_token)pn_wire_u8(wire)) {
-		case PN_TOKEN_START:
-			build_start(L, wire, base);
-			break;
-		case PN_TOKEN_ATTR:
-			push_wire_string(L, wire);
-			push_wire_string(L, wire);
-			lua_rawset(L, -3);
-			break;
-		case PN_TOKEN_XMLNS: /* one string for all that share it */
-			lua_pushliteral(L, "xmlns");
-			lua_pushvalue(L, -1);
-			lua_rawget(L, -3 - SLOTS);
-			lua_rawset(L, -3);
-			break;
-		case PN_TOKEN_TEXT:
-			push_wire_string(L, wire);
-			append(L, -SLOTS - 1);
-			break;
-		case PN_TOKEN_END: /* the root stays */
-			lua_pop(L, lua_gettop(L) == base + SLOTS ? SLOTS - ELEMENT : SLOTS);
-			break;
-		}
-	}
-}
+/* ---- Decoding ---- */
 
 static struct pn_decode_limits check_limits(lua_State *L, int arg) {
 	if (lua_isnoneornil(L, arg))
@@ -276,8 +145,7 @@ static int stanza_decode(lua_State *L) {
 		pn_buf_free(tokens);
 		return pn_glue_error(L, err);
 	}
-	struct pn_wire wire = pn_wire_open(tokens->data, tokens->len);
-	build(L, &wire);
+	pn_glue_build(L, &(struct pn_glue_tokens){pn_wire_open(tokens->data, tokens->len), 0, 2});
 	pn_buf_free(tokens);
 	return 1;
 }

@@ -1,0 +1,64 @@
+/*
+ * Packed stanzas: the form in which they lie in the store. The tokens of pn/stanza.h with short
+ * strings, so that reading one parses no XML.
+ *
+ *      packed    u8 1, then tokens: exactly one element
+ *      START     u8 1  string name
+ *      ATTR      u8 2  string key  string value       directly after START or another ATTR
+ *      TEXT      u8 3  string text
+ *      END       u8 4
+ *
+ *      string    1xxxxxxx                             word x of the dictionary
+ *                00llllll               bytes         l bytes
+ *                01llllll llllllll x3   bytes         l bytes, most significant first
+ *
+ * The dictionary (pack.c) may grow at its end, never change: it is part of the format.
+ */
+#ifndef PN_PACK_H
+#define PN_PACK_H
+
+#include <stdint.h>
+
+#include <pn/buf.h>
+#include <pn/stanza.h>
+#include <pn/wire.h>
+
+enum {
+	PN_PACK_VERSION = 1,
+	PN_PACK_WORDS = 122,
+};
+
+/* A writer of one stanza at the end of `out`. Errors are sticky. */
+struct pn_pack {
+	struct pn_buf *out; /* borrowed */
+	size_t begin;       /* where the stanza begins in it */
+	uint32_t depth;     /* open elements */
+	int err;
+};
+
+/* Calls come in document order, as for struct pn_encoder. */
+void pn_pack_init(struct pn_pack *pack, struct pn_buf *out);
+void pn_pack_start(struct pn_pack *pack, struct pn_str name);
+void pn_pack_attr(struct pn_pack *pack, struct pn_str key, struct pn_str value);
+void pn_pack_text(struct pn_pack *pack, struct pn_str text);
+void pn_pack_end(struct pn_pack *pack);
+
+/* Returns 0, PN_ENOMEM, PN_ESIZE or PN_EDEPTH (the limits of pn/stanza.h). */
+int pn_pack_error(const struct pn_pack *pack);
+
+/*
+ * Checks that `packed` is what the writer makes, and sets *tokens to the cursor at its first token.
+ * Returns 0, PN_EVERSION or PN_ECORRUPT. Only what was checked may be read with the calls below.
+ */
+int pn_unpack(struct pn_str packed, struct pn_wire *tokens);
+
+/*
+ * Reads a string: its place in the dictionary, or -1 for any other. Sets *str in both cases, which
+ * is borrowed from what is read.
+ */
+int pn_unpack_string(struct pn_wire *tokens, struct pn_str *str);
+
+/* Word `index` of the dictionary, 0 to PN_PACK_WORDS - 1. */
+struct pn_str pn_pack_word(int index);
+
+#endif

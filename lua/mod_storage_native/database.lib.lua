@@ -1,0 +1,276 @@
+-- The one store of this server: opened when it is first used, committed at the end of each turn of
+-- the event loop, made durable behind it
+
+local server = require "net.server";
+local timer = require "util.timer";
+local time = require "util.time";
+local stanza_mt = require "util.stanza".stanza_mt;
+
+local native = module:require "native"("store");
+local options = module:require "options";
+
+local RETRY = 5; -- seconds before a store that could not be opened is tried again
+local REPEAT = 60; -- seconds before the same error is logged again
+local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for more writes
+local TURN_WRITES = 1000;
+local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and seconds between
+
+-- What nobody needs to be told of: the caller knows what to make of it
+local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
+
+local database = {};
+
+local handle, watch; -- the open store, and the watch of its descriptor
+local failure; -- { condition, text, time } of the last attempt to open it
+local logged = {}; -- condition -> when it was logged last
+local in_loop = false; -- the event loop runs: there will be an end of the turn
+local batch = false; -- whoever writes commits by itself
+local turn_began, turn_writes = 0, 0;
+local commit_scheduled, sync_scheduled, erase_scheduled = false, false, false;
+local waiting = {}; -- { transaction, callback } in order of transactions
+local this_turn = {}; -- callbacks that wait for the open transaction
+
+local function milliseconds()
+	return math.floor(time.monotonic() * 1000);
+end
+
+-- Logs an error, but one that goes on and on only now and then. Returns it.
+function database.failed(doing, condition, text)
+	local now = time.now();
+	if not EXPECTED[condition] and now - (logged[condition] or 0) >= REPEAT then
+		logged[condition] = now;
+		module:log("error", "Cannot %s %s: %s (%s)", doing, options.directory, text, condition);
+	end
+	return nil, condition, text;
+end
+local failed = database.failed;
+
+local function call_all(callbacks, ...)
+	for _, callback in ipairs(callbacks) do
+		local ok, err = xpcall(callback, debug.traceback, ...);
+		if not ok then
+			module:log("error", "Error in a callback of when_durable: %s", err);
+		end
+	end
+end
+
+local function call_durable()
+	local durable, ready = handle:durable(), {};
+	while waiting[1] and waiting[1].transaction <= durable do
+		ready[#ready + 1] = table.remove(waiting, 1).callback;
+	end
+	call_all(ready, true);
+end
+
+-- ---- Durability ----
+
+local sync;
+
+local function schedule_sync(seconds)
+	if sync_scheduled then return; end
+	sync_scheduled = true;
+	timer.add_task(seconds, function ()
+		sync_scheduled = false;
+		if handle then sync(); end
+	end);
+end
+
+function sync()
+	local wait, condition, text = handle:sync(milliseconds());
+	if not wait then
+		failed("make durable what is in", condition, text);
+		wait = 1000;
+	end
+	if wait >= 0 then schedule_sync(wait / 1000); end
+end
+
+local function on_event()
+	if not handle then return; end
+	handle:event_clear();
+	sync();
+	call_durable();
+end
+
+-- ---- Turns ----
+
+local function fail_turn(condition, text)
+	local callbacks = this_turn;
+	this_turn = {};
+	call_all(callbacks, nil, condition, text);
+end
+
+function database.commit()
+	turn_writes = 0;
+	if not handle then return true; end
+	local ok, condition, text = handle:commit();
+	if not ok then
+		failed("write to", condition, text);
+		fail_turn(condition, text);
+		return nil, condition, text;
+	end
+	local transaction = handle:committed();
+	for _, callback in ipairs(this_turn) do
+		waiting[#waiting + 1] = { transaction = transaction, callback = callback };
+	end
+	this_turn = {};
+	if in_loop then sync(); end
+	call_durable();
+	return true;
+end
+
+local function end_of_turn()
+	commit_scheduled = false;
+	database.commit();
+end
+
+-- To be called after each write. The result of the write is given back.
+function database.wrote(ok, condition, text)
+	if not ok then failed("write to", condition, text); end
+	if in_loop then
+		turn_writes = turn_writes + 1;
+		if turn_writes == 1 then turn_began = time.monotonic(); end
+		if turn_writes >= TURN_WRITES or time.monotonic() - turn_began > TURN_SECONDS then
+			local committed, why, detail = database.commit();
+			if not committed then return nil, why, detail; end
+		elseif not commit_scheduled then
+			commit_scheduled = true;
+			timer.add_task(0, end_of_turn);
+		end
+	elseif not batch then
+		local committed, why, detail = database.commit();
+		if not committed then return nil, why, detail; end
+	end
+	return ok, condition, text;
+end
+
+-- Runs a function whose writes are one transaction, also where no event loop runs.
+function database.batch(callback)
+	local before = batch;
+	batch = true;
+	local ok, err = pcall(callback);
+	batch = before;
+	local committed, condition, text = database.commit();
+	if not ok then error(err, 0); end
+	return committed, condition, text;
+end
+
+function database.when_durable(callback)
+	if not handle or (handle:pending() == 0 and handle:durable() >= handle:committed()) then
+		callback(true);
+	elseif handle:pending() > 0 then
+		this_turn[#this_turn + 1] = callback;
+	else
+		waiting[#waiting + 1] = { transaction = handle:committed(), callback = callback };
+	end
+end
+
+-- ---- Erasing what was removed, a little at a time ----
+
+local erase;
+
+function database.schedule_erase()
+	if erase_scheduled or not in_loop then return; end
+	erase_scheduled = true;
+	timer.add_task(ERASE_PAUSE, erase);
+end
+
+function erase()
+	erase_scheduled = false;
+	if not handle then return; end
+	local more, condition, text = handle:erase(ERASE_RECORDS);
+	if more == nil then
+		failed("erase records in", condition, text);
+		return;
+	end
+	database.wrote(true);
+	if more then database.schedule_erase(); end
+end
+
+-- ---- Opening and closing ----
+
+local function damaged(id)
+	module:log("error", "Message '%s' in %s is damaged and was left out; run prosodyctl mod_storage_native check",
+		id, options.directory);
+end
+
+local function watch_events()
+	if in_loop and handle and not watch then
+		watch = server.watchfd(handle:event_fd(), on_event);
+	end
+end
+
+local function unwatch_events()
+	if watch then
+		watch:close();
+		watch = nil;
+	end
+end
+
+local function open()
+	if failure and time.now() - failure.time < RETRY then
+		return nil, failure.condition, failure.text;
+	end
+	local condition, text;
+	handle, condition, text = native.open {
+		directory = options.directory;
+		interval = options.interval;
+		max_bytes = options.max_bytes;
+		verify = options.verify;
+		metatable = stanza_mt;
+		damaged = damaged;
+	};
+	if not handle then
+		failure = { condition = condition, text = text, time = time.now() };
+		return failed("open", condition, text);
+	end
+	if failure then
+		failure = nil;
+		module:log("info", "Opened %s again", options.directory);
+	end
+	if handle:recovered() > 0 then
+		module:log("warn", "The machine had stopped without warning; %s was taken back by %d transactions to the last"
+			.." state that is whole on the disk", options.directory, handle:recovered());
+	end
+	watch_events();
+	database.schedule_erase();
+	return handle;
+end
+
+-- The open store. Until the event loop runs Prosody may fork, and a child must open its own.
+function database.use()
+	if handle and (in_loop or handle:mine()) then return handle; end
+	if handle then
+		handle:close();
+		handle = nil;
+	end
+	return open();
+end
+
+-- The open store, or nil: for those who only want to look
+function database.current()
+	return handle;
+end
+
+function database.loop_started()
+	in_loop = true;
+	watch_events();
+	if handle then
+		sync();
+		database.schedule_erase();
+	end
+end
+
+function database.close()
+	if not handle then return; end
+	database.commit();
+	handle:flush();
+	call_durable();
+	unwatch_events();
+	handle:close();
+	handle = nil;
+end
+
+database.native = native;
+database.directory = options.directory;
+
+return database;

@@ -1,0 +1,336 @@
+/* Transactions, and access to records inside a call. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <pn/err.h>
+
+#include "store.h"
+#include "sync.h"
+
+enum {
+	LOCK_WAIT = 1000,        /* ms */
+	DEPTH = 8,               /* pages that a put can change, on the way down and by splits */
+	SET_ASIDE = 1024 * 1024, /* bytes for calls that make room */
+	AHEAD = 4 * 1024 * 1024, /* bytes by which the file is grown at once */
+	SPARE = 2,               /* of the pages that are free, one in so many is counted on */
+};
+
+int pn_store_error(int rc) {
+	switch (rc) {
+	case MDB_SUCCESS:
+		return PN_OK;
+	case ENOMEM:
+		return PN_ENOMEM;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+		return PN_EFULL;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return PN_ENOSPACE;
+	case EROFS:
+		return PN_EREADONLY;
+	case EACCES:
+	case EPERM:
+		return PN_EACCESS;
+	case EBUSY:
+	case EAGAIN:
+	case MDB_READERS_FULL:
+		return PN_EBUSY;
+	case MDB_INVALID:
+	case MDB_INCOMPATIBLE:
+		return PN_EFOREIGN;
+	case MDB_VERSION_MISMATCH:
+		return PN_EVERSION;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_PAGE_FULL:
+	case MDB_CURSOR_FULL:
+	case MDB_PANIC:
+		return PN_ECORRUPT;
+	default:
+		return PN_EIO;
+	}
+}
+
+/* ---- Room on the disk. A commit must not fail for want of it: then the turn's writes, which have
+ *      been reported stored, would be lost. So a place for the pages is made sure of before. ----
+ */
+
+/* Bytes of pages that are in the file and used by nothing. */
+static int count_free(struct pn_store *store, uint64_t *bytes) {
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	uint64_t pages = 0;
+	int rc = mdb_cursor_open(store->write, 0, &cursor);
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS)
+		pages += *(const size_t *)data.mv_data;
+	mdb_cursor_close(cursor);
+	*bytes = pages * store->page_size;
+	return rc == MDB_NOTFOUND ? PN_OK : pn_store_error(rc);
+}
+
+/* Where the file may not grow: whether what is free inside will do. */
+static int check_free(struct pn_store *store, uint64_t bytes, int otherwise) {
+	uint64_t available = 0;
+	const int err = count_free(store, &available);
+	if (err != PN_OK)
+		return err;
+	return available / SPARE >= bytes ? PN_OK : otherwise;
+}
+
+static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
+	const uint64_t wanted = store->estimate + bytes + (removes ? 0 : SET_ASIDE);
+	const uint64_t end = store->file_end + wanted;
+	int fd;
+	if (end > store->map_bytes)
+		return check_free(store, wanted, PN_EFULL);
+	if (end > store->max_bytes && !removes && check_free(store, wanted, PN_EFULL) != PN_OK)
+		return PN_EFULL;
+	if (end <= store->reserved)
+		return PN_OK;
+
+	int rc = mdb_env_get_fd(store->env, &fd);
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	const off_t from = (off_t)store->file_end;
+	const off_t len = (off_t)wanted;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, len + AHEAD) == 0) {
+		store->reserved = end + AHEAD;
+	} else if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, len) == 0 || errno == EOPNOTSUPP) {
+		store->reserved = end; /* not every file system can: then the commit will tell */
+	} else {
+		return check_free(store, wanted, pn_store_error(errno));
+	}
+	return PN_OK;
+}
+
+/* ---- Transactions ---- */
+
+/*
+ * Another process has made the map larger. The caller holds the writer's lock, so that nothing is
+ * committed while no reader keeps the durable state.
+ */
+static int grow_map(struct pn_store *store) {
+	mdb_txn_abort(store->read);
+	store->read = NULL;
+	pn_sync_release(store->sync);
+	const int rc = mdb_env_set_mapsize(store->env, 0);
+	return rc == MDB_SUCCESS ? pn_sync_now(store->sync) : pn_store_error(rc);
+}
+
+int pn_store_begin(struct pn_store *store) {
+	MDB_envinfo info;
+	if (store->write != NULL)
+		return PN_OK;
+	if (store->lost)
+		return PN_ELOST;
+	int err = pn_sync_state(store->sync);
+	if (err != PN_OK)
+		return err;
+	err = pn_lock_take(store->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
+	if (err != PN_OK)
+		return err;
+
+	int rc = mdb_txn_begin(store->env, NULL, 0, &store->write);
+	if (rc == MDB_MAP_RESIZED && grow_map(store) == PN_OK)
+		rc = mdb_txn_begin(store->env, NULL, 0, &store->write);
+	if (rc == MDB_SUCCESS) {
+		rc = mdb_env_info(store->env, &info);
+		store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
+		store->pending = 0;
+		store->estimate = 0;
+	}
+	if (rc != MDB_SUCCESS) {
+		store->write = NULL;
+		pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	}
+	return pn_store_error(rc);
+}
+
+void pn_store_abort(struct pn_store *store) {
+	if (store->write == NULL)
+		return;
+	mdb_txn_abort(store->write);
+	store->write = NULL;
+	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+}
+
+int pn_store_commit(struct pn_store *store) {
+	if (store->lost) {
+		store->lost = false;
+		return PN_ELOST;
+	}
+	if (store->write == NULL)
+		return PN_OK;
+	if (store->pending == 0) {
+		pn_store_abort(store);
+		return PN_OK;
+	}
+	const uint64_t number = mdb_txn_id(store->write);
+	const int rc = mdb_txn_commit(store->write);
+	store->write = NULL;
+	int err = pn_store_error(rc);
+	if (err == PN_OK) {
+		store->committed = number;
+		err = pn_sync_committed(store->sync);
+	} else {
+		store->reserved = 0;
+	}
+	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+unsigned pn_store_pending(const struct pn_store *store) {
+	return store->write != NULL ? store->pending : 0;
+}
+
+/* ---- Calls ---- */
+
+int pn_call_read(struct pn_store *store) {
+	if (store->write != NULL) {
+		store->txn = store->write;
+		return PN_OK;
+	}
+	int rc = store->read != NULL ? mdb_txn_renew(store->read)
+				     : mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->read);
+	if (rc == MDB_MAP_RESIZED) {
+		const int err = pn_lock_take(store->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
+		if (err != PN_OK)
+			return err;
+		const int grown = grow_map(store);
+		pn_lock_drop(store->locks, PN_LOCK_WRITER);
+		if (grown != PN_OK)
+			return grown;
+		rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->read);
+	}
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	store->txn = store->read;
+	return PN_OK;
+}
+
+int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes) {
+	const int begun = pn_store_begin(store);
+	if (begun != PN_OK)
+		return begun;
+	const uint64_t estimate = (uint64_t)puts * DEPTH * store->page_size + bytes;
+	const int err = reserve(store, estimate, removes);
+	if (err != PN_OK) {
+		if (store->pending == 0)
+			pn_store_abort(store);
+		return err;
+	}
+	store->estimate += estimate;
+	store->wrote = false;
+	store->txn = store->write;
+	return PN_OK;
+}
+
+int pn_call_end(struct pn_store *store, int result) {
+	const bool writing = store->write != NULL && store->txn == store->write;
+	store->txn = NULL;
+	if (!writing) {
+		mdb_txn_reset(store->read);
+		return result;
+	}
+	if (store->wrote && result < 0) {
+		store->lost = store->pending > 0;
+		pn_store_abort(store);
+	} else if (store->wrote) {
+		store->pending++;
+		store->wrote = false;
+	} else if (store->pending == 0) {
+		pn_store_abort(store);
+	}
+	return result;
+}
+
+/* ---- Records ---- */
+
+static MDB_val to_val(const struct pn_key *key) {
+	return (MDB_val){.mv_size = key->len, .mv_data = (void *)key->bytes};
+}
+
+static int open_value(MDB_val data, struct pn_wire *value) {
+	*value = pn_wire_open(data.mv_data, data.mv_size);
+	const uint8_t version = pn_wire_u8(value);
+	if (version == PN_VALUE_VERSION)
+		return 1;
+	return version > PN_VALUE_VERSION ? PN_EVERSION : PN_ECORRUPT;
+}
+
+int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *value) {
+	MDB_val name = to_val(key);
+	MDB_val data;
+	const int rc = mdb_get(store->txn, store->dbi, &name, &data);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	return rc == MDB_SUCCESS ? open_value(data, value) : pn_store_error(rc);
+}
+
+int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len) {
+	MDB_val name = to_val(key);
+	MDB_val data = {.mv_size = len, .mv_data = (void *)value};
+	store->wrote = true;
+	return pn_store_error(mdb_put(store->txn, store->dbi, &name, &data, 0));
+}
+
+int pn_remove(struct pn_store *store, const struct pn_key *key) {
+	MDB_val name = to_val(key);
+	const int rc = mdb_del(store->txn, store->dbi, &name, NULL);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	store->wrote = true;
+	return rc == MDB_SUCCESS ? 1 : pn_store_error(rc);
+}
+
+int pn_cursor_open(struct pn_store *store, struct pn_cursor *cursor) {
+	*cursor = (struct pn_cursor){0};
+	return pn_store_error(mdb_cursor_open(store->txn, store->dbi, &cursor->mdb));
+}
+
+void pn_cursor_close(struct pn_cursor *cursor) {
+	if (cursor->mdb != NULL)
+		mdb_cursor_close(cursor->mdb);
+	cursor->mdb = NULL;
+}
+
+static int move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
+	MDB_val data;
+	const int rc = mdb_cursor_get(cursor->mdb, &name, &data, op);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	cursor->key = (struct pn_str){name.mv_data, name.mv_size};
+	cursor->size = name.mv_size + data.mv_size;
+	return open_value(data, &cursor->value);
+}
+
+int pn_cursor_seek(struct pn_cursor *cursor, const struct pn_key *key) {
+	return move(cursor, to_val(key), MDB_SET_RANGE);
+}
+
+int pn_cursor_seek_before(struct pn_cursor *cursor, const struct pn_key *key) {
+	const int found = move(cursor, to_val(key), MDB_SET_RANGE);
+	if (found < 0)
+		return found;
+	return move(cursor, (MDB_val){0}, found > 0 ? MDB_PREV : MDB_LAST);
+}
+
+int pn_cursor_next(struct pn_cursor *cursor) {
+	return move(cursor, (MDB_val){0}, MDB_NEXT);
+}
+
+int pn_cursor_previous(struct pn_cursor *cursor) {
+	return move(cursor, (MDB_val){0}, MDB_PREV);
+}
+
+int pn_cursor_remove(struct pn_store *store, struct pn_cursor *cursor) {
+	store->wrote = true;
+	return pn_store_error(mdb_cursor_del(cursor->mdb, 0));
+}

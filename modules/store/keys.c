@@ -1,0 +1,156 @@
+#include <assert.h>
+#include <string.h>
+
+#include "keys.h"
+
+enum { COLLECTION_LEN = 5, SEQ_LEN = 10, WITH_LEN = 14, HOLES_LEN = 18 };
+
+/* ---- Writing ---- */
+
+static void put(struct pn_key *key, const void *bytes, size_t len) {
+	assert(key->len + len <= PN_KEY_MAX);
+	memcpy(key->bytes + key->len, bytes, len);
+	key->len += len;
+}
+
+/* The low `size` bytes of value, the most significant first. */
+static void put_uint(struct pn_key *key, uint64_t value, size_t size) {
+	while (size-- > 0)
+		key->bytes[key->len++] = (unsigned char)(value >> (8 * size));
+}
+
+static struct pn_key start(enum pn_kind kind) {
+	struct pn_key key;
+	key.bytes[0] = (unsigned char)kind;
+	key.len = 1;
+	return key;
+}
+
+struct pn_key pn_key_format(void) {
+	return start(PN_KIND_FORMAT);
+}
+
+struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
+			   const unsigned char *second) {
+	struct pn_key key = start(kind);
+	put(&key, first, PN_DIGEST);
+	if (type != 0)
+		put_uint(&key, type, 1);
+	if (second != NULL)
+		put(&key, second, PN_DIGEST);
+	return key;
+}
+
+struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection) {
+	struct pn_key key = start(kind);
+	put_uint(&key, collection, 4);
+	return key;
+}
+
+struct pn_key pn_key_name(enum pn_kind kind, uint32_t collection, struct pn_str name,
+			  const pn_digest digest) {
+	struct pn_key key = pn_key_collection(kind, collection);
+	const bool hashed = name.len > PN_KEY_RAW;
+	put_uint(&key, hashed, 1);
+	if (hashed)
+		put(&key, digest, PN_DIGEST);
+	else
+		put(&key, name.bytes, name.len);
+	return key;
+}
+
+struct pn_key pn_key_seq(enum pn_kind kind, uint32_t archive, uint64_t seq) {
+	struct pn_key key = pn_key_collection(kind, archive);
+	put_uint(&key, seq, 5);
+	return key;
+}
+
+struct pn_key pn_key_with(uint32_t archive, uint32_t with, uint64_t seq) {
+	struct pn_key key = pn_key_collection(PN_KIND_WITH, archive);
+	put_uint(&key, with, 4);
+	put_uint(&key, seq, 5);
+	return key;
+}
+
+struct pn_key pn_key_with_name(uint32_t archive, const pn_digest digest) {
+	struct pn_key key = pn_key_collection(PN_KIND_WITH_NAME, archive);
+	put(&key, digest, PN_DIGEST);
+	return key;
+}
+
+struct pn_key pn_key_with_id(uint32_t archive, uint32_t with) {
+	struct pn_key key = pn_key_collection(PN_KIND_WITH_ID, archive);
+	put_uint(&key, with, 4);
+	return key;
+}
+
+struct pn_key pn_key_holes(uint32_t archive, uint32_t with, uint8_t level, uint64_t block) {
+	struct pn_key key = pn_key_collection(PN_KIND_HOLES, archive);
+	put_uint(&key, with, 4);
+	put_uint(&key, level, 1);
+	put_uint(&key, block, 8);
+	return key;
+}
+
+/* ---- Reading ---- */
+
+static uint64_t read_uint(struct pn_str key, size_t at, size_t size) {
+	uint64_t value = 0;
+	for (size_t i = 0; i < size; i++)
+		value = value << 8 | (unsigned char)key.bytes[at + i];
+	return value;
+}
+
+static bool is(struct pn_str key, enum pn_kind kind, size_t len) {
+	return key.len == len && key.bytes[0] == (char)kind;
+}
+
+bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix) {
+	return key.len >= prefix->len && memcmp(key.bytes, prefix->bytes, prefix->len) == 0;
+}
+
+bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection) {
+	if (!is(key, kind, COLLECTION_LEN))
+		return false;
+	*collection = (uint32_t)read_uint(key, 1, 4);
+	return true;
+}
+
+bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq) {
+	if (!is(key, kind, SEQ_LEN))
+		return false;
+	*archive = (uint32_t)read_uint(key, 1, 4);
+	*seq = read_uint(key, 5, 5);
+	return true;
+}
+
+bool pn_key_read_with(struct pn_str key, uint32_t *archive, uint32_t *with, uint64_t *seq) {
+	if (!is(key, PN_KIND_WITH, WITH_LEN))
+		return false;
+	*archive = (uint32_t)read_uint(key, 1, 4);
+	*with = (uint32_t)read_uint(key, 5, 4);
+	*seq = read_uint(key, 9, 5);
+	return true;
+}
+
+bool pn_key_read_holes(struct pn_str key, uint32_t *archive, uint32_t *with, uint8_t *level,
+		       uint64_t *block) {
+	if (!is(key, PN_KIND_HOLES, HOLES_LEN))
+		return false;
+	*archive = (uint32_t)read_uint(key, 1, 4);
+	*with = (uint32_t)read_uint(key, 5, 4);
+	*level = (uint8_t)read_uint(key, 9, 1);
+	*block = read_uint(key, 10, 8);
+	return true;
+}
+
+bool pn_key_read_name(struct pn_str key, enum pn_kind kind, uint32_t *collection, bool *hashed,
+		      struct pn_str *name) {
+	if (key.len < COLLECTION_LEN + 1 || key.bytes[0] != (char)kind ||
+	    (unsigned char)key.bytes[COLLECTION_LEN] > 1)
+		return false;
+	*collection = (uint32_t)read_uint(key, 1, 4);
+	*hashed = key.bytes[COLLECTION_LEN] == 1;
+	*name = (struct pn_str){key.bytes + COLLECTION_LEN + 1, key.len - COLLECTION_LEN - 1};
+	return !*hashed || name->len == PN_DIGEST;
+}

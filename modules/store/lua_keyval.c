@@ -1,0 +1,328 @@
+/* Key-value spaces for Lua: tables of a user, or single keys of them. */
+#include <string.h>
+
+#include <pn/alloc.h>
+#include <pn/err.h>
+
+#include "lua_store.h"
+
+const char PN_LUA_KEYVAL[] = "pn.store.keyval";
+
+/* Pushes the metatable of stanzas of the store whose handle is at `owner`; returns its index. */
+static int push_metatable(lua_State *L, int owner) {
+	lua_getiuservalue(L, owner, PN_LUA_METATABLE);
+	return lua_gettop(L);
+}
+
+static const struct pn_space *check(lua_State *L, struct pn_lua_store **store) {
+	return pn_lua_check_space(L, PN_LUA_KEYVAL, store);
+}
+
+/* Frees the buffer and pushes the error. */
+static int fail(lua_State *L, struct pn_buf *buf, int err) {
+	pn_buf_free(buf);
+	return pn_glue_error(L, err);
+}
+
+/* Reads bytes of pn/wire.h. */
+static struct pn_str take_str(struct pn_wire *wire) {
+	struct pn_str str;
+	str.bytes = pn_wire_bytes(wire, &str.len);
+	return str;
+}
+
+/* ---- Whole tables ---- */
+
+static bool is_whole(struct pn_str key) {
+	return key.len == PN_LUA_WHOLE.len && memcmp(key.bytes, PN_LUA_WHOLE.bytes, key.len) == 0;
+}
+
+/* Pushes the table that the records make; or the one value that is no table. */
+static int push_records(lua_State *L, const struct pn_buf *buf, int count, int metatable) {
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_createtable(L, 0, count);
+	while (wire.left > 0) {
+		const struct pn_str key = take_str(&wire);
+		const struct pn_str value = take_str(&wire);
+		if (is_whole(key)) {
+			lua_pop(L, 1);
+			return pn_lua_push_value(L, value, metatable);
+		}
+		int err = pn_lua_push_key(L, key);
+		if (err == PN_OK)
+			err = pn_lua_push_value(L, value, metatable);
+		if (err != PN_OK)
+			return err;
+		lua_rawset(L, -3);
+	}
+	return PN_OK;
+}
+
+/* get(user) -> table or nil | nil, condition, text */
+static int keyval_get(lua_State *L) {
+	struct pn_lua_store *store;
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	struct pn_buf *buf = pn_lua_buffer(L);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	const int count = pn_kv_load(store->store, space, user, buf);
+	if (count < 0)
+		return fail(L, buf, count);
+	if (count == 0)
+		return 0;
+	const int err = push_records(L, buf, count, metatable);
+	if (err != PN_OK)
+		return fail(L, buf, err);
+	pn_buf_free(buf);
+	return 1;
+}
+
+/* Appends bytes key, bytes value. */
+static int put_pair(lua_State *L, int key, int value, int metatable, struct pn_buf *buf) {
+	const size_t key_at = buf->len;
+	pn_wire_put_u32(buf, 0);
+	int err = pn_lua_put_key(L, key, buf);
+	if (err != PN_OK)
+		return err;
+	pn_wire_set_u32(buf, key_at, (uint32_t)(buf->len - key_at - 4));
+	const size_t value_at = buf->len;
+	pn_wire_put_u32(buf, 0);
+	if (value != 0)
+		err = pn_lua_put_value(L, value, metatable, buf);
+	pn_wire_set_u32(buf, value_at, (uint32_t)(buf->len - value_at - 4));
+	return err != PN_OK ? err : buf->err;
+}
+
+/*
+ * Appends the pairs of the table at `index`; those whose value is the one at `remove` (0: none) get
+ * an empty value. Returns their number.
+ */
+static int put_pairs(lua_State *L, int index, int metatable, int remove, struct pn_buf *buf) {
+	const int top = lua_gettop(L);
+	int count = 0;
+	for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+		const int value = lua_gettop(L);
+		const bool removed = remove != 0 && lua_rawequal(L, value, remove);
+		const int err = put_pair(L, value - 1, removed ? 0 : value, metatable, buf);
+		if (err != PN_OK) {
+			lua_settop(L, top);
+			return err;
+		}
+		count++;
+	}
+	return count;
+}
+
+/* A stanza is one value, everything else that is a table is a map. */
+static bool is_stanza(lua_State *L, int index, int metatable) {
+	if (!lua_getmetatable(L, index))
+		return false;
+	const bool same = lua_rawequal(L, -1, metatable);
+	lua_pop(L, 1);
+	return same;
+}
+
+static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) {
+	if (lua_isnil(L, index))
+		return 0;
+	if (!lua_istable(L, index))
+		return PN_EDATATYPE;
+	if (!is_stanza(L, index, metatable))
+		return put_pairs(L, index, metatable, 0, buf);
+	pn_wire_put_bytes(buf, PN_LUA_WHOLE.bytes, (uint32_t)PN_LUA_WHOLE.len);
+	const size_t at = buf->len;
+	pn_wire_put_u32(buf, 0);
+	const int err = pn_lua_put_value(L, index, metatable, buf);
+	pn_wire_set_u32(buf, at, (uint32_t)(buf->len - at - 4));
+	return err != PN_OK ? err : 1;
+}
+
+static int replace(struct pn_lua_store *store, const struct pn_space *space, struct pn_user user,
+		   const struct pn_buf *buf, size_t count) {
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	struct pn_record *records = pn_malloc((count + 1) * sizeof(*records));
+	if (records == NULL)
+		return PN_ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		records[i].key = take_str(&wire);
+		records[i].value = take_str(&wire);
+	}
+	const int err = pn_kv_replace(store->store, space, user, records, count);
+	pn_free(records);
+	return err;
+}
+
+/* set(user, table or nil) -> true | nil, condition, text */
+static int keyval_set(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 3);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	struct pn_buf *const buf = pn_lua_scratch(store);
+	const int count = put_data(L, 3, metatable, buf);
+	const int err = count < 0 ? count : replace(store, space, user, buf, (size_t)count);
+	return pn_lua_result(L, err);
+}
+
+/* ---- Single keys ---- */
+
+/* get_key(user, key) -> value or nil | nil, condition, text */
+static int keyval_get_key(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 3);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	struct pn_buf *key = pn_lua_buffer(L);
+	struct pn_buf *value = pn_lua_buffer(L);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	int found = pn_lua_put_key(L, 3, key);
+	if (found == PN_OK) {
+		const struct pn_str name = {(const char *)key->data, key->len};
+		found = pn_kv_get(store->store, space, user, name, value);
+	}
+	pn_buf_free(key);
+	int err = found < 0 ? found : PN_OK;
+	if (found > 0)
+		err = pn_lua_push_value(L, (struct pn_str){(const char *)value->data, value->len},
+					metatable);
+	pn_buf_free(value);
+	if (err == PN_EDATATYPE)
+		return 0; /* such a key cannot be there */
+	return err != PN_OK ? pn_glue_error(L, err) : found > 0;
+}
+
+/* Writes the pairs of the buffer; one with an empty value removes its key. */
+static int set_pairs(struct pn_lua_store *store, const struct pn_space *space, struct pn_user user,
+		     const struct pn_buf *buf) {
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	int err = PN_OK;
+	while (wire.left > 0 && err == PN_OK) {
+		const struct pn_str key = take_str(&wire);
+		struct pn_str value = take_str(&wire);
+		if (value.len == 0)
+			value.bytes = NULL;
+		err = pn_kv_set(store->store, space, user, key, value);
+	}
+	return err;
+}
+
+/* set_key(user, key, value or nil) -> true | nil, condition, text */
+static int keyval_set_key(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 4);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	struct pn_buf *const buf = pn_lua_scratch(store);
+	int err = put_pair(L, 3, lua_isnil(L, 4) ? 0 : 4, metatable, buf);
+	if (err == PN_OK)
+		err = set_pairs(store, space, user, buf);
+	return pn_lua_result(L, err);
+}
+
+/* set_keys(user, table, remove) -> true | nil, condition, text: `remove` as value removes a key */
+static int keyval_set_keys(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 4);
+	luaL_checktype(L, 3, LUA_TTABLE);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	struct pn_buf *const buf = pn_lua_scratch(store);
+	const int count = put_pairs(L, 3, metatable, 4, buf);
+	return pn_lua_result(L, count < 0 ? count : set_pairs(store, space, user, buf));
+}
+
+/* ---- All users ---- */
+
+/* get_all(key) -> table of values by user, or nil | nil, condition, text */
+static int keyval_get_all(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 2);
+	luaL_checktype(L, 2, LUA_TSTRING);
+	struct pn_buf *key = pn_lua_buffer(L);
+	struct pn_buf *buf = pn_lua_buffer(L);
+	const struct pn_space *space = check(L, &store);
+	const int metatable = push_metatable(L, lua_gettop(L));
+	int err = pn_lua_put_key(L, 2, key);
+	if (err == PN_OK)
+		err = pn_kv_get_all(store->store, space,
+				    (struct pn_str){(const char *)key->data, key->len}, buf);
+	pn_buf_free(key);
+	if (err != PN_OK)
+		return fail(L, buf, err);
+	if (buf->len == 0)
+		return 0;
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_newtable(L);
+	while (wire.left > 0) {
+		const struct pn_str user = take_str(&wire);
+		const struct pn_str value = take_str(&wire);
+		lua_pushlstring(L, user.bytes, user.len);
+		err = pn_lua_push_value(L, value, metatable);
+		if (err != PN_OK)
+			return fail(L, buf, err);
+		lua_rawset(L, -3);
+	}
+	pn_buf_free(buf);
+	return 1;
+}
+
+/* delete_all(key) -> true | nil, condition, text */
+static int keyval_delete_all(lua_State *L) {
+	struct pn_lua_store *store;
+	lua_settop(L, 2);
+	luaL_checktype(L, 2, LUA_TSTRING);
+	const struct pn_space *space = check(L, &store);
+	struct pn_buf *const buf = pn_lua_scratch(store);
+	int err = pn_lua_put_key(L, 2, buf);
+	if (err == PN_OK)
+		err = pn_kv_delete_all(store->store, space,
+				       (struct pn_str){(const char *)buf->data, buf->len});
+	return pn_lua_result(L, err);
+}
+
+int pn_lua_users(lua_State *L, const char *type) {
+	struct pn_lua_store *store;
+	struct pn_buf *buf = pn_lua_buffer(L);
+	const struct pn_space *space = pn_lua_check_space(L, type, &store);
+	const int err = pn_space_users(store->store, space, buf);
+	if (err != PN_OK)
+		return fail(L, buf, err);
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_newtable(L);
+	for (lua_Integer i = 1; wire.left > 0; i++) {
+		const struct pn_str user = take_str(&wire);
+		lua_pushlstring(L, user.bytes, user.len);
+		lua_rawseti(L, -2, i);
+	}
+	pn_buf_free(buf);
+	return 1;
+}
+
+/* users() -> array of names | nil, condition, text */
+static int keyval_users(lua_State *L) {
+	return pn_lua_users(L, PN_LUA_KEYVAL);
+}
+
+static const luaL_Reg METHODS[] = {
+	{"get", keyval_get},
+	{"set", keyval_set},
+	{"get_key", keyval_get_key},
+	{"set_key", keyval_set_key},
+	{"set_keys", keyval_set_keys},
+	{"get_all", keyval_get_all},
+	{"delete_all", keyval_delete_all},
+	{"users", keyval_users},
+	{NULL, NULL},
+};
+
+void pn_lua_open_keyval(lua_State *L) {
+	if (luaL_newmetatable(L, PN_LUA_KEYVAL) != 0) {
+		lua_newtable(L);
+		pn_lua_register(L, METHODS);
+		lua_setfield(L, -2, "__index");
+	}
+	lua_pop(L, 1);
+}

@@ -1,0 +1,200 @@
+/* For operators: what is in a store, copies of it, and whether it is whole. */
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "lua_store.h"
+
+static const char COPY[] = "pn.store.copy";
+static const char CHECK[] = "pn.store.check";
+
+static void set_integer(lua_State *L, const char *name, uint64_t value) {
+	lua_pushinteger(L, (lua_Integer)value);
+	lua_setfield(L, -2, name);
+}
+
+/* info() -> table of numbers: see struct pn_store_info | nil, condition, text */
+int pn_lua_info(lua_State *L) {
+	struct pn_store_info info;
+	const int err = pn_store_info(pn_lua_check_store(L)->store, &info);
+	if (err != PN_OK)
+		return pn_glue_error(L, err);
+	lua_newtable(L);
+	set_integer(L, "file_bytes", info.file_bytes);
+	set_integer(L, "used_bytes", info.used_bytes);
+	set_integer(L, "max_bytes", info.max_bytes);
+	set_integer(L, "transaction", info.transaction);
+	set_integer(L, "durable", info.durable);
+	set_integer(L, "erasing", info.erasing);
+	return 1;
+}
+
+/* ---- Collections: gathered in a buffer, for the store must not be in use while Lua runs ---- */
+
+enum { LIST_STEP = 256 };
+
+static void put_collection(void *context, const struct pn_collection *found) {
+	struct pn_buf *const buf = context;
+	pn_wire_put_u8(buf, (uint8_t)found->type);
+	pn_wire_put_bytes(buf, found->host.bytes, (uint32_t)found->host.len);
+	pn_wire_put_bytes(buf, found->store.bytes, (uint32_t)found->store.len);
+	pn_wire_put_u8(buf, found->user.bytes != NULL);
+	pn_wire_put_bytes(buf, found->user.bytes, (uint32_t)found->user.len);
+	pn_wire_put_u64(buf, found->entries);
+	pn_wire_put_u64(buf, found->bytes);
+}
+
+static void set_string(lua_State *L, const char *name, struct pn_wire *wire) {
+	size_t len;
+	const char *bytes = pn_wire_bytes(wire, &len);
+	lua_pushlstring(L, bytes, len);
+	lua_setfield(L, -2, name);
+}
+
+static void push_collection(lua_State *L, struct pn_wire *wire) {
+	lua_createtable(L, 0, 6);
+	lua_pushstring(L, pn_wire_u8(wire) == PN_TYPE_ARCHIVE ? "archive" : "keyval");
+	lua_setfield(L, -2, "type");
+	set_string(L, "host", wire);
+	set_string(L, "store", wire);
+	const bool has_user = pn_wire_u8(wire) != 0;
+	set_string(L, "user", wire);
+	if (!has_user) {
+		lua_pushnil(L);
+		lua_setfield(L, -2, "user");
+	}
+	set_integer(L, "entries", pn_wire_u64(wire));
+	set_integer(L, "bytes", pn_wire_u64(wire));
+}
+
+/*
+ * collections(position, counted) -> array of { type =, host =, store =, user =, entries =, bytes =
+ * }, next position or nil | nil, condition, text. position: 0 at first.
+ */
+int pn_lua_collections(lua_State *L) {
+	lua_settop(L, 3);
+	uint32_t position = (uint32_t)pn_glue_integer(L, 2, 0, UINT32_MAX);
+	const bool counted = lua_toboolean(L, 3);
+	struct pn_buf *buf = pn_lua_buffer(L);
+	const int more = pn_store_collections(pn_lua_check_store(L)->store, &position, LIST_STEP,
+					      counted, put_collection, buf);
+	const int err = more < 0 ? more : buf->err;
+	if (err != PN_OK) {
+		pn_buf_free(buf);
+		return pn_glue_error(L, err);
+	}
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_newtable(L);
+	for (lua_Integer i = 1; wire.left > 0; i++) {
+		push_collection(L, &wire);
+		lua_rawseti(L, -2, i);
+	}
+	pn_buf_free(buf);
+	if (more == 0)
+		return 1;
+	lua_pushinteger(L, position);
+	return 2;
+}
+
+/* ---- Copies ---- */
+
+struct copy {
+	struct pn_copy *copy; /* NULL once closed */
+};
+
+static int copy_close(lua_State *L) {
+	struct copy *copy = luaL_checkudata(L, 1, COPY);
+	pn_copy_free(copy->copy);
+	copy->copy = NULL;
+	return 0;
+}
+
+static int push_progress(lua_State *L, int more, struct pn_progress progress) {
+	if (more < 0)
+		return pn_glue_error(L, more);
+	lua_pushboolean(L, more);
+	lua_pushinteger(L, (lua_Integer)progress.done);
+	lua_pushinteger(L, (lua_Integer)progress.total);
+	return 3;
+}
+
+/* copy:step() -> more, done, total | nil, condition, text */
+static int copy_step(lua_State *L) {
+	struct pn_progress progress = {0};
+	const struct copy *copy = luaL_checkudata(L, 1, COPY);
+	luaL_argcheck(L, copy->copy != NULL, 1, "the copy is closed");
+	const int more = pn_copy_step(copy->copy, &progress);
+	return push_progress(L, more, progress);
+}
+
+/* copy(file) -> copy | nil, condition, text */
+int pn_lua_copy(lua_State *L) {
+	const struct pn_str file = pn_lua_check_str(L, 2);
+	struct copy *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
+	const int err = pn_copy_new(&copy->copy, pn_lua_check_store(L)->store, file.bytes);
+	return err == PN_OK ? 1 : pn_glue_error(L, err);
+}
+
+/* replace(directory, file) -> true | nil, condition, text */
+int pn_lua_replace(lua_State *L) {
+	const struct pn_str directory = pn_lua_check_str(L, 1);
+	const struct pn_str file = pn_lua_check_str(L, 2);
+	return pn_lua_result(L, pn_store_replace(directory.bytes, file.bytes));
+}
+
+/* ---- Checks ---- */
+
+struct check {
+	struct pn_check *check; /* NULL once closed */
+	struct pn_buf problems; /* bytes each, of the current step */
+};
+
+static int check_close(lua_State *L) {
+	struct check *check = luaL_checkudata(L, 1, CHECK);
+	pn_check_free(check->check);
+	check->check = NULL;
+	pn_buf_free(&check->problems);
+	return 0;
+}
+
+static void put_problem(void *context, const char *text) {
+	pn_wire_put_bytes(context, text, (uint32_t)strlen(text));
+}
+
+/* check:step() -> more, done, total, array of problems | nil, condition, text */
+static int check_step(lua_State *L) {
+	struct pn_progress progress = {0};
+	struct check *check = luaL_checkudata(L, 1, CHECK);
+	luaL_argcheck(L, check->check != NULL, 1, "the check is closed");
+	pn_buf_reset(&check->problems, SIZE_MAX);
+	const int more = pn_check_step(check->check, &progress);
+	if (push_progress(L, check->problems.err != PN_OK ? check->problems.err : more, progress) !=
+		    3 ||
+	    more < 0)
+		return 3;
+	struct pn_wire wire = pn_wire_open(check->problems.data, check->problems.len);
+	lua_newtable(L);
+	for (lua_Integer i = 1; wire.left > 0; i++) {
+		size_t len;
+		const char *text = pn_wire_bytes(&wire, &len);
+		lua_pushlstring(L, text, len);
+		lua_rawseti(L, -2, i);
+	}
+	return 4;
+}
+
+/* check() -> check | nil, condition, text */
+int pn_lua_check(lua_State *L) {
+	struct check *check = pn_glue_handle(L, CHECK, sizeof(*check), 0);
+	const int err = pn_check_new(&check->check, pn_lua_check_store(L)->store, put_problem,
+				     &check->problems);
+	return err == PN_OK ? 1 : pn_glue_error(L, err);
+}
+
+static const luaL_Reg COPY_METHODS[] = {{"step", copy_step}, {NULL, NULL}};
+static const luaL_Reg CHECK_METHODS[] = {{"step", check_step}, {NULL, NULL}};
+
+void pn_lua_open_tools(lua_State *L) {
+	pn_glue_type(L, COPY, COPY_METHODS, copy_close);
+	pn_glue_type(L, CHECK, CHECK_METHODS, check_close);
+}

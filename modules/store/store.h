@@ -1,0 +1,144 @@
+/* What the files of this folder share: the environment, and access to records inside a call. */
+#ifndef PN_STORE_STORE_H
+#define PN_STORE_STORE_H
+
+#include <sys/types.h>
+
+#include <lmdb.h>
+
+#include <pn/store.h>
+#include <pn/wire.h>
+
+#include "crypt.h"
+#include "keys.h"
+
+enum { PN_VALUE_VERSION = 1 };
+
+struct pn_sync;
+
+/*
+ * Invariants: while `write` is open this process holds the writer's lock. `lost` is set when
+ * `write` had to be undone; then `write` is NULL until pn_store_commit(). `txn` is set inside a
+ * call only.
+ */
+struct pn_store {
+	struct pn_store *next; /* in the process's registry */
+	unsigned users;        /* how often it was opened */
+	dev_t device;          /* of the directory, as is inode: what the registry compares */
+	ino_t inode;
+	pid_t process;
+
+	int directory; /* descriptor */
+	int locks;     /* descriptor of the lock file */
+	MDB_env *env;
+	MDB_dbi dbi;
+	unsigned page_size;
+	uint64_t max_bytes;
+	uint64_t map_bytes;
+	uint64_t recovered;
+
+	MDB_txn *write;
+	MDB_txn *read; /* kept between calls, reset */
+	MDB_txn *txn;  /* the one that the current call uses */
+	bool lost;
+	bool wrote;        /* the current call has changed something */
+	unsigned pending;  /* calls that have written in `write` */
+	uint64_t estimate; /* bytes that `write` may add to the file */
+	uint64_t reserved; /* bytes of the file that are sure to have a place on the disk */
+	uint64_t file_end; /* first byte after the last page, when `write` was begun */
+
+	uint64_t committed;
+	struct pn_sync *sync;
+	struct pn_crypt *crypt;
+	uint32_t epoch;
+	uint32_t last_collection; /* that was numbered since the store was opened */
+};
+
+/* The code for a result of LMDB, or for an errno that LMDB handed through. */
+int pn_store_error(int rc);
+
+/* ---- Locks of the store's lock file, each a byte, held by this process ---- */
+
+enum pn_lock {
+	PN_LOCK_WRITER = 0,  /* who writes */
+	PN_LOCK_PRESENT = 1, /* shared by all who have it open */
+	PN_LOCK_RECORD = 2,  /* who writes the file "durable" */
+};
+
+/* Returns 0, or PN_EBUSY after `wait` ms. */
+int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
+void pn_lock_drop(int fd, enum pn_lock lock);
+
+/* ---- Calls: every function that reads or writes records stands between begin and end ---- */
+
+int pn_call_read(struct pn_store *store);
+
+/*
+ * For a call that puts at most `puts` records with `bytes` bytes. `removes`: it makes room, and is
+ * allowed where only what was set aside for that is left.
+ */
+int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes);
+
+/*
+ * Ends the call with its result, which it gives back. After a failed one that has changed something
+ * the whole transaction is undone.
+ */
+int pn_call_end(struct pn_store *store, int result);
+
+/* ---- Records. Values are borrowed until the next change or the end of the call. ---- */
+
+/* Returns 1, or 0 if there is none. `value` is a cursor behind the version byte. */
+int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *value);
+
+/* The value, whose first byte is to be PN_VALUE_VERSION. */
+int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len);
+
+/* Returns 1, or 0 if there was none. */
+int pn_remove(struct pn_store *store, const struct pn_key *key);
+
+/* A place in the database. Close it before the call ends. */
+struct pn_cursor {
+	MDB_cursor *mdb;
+	struct pn_str key;
+	struct pn_wire value; /* behind the version byte */
+	size_t size;          /* bytes of key and value */
+};
+
+int pn_cursor_open(struct pn_store *store, struct pn_cursor *cursor);
+void pn_cursor_close(struct pn_cursor *cursor);
+
+/* The first record at or after the key, or the last one before it. Return 1, 0 or an error. */
+int pn_cursor_seek(struct pn_cursor *cursor, const struct pn_key *key);
+int pn_cursor_seek_before(struct pn_cursor *cursor, const struct pn_key *key);
+int pn_cursor_next(struct pn_cursor *cursor);
+int pn_cursor_previous(struct pn_cursor *cursor);
+int pn_cursor_remove(struct pn_store *store, struct pn_cursor *cursor);
+
+/* ---- Collections ---- */
+
+/* Finds the collection of the user in the space: 1 and *collection, or 0. */
+int pn_collection_find(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+		       uint32_t *collection);
+
+/* The same, and makes it where there is none. */
+int pn_collection_make(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+		       uint32_t *collection);
+
+/* Takes a collection out of the directory, and lets its records be erased. */
+int pn_collection_drop(struct pn_store *store, uint32_t collection);
+
+/* What the record c of a collection says; borrowed. */
+struct pn_names {
+	enum pn_type type;
+	struct pn_str host;
+	struct pn_str store;
+	struct pn_user user;
+};
+
+int pn_names_read(struct pn_wire value, struct pn_names *names);
+int pn_collection_names(struct pn_store *store, uint32_t collection, struct pn_names *names);
+
+/* The digest of the user's name. */
+int pn_user_digest(struct pn_store *store, struct pn_user user, pn_digest digest);
+
+#endif
