@@ -39,8 +39,8 @@ $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BAS
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(STORE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
 
-UNIT_TESTS := base stanza decode smq
-FUZZERS := decode encode smq
+UNIT_TESTS := base stanza decode smq pages pages_damage
+FUZZERS := decode encode smq pages
 
 .DEFAULT_GOAL := all
 .PHONY: all help install uninstall clean demo test unit spec integration asan bench lint format fuzz

@@ -22,6 +22,8 @@ end
 
 -- ---- A host's driver ----
 
+-- luacheck: ignore 212/self
+
 local function make_driver(host_module)
 	local host = host_module.host;
 	local anonymous = host_module:get_option_string("authentication") == "anonymous"

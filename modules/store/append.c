@@ -172,7 +172,7 @@ static int append(struct pn_store *store, const struct pn_space *space, struct p
 		  const struct pn_message *message, struct pn_str key, uint64_t quota,
 		  char id[PN_ARCHIVE_ID_LEN]) {
 	uint32_t archive;
-	uint64_t replaced;
+	uint64_t replaced = 0;
 	struct pn_state state;
 	struct pn_stored stored = {
 		.epoch = store->epoch,
@@ -216,7 +216,7 @@ struct change {
 /* Moves a message from one correspondent to another. */
 static int change_with(struct pn_store *store, uint32_t archive, uint64_t seq,
 		       struct pn_state *state, struct pn_str name, struct pn_stored *stored) {
-	struct pn_withs now;
+	struct pn_withs now = {0, 0};
 	struct pn_str before_name;
 	uint32_t before_bare = 0;
 	const uint32_t before = stored->with;

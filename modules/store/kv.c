@@ -113,7 +113,7 @@ static int remove_record(struct pn_store *store, uint32_t collection, struct pn_
 int pn_kv_get(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 	      struct pn_str key, struct pn_buf *value) {
 	uint32_t collection;
-	struct pn_str found_value;
+	struct pn_str found_value = {"", 0};
 	const int err = pn_call_read(store);
 	if (err != PN_OK)
 		return err;

@@ -270,7 +270,7 @@ static int count_exception(struct pn_store *store, const struct pn_plan *plan, u
 	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, plan->archive, seq);
 	const bool inside = seq >= plan->main.from && seq < plan->main.to;
 	struct pn_wire value;
-	struct pn_stored stored;
+	struct pn_stored stored = {0};
 	if (inside == match_time(plan, when))
 		return PN_OK;
 	int match = 1;

@@ -343,6 +343,11 @@ class Prosody:
 		"""Make an account that no other test has; returns its user name."""
 		self.accounts += 1
 		user = f"{name}{self.accounts}"
+		if "storage" in self.options:
+			made = self.lua("return tostring(require 'core.usermanager'.create_user("
+				f"{lua(user)}, {lua(PASSWORD)}, {lua(self.host)}))")
+			assert made == "true", made
+			return user
 		accounts = self.directory / "data" / self.host.replace(".", "%2e") / "accounts"
 		accounts.mkdir(parents=True, exist_ok=True)
 		(accounts / f"{user}.dat").write_text(f'return {{ ["password"] = {lua(PASSWORD)}; }};\n')
