@@ -1,6 +1,7 @@
 -- The one store of this server: opened when it is first used, committed at the end of each turn of
 -- the event loop, made durable behind it
 
+local lfs = require "lfs";
 local server = require "net.server";
 local timer = require "util.timer";
 local time = require "util.time";
@@ -211,6 +212,7 @@ local function open()
 		return nil, failure.condition, failure.text;
 	end
 	local condition, text;
+	lfs.mkdir(prosody.paths.data); -- on a new server nothing has been stored before
 	handle, condition, text = native.open {
 		directory = options.directory;
 		interval = options.interval;

@@ -33,6 +33,8 @@ int pn_store_error(int rc) {
 		return PN_EREADONLY;
 	case EACCES:
 	case EPERM:
+	case ENOENT:
+	case ENOTDIR:
 		return PN_EACCESS;
 	case EBUSY:
 	case EAGAIN:
