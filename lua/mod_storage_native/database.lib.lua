@@ -10,7 +10,8 @@ local stanza_mt = require "util.stanza".stanza_mt;
 local native = module:require "native"("store");
 local options = module:require "options";
 
-local RETRY = 5; -- seconds before a store that could not be opened is tried again
+local RETRY = 10; -- a store that could not be opened is tried again after so many times as long as that took,
+local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true }; -- or once the file is another
 local REPEAT = 60; -- seconds before the same error is logged again
 local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for more writes
 local TURN_WRITES = 1000;
@@ -22,7 +23,7 @@ local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsuppor
 local database = {};
 
 local handle, watch; -- the open store, and the watch of its descriptor
-local failure; -- { condition, text, time } of the last attempt to open it
+local failure; -- { condition, text, retry, file } of the last attempt to open it
 local logged = {}; -- condition -> when it was logged last
 local in_loop = false; -- the event loop runs: there will be an end of the turn
 local batch = false; -- whoever writes commits by itself
@@ -207,8 +208,20 @@ local function unwatch_events()
 	end
 end
 
+-- Tells whether the file is the same as before
+local function file_state()
+	local file = lfs.attributes(options.directory.."/data.mdb");
+	return file and ("%d %d %d %d"):format(file.ino, file.size, file.modification, file.change);
+end
+
+local function may_retry(now)
+	if FINAL[failure.condition] then return file_state() ~= failure.file; end
+	return now >= failure.retry;
+end
+
 local function open()
-	if failure and time.now() - failure.time < RETRY then
+	local began = time.monotonic();
+	if failure and not may_retry(began) then
 		return nil, failure.condition, failure.text;
 	end
 	local condition, text;
@@ -222,7 +235,8 @@ local function open()
 		damaged = damaged;
 	};
 	if not handle then
-		failure = { condition = condition, text = text, time = time.now() };
+		local retry = began + RETRY * (time.monotonic() - began);
+		failure = { condition = condition, text = text, retry = retry, file = file_state() };
 		return failed("open", condition, text);
 	end
 	if failure then

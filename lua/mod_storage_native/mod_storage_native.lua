@@ -26,7 +26,9 @@ end
 
 local function make_driver(host_module)
 	local host = host_module.host;
-	local anonymous = host_module:get_option_string("authentication") == "anonymous"
+	-- A component has no accounts, whatever the whole server's authentication is
+	local anonymous = host_module:get_host_type() == "local"
+		and host_module:get_option_string("authentication") == "anonymous"
 		and not host_module:get_option_boolean("allow_anonymous_storage", false);
 	local quota = host_module:get_option_number("storage_archive_item_limit");
 

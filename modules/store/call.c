@@ -1,6 +1,7 @@
 /* Transactions, and access to records inside a call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <pn/err.h>
@@ -14,6 +15,7 @@ enum {
 	SET_ASIDE = 1024 * 1024, /* bytes for calls that make room */
 	AHEAD = 4 * 1024 * 1024, /* bytes by which the file is grown at once */
 	SPARE = 2,               /* of the pages that are free, one in so many is counted on */
+	ODD_BLOCKS = 16, /* with no more left on the disk, a write that was cut short means full */
 };
 
 int pn_store_error(int rc) {
@@ -60,38 +62,54 @@ int pn_store_error(int rc) {
  *      been reported stored, would be lost. So a place for the pages is made sure of before. ----
  */
 
-/* Bytes of pages that are in the file and used by nothing. */
+static int renew_reader(struct pn_store *store) {
+	return store->read != NULL ? mdb_txn_renew(store->read)
+				   : mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->read);
+}
+
+/* Bytes of pages that are in the file and used by nothing. LMDB shows them to readers alone. */
 static int count_free(struct pn_store *store, uint64_t *bytes) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	uint64_t pages = 0;
-	int rc = mdb_cursor_open(store->write, 0, &cursor);
+	int rc = renew_reader(store);
 	if (rc != MDB_SUCCESS)
 		return pn_store_error(rc);
-	while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS)
-		pages += *(const size_t *)data.mv_data;
-	mdb_cursor_close(cursor);
+	rc = mdb_cursor_open(store->read, 0, &cursor);
+	if (rc == MDB_SUCCESS) {
+		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS)
+			pages += *(const size_t *)data.mv_data;
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_reset(store->read);
 	*bytes = pages * store->page_size;
 	return rc == MDB_NOTFOUND ? PN_OK : pn_store_error(rc);
 }
 
-/* Where the file may not grow: whether what is free inside will do. */
-static int check_free(struct pn_store *store, uint64_t bytes, int otherwise) {
+/*
+ * Where the file may not grow: whether what is free inside will do. LMDB takes pages from the end
+ * all the same, now and then, and always for a value of several pages; so there must be some there.
+ */
+static int check_free(struct pn_store *store, uint64_t bytes, uint64_t wanted, int otherwise) {
 	uint64_t available = 0;
+	if (store->file_end + store->estimate + bytes > store->reserved)
+		return otherwise;
 	const int err = count_free(store, &available);
 	if (err != PN_OK)
 		return err;
-	return available / SPARE >= bytes ? PN_OK : otherwise;
+	return available / SPARE >= wanted ? PN_OK : otherwise;
 }
 
 static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	const uint64_t wanted = store->estimate + bytes + (removes ? 0 : SET_ASIDE);
 	const uint64_t end = store->file_end + wanted;
+	const uint64_t limit = removes ? store->map_bytes : store->max_bytes;
 	int fd;
-	if (end > store->map_bytes)
-		return check_free(store, wanted, PN_EFULL);
-	if (end > store->max_bytes && !removes && check_free(store, wanted, PN_EFULL) != PN_OK)
-		return PN_EFULL;
+	if (end > limit || end > store->map_bytes) {
+		const int err = check_free(store, bytes, wanted, PN_EFULL);
+		if (err != PN_OK)
+			return err;
+	}
 	if (end <= store->reserved)
 		return PN_OK;
 
@@ -105,7 +123,7 @@ static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	} else if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, len) == 0 || errno == EOPNOTSUPP) {
 		store->reserved = end; /* not every file system can: then the commit will tell */
 	} else {
-		return check_free(store, wanted, pn_store_error(errno));
+		return check_free(store, bytes, wanted, pn_store_error(errno));
 	}
 	return PN_OK;
 }
@@ -161,6 +179,13 @@ void pn_store_abort(struct pn_store *store) {
 	pn_lock_drop(store->locks, PN_LOCK_WRITER);
 }
 
+/* LMDB says EIO where the disk took a part of what it was to write. */
+static int explain_io(const struct pn_store *store) {
+	struct statvfs disk;
+	const bool full = fstatvfs(store->directory, &disk) == 0 && disk.f_bavail < ODD_BLOCKS;
+	return full ? PN_ENOSPACE : PN_EIO;
+}
+
 int pn_store_commit(struct pn_store *store) {
 	if (store->lost) {
 		store->lost = false;
@@ -175,7 +200,7 @@ int pn_store_commit(struct pn_store *store) {
 	const uint64_t number = mdb_txn_id(store->write);
 	const int rc = mdb_txn_commit(store->write);
 	store->write = NULL;
-	int err = pn_store_error(rc);
+	int err = rc == EIO ? explain_io(store) : pn_store_error(rc);
 	if (err == PN_OK) {
 		store->committed = number;
 		err = pn_sync_committed(store->sync);
@@ -197,8 +222,7 @@ int pn_call_read(struct pn_store *store) {
 		store->txn = store->write;
 		return PN_OK;
 	}
-	int rc = store->read != NULL ? mdb_txn_renew(store->read)
-				     : mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->read);
+	int rc = renew_reader(store);
 	if (rc == MDB_MAP_RESIZED) {
 		const int err = pn_lock_take(store->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
 		if (err != PN_OK)
