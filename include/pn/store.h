@@ -86,7 +86,11 @@ uint64_t pn_store_recovered(const struct pn_store *store);
 /* Begins a write transaction, if none is open. Waits up to a second for another process's. */
 int pn_store_begin(struct pn_store *store);
 
-/* Commits what is open. After an error nothing of the transaction is stored. */
+/*
+ * Commits what is open. After an error nothing of the transaction is stored. With an interval of 0
+ * it is durable when this returns, or else pn_store_durable() has not grown, and pn_store_sync()
+ * tells why.
+ */
 int pn_store_commit(struct pn_store *store);
 
 /* Undoes what is open. */
@@ -106,10 +110,10 @@ uint64_t pn_store_durable(const struct pn_store *store);
 
 /*
  * Starts making durable what was committed, in the background, where that is due `now` (ms of a
- * monotonic clock) and not under way. Returns ms until it should be called again, -1: not before
- * the next commit, or the error of an earlier attempt (once).
+ * monotonic clock) and not under way. Sets *wait to the ms until it should be called again, -1: not
+ * before the next commit or event. Returns 0, or the error of an earlier attempt (once).
  */
-int pn_store_sync(struct pn_store *store, uint64_t now);
+int pn_store_sync(struct pn_store *store, uint64_t now, int *wait);
 
 /* Makes durable what was committed, before it returns. */
 int pn_store_flush(struct pn_store *store);
@@ -168,10 +172,6 @@ int pn_store_erase(struct pn_store *store, unsigned limit);
 int pn_kv_get(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 	      struct pn_str key, struct pn_buf *value);
 
-/* Sets the value, or removes it where value.bytes is NULL. */
-int pn_kv_set(struct pn_store *store, const struct pn_space *space, struct pn_user user,
-	      struct pn_str key, struct pn_str value);
-
 /* Appends bytes key, bytes value for each record of the user. Returns their number. */
 int pn_kv_load(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 	       struct pn_buf *out);
@@ -180,6 +180,10 @@ struct pn_record {
 	struct pn_str key;
 	struct pn_str value;
 };
+
+/* Sets each key to its value, or removes it where value.bytes is NULL. All of them, or none. */
+int pn_kv_set(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+	      const struct pn_record *records, size_t count);
 
 /*
  * Makes `records` all that the user has; none removes the collection. Sorts them by key. Writes

@@ -2,16 +2,17 @@
 
 module:set_global();
 
+local timer = require "util.timer";
+
 local database = module:require "database";
 local keyval_types = module:require "keyval";
 local archive_type = module:require "archive";
 
 -- ---- The store's life ----
 
-if prosody.start_time then
-	database.loop_started();
-else
-	module:hook_global("server-started", database.loop_started);
+-- Only the event loop runs timers: before it does, Prosody may still fork
+if prosody.process_type == "prosody" then
+	timer.add_task(0, database.loop_started);
 end
 module:hook_global("server-stopping", database.commit, -1000);
 module:hook_global("server-stopped", database.close, -1000);
@@ -102,3 +103,5 @@ end
 function module.add_host(host_module)
 	host_module:provides("storage", make_driver(host_module));
 end
+
+function module.command(arg) return module:require "command"(database, arg); end

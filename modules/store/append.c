@@ -11,8 +11,6 @@ enum {
 	RENUMBER = 32, /* bytes a message, where a correspondent's index is numbered anew */
 };
 
-static const uint64_t SEQ_END = 1ull << 40;
-
 /* ---- Exceptions and keys ---- */
 
 static int put_exception(struct pn_store *store, uint32_t archive, uint64_t seq, double when) {
@@ -127,7 +125,7 @@ static int find_archive(struct pn_store *store, const struct pn_space *space, st
 static int check_append(struct pn_store *store, uint32_t archive, const struct pn_state *state,
 			struct pn_str key, uint64_t quota, uint64_t *replaced) {
 	*replaced = 0;
-	if (state->next >= SEQ_END)
+	if (state->next >= PN_SEQ_END)
 		return PN_EFULL;
 	if (archive != 0 && key.bytes != NULL) {
 		const int found = pn_message_find(store, archive, key, replaced);

@@ -6,6 +6,9 @@
 
 #include "store.h"
 
+/* No seq is as high: a key has 40 bits for it. */
+#define PN_SEQ_END (UINT64_C(1) << 40)
+
 /* Positions are counted for all messages, or for those of one correspondent. */
 enum { PN_WITH_ALL = 0 };
 
@@ -80,6 +83,9 @@ int pn_holes_remove(struct pn_store *store, uint32_t archive, uint32_t with, uin
 /* Counts deleted positions from `from` up to, not including, `to`. */
 int pn_holes_count(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t from,
 		   uint64_t to, uint64_t *count);
+
+/* Forgets those from `from` on. */
+int pn_holes_cut(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t from);
 
 /* Forgets those below `first`, as far as whole blocks go. */
 int pn_holes_trim(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t first);

@@ -135,11 +135,19 @@ static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
  * committed while no reader keeps the durable state.
  */
 static int grow_map(struct pn_store *store) {
+	MDB_envinfo info;
+	if (store->views > 0)
+		return PN_EBUSY; /* a copy or a check reads the old map */
 	mdb_txn_abort(store->read);
 	store->read = NULL;
 	pn_sync_release(store->sync);
-	const int rc = mdb_env_set_mapsize(store->env, 0);
-	return rc == MDB_SUCCESS ? pn_sync_now(store->sync) : pn_store_error(rc);
+	int rc = mdb_env_set_mapsize(store->env, 0);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_info(store->env, &info);
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	store->map_bytes = info.me_mapsize;
+	return pn_sync_now(store->sync);
 }
 
 int pn_store_begin(struct pn_store *store) {
@@ -163,6 +171,7 @@ int pn_store_begin(struct pn_store *store) {
 		store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
 		store->pending = 0;
 		store->estimate = 0;
+		store->wrote = false;
 	}
 	if (rc != MDB_SUCCESS) {
 		store->write = NULL;
@@ -203,7 +212,7 @@ int pn_store_commit(struct pn_store *store) {
 	int err = rc == EIO ? explain_io(store) : pn_store_error(rc);
 	if (err == PN_OK) {
 		store->committed = number;
-		err = pn_sync_committed(store->sync);
+		pn_sync_committed(store->sync);
 	} else {
 		store->reserved = 0;
 	}
@@ -325,6 +334,7 @@ void pn_cursor_close(struct pn_cursor *cursor) {
 	cursor->mdb = NULL;
 }
 
+/* A value that cannot be opened is an error to whoever reads it, not to who passes by. */
 static int move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 	MDB_val data;
 	const int rc = mdb_cursor_get(cursor->mdb, &name, &data, op);
@@ -334,7 +344,10 @@ static int move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 		return pn_store_error(rc);
 	cursor->key = (struct pn_str){name.mv_data, name.mv_size};
 	cursor->size = name.mv_size + data.mv_size;
-	return open_value(data, &cursor->value);
+	const int err = open_value(data, &cursor->value);
+	if (err < 0)
+		cursor->value = (struct pn_wire){.pos = data.mv_data, .err = err};
+	return 1;
 }
 
 int pn_cursor_seek(struct pn_cursor *cursor, const struct pn_key *key) {

@@ -398,7 +398,7 @@ static int walk(struct pn_check *check) {
 		check->begun = true;
 		if (err == 0)
 			return finish(check);
-		if (err == PN_ECORRUPT || err == PN_EVERSION) {
+		if (err > 0 && check->cursor.value.err != PN_OK) {
 			report(check, "the value of a record of kind %c cannot be read",
 			       check->cursor.key.bytes[0]);
 			continue;
@@ -430,6 +430,7 @@ int pn_check_new(struct pn_check **out, struct pn_store *store,
 		return PN_ENOMEM;
 	*check = (struct pn_check){.store = store, .problem = problem, .context = context};
 	store->users++;
+	store->views++;
 	int err = pn_store_commit(store);
 	if (err == PN_OK)
 		err = pn_store_error(mdb_txn_begin(store->env, NULL, MDB_RDONLY, &check->txn));
@@ -453,6 +454,7 @@ void pn_check_free(struct pn_check *check) {
 		return;
 	pn_cursor_close(&check->cursor);
 	mdb_txn_abort(check->txn);
+	check->store->views--;
 	pn_store_close(check->store);
 	pn_free(check);
 }

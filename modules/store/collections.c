@@ -47,6 +47,8 @@ int pn_store_collections(struct pn_store *store, uint32_t *position, unsigned li
 	struct pn_cursor cursor;
 	const struct pn_key start = pn_key_collection(PN_KIND_COLLECTION, *position + 1);
 	uint32_t number;
+	if (*position == UINT32_MAX)
+		return 0;
 	int err = pn_call_read(store);
 	if (err != PN_OK)
 		return err;

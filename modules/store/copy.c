@@ -78,6 +78,7 @@ int pn_copy_new(struct pn_copy **out, struct pn_store *store, const char *file) 
 		return PN_ENOMEM;
 	*copy = (struct pn_copy){.store = store};
 	store->users++;
+	store->views++;
 	int err = pn_store_commit(store);
 	if (err == PN_OK)
 		err = create_file(copy, file);
@@ -145,6 +146,7 @@ void pn_copy_free(struct pn_copy *copy) {
 		mdb_env_close(copy->to);
 	if (!copy->complete)
 		(void)unlink(copy->file);
+	copy->store->views--;
 	pn_store_close(copy->store);
 	pn_free(copy->file);
 	pn_free(copy);

@@ -132,18 +132,23 @@ static int open_database(struct pn_store *store) {
 	return pn_store_error(rc);
 }
 
-/* What only the first process to open it does: nobody else may have it open meanwhile. */
+/*
+ * What only the first process to open it does: nobody else may have it open meanwhile. The record
+ * of what is durable is then of no more use; it may even be that of another file.
+ */
 static int prepare_file(struct pn_store *store, bool verify) {
 	struct pn_pages_report report;
 	int err = pn_sync_recover(store->directory, &store->recovered);
-	if (err != PN_OK || !verify)
+	if (err != PN_OK)
 		return err;
 	const int fd = openat(store->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? PN_OK : pn_store_error(errno);
-	err = pn_pages_verify(fd, &report);
+	err = fdatasync(fd) == 0 ? PN_OK : pn_store_error(errno);
+	if (err == PN_OK && verify)
+		err = pn_pages_verify(fd, &report);
 	close(fd);
-	return err;
+	return err == PN_OK ? pn_sync_drop_record(store->directory) : err;
 }
 
 static int take_place(struct pn_store *store, bool verify) {
@@ -208,8 +213,8 @@ static void close_all(struct pn_store *store) {
 
 static struct pn_store *find_open(const struct stat *directory) {
 	struct pn_store *store = registry;
-	while (store != NULL &&
-	       (store->inode != directory->st_ino || store->device != directory->st_dev))
+	while (store != NULL && (store->inode != directory->st_ino ||
+				 store->device != directory->st_dev || !pn_store_mine(store)))
 		store = store->next;
 	return store;
 }
@@ -310,22 +315,24 @@ uint64_t pn_store_durable(const struct pn_store *store) {
 	return pn_sync_durable(store->sync);
 }
 
-int pn_store_sync(struct pn_store *store, uint64_t now) {
+int pn_store_sync(struct pn_store *store, uint64_t now, int *wait) {
+	*wait = 1;
 	if (store->write != NULL)
-		return 1; /* the writer's lock is taken, by us */
-	return pn_sync_run(store->sync, store->committed, now);
+		return PN_OK; /* the writer's lock is taken, by us */
+	return pn_sync_run(store->sync, store->committed, now, wait);
 }
 
+/* What was committed before is made durable also where the last commit has failed. */
 int pn_store_flush(struct pn_store *store) {
-	int err = pn_store_commit(store);
-	if (err != PN_OK || pn_sync_durable(store->sync) >= store->committed)
-		return err;
-	err = pn_lock_take(store->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	const int committed = pn_store_commit(store);
+	if (pn_sync_durable(store->sync) >= store->committed)
+		return committed;
+	int err = pn_lock_take(store->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
 	if (err == PN_OK) {
 		err = pn_sync_now(store->sync);
 		pn_lock_drop(store->locks, PN_LOCK_WRITER);
 	}
-	return err;
+	return committed != PN_OK ? committed : err;
 }
 
 int pn_store_event_fd(const struct pn_store *store) {

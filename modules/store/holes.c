@@ -47,9 +47,19 @@ static int change_bit(struct pn_store *store, uint32_t archive, uint32_t with, u
 	return err < 0 ? err : 1;
 }
 
+static int put_count(struct pn_store *store, const struct pn_key *key, uint64_t count) {
+	unsigned char bytes[9] = {PN_VALUE_VERSION};
+	if (count == 0) {
+		const int removed = pn_remove(store, key);
+		return removed < 0 ? removed : PN_OK;
+	}
+	for (int i = 0; i < 8; i++)
+		bytes[8 - i] = (unsigned char)(count >> (8 * i));
+	return pn_put(store, key, bytes, sizeof(bytes));
+}
+
 static int change_count(struct pn_store *store, const struct pn_key *key, int difference) {
 	struct pn_wire value;
-	unsigned char bytes[9] = {PN_VALUE_VERSION};
 	const int found = pn_get(store, key, &value);
 	if (found < 0)
 		return found;
@@ -57,13 +67,7 @@ static int change_count(struct pn_store *store, const struct pn_key *key, int di
 	if (found > 0 && value.err != PN_OK)
 		return PN_ECORRUPT;
 	const uint64_t count = before + (uint64_t)(int64_t)difference;
-	if (count == 0 || count > before + 1) { /* the latter: below zero, the record is damaged */
-		const int removed = pn_remove(store, key);
-		return removed < 0 ? removed : PN_OK;
-	}
-	for (int i = 0; i < 8; i++)
-		bytes[8 - i] = (unsigned char)(count >> (8 * i));
-	return pn_put(store, key, bytes, sizeof(bytes));
+	return put_count(store, key, count > before + 1 ? 0 : count); /* below zero: damaged */
 }
 
 static int change(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t position,
@@ -197,7 +201,76 @@ int pn_holes_count(struct pn_store *store, uint32_t archive, uint32_t with, uint
 	return err;
 }
 
-/* ---- Trimming ---- */
+/* ---- Forgetting ---- */
+
+/* Whether the cursor is on a block of that level. Sets *block. */
+static bool on_level(const struct pn_cursor *cursor, uint32_t archive, uint32_t with, uint8_t level,
+		     uint64_t *block) {
+	uint32_t found_archive, found_with;
+	uint8_t found_level;
+	return pn_key_read_holes(cursor->key, &found_archive, &found_with, &found_level, block) &&
+	       found_archive == archive && found_with == with && found_level == level;
+}
+
+/* Removes the blocks of a level that begin after `last`. */
+static int cut_blocks(struct pn_store *store, uint32_t archive, uint32_t with, uint8_t level,
+		      uint64_t last) {
+	const struct pn_key start = pn_key_holes(archive, with, level, last + 1);
+	struct pn_cursor cursor;
+	uint64_t block;
+	int err = pn_cursor_open(store, &cursor);
+	if (err == PN_OK)
+		err = pn_cursor_seek(&cursor, &start);
+	while (err > 0 && on_level(&cursor, archive, with, level, &block)) {
+		err = pn_cursor_remove(store, &cursor);
+		if (err == PN_OK)
+			err = pn_cursor_seek(&cursor, &start);
+	}
+	pn_cursor_close(&cursor);
+	return err < 0 ? err : PN_OK;
+}
+
+/* Counts the blocks of the level below that are left in the block where the cut is. */
+static int recount(struct pn_store *store, uint32_t archive, uint32_t with, uint8_t level,
+		   uint64_t from) {
+	const uint64_t at = from >> (BITS * (level + 1));
+	const struct pn_key key = pn_key_holes(archive, with, level, at);
+	struct pn_range below = {at << BITS, (at + 1) << BITS};
+	struct pn_cursor cursor;
+	struct pn_wire value;
+	uint64_t count = 0;
+	const int found = pn_get(store, &key, &value);
+	if (found <= 0)
+		return found;
+	const uint64_t before = pn_wire_u64(&value);
+	int err = pn_cursor_open(store, &cursor);
+	if (err == PN_OK)
+		err = add_blocks(&cursor, archive, with, (uint8_t)(level - 1), below, &count);
+	pn_cursor_close(&cursor);
+	if (err != PN_OK || count >= before)
+		return err; /* what lies before the first position is counted no more */
+	return put_count(store, &key, count);
+}
+
+int pn_holes_cut(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t from) {
+	const uint64_t in_block = from & POSITION_IN_BLOCK;
+	const uint64_t last = from >> BITS;
+	const uint64_t end = in_block != 0 ? (last + 1) << BITS : from;
+	int err = PN_OK;
+	for (uint64_t position = from; position < end && err == PN_OK; position++)
+		err = pn_holes_remove(store, archive, with, position);
+	for (uint8_t level = 0; level < LEVELS && err == PN_OK; level++) {
+		/* the block of `from` stays, unless nothing of it does */
+		const uint64_t block = from >> (BITS * (level + 1));
+		const bool whole = (block << (BITS * (level + 1))) == from;
+		if (whole && block == 0)
+			return pn_holes_trim(store, archive, with, UINT64_MAX);
+		err = cut_blocks(store, archive, with, level, whole ? block - 1 : block);
+		if (err == PN_OK && level > 0 && !whole)
+			err = recount(store, archive, with, level, from);
+	}
+	return err;
+}
 
 int pn_holes_trim(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t first) {
 	struct pn_cursor cursor;

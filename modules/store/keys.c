@@ -109,6 +109,10 @@ bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix) {
 	return key.len >= prefix->len && memcmp(key.bytes, prefix->bytes, prefix->len) == 0;
 }
 
+bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix) {
+	return pn_key_starts_with(key, prefix) && key.len == prefix->len + PN_DIGEST;
+}
+
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection) {
 	if (!is(key, kind, COLLECTION_LEN))
 		return false;

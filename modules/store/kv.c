@@ -108,7 +108,7 @@ static int remove_record(struct pn_store *store, uint32_t collection, struct pn_
 	return drop_empty(store, collection);
 }
 
-/* ---- One record ---- */
+/* ---- Single records ---- */
 
 int pn_kv_get(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 	      struct pn_str key, struct pn_buf *value) {
@@ -137,11 +137,19 @@ static int set_record(struct pn_store *store, const struct pn_space *space, stru
 }
 
 int pn_kv_set(struct pn_store *store, const struct pn_space *space, struct pn_user user,
-	      struct pn_str key, struct pn_str value) {
-	const struct pn_record record = {key, value};
-	const size_t bytes = 2 * (key.len + value.len);
-	const int err = pn_call_write(store, PUTS, bytes, value.bytes == NULL);
-	return err == PN_OK ? pn_call_end(store, set_record(store, space, user, &record)) : err;
+	      const struct pn_record *records, size_t count) {
+	size_t bytes = 0;
+	bool removes = true;
+	for (size_t i = 0; i < count; i++) {
+		bytes += 3 * (records[i].key.len + records[i].value.len);
+		removes = removes && records[i].value.bytes == NULL;
+	}
+	int err = pn_call_write(store, PUTS, bytes, removes);
+	if (err != PN_OK)
+		return err;
+	for (size_t i = 0; i < count && err == PN_OK; i++)
+		err = set_record(store, space, user, &records[i]);
+	return pn_call_end(store, err);
 }
 
 /* ---- All records of a user ---- */
@@ -291,7 +299,7 @@ static int find_with_key(struct pn_store *store, const struct pn_key *prefix, st
 	int err = pn_cursor_open(store, &cursor);
 	if (err == PN_OK)
 		err = pn_cursor_seek(&cursor, place);
-	while (err > 0 && pn_key_starts_with(cursor.key, prefix)) {
+	while (err > 0 && pn_key_is_place(cursor.key, prefix)) {
 		*collection = pn_wire_u32(&cursor.value);
 		memcpy(place->bytes, cursor.key.bytes, cursor.key.len);
 		place->len = cursor.key.len;
@@ -301,8 +309,8 @@ static int find_with_key(struct pn_store *store, const struct pn_key *prefix, st
 			break;
 		err = pn_cursor_next(&cursor);
 	}
-	if (err > 0 && !pn_key_starts_with(cursor.key, prefix))
-		err = 0;
+	if (err > 0 && !pn_key_is_place(cursor.key, prefix))
+		err = pn_key_starts_with(cursor.key, prefix) ? PN_ECORRUPT : 0;
 	pn_cursor_close(&cursor);
 	return err;
 }

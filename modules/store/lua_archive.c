@@ -74,9 +74,15 @@ static int archive_set(lua_State *L) {
 
 /* ---- Queries: a table, whose strings are borrowed while it is on the stack ---- */
 
+/* Pushes a field, which the table holds: no metamethod makes one up. */
+static int push_field(lua_State *L, int table, const char *name) {
+	lua_pushstring(L, name);
+	return lua_rawget(L, table);
+}
+
 static struct pn_str field_str(lua_State *L, int table, const char *name) {
 	struct pn_str str = NONE;
-	switch (lua_getfield(L, table, name)) {
+	switch (push_field(L, table, name)) {
 	case LUA_TNIL:
 		break;
 	case LUA_TSTRING:
@@ -90,7 +96,7 @@ static struct pn_str field_str(lua_State *L, int table, const char *name) {
 }
 
 static bool field_number(lua_State *L, int table, const char *name, double *number) {
-	const int type = lua_getfield(L, table, name);
+	const int type = push_field(L, table, name);
 	if (type != LUA_TNIL && type != LUA_TNUMBER)
 		luaL_error(L, "query field '%s' must be a number", name);
 	*number = lua_tonumber(L, -1);
@@ -100,7 +106,7 @@ static bool field_number(lua_State *L, int table, const char *name, double *numb
 
 /* The ids, in memory that is pushed, or nil. */
 static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
-	const int type = lua_getfield(L, table, "ids");
+	const int type = push_field(L, table, "ids");
 	if (type == LUA_TNIL)
 		return;
 	if (type != LUA_TTABLE)
@@ -131,7 +137,7 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	query.before = field_str(L, table, "before");
 	query.after = field_str(L, table, "after");
 	query.key = field_str(L, table, "key");
-	lua_getfield(L, table, "reverse");
+	push_field(L, table, "reverse");
 	query.reverse = lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	field_ids(L, table, &query);
@@ -147,13 +153,14 @@ static uint64_t field_limit(lua_State *L, int table, const char *name, bool *giv
 /* ---- Finding ---- */
 
 struct cursor {
-	struct pn_archive_cursor *cursor; /* NULL once closed */
-	struct pn_store *store;           /* that it belongs to: the handle may have got another */
+	struct pn_archive_cursor *cursor; /* NULL where finding has failed */
+	const struct pn_store *store;     /* that it belongs to */
 };
 
 enum { CURSOR_OWNER = 1, CURSOR_METATABLE, CURSOR_VALUES = 2 };
 
-static int cursor_close(lua_State *L) {
+/* Only for the collector: nobody can close a cursor that is in use. */
+static int cursor_collect(lua_State *L) {
 	struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
 	pn_archive_cursor_free(cursor->cursor);
 	cursor->cursor = NULL;
@@ -170,7 +177,7 @@ static int archive_find(lua_State *L) {
 	const struct pn_archive_query query = check_query(L, 3);
 	const uint64_t limit = field_limit(L, 3, "limit", &limited);
 	if (lua_istable(L, 3)) {
-		lua_getfield(L, 3, "total");
+		push_field(L, 3, "total");
 		wanted = lua_toboolean(L, -1);
 		lua_pop(L, 1);
 	}
@@ -209,26 +216,25 @@ static void report_damage(lua_State *L, int owner, struct pn_str id) {
 	}
 }
 
-static struct cursor *check_cursor(lua_State *L, struct pn_lua_store **store) {
-	struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
-	lua_getiuservalue(L, 1, CURSOR_OWNER);
-	*store = lua_touserdata(L, -1);
-	luaL_argcheck(L, cursor->cursor != NULL, 1, "the cursor is closed");
-	luaL_argcheck(L, (*store)->store != NULL && (*store)->store == cursor->store, 1,
+/* The cursor's next message. Raises where its store was closed, which any Lua code can do. */
+static int read_next(lua_State *L, const struct cursor *cursor, int owner,
+		     struct pn_message *message) {
+	const struct pn_lua_store *store = lua_touserdata(L, owner);
+	luaL_argcheck(L, cursor->cursor != NULL && store->store == cursor->store, 1,
 		      "the store is closed");
-	return cursor;
+	return pn_archive_next(cursor->cursor, message);
 }
 
 /* cursor() -> id, stanza, when, with | nothing at the end. Raises an error of reading. */
 static int cursor_next(lua_State *L) {
 	enum { OWNER = 2, METATABLE = 3 };
-	struct pn_lua_store *store;
 	struct pn_message message;
 	int found;
 	lua_settop(L, 1);
-	const struct cursor *cursor = check_cursor(L, &store);
+	const struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
+	lua_getiuservalue(L, 1, CURSOR_OWNER);
 	lua_getiuservalue(L, 1, CURSOR_METATABLE);
-	while ((found = pn_archive_next(cursor->cursor, &message)) > 0) {
+	while ((found = read_next(L, cursor, OWNER, &message)) > 0) {
 		lua_pushlstring(L, message.id.bytes, message.id.len);
 		if (pn_lua_push_stanza(L, message.stanza, METATABLE) != PN_OK) {
 			report_damage(L, OWNER, message.id);
@@ -340,12 +346,11 @@ static const luaL_Reg METHODS[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg CURSOR_CALL[] = {
+static const luaL_Reg CURSOR_METHODS[] = {
 	{"__call", cursor_next},
+	{"__gc", cursor_collect},
 	{NULL, NULL},
 };
-
-static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
 
 void pn_lua_open_archive(lua_State *L) {
 	if (luaL_newmetatable(L, PN_LUA_ARCHIVE) != 0) {
@@ -354,8 +359,7 @@ void pn_lua_open_archive(lua_State *L) {
 		lua_setfield(L, -2, "__index");
 	}
 	lua_pop(L, 1);
-	pn_glue_type(L, CURSOR, NO_METHODS, cursor_close);
-	luaL_getmetatable(L, CURSOR);
-	pn_lua_register(L, CURSOR_CALL);
+	if (luaL_newmetatable(L, CURSOR) != 0)
+		pn_lua_register(L, CURSOR_METHODS);
 	lua_pop(L, 1);
 }

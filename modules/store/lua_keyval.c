@@ -137,19 +137,33 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 	return err != PN_OK ? err : 1;
 }
 
-static int replace(struct pn_lua_store *store, const struct pn_space *space, struct pn_user user,
-		   const struct pn_buf *buf, size_t count) {
-	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
-	struct pn_record *records = pn_malloc((count + 1) * sizeof(*records));
+/* What is done with the records that were put in a buffer. */
+typedef int (*write_records)(struct pn_store *store, const struct pn_space *space,
+			     struct pn_user user, struct pn_record *records, size_t count);
+
+/* A record with an empty value is one without. */
+static int write_buffer(struct pn_lua_store *store, const struct pn_space *space,
+			struct pn_user user, int count, write_records write) {
+	struct pn_wire wire = pn_wire_open(store->scratch.data, store->scratch.len);
+	if (count < 0)
+		return count;
+	struct pn_record *records = pn_malloc(((size_t)count + 1) * sizeof(*records));
 	if (records == NULL)
 		return PN_ENOMEM;
-	for (size_t i = 0; i < count; i++) {
+	for (int i = 0; i < count; i++) {
 		records[i].key = take_str(&wire);
 		records[i].value = take_str(&wire);
+		if (records[i].value.len == 0)
+			records[i].value.bytes = NULL;
 	}
-	const int err = pn_kv_replace(store->store, space, user, records, count);
+	const int err = write(store->store, space, user, records, (size_t)count);
 	pn_free(records);
 	return err;
+}
+
+static int set_records(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+		       struct pn_record *records, size_t count) {
+	return pn_kv_set(store, space, user, records, count);
 }
 
 /* set(user, table or nil) -> true | nil, condition, text */
@@ -161,8 +175,7 @@ static int keyval_set(lua_State *L) {
 	const int metatable = push_metatable(L, lua_gettop(L));
 	struct pn_buf *const buf = pn_lua_scratch(store);
 	const int count = put_data(L, 3, metatable, buf);
-	const int err = count < 0 ? count : replace(store, space, user, buf, (size_t)count);
-	return pn_lua_result(L, err);
+	return pn_lua_result(L, write_buffer(store, space, user, count, pn_kv_replace));
 }
 
 /* ---- Single keys ---- */
@@ -192,21 +205,6 @@ static int keyval_get_key(lua_State *L) {
 	return err != PN_OK ? pn_glue_error(L, err) : found > 0;
 }
 
-/* Writes the pairs of the buffer; one with an empty value removes its key. */
-static int set_pairs(struct pn_lua_store *store, const struct pn_space *space, struct pn_user user,
-		     const struct pn_buf *buf) {
-	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
-	int err = PN_OK;
-	while (wire.left > 0 && err == PN_OK) {
-		const struct pn_str key = take_str(&wire);
-		struct pn_str value = take_str(&wire);
-		if (value.len == 0)
-			value.bytes = NULL;
-		err = pn_kv_set(store->store, space, user, key, value);
-	}
-	return err;
-}
-
 /* set_key(user, key, value or nil) -> true | nil, condition, text */
 static int keyval_set_key(lua_State *L) {
 	struct pn_lua_store *store;
@@ -215,10 +213,9 @@ static int keyval_set_key(lua_State *L) {
 	const struct pn_space *space = check(L, &store);
 	const int metatable = push_metatable(L, lua_gettop(L));
 	struct pn_buf *const buf = pn_lua_scratch(store);
-	int err = put_pair(L, 3, lua_isnil(L, 4) ? 0 : 4, metatable, buf);
-	if (err == PN_OK)
-		err = set_pairs(store, space, user, buf);
-	return pn_lua_result(L, err);
+	const int err = put_pair(L, 3, lua_isnil(L, 4) ? 0 : 4, metatable, buf);
+	const int count = err == PN_OK ? 1 : err;
+	return pn_lua_result(L, write_buffer(store, space, user, count, set_records));
 }
 
 /* set_keys(user, table, remove) -> true | nil, condition, text: `remove` as value removes a key */
@@ -231,7 +228,7 @@ static int keyval_set_keys(lua_State *L) {
 	const int metatable = push_metatable(L, lua_gettop(L));
 	struct pn_buf *const buf = pn_lua_scratch(store);
 	const int count = put_pairs(L, 3, metatable, 4, buf);
-	return pn_lua_result(L, count < 0 ? count : set_pairs(store, space, user, buf));
+	return pn_lua_result(L, write_buffer(store, space, user, count, set_records));
 }
 
 /* ---- All users ---- */

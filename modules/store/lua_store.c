@@ -55,6 +55,12 @@ struct pn_str pn_lua_check_str(lua_State *L, int arg) {
 	return str;
 }
 
+const char *pn_lua_check_path(lua_State *L, int arg) {
+	const struct pn_str path = pn_lua_check_str(L, arg);
+	luaL_argcheck(L, strlen(path.bytes) == path.len, arg, "a path has no NUL");
+	return path.bytes;
+}
+
 struct pn_user pn_lua_check_user(lua_State *L, int arg) {
 	if (lua_isnoneornil(L, arg))
 		return (struct pn_user){NULL, 0};
@@ -85,10 +91,9 @@ static bool field_boolean(lua_State *L, int table, const char *name) {
 static int store_open(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	if (lua_getfield(L, 1, "directory") != LUA_TSTRING)
-		luaL_error(L, "field 'directory' must be a string");
+	lua_getfield(L, 1, "directory");
 	const struct pn_store_options options = {
-		.directory = lua_tostring(L, -1),
+		.directory = pn_lua_check_path(L, 2),
 		.max_bytes = (uint64_t)pn_glue_field(L, 1, "max_bytes", 0, INT64_MAX, 0),
 		.interval = (unsigned)pn_glue_field(L, 1, "interval", 0, INT32_MAX, 0),
 		.verify = field_boolean(L, 1, "verify"),
@@ -153,9 +158,10 @@ static int store_durable(lua_State *L) {
 /* sync(now) -> ms until it should be called again, or -1 | nil, condition, text */
 static int store_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
-	const int wait = pn_store_sync(pn_lua_check_store(L)->store, now);
-	if (wait < -1)
-		return pn_glue_error(L, wait);
+	int wait;
+	const int err = pn_store_sync(pn_lua_check_store(L)->store, now, &wait);
+	if (err != PN_OK)
+		return pn_glue_error(L, err);
 	lua_pushinteger(L, wait);
 	return 1;
 }

@@ -59,6 +59,9 @@ struct pn_buf *pn_lua_buffer(lua_State *L);
 struct pn_user pn_lua_check_user(lua_State *L, int arg);
 struct pn_str pn_lua_check_str(lua_State *L, int arg);
 
+/* A string without NUL. */
+const char *pn_lua_check_path(lua_State *L, int arg);
+
 /* users() of a space of that type. */
 int pn_lua_users(lua_State *L, const char *type);
 

@@ -129,17 +129,17 @@ static int copy_step(lua_State *L) {
 
 /* copy(file) -> copy | nil, condition, text */
 int pn_lua_copy(lua_State *L) {
-	const struct pn_str file = pn_lua_check_str(L, 2);
+	const char *file = pn_lua_check_path(L, 2);
 	struct copy *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
-	const int err = pn_copy_new(&copy->copy, pn_lua_check_store(L)->store, file.bytes);
+	const int err = pn_copy_new(&copy->copy, pn_lua_check_store(L)->store, file);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
 /* replace(directory, file) -> true | nil, condition, text */
 int pn_lua_replace(lua_State *L) {
-	const struct pn_str directory = pn_lua_check_str(L, 1);
-	const struct pn_str file = pn_lua_check_str(L, 2);
-	return pn_lua_result(L, pn_store_replace(directory.bytes, file.bytes));
+	const char *directory = pn_lua_check_path(L, 1);
+	const char *file = pn_lua_check_path(L, 2);
+	return pn_lua_result(L, pn_store_replace(directory, file));
 }
 
 /* ---- Checks ---- */
@@ -165,14 +165,17 @@ static void put_problem(void *context, const char *text) {
 static int check_step(lua_State *L) {
 	struct pn_progress progress = {0};
 	struct check *check = luaL_checkudata(L, 1, CHECK);
+	struct pn_buf *problems = pn_lua_buffer(L);
 	luaL_argcheck(L, check->check != NULL, 1, "the check is closed");
-	pn_buf_reset(&check->problems, SIZE_MAX);
-	const int more = pn_check_step(check->check, &progress);
-	if (push_progress(L, check->problems.err != PN_OK ? check->problems.err : more, progress) !=
-		    3 ||
-	    more < 0)
-		return 3;
-	struct pn_wire wire = pn_wire_open(check->problems.data, check->problems.len);
+	int more = pn_check_step(check->check, &progress);
+	*problems = check->problems; /* no longer the check's, which Lua may close from here on */
+	check->problems = (struct pn_buf){0};
+	if (problems->err != PN_OK)
+		more = problems->err;
+	const int results = push_progress(L, more, progress);
+	if (more < 0)
+		return results;
+	struct pn_wire wire = pn_wire_open(problems->data, problems->len);
 	lua_newtable(L);
 	for (lua_Integer i = 1; wire.left > 0; i++) {
 		size_t len;
@@ -180,7 +183,8 @@ static int check_step(lua_State *L) {
 		lua_pushlstring(L, text, len);
 		lua_rawseti(L, -2, i);
 	}
-	return 4;
+	pn_buf_free(problems);
+	return results + 1;
 }
 
 /* check() -> check | nil, condition, text */

@@ -9,6 +9,7 @@
 
 enum {
 	DEPTH_MAX = 200, /* of tables; whoever is deeper is a cycle, or as good as one */
+	HINT_MAX = 256,
 	FALSE = 'f',
 	TRUE = 't',
 	INTEGER = 'i',
@@ -212,10 +213,13 @@ static int push_value(lua_State *L, struct pn_wire *wire, int metatable, int dep
 static int push_table(lua_State *L, struct pn_wire *wire, int metatable, int depth) {
 	const uint32_t array = pn_wire_u32(wire);
 	const uint32_t pairs = pn_wire_u32(wire);
-	if (wire->err != PN_OK || depth > DEPTH_MAX || pairs > wire->left || array > pairs)
+	if (wire->err != PN_OK || depth > DEPTH_MAX || pairs > wire->left)
 		return PN_ECORRUPT;
 	luaL_checkstack(L, 8, "value is nested too deeply");
-	lua_createtable(L, (int)array, (int)(pairs - array));
+	/* hints, which damaged ones must not make expensive; an array may have holes */
+	const uint32_t in_array = array < pairs ? array : pairs;
+	lua_createtable(L, (int)(in_array < HINT_MAX ? in_array : HINT_MAX),
+			(int)(pairs - in_array < HINT_MAX ? pairs - in_array : HINT_MAX));
 	for (uint32_t i = 0; i < pairs; i++) {
 		int err = push_value(L, wire, metatable, depth);
 		const bool usable = err == PN_OK &&

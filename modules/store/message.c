@@ -20,7 +20,9 @@ int pn_state_read(struct pn_store *store, uint32_t archive, struct pn_state *sta
 	state->latest = pn_wire_f64(&value);
 	state->next_with = pn_wire_u32(&value);
 	state->exceptions = pn_wire_u64(&value);
-	return value.err == PN_OK && !isnan(state->latest) ? 1 : PN_ECORRUPT;
+	const bool sound = value.err == PN_OK && !isnan(state->latest) && state->next > 0 &&
+			   state->next <= PN_SEQ_END && state->count < state->next;
+	return sound ? 1 : PN_ECORRUPT;
 }
 
 int pn_state_write(struct pn_store *store, uint32_t archive, const struct pn_state *state) {
@@ -215,14 +217,17 @@ static int forget(struct pn_store *store, uint32_t archive, uint32_t with) {
 
 /* ---- The index of a correspondent ---- */
 
-static bool is_with(const struct pn_cursor *cursor, uint32_t archive, uint32_t with,
-		    uint64_t *ordinal) {
+/* Whether the cursor is in the index: 1 and the ordinal, or 0. */
+static int is_with(const struct pn_cursor *cursor, uint32_t archive, uint32_t with,
+		   uint64_t *ordinal) {
 	uint32_t found_archive, found_with;
 	uint64_t seq;
 	struct pn_wire value = cursor->value;
+	if (!pn_key_read_with(cursor->key, &found_archive, &found_with, &seq) ||
+	    found_archive != archive || found_with != with)
+		return 0;
 	*ordinal = pn_wire_u32(&value);
-	return pn_key_read_with(cursor->key, &found_archive, &found_with, &seq) &&
-	       found_archive == archive && found_with == with;
+	return value.err == PN_OK ? 1 : PN_ECORRUPT;
 }
 
 static int put_ordinal(struct pn_store *store, const struct pn_key *key, uint64_t ordinal) {
@@ -286,15 +291,6 @@ int pn_with_add(struct pn_store *store, uint32_t archive, uint32_t with, uint64_
 	return err == PN_OK && later > 0 ? renumber(store, archive, with) : err;
 }
 
-/* After the newest has gone: positions behind the new last one are given again. */
-static int give_back(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t last,
-		     uint64_t gone) {
-	int err = PN_OK;
-	for (uint64_t position = last + 1; position < gone && err == PN_OK; position++)
-		err = pn_holes_remove(store, archive, with, position);
-	return err;
-}
-
 int pn_with_remove(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t seq) {
 	const struct pn_key key = pn_key_with(archive, with, seq);
 	struct pn_wire value;
@@ -317,7 +313,7 @@ int pn_with_remove(struct pn_store *store, uint32_t archive, uint32_t with, uint
 	if (earlier == 0 && later == 0)
 		return forget(store, archive, with);
 	if (later == 0)
-		return give_back(store, archive, with, before, ordinal);
+		return pn_holes_cut(store, archive, with, before + 1); /* to be given again */
 	if (earlier == 0)
 		return ordinal >> 8 == after >> 8 ? PN_OK
 						  : pn_holes_trim(store, archive, with, after);

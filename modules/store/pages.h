@@ -80,4 +80,8 @@ struct pn_pages_report {
  */
 int pn_pages_verify(int fd, struct pn_pages_report *report);
 
+/* The same, as if `metas` (two pages; NULL: what the file has) stood in the place of pages 0 and 1.
+ */
+int pn_pages_verify_state(int fd, const unsigned char *metas, struct pn_pages_report *report);
+
 #endif

@@ -59,11 +59,13 @@ static int count_with(struct pn_store *store, struct pn_cursor *cursor, uint32_t
 	if (found <= 0 || !on_with(cursor, archive, with, &seq) || seq >= range.to)
 		return found < 0 ? found : PN_OK;
 	const uint64_t first = pn_wire_u32(&cursor->value);
+	if (cursor->value.err != PN_OK)
+		return PN_ECORRUPT;
 	found = pn_cursor_seek_before(cursor, &to);
 	if (found <= 0 || !on_with(cursor, archive, with, &seq))
 		return found < 0 ? found : PN_ECORRUPT;
 	const uint64_t end = (uint64_t)pn_wire_u32(&cursor->value) + 1;
-	if (end <= first)
+	if (end <= first || cursor->value.err != PN_OK)
 		return PN_ECORRUPT;
 	const int err = pn_holes_count(store, archive, with, first, end, &holes);
 	if (err == PN_OK)
@@ -88,7 +90,7 @@ int pn_range_count(struct pn_store *store, uint32_t archive, uint32_t with, stru
 int pn_time_find(struct pn_store *store, uint32_t archive, const struct pn_state *state,
 		 double when, bool above, uint64_t *seq) {
 	struct pn_cursor cursor;
-	uint64_t from = 0, to = state->next;
+	uint64_t from = 1, to = state->next;
 	int err = pn_cursor_open(store, &cursor);
 	if (state->latest < when || (above && state->latest == when))
 		from = to;
@@ -209,8 +211,8 @@ int pn_plan_make(struct pn_store *store, uint32_t archive, const struct pn_state
 	*plan = (struct pn_plan){
 		.archive = archive,
 		.with = PN_WITH_ALL,
-		.main = {0, state->next},
-		.page = {0, state->next},
+		.main = {1, state->next},
+		.page = {1, state->next},
 		.start = -INFINITY,
 		.end = INFINITY,
 		.reverse = query->reverse,
@@ -361,7 +363,7 @@ struct segment {
 /* Cuts the page in up to three segments, in order of seq. */
 static int cut(const struct pn_plan *plan, struct segment segments[3]) {
 	const enum pn_kind kind = plan->with == PN_WITH_ALL ? PN_KIND_MESSAGE : PN_KIND_WITH;
-	const struct pn_range below = {0, plan->main.from};
+	const struct pn_range below = {1, plan->main.from};
 	const struct pn_range above = {plan->main.to, UINT64_MAX};
 	int count = 0;
 	if (plan->exceptions)

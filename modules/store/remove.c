@@ -25,7 +25,7 @@ static int count_page(struct pn_store *store, const struct pn_plan *plan,
 	struct pn_cursor cursor;
 	struct pn_stored stored;
 	uint64_t seq = 0;
-	if (plan->page.from == 0 && plan->page.to == state->next)
+	if (plan->page.from == 1 && plan->page.to == state->next)
 		return pn_plan_count(store, plan, count);
 	*count = 0;
 	int err = pn_cursor_open(store, &cursor);
@@ -145,8 +145,8 @@ static int next_archive(struct pn_store *store, const struct pn_space *space,
 	int err = pn_cursor_open(store, &cursor);
 	if (err == PN_OK)
 		err = pn_cursor_seek(&cursor, &start);
-	if (err > 0 && !pn_key_starts_with(cursor.key, &prefix))
-		err = 0;
+	if (err > 0 && !pn_key_is_place(cursor.key, &prefix))
+		err = pn_key_starts_with(cursor.key, &prefix) ? PN_ECORRUPT : 0;
 	if (err > 0) {
 		*archive = pn_wire_u32(&cursor.value);
 		memcpy(position->user, cursor.key.bytes + prefix.len, PN_DIGEST);
@@ -226,7 +226,7 @@ static int list_days(struct pn_store *store, uint32_t archive, const struct pn_s
 		     struct pn_buf *days) {
 	struct pn_cursor cursor;
 	uint32_t found_archive;
-	uint64_t seq = 0;
+	uint64_t seq = 0, later = 0;
 	int err = pn_cursor_open(store, &cursor);
 	while (err >= 0) {
 		const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
@@ -246,7 +246,9 @@ static int list_days(struct pn_store *store, uint32_t archive, const struct pn_s
 		const double next = (floor(stored.when / DAY) + 1) * DAY;
 		err = put_day(days, stored.when);
 		if (err == PN_OK)
-			err = pn_time_find(store, archive, state, next, false, &seq);
+			err = pn_time_find(store, archive, state, next, false, &later);
+		seq = later > seq ? later
+				  : seq + 1; /* a day far off is no more than the one before */
 	}
 	pn_cursor_close(&cursor);
 	return err < 0 ? err : PN_OK;

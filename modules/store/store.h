@@ -24,6 +24,7 @@ struct pn_sync;
 struct pn_store {
 	struct pn_store *next; /* in the process's registry */
 	unsigned users;        /* how often it was opened */
+	unsigned views;        /* copies and checks under way */
 	dev_t device;          /* of the directory, as is inode: what the registry compares */
 	ino_t inode;
 	pid_t process;
@@ -100,7 +101,7 @@ int pn_remove(struct pn_store *store, const struct pn_key *key);
 struct pn_cursor {
 	MDB_cursor *mdb;
 	struct pn_str key;
-	struct pn_wire value; /* behind the version byte */
+	struct pn_wire value; /* behind the version byte; with err set where that is wrong */
 	size_t size;          /* bytes of key and value */
 };
 

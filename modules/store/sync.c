@@ -138,44 +138,39 @@ static bool is_meta(const unsigned char *meta) {
 	return flags == META_FLAG;
 }
 
-static int write_meta(int fd, const unsigned char *meta, long page_size) {
-	unsigned char page[PAGE];
-	memcpy(page, meta, PAGE);
+/* The record's meta page on both pages, the other one as that of the transaction before: LMDB
+ * overwrites that next. */
+static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
 	const uint64_t txnid = meta_txnid(meta);
+	memset(metas, 0, 2 * page_size);
 	for (uint64_t i = 0; i < 2; i++) {
-		/* the other page as the transaction before: LMDB overwrites that one next */
 		const uint64_t number = i == (txnid & 1) ? txnid : txnid - 1;
+		unsigned char *const page = metas + i * page_size;
+		memcpy(page, meta, PAGE);
 		memcpy(page, &i, sizeof(i));
 		memcpy(page + META_TXNID, &number, sizeof(number));
-		if (pwrite(fd, page, PAGE, (off_t)i * page_size) != PAGE)
-			return pn_store_error(errno);
 	}
-	return fsync(fd) == 0 ? PN_OK : pn_store_error(errno);
 }
 
 /*
- * Puts the record's state in force if it is whole. A record that belongs to another file (one was
- * copied over it by hand) describes no whole state of this one; then the file stays as it is.
+ * Puts the record's state in force, if all of it is there. A record that belongs to another file
+ * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
  */
 static int go_back(int fd, const struct record *record, uint64_t newest, uint64_t *undone) {
-	const long page_size = sysconf(_SC_PAGESIZE);
-	unsigned char metas[2][PAGE];
+	const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
 	struct pn_pages_report report;
-	for (int i = 0; i < 2; i++) {
-		if (pread(fd, metas[i], PAGE, (off_t)i * page_size) != PAGE)
-			return PN_EIO;
-	}
-	int err = write_meta(fd, record->meta, page_size);
-	if (err == PN_OK)
-		err = pn_pages_verify(fd, &report);
+	unsigned char *metas = pn_malloc(2 * page_size);
+	if (metas == NULL)
+		return PN_ENOMEM;
+	make_metas(record->meta, metas, page_size);
+	int err = pn_pages_verify_state(fd, metas, &report);
 	if (err == PN_OK) {
+		if (pwrite(fd, metas, 2 * page_size, 0) != (ssize_t)(2 * page_size) ||
+		    fsync(fd) != 0)
+			err = pn_store_error(errno);
 		*undone = newest - record->txnid;
-		return PN_OK;
 	}
-	for (int i = 0; i < 2; i++) {
-		if (pwrite(fd, metas[i], PAGE, (off_t)i * page_size) != PAGE)
-			return PN_EIO;
-	}
+	pn_free(metas);
 	return err == PN_ECORRUPT ? PN_OK : err;
 }
 
@@ -215,6 +210,12 @@ int pn_sync_recover(int directory, uint64_t *undone) {
 	return err;
 }
 
+int pn_sync_drop_record(int directory) {
+	if (unlinkat(directory, FILE_NAME, 0) != 0 && errno != ENOENT)
+		return pn_store_error(errno);
+	return PN_OK;
+}
+
 /* ---- The thread ---- */
 
 enum state { IDLE, ASKED, DONE };
@@ -249,7 +250,8 @@ struct pn_sync {
 /* Makes the state of sync->record durable. Runs in either thread. */
 static int make_durable(struct pn_sync *sync) {
 	if (fdatasync(sync->data) != 0)
-		return pn_store_error(errno);
+		return PN_EIO; /* whatever it was: what the kernel has given up it does not try
+				  again */
 	int err = pn_lock_take(sync->locks, PN_LOCK_RECORD, false, RECORD_WAIT);
 	if (err == PN_OK) {
 		err = write_record(sync->file, &sync->record);
@@ -366,12 +368,16 @@ int pn_sync_now(struct pn_sync *sync) {
 	return err;
 }
 
-int pn_sync_committed(struct pn_sync *sync) {
-	return sync->interval == 0 ? pn_sync_now(sync) : PN_OK;
+void pn_sync_committed(struct pn_sync *sync) {
+	if (sync->interval == 0)
+		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and tells */
 }
 
 static int begin_attempt(struct pn_sync *sync) {
+	int dead;
 	int err = start_thread(sync);
+	if (err == PN_OK) /* a killed process would keep old pages for ever */
+		err = pn_store_error(mdb_reader_check(sync->env, &dead));
 	if (err == PN_OK)
 		err = capture(sync);
 	if (err != PN_OK)
@@ -383,27 +389,33 @@ static int begin_attempt(struct pn_sync *sync) {
 	return PN_OK;
 }
 
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now) {
+int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
 	int err = collect(sync, false);
-	if (err != PN_OK) {
-		sync->due = now + RETRY;
-		return err;
+	*wait = -1;
+	if (err == PN_OK && sync->failed && pn_sync_durable(sync) < committed)
+		err = PN_EIO;
+	if (err == PN_OK && (is_busy(sync) || pn_sync_durable(sync) >= committed))
+		return PN_OK;
+	if (err == PN_OK && now < sync->due) {
+		*wait = (int)(sync->due - now);
+		return PN_OK;
 	}
-	if (sync->failed || is_busy(sync) || pn_sync_durable(sync) >= committed)
-		return -1;
-	if (now < sync->due)
-		return (int)(sync->due - now);
-	sync->due = now + sync->interval;
-	err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
-	if (err == PN_EBUSY)
-		return 1; /* another process writes, or our next transaction is open */
+	if (err == PN_OK)
+		err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
+	if (err == PN_EBUSY) {
+		*wait = 1; /* another process writes */
+		return PN_OK;
+	}
 	if (err == PN_OK) {
+		sync->due = now + sync->interval;
 		err = begin_attempt(sync);
 		pn_lock_drop(sync->locks, PN_LOCK_WRITER);
 	}
-	if (err != PN_OK)
+	if (err != PN_OK) {
 		sync->due = now + RETRY;
-	return err == PN_OK ? -1 : err;
+		*wait = RETRY;
+	}
+	return err;
 }
 
 uint64_t pn_sync_durable(struct pn_sync *sync) {

@@ -35,7 +35,7 @@ void pn_sync_forget(struct pn_sync *sync);
 int pn_sync_state(const struct pn_sync *sync);
 
 /* After a commit, with the writer's lock held. Waits for the disk where the interval is 0. */
-int pn_sync_committed(struct pn_sync *sync);
+void pn_sync_committed(struct pn_sync *sync);
 
 /* Makes the last commit durable. The caller holds the writer's lock. */
 int pn_sync_now(struct pn_sync *sync);
@@ -44,7 +44,7 @@ int pn_sync_now(struct pn_sync *sync);
 void pn_sync_release(struct pn_sync *sync);
 
 /* As pn_store_sync(), pn_store_durable() and the event descriptor of pn/store.h. */
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now);
+int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait);
 uint64_t pn_sync_durable(struct pn_sync *sync);
 int pn_sync_event_fd(const struct pn_sync *sync);
 
@@ -53,5 +53,8 @@ int pn_sync_event_fd(const struct pn_sync *sync);
  * that is necessary. Sets *undone to the number of transactions that are gone.
  */
 int pn_sync_recover(int directory, uint64_t *undone);
+
+/* Removes the record, where all of the data file is durable. */
+int pn_sync_drop_record(int directory);
 
 #endif

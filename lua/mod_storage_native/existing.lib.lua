@@ -1,0 +1,67 @@
+-- The store as the tools open it: none is made where there is none, and failures are texts for people
+
+local lfs = require "lfs";
+local prosodyctl = require "util.prosodyctl";
+
+local native = module:require "native"("store");
+local terminal = module:require "terminal";
+local options = module:require "options";
+
+local existing = {
+	native = native;
+	directory = options.directory;
+	file = options.directory.."/data.mdb";
+};
+
+-- The handle of the store in a directory, or nil, text, condition
+function existing.open(directory)
+	local handle, condition, text = native.open { directory = directory, interval = 0, verify = true };
+	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
+	return handle;
+end
+
+function existing.there()
+	return lfs.attributes(existing.file, "mode") ~= nil;
+end
+
+-- Calls callback(handle, ...), closes the store, and returns what the callback does: an exit status.
+function existing.with(callback, ...)
+	if not existing.there() then
+		terminal.error("no store in %s", options.directory);
+		return 1;
+	end
+	local handle, text = existing.open(options.directory);
+	if not handle then
+		terminal.error("%s", text);
+		return 1;
+	end
+	local ok, status = pcall(callback, handle, ...);
+	handle:close();
+	if not ok then error(status, 0); end
+	return status;
+end
+
+-- Whether Prosody runs, as far as its pidfile tells
+function existing.server_runs()
+	local known, running = prosodyctl.isrunning();
+	return known and running or false;
+end
+
+-- Takes all steps of a copy or a check. Returns true, done, total, array of problems; or nil, text.
+function existing.run(task, label)
+	local progress, problems = terminal.progress(label), {};
+	local more, done, total, found;
+	repeat
+		more, done, total, found = task:step();
+		if more == nil then
+			progress.finish();
+			return nil, total;
+		end
+		table.move(found or {}, 1, #(found or {}), #problems + 1, problems);
+		progress.update(done, total);
+	until not more;
+	progress.finish();
+	return true, done, total, problems;
+end
+
+return existing;

@@ -1,0 +1,168 @@
+-- prosodyctl mod_storage_native stat, check
+
+local json = require "util.json";
+
+local existing = module:require "existing";
+local format_table = module:require "table";
+local terminal = module:require "terminal";
+local names = module:require "names";
+
+local matches, name_of_many = names.matches, names.name_of_many;
+local printable, bytes = terminal.printable, terminal.bytes;
+
+local LEVELS = { "host", "store", "user" };
+local THE_HOST = "(the host)"; -- no user name holds a blank
+
+local function fail(text)
+	terminal.error("%s", text);
+	return 1;
+end
+
+-- ---- stat ----
+
+local function wanted(collection, patterns)
+	for i, level in ipairs(LEVELS) do
+		if patterns[i] and not matches(patterns[i], collection[level] or "") then return false; end
+	end
+	return true;
+end
+
+-- Calls visit(collection) for those that are asked for. Returns true, or nil, text.
+local function each_collection(handle, patterns, visit)
+	local progress, seen, position = terminal.progress("Counting"), 0, 0;
+	while position do
+		local collections, next_position, text = handle:collections(position, true);
+		if not collections then
+			progress.finish();
+			return nil, text;
+		end
+		for _, collection in ipairs(collections) do
+			if wanted(collection, patterns) then visit(collection); end
+		end
+		seen, position = seen + #collections, next_position;
+		progress.update(seen);
+	end
+	progress.finish();
+	return true;
+end
+
+-- What rows are about: the first level that is not named, users where all are
+local function grouped_level(patterns)
+	for i, level in ipairs(LEVELS) do
+		if not patterns[i] or patterns[i]:sub(-1) == "*" then return level; end
+	end
+	return "user";
+end
+
+local function group_of(collection, level, patterns)
+	local name = collection[level] or THE_HOST;
+	return level == "store" and not patterns[2] and name_of_many(name) or name;
+end
+
+local function add(groups, collection, level, patterns)
+	local name = group_of(collection, level, patterns);
+	local key = name.."\0"..(level == "host" and "" or collection.type);
+	local group = groups[key];
+	if not group then
+		group = { name = name, type = collection.type, collections = 0, entries = 0, bytes = 0 };
+		groups[key] = group;
+		groups[#groups + 1] = group;
+	end
+	group.collections = group.collections + 1;
+	group.entries = group.entries + collection.entries;
+	group.bytes = group.bytes + collection.bytes;
+end
+
+local function print_groups(groups, level)
+	table.sort(groups, function (a, b)
+		if a.name ~= b.name then return a.name < b.name; end
+		return a.type < b.type;
+	end);
+	local columns = { { title = level }, { title = "collections", right = true },
+		{ title = "entries", right = true }, { title = "bytes", right = true } };
+	if level ~= "host" then table.insert(columns, 2, { title = "type" }); end
+	local rows, sums = {}, { collections = 0, entries = 0, bytes = 0 };
+	local function row(name, kind, group)
+		local cells = { name, tostring(group.collections), tostring(group.entries), bytes(group.bytes) };
+		if level ~= "host" then table.insert(cells, 2, kind); end
+		return cells;
+	end
+	for i, group in ipairs(groups) do
+		rows[i] = row(printable(group.name), group.type, group);
+		for name in pairs(sums) do sums[name] = sums[name] + group[name]; end
+	end
+	io.stdout:write(format_table(columns, rows, row("total", "", sums)));
+end
+
+local function print_file(info)
+	terminal.print("%s", terminal.style("bold", existing.directory));
+	terminal.print("  file      %s, %s used, %s free inside, at most %s", bytes(info.file_bytes), bytes(info.used_bytes),
+		bytes(info.file_bytes - info.used_bytes), bytes(info.max_bytes));
+	terminal.print("  durable   %s", info.durable >= info.transaction and ("all of %d transactions"):format(info.transaction)
+		or ("%d of %d transactions"):format(info.durable, info.transaction));
+	if info.erasing > 0 then
+		terminal.print("  erasing   what is left of %d removed collections", info.erasing);
+	end
+	terminal.print("");
+end
+
+local function stat_as_text(handle, patterns)
+	local info, condition, why = handle:info();
+	if not info then return fail(why or condition); end
+	local level, groups = grouped_level(patterns), {};
+	local ok, text = each_collection(handle, patterns, function (collection)
+		add(groups, collection, level, patterns);
+	end);
+	if not ok then return fail(text); end
+	print_file(info);
+	print_groups(groups, level);
+	return 0;
+end
+
+local function stat_as_json(handle, patterns)
+	local info, condition, why = handle:info();
+	if not info then return fail(why or condition); end
+	local list = {};
+	local ok, text = each_collection(handle, patterns, function (collection)
+		list[#list + 1] = json.encode({
+			host = printable(collection.host), store = printable(collection.store),
+			user = collection.user and printable(collection.user) or json.null,
+			type = collection.type, entries = collection.entries, bytes = collection.bytes,
+		});
+	end);
+	if not ok then return fail(text); end
+	io.stdout:write('{"store":', json.encode({
+		directory = printable(existing.directory), file_bytes = info.file_bytes, used_bytes = info.used_bytes,
+		max_bytes = info.max_bytes, transaction = info.transaction, durable = info.durable, erasing = info.erasing,
+	}), ',"collections":[', table.concat(list, ","), "]}\n");
+	return 0;
+end
+
+-- ---- check ----
+
+local function check(handle, as_json)
+	local task, condition, why = handle:check();
+	if not task then return fail(why or condition); end
+	local ok, done, _, problems = existing.run(task, "Checking");
+	if not ok then return fail(done); end
+	if as_json then
+		local list = {};
+		for i, problem in ipairs(problems) do list[i] = json.encode(printable(problem)); end
+		io.stdout:write(('{"records":%d,"problems":[%s]}\n'):format(done, table.concat(list, ",")));
+	else
+		for _, problem in ipairs(problems) do terminal.print("%s", printable(problem)); end
+		terminal.print("%s", #problems == 0
+			and terminal.style("green", ("%d records, nothing is wrong"):format(done))
+			or terminal.style("red", ("%d records, %d problems"):format(done, #problems)));
+	end
+	return #problems == 0 and 0 or 1;
+end
+
+return {
+	stat = function (patterns, flags)
+		return existing.with(flags.json and stat_as_json or stat_as_text, patterns);
+	end;
+	check = function (_, flags)
+		return existing.with(check, flags.json);
+	end;
+};

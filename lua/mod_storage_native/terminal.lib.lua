@@ -1,0 +1,76 @@
+-- What the tools print: results to standard output, progress and errors to standard error
+
+local pposix = require "util.pposix";
+local is_utf8 = require "util.encodings".utf8.valid;
+local monotonic = require "util.time".monotonic;
+
+local INTERVAL = 0.1; -- seconds between two states of a progress line
+local UNITS = { "KB", "MB", "GB", "TB" };
+local STYLES = { bold = "1", dim = "2", red = "31", green = "32" };
+local CLEAR_LINE = "\r\27[K";
+
+local wants_colour = (os.getenv("NO_COLOR") or "") == "";
+
+local terminal = {};
+
+local function styled(file, style, text)
+	if not wants_colour or not pposix.isatty(file) then return text; end
+	return ("\27[%sm%s\27[0m"):format(STYLES[style], text);
+end
+
+function terminal.style(style, text)
+	return styled(io.stdout, style, text);
+end
+
+function terminal.print(format, ...)
+	io.stdout:write(format:format(...), "\n");
+end
+
+function terminal.error(format, ...)
+	io.stdout:flush();
+	io.stderr:write(styled(io.stderr, "red", "error: "), format:format(...), "\n");
+end
+
+-- Names may hold any bytes; those that could confuse a terminal, or that JSON cannot hold, are written as \xNN.
+function terminal.printable(name)
+	local function escape(byte)
+		return ("\\x%02x"):format(byte:byte());
+	end
+	name = name:gsub("[%c\\]", escape);
+	return is_utf8(name) and name or (name:gsub("[\128-\255]", escape));
+end
+
+function terminal.bytes(number)
+	if number < 1024 then return ("%d B"):format(number); end
+	local unit = 0;
+	repeat
+		number, unit = number / 1024, unit + 1;
+	until number < 1024 or unit == #UNITS;
+	return ("%.1f %s"):format(number, UNITS[unit]);
+end
+
+-- A line that is written over and over, on a terminal only: update(done, total or nil), and finish() removes it.
+function terminal.progress(label)
+	local progress, drawn_at = {}, nil;
+	local visible = pposix.isatty(io.stderr);
+
+	function progress.update(done, total)
+		local now = visible and monotonic();
+		if not visible or (drawn_at and now - drawn_at < INTERVAL) then return; end
+		drawn_at = now;
+		local state = tostring(done);
+		if total then
+			state = ("%3d %%  %d of %d"):format(done * 100 // math.max(total, 1), done, total);
+		end
+		io.stderr:write(CLEAR_LINE, label, "  ", state);
+	end
+
+	function progress.finish()
+		if drawn_at then io.stderr:write(CLEAR_LINE); end
+		drawn_at = nil;
+	end
+
+	return progress;
+end
+
+return terminal;
