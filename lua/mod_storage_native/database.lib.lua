@@ -115,7 +115,7 @@ function database.commit()
 		waiting[#waiting + 1] = { transaction = transaction, callback = callback };
 	end
 	this_turn = {};
-	if in_loop then sync(); end
+	if in_loop or prosody.process_type ~= "prosody" then sync(); end -- a thread may not be started before
 	call_durable();
 	return true;
 end

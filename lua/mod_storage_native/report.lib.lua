@@ -63,9 +63,15 @@ function report.new()
 		for _, unit in ipairs(units) do
 			if not add_unit(row, unit) then
 				row.differs = true;
-				failures[#failures + 1] = ("%s: %d of %d; %s"):format(report.name(store, unit.user), unit.target, unit.source,
-					unit.error or store.unsupported or "what has come is not what was sent");
+				if not store.unsupported then
+					failures[#failures + 1] = ("%s: %d of %d; %s"):format(report.name(store, unit.user), unit.target,
+						unit.source, unit.error or "what has come is not what was sent");
+				end
 			end
+		end
+		if store.unsupported then
+			failures[#failures + 1] = ("%s (%s) on %s: %s"):format(terminal.printable(store.name), store.type, store.host,
+				store.unsupported);
 		end
 	end
 

@@ -5,6 +5,7 @@ local existing = module:require "existing";
 local hosts = module:require "hosts";
 local kinds = module:require "kinds";
 local matches = module:require "names".matches;
+local quick = module:require "quick";
 local report = module:require "report";
 local terminal = module:require "terminal";
 local new_writer = module:require "writer";
@@ -21,7 +22,7 @@ local function open_store(job, host, drivers, entry)
 	local target, why = drivers.target:open(entry.store, entry.type);
 	return source and {
 		host = host; name = entry.store; type = entry.type;
-		source = source; target = target;
+		source = source; target = quick(target, job.to, host, entry.store, entry.type);
 		unsupported = not target and ("%s cannot hold it (%s)"):format(job.to, why) or nil;
 	};
 end

@@ -10,11 +10,13 @@
 #include "sync.h"
 
 enum {
-	LOCK_WAIT = 1000,        /* ms */
-	DEPTH = 8,               /* pages that a put can change, on the way down and by splits */
-	SET_ASIDE = 1024 * 1024, /* bytes for calls that make room */
-	AHEAD = 4 * 1024 * 1024, /* bytes by which the file is grown at once */
-	SPARE = 2,               /* of the pages that are free, one in so many is counted on */
+	LOCK_WAIT = 1000, /* ms */
+	GROWTH_MAX =
+		256 * 1024 * 1024, /* bytes by which the file may grow between two durable states */
+	DEPTH = 8,                 /* pages that a put can change, on the way down and by splits */
+	SET_ASIDE = 1024 * 1024,   /* bytes for calls that make room */
+	AHEAD = 4 * 1024 * 1024,   /* bytes by which the file is grown at once */
+	SPARE = 2,                 /* of the pages that are free, one in so many is counted on */
 	ODD_BLOCKS = 16, /* with no more left on the disk, a write that was cut short means full */
 };
 
@@ -150,6 +152,22 @@ static int grow_map(struct pn_store *store) {
 	return pn_sync_now(store->sync);
 }
 
+/*
+ * Until a state is durable, no page of the one before is used again, and the file grows with each
+ * commit. Where the disk is too slow for what is written, the writer has to wait for it.
+ */
+static int bound_growth(struct pn_store *store) {
+	const uint64_t durable = pn_sync_durable(store->sync);
+	if (durable != store->durable) {
+		store->durable = durable;
+		store->durable_end = store->file_end;
+	}
+	if (store->file_end < store->durable_end + GROWTH_MAX)
+		return PN_OK;
+	store->durable_end = store->file_end;
+	return pn_sync_now(store->sync);
+}
+
 int pn_store_begin(struct pn_store *store) {
 	MDB_envinfo info;
 	if (store->write != NULL)
@@ -176,8 +194,9 @@ int pn_store_begin(struct pn_store *store) {
 	if (rc != MDB_SUCCESS) {
 		store->write = NULL;
 		pn_lock_drop(store->locks, PN_LOCK_WRITER);
+		return pn_store_error(rc);
 	}
-	return pn_store_error(rc);
+	return bound_growth(store);
 }
 
 void pn_store_abort(struct pn_store *store) {

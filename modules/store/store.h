@@ -48,6 +48,8 @@ struct pn_store {
 	uint64_t reserved; /* bytes of the file that are sure to have a place on the disk */
 	uint64_t file_end; /* first byte after the last page, when `write` was begun */
 
+	uint64_t durable; /* as it was when `durable_end` was where the file ended */
+	uint64_t durable_end;
 	uint64_t committed;
 	struct pn_sync *sync;
 	struct pn_crypt *crypt;
