@@ -3,21 +3,24 @@
  *
  * Keys and values, in addition to those of pn/store.h; every value begins with a version byte:
  *
- *      kind  key                                value
- *      a     archive                            state: next seq u64, count u64, bytes u64,
- *                                               latest when f64, next with u32, exceptions u64
- *      m     archive seq                        message
- *      t     archive seq                        when f64: an exception
- *      w     archive with seq                   ordinal u32
- *      p     archive digest(with)               with u32
- *      q     archive with                       with of the bare JID u32 (0: it is bare), bytes
- *      k     archive tag key                    seq u64
- *      h     archive with level u8 block u64    deleted positions
+ *      key: r archive and               value
+ *      e seq                            when f64: an exception
+ *      h with level u8 block u64        deleted positions
+ *      k tag key                        seq u64
+ *      m seq                            message
+ *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
+ *                                       next with u32, exceptions u64
+ *      p digest(with)                   with u32
+ *      q with                           with of the bare JID u32 (0: it is bare), bytes
+ *      w with seq                       ordinal u32
+ *
+ * All that belongs to an archive lies together, and its state beside its last message: appending
+ * one changes few pages.
  *
  *      message   u8 flags  u32 epoch  u32 with  f64 when  [f64 latest]  [bytes key]  packed stanza
  *                flags: 1 it is an exception, has `latest`; 2 it has a key of its own
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
- *      with      u32, from 1; 0 in kind h stands for all messages
+ *      with      u32, from 1; 0 in h stands for all messages
  *
  * Time. `latest` of a message is the greatest `when` of all that were appended up to it. It never
  * falls from one message to the next, so that a time is found by bisection over the messages. A

@@ -15,8 +15,8 @@
  *      s     digest(host) type digest(store)            number of users, store
  *      c     collection                                 type, host, store, user
  *      x     collection                                 type: removed, still to be erased
- *      v     collection tag key                         a value of a key-value collection
- *      a m t w p q k h                                  archives, see pn/archive.h
+ *      r     collection v tag key                       a value of a key-value collection
+ *      r     collection e|h|k|m|n|p|q|w ...             archives, see pn/archive.h
  *
  *      collection  u32, not used again while anything of it is left      type  u8, enum pn_type
  *      tag         u8: 0 key as it is; 1 digest(key), the value begins with bytes key

@@ -128,8 +128,8 @@ end
 -- To be called after each write. The result of the write is given back.
 function database.wrote(ok, condition, text)
 	if not ok then failed("write to", condition, text); end
+	turn_writes = turn_writes + 1;
 	if in_loop then
-		turn_writes = turn_writes + 1;
 		if turn_writes == 1 then turn_began = time.monotonic(); end
 		if turn_writes >= TURN_WRITES or time.monotonic() - turn_began > TURN_SECONDS then
 			local committed, why, detail = database.commit();
@@ -138,14 +138,14 @@ function database.wrote(ok, condition, text)
 			commit_scheduled = true;
 			timer.add_task(0, end_of_turn);
 		end
-	elseif not batch then
+	elseif not batch or turn_writes >= TURN_WRITES then
 		local committed, why, detail = database.commit();
 		if not committed then return nil, why, detail; end
 	end
 	return ok, condition, text;
 end
 
--- Runs a function whose writes are one transaction, also where no event loop runs.
+-- Runs a function whose writes are as few transactions as possible, also where no event loop runs.
 function database.batch(callback)
 	local before = batch;
 	batch = true;

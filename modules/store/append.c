@@ -6,7 +6,8 @@
 #include "archive.h"
 
 enum {
-	APPEND_PUTS = 12, /* with a new collection, a new correspondent and a replaced message */
+	APPEND_PUTS = 5, /* message, state, two indexes, key */
+	REPLACE_PUTS = 8,
 	SET_PUTS = 8,
 	RENUMBER = 32, /* bytes a message, where a correspondent's index is numbered anew */
 };
@@ -14,7 +15,7 @@ enum {
 /* ---- Exceptions and keys ---- */
 
 static int put_exception(struct pn_store *store, uint32_t archive, uint64_t seq, double when) {
-	const struct pn_key key = pn_key_seq(PN_KIND_EXCEPTION, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_EXCEPTION, seq);
 	struct pn_buf buf = {0};
 	pn_wire_put_u8(&buf, PN_VALUE_VERSION);
 	pn_wire_put_f64(&buf, when);
@@ -26,7 +27,7 @@ static int put_exception(struct pn_store *store, uint32_t archive, uint64_t seq,
 /* Enters a message among the exceptions, or takes it out, as it now is. */
 static int update_exception(struct pn_store *store, uint32_t archive, uint64_t seq, bool was,
 			    const struct pn_stored *now, struct pn_state *state) {
-	const struct pn_key key = pn_key_seq(PN_KIND_EXCEPTION, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_EXCEPTION, seq);
 	state->exceptions += (uint64_t)now->exception - (uint64_t)was;
 	if (now->exception)
 		return put_exception(store, archive, seq, now->when);
@@ -51,7 +52,7 @@ static int put_name(struct pn_store *store, uint32_t archive, struct pn_str name
 
 /* The message was at the archive's beginning if the next one is the first now. */
 static int mark_deleted(struct pn_store *store, uint32_t archive, uint64_t seq) {
-	const struct pn_key start = pn_key_seq(PN_KIND_MESSAGE, archive, 0);
+	const struct pn_key start = pn_key_seq(archive, PN_KIND_MESSAGE, 0);
 	struct pn_cursor cursor;
 	uint32_t found_archive;
 	uint64_t first = 0;
@@ -73,7 +74,7 @@ static int mark_deleted(struct pn_store *store, uint32_t archive, uint64_t seq) 
 
 int pn_message_delete(struct pn_store *store, uint32_t archive, uint64_t seq,
 		      struct pn_state *state) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, seq);
 	struct pn_wire value;
 	struct pn_stored stored;
 	struct pn_key name_key;
@@ -184,6 +185,8 @@ static int append(struct pn_store *store, const struct pn_space *space, struct p
 	if (err == PN_OK && archive == 0)
 		err = pn_collection_make(store, space, user, &archive);
 	if (err == PN_OK && replaced != 0)
+		pn_call_estimate(store, REPLACE_PUTS);
+	if (err == PN_OK && replaced != 0)
 		err = pn_message_delete(store, archive, replaced, &state);
 	const struct pn_place place = {archive, state.next, store->epoch};
 	if (err == PN_OK)
@@ -241,7 +244,7 @@ static int change_with(struct pn_store *store, uint32_t archive, uint64_t seq,
 static int change_message(struct pn_store *store, uint32_t archive, uint64_t seq,
 			  struct pn_state *state, const struct change *change,
 			  struct pn_buf *name) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, seq);
 	struct pn_wire value;
 	struct pn_stored stored;
 	uint64_t bytes;

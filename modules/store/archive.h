@@ -12,7 +12,7 @@
 /* Positions are counted for all messages, or for those of one correspondent. */
 enum { PN_WITH_ALL = 0 };
 
-/* The record a. */
+/* The record n. */
 struct pn_state {
 	uint64_t next;       /* seq of the next message */
 	uint64_t count;      /* messages */
@@ -75,7 +75,7 @@ int pn_with_remove(struct pn_store *store, uint32_t archive, uint32_t with, uint
 int pn_message_delete(struct pn_store *store, uint32_t archive, uint64_t seq,
 		      struct pn_state *state);
 
-/* ---- Deleted positions, see kind h ---- */
+/* ---- Deleted positions, see h in pn/archive.h ---- */
 
 int pn_holes_add(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t position);
 int pn_holes_remove(struct pn_store *store, uint32_t archive, uint32_t with, uint64_t position);

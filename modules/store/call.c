@@ -13,10 +13,12 @@ enum {
 	LOCK_WAIT = 1000, /* ms */
 	GROWTH_MAX =
 		256 * 1024 * 1024, /* bytes by which the file may grow between two durable states */
-	DEPTH = 8,                 /* pages that a put can change, on the way down and by splits */
-	SET_ASIDE = 1024 * 1024,   /* bytes for calls that make room */
-	AHEAD = 4 * 1024 * 1024,   /* bytes by which the file is grown at once */
-	SPARE = 2,                 /* of the pages that are free, one in so many is counted on */
+	PER_PUT = 2, /* pages that a put changes: its leaf, and its share of splits and branches */
+	PER_TRANSACTION =
+		32, /* pages more: the branches at the top, and LMDB's list of free pages */
+	SET_ASIDE = 1024 * 1024, /* bytes for calls that make room */
+	AHEAD = 4 * 1024 * 1024, /* bytes by which the file is grown at once */
+	SPARE = 2,               /* of the pages that are free, one in so many is counted on */
 	ODD_BLOCKS = 16, /* with no more left on the disk, a write that was cut short means full */
 };
 
@@ -188,7 +190,7 @@ int pn_store_begin(struct pn_store *store) {
 		rc = mdb_env_info(store->env, &info);
 		store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
 		store->pending = 0;
-		store->estimate = 0;
+		store->estimate = PER_TRANSACTION * (uint64_t)store->page_size;
 		store->wrote = false;
 	}
 	if (rc != MDB_SUCCESS) {
@@ -271,7 +273,7 @@ int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool remo
 	const int begun = pn_store_begin(store);
 	if (begun != PN_OK)
 		return begun;
-	const uint64_t estimate = (uint64_t)puts * DEPTH * store->page_size + bytes;
+	const uint64_t estimate = (uint64_t)puts * PER_PUT * store->page_size + bytes;
 	const int err = reserve(store, estimate, removes);
 	if (err != PN_OK) {
 		if (store->pending == 0)
@@ -282,6 +284,10 @@ int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool remo
 	store->wrote = false;
 	store->txn = store->write;
 	return PN_OK;
+}
+
+void pn_call_estimate(struct pn_store *store, unsigned puts) {
+	store->estimate += (uint64_t)puts * PER_PUT * store->page_size;
 }
 
 int pn_call_end(struct pn_store *store, int result) {

@@ -61,7 +61,7 @@ static int type_of(struct pn_check *check, uint32_t collection) {
 
 /* Whether the record's collection exists and has the type: 1, or 0 where that was reported. */
 static int belongs(struct pn_check *check, uint32_t collection, enum pn_type type) {
-	const char kind = check->cursor.key.bytes[0];
+	const char kind = check->cursor.key.bytes[5];
 	const int found = type_of(check, collection);
 	if (found == PN_ECORRUPT) {
 		report(check, "a record of kind %c belongs to collection %u, which is not there",
@@ -179,7 +179,7 @@ static int check_name_of(struct pn_check *check, uint32_t archive, uint64_t seq,
 
 static int check_exception_of(struct pn_check *check, uint32_t archive, uint64_t seq,
 			      const struct pn_stored *stored) {
-	const struct pn_key key = pn_key_seq(PN_KIND_EXCEPTION, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_EXCEPTION, seq);
 	struct pn_wire value;
 	const int found = pn_get(check->store, &key, &value);
 	if (found < 0)
@@ -218,7 +218,7 @@ static int check_message(struct pn_check *check, uint32_t archive, uint64_t seq)
 
 static int check_leads(struct pn_check *check, uint32_t archive, uint64_t seq,
 		       struct pn_stored *stored) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, seq);
 	struct pn_wire value;
 	const int found = pn_get(check->store, &key, &value);
 	if (found < 0)
@@ -227,7 +227,7 @@ static int check_leads(struct pn_check *check, uint32_t archive, uint64_t seq,
 		report(check,
 		       "a record of kind %c of archive %u leads to message %llu, which is not "
 		       "there",
-		       check->cursor.key.bytes[0], archive, (unsigned long long)seq);
+		       check->cursor.key.bytes[5], archive, (unsigned long long)seq);
 		return 0;
 	}
 	return 1;
@@ -304,14 +304,14 @@ static int check_exception(struct pn_check *check, uint32_t archive, uint64_t se
 
 /* ---- The walk ---- */
 
-static int check_archive_record(struct pn_check *check, uint32_t archive) {
+static int check_archive_record(struct pn_check *check, uint32_t archive, enum pn_kind kind) {
 	const struct pn_str key = check->cursor.key;
 	struct pn_wire value = check->cursor.value;
 	struct pn_stored stored;
 	uint32_t with;
 	uint64_t seq;
 	int found;
-	switch (key.bytes[0]) {
+	switch (kind) {
 	case PN_KIND_STATE:
 		return check_not_empty(check, archive);
 	case PN_KIND_MESSAGE:
@@ -336,32 +336,45 @@ static int check_archive_record(struct pn_check *check, uint32_t archive) {
 	}
 }
 
-/* Every key but those of the directory begins with the number of a collection. */
-static int check_record(struct pn_check *check) {
-	const struct pn_str key = check->cursor.key;
-	const struct pn_str head = {key.bytes, key.len < 5 ? key.len : 5};
-	const enum pn_kind kind = (enum pn_kind)key.bytes[0];
-	uint32_t collection = 0;
-	if (kind == PN_KIND_FORMAT || kind == PN_KIND_STORES)
-		return PN_OK;
-	if (kind == PN_KIND_DIRECTORY || kind == PN_KIND_USER) {
-		*(kind == PN_KIND_USER ? &check->users : &check->directory) += 1;
-		return PN_OK;
-	}
-	if (!pn_key_read_collection(head, kind, &collection))
-		return report(check, "a record has a key of no known kind");
-	if (kind == PN_KIND_COLLECTION)
-		return check_collection(check, collection);
-	if (kind == PN_KIND_TRASH)
-		return PN_OK;
+static int check_owned_record(struct pn_check *check) {
+	uint32_t collection;
+	enum pn_kind kind;
+	if (!pn_key_read_record(check->cursor.key, &collection, &kind))
+		return report(check, "a record belongs to no collection");
 	const bool keyval = kind == PN_KIND_VALUE;
 	const int good = belongs(check, collection, keyval ? PN_TYPE_KEYVAL : PN_TYPE_ARCHIVE);
 	if (good <= 0 || keyval)
 		return good < 0 ? good : PN_OK;
-	const int err = check_archive_record(check, collection);
+	const int err = check_archive_record(check, collection, kind);
 	return err == PN_ECORRUPT
 		       ? report(check, "a record of archive %u cannot be read", collection)
 		       : err;
+}
+
+static int check_record(struct pn_check *check) {
+	const struct pn_str key = check->cursor.key;
+	uint32_t collection;
+	switch (key.bytes[0]) {
+	case PN_KIND_FORMAT:
+	case PN_KIND_STORES:
+	case PN_KIND_TRASH:
+		return PN_OK;
+	case PN_KIND_DIRECTORY:
+		check->directory++;
+		return PN_OK;
+	case PN_KIND_USER:
+		check->users++;
+		return PN_OK;
+	case PN_KIND_COLLECTION:
+		if (pn_key_read_collection(key, PN_KIND_COLLECTION, &collection))
+			return check_collection(check, collection);
+		break;
+	case PN_KIND_RECORD:
+		return check_owned_record(check);
+	default:
+		break;
+	}
+	return report(check, "a record has a key of no known kind");
 }
 
 /* The messages of the tally's archive are behind the walk. */

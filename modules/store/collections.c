@@ -4,7 +4,7 @@
 #include "archive.h"
 
 static int count_values(struct pn_store *store, uint32_t collection, struct pn_collection *found) {
-	const struct pn_key prefix = pn_key_collection(PN_KIND_VALUE, collection);
+	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
 	struct pn_cursor cursor;
 	int err = pn_cursor_open(store, &cursor);
 	if (err == PN_OK)

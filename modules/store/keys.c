@@ -3,7 +3,13 @@
 
 #include "keys.h"
 
-enum { COLLECTION_LEN = 5, SEQ_LEN = 10, WITH_LEN = 14, HOLES_LEN = 18 };
+enum {
+	COLLECTION_LEN = 5, /* r, collection */
+	RECORD_LEN = 6,     /* r, collection, kind */
+	SEQ_LEN = 11,
+	WITH_LEN = 15,
+	HOLES_LEN = 19,
+};
 
 /* ---- Writing ---- */
 
@@ -47,9 +53,15 @@ struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection) {
 	return key;
 }
 
-struct pn_key pn_key_name(enum pn_kind kind, uint32_t collection, struct pn_str name,
+struct pn_key pn_key_record(uint32_t collection, enum pn_kind kind) {
+	struct pn_key key = pn_key_collection(PN_KIND_RECORD, collection);
+	put_uint(&key, kind, 1);
+	return key;
+}
+
+struct pn_key pn_key_name(uint32_t collection, enum pn_kind kind, struct pn_str name,
 			  const pn_digest digest) {
-	struct pn_key key = pn_key_collection(kind, collection);
+	struct pn_key key = pn_key_record(collection, kind);
 	const bool hashed = name.len > PN_KEY_RAW;
 	put_uint(&key, hashed, 1);
 	if (hashed)
@@ -59,33 +71,33 @@ struct pn_key pn_key_name(enum pn_kind kind, uint32_t collection, struct pn_str 
 	return key;
 }
 
-struct pn_key pn_key_seq(enum pn_kind kind, uint32_t archive, uint64_t seq) {
-	struct pn_key key = pn_key_collection(kind, archive);
+struct pn_key pn_key_seq(uint32_t archive, enum pn_kind kind, uint64_t seq) {
+	struct pn_key key = pn_key_record(archive, kind);
 	put_uint(&key, seq, 5);
 	return key;
 }
 
 struct pn_key pn_key_with(uint32_t archive, uint32_t with, uint64_t seq) {
-	struct pn_key key = pn_key_collection(PN_KIND_WITH, archive);
+	struct pn_key key = pn_key_record(archive, PN_KIND_WITH);
 	put_uint(&key, with, 4);
 	put_uint(&key, seq, 5);
 	return key;
 }
 
 struct pn_key pn_key_with_name(uint32_t archive, const pn_digest digest) {
-	struct pn_key key = pn_key_collection(PN_KIND_WITH_NAME, archive);
+	struct pn_key key = pn_key_record(archive, PN_KIND_WITH_NAME);
 	put(&key, digest, PN_DIGEST);
 	return key;
 }
 
 struct pn_key pn_key_with_id(uint32_t archive, uint32_t with) {
-	struct pn_key key = pn_key_collection(PN_KIND_WITH_ID, archive);
+	struct pn_key key = pn_key_record(archive, PN_KIND_WITH_ID);
 	put_uint(&key, with, 4);
 	return key;
 }
 
 struct pn_key pn_key_holes(uint32_t archive, uint32_t with, uint8_t level, uint64_t block) {
-	struct pn_key key = pn_key_collection(PN_KIND_HOLES, archive);
+	struct pn_key key = pn_key_record(archive, PN_KIND_HOLES);
 	put_uint(&key, with, 4);
 	put_uint(&key, level, 1);
 	put_uint(&key, block, 8);
@@ -102,7 +114,8 @@ static uint64_t read_uint(struct pn_str key, size_t at, size_t size) {
 }
 
 static bool is(struct pn_str key, enum pn_kind kind, size_t len) {
-	return key.len == len && key.bytes[0] == (char)kind;
+	return key.len == len && key.bytes[0] == (char)PN_KIND_RECORD &&
+	       key.bytes[COLLECTION_LEN] == (char)kind;
 }
 
 bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix) {
@@ -114,9 +127,17 @@ bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix) {
 }
 
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection) {
-	if (!is(key, kind, COLLECTION_LEN))
+	if (key.len != COLLECTION_LEN || key.bytes[0] != (char)kind)
 		return false;
 	*collection = (uint32_t)read_uint(key, 1, 4);
+	return true;
+}
+
+bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind) {
+	if (key.len < RECORD_LEN || key.bytes[0] != (char)PN_KIND_RECORD)
+		return false;
+	*collection = (uint32_t)read_uint(key, 1, 4);
+	*kind = (enum pn_kind)key.bytes[COLLECTION_LEN];
 	return true;
 }
 
@@ -124,7 +145,7 @@ bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, ui
 	if (!is(key, kind, SEQ_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
-	*seq = read_uint(key, 5, 5);
+	*seq = read_uint(key, RECORD_LEN, 5);
 	return true;
 }
 
@@ -132,8 +153,8 @@ bool pn_key_read_with(struct pn_str key, uint32_t *archive, uint32_t *with, uint
 	if (!is(key, PN_KIND_WITH, WITH_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
-	*with = (uint32_t)read_uint(key, 5, 4);
-	*seq = read_uint(key, 9, 5);
+	*with = (uint32_t)read_uint(key, RECORD_LEN, 4);
+	*seq = read_uint(key, RECORD_LEN + 4, 5);
 	return true;
 }
 
@@ -142,19 +163,19 @@ bool pn_key_read_holes(struct pn_str key, uint32_t *archive, uint32_t *with, uin
 	if (!is(key, PN_KIND_HOLES, HOLES_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
-	*with = (uint32_t)read_uint(key, 5, 4);
-	*level = (uint8_t)read_uint(key, 9, 1);
-	*block = read_uint(key, 10, 8);
+	*with = (uint32_t)read_uint(key, RECORD_LEN, 4);
+	*level = (uint8_t)read_uint(key, RECORD_LEN + 4, 1);
+	*block = read_uint(key, RECORD_LEN + 5, 8);
 	return true;
 }
 
 bool pn_key_read_name(struct pn_str key, enum pn_kind kind, uint32_t *collection, bool *hashed,
 		      struct pn_str *name) {
-	if (key.len < COLLECTION_LEN + 1 || key.bytes[0] != (char)kind ||
-	    (unsigned char)key.bytes[COLLECTION_LEN] > 1)
+	enum pn_kind found;
+	if (!pn_key_read_record(key, collection, &found) || found != kind ||
+	    key.len < RECORD_LEN + 1 || (unsigned char)key.bytes[RECORD_LEN] > 1)
 		return false;
-	*collection = (uint32_t)read_uint(key, 1, 4);
-	*hashed = key.bytes[COLLECTION_LEN] == 1;
-	*name = (struct pn_str){key.bytes + COLLECTION_LEN + 1, key.len - COLLECTION_LEN - 1};
+	*hashed = key.bytes[RECORD_LEN] == 1;
+	*name = (struct pn_str){key.bytes + RECORD_LEN + 1, key.len - RECORD_LEN - 1};
 	return !*hashed || name->len == PN_DIGEST;
 }

@@ -13,22 +13,26 @@ enum {
 	PN_KEY_RAW = 480, /* longest name that a key holds as it is */
 };
 
+/* The first byte of a key. */
 enum pn_kind {
 	PN_KIND_FORMAT = 'F',
-	PN_KIND_DIRECTORY = 'd',
-	PN_KIND_USER = 'u',
-	PN_KIND_STORES = 's',
 	PN_KIND_COLLECTION = 'c',
+	PN_KIND_DIRECTORY = 'd',
+	PN_KIND_RECORD = 'r',
+	PN_KIND_STORES = 's',
+	PN_KIND_USER = 'u',
 	PN_KIND_TRASH = 'x',
-	PN_KIND_VALUE = 'v',
-	PN_KIND_STATE = 'a',
+	/* The byte behind the collection of a key that begins with r. */
+	PN_KIND_EXCEPTION = 'e',
+	PN_KIND_HOLES = 'h',
+	PN_KIND_NAME = 'k',
 	PN_KIND_MESSAGE = 'm',
-	PN_KIND_EXCEPTION = 't',
-	PN_KIND_WITH = 'w',
+	PN_KIND_STATE =
+		'n', /* next to the last message: both change with each one that is appended */
 	PN_KIND_WITH_NAME = 'p',
 	PN_KIND_WITH_ID = 'q',
-	PN_KIND_NAME = 'k',
-	PN_KIND_HOLES = 'h',
+	PN_KIND_VALUE = 'v',
+	PN_KIND_WITH = 'w',
 };
 
 struct pn_key {
@@ -44,15 +48,18 @@ struct pn_key pn_key_format(void);
 struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
 			   const unsigned char *second);
 
-/* c, x, a: a collection. Also the prefix of every kind whose keys begin with a collection. */
+/* c, x: a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);
 
+/* The state of an archive. Also the prefix of all records of a kind. */
+struct pn_key pn_key_record(uint32_t collection, enum pn_kind kind);
+
 /* v, k: a name under a collection, as it is or as its digest. */
-struct pn_key pn_key_name(enum pn_kind kind, uint32_t collection, struct pn_str name,
+struct pn_key pn_key_name(uint32_t collection, enum pn_kind kind, struct pn_str name,
 			  const pn_digest digest);
 
-/* m, t */
-struct pn_key pn_key_seq(enum pn_kind kind, uint32_t archive, uint64_t seq);
+/* m, e */
+struct pn_key pn_key_seq(uint32_t archive, enum pn_kind kind, uint64_t seq);
 struct pn_key pn_key_with(uint32_t archive, uint32_t with, uint64_t seq);
 struct pn_key pn_key_with_name(uint32_t archive, const pn_digest digest);
 struct pn_key pn_key_with_id(uint32_t archive, uint32_t with);
@@ -64,6 +71,7 @@ bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix);
 /* The same, and nothing but a digest follows. */
 bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix);
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection);
+bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);
 bool pn_key_read_with(struct pn_str key, uint32_t *archive, uint32_t *with, uint64_t *seq);
 bool pn_key_read_holes(struct pn_str key, uint32_t *archive, uint32_t *with, uint8_t *level,

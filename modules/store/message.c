@@ -9,7 +9,7 @@
 /* ---- State ---- */
 
 int pn_state_read(struct pn_store *store, uint32_t archive, struct pn_state *state) {
-	const struct pn_key key = pn_key_collection(PN_KIND_STATE, archive);
+	const struct pn_key key = pn_key_record(archive, PN_KIND_STATE);
 	struct pn_wire value;
 	const int found = pn_get(store, &key, &value);
 	if (found <= 0)
@@ -26,7 +26,7 @@ int pn_state_read(struct pn_store *store, uint32_t archive, struct pn_state *sta
 }
 
 int pn_state_write(struct pn_store *store, uint32_t archive, const struct pn_state *state) {
-	const struct pn_key key = pn_key_collection(PN_KIND_STATE, archive);
+	const struct pn_key key = pn_key_record(archive, PN_KIND_STATE);
 	struct pn_buf buf = {0};
 	pn_wire_put_u8(&buf, PN_VALUE_VERSION);
 	pn_wire_put_u64(&buf, state->next);
@@ -63,7 +63,7 @@ int pn_stored_read(struct pn_wire value, struct pn_stored *stored) {
 
 int pn_stored_write(struct pn_store *store, uint32_t archive, uint64_t seq,
 		    const struct pn_stored *stored, uint64_t *bytes) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, seq);
 	const bool keyed = stored->key.bytes != NULL;
 	struct pn_buf buf = {0};
 	pn_wire_put_u8(&buf, PN_VALUE_VERSION);
@@ -91,7 +91,7 @@ int pn_name_key(struct pn_store *store, uint32_t archive, struct pn_str name, st
 		if (err != PN_OK)
 			return err;
 	}
-	*key = pn_key_name(PN_KIND_NAME, archive, name, digest);
+	*key = pn_key_name(archive, PN_KIND_NAME, name, digest);
 	return PN_OK;
 }
 
@@ -102,7 +102,7 @@ static int find_opaque(struct pn_store *store, uint32_t archive, struct pn_str i
 	int found = pn_crypt_read_id(store->crypt, id, &place);
 	if (found <= 0 || place.archive != archive)
 		return found < 0 ? found : 0;
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, place.seq);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, place.seq);
 	found = pn_get(store, &key, &value);
 	if (found <= 0)
 		return found;
@@ -167,6 +167,7 @@ static int make_one(struct pn_store *store, uint32_t archive, struct pn_state *s
 		return err;
 	if (state->next_with == UINT32_MAX)
 		return PN_EFULL;
+	pn_call_estimate(store, 2);
 	const uint32_t number = state->next_with++;
 	const struct pn_key by_name = pn_key_with_name(archive, digest);
 	const struct pn_key by_number = pn_key_with_id(archive, number);

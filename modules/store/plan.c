@@ -39,7 +39,7 @@ static bool on_with(const struct pn_cursor *cursor, uint32_t archive, uint32_t w
 
 static int count_all(struct pn_store *store, struct pn_cursor *cursor, uint32_t archive,
 		     struct pn_range range, uint64_t *count) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, range.from);
+	const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, range.from);
 	uint64_t first, holes;
 	const int found = pn_cursor_seek(cursor, &key);
 	if (found <= 0 || !on_seq(cursor, PN_KIND_MESSAGE, archive, &first) || first >= range.to)
@@ -96,7 +96,7 @@ int pn_time_find(struct pn_store *store, uint32_t archive, const struct pn_state
 		from = to;
 	while (from < to && err >= 0) {
 		const uint64_t middle = from + (to - from) / 2;
-		const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, middle);
+		const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, middle);
 		struct pn_stored stored;
 		uint64_t found;
 		err = pn_cursor_seek(&cursor, &key);
@@ -253,7 +253,7 @@ static int match_with(struct pn_store *store, const struct pn_plan *plan, uint32
 /* Reads the message `seq` and says whether it matches in time and correspondent. */
 static int read_match(struct pn_store *store, const struct pn_plan *plan, uint64_t seq,
 		      struct pn_stored *stored) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, plan->archive, seq);
+	const struct pn_key key = pn_key_seq(plan->archive, PN_KIND_MESSAGE, seq);
 	struct pn_wire value;
 	const int found = pn_get(store, &key, &value);
 	if (found <= 0)
@@ -269,7 +269,7 @@ static int read_match(struct pn_store *store, const struct pn_plan *plan, uint64
 /* Counts one exception: it may be missing in the main range, or be too much there. */
 static int count_exception(struct pn_store *store, const struct pn_plan *plan, uint64_t seq,
 			   double when, uint64_t *count) {
-	const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, plan->archive, seq);
+	const struct pn_key key = pn_key_seq(plan->archive, PN_KIND_MESSAGE, seq);
 	const bool inside = seq >= plan->main.from && seq < plan->main.to;
 	struct pn_wire value;
 	struct pn_stored stored = {0};
@@ -289,7 +289,7 @@ static int count_exception(struct pn_store *store, const struct pn_plan *plan, u
 }
 
 static int count_exceptions(struct pn_store *store, const struct pn_plan *plan, uint64_t *count) {
-	const struct pn_key start = pn_key_seq(PN_KIND_EXCEPTION, plan->archive, 0);
+	const struct pn_key start = pn_key_seq(plan->archive, PN_KIND_EXCEPTION, 0);
 	struct pn_cursor cursor;
 	uint64_t seq;
 	int err = pn_cursor_open(store, &cursor);
@@ -378,7 +378,7 @@ static int cut(const struct pn_plan *plan, struct segment segments[3]) {
 
 static struct pn_key segment_key(const struct pn_plan *plan, enum pn_kind kind, uint64_t seq) {
 	return kind == PN_KIND_WITH ? pn_key_with(plan->archive, plan->with, seq)
-				    : pn_key_seq(kind, plan->archive, seq);
+				    : pn_key_seq(plan->archive, kind, seq);
 }
 
 static bool on_segment(const struct pn_cursor *cursor, const struct pn_plan *plan,

@@ -229,7 +229,7 @@ static int list_days(struct pn_store *store, uint32_t archive, const struct pn_s
 	uint64_t seq = 0, later = 0;
 	int err = pn_cursor_open(store, &cursor);
 	while (err >= 0) {
-		const struct pn_key key = pn_key_seq(PN_KIND_MESSAGE, archive, seq);
+		const struct pn_key key = pn_key_seq(archive, PN_KIND_MESSAGE, seq);
 		struct pn_stored stored;
 		err = pn_cursor_seek(&cursor, &key);
 		if (err <= 0 ||
@@ -255,7 +255,7 @@ static int list_days(struct pn_store *store, uint32_t archive, const struct pn_s
 }
 
 static int list_exceptions(struct pn_store *store, uint32_t archive, struct pn_buf *days) {
-	const struct pn_key start = pn_key_seq(PN_KIND_EXCEPTION, archive, 0);
+	const struct pn_key start = pn_key_seq(archive, PN_KIND_EXCEPTION, 0);
 	struct pn_cursor cursor;
 	uint32_t found_archive;
 	uint64_t seq;

@@ -5,7 +5,7 @@
 
 #include "store.h"
 
-enum { DROP_PUTS = 5, ERASE_PUTS = 4, BOTH_TYPES = 2 };
+enum { MAKE_PUTS = 4, DROP_PUTS = 5, ERASE_PUTS = 4, BOTH_TYPES = 2 };
 
 static const enum pn_type TYPES[BOTH_TYPES] = {PN_TYPE_KEYVAL, PN_TYPE_ARCHIVE};
 
@@ -187,6 +187,7 @@ int pn_collection_make(struct pn_store *store, const struct pn_space *space, str
 	int err = find_place(store, &names, &place);
 	if (err == PN_OK)
 		err = new_number(store, &number);
+	pn_call_estimate(store, MAKE_PUTS);
 	if (err == PN_OK)
 		err = write_names(store, number, space, user);
 	if (err == PN_OK)
@@ -363,20 +364,15 @@ static int erase_prefix(struct pn_store *store, struct pn_cursor *cursor,
 
 /* Erases records of one removed collection, and at last its record in the trash. */
 static int erase_collection(struct pn_store *store, uint32_t collection, int limit) {
-	static const enum pn_kind kinds[] = {
-		PN_KIND_VALUE, PN_KIND_STATE,     PN_KIND_MESSAGE, PN_KIND_EXCEPTION,
-		PN_KIND_WITH,  PN_KIND_WITH_NAME, PN_KIND_WITH_ID, PN_KIND_NAME,
-		PN_KIND_HOLES, PN_KIND_TRASH,
-	};
+	const struct pn_key records = pn_key_collection(PN_KIND_RECORD, collection);
+	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_cursor cursor;
-	int left = limit;
 	const int err = pn_cursor_open(store, &cursor);
 	if (err != PN_OK)
 		return err;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && left > 0; i++) {
-		const struct pn_key prefix = pn_key_collection(kinds[i], collection);
-		left = erase_prefix(store, &cursor, &prefix, left);
-	}
+	int left = erase_prefix(store, &cursor, &records, limit);
+	if (left > 0)
+		left = erase_prefix(store, &cursor, &trash, left);
 	pn_cursor_close(&cursor);
 	return left;
 }

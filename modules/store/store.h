@@ -82,6 +82,9 @@ int pn_call_read(struct pn_store *store);
  */
 int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes);
 
+/* Counts puts that a call does rarely, and that what is set aside has room for. */
+void pn_call_estimate(struct pn_store *store, unsigned puts);
+
 /*
  * Ends the call with its result, which it gives back. After a failed one that has changed something
  * the whole transaction is undone.
