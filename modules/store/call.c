@@ -1,6 +1,7 @@
 /* Transactions, and access to records inside a call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -16,9 +17,10 @@ enum {
 	PER_PUT = 2, /* pages that a put changes: its leaf, and its share of splits and branches */
 	PER_TRANSACTION =
 		32, /* pages more: the branches at the top, and LMDB's list of free pages */
-	SET_ASIDE = 1024 * 1024, /* bytes for calls that make room */
-	AHEAD = 4 * 1024 * 1024, /* bytes by which the file is grown at once */
-	SPARE = 2,               /* of the pages that are free, one in so many is counted on */
+	SET_ASIDE = 1024 * 1024,    /* bytes for calls that make room */
+	AHEAD = 4 * 1024 * 1024,    /* bytes by which the file is grown at once */
+	SURPLUS = 32 * 1024 * 1024, /* bytes that may stay reserved */
+	SPARE = 2,                  /* of the pages that are free, one in so many is counted on */
 	ODD_BLOCKS = 16, /* with no more left on the disk, a write that was cut short means full */
 };
 
@@ -209,6 +211,20 @@ void pn_store_abort(struct pn_store *store) {
 	pn_lock_drop(store->locks, PN_LOCK_WRITER);
 }
 
+/*
+ * Gives back what was reserved for a large turn and not needed. The caller holds the writer's lock:
+ * nobody else makes the file longer.
+ */
+static void give_back(struct pn_store *store) {
+	struct stat file;
+	int fd;
+	if (store->reserved < store->file_end + SURPLUS)
+		return;
+	store->reserved = 0;
+	if (mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS && fstat(fd, &file) == 0)
+		(void)!ftruncate(fd, file.st_size); /* drops the blocks behind the end */
+}
+
 /* LMDB says EIO where the disk took a part of what it was to write. */
 static int explain_io(const struct pn_store *store) {
 	struct statvfs disk;
@@ -233,6 +249,7 @@ int pn_store_commit(struct pn_store *store) {
 	int err = rc == EIO ? explain_io(store) : pn_store_error(rc);
 	if (err == PN_OK) {
 		store->committed = number;
+		give_back(store);
 		pn_sync_committed(store->sync);
 	} else {
 		store->reserved = 0;
@@ -288,6 +305,10 @@ int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool remo
 
 void pn_call_estimate(struct pn_store *store, unsigned puts) {
 	store->estimate += (uint64_t)puts * PER_PUT * store->page_size;
+}
+
+void pn_call_refund(struct pn_store *store, size_t bytes) {
+	store->estimate -= store->estimate < bytes ? store->estimate : bytes;
 }
 
 int pn_call_end(struct pn_store *store, int result) {

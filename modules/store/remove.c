@@ -114,6 +114,8 @@ int pn_archive_delete(struct pn_store *store, const struct pn_space *space, stru
 	uint64_t done = 0;
 	const bool bounded = query->before.bytes != NULL || query->after.bytes != NULL;
 	limit = limit < SLICE_MAX ? limit : SLICE_MAX;
+	if (query->key.bytes != NULL)
+		limit = 1;
 	int err = pn_call_write(store, DELETE_PUTS, (size_t)limit * PER_MESSAGE, true);
 	if (err != PN_OK)
 		return err;
@@ -122,6 +124,7 @@ int pn_archive_delete(struct pn_store *store, const struct pn_space *space, stru
 		err = delete_from(store, archive, query, truncate, limit, &done);
 	else
 		err = found == 0 && bounded ? PN_ENOTFOUND : found;
+	pn_call_refund(store, (size_t)(limit - (done < limit ? done : limit)) * PER_MESSAGE);
 	err = pn_call_end(store, err);
 	if (err >= 0)
 		*count += done;
@@ -196,6 +199,7 @@ int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
 	do {
 		err = delete_next(store, space, query, &reached, &left, &done);
 	} while (err > 0 && left > 0);
+	pn_call_refund(store, (size_t)(limit - (done < limit ? done : limit)) * PER_MESSAGE);
 	err = pn_call_end(store, err);
 	if (err >= 0) {
 		*position = reached;

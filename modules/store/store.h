@@ -85,6 +85,9 @@ int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool remo
 /* Counts puts that a call does rarely, and that what is set aside has room for. */
 void pn_call_estimate(struct pn_store *store, unsigned puts);
 
+/* Takes back bytes that pn_call_write() was told of, and that were not needed after all. */
+void pn_call_refund(struct pn_store *store, size_t bytes);
+
 /*
  * Ends the call with its result, which it gives back. After a failed one that has changed something
  * the whole transaction is undone.
