@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""demo.py   what stream management does, on a real server with real clients
+"""demo.py   what stream management and the archive do, on a real server with real clients
 
 Ends by itself if ONCE is set, with status 1 if anything got lost, came twice or out of order;
 otherwise the server goes on until Ctrl-C.
@@ -17,11 +17,13 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "integration"))
 
 import bed  # noqa: E402
+import mam  # noqa: E402
 from programs import Program  # noqa: E402
 from proxy import Proxy  # noqa: E402
 
 HOST = "localhost"
 BEFORE, FROZEN, AWAY, AFTER, ANSWERS = 100, 200, 700, 100, 50
+MISSED, PAGE, SHOWN = 1000, 50, 3
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 BOLD, RED, GREEN = 1, 31, 32
 
@@ -45,11 +47,11 @@ def is_free(port):
 
 
 def start_server():
-	server = bed.Prosody(bed.VERSIONS[-1], host=HOST, start=False)
+	server = bed.Prosody(bed.VERSIONS[-1], modules=["mam"], options={"storage": "native"}, host=HOST, start=False)
 	server.port = 5222 if is_free(5222) else server.port
 	server.http_port = 5280 if is_free(5280) else server.http_port
 	server.start()
-	for user in ("alice", "bob", "you"):
+	for user in ("alice", "bob", "carol", "you"):
 		server.lua(f"return require 'core.usermanager'.create_user('{user}', '{bed.PASSWORD}', '{HOST}')")
 	return server
 
@@ -152,6 +154,71 @@ def tell_story(server):
 				return story.verdict()
 
 
+def login(server, user):
+	return server.authenticated(user).bind("demo")
+
+
+def time_in_store(server, query):
+	"""Microseconds that the storage driver needs for a query, its iterator run to the end."""
+	return float(server.lua(f"""
+		local archive = require "core.storagemanager".open("{HOST}", "archive", "archive");
+		local clock, rounds = os.clock, 200;
+		local began = clock();
+		for _ = 1, rounds do
+			for id in archive:find("carol", {query}) do end
+		end
+		return tostring((clock() - began) / rounds * 1e6)"""))
+
+
+def read_archive(carol):
+	"""What carol missed, page by page; tells of the first few and of the last."""
+	bodies, last, number = [], None, 0
+	while True:
+		began = time.monotonic()
+		page = mam.query(carol, max=PAGE, after=last)
+		took = 1000 * (time.monotonic() - began)
+		number, last, bodies = number + 1, page.last, bodies + page.bodies
+		if number <= SHOWN or page.complete:
+			told = f"page {number:>2}: {page.bodies[0]} ... {page.bodies[-1]}, of {page.count} in all"
+			say(f"    {told}", f"{took:>5.1f} ms")
+		elif number == SHOWN + 1:
+			say("    ...")
+		if page.complete:
+			return bodies
+
+
+def tell_archive_story(server):
+	"""Carol is away, the server is killed; what she missed is all there. Returns whether it is."""
+	sent = [f"message {n}" for n in range(MISSED)]
+	say()
+	bob = login(server, "bob")
+	for body in sent:
+		bob.chat(f"carol@{HOST}", body)
+	bed.wait_for(lambda: count_archived(server) == MISSED, "all messages are in carol's archive")
+	say(f"carol is away; bob sends {MISSED} messages")
+	server.kill()
+	server.close_clients()
+	server.start()
+	say("the server is killed, and started again")
+	carol = login(server, "carol")
+	say(f"carol connects, and reads what she missed in pages of {PAGE}")
+	received = read_archive(carol)
+	say(f"    the store needs for the last page of {PAGE}, with its count",
+		f"{time_in_store(server, f'{{ reverse = true, limit = {PAGE}, total = true }}'):>5.0f} us")
+	say("    for the number of messages with bob in a time range",
+		f"{time_in_store(server, f'{{ with = [[bob@{HOST}]], start = 1, total = true, limit = 0 }}'):>5.1f} us")
+	say()
+	return judge("carol's archive", sent, received)
+
+
+def count_archived(server):
+	"""How many messages carol's archive holds."""
+	return int(server.lua(f"""
+		local _, total = require "core.storagemanager".open("{HOST}", "archive", "archive"):find("carol",
+			{{ limit = 0, total = true }});
+		return tostring(total)"""))
+
+
 def invite(server):
 	shell = [f"build/prosody-{server.version}/prosodyctl", "--config",
 		str(server.config.relative_to(bed.PROJECT)), "shell"]
@@ -176,9 +243,9 @@ def main():
 		signal.signal(number, interrupt)
 	server = start_server()
 	try:
-		print(f"Prosody {server.lua('return prosody.version')} with lua/mod_smacks on 127.0.0.1:{server.port};"
+		print(f"Prosody {server.lua('return prosody.version')} with lua/mod_smacks and lua/mod_storage_native on 127.0.0.1:{server.port};"
 			" clients: libstrophe, alice's through a proxy\n", flush=True)
-		if not tell_story(server):
+		if not (tell_story(server) and tell_archive_story(server)):
 			return 1
 		server.assert_no_traceback()
 		if os.environ.get("ONCE"):
