@@ -43,7 +43,7 @@ UNIT_TESTS := base stanza decode smq pages pages_damage
 FUZZERS := decode encode smq pages
 
 .DEFAULT_GOAL := all
-.PHONY: all help install uninstall clean demo test unit spec integration asan bench lint format fuzz
+.PHONY: all help install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
 .DELETE_ON_ERROR:
 
 all: $(addprefix lua/,$(SHARED_OBJECTS)) ## build the modules; lua/ can be named in plugin_paths
@@ -134,6 +134,10 @@ spec: all ## busted specs of the bindings and of the Lua libraries, on every unp
 
 integration: all ## real servers, real clients
 	@tests/run integration
+
+crash: all ## kill a writing server KILLS times (200), and check what is left
+	@tests/setup build prosody
+	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
 
 asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) -s BUILD=asan unit $(addprefix build/asan/,$(SHARED_OBJECTS))

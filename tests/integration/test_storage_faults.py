@@ -1,0 +1,256 @@
+"""What can go wrong below the storage driver: clear errors, nothing lost, and service again once it is mended."""
+import ctypes
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import bed
+from mam import forth
+from steps import say
+from suite import behaviour
+from test_storage import login, over, private, result, stores
+
+SYNC_INTERVAL = 0.1
+SMALL = 1024 * 1024
+CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
+
+
+def private_mounts():
+	"""What this process and its children mount from here on is theirs alone, and ends with them."""
+	user, group = os.getuid(), os.getgid()
+	libc = ctypes.CDLL(None, use_errno=True)
+	if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if user else 0)):
+		raise OSError(ctypes.get_errno(), "unshare")
+	if user:
+		pathlib.Path("/proc/self/setgroups").write_text("deny")
+		pathlib.Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+		pathlib.Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+	if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+		raise OSError(ctypes.get_errno(), "mount")
+
+
+class Disk:
+	"""A small file system that the server keeps its store on."""
+
+	def __init__(self, server, size):
+		private_mounts()
+		self.server, self.path = server, server.directory / "disk"
+		self.ballast = self.path / "ballast"
+		self.path.mkdir()
+		subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.path], check=True)
+		server.finish()
+		server.options["storage_native_path"] = self.path / "store"
+		server.start()
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.server.kill()
+		subprocess.run(["umount", self.path], check=True)
+
+	def remount(self, option):
+		subprocess.run(["mount", "-o", f"remount,{option}", self.path], check=True)
+
+	def fill(self):
+		with open(self.ballast, "wb", buffering=0) as file:
+			for size in (1 << 16, 1 << 10, 1):
+				try:
+					while True:
+						file.write(bytes(size))
+				except OSError:
+					pass
+
+	def make_room(self):
+		self.ballast.unlink()
+
+
+def store_of(server):
+	return server.directory / "data" / "native"
+
+
+def attempt(client, text):
+	"""Stores a text; returns whether the server says that it is stored."""
+	answer = private(client, text)
+	if answer["type"] == "error":
+		assert answer.find("error", "internal-server-error"), answer
+	return answer["type"] == "result"
+
+
+def write_until_refused(client, text="x" * 20000):
+	"""Stores ever longer texts; returns the last that was taken."""
+	taken, size = None, 1
+	while attempt(client, text * size):
+		taken, size = text * size, size + 1
+	return taken
+
+
+# --- the end of the process ---
+
+@behaviour("storage faults: a killed server loses nothing that was stored before the sync interval",
+	**over(["private", "mam", "offline"], {"storage_native_sync_interval": SYNC_INTERVAL}))
+def test(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	for n in range(3):
+		result(private(alice, f"note {n}"))
+		say(bob, alice, *(f"{n} {m}" for m in range(50)))
+		alice.bodies(50)
+		stored = time.monotonic()
+		bed.wait_for(lambda: time.monotonic() > stored + SYNC_INTERVAL, "what is stored is promised")
+		server.kill()
+		server.close_clients()
+		server.start()
+		alice, bob = login(server, alice.user), login(server, bob.user)
+		assert private(alice) == f"note {n}"
+		told = [body for page in forth(alice, 50) for body in page.bodies]
+		assert told == [f"{m} {k}" for m in range(n + 1) for k in range(50)]
+
+
+@behaviour("storage faults: with each turn made durable, a killed server loses nothing that a client was told",
+	**over(["private"], {"storage_native_sync": "commit"}))
+def test(server):
+	alice = server.login("alice")
+	for n in range(5):
+		result(private(alice, f"note {n}"))
+		server.kill()
+		server.close_clients()
+		server.start()
+		alice = login(server, alice.user)
+		assert private(alice) == f"note {n}"
+
+
+# --- no room ---
+
+@behaviour("storage faults: on a full disk writes fail and reads go on; with room again, writes do too",
+	**over(["private", "mam"]))
+def test(server):
+	with Disk(server, 4 * SMALL) as disk:
+		alice, bob = server.login("alice"), server.login("bob")
+		say(bob, alice, "before")
+		result(private(alice, "before"))
+		disk.fill()
+		server.announced.append("Could not archive stanza|storage_native")
+		taken = write_until_refused(alice) or "before"
+		server.expect_log("no space is left on the disk")
+		assert private(alice) == taken
+		assert not attempt(alice, "y" * 100000)
+		assert private(alice) == taken
+		disk.make_room()
+		assert attempt(alice, "after")
+		say(bob, alice, "after")
+		assert forth(alice, 50)[0].bodies[::len(forth(alice, 50)[0].bodies) - 1] == ["before", "after"]
+		server.finish()
+		server.start()
+		alice = login(server, alice.user)
+		assert private(alice) == "after"
+
+
+@behaviour("storage faults: a full store refuses writes and lets read and delete; then there is room again",
+	**over(["private", "mam"], {"storage_native_max_size": 2 * SMALL}))
+def test(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	result(private(bob, "small"))
+	taken = write_until_refused(alice)
+	server.expect_log("storage_native_max_size")
+	assert private(alice) == taken and private(bob) == "small"
+	result(private(alice, ""))
+	assert private(alice) == "" and attempt(bob, "y" * 20000)
+	server.finish()
+	server.start()
+	assert private(login(server, bob.user)) == "y" * 20000
+
+
+# --- a store that cannot be used ---
+
+def put_in_place(server, change):
+	"""Changes the stopped server's store, and starts it; returns a user and what was changed away."""
+	alice = server.login("alice")
+	result(private(alice, "kept"))
+	server.finish()
+	kept = server.directory / "kept"
+	shutil.copytree(store_of(server), kept)
+	change(store_of(server))
+	server.announced.append("storage")
+	server.start()
+	return alice.user, kept
+
+
+def put_back(server, kept):
+	shutil.rmtree(store_of(server))
+	kept.rename(store_of(server))
+
+
+def refuses_store(server, change, text):
+	"""The server runs without its store, says why, leaves the file alone, and takes the right one when it comes."""
+	user, kept = put_in_place(server, change)
+	before = (store_of(server) / "data.mdb").read_bytes()
+	client = server.connect(user)
+	client.open()
+	try:
+		client.authenticate()
+		raise RuntimeError("logged in without accounts")
+	except AssertionError:
+		pass
+	server.expect_log(text)
+	assert (store_of(server) / "data.mdb").read_bytes() == before
+	put_back(server, kept)
+	assert private(login(server, user)) == "kept"
+
+
+def with_foreign_file(store):
+	(store / "data.mdb").write_bytes(b"this is no store\n" * 1000)
+
+
+def with_empty_page(store):
+	"""Zeros where the second page was: the file's length and magic are right."""
+	data = bytearray((store / "data.mdb").read_bytes())
+	data[2 * 4096:] = bytes(len(data) - 2 * 4096)
+	(store / "data.mdb").write_bytes(data)
+
+
+def with_newer_format(store):
+	"""The record F, whose key is one byte, begins with a version byte."""
+	data, found = (store / "data.mdb").read_bytes(), 0
+	for match in re.finditer(rb"..\0\0\0\0\x01\0F", data, re.DOTALL):
+		data, found = data[:match.end()] + b"\x7f" + data[match.end() + 1:], found + 1
+	assert found, "there is no such record"
+	(store / "data.mdb").write_bytes(data)
+
+
+@behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
+def test(server):
+	refuses_store(server, with_foreign_file, "no store of this program")
+
+
+@behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))
+def test(server):
+	refuses_store(server, with_empty_page, "is damaged")
+
+
+@behaviour("storage faults: a store of a newer format is refused and left alone", **over(["private"]))
+def test(server):
+	refuses_store(server, with_newer_format, "newer version")
+
+
+@behaviour("storage faults: on a read-only disk nothing is stored; mounted for writing again, all is there",
+	**over(["private"]))
+def test(server):
+	with Disk(server, 16 * SMALL) as disk:
+		alice = server.login("alice")
+		result(private(alice, "kept"))
+		server.finish()
+		disk.remount("ro")
+		server.announced.append("storage")
+		server.start()
+		stored = server.lua(f"local store = require 'core.storagemanager'.open({bed.lua(server.host)}, 'private', 'map');"
+			f" local ok, err = store:set({bed.lua(alice.user)}, 'k', 1); return tostring(ok) .. ' ' .. tostring(err)")
+		assert re.match("nil .*read-only", stored), stored
+		server.expect_log("read-only")
+		disk.remount("rw")
+		alice = login(server, alice.user)
+		assert private(alice) == "kept"
+		result(private(alice, "changed"))
+		assert private(alice) == "changed" and "private" in stores(server, alice.user)
