@@ -1,6 +1,7 @@
 /* Transactions, and access to records inside a call. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -73,17 +74,32 @@ static int renew_reader(struct pn_store *store) {
 				   : mdb_txn_begin(store->env, NULL, MDB_RDONLY, &store->read);
 }
 
-/* Bytes of pages that are in the file and used by nothing. LMDB shows them to readers alone. */
+/* For mdb_reader_list(): a line "PID THREAD TRANSACTION", or "-" for one that reads nothing. */
+static int oldest_reader(const char *line, void *context) {
+	size_t *const oldest = context;
+	size_t transaction;
+	if (sscanf(line, "%*s %*s %zu", &transaction) == 1 && transaction < *oldest)
+		*oldest = transaction;
+	return 0;
+}
+
+/*
+ * Bytes of pages that are in the file and used by nothing: neither by the last state, nor by an
+ * older one that somebody reads, or that is the durable one. LMDB shows its list to readers alone.
+ */
 static int count_free(struct pn_store *store, uint64_t *bytes) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
+	size_t oldest = SIZE_MAX;
 	uint64_t pages = 0;
 	int rc = renew_reader(store);
 	if (rc != MDB_SUCCESS)
 		return pn_store_error(rc);
+	(void)mdb_reader_list(store->env, oldest_reader, &oldest);
 	rc = mdb_cursor_open(store->read, 0, &cursor);
 	if (rc == MDB_SUCCESS) {
-		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS)
+		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
+		       *(const size_t *)key.mv_data < oldest)
 			pages += *(const size_t *)data.mv_data;
 		mdb_cursor_close(cursor);
 	}

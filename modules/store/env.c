@@ -132,6 +132,11 @@ static int open_database(struct pn_store *store) {
 	return pn_store_error(rc);
 }
 
+/* Makes the names of files durable: a record that was removed must not be there again. */
+static int keep_names(const struct pn_store *store) {
+	return fsync(store->directory) == 0 ? PN_OK : pn_store_error(errno);
+}
+
 /*
  * What only the first process to open it does: nobody else may have it open meanwhile. The record
  * of what is durable is then of no more use; it may even be that of another file.
@@ -148,7 +153,9 @@ static int prepare_file(struct pn_store *store, bool verify) {
 	if (err == PN_OK && verify)
 		err = pn_pages_verify(fd, &report);
 	close(fd);
-	return err == PN_OK ? pn_sync_drop_record(store->directory) : err;
+	if (err == PN_OK)
+		err = pn_sync_drop_record(store->directory);
+	return err == PN_OK ? keep_names(store) : err;
 }
 
 static int take_place(struct pn_store *store, bool verify) {
@@ -191,6 +198,8 @@ static int open_all(struct pn_store *store, const struct pn_store_options *optio
 		err = pn_crypt_random(&store->epoch, sizeof(store->epoch));
 	if (err == PN_OK)
 		err = make_durable_once(store); /* before the first write: see sync.h */
+	if (err == PN_OK)
+		err = keep_names(store);
 	if (err == PN_OK)
 		err = open_format(store);
 	return err;
