@@ -6,7 +6,7 @@ local is_stanza = require "util.stanza".is_stanza;
 local now = require "util.time".now;
 local timer = require "util.timer";
 
-local SLICE = 500; -- messages deleted at once; a few milliseconds
+local SLICE = 200; -- messages deleted at once: a few milliseconds
 
 -- Prosody 0.12 formats whole seconds only
 local fractional = pcall(datetime.datetime, 0.5);
