@@ -108,46 +108,51 @@ static int count_free(struct pn_store *store, uint64_t *bytes) {
 	return rc == MDB_NOTFOUND ? PN_OK : pn_store_error(rc);
 }
 
+/* Makes sure of a place for the file up to `end`. Returns 0, or PN_ENOSPACE and the like. */
+static int allocate(struct pn_store *store, uint64_t end) {
+	int fd;
+	const int rc = mdb_env_get_fd(store->env, &fd);
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	if (end <= store->reserved)
+		return PN_OK;
+	const off_t from = (off_t)store->file_end;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, (off_t)end - from) != 0 && errno != EOPNOTSUPP)
+		return pn_store_error(errno);
+	store->reserved = end; /* not every file system can: then the commit will tell */
+	return PN_OK;
+}
+
 /*
- * Where the file may not grow: whether what is free inside will do. LMDB takes pages from the end
- * all the same, now and then, and always for a value of several pages; so there must be some there.
+ * Makes sure of a place for what the call may add. Where the file may not grow, what is free inside
+ * has to do; but LMDB takes pages from the end all the same, now and then, and always for a value
+ * of several pages, so there must be some there as well.
  */
-static int check_free(struct pn_store *store, uint64_t bytes, uint64_t wanted, int otherwise) {
+static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
+	const uint64_t needed = store->estimate + bytes;
+	const uint64_t wanted = needed + (removes ? 0 : SET_ASIDE);
+	const uint64_t end = store->file_end + wanted;
 	uint64_t available = 0;
-	if (store->file_end + store->estimate + bytes > store->reserved)
-		return otherwise;
+	if (end <= store->reserved && end <= store->max_bytes && end <= store->map_bytes)
+		return PN_OK;
+	const bool full = end > store->map_bytes || (end > store->max_bytes && !removes);
+	if (!full && (allocate(store, end + AHEAD) == PN_OK || allocate(store, end) == PN_OK))
+		return PN_OK;
 	const int err = count_free(store, &available);
 	if (err != PN_OK)
 		return err;
-	return available / SPARE >= wanted ? PN_OK : otherwise;
+	if (available / SPARE < wanted)
+		return full ? PN_EFULL : allocate(store, end);
+	return allocate(store, store->file_end + needed);
 }
 
-static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
-	const uint64_t wanted = store->estimate + bytes + (removes ? 0 : SET_ASIDE);
-	const uint64_t end = store->file_end + wanted;
-	const uint64_t limit = removes ? store->map_bytes : store->max_bytes;
-	int fd;
-	if (end > limit || end > store->map_bytes) {
-		const int err = check_free(store, bytes, wanted, PN_EFULL);
-		if (err != PN_OK)
-			return err;
-	}
-	if (end <= store->reserved)
-		return PN_OK;
-
-	int rc = mdb_env_get_fd(store->env, &fd);
-	if (rc != MDB_SUCCESS)
-		return pn_store_error(rc);
-	const off_t from = (off_t)store->file_end;
-	const off_t len = (off_t)wanted;
-	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, len + AHEAD) == 0) {
-		store->reserved = end + AHEAD;
-	} else if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, len) == 0 || errno == EOPNOTSUPP) {
-		store->reserved = end; /* not every file system can: then the commit will tell */
-	} else {
-		return check_free(store, bytes, wanted, pn_store_error(errno));
-	}
-	return PN_OK;
+/* What a call that makes room needs is there from the beginning, also on a disk that is full. */
+void pn_call_set_aside(struct pn_store *store) {
+	MDB_envinfo info;
+	if (mdb_env_info(store->env, &info) != MDB_SUCCESS)
+		return;
+	store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
+	(void)allocate(store, store->file_end + 2 * SET_ASIDE);
 }
 
 /* ---- Transactions ---- */
@@ -239,6 +244,7 @@ static void give_back(struct pn_store *store) {
 	store->reserved = 0;
 	if (mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS && fstat(fd, &file) == 0)
 		(void)!ftruncate(fd, file.st_size); /* drops the blocks behind the end */
+	pn_call_set_aside(store);
 }
 
 /* LMDB says EIO where the disk took a part of what it was to write. */

@@ -201,6 +201,8 @@ static int open_all(struct pn_store *store, const struct pn_store_options *optio
 	if (err == PN_OK)
 		err = keep_names(store);
 	if (err == PN_OK)
+		pn_call_set_aside(store);
+	if (err == PN_OK)
 		err = open_format(store);
 	return err;
 }

@@ -82,6 +82,9 @@ int pn_call_read(struct pn_store *store);
  */
 int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes);
 
+/* On opening, reserves what calls that make room need. */
+void pn_call_set_aside(struct pn_store *store);
+
 /* Counts puts that a call does rarely, and that what is set aside has room for. */
 void pn_call_estimate(struct pn_store *store, unsigned puts);
 
