@@ -385,6 +385,12 @@ describe("get() of an archive", function ()
 		helper.assert_same_stanza(message(1), (archive:get("user", id)));
 	end);
 
+	it("gives no message where there is no id", function ()
+		fill("user", 1);
+		local ok, stanza = pcall(archive.get, archive, "user", nil);
+		assert.is_true(not ok or stanza == nil);
+	end);
+
 	it("answers item-not-found in an archive that is empty", function ()
 		assert_refused("item-not-found", archive:get("user", "key"));
 		assert_refused("item-not-found", archive:get(nil, "key"));

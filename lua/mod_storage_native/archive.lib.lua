@@ -56,6 +56,7 @@ return function (database, get_space, iterate)
 	end
 
 	function archive:get(user, id)
+		if type(id) ~= "string" then return nil, "item-not-found"; end
 		local items, condition, text = self:find(user, { key = id });
 		if not items then return nil, condition, text; end
 		local found, stanza, when, with = items();

@@ -89,6 +89,7 @@ local function make_driver(host_module)
 	end
 
 	function driver:purge(user)
+		if type(user) ~= "string" then return nil, "only a user can be purged"; end
 		local handle, condition, text = database.use();
 		if not handle then return nil, condition, text; end
 		local ok;

@@ -74,10 +74,11 @@ static int archive_set(lua_State *L) {
 
 /* ---- Queries: a table, whose strings are borrowed while it is on the stack ---- */
 
-/* Pushes a field, which the table holds: no metamethod makes one up. */
+/* Pushes a field, which the table holds: no metamethod makes one up. False is as good as nil. */
 static int push_field(lua_State *L, int table, const char *name) {
 	lua_pushstring(L, name);
-	return lua_rawget(L, table);
+	const int type = lua_rawget(L, table);
+	return lua_toboolean(L, -1) ? type : LUA_TNIL;
 }
 
 static struct pn_str field_str(lua_State *L, int table, const char *name) {
@@ -108,7 +109,7 @@ static bool field_number(lua_State *L, int table, const char *name, double *numb
 static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
 	const int type = push_field(L, table, "ids");
 	if (type == LUA_TNIL)
-		return;
+		return; /* with nil or false pushed */
 	if (type != LUA_TTABLE)
 		luaL_error(L, "query field 'ids' must be a table");
 	query->ids_count = (size_t)lua_rawlen(L, -1);
