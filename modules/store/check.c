@@ -240,9 +240,12 @@ static int check_with_entry(struct pn_check *check, uint32_t archive, uint32_t w
 	const int found = check_leads(check, archive, seq, &stored);
 	if (found <= 0)
 		return found;
-	if (stored.with != with && stored.with != 0 &&
-	    pn_with_name(check->store, archive, stored.with, &name, &bare) != PN_OK)
-		return PN_OK; /* reported with the message */
+	if (stored.with != with && stored.with != 0) {
+		const int err = pn_with_name(check->store, archive, stored.with, &name, &bare);
+		if (err != PN_OK)
+			return err == PN_ECORRUPT ? PN_OK
+						  : err; /* the former is told of the message */
+	}
 	if (stored.with != with && bare != with)
 		report(check, "message %llu of archive %u is in the index of with %u by mistake",
 		       (unsigned long long)seq, archive, with);
