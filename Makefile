@@ -39,8 +39,8 @@ $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BAS
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(STORE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
 
-UNIT_TESTS := base stanza decode smq pages pages_damage
-FUZZERS := decode encode smq pages
+UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage
+FUZZERS := decode encode smq pack store pages
 
 .DEFAULT_GOAL := all
 .PHONY: all help install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
@@ -109,10 +109,21 @@ test: ## set up, build, and run every test there is
 	@$(MAKE) -s all
 	@tests/run
 
-unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(OUT)/tests/oom/test_oom $(OUT)/tests/oom/test_lua ## C tests of the cores
+unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(addprefix $(OUT)/tests/oom/test_,oom lua store_faults) ## C tests of the cores
 	@status=0; for test in $^; do $$test || status=1; done; $(MAKE) -s replay || status=1; exit $$status
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+
+# What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
+wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
+comma := ,
+$(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create)
+
+FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_commit env_create \
+	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check) fdatasync fsync
+$(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
+$(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))

@@ -242,9 +242,11 @@ static int check_with_entry(struct pn_check *check, uint32_t archive, uint32_t w
 		return found;
 	if (stored.with != with && stored.with != 0) {
 		const int err = pn_with_name(check->store, archive, stored.with, &name, &bare);
+		if (err == PN_ECORRUPT)
+			return report(check, "with %u of message %llu of archive %u is not there",
+				      stored.with, (unsigned long long)seq, archive);
 		if (err != PN_OK)
-			return err == PN_ECORRUPT ? PN_OK
-						  : err; /* the former is told of the message */
+			return err;
 	}
 	if (stored.with != with && bare != with)
 		report(check, "message %llu of archive %u is in the index of with %u by mistake",

@@ -67,7 +67,7 @@ static bool same(struct pn_str a, struct pn_str b) {
 /* Writes a record, unless it is there already. */
 static int put_record(struct pn_store *store, uint32_t collection, const struct pn_record *record) {
 	struct pn_key key;
-	struct pn_str before;
+	struct pn_str before = {"", 0};
 	struct pn_buf buf = {0};
 	const int found = get_record(store, collection, record->key, &before);
 	if (found < 0 || (found > 0 && same(before, record->value)))

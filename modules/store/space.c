@@ -330,7 +330,7 @@ static int first_collection(struct pn_store *store, const struct pn_key *prefix,
 
 /* Drops every collection whose record u begins with the prefix. */
 static int drop_all(struct pn_store *store, const struct pn_key *prefix) {
-	uint32_t collection;
+	uint32_t collection = 0;
 	int found;
 	while ((found = first_collection(store, prefix, &collection)) > 0) {
 		pn_call_estimate(store, 2); /* its neighbours in the directory are mostly others' */
@@ -393,7 +393,7 @@ static int first_trash(struct pn_store *store, uint32_t *collection) {
 }
 
 int pn_store_erase(struct pn_store *store, unsigned limit) {
-	uint32_t collection;
+	uint32_t collection = 0;
 	int left = (int)limit;
 	while (left > 0) {
 		int found = pn_call_read(store);

@@ -1,0 +1,36 @@
+/*
+ * LMDB's functions as they are when memory, the disk or the file fails. The linker puts these
+ * between the store and LMDB: call number `at` of all of them fails, in one of the ways in which
+ * that function can.
+ */
+#ifndef TEST_FAULTS_H
+#define TEST_FAULTS_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <lmdb.h>
+
+enum { FAULT_WAYS = 5, FAULT_CALLS = 10000 };
+
+struct faults {
+	size_t calls; /* so far */
+	size_t at;    /* the call that fails, 1 being the first; 0: none */
+	int way;      /* 0 to FAULT_WAYS - 1 */
+	int failed;   /* what it returned; 0: none has failed */
+	const char *name;
+};
+
+extern struct faults faults;
+
+/* In how many ways each call could have failed, as it was counted when none was to fail. */
+extern unsigned char fault_ways[FAULT_CALLS];
+
+/* Begins to count anew. */
+void faults_begin(size_t at, int way);
+
+/* No call fails or is counted any more. Returns how it was. */
+struct faults faults_end(void);
+
+#endif

@@ -1,0 +1,392 @@
+/*
+ * A script of every operation of a store, again and again, with the first call of LMDB failing,
+ * then the second, and so on, in each way in which that call can fail; and the same with memory. A
+ * caller ends its turn at the first error. Then nothing is lost but the turn, nothing is half
+ * there, the store goes on, and nothing is leaked.
+ */
+#include <stdint.h>
+
+#include "../unit/store_fixture.h"
+#include "faults.h"
+
+/* ---- The operations. Each changes all that it means to, or nothing. ---- */
+
+static int set_first(struct fixture *f) {
+	return put(f, ROMEO, "key", "value");
+}
+
+static int set_some(struct fixture *f) {
+	const struct pn_record records[] = {
+		{str("a"), str("changed")}, {str("b"), NONE}, {str("new"), str("value")}};
+	return pn_kv_set(f->store, &f->keyval, JULIET, records, 3);
+}
+
+static int replace_all(struct fixture *f) {
+	static char key[601];
+	memset(key, 'k', 600);
+	struct pn_record records[] = {
+		{str(key), str("long")}, {str("a"), str("1")}, {str("c"), str("changed")}};
+	return pn_kv_replace(f->store, &f->keyval, JULIET, records, 3);
+}
+
+static int delete_key(struct fixture *f) {
+	return pn_kv_delete_all(f->store, &f->keyval, str("only juliet's"));
+}
+
+static int append_first(struct fixture *f) {
+	return append_to(f, ROMEO, "first", 5, "juliet@capulet.lit/balcony", NULL, NULL);
+}
+
+static int append_earlier(struct fixture *f) {
+	return append_to(f, JULIET, "earlier", 3, "new@b/c", NULL, NULL);
+}
+
+static int append_again(struct fixture *f) {
+	return append_to(f, JULIET, "again", 20, "a@b/d", "key", NULL);
+}
+
+static int set_message(struct fixture *f) {
+	struct pn_buf stanza = packed("changed");
+	const struct pn_str with = str("e@f/g");
+	const double when = 1;
+	const int err = stanza.err != PN_OK
+				? stanza.err
+				: pn_archive_set(f->store, &f->archive, JULIET, str("key"),
+						 (struct pn_str){(char *)stanza.data, stanza.len},
+						 &when, &with);
+	pn_buf_free(&stanza);
+	return err;
+}
+
+static int delete_some(struct fixture *f) {
+	const struct pn_archive_query middle = {
+		.has_start = true, .start = 4, .has_end = true, .end = 6};
+	const int64_t count = delete_matching(f, &middle);
+	return count < 0 ? (int)count : PN_OK;
+}
+
+static int truncate_with(struct fixture *f) {
+	const struct pn_archive_query query = {.with = str("a@b")};
+	const struct pn_archive_truncate truncate = {true, 2};
+	const int64_t count = delete_slices(f, &query, truncate, SLICE);
+	return count < 0 ? (int)count : PN_OK;
+}
+
+static int expire(struct fixture *f) {
+	const struct pn_archive_query old = {.has_end = true, .end = 2};
+	struct pn_archive_position position = {0};
+	uint64_t count = 0;
+	const int more = pn_archive_delete_all(f->store, &f->archive, &old, &position, 100, &count);
+	return more < 0 ? more : PN_OK;
+}
+
+static int purge(struct fixture *f) {
+	return pn_store_purge(f->store, str("host"), JULIET);
+}
+
+static int erase(struct fixture *f) {
+	const int more = pn_store_erase(f->store, 10);
+	return more < 0 ? more : PN_OK;
+}
+
+/* ---- Operations that only read ---- */
+
+static int list_everything(struct fixture *f) {
+	struct pn_buf buf = {0};
+	int err = pn_kv_get(f->store, &f->keyval, JULIET, str("a"), &buf);
+	if (err >= 0)
+		err = pn_kv_load(f->store, &f->keyval, JULIET, &buf);
+	if (err >= 0)
+		err = pn_kv_get_all(f->store, &f->keyval, str("a"), &buf);
+	if (err >= 0)
+		err = pn_space_users(f->store, &f->keyval, &buf);
+	if (err >= 0)
+		err = pn_store_list(f->store, str("host"), JULIET, &buf);
+	if (err >= 0)
+		err = pn_store_list_all(f->store, str("host"), &buf);
+	if (err >= 0)
+		err = pn_archive_dates(f->store, &f->archive, JULIET, &buf);
+	pn_buf_free(&buf);
+	return err < 0 ? err : PN_OK;
+}
+
+static int find_everything(struct fixture *f) {
+	static const struct pn_str ids[] = {{"key", 3}, {"nobody", 6}};
+	const struct pn_archive_query queries[] = {
+		{.has_start = true, .start = 2, .with = str("a@b")},
+		{.ids = ids, .ids_count = 2, .ids_optional = true, .reverse = true},
+		{.after = str("key"), .has_end = true, .end = 100},
+		{.with = str("a@b/c"), .reverse = true},
+	};
+	char texts[4096];
+	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+		const int64_t count = total(f, JULIET, &queries[i]);
+		int err = count < 0 ? (int)count : PN_OK;
+		if (err == PN_OK)
+			err = find_texts(f, JULIET, &queries[i], 10, texts, sizeof(texts));
+		if (err != PN_OK)
+			return err;
+	}
+	return PN_OK;
+}
+
+static void ignore_collection(void *context, const struct pn_collection *found) {
+	(void)context;
+	(void)found;
+}
+
+static void note_problem(void *context, const char *text) {
+	(void)text;
+	*(bool *)context = true;
+}
+
+static int inspect(struct fixture *f) {
+	struct pn_store_info info;
+	uint32_t position = 0;
+	const int err = pn_store_info(f->store, &info);
+	return err != PN_OK ? err
+			    : pn_store_collections(f->store, &position, 10, true, ignore_collection,
+						   NULL);
+}
+
+/* ---- Operations that commit ---- */
+
+static int check_all_records(struct fixture *f) {
+	struct pn_check *check;
+	struct pn_progress progress;
+	bool problem = false;
+	int more = pn_check_new(&check, f->store, note_problem, &problem);
+	if (more != PN_OK)
+		return more;
+	do
+		more = pn_check_step(check, &progress);
+	while (more > 0);
+	pn_check_free(check);
+	return more == 0 && problem ? PN_ECORRUPT : more;
+}
+
+static int copy(struct fixture *f) {
+	struct pn_copy *made;
+	struct pn_progress progress;
+	char file[PATH_SIZE + 16];
+	snprintf(file, sizeof(file), "%s.copy", f->directory);
+	int more = pn_copy_new(&made, f->store, file);
+	if (more == PN_OK) {
+		do
+			more = pn_copy_step(made, &progress);
+		while (more > 0);
+		pn_copy_free(made);
+	}
+	CHECK((unlink(file) == 0) == (more == 0)); /* one that is not complete is gone already */
+	return more;
+}
+
+static int flush(struct fixture *f) {
+	return pn_store_flush(f->store);
+}
+
+typedef int operation(struct fixture *f);
+
+static operation *const OPERATIONS[] = {
+	set_first,       list_everything, set_some,     replace_all, delete_key,
+	append_first,    append_earlier,  append_again, set_message, delete_some,
+	find_everything, truncate_with,   expire,       inspect,     purge,
+	list_everything, erase,           erase,        set_some,    append_first,
+};
+enum { COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
+
+static operation *const COMMITTING[] = {inspect, check_all_records, copy, flush};
+enum { COMMITTING_COUNT = sizeof(COMMITTING) / sizeof(COMMITTING[0]) };
+
+/* ---- What is stored ---- */
+
+static uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3;
+	return sum * 0x100000001b3;
+}
+
+static uint64_t state(struct fixture *f) {
+	static const struct pn_user users[] = {{"juliet", 6}, {"romeo", 5}};
+	uint64_t sum = 0xcbf29ce484222325;
+	for (int i = 0; i < 2; i++) {
+		struct pn_buf buf = {0};
+		char texts[4096];
+		CHECK(pn_kv_load(f->store, &f->keyval, users[i], &buf) >= 0);
+		sum = mix(sum, buf.data, buf.len);
+		pn_buf_free(&buf);
+		CHECK(find_texts(f, users[i], &EVERYTHING, UINT64_MAX, texts, sizeof(texts)) ==
+		      PN_OK);
+		sum = mix(sum, texts, strlen(texts));
+	}
+	return sum;
+}
+
+/* ---- The script ---- */
+
+/* A file to begin with: both spaces, several correspondents, keys, holes, an exception. */
+static struct base {
+	unsigned char bytes[1 << 20];
+	size_t size;
+	uint64_t states[COUNT + 1]; /* after so many operations */
+} base;
+
+static void site_make(struct fixture *f) {
+	*f = (struct fixture){.options = {.interval = 60000, .verify = true}};
+	directory_make(f->directory);
+	f->options.directory = f->directory;
+	const int fd = directory_open(f->directory, "data.mdb", O_WRONLY | O_CREAT);
+	REQUIRE(write(fd, base.bytes, base.size) == (ssize_t)base.size);
+	close(fd);
+	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+}
+
+static void base_make(void) {
+	static const char *const withs[] = {"a@b/c", "a@b", "e@f", NULL};
+	struct fixture f;
+	setup(&f);
+	CHECK(put(&f, JULIET, "a", "1") == PN_OK && put(&f, JULIET, "b", "2") == PN_OK);
+	CHECK(put(&f, JULIET, "only juliet's", "3") == PN_OK);
+	for (int i = 0; i < 12; i++)
+		CHECK(append_to(&f, JULIET, "base", i == 7 ? 2 : i, withs[i % 4],
+				i == 5 ? "key" : NULL, NULL) == PN_OK);
+	const struct pn_archive_query hole = {
+		.has_start = true, .start = 8, .has_end = true, .end = 8};
+	CHECK(delete_matching(&f, &hole) == 1);
+	CHECK(pn_store_flush(f.store) == PN_OK);
+	const int fd = directory_open(f.directory, "data.mdb", O_RDONLY);
+	const ssize_t size = read(fd, base.bytes, sizeof(base.bytes));
+	REQUIRE(size > 0 && size < (ssize_t)sizeof(base.bytes));
+	base.size = (size_t)size;
+	close(fd);
+	teardown(&f);
+	for (int count = 0; count <= COUNT; count++) {
+		site_make(&f);
+		open_store(&f);
+		for (int i = 0; i < count; i++)
+			CHECK(OPERATIONS[i](&f) == PN_OK);
+		check_whole(&f);
+		base.states[count] = state(&f);
+		teardown(&f);
+	}
+}
+
+static size_t calls; /* of LMDB, of a run in which none fails */
+
+/* What has become of a run. */
+struct outcome {
+	int opened;     /* what opening returned */
+	size_t opening; /* calls that it took */
+	int done;       /* operations of the turn that went well */
+	int err;        /* of the one that did not, or of one that commits */
+	int committed;
+};
+
+static struct outcome run(struct fixture *f) {
+	struct outcome outcome = {.opened = pn_store_open(&f->store, &f->options)};
+	outcome.opening = faults.calls;
+	if (outcome.opened != PN_OK)
+		return outcome;
+	stores_open++;
+	while (outcome.done < COUNT && outcome.err == PN_OK) {
+		outcome.err = OPERATIONS[outcome.done](f);
+		outcome.done += outcome.err == PN_OK ? 1 : 0;
+	}
+	outcome.committed = pn_store_commit(f->store);
+	for (int i = 0; i < COMMITTING_COUNT && outcome.err == PN_OK; i++)
+		outcome.err = COMMITTING[i](f);
+	return outcome;
+}
+
+/* Looks at all that is left after a run, first as it is open, then after opening it anew. */
+static bool judge(struct fixture *f, struct outcome outcome) {
+	const uint64_t want = base.states[outcome.committed == PN_OK ? outcome.done : 0];
+	bool good = true;
+	if (outcome.opened != PN_OK) {
+		open_store(f);
+		return problems(f->store) == 0 && state(f) == base.states[0];
+	}
+	good = state(f) == want && problems(f->store) == 0;
+	reopen(f);
+	good = state(f) == want && problems(f->store) == 0 && good;
+	/* it goes on */
+	good = put(f, HOST, "next", "turn") == PN_OK && append_earlier(f) == PN_OK && good;
+	good = pn_store_commit(f->store) == PN_OK && problems(f->store) == 0 && good;
+	return good;
+}
+
+static void report(struct outcome outcome, const char *what, int error, size_t at) {
+	printf("# %s, error %d, call %zu: opened %d, %d operations, then %d, commit %d\n", what,
+	       error, at, outcome.opened, outcome.done, outcome.err, outcome.committed);
+}
+
+static bool went_well(struct outcome outcome) {
+	return outcome.opened == PN_OK && outcome.err == PN_OK && outcome.committed == PN_OK &&
+	       outcome.done == COUNT;
+}
+
+/* A run in which nothing fails: so many calls are there that can. */
+static void count_calls(void) {
+	struct fixture f;
+	site_make(&f);
+	faults_begin(0, 0);
+	const struct outcome outcome = run(&f);
+	calls = faults_end().calls;
+	REQUIRE(went_well(outcome) && judge(&f, outcome));
+	REQUIRE(calls > 1000 && calls < FAULT_CALLS);
+	teardown(&f);
+}
+
+/* The map is made larger, or a smaller one is tried, or opening does without room set aside. */
+static bool is_healed(const struct faults *seen, struct outcome outcome) {
+	return seen->failed == MDB_MAP_RESIZED ||
+	       (seen->at <= outcome.opening && seen->failed == EINVAL) ||
+	       (seen->failed == ENOMEM && strcmp(seen->name, "mdb_env_open") == 0);
+}
+
+TEST(whatever_call_of_lmdb_fails_a_turn_is_there_or_not_and_the_store_goes_on) {
+	for (int way = 0; way < FAULT_WAYS; way++) {
+		for (size_t at = 1; at <= calls; at++) {
+			struct fixture f;
+			if (way >= fault_ways[at])
+				continue;
+			site_make(&f);
+			faults_begin(at, way);
+			const struct outcome outcome = run(&f);
+			const struct faults seen = faults_end();
+			const bool told = is_healed(&seen, outcome) || !went_well(outcome);
+			const bool good = judge(&f, outcome);
+			if (!CHECK(seen.failed != 0) || !CHECK(told) || !CHECK(good))
+				report(outcome, seen.name != NULL ? seen.name : "none", seen.failed,
+				       at);
+			teardown(&f);
+		}
+	}
+}
+
+TEST(whatever_allocation_fails_a_turn_is_there_or_not_and_the_store_goes_on) {
+	for (int fail_after = 0; fail_after < 2; fail_after++) {
+		bool failed = true;
+		for (size_t at = 1; failed; at++) {
+			struct fixture f;
+			site_make(&f);
+			test_alloc_fail(at, fail_after != 0);
+			const struct outcome outcome = run(&f);
+			failed = test_alloc.failed;
+			test_alloc_fail(0, false);
+			const bool told = !failed || !went_well(outcome);
+			const bool good = judge(&f, outcome);
+			if (!CHECK(told) || !CHECK(good))
+				report(outcome, "memory", PN_ENOMEM, at);
+			teardown(&f);
+		}
+	}
+}
+
+int main(void) {
+	base_make();
+	count_calls();
+	REQUIRE(!test_state.failed);
+	return test_run("store faults");
+}

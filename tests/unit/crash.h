@@ -1,0 +1,186 @@
+/* Power failures: what may be on the disk of a store afterwards, made out of what is there now. */
+#ifndef TEST_CRASH_H
+#define TEST_CRASH_H
+
+#include <stddef.h>
+
+#include "../../modules/store/crypt.h"
+#include "store_fixture.h"
+
+enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
+
+/* The bytes of a file. */
+struct image {
+	unsigned char *bytes; /* owned */
+	size_t size;
+};
+
+static inline struct image image_new(size_t size) {
+	struct image image = {.bytes = calloc(1, size + 1), .size = size};
+	REQUIRE(image.bytes != NULL);
+	return image;
+}
+
+static inline struct image image_read(const char *directory, const char *name) {
+	struct stat st;
+	const int fd = directory_open(directory, name, O_RDONLY);
+	REQUIRE(fstat(fd, &st) == 0);
+	struct image image = image_new((size_t)st.st_size);
+	REQUIRE(pread(fd, image.bytes, image.size, 0) == st.st_size);
+	close(fd);
+	return image;
+}
+
+static inline void image_write(const struct image *image, const char *directory, const char *name) {
+	const int fd = directory_open(directory, name, O_WRONLY | O_CREAT | O_TRUNC);
+	REQUIRE(write(fd, image->bytes, image->size) == (ssize_t)image->size);
+	close(fd);
+}
+
+static inline void image_free(struct image *image) {
+	free(image->bytes);
+	*image = (struct image){0};
+}
+
+/* ---- The record ---- */
+
+static inline uint64_t record_txnid(const struct image *durable, int slot) {
+	uint64_t txnid;
+	memcpy(&txnid, durable->bytes + slot * RECORD_SIZE + RECORD_TXNID, sizeof(txnid));
+	return txnid;
+}
+
+static inline bool record_is_there(const struct image *durable, int slot) {
+	const size_t end = (size_t)(slot + 1) * RECORD_SIZE;
+	return durable->size >= end &&
+	       memcmp(durable->bytes + end - RECORD_SIZE, "pn-durable", 10) == 0;
+}
+
+static inline int newest_slot(const struct image *durable) {
+	const bool second = record_is_there(durable, 1);
+	if (!record_is_there(durable, 0))
+		return second ? 1 : -1;
+	return second && record_txnid(durable, 1) > record_txnid(durable, 0) ? 1 : 0;
+}
+
+/* Makes the records those of an earlier start of the machine. */
+static inline void age_records(struct image *durable) {
+	for (int slot = 0; slot < SLOTS; slot++) {
+		if (!record_is_there(durable, slot))
+			continue;
+		unsigned char *record = durable->bytes + slot * RECORD_SIZE;
+		const struct pn_str rest = {(char *)record + RECORD_BOOT,
+					    RECORD_SIZE - RECORD_BOOT};
+		memset(record + RECORD_BOOT, 0xb0, 16);
+		REQUIRE(pn_crypt_digest(NULL, &rest, 1, record + RECORD_DIGEST) == PN_OK);
+	}
+}
+
+/* ---- The data ---- */
+
+static inline void garble(unsigned char *bytes, size_t size) {
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (unsigned char)random();
+}
+
+/*
+ * What a power failure may leave of what was written since `old` was durable: of each page that
+ * differs the old or the new content, half of both, or neither; and any part of what was added at
+ * the end. Of the two meta pages, which fit in a sector, no garbage.
+ */
+static inline struct image power_failure(const struct image *old, const struct image *now) {
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	const size_t more = (now->size - old->size) / page + 1;
+	struct image left = image_new(old->size + (size_t)random() % more * page);
+	memcpy(left.bytes, old->bytes, old->size);
+	for (size_t at = 0; at < left.size; at += page) {
+		const unsigned char *new = now->bytes + at;
+		if (memcmp(left.bytes + at, new, page) == 0)
+			continue;
+		switch (random() % (at < 2 * page ? 3 : 4)) {
+		case 0:
+			break;
+		case 1:
+			memcpy(left.bytes + at, new, page);
+			break;
+		case 2:
+			memcpy(left.bytes + at + page / 2 * (at % (2 * page) / page),
+			       new + page / 2 * (at % (2 * page) / page), page / 2);
+			break;
+		default:
+			garble(left.bytes + at, page);
+		}
+	}
+	return left;
+}
+
+/* Puts the files of a store that is not open in a new directory. */
+static inline void crash_site(struct fixture *f, const struct image *data,
+			      const struct image *durable) {
+	*f = (struct fixture){.options = {.interval = 60000, .verify = true}};
+	directory_make(f->directory);
+	f->options.directory = f->directory;
+	image_write(data, f->directory, "data.mdb");
+	image_write(durable, f->directory, "durable");
+	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+}
+
+/* ---- What a store holds ---- */
+
+static inline uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3;
+	return sum * 0x100000001b3;
+}
+
+/* A sum over all that the fixture's user has. Nothing may be damaged. */
+static inline uint64_t contents(struct fixture *f) {
+	struct pn_buf buf = {0};
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	CHECK(pn_kv_load(f->store, &f->keyval, JULIET, &buf) >= 0);
+	uint64_t sum = mix(0xcbf29ce484222325, buf.data, buf.len);
+	pn_buf_free(&buf);
+	REQUIRE(pn_archive_find(&cursor, f->store, &f->archive, JULIET, &EVERYTHING, UINT64_MAX,
+				NULL) == PN_OK);
+	int found;
+	while ((found = pn_archive_next(cursor, &message)) > 0) {
+		sum = mix(sum, message.id.bytes, message.id.len);
+		sum = mix(sum, &message.when, sizeof(message.when));
+		sum = mix(sum, message.stanza.bytes, message.stanza.len);
+	}
+	CHECK(found == 0);
+	pn_archive_cursor_free(cursor);
+	return sum;
+}
+
+/* A turn of writes of every kind, committed. Values long and short, some in runs of pages. */
+static inline void turn(struct fixture *f, int number) {
+	static const char *const withs[] = {"a@b/c", "a@b/d", "e@f", NULL};
+	static char value[9001];
+	char key[16];
+	char text[16];
+	snprintf(text, sizeof(text), "%d", number);
+	CHECK(put(f, JULIET, "turn", text) == PN_OK);
+	for (int i = 0; i < 3; i++) {
+		const size_t len = (size_t)random() % (i == 0 ? 9000 : 200);
+		memset(value, 'a' + number % 26, len);
+		value[len] = '\0';
+		snprintf(key, sizeof(key), "%ld", random() % 40);
+		CHECK(put(f, JULIET, key, random() % 5 == 0 ? NULL : value) == PN_OK);
+		CHECK(append(f, text, number * 10 + i - (int)(random() % 15), withs[random() % 4],
+			     NULL) == PN_OK);
+	}
+	const struct pn_archive_query old = {.has_end = true, .end = number * 10 - 300};
+	if (number % 4 == 0)
+		CHECK(delete_matching(f, &old) >= 0);
+	commit(f);
+}
+
+static inline void turns(struct fixture *f, int from, int to) {
+	for (int i = from; i < to; i++)
+		turn(f, i);
+}
+
+#endif

@@ -1,0 +1,290 @@
+/* A store in a directory of its own, with a key-value space, an archive space and a user. */
+#ifndef TEST_STORE_FIXTURE_H
+#define TEST_STORE_FIXTURE_H
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <pn/archive.h>
+#include <pn/err.h>
+#include <pn/pack.h>
+#include <pn/store.h>
+#include <pn/wire.h>
+
+#include "../oom/alloc.h"
+#include "test.h"
+#include "tokens.h"
+
+enum { PATH_SIZE = 256, SLICE = 500 };
+
+static const struct pn_user JULIET = {"juliet", 6};
+static const struct pn_user ROMEO = {"romeo", 5};
+static const struct pn_user HOST = {NULL, 0};
+static const struct pn_str NONE = {NULL, 0};
+static const struct pn_archive_query EVERYTHING = {0};
+static const struct pn_archive_truncate NO_TRUNCATE = {0};
+
+struct fixture {
+	char directory[PATH_SIZE];
+	struct pn_store_options options;
+	struct pn_store *store;
+	struct pn_space keyval;
+	struct pn_space archive;
+};
+
+/* ---- Directories ---- */
+
+static inline void directory_make(char directory[PATH_SIZE]) {
+	const char *parent = getenv("TMPDIR");
+	snprintf(directory, PATH_SIZE, "%s/pn-store-XXXXXX", parent != NULL ? parent : P_tmpdir);
+	REQUIRE(mkdtemp(directory) != NULL);
+}
+
+static inline void directory_remove(const char *directory) {
+	DIR *entries = opendir(directory);
+	REQUIRE(entries != NULL);
+	for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+		if (entry->d_name[0] != '.')
+			REQUIRE(unlinkat(dirfd(entries), entry->d_name, 0) == 0);
+	}
+	closedir(entries);
+	REQUIRE(rmdir(directory) == 0);
+}
+
+static inline int directory_open(const char *directory, const char *name, int flags) {
+	char path[2 * PATH_SIZE];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	const int fd = open(path, flags | O_CLOEXEC, 0600);
+	REQUIRE(fd >= 0);
+	return fd;
+}
+
+/* ---- The fixture ---- */
+
+/* Stores that are open: with none, no memory is held. */
+static unsigned stores_open;
+
+static inline void open_store(struct fixture *f) {
+	REQUIRE(pn_store_open(&f->store, &f->options) == PN_OK);
+	stores_open++;
+}
+
+static inline void setup_with(struct fixture *f, struct pn_store_options options) {
+	*f = (struct fixture){.options = options};
+	directory_make(f->directory);
+	f->options.directory = f->directory;
+	open_store(f);
+	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+}
+
+static inline void setup(struct fixture *f) {
+	setup_with(f, (struct pn_store_options){.interval = 60000, .verify = true});
+}
+
+static inline void close_store(struct fixture *f) {
+	pn_store_close(f->store);
+	f->store = NULL;
+	stores_open--;
+	CHECK(stores_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
+}
+
+static inline void reopen(struct fixture *f) {
+	close_store(f);
+	open_store(f);
+}
+
+static inline void teardown(struct fixture *f) {
+	close_store(f);
+	directory_remove(f->directory);
+}
+
+static inline void commit(struct fixture *f) {
+	CHECK(pn_store_commit(f->store) == PN_OK);
+}
+
+/* ---- The checker ---- */
+
+static inline void count_problem(void *context, const char *text) {
+	unsigned *problems = context;
+	*problems += 1;
+	printf("# %s\n", text);
+}
+
+/* Runs pn_check to its end. Returns how many problems it has told, or an error. */
+static inline int problems(struct pn_store *store) {
+	struct pn_check *check;
+	struct pn_progress progress;
+	unsigned count = 0;
+	int more = pn_check_new(&check, store, count_problem, &count);
+	if (more != PN_OK)
+		return more;
+	do
+		more = pn_check_step(check, &progress);
+	while (more > 0);
+	pn_check_free(check);
+	return more < 0 ? more : (int)count;
+}
+
+static inline void check_whole(struct fixture *f) {
+	commit(f);
+	CHECK(problems(f->store) == 0);
+}
+
+/* ---- Key-value ---- */
+
+/* value: NULL removes the record. */
+static inline int put(struct fixture *f, struct pn_user user, const char *key, const char *value) {
+	const struct pn_record record = {str(key), value != NULL ? str(value) : NONE};
+	return pn_kv_set(f->store, &f->keyval, user, &record, 1);
+}
+
+static inline int drop(struct fixture *f, struct pn_user user, const char *key) {
+	return put(f, user, key, NULL);
+}
+
+/* Whether the record is there and has the value; with value NULL, whether it is not there. */
+static inline bool holds(struct fixture *f, struct pn_user user, const char *key,
+			 const char *value) {
+	struct pn_buf buf = {0};
+	const int found = pn_kv_get(f->store, &f->keyval, user, str(key), &buf);
+	bool same = value == NULL ? found == 0 && buf.len == 0 : found == 1;
+	if (value != NULL)
+		same = same && buf.len == strlen(value) &&
+		       (buf.len == 0 || memcmp(buf.data, value, buf.len) == 0);
+	pn_buf_free(&buf);
+	return same;
+}
+
+/* The number of the user's records, or an error. */
+static inline int count_records(struct fixture *f, struct pn_user user) {
+	struct pn_buf buf = {0};
+	const int count = pn_kv_load(f->store, &f->keyval, user, &buf);
+	pn_buf_free(&buf);
+	return count;
+}
+
+/* ---- Archives ---- */
+
+struct id {
+	char bytes[PN_ARCHIVE_ID_LEN];
+};
+
+static inline struct pn_str id_str(const struct id *id) {
+	return (struct pn_str){id->bytes, sizeof(id->bytes)};
+}
+
+/* A packed <message><body>TEXT</body></message>. Free it. */
+static inline struct pn_buf packed(const char *text) {
+	struct pn_buf buf = {0};
+	struct pn_pack pack;
+	pn_pack_init(&pack, &buf);
+	pn_pack_start(&pack, str("message"));
+	pn_pack_start(&pack, str("body"));
+	pn_pack_text(&pack, str(text));
+	pn_pack_end(&pack);
+	pn_pack_end(&pack);
+	return buf;
+}
+
+/* key, with: NULL for none. id: NULL where it is not wanted. */
+static inline int append_to(struct fixture *f, struct pn_user user, const char *text, double when,
+			    const char *with, const char *key, struct id *id) {
+	struct id unwanted;
+	struct pn_buf stanza = packed(text);
+	const struct pn_message message = {
+		.stanza = {(char *)stanza.data, stanza.len},
+		.with = with != NULL ? str(with) : NONE,
+		.when = when,
+	};
+	const int err = stanza.err != PN_OK
+				? stanza.err
+				: pn_archive_append(f->store, &f->archive, user, &message,
+						    key != NULL ? str(key) : NONE, 0,
+						    id != NULL ? id->bytes : unwanted.bytes);
+	pn_buf_free(&stanza);
+	return err;
+}
+
+static inline int append(struct fixture *f, const char *text, double when, const char *with,
+			 struct id *id) {
+	return append_to(f, JULIET, text, when, with, NULL, id);
+}
+
+/* The text of a packed body. */
+static inline struct pn_str body(struct pn_str stanza) {
+	struct pn_wire wire;
+	struct pn_str text = {"", 0};
+	if (!CHECK(pn_unpack(stanza, &wire) == PN_OK))
+		return text;
+	for (int strings = 0; strings < 3; strings++) {
+		(void)pn_wire_u8(&wire);
+		(void)pn_unpack_string(&wire, &text);
+	}
+	return text;
+}
+
+/* Puts the bodies of what is found into `texts`, a blank between them. Returns 0 or an error. */
+static inline int find_texts(struct fixture *f, struct pn_user user,
+			     const struct pn_archive_query *query, uint64_t limit, char *texts,
+			     size_t size) {
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	size_t len = 0;
+	texts[0] = '\0';
+	int err = pn_archive_find(&cursor, f->store, &f->archive, user, query, limit, NULL);
+	if (err != PN_OK)
+		return err;
+	while ((err = pn_archive_next(cursor, &message)) > 0 && len < size - 1) {
+		const struct pn_str text = body(message.stanza);
+		len += (size_t)snprintf(texts + len, size - len, "%s%.*s", len > 0 ? " " : "",
+					(int)text.len, text.bytes);
+	}
+	pn_archive_cursor_free(cursor);
+	return err;
+}
+
+/* That the query finds exactly these, and counts as many. */
+static inline void check_found(struct fixture *f, const struct pn_archive_query *query,
+			       const char *want) {
+	char got[4096];
+	CHECK(find_texts(f, JULIET, query, UINT64_MAX, got, sizeof(got)) == PN_OK);
+	CHECK_STR(got, want);
+}
+
+static inline void check_all(struct fixture *f, const char *want) {
+	check_found(f, &EVERYTHING, want);
+}
+
+/* The total of the query, or an error. */
+static inline int64_t total(struct fixture *f, struct pn_user user,
+			    const struct pn_archive_query *query) {
+	struct pn_archive_cursor *cursor;
+	uint64_t count = 0;
+	const int err = pn_archive_find(&cursor, f->store, &f->archive, user, query, 0, &count);
+	if (err != PN_OK)
+		return err;
+	pn_archive_cursor_free(cursor);
+	return (int64_t)count;
+}
+
+/* Deletes all that matches, a slice at a time. Returns how many, or an error. */
+static inline int64_t delete_slices(struct fixture *f, const struct pn_archive_query *query,
+				    struct pn_archive_truncate truncate, uint64_t slice) {
+	uint64_t count = 0;
+	int more;
+	do
+		more = pn_archive_delete(f->store, &f->archive, JULIET, query, truncate, slice,
+					 &count);
+	while (more > 0);
+	return more < 0 ? more : (int64_t)count;
+}
+
+static inline int64_t delete_matching(struct fixture *f, const struct pn_archive_query *query) {
+	return delete_slices(f, query, NO_TRUNCATE, SLICE);
+}
+
+#endif

@@ -1,0 +1,264 @@
+/* pn/store.h: what a power failure leaves, and what opening makes of it */
+#include "crash.h"
+
+enum { BEFORE = 30, AFTER = 70, FAILURES = 60 };
+
+/* ---- Fixture: a store that was made durable at one state and has gone on since ---- */
+
+struct past {
+	struct fixture f;
+	struct image old; /* the data file when it was made durable */
+	struct image now; /* and later */
+	struct image durable;
+	uint64_t then; /* contents of the durable state */
+	uint64_t txnid;
+};
+
+static void look(struct past *past) {
+	image_free(&past->now);
+	past->now = image_read(past->f.directory, "data.mdb");
+}
+
+static void make_durable(struct past *past) {
+	CHECK(pn_store_flush(past->f.store) == PN_OK);
+	CHECK(pn_store_durable(past->f.store) == pn_store_committed(past->f.store));
+	image_free(&past->old);
+	image_free(&past->durable);
+	past->old = image_read(past->f.directory, "data.mdb");
+	past->durable = image_read(past->f.directory, "durable");
+	past->then = contents(&past->f);
+	past->txnid = pn_store_durable(past->f.store);
+}
+
+static void past_setup(struct past *past) {
+	*past = (struct past){0};
+	srandom(11);
+	setup(&past->f);
+	turns(&past->f, 0, BEFORE);
+	make_durable(past);
+	turns(&past->f, BEFORE, AFTER);
+	look(past);
+}
+
+static void past_teardown(struct past *past) {
+	teardown(&past->f);
+	image_free(&past->old);
+	image_free(&past->now);
+	image_free(&past->durable);
+}
+
+/* Opens what is left. Returns the sum of its contents, after a look at all of it. */
+static uint64_t open_site(struct fixture *site) {
+	open_store(site);
+	CHECK(problems(site->store) == 0);
+	return contents(site);
+}
+
+/* That the store can be written to and closed as any other. */
+static void go_on(struct fixture *site) {
+	turns(site, AFTER, AFTER + 5);
+	const uint64_t sum = contents(site);
+	reopen(site);
+	CHECK(contents(site) == sum);
+	CHECK(problems(site->store) == 0);
+	teardown(site);
+}
+
+/* Whether the newer of the two metas is of a later transaction than the durable one. */
+static bool is_later(const struct past *past, const struct image *data) {
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint64_t txnids[2];
+	memcpy(&txnids[0], data->bytes + 144, 8);
+	memcpy(&txnids[1], data->bytes + page + 144, 8);
+	return txnids[0] > past->txnid || txnids[1] > past->txnid;
+}
+
+/* ---- Power failures ---- */
+
+TEST(a_power_failure_brings_back_the_durable_state_whatever_was_written_since) {
+	struct past past;
+	int later = 0;
+	past_setup(&past);
+	age_records(&past.durable);
+	for (int i = 0; i < FAILURES; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		CHECK((pn_store_recovered(site.store) > 0) == is_later(&past, &left));
+		later += is_later(&past, &left) ? 1 : 0;
+		go_on(&site);
+		image_free(&left);
+	}
+	CHECK(later > FAILURES / 2 && later < FAILURES); /* or else not all was tried */
+	past_teardown(&past);
+}
+
+TEST(a_power_failure_during_recovery_loses_nothing_more) {
+	struct past past;
+	past_setup(&past);
+	age_records(&past.durable);
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	for (int i = 0; i < FAILURES / 3; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		/* of what recovery wrote, one meta page has reached the disk */
+		struct image healed = image_read(site.directory, "data.mdb");
+		const size_t at = i % 2 == 0 ? page : 0;
+		memcpy(left.bytes + at, healed.bytes + at, page);
+		teardown(&site);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		go_on(&site);
+		image_free(&healed);
+		image_free(&left);
+	}
+	past_teardown(&past);
+}
+
+TEST(a_process_that_is_killed_loses_nothing_that_was_committed) {
+	struct past past;
+	struct fixture site;
+	past_setup(&past);
+	crash_site(&site, &past.now, &past.durable); /* the same start of the machine */
+	CHECK(open_site(&site) == contents(&past.f));
+	CHECK(pn_store_recovered(site.store) == 0);
+	go_on(&site);
+	past_teardown(&past);
+}
+
+TEST(later_states_take_the_place_of_earlier_ones) {
+	struct past past;
+	past_setup(&past);
+	for (int i = 1; i <= 6; i++) {
+		struct fixture site;
+		make_durable(&past);
+		turns(&past.f, AFTER + 10 * i, AFTER + 10 * i + 10);
+		look(&past);
+		age_records(&past.durable);
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		go_on(&site);
+		image_free(&left);
+	}
+	past_teardown(&past);
+}
+
+/* ---- A record that is no record ---- */
+
+TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
+	struct past past;
+	past_setup(&past);
+	struct image before = past.durable;
+	struct image old = past.old;
+	const uint64_t then = past.then;
+	past.durable = past.old = (struct image){0};
+	make_durable(&past); /* the state that the torn record is of */
+	age_records(&before);
+	age_records(&past.durable);
+	const int slot = newest_slot(&past.durable);
+	REQUIRE(slot >= 0 && slot != newest_slot(&before));
+	const size_t at = (size_t)slot * RECORD_SIZE;
+	for (int i = 0; i < FAILURES / 2; i++) {
+		struct fixture site;
+		const size_t done = (size_t)random() % (RECORD_SIZE / 2);
+		struct image torn = image_new(past.durable.size);
+		memcpy(torn.bytes, before.bytes, before.size);
+		memcpy(torn.bytes + at, past.durable.bytes + at, done);
+		if (i % 2 == 0) /* the rest is not what was there before, either */
+			garble(torn.bytes + at + done, RECORD_SIZE - done);
+		if (slot == 1 && i % 3 == 0)
+			torn.size = at + done;
+		struct image left = power_failure(&old, &past.now);
+		crash_site(&site, &left, &torn);
+		CHECK(open_site(&site) == then);
+		go_on(&site);
+		image_free(&left);
+		image_free(&torn);
+	}
+	image_free(&before);
+	image_free(&old);
+	past_teardown(&past);
+}
+
+TEST(without_a_record_that_is_whole_the_file_stays_as_it_is) {
+	struct past past;
+	past_setup(&past);
+	const uint64_t now = contents(&past.f);
+	for (int i = 0; i < 4; i++) {
+		struct fixture site;
+		struct image bad = image_new(SLOTS * RECORD_SIZE);
+		memcpy(bad.bytes, past.durable.bytes, past.durable.size);
+		age_records(&bad);
+		if (i < 2)
+			garble(bad.bytes + (i == 0 ? RECORD_DIGEST : 0), bad.size - RECORD_DIGEST);
+		bad.size = i == 2 ? 0 : i == 3 ? 100 : bad.size;
+		crash_site(&site, &past.now, &bad);
+		CHECK(open_site(&site) == now);
+		CHECK(pn_store_recovered(site.store) == 0);
+		go_on(&site);
+		image_free(&bad);
+	}
+	past_teardown(&past);
+}
+
+/* ---- A data file that was put there by hand ---- */
+
+/* Another store's file, of `count` transactions. */
+static struct image other_file(int count, uint64_t *sum) {
+	struct fixture other;
+	setup(&other);
+	turns(&other, 0, count);
+	*sum = contents(&other);
+	struct image image = image_read(other.directory, "data.mdb");
+	teardown(&other);
+	return image;
+}
+
+/* Its record being of another file, older or newer than it, of this start of the machine or not. */
+static void replace_by_hand(int count, bool aged) {
+	struct past past;
+	struct fixture site;
+	uint64_t sum;
+	past_setup(&past);
+	struct image other = other_file(count, &sum);
+	if (aged)
+		age_records(&past.durable);
+	crash_site(&site, &other, &past.durable);
+	CHECK(open_site(&site) == sum);
+	CHECK(pn_store_recovered(site.store) == 0);
+	/* from now on its own states are made durable */
+	past_teardown(&past);
+	past = (struct past){.f = site};
+	turns(&past.f, count, count + 3);
+	make_durable(&past);
+	turns(&past.f, count + 3, count + 20);
+	look(&past);
+	age_records(&past.durable);
+	for (int i = 0; i < FAILURES / 10; i++) {
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		teardown(&site);
+		image_free(&left);
+	}
+	image_free(&other);
+	past_teardown(&past);
+}
+
+TEST(a_file_that_replaced_a_newer_one_by_hand_is_kept_and_made_durable_from_then_on) {
+	replace_by_hand(BEFORE / 2, false);
+	replace_by_hand(BEFORE / 2, true);
+}
+
+TEST(a_file_that_replaced_an_older_one_by_hand_is_kept_and_made_durable_from_then_on) {
+	replace_by_hand(AFTER * 2, false);
+	replace_by_hand(AFTER * 2, true);
+}
+
+int main(void) {
+	return test_run("crash");
+}

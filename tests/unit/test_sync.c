@@ -1,0 +1,425 @@
+/*
+ * pn/store.h: making commits durable, in the background and at once, and what becomes of it where
+ * the disk fails or is full. The linker puts this file between the store and the system calls.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+
+#include "store_fixture.h"
+
+enum { INTERVAL = 100, LONG = 10000 /* ms after which a test is stuck */ };
+
+/* ---- System calls that fail on demand: with this errno, 0 for not ---- */
+
+static struct {
+	int fdatasync_data;   /* of the data file */
+	int fdatasync_record; /* of the file "durable" */
+	int pwrite;
+	size_t pwrite_most; /* bytes that are written, where that is less than asked; 0: all */
+	int fallocate;
+	int pthread_create;
+	unsigned syncs; /* calls of fdatasync for the data file */
+} faults;
+
+static bool is_record(int fd) {
+	char link[64];
+	char path[PATH_SIZE * 2];
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	const ssize_t len = readlink(link, path, sizeof(path) - 1);
+	REQUIRE(len > 7);
+	return strncmp(path + len - 7, "durable", 7) == 0;
+}
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+ssize_t __real_pwrite(int fd, const void *bytes, size_t len, off_t at);
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at);
+int __real_fallocate(int fd, int mode, off_t from, off_t len);
+int __wrap_fallocate(int fd, int mode, off_t from, off_t len);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *argument);
+
+int __wrap_fdatasync(int fd) {
+	const bool record = is_record(fd);
+	faults.syncs += record ? 0 : 1;
+	errno = record ? faults.fdatasync_record : faults.fdatasync_data;
+	return errno != 0 ? -1 : __real_fdatasync(fd);
+}
+
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at) {
+	errno = faults.pwrite;
+	if (errno != 0)
+		return -1;
+	const bool cut = faults.pwrite_most > 0 && faults.pwrite_most < len;
+	return __real_pwrite(fd, bytes, cut ? faults.pwrite_most : len, at);
+}
+
+int __wrap_fallocate(int fd, int mode, off_t from, off_t len) {
+	errno = faults.fallocate;
+	return errno != 0 ? -1 : __real_fallocate(fd, mode, from, len);
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+			  void *argument) {
+	return faults.pthread_create != 0 ? faults.pthread_create
+					  : __real_pthread_create(thread, attr, run, argument);
+}
+
+/* ---- Fixture ---- */
+
+static void setup_interval(struct fixture *f, unsigned interval) {
+	memset(&faults, 0, sizeof(faults));
+	setup_with(f, (struct pn_store_options){.interval = interval});
+}
+
+static void repair(void) {
+	const unsigned syncs = faults.syncs;
+	memset(&faults, 0, sizeof(faults));
+	faults.syncs = syncs;
+}
+
+static void write_one(struct fixture *f, const char *value) {
+	CHECK(put(f, JULIET, "key", value) == PN_OK);
+	commit(f);
+}
+
+static bool is_durable(struct fixture *f) {
+	return pn_store_durable(f->store) == pn_store_committed(f->store);
+}
+
+/* What sync returns; *wait gets when it wants to be called again. */
+static int sync_at(struct fixture *f, uint64_t now, int *wait) {
+	*wait = -2;
+	const int err = pn_store_sync(f->store, now, wait);
+	CHECK(*wait >= -1);
+	return err;
+}
+
+/* Whether the event tells of something within `ms`; takes it back. */
+static bool event(struct fixture *f, int ms) {
+	struct pollfd fd = {.fd = pn_store_event_fd(f->store), .events = POLLIN};
+	const bool told = poll(&fd, 1, ms) == 1;
+	pn_store_event_clear(f->store);
+	CHECK(poll(&fd, 1, 0) == 0);
+	return told;
+}
+
+/* ---- In the background ---- */
+
+TEST(what_is_committed_is_made_durable_in_the_background_and_the_event_tells) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(!is_durable(&f) && !event(&f, 0));
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	CHECK(sync_at(&f, 1001, &wait) == PN_OK && wait == -1);
+	CHECK(!event(&f, 0));
+	teardown(&f);
+}
+
+TEST(nothing_is_made_durable_twice) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	const unsigned before = faults.syncs;
+	for (uint64_t now = 1000; now < 3000; now += INTERVAL)
+		CHECK(sync_at(&f, now, &wait) == PN_OK && wait == -1);
+	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(faults.syncs == before);
+	teardown(&f);
+}
+
+TEST(two_attempts_begin_an_interval_apart) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	write_one(&f, "2");
+	CHECK(sync_at(&f, 1001, &wait) == PN_OK && wait == INTERVAL - 1);
+	CHECK(sync_at(&f, 1000 + INTERVAL - 1, &wait) == PN_OK && wait == 1);
+	CHECK(!is_durable(&f));
+	CHECK(sync_at(&f, 1000 + INTERVAL, &wait) == PN_OK && wait == -1);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	teardown(&f);
+}
+
+TEST(an_open_turn_is_waited_for) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == 1);
+	commit(&f);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	teardown(&f);
+}
+
+TEST(a_store_may_be_written_to_and_closed_while_an_attempt_is_under_way) {
+	struct fixture f;
+	char value[16];
+	int wait;
+	for (int round = 0; round < 20; round++) {
+		setup_interval(&f, INTERVAL);
+		for (int i = 0; i < 20; i++) {
+			snprintf(value, sizeof(value), "%d", i);
+			write_one(&f, value);
+			CHECK(sync_at(&f, (uint64_t)i * INTERVAL, &wait) == PN_OK);
+		}
+		reopen(&f);
+		CHECK(holds(&f, JULIET, "key", value));
+		teardown(&f);
+	}
+}
+
+TEST(without_a_thread_it_is_tried_again) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	faults.pthread_create = EAGAIN;
+	CHECK(sync_at(&f, 1000, &wait) == PN_ENOMEM && wait > 0);
+	repair();
+	CHECK(sync_at(&f, 1000 + (uint64_t)wait, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	teardown(&f);
+}
+
+/* ---- At once ---- */
+
+TEST(a_flush_commits_and_returns_when_all_is_durable) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
+	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(pn_store_pending(f.store) == 0 && is_durable(&f));
+	teardown(&f);
+}
+
+TEST(with_an_interval_of_0_a_commit_is_durable_when_it_returns) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, 0);
+	for (int i = 0; i < 3; i++) {
+		write_one(&f, i % 2 == 0 ? "1" : "2");
+		CHECK(is_durable(&f));
+		CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
+	}
+	teardown(&f);
+}
+
+TEST(a_turn_that_failed_does_not_keep_earlier_ones_from_being_durable) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
+	test_alloc_fail(2, true);
+	CHECK(put(&f, ROMEO, "key", "3") == PN_ENOMEM);
+	test_alloc_fail(0, false);
+	CHECK(pn_store_flush(f.store) == PN_ELOST);
+	CHECK(is_durable(&f));
+	CHECK(holds(&f, JULIET, "key", "1"));
+	teardown(&f);
+}
+
+/* ---- A disk that fails ---- */
+
+/* That nothing more is written, what is there is still read, and it is told again. */
+static void check_failed(struct fixture *f) {
+	int wait;
+	repair();
+	CHECK(pn_store_begin(f->store) == PN_EIO);
+	CHECK(put(f, JULIET, "key", "later") == PN_EIO);
+	CHECK(holds(f, JULIET, "key", "1"));
+	CHECK(pn_store_flush(f->store) == PN_EIO);
+	CHECK(sync_at(f, 1000000, &wait) == PN_EIO);
+	CHECK(!is_durable(f));
+	teardown(f);
+}
+
+TEST(a_disk_that_did_not_take_what_was_written_is_not_trusted_again) {
+	static const int errors[] = {EIO, ENOSPC, EDQUOT};
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct fixture f;
+		int wait;
+		setup_interval(&f, INTERVAL);
+		write_one(&f, "1");
+		faults.fdatasync_data = errors[i];
+		CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+		CHECK(event(&f, LONG));
+		CHECK(sync_at(&f, 1001, &wait) == PN_EIO);
+		check_failed(&f);
+	}
+}
+
+TEST(a_flush_tells_that_the_disk_has_failed) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	faults.fdatasync_data = EIO;
+	CHECK(pn_store_flush(f.store) == PN_EIO);
+	check_failed(&f);
+}
+
+TEST(a_commit_that_is_to_be_durable_tells_that_the_disk_has_failed_through_sync) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, 0);
+	faults.fdatasync_data = EIO;
+	write_one(&f, "1");
+	CHECK(!is_durable(&f));
+	CHECK(sync_at(&f, 1000, &wait) == PN_EIO);
+	check_failed(&f);
+}
+
+/* ---- A disk that is full ---- */
+
+TEST(a_record_that_finds_no_room_is_written_once_there_is) {
+	for (int partly = 0; partly < 2; partly++) {
+		struct fixture f;
+		int wait;
+		setup_interval(&f, INTERVAL);
+		write_one(&f, "1");
+		if (partly)
+			faults.pwrite_most = 5000;
+		else
+			faults.pwrite = ENOSPC;
+		CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+		CHECK(event(&f, LONG));
+		CHECK(!is_durable(&f));
+		CHECK(sync_at(&f, 1001, &wait) == PN_ENOSPACE && wait > 0);
+		repair();
+		write_one(&f, "2");
+		CHECK(sync_at(&f, 1001 + (uint64_t)wait, &wait) == PN_OK);
+		CHECK(event(&f, LONG));
+		CHECK(is_durable(&f));
+		teardown(&f);
+	}
+}
+
+static char long_text[100001];
+
+static int append_long(struct fixture *f, double when) {
+	memset(long_text, 'x', sizeof(long_text) - 1);
+	return append_to(f, JULIET, long_text, when, "a@b/c", NULL, NULL);
+}
+
+/* Appends, a turn each, until that fails. Returns how, and adds to *count how many went well. */
+static int fill(struct fixture *f, int *count) {
+	for (int i = 0; i < 2000; i++, ++*count) {
+		const int err = append_long(f, *count);
+		if (err != PN_OK)
+			return err;
+		commit(f);
+	}
+	return PN_OK;
+}
+
+/* Deletes the older half of `count` messages in slices, and erases what is left of others. */
+static void make_room(struct fixture *f, int count) {
+	const struct pn_archive_query half = {.has_end = true, .end = count / 2 - 1};
+	uint64_t deleted = 0;
+	int more;
+	do {
+		more = pn_archive_delete(f->store, &f->archive, JULIET, &half, NO_TRUNCATE, 10,
+					 &deleted);
+		CHECK(pn_store_flush(f->store) == PN_OK); /* the durable state keeps old pages */
+	} while (more > 0);
+	CHECK(more == 0 && deleted == (uint64_t)count / 2);
+}
+
+/* That a store into which no more goes is read and deleted from. */
+static void check_full(struct fixture *f, int error, int count) {
+	CHECK(append_long(f, count) == error);
+	CHECK(pn_store_pending(f->store) == 0);
+	CHECK(total(f, JULIET, &EVERYTHING) == count);
+	make_room(f, count);
+	CHECK(total(f, JULIET, &EVERYTHING) == count - count / 2);
+}
+
+/* That there is room for some more, and all is well. */
+static void check_room(struct fixture *f, int count) {
+	const int64_t before = total(f, JULIET, &EVERYTHING);
+	for (int i = 0; i < count; i++) {
+		CHECK(append_long(f, 10000 + i) == PN_OK);
+		CHECK(pn_store_flush(f->store) == PN_OK);
+	}
+	CHECK(total(f, JULIET, &EVERYTHING) == before + count);
+	check_whole(f);
+}
+
+TEST(a_store_that_has_reached_its_limit_is_read_deleted_from_and_then_written_to_again) {
+	enum { LIMIT = 32 * 1024 * 1024 };
+	struct fixture f;
+	struct pn_store_info info = {0};
+	int count = 0;
+	memset(&faults, 0, sizeof(faults));
+	setup_with(&f, (struct pn_store_options){.interval = INTERVAL, .max_bytes = LIMIT});
+	CHECK(fill(&f, &count) == PN_EFULL);
+	CHECK(count > LIMIT / 2 / 100000 && count < LIMIT / 100000);
+	check_full(&f, PN_EFULL, count);
+	check_room(&f, count / 8);
+	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(info.max_bytes == LIMIT && info.file_bytes <= LIMIT);
+	teardown(&f);
+}
+
+TEST(a_store_at_its_limit_is_so_too_after_it_was_closed) {
+	enum { LIMIT = 16 * 1024 * 1024 };
+	struct fixture f;
+	int count = 0;
+	memset(&faults, 0, sizeof(faults));
+	setup_with(&f, (struct pn_store_options){.interval = INTERVAL, .max_bytes = LIMIT});
+	CHECK(fill(&f, &count) == PN_EFULL);
+	reopen(&f);
+	check_full(&f, PN_EFULL, count);
+	reopen(&f);
+	check_room(&f, count / 8);
+	teardown(&f);
+}
+
+TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
+	struct fixture f;
+	int count = 0;
+	setup_interval(&f, INTERVAL);
+	for (; count < 200; count++)
+		CHECK(append_long(&f, count) == PN_OK);
+	commit(&f);
+	faults.fallocate = ENOSPC;
+	CHECK(fill(&f, &count) == PN_ENOSPACE);
+	CHECK(count < 400);
+	check_full(&f, PN_ENOSPACE, count);
+	repair();
+	check_room(&f, 10);
+	teardown(&f);
+}
+
+TEST(a_file_system_that_cannot_reserve_room_is_used_all_the_same) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	faults.fallocate = EOPNOTSUPP;
+	for (int i = 0; i < 100; i++)
+		CHECK(append_long(&f, i) == PN_OK);
+	commit(&f);
+	CHECK(total(&f, JULIET, &EVERYTHING) == 100);
+	teardown(&f);
+}
+
+int main(void) {
+	return test_run("sync");
+}
