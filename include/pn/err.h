@@ -31,7 +31,7 @@
 	X(ENOSPACE, -15, "disk-full", "no space is left on the disk; make room")                   \
 	X(EREADONLY, -16, "read-only", "the file system of the store is mounted read-only")        \
 	X(EACCESS, -17, "access-denied",                                                           \
-	  "the store's directory cannot be used; check that it exists, its owner and its mode")             \
+	  "the store's directory cannot be used; check that it exists, its owner and its mode")    \
 	X(EBUSY, -18, "storage-busy",                                                              \
 	  "another process holds the store's lock; see that no tool is stuck")                     \
 	X(ECORRUPT, -19, "storage-corrupt", "the store is damaged; restore a backup")              \

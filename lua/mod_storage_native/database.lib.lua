@@ -279,8 +279,15 @@ end
 function database.close()
 	if not handle then return; end
 	database.commit();
-	handle:flush();
+	local ok, condition, text = handle:flush();
 	call_durable();
+	if not ok then
+		failed("make durable what is in", condition, text);
+		local callbacks = {};
+		for i, entry in ipairs(waiting) do callbacks[i] = entry.callback; end
+		waiting = {};
+		call_all(callbacks, nil, condition, text);
+	end
 	unwatch_events();
 	handle:close();
 	handle = nil;

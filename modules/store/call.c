@@ -18,7 +18,8 @@ enum {
 	PER_PUT = 2, /* pages that a put changes: its leaf, and its share of splits and branches */
 	PER_TRANSACTION =
 		32, /* pages more: the branches at the top, and LMDB's list of free pages */
-	SET_ASIDE = 1024 * 1024,    /* bytes for calls that make room */
+	SET_ASIDE = 1024 * 1024,    /* bytes for calls that make room; less in a small store: */
+	SET_ASIDE_PART = 32,        /* one in so many of its limit */
 	AHEAD = 4 * 1024 * 1024,    /* bytes by which the file is grown at once */
 	SURPLUS = 32 * 1024 * 1024, /* bytes that may stay reserved */
 	SPARE = 2,                  /* of the pages that are free, one in so many is counted on */
@@ -123,6 +124,11 @@ static int allocate(struct pn_store *store, uint64_t end) {
 	return PN_OK;
 }
 
+static uint64_t set_aside(const struct pn_store *store) {
+	const uint64_t part = store->max_bytes / SET_ASIDE_PART;
+	return part < SET_ASIDE ? part : SET_ASIDE;
+}
+
 /*
  * Makes sure of a place for what the call may add. Where the file may not grow, what is free inside
  * has to do; but LMDB takes pages from the end all the same, now and then, and always for a value
@@ -130,7 +136,7 @@ static int allocate(struct pn_store *store, uint64_t end) {
  */
 static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	const uint64_t needed = store->estimate + bytes;
-	const uint64_t wanted = needed + (removes ? 0 : SET_ASIDE);
+	const uint64_t wanted = needed + (removes ? 0 : set_aside(store));
 	const uint64_t end = store->file_end + wanted;
 	uint64_t available = 0;
 	if (end <= store->reserved && end <= store->max_bytes && end <= store->map_bytes)
@@ -152,7 +158,7 @@ void pn_call_set_aside(struct pn_store *store) {
 	if (mdb_env_info(store->env, &info) != MDB_SUCCESS)
 		return;
 	store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
-	(void)allocate(store, store->file_end + 2 * SET_ASIDE);
+	(void)allocate(store, store->file_end + 2 * set_aside(store));
 }
 
 /* ---- Transactions ---- */

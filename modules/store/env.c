@@ -17,6 +17,7 @@ enum {
 	FORMAT_VERSION = 1,
 	OPEN_WAIT = 2000, /* ms for those who are opening it, or compacting */
 	FILE_MODE = 0600,
+	LOCK_FILE = 16 * 1024, /* bytes: room for twice the readers that LMDB allows unless told */
 	DIRECTORY_MODE = 0700,
 };
 
@@ -138,12 +139,29 @@ static int keep_names(const struct pn_store *store) {
 }
 
 /*
+ * LMDB maps its lock file: on a full disk, a page of it that has no place yet would end the process
+ * by a signal. Not while the environment is open, for closing the file gives up LMDB's locks.
+ */
+static int allocate_lock_file(const struct pn_store *store) {
+	const int fd =
+		openat(store->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (fd < 0)
+		return pn_store_error(errno);
+	const bool failed = fallocate(fd, 0, 0, LOCK_FILE) != 0 && errno != EOPNOTSUPP;
+	const int err = failed ? pn_store_error(errno) : PN_OK;
+	close(fd);
+	return err;
+}
+
+/*
  * What only the first process to open it does: nobody else may have it open meanwhile. The record
  * of what is durable is then of no more use; it may even be that of another file.
  */
 static int prepare_file(struct pn_store *store, bool verify) {
 	struct pn_pages_report report;
 	int err = pn_sync_recover(store->directory, &store->recovered);
+	if (err == PN_OK)
+		err = allocate_lock_file(store);
 	if (err != PN_OK)
 		return err;
 	const int fd = openat(store->directory, "data.mdb", O_RDONLY | O_CLOEXEC);

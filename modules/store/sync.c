@@ -452,6 +452,8 @@ int pn_sync_new(struct pn_sync **out, MDB_env *env, int directory, int locks, un
 	pthread_cond_init(&sync->change, NULL);
 	sync->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	sync->file = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (sync->file >= 0) /* both records, so that they can be written when the disk is full */
+		(void)fallocate(sync->file, 0, 0, 2 * RECORD);
 	int err = sync->event < 0 || sync->file < 0 ? pn_store_error(errno) : PN_OK;
 	if (err == PN_OK)
 		err = pn_store_error(mdb_env_get_fd(env, &sync->data));

@@ -11,7 +11,6 @@ from mam import Entry, fill, run_task
 from steps import pending_offline, say
 from suite import behaviour
 
-STORAGE = os.environ.get("PN_STORAGE", "native")
 ROOMS, PUBSUB, UPLOAD = "rooms.prosody.test", "pubsub.prosody.test", "upload.prosody.test"
 MUC = "http://jabber.org/protocol/muc"
 PS = "http://jabber.org/protocol/pubsub"
@@ -22,7 +21,7 @@ DAY = 86400
 
 def over(modules=(), options=None, **settings):
 	"""Settings of a server that stores everything with the driver."""
-	return {"modules": list(modules), "options": {"storage": STORAGE, **(options or {})}, **settings}
+	return {"modules": list(modules), "options": {"storage": "native", **(options or {})}, **settings}
 
 
 def restart(server):
@@ -183,12 +182,12 @@ def test(server):
 
 # --- what an account keeps on the server ---
 
-def private(client, *value):
+def private(client, *value, name="note"):
 	"""Private XML (XEP-0049), read or set."""
-	payload = "<query xmlns='jabber:iq:private'><note xmlns='urn:test:note'>{}</note></query>"
+	payload = f"<query xmlns='jabber:iq:private'><{name} xmlns='urn:test:note'>{''.join(value)}</{name}></query>"
 	if value:
-		return client.ask(payload.format(*value), "set")
-	return result(client.ask(payload.format(""))).find("query", "note").text
+		return client.ask(payload, "set")
+	return result(client.ask(payload)).find("query", name).text
 
 
 def vcard(client, *name):
@@ -205,7 +204,8 @@ def block(client, jid):
 	return client.ask(f"<block xmlns='{BLOCKING}'><item jid='{jid}'/></block>", "set")
 
 
-@behaviour("storage: private XML, vCard and block list are kept across restarts", **over(["private", "vcard", "blocklist"]))
+@behaviour("storage: private XML, vCard and block list are kept across restarts",
+	**over(["private", "vcard", "blocklist"]))
 def test(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for text in ("first", "x" * 100000):
@@ -552,7 +552,8 @@ def test(server):
 
 
 @behaviour("storage: rooms beside a host of anonymous users are kept",
-	**over(options={"authentication": "anonymous"}, components={ROOMS: {"component_module": "muc", "muc_room_default_persistent": True}}))
+	**over(options={"authentication": "anonymous"},
+		components={ROOMS: {"component_module": "muc", "muc_room_default_persistent": True}}))
 def test(server):
 	guest, room = anonymous(server), f"room@{ROOMS}"
 	guest.send(f"<presence to='{room}/al'><x xmlns='{MUC}'/></presence>")

@@ -15,6 +15,7 @@ from test_storage import login, over, private, result, stores
 
 SYNC_INTERVAL = 0.1
 SMALL = 1024 * 1024
+TEXT = "x" * 100000
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
 
 
@@ -72,20 +73,25 @@ def store_of(server):
 	return server.directory / "data" / "native"
 
 
-def attempt(client, text):
+def attempt(client, text, name="note"):
 	"""Stores a text; returns whether the server says that it is stored."""
-	answer = private(client, text)
+	answer = private(client, text, name=name)
 	if answer["type"] == "error":
 		assert answer.find("error", "internal-server-error"), answer
 	return answer["type"] == "result"
 
 
-def write_until_refused(client, text="x" * 20000):
-	"""Stores ever longer texts; returns the last that was taken."""
-	taken, size = None, 1
-	while attempt(client, text * size):
-		taken, size = text * size, size + 1
-	return taken
+def write_until_refused(client):
+	"""Stores more and more texts; returns how many were taken."""
+	count = 0
+	while attempt(client, TEXT, f"note{count}"):
+		count += 1
+	return count
+
+
+def assert_kept(client, count):
+	for n in range(count):
+		assert private(client, name=f"note{n}") == TEXT, n
 
 
 # --- the end of the process ---
@@ -109,17 +115,29 @@ def test(server):
 		assert told == [f"{m} {k}" for m in range(n + 1) for k in range(50)]
 
 
-@behaviour("storage faults: with each turn made durable, a killed server loses nothing that a client was told",
-	**over(["private"], {"storage_native_sync": "commit"}))
-def test(server):
-	alice = server.login("alice")
-	for n in range(5):
-		result(private(alice, f"note {n}"))
-		server.kill()
-		server.close_clients()
-		server.start()
-		alice = login(server, alice.user)
-		assert private(alice) == f"note {n}"
+def wait_durable(server):
+	"""Wait until the driver calls everything durable that was written so far."""
+	server.lua(f"""
+		prosody.test_durable = nil;
+		require "core.storagemanager".get_driver({bed.lua(server.host)}, "private").when_durable(function (ok)
+			prosody.test_durable = ok;
+		end)""")
+	bed.wait_for(lambda: server.lua("return tostring(prosody.test_durable)") == "true", "what was written is durable")
+
+
+for sync in ("group", "commit"):
+	@behaviour(f"storage faults: what was called durable is there after a kill, with storage_native_sync = {sync}",
+		**over(["private"], {"storage_native_sync": sync}))
+	def test(server):
+		alice = server.login("alice")
+		for n in range(5):
+			result(private(alice, f"note {n}"))
+			wait_durable(server)
+			server.kill()
+			server.close_clients()
+			server.start()
+			alice = login(server, alice.user)
+			assert private(alice) == f"note {n}"
 
 
 # --- no room ---
@@ -130,37 +148,41 @@ def test(server):
 	with Disk(server, 4 * SMALL) as disk:
 		alice, bob = server.login("alice"), server.login("bob")
 		say(bob, alice, "before")
+		alice.message()
 		result(private(alice, "before"))
 		disk.fill()
-		server.announced.append("Could not archive stanza|storage_native")
-		taken = write_until_refused(alice) or "before"
+		taken = write_until_refused(alice)
 		server.expect_log("no space is left on the disk")
-		assert private(alice) == taken
-		assert not attempt(alice, "y" * 100000)
-		assert private(alice) == taken
+		assert private(alice) == "before"
+		assert_kept(alice, taken)
 		disk.make_room()
 		assert attempt(alice, "after")
 		say(bob, alice, "after")
-		assert forth(alice, 50)[0].bodies[::len(forth(alice, 50)[0].bodies) - 1] == ["before", "after"]
+		alice.message()
+		assert forth(alice, 50)[0].bodies == ["before", "after"]
 		server.finish()
 		server.start()
 		alice = login(server, alice.user)
 		assert private(alice) == "after"
+		assert_kept(alice, taken)
 
 
 @behaviour("storage faults: a full store refuses writes and lets read and delete; then there is room again",
-	**over(["private", "mam"], {"storage_native_max_size": 2 * SMALL}))
+	**over(["private", "mam"], {"storage_native_max_size": 8 * SMALL}))
 def test(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	result(private(bob, "small"))
 	taken = write_until_refused(alice)
 	server.expect_log("storage_native_max_size")
-	assert private(alice) == taken and private(bob) == "small"
-	result(private(alice, ""))
-	assert private(alice) == "" and attempt(bob, "y" * 20000)
+	assert taken > 0 and private(bob) == "small"
+	assert_kept(alice, taken)
+	for n in range(taken):
+		result(private(alice, "", name=f"note{n}"))
+	wait_durable(server)
+	assert attempt(bob, TEXT) and private(alice, name="note0") == ""
 	server.finish()
 	server.start()
-	assert private(login(server, bob.user)) == "y" * 20000
+	assert private(login(server, bob.user)) == TEXT
 
 
 # --- a store that cannot be used ---
@@ -173,7 +195,6 @@ def put_in_place(server, change):
 	kept = server.directory / "kept"
 	shutil.copytree(store_of(server), kept)
 	change(store_of(server))
-	server.announced.append("storage")
 	server.start()
 	return alice.user, kept
 
@@ -183,17 +204,21 @@ def put_back(server, kept):
 	kept.rename(store_of(server))
 
 
-def refuses_store(server, change, text):
-	"""The server runs without its store, says why, leaves the file alone, and takes the right one when it comes."""
-	user, kept = put_in_place(server, change)
-	before = (store_of(server) / "data.mdb").read_bytes()
+def logs_in(server, user):
 	client = server.connect(user)
 	client.open()
 	try:
 		client.authenticate()
-		raise RuntimeError("logged in without accounts")
 	except AssertionError:
-		pass
+		return False
+	return True
+
+
+def refuses_store(server, change, text):
+	"""The server runs without its store, says why, leaves the file alone, and takes the right one when it comes."""
+	user, kept = put_in_place(server, change)
+	before = (store_of(server) / "data.mdb").read_bytes()
+	assert not logs_in(server, user)
 	server.expect_log(text)
 	assert (store_of(server) / "data.mdb").read_bytes() == before
 	put_back(server, kept)
@@ -243,7 +268,6 @@ def test(server):
 		result(private(alice, "kept"))
 		server.finish()
 		disk.remount("ro")
-		server.announced.append("storage")
 		server.start()
 		stored = server.lua(f"local store = require 'core.storagemanager'.open({bed.lua(server.host)}, 'private', 'map');"
 			f" local ok, err = store:set({bed.lua(alice.user)}, 'k', 1); return tostring(ok) .. ' ' .. tostring(err)")

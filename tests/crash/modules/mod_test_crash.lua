@@ -2,6 +2,9 @@
 -- the event loop, and reports each group once the driver has taken it. run.py, which kills the
 -- server meanwhile, computes from the reports what must be found afterwards.
 --
+-- A line of the report is { group, plan, ids, time, durable }, with ids of `append` operations, a
+-- monotonic time, and the last group that the driver has called durable; or { divided = group }.
+--
 -- The last operation of every group appends a message that holds the group's plan: a group whose
 -- report the kill cut short is known by it. An operation is one of
 --
@@ -12,6 +15,7 @@ local json = require "util.json";
 local monotonic = require "util.time".monotonic;
 local st = require "util.stanza";
 
+local driver = require "core.storagemanager".get_driver(module.host);
 local archive = module:open_store("test_crash_archive", "archive");
 local keyval = module:open_store("test_crash_values", "keyval");
 local map = module:open_store("test_crash_values", "map");
@@ -21,9 +25,12 @@ local MOST_OPERATIONS = 12;
 local KEEP = 100; -- messages that a truncated archive holds
 local RECENT = 50; -- ids of a user that may be deleted
 local BODY, LONG_BODY = 600, 12000; -- bytes; a page of the store holds 4096
+local LONG_TURN = 0.03; -- seconds; one of 0.05 may be committed in parts
 
 local random = math.random;
 local report, group, message;
+local durable, asked = 0, false; -- the last durable group, and whether the driver was asked for the next
+local began, began_before; -- when this group and the one before it began: they may share a transaction
 local recent = {}; -- user -> ids of messages that were appended to their archive
 
 local function body_of(n)
@@ -90,17 +97,37 @@ local function new_plan()
 	return plan;
 end
 
+-- One write: a kill leaves all of the line or a part of it without its end
+local function tell(line)
+	report:write(json.encode(line), "\n");
+	report:flush();
+end
+
+local function ask_for_durability()
+	if asked then return; end
+	asked = true;
+	local written = group;
+	driver.when_durable(function (ok)
+		asked = false;
+		if ok then durable = written; end
+	end);
+end
+
 local function write_group()
 	group = group + 1;
-	local plan, ids = new_plan(), {};
+	began, began_before = monotonic(), began;
+	local plan, ids, divided = new_plan(), {}, false;
 	local text = json.encode(plan);
 	for i, operation in ipairs(plan) do
+		if not divided and monotonic() - (began_before or began) > LONG_TURN then
+			divided = true; -- the process was held up
+			tell { divided = group };
+		end
 		local id = perform[operation[1]](i == #plan and text or nil, table.unpack(operation));
 		if operation[1] == "append" then table.insert(ids, id); end
 	end
-	-- One write: a kill leaves all of the line or a part of it without its end
-	report:write(json.encode({ group = group; ids = ids; plan = plan; time = monotonic() }), "\n");
-	report:flush();
+	ask_for_durability();
+	tell { group = group; plan = plan; ids = ids; time = monotonic(); durable = durable };
 	return 0;
 end
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""slixmpp_archive.py PORT HOST USER PASSWORD forth|back MAX
+"""slixmpp_archive.py PORT HOST USER PASSWORD MAX
 
-Reads the account's archive with slixmpp, MAX messages a page, and prints `message ID BODY` for each."""
+Reads the account's archive with slixmpp, MAX messages a page, from its beginning and then from its end.
+Prints `forth ID BODY` and `back ID BODY` for each message."""
 import asyncio
 import sys
 
@@ -15,17 +16,18 @@ class Reader(slixmpp.ClientXMPP):
 		self.enable_plaintext = True
 		self.register_plugin("xep_0313")
 
-	async def read(self, reverse, amount):
-		async for message in self["xep_0313"].iterate(reverse=reverse, rsm={"max": amount}):
+	async def read(self, direction, amount):
+		async for message in self["xep_0313"].iterate(reverse=direction == "back", rsm={"max": amount}):
 			result = message["mam_result"]
-			print("message", result["id"], result["forwarded"]["stanza"]["body"])
+			print(direction, result["id"], result["forwarded"]["stanza"]["body"])
 
 
-async def main(port, host, user, password, direction, amount):
+async def main(port, host, user, password, amount):
 	reader = Reader(f"{user}@{host}", password)
 	reader.connect("127.0.0.1", int(port))
 	await reader.wait_until("session_start", 10)
-	await reader.read(direction == "back", int(amount))
+	for direction in ("forth", "back"):
+		await reader.read(direction, int(amount))
 	reader.abort()
 
 

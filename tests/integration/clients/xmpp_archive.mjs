@@ -1,6 +1,7 @@
-// xmpp_archive.mjs PORT HOST USER PASSWORD forth|back MAX
+// xmpp_archive.mjs PORT HOST USER PASSWORD MAX
 //
-// Reads the account's archive with @xmpp/client, MAX messages a page, and prints `message ID BODY` for each.
+// Reads the account's archive with @xmpp/client, MAX messages a page, from its beginning and then from its end.
+// Prints `forth ID BODY` and `back ID BODY` for each message.
 import { webcrypto } from "node:crypto";
 import { pathToFileURL } from "node:url";
 
@@ -8,7 +9,7 @@ const installed = (path) => import(pathToFileURL(`${process.env.NODE_PACKAGES}/$
 const { client, xml } = await installed("@xmpp/client/index.js");
 globalThis.crypto ??= webcrypto;
 
-const [port, domain, username, password, direction, max] = process.argv.slice(2);
+const [port, domain, username, password, max] = process.argv.slice(2);
 const MAM = "urn:xmpp:mam:2";
 const RSM = "http://jabber.org/protocol/rsm";
 
@@ -38,18 +39,25 @@ async function page(...place) {
 	return answer.getChild("fin", MAM);
 }
 
+async function read(direction, relation, end, ...place) {
+	let fin;
+	do {
+		fin = await page(...place);
+		if (direction === "back") results.reverse();
+		for (const result of results) {
+			const message = result.getChild("forwarded").getChild("message");
+			console.log(`${direction} ${result.attrs.id} ${message.getChildText("body")}`);
+		}
+		place = [xml(relation, {}, fin.getChild("set", RSM).getChildText(end))];
+	} while (fin.attrs.complete !== "true");
+}
+
+// Whatever arrives before stream management is on is counted by the library, and not by the server
+const counting = new Promise((resolve) => {
+	xmpp.on("nonza", (element) => element.is("enabled", "urn:xmpp:sm:3") && setImmediate(resolve));
+});
 await xmpp.start();
-const [relation, end] = direction === "back" ? ["before", "first"] : ["after", "last"];
-let place = direction === "back" ? [xml("before")] : [];
-let fin;
-do {
-	fin = await page(...place);
-	if (direction === "back") results.reverse();
-	for (const result of results) {
-		const message = result.getChild("forwarded").getChild("message");
-		console.log(`message ${result.attrs.id} ${message.getChildText("body")}`);
-	}
-	const last = fin.getChild("set", RSM).getChildText(end);
-	place = [xml(relation, {}, last ?? "")];
-} while (fin.attrs.complete !== "true");
+await counting;
+await read("forth", "after", "last");
+await read("back", "before", "first", xml("before"));
 process.exit();
