@@ -24,7 +24,7 @@ end
 -- Everything an iterating method gives
 local function all(object, method, ...)
 	local iterator, state, value = object[method](object, ...);
-	if not iterator then error(("%s: %s"):format(method, state), 0); end
+	if not iterator then error(("%s: %s"):format(method, value or state), 0); end
 	return collect(iterator, state, value);
 end
 

@@ -47,20 +47,21 @@ function existing.server_runs()
 	return known and running or false;
 end
 
--- Takes all steps of a copy or a check. Returns true, done, total, array of problems; or nil, text.
+-- Takes all steps of a copy or a check, and closes it: while it is open, so is the store.
+-- Returns true, done, total, array of problems; or nil, text.
 function existing.run(task, label)
 	local progress, problems = terminal.progress(label), {};
 	local more, done, total, found;
 	repeat
 		more, done, total, found = task:step();
-		if more == nil then
-			progress.finish();
-			return nil, total;
+		if more ~= nil then
+			table.move(found or {}, 1, #(found or {}), #problems + 1, problems);
+			progress.update(done, total);
 		end
-		table.move(found or {}, 1, #(found or {}), #problems + 1, problems);
-		progress.update(done, total);
 	until not more;
 	progress.finish();
+	task:close();
+	if more == nil then return nil, total; end
 	return true, done, total, problems;
 end
 

@@ -1,7 +1,6 @@
 -- The hosts of the configuration, and their storage drivers as Prosody would load them
 
 local config = require "core.configmanager";
-local events = require "util.events";
 local storagemanager = require "core.storagemanager";
 
 local ITEM_LIMIT = 1 << 53; -- of an archive: what is there is copied, whatever a driver's limit is
@@ -18,10 +17,9 @@ function hosts.names()
 	return names;
 end
 
--- The driver of each name, on the host; or nil, the name that cannot be loaded
+-- The driver of each name, on the host; or nil, the name that cannot be loaded. To be called once for each host, and
+-- its result be kept: the hosts of prosodyctl share their events, so storagemanager knows but the drivers loaded last.
 function hosts.drivers(host, names)
-	-- prosodyctl gives all hosts the same events: a driver that is loaded for one would be the driver of all
-	prosody.hosts[host].events = events.new(); -- luacheck: ignore 122/prosody
 	storagemanager.initialize_host(host);
 	config.set(host, "storage_archive_item_limit", ITEM_LIMIT);
 	local drivers = {};

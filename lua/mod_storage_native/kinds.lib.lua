@@ -78,8 +78,8 @@ function archive.count(store, user)
 end
 
 local function same_item(a, b)
-	if a.id and a.id ~= b.id then return false; end
-	return a.id ~= nil or tostring(a.stanza) == tostring(b.stanza); -- very old lists have no ids
+	if a.id then return a.id == b.id; end
+	return tostring(a.stanza) == tostring(b.stanza); -- very old lists have no ids
 end
 
 local function last_item(store, user)
@@ -109,7 +109,7 @@ function archive.copy(source, target, user, begun, write)
 	for id, stanza, when, with in items(source, user) do
 		count = count + 1;
 		if count > begun then
-			write(function () return target:append(user, id, stanza, when, with); end);
+			write(function () return target:append(user, id or nil, stanza, when, with); end);
 		end
 	end
 	return count;

@@ -9,6 +9,7 @@ local terminal = module:require "terminal";
 
 local BLOCK = 1024 * 1024;
 local SHOWN_PROBLEMS = 10;
+local UNFIT = { ["storage-foreign"] = "this is no backup of a store", ["storage-corrupt"] = "the backup is damaged" };
 local FILES_OF_A_STORE = { "data.mdb", "lock.mdb", "lock", "durable" };
 
 local function fail(format, ...)
@@ -55,14 +56,15 @@ end
 
 -- Returns the number of records of a store without problems, or nil, text.
 local function check_store(directory, name)
-	local handle, _, condition = existing.open(directory);
-	if not handle then
-		return nil, ("%s: %s"):format(name, condition == "storage-foreign" and "this is no backup of a store"
-			or condition == "storage-corrupt" and "the backup is damaged" or condition);
+	local handle, text, condition = existing.open(directory);
+	if not handle then return nil, ("%s: %s"):format(name, UNFIT[condition] or text); end
+	local task, why, detail = handle:check();
+	local ok, done, problems, _;
+	if task then
+		ok, done, _, problems = existing.run(task, "Checking");
+	else
+		done = detail or why;
 	end
-	local ok, done, problems;
-	local task = handle:check();
-	ok, done, _, problems = existing.run(task, "Checking");
 	handle:close();
 	if not ok then return nil, ("%s: %s"):format(name, done); end
 	if #problems == 0 then return done; end

@@ -4,8 +4,8 @@ local catalogue = module:require "catalogue";
 local existing = module:require "existing";
 local hosts = module:require "hosts";
 local kinds = module:require "kinds";
+local as_list = module:require "lists";
 local matches = module:require "names".matches;
-local quick = module:require "quick";
 local report = module:require "report";
 local terminal = module:require "terminal";
 local new_writer = module:require "writer";
@@ -22,7 +22,8 @@ local function open_store(job, host, drivers, entry)
 	local target, why = drivers.target:open(entry.store, entry.type);
 	return source and {
 		host = host; name = entry.store; type = entry.type;
-		source = source; target = quick(target, job.to, host, entry.store, entry.type);
+		source = as_list(source, job.from, host, entry.store, entry.type);
+		target = as_list(target, job.to, host, entry.store, entry.type);
 		unsupported = not target and ("%s cannot hold it (%s)"):format(job.to, why) or nil;
 	};
 end
@@ -125,6 +126,8 @@ return function (database)
 		if names[1] == "*" or (names[1] and not prosody.hosts[names[1]]) then
 			return fail("the host %s is not in the configuration", names[1]);
 		end
+		local handle, _, why = database.use();
+		if not handle then return fail("%s: %s", existing.directory, why); end
 		local job = {
 			from = from, to = to, merge = flags.merge, store = names[2], written = 0;
 			hosts = names[1] and { names[1] } or hosts.names();

@@ -360,7 +360,10 @@ void pn_lua_open_archive(lua_State *L) {
 		lua_setfield(L, -2, "__index");
 	}
 	lua_pop(L, 1);
-	if (luaL_newmetatable(L, CURSOR) != 0)
+	if (luaL_newmetatable(L, CURSOR) != 0) {
 		pn_lua_register(L, CURSOR_METHODS);
+		lua_pushboolean(L, 0); /* nobody gets at __gc */
+		lua_setfield(L, -2, "__metatable");
+	}
 	lua_pop(L, 1);
 }

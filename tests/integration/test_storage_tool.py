@@ -1,0 +1,477 @@
+"""prosodyctl mod_storage_native: what an operator sees, copies, puts back and compacts; and what is refused."""
+import hashlib
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+
+import bed
+from mam import Entry, fill
+from steps import say
+from suite import behaviour
+from test_storage import over
+
+COMMANDS = ["stat", "check", "backup", "restore", "compact", "import", "export"]
+CONTACT = "bob@prosody.test"
+TOOL_TIMEOUT = 35
+PAGE = 4096
+
+
+class Output:
+	"""How a command has ended, and what it has printed."""
+
+	def __init__(self, status, out, err):
+		self.status, self.out, self.err = status, out, err
+
+	def __repr__(self):
+		return f"<status {self.status}\n{self.out}--- errors\n{self.err}>"
+
+
+def command(server, *words):
+	launcher = bed.BUILD / f"prosody-{server.version}/prosodyctl"
+	return [launcher, "--config", server.config, "mod_storage_native", *words]
+
+
+def tool(server, *words, **settings):
+	"""prosodyctl mod_storage_native WORDS..."""
+	done = subprocess.run(command(server, *words), timeout=TOOL_TIMEOUT, stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+	output = Output(done.returncode, done.stdout, done.stderr)
+	assert "traceback" not in (output.out + output.err).lower(), output
+	assert "\x1b" not in output.out + output.err, output
+	return output
+
+
+def good(server, *words, **settings):
+	output = tool(server, *words, **settings)
+	assert output.status == 0, output
+	return output.out
+
+
+def bad(server, *words, status=1, says="", **settings):
+	"""Runs what must fail, and say why."""
+	output = tool(server, *words, **settings)
+	assert output.status == status, output
+	assert re.search(says, output.err), (says, output)
+	return output
+
+
+def store_of(server):
+	return server.directory / "data/native"
+
+
+def data_file(server):
+	return store_of(server) / "data.mdb"
+
+
+def digest(server):
+	return hashlib.sha256(data_file(server).read_bytes()).hexdigest()
+
+
+def accounts(server, *users):
+	"""What stat counts for the accounts of these users: 13.0 notes two times beside the password."""
+	return {(server.host, "accounts", "keyval", user): 1 if server.version == "0.12" else 3 for user in users}
+
+
+def stat(server, *words):
+	"""{(host, store, type, user): entries}"""
+	found = json.loads(good(server, "stat", *words, "--json"))
+	return {(c["host"], c["store"], c["type"], c["user"]): c["entries"] for c in found["collections"]}
+
+
+def entries(count, mark="message"):
+	return [Entry(f"{mark} {n}", 1700000000 + n, CONTACT) for n in range(count)]
+
+
+def bodies(server, user):
+	"""Bodies in an archive, in order."""
+	return server.lua(f"""
+		local bodies = {{}};
+		local archive = require "core.storagemanager".open({bed.lua(server.host)}, "archive", "archive");
+		for _, stanza in assert(archive:find({bed.lua(user)})) do table.insert(bodies, stanza:get_child_text("body")); end
+		return table.concat(bodies, "\\n")""").splitlines()
+
+
+# --- usage ---
+
+@behaviour("storage tool: without a command, or asked for help, it tells what there is", **over())
+def test(server):
+	for words in ([], ["--help"], ["stat", "--help"]):
+		text = good(server, *words)
+		assert all(f"\n  {name} " in text for name in COMMANDS), text
+
+
+@behaviour("storage tool: what cannot be meant is refused with status 2", **over())
+def test(server):
+	for words in (["statistics"], ["stat", "a", "b", "c", "d"], ["check", "x"], ["check", "--merge"], ["backup"],
+			["backup", "a", "b"], ["restore"], ["restore", "a", "--jsn"], ["compact", "x"], ["import"],
+			["import", "--from"], ["export", "--from", "sql"]):
+		bad(server, *words, status=2, says="--help")
+
+
+@behaviour("storage tool: where there is no store none is made", options={"storage": "internal"})
+def test(server):
+	target = server.directory / "file"
+	for words in (["stat"], ["check"], ["backup", target], ["export", "--to", "internal"]):
+		bad(server, *words, says="no store in .*/data/native")
+	server.finish()
+	bad(server, "compact", says="no store in .*/data/native")
+	assert not store_of(server).exists() and not target.exists()
+
+
+# --- stat ---
+
+@behaviour("storage tool: stat counts by host, store and user, beside the running server", **over())
+def test(server):
+	alice, carol = server.account("alice"), server.account("carol")
+	fill(server, alice, entries(7))
+	fill(server, carol, entries(5))
+	fill(server, alice, entries(3), store="offline")
+	server.lua(f"""
+		local store = require "core.storagemanager".open({bed.lua(server.host)}, "own");
+		assert(store:set(nil, {{ a = 1, b = 2 }}))""")
+	host = server.host
+	assert stat(server) == accounts(server, alice, carol) | {
+		(host, "archive", "archive", alice): 7, (host, "archive", "archive", carol): 5,
+		(host, "offline", "archive", alice): 3, (host, "own", "keyval", None): 2}, stat(server)
+	assert stat(server, host, "archive", alice) == {(host, "archive", "archive", alice): 7}
+	assert len(stat(server, host, "a*")) == 4
+	assert stat(server, "no.such.host") == {}
+
+
+def row(text, name):
+	"""The cells of the row that begins with this name."""
+	found = [line.split() for line in text.splitlines() if line.startswith(name + " ")]
+	assert len(found) == 1, (name, text)
+	return found[0][1:]
+
+
+@behaviour("storage tool: stat prints a table of hosts, of a host's stores, of a store's users, with totals", **over())
+def test(server):
+	alice, carol = server.account("alice"), server.account("carol")
+	fill(server, alice, entries(7))
+	fill(server, carol, entries(5))
+	for node in range(3):
+		fill(server, alice, entries(1), store=f"pep_node{node}")
+	text = good(server, "stat")
+	counts = ["7", str(15 + sum(accounts(server, alice, carol).values()))]
+	assert row(text, server.host)[:2] == counts and row(text, "total")[:2] == counts, text
+	assert re.search(r"file +\S+ [KM]B, \S+ KB used, \S+ [KM]B free", text), text
+	assert re.search(r"durable +all of \d+ transactions", text), text
+	text = good(server, "stat", server.host)
+	assert row(text, "archive")[:3] == ["archive", "2", "12"], text
+	assert row(text, "pep_*")[:3] == ["archive", "3", "3"], text
+	assert row(good(server, "stat", server.host, "pep_*"), "pep_node2")[:3] == ["archive", "1", "1"]
+	text = good(server, "stat", server.host, "archive")
+	assert row(text, alice)[:3] == ["archive", "1", "7"] and row(text, "total")[:2] == ["2", "12"], text
+	titles, cells = (next(line for line in text.splitlines() if line.startswith(f"{name} ")) for name in ("user", alice))
+	assert cells.index(" 7 ") + 1 == titles.index("entries") + len("entries") - 1, text
+
+
+@behaviour("storage tool: a name with control characters or broken UTF-8 reaches neither terminal nor JSON as it is", **over())
+def test(server):
+	server.lua(f"""
+		local store = require "core.storagemanager".open({bed.lua(server.host)}, "odd");
+		assert(store:set("\\27[31mred\\10", {{ a = 1 }})); assert(store:set("\\255", {{ a = 1 }}))""")
+	users = {user for _, store, _, user in stat(server) if store == "odd"}
+	assert users == {"\\x1b[31mred\\x0a", "\\xff"}, users
+	text = good(server, "stat", server.host, "odd")
+	assert "\\x1b[31mred\\x0a" in text and "\\xff" in text, text
+
+
+# --- check ---
+
+def spoil_index(data):
+	"""Changes the ordinal of message 50 in the index of correspondents, wherever that record is in the file."""
+	record = re.compile(rb"(r\0\0\0.w\0\0\0\x01\0\0\0\0\x32\x01\0\0\0)(.)", re.S)
+	return record.subn(lambda match: match[1] + bytes([match[2][0] ^ 64]), data)
+
+
+@behaviour("storage tool: check finds nothing wrong with what a running server has written", **over(["mam"]))
+def test(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	for n in range(20):
+		say(bob, alice, str(n))
+	alice.bodies(20)
+	assert "nothing is wrong" in good(server, "check")
+	report = json.loads(good(server, "check", "--json"))
+	assert report["problems"] == [] and report["records"] > 40, report
+
+
+@behaviour("storage tool: check names an index that does not agree with the messages", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(50))
+	server.finish()
+	data, count = spoil_index(data_file(server).read_bytes())
+	assert count, "no such index record"
+	data_file(server).write_bytes(data)
+	output = bad(server, "check")
+	assert re.search("[1-9][0-9]* problems", output.out) and "nothing is wrong" not in output.out, output
+	report = json.loads(bad(server, "check", "--json").out)
+	assert report["problems"] and all(isinstance(p, str) for p in report["problems"]), report
+
+
+@behaviour("storage tool: a damaged file is never read on: each command says so, with status 1", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(300))
+	server.finish()
+	whole = data_file(server).read_bytes()
+	for offset in (0, 10, 16):  # in a page's header: its number, its flags, its content
+		damaged = bytearray(whole)
+		for page in range(2 * PAGE, len(whole), PAGE):
+			damaged[page + offset] ^= 0xFF
+		data_file(server).write_bytes(damaged)
+		for words in (["stat"], ["check"], ["backup", server.directory / "file"], ["compact"], ["export", "--to", "sql"]):
+			bad(server, *words, says="damaged")
+	assert not (server.directory / "file").exists()
+	data_file(server).write_bytes(whole)
+	good(server, "check")
+
+
+@behaviour("storage tool: single flipped bytes end a check with a status, never with a crash", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(40))
+	server.finish()
+	whole = data_file(server).read_bytes()
+	for offset in range(0, len(whole), len(whole) // 40 | 1):
+		damaged = bytearray(whole)
+		damaged[offset] ^= 0xFF
+		data_file(server).write_bytes(damaged)
+		assert tool(server, "check").status in (0, 1), offset
+
+
+@behaviour("storage tool: a file that is no store is told from one, and left alone", **over())
+def test(server):
+	server.account("alice")
+	server.finish()
+	for content in (b"a text, and no database\n", os.urandom(3 * PAGE), b"\0" * 2 * PAGE):
+		data_file(server).write_bytes(content)
+		for words in (["stat"], ["check"], ["backup", server.directory / "file"], ["compact"]):
+			bad(server, *words, says="no store of this program|damaged")
+		assert data_file(server).read_bytes() == content
+
+
+# --- backup and restore ---
+
+@behaviour("storage tool: a backup made while clients chat, put back, is whole and holds all up to some message",
+	**over(["mam"]))
+def test(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	fill(server, alice.user, entries(2000))
+	file = server.directory / "backup"
+	process = subprocess.Popen(command(server, "backup", file), preexec_fn=bed.end_with_parent,
+		stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+	sent = 0
+	while process.poll() is None or sent < 10:
+		say(bob, alice, f"chat {sent}")
+		alice.bodies(1)
+		sent += 1
+	output = process.communicate()[0]
+	assert process.returncode == 0 and re.search(r"\d+ records, .*B", output), output
+	assert len(bodies(server, alice.user)) == 2000 + sent
+	server.finish()
+	good(server, "restore", file, "--replace")
+	good(server, "check")
+	server.start()
+	kept = bodies(server, alice.user)
+	expected = [e.body for e in entries(2000)] + [f"chat {n}" for n in range(sent)]
+	assert len(kept) >= 2000 and kept == expected[:len(kept)], kept[-3:]
+	server.again(alice).ping()
+
+
+@behaviour("storage tool: a backup overwrites nothing", **over())
+def test(server):
+	server.account("alice")
+	file, part = server.directory / "backup", server.directory / "backup.part"
+	file.write_text("precious")
+	bad(server, "backup", file, says="exists")
+	assert file.read_text() == "precious" and not part.exists()
+	file.unlink()
+	part.write_text("precious")
+	bad(server, "backup", file, says=r"backup\.part exists")
+	assert part.read_text() == "precious" and not file.exists()
+	bad(server, "backup", server.directory / "no/such/directory", says="no/such/directory")
+
+
+@behaviour("storage tool: a backup's name is relative to where the operator is, and nobody else can read it", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(3))
+	good(server, "backup", "here", cwd=server.directory, env={**os.environ, "PWD": str(server.directory)})
+	assert (server.directory / "here").stat().st_mode & 0o077 == 0
+	assert not (server.directory / "here.part").exists()
+
+
+@behaviour("storage tool: a restore that is refused leaves the store as it is", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(300))
+	file, broken = server.directory / "backup", server.directory / "broken"
+	good(server, "backup", file)
+	bad(server, "restore", file, "--replace", says="running")
+	server.finish()
+	before = digest(server)
+	bad(server, "restore", file, says="not empty.*--replace")
+	bad(server, "restore", server.directory / "nothing", "--replace", says="no such file")
+	for content in (b"", b"text" * PAGE, file.read_bytes()[:3 * PAGE], file.read_bytes()[:2 * PAGE] + b"\xff" * 20 * PAGE):
+		broken.write_bytes(content)
+		bad(server, "restore", broken, "--replace", says="broken")
+	assert digest(server) == before
+	assert {path.name for path in store_of(server).iterdir()} <= {"data.mdb", "lock.mdb", "lock", "durable"}
+	good(server, "check")
+
+
+@behaviour("storage tool: a backup is not put back where its records do not agree", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(50))
+	file = server.directory / "backup"
+	good(server, "backup", file)
+	server.finish()
+	data, count = spoil_index(file.read_bytes())
+	assert count == 1
+	file.write_bytes(data)
+	bad(server, "restore", file, "--replace", says="problems")
+	good(server, "check")
+
+
+@behaviour("storage tool: what a restore replaces is kept, and can be put back", **over())
+def test(server):
+	alice = server.account("alice")
+	fill(server, alice, entries(3, "old"))
+	good(server, "backup", server.directory / "old")
+	fill(server, alice, entries(3, "new"))
+	server.finish()
+	kept = [store_of(server) / f"data.mdb.before-restore-{n}" for n in (1, 2)]
+	assert str(kept[0]) in good(server, "restore", server.directory / "old", "--replace")
+	server.start()
+	assert bodies(server, alice) == ["old 0", "old 1", "old 2"]
+	server.finish()
+	good(server, "restore", kept[0], "--replace")
+	assert all(path.exists() for path in kept)
+	server.start()
+	assert len(bodies(server, alice)) == 6
+
+
+@behaviour("storage tool: a restore fills a store that is missing, empty, or unreadable", **over())
+def test(server):
+	alice = server.account("alice")
+	fill(server, alice, entries(3))
+	file = server.directory / "backup"
+	good(server, "backup", file)
+	server.finish()
+	for path in list(store_of(server).iterdir()):
+		path.unlink()
+	store_of(server).rmdir()
+	good(server, "restore", file)
+	assert store_of(server).stat().st_mode & 0o077 == 0 and data_file(server).stat().st_mode & 0o077 == 0
+	data_file(server).write_text("no store")
+	bad(server, "restore", file, says="--replace")
+	good(server, "restore", file, "--replace")
+	assert (store_of(server) / "data.mdb.before-restore-1").read_text() == "no store"
+	server.start()
+	assert len(bodies(server, alice)) == 3
+
+
+def hide(server):
+	"""Let prosodyctl not know that the server runs, as where the pidfile is missing."""
+	server.options["pidfile"] = server.directory / "no-pidfile"
+	server.rewrite_config()
+
+
+@behaviour("storage tool: the store that a process has open is never replaced, whether it is known to run or not", **over())
+def test(server):
+	alice = server.account("alice")
+	fill(server, alice, entries(3))
+	file = server.directory / "backup"
+	good(server, "backup", file)
+	bad(server, "compact", says="running")
+	hide(server)
+	bad(server, "compact", says="has the store open")
+	bad(server, "restore", file, "--replace", says="has the store open")
+	fill(server, alice, entries(3, "later"))
+	assert len(bodies(server, alice)) == 6
+	assert {path.name for path in store_of(server).iterdir()} == {"data.mdb", "lock.mdb", "lock", "durable"}
+
+
+# --- compact ---
+
+def secret_entries(mark):
+	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, CONTACT) for n in range(200)]
+
+
+@behaviour("storage tool: after compact no byte of a deleted message or user is in the file, all else is", **over())
+def test(server):
+	alice, carol = server.account("alice"), server.account("carol")
+	kept, deleted = secret_entries("keptkept"), secret_entries("XdeletedX")
+	fill(server, alice, kept)
+	fill(server, alice, deleted)
+	fill(server, carol, secret_entries("YpurgedY"))
+	server.lua(f"""
+		local archive = require "core.storagemanager".open({bed.lua(server.host)}, "archive", "archive");
+		assert(archive:delete({bed.lua(alice)}, {{ ids = {bed.lua([e.id for e in deleted])} }}) == 200);
+		assert(require "core.usermanager".delete_user({bed.lua(carol)}, {bed.lua(server.host)}))""")
+	server.finish()
+	before = data_file(server).read_bytes()
+	assert b"XdeletedX" in before and b"YpurgedY" in before and b"keptkept" in before
+	output = good(server, "compact")
+	after = data_file(server).read_bytes()
+	assert b"XdeletedX" not in after and b"YpurgedY" not in after and b"keptkept" in after
+	assert carol.encode() not in after
+	assert len(after) < len(before) and re.search(r"\d+ records, .* before, .* now", output), output
+	good(server, "check")
+	server.start()
+	assert bodies(server, alice) == [e.body for e in kept]
+	fill(server, alice, entries(3))
+
+
+@behaviour("storage tool: what an interrupted compact or restore has left is no obstacle", **over())
+def test(server):
+	alice = server.account("alice")
+	fill(server, alice, entries(3))
+	file = server.directory / "backup"
+	good(server, "backup", file)
+	server.finish()
+	(store_of(server) / "compact.part").write_bytes(b"x" * PAGE)
+	(store_of(server) / "restore.part").mkdir()
+	(store_of(server) / "restore.part/data.mdb").write_bytes(b"x" * PAGE)
+	good(server, "compact")
+	good(server, "restore", file, "--replace")
+	assert not list(store_of(server).glob("*.part"))
+	server.start()
+	assert len(bodies(server, alice)) == 3
+
+
+# --- terminals ---
+
+def on_terminal(server, *words, environment=None):
+	"""What a command prints where both outputs are a terminal."""
+	master, slave = pty.openpty()
+	text = []
+
+	def read():
+		try:
+			while data := os.read(master, 65536):
+				text.append(data)
+		except OSError:  # the other side is closed
+			pass
+	reader = threading.Thread(target=read)
+	process = subprocess.Popen(command(server, *words), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+		preexec_fn=bed.end_with_parent, env={**os.environ, **(environment or {})})
+	os.close(slave)
+	reader.start()
+	process.wait(TOOL_TIMEOUT)
+	reader.join()
+	os.close(master)
+	return b"".join(text).decode()
+
+
+@behaviour("storage tool: colours and a progress line are for terminals, and colours not with NO_COLOR", **over())
+def test(server):
+	fill(server, server.account("alice"), entries(3))
+	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+	text = on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
+	assert "\x1b[32m" in text and re.search(r"\r\x1b\[KChecking +\d+ %", text), text
+	text = on_terminal(server, "check", environment={"NO_COLOR": "1"})
+	assert "\x1b[32m" not in text and "nothing is wrong" in text, text
+	text = on_terminal(server, "backup", server.directory / "file", environment={"NO_COLOR": "1"})
+	assert re.search(r"Copying +100 %", text) and text.rindex("\x1b[K") < text.rindex("records"), text
