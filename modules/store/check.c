@@ -17,6 +17,7 @@ struct tally {
 	uint32_t archive;
 	uint64_t messages;
 	uint64_t bytes;
+	uint64_t seq; /* of the last */
 	double latest;
 };
 
@@ -130,6 +131,22 @@ static int check_collection(struct pn_check *check, uint32_t collection) {
 	return PN_OK;
 }
 
+/* Between two messages that follow one another there are deleted positions, and nothing else. */
+static int check_gap(struct pn_check *check, uint32_t archive, uint32_t with, uint64_t before,
+		     uint64_t position) {
+	uint64_t holes;
+	if (position <= before)
+		return report(check, "with %u of archive %u: position %llu follows %llu", with,
+			      archive, (unsigned long long)position, (unsigned long long)before);
+	const int err = pn_holes_count(check->store, archive, with, before + 1, position, &holes);
+	if (err == PN_OK && holes != position - before - 1)
+		report(check,
+		       "with %u of archive %u: between positions %llu and %llu %llu are deleted",
+		       with, archive, (unsigned long long)before, (unsigned long long)position,
+		       (unsigned long long)holes);
+	return err;
+}
+
 /* ---- Messages ---- */
 
 static int check_index(struct pn_check *check, uint32_t archive, uint32_t with, uint64_t seq) {
@@ -196,7 +213,12 @@ static int check_message(struct pn_check *check, uint32_t archive, uint64_t seq)
 	struct pn_wire tokens;
 	if (tally->archive != archive)
 		*tally = (struct tally){.archive = archive, .latest = -HUGE_VAL};
-	tally->messages++;
+	if (tally->messages++ > 0) {
+		const int gap = check_gap(check, archive, PN_WITH_ALL, tally->seq, seq);
+		if (gap != PN_OK)
+			return gap;
+	}
+	tally->seq = seq;
 	tally->bytes += check->cursor.size;
 	if (pn_stored_read(check->cursor.value, &stored) != PN_OK ||
 	    pn_unpack(stored.stanza, &tokens) != PN_OK)
@@ -260,7 +282,7 @@ static int check_with_count(struct pn_check *check, uint32_t archive, uint32_t w
 	const struct pn_range all = {0, UINT64_MAX >> 24};
 	struct pn_cursor cursor;
 	uint32_t found_archive, found_with;
-	uint64_t seq, positions, entries = 0;
+	uint64_t seq, positions, entries = 0, before = 0;
 	int err = pn_range_count(check->store, archive, with, all, &positions);
 	if (err == PN_OK)
 		err = pn_cursor_open(check->store, &cursor);
@@ -272,8 +294,16 @@ static int check_with_count(struct pn_check *check, uint32_t archive, uint32_t w
 	for (err = pn_cursor_seek(&cursor, &start);
 	     err > 0 && pn_key_read_with(cursor.key, &found_archive, &found_with, &seq) &&
 	     found_archive == archive && found_with == with;
-	     err = pn_cursor_next(&cursor))
-		entries++;
+	     err = pn_cursor_next(&cursor)) {
+		const uint64_t ordinal = pn_wire_u32(&cursor.value);
+		const int gap =
+			entries++ > 0 ? check_gap(check, archive, with, before, ordinal) : PN_OK;
+		before = ordinal;
+		if (gap != PN_OK) {
+			err = gap;
+			break;
+		}
+	}
 	pn_cursor_close(&cursor);
 	if (err >= 0 && entries != positions)
 		report(check,
