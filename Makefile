@@ -154,8 +154,8 @@ asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSaniti
 	@$(MAKE) -s BUILD=asan unit $(addprefix build/asan/,$(SHARED_OBJECTS))
 	@tests/run spec-asan
 
-bench: all ## measure beside the stock module, in the same run
-	@tests/setup build prosody
+bench: all ## measure beside the stock modules, in the same run (BIG=1: with 10 million messages)
+	@tests/setup build prosody bench
 	@python3 tests/bench/run
 
 FUZZ_SECONDS ?= 60

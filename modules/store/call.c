@@ -18,11 +18,14 @@ enum {
 	PER_PUT = 2, /* pages that a put changes: its leaf, and its share of splits and branches */
 	PER_TRANSACTION =
 		32, /* pages more: the branches at the top, and LMDB's list of free pages */
-	SET_ASIDE = 1024 * 1024,    /* bytes for calls that make room; less in a small store: */
-	SET_ASIDE_PART = 32,        /* one in so many of its limit */
-	AHEAD = 4 * 1024 * 1024,    /* bytes by which the file is grown at once */
-	SURPLUS = 32 * 1024 * 1024, /* bytes that may stay reserved */
-	SPARE = 2,                  /* of the pages that are free, one in so many is counted on */
+	SET_ASIDE = 1024 * 1024,     /* bytes for calls that make room; less in a small store: */
+	SET_ASIDE_PART = 32,         /* one in so many of its limit */
+	AHEAD_PART = 8,              /* the file is grown by one in so many of its bytes at once, */
+	AHEAD_MAX = 4 * 1024 * 1024, /* at most this */
+	SURPLUS_PART = 4,            /* of the file's bytes, one in so many may stay reserved, */
+	SURPLUS_MIN = 2 * 1024 * 1024,
+	SURPLUS_MAX = 32 * 1024 * 1024,
+	SPARE = 2,       /* of the pages that are free, one in so many is counted on */
 	ODD_BLOCKS = 16, /* with no more left on the disk, a write that was cut short means full */
 };
 
@@ -111,17 +114,24 @@ static int count_free(struct pn_store *store, uint64_t *bytes) {
 
 /* Makes sure of a place for the file up to `end`. Returns 0, or PN_ENOSPACE and the like. */
 static int allocate(struct pn_store *store, uint64_t end) {
-	int fd;
-	const int rc = mdb_env_get_fd(store->env, &fd);
-	if (rc != MDB_SUCCESS)
-		return pn_store_error(rc);
 	if (end <= store->reserved)
 		return PN_OK;
 	const off_t from = (off_t)store->file_end;
-	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, from, (off_t)end - from) != 0 && errno != EOPNOTSUPP)
+	if (fallocate(store->data, FALLOC_FL_KEEP_SIZE, from, (off_t)end - from) != 0 &&
+	    errno != EOPNOTSUPP)
 		return pn_store_error(errno);
 	store->reserved = end; /* not every file system can: then the commit will tell */
 	return PN_OK;
+}
+
+static uint64_t ahead(const struct pn_store *store) {
+	const uint64_t part = store->file_end / AHEAD_PART;
+	return part < AHEAD_MAX ? part : AHEAD_MAX;
+}
+
+static uint64_t surplus(const struct pn_store *store) {
+	const uint64_t part = store->file_end / SURPLUS_PART;
+	return part < SURPLUS_MIN ? SURPLUS_MIN : part < SURPLUS_MAX ? part : SURPLUS_MAX;
 }
 
 static uint64_t set_aside(const struct pn_store *store) {
@@ -142,7 +152,8 @@ static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	if (end <= store->reserved && end <= store->max_bytes && end <= store->map_bytes)
 		return PN_OK;
 	const bool full = end > store->map_bytes || (end > store->max_bytes && !removes);
-	if (!full && (allocate(store, end + AHEAD) == PN_OK || allocate(store, end) == PN_OK))
+	if (!full &&
+	    (allocate(store, end + ahead(store)) == PN_OK || allocate(store, end) == PN_OK))
 		return PN_OK;
 	const int err = count_free(store, &available);
 	if (err != PN_OK)
@@ -158,7 +169,7 @@ void pn_call_set_aside(struct pn_store *store) {
 	if (mdb_env_info(store->env, &info) != MDB_SUCCESS)
 		return;
 	store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
-	(void)allocate(store, store->file_end + 2 * set_aside(store));
+	(void)allocate(store, store->file_end + set_aside(store) + set_aside(store) / 2);
 }
 
 /* ---- Transactions ---- */
@@ -244,12 +255,11 @@ void pn_store_abort(struct pn_store *store) {
  */
 static void give_back(struct pn_store *store) {
 	struct stat file;
-	int fd;
-	if (store->reserved < store->file_end + SURPLUS)
+	if (store->reserved < store->file_end + surplus(store))
 		return;
 	store->reserved = 0;
-	if (mdb_env_get_fd(store->env, &fd) == MDB_SUCCESS && fstat(fd, &file) == 0)
-		(void)!ftruncate(fd, file.st_size); /* drops the blocks behind the end */
+	if (fstat(store->data, &file) == 0)
+		(void)!ftruncate(store->data, file.st_size); /* drops the blocks behind the end */
 	pn_call_set_aside(store);
 }
 

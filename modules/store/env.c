@@ -129,6 +129,8 @@ static int open_database(struct pn_store *store) {
 	else
 		mdb_txn_abort(txn);
 	if (rc == MDB_SUCCESS)
+		rc = mdb_env_get_fd(store->env, &store->data);
+	if (rc == MDB_SUCCESS)
 		store->page_size = stat.ms_psize;
 	return pn_store_error(rc);
 }

@@ -31,6 +31,7 @@ struct pn_store {
 
 	int directory; /* descriptor */
 	int locks;     /* descriptor of the lock file */
+	int data;      /* descriptor of the data file, LMDB's */
 	MDB_env *env;
 	MDB_dbi dbi;
 	unsigned page_size;

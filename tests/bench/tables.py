@@ -1,0 +1,45 @@
+"""Tables of figures, as Markdown."""
+
+
+class Table:
+	"""Title, what it means, and rows of texts and numbers."""
+
+	def __init__(self, title, text, *header):
+		self.title, self.text, self.header, self.rows = title, text, header, []
+
+	def add(self, *row):
+		self.rows.append(row)
+
+	def column_of(self, version, name):
+		"""A column's numbers on one Prosody."""
+		at = self.header.index(name)
+		return [row[at] for row in self.rows if row[0] == version]
+
+	def markdown(self):
+		cells = [self.header, *([write(value) for value in row] for row in self.rows)]
+		widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
+		is_number = [not isinstance(value, str) for value in self.rows[0]]
+		lines = ["| " + " | ".join(cell.rjust(width) if right else cell.ljust(width)
+			for cell, width, right in zip(row, widths, is_number)) + " |" for row in cells]
+		rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-")
+			for width, right in zip(widths, is_number)) + "|"
+		return "\n".join([f"## {self.title}", "", self.text, "", lines[0], rule, *lines[1:], ""])
+
+
+def write(value):
+	if isinstance(value, (str, int)):
+		return str(value)
+	places = 0 if value >= 1000 else 1 if value >= 10 else 2 if value >= 0.1 else 3
+	return f"{value:.{places}f}"
+
+
+def micro(seconds):
+	return seconds * 1e6
+
+
+def milli(seconds):
+	return seconds * 1e3
+
+
+def verdict(is_met):
+	return "met" if is_met else "NOT met"
