@@ -1,10 +1,12 @@
 """What can go wrong below the storage driver: clear errors, nothing lost, and service again once it is mended."""
 import ctypes
 import errno
+import fcntl
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import time
 
@@ -15,6 +17,7 @@ from suite import behaviour
 from test_storage import login, over, private, result, stores
 
 SYNC_INTERVAL = 0.1
+F_OFD_SETLK = 37  # Python 3.11 has no name for it
 SMALL = 1024 * 1024
 TEXT = "x" * 100000
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
@@ -184,6 +187,43 @@ def test(server):
 	server.finish()
 	server.start()
 	assert private(login(server, bob.user)) == TEXT
+
+
+# --- another process ---
+
+class WritersLock:
+	"""Held, as by a process that was stopped in the middle of writing."""
+
+	def __init__(self, server):
+		self.path = store_of(server) / "lock"
+
+	def __enter__(self):
+		self.file = open(self.path, "r+b")
+		lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+		bed.wait_for(lambda: self._try(lock), "the writer's lock")
+
+	def _try(self, lock):
+		try:
+			fcntl.fcntl(self.file, F_OFD_SETLK, lock)
+			return True
+		except BlockingIOError:
+			return False
+
+	def __exit__(self, *_):
+		self.file.close()
+
+
+@behaviour("storage faults: while another process holds the lock writes fail and reads go on; then writes do too",
+	**over(["private"]))
+def test(server):
+	alice = server.login("alice")
+	result(private(alice, "before"))
+	with WritersLock(server):
+		server.announced.append("storage_native")
+		assert not attempt(alice, "meanwhile")
+		server.expect_log("another process holds the store's lock")
+		assert private(alice) == "before"
+	assert attempt(alice, "after") and private(alice) == "after"
 
 
 # --- a store that cannot be used ---
