@@ -64,6 +64,14 @@ local function call_durable()
 	call_all(ready, true);
 end
 
+-- What was committed will not become durable
+local function fail_waiting(condition, text)
+	local callbacks = {};
+	for i, entry in ipairs(waiting) do callbacks[i] = entry.callback; end
+	waiting = {};
+	call_all(callbacks, nil, condition, text);
+end
+
 -- ---- Durability ----
 
 local sync;
@@ -81,6 +89,7 @@ function sync()
 	local wait, condition, text = handle:sync(milliseconds());
 	if not wait then
 		failed("make durable what is in", condition, text);
+		if condition == "io-error" then fail_waiting(condition, text); end -- for good; others may pass
 		wait = 1000;
 	end
 	if wait >= 0 then schedule_sync(wait / 1000); end
@@ -283,10 +292,7 @@ function database.close()
 	call_durable();
 	if not ok then
 		failed("make durable what is in", condition, text);
-		local callbacks = {};
-		for i, entry in ipairs(waiting) do callbacks[i] = entry.callback; end
-		waiting = {};
-		call_all(callbacks, nil, condition, text);
+		fail_waiting(condition, text);
 	end
 	unwatch_events();
 	handle:close();
