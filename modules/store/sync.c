@@ -231,11 +231,13 @@ struct pn_sync {
 	int locks; /* descriptor of the lock file, borrowed */
 	int event; /* eventfd */
 	unsigned interval;
-	uint64_t due;  /* when the next attempt may begin, 0: at the next call */
-	bool failed;   /* for good */
-	MDB_txn *pin;  /* keeps the durable state */
-	MDB_txn *next; /* keeps the state that is being made durable */
-	bool running;  /* there is a thread */
+	uint64_t due;     /* when the next attempt may begin, 0: at the next call */
+	bool failed;      /* for good */
+	int error;        /* of the last attempt, until it was told */
+	uint64_t durable; /* last transaction that is known to be durable, and kept by `pin` */
+	MDB_txn *pin;     /* keeps the durable state */
+	MDB_txn *next;    /* keeps the state that is being made durable */
+	bool running;     /* there is a thread */
 	pthread_t thread;
 	struct record record; /* of `next` */
 
@@ -243,8 +245,7 @@ struct pn_sync {
 	pthread_cond_t change;
 	enum state state;
 	bool stop;
-	int result;       /* of the attempt, with DONE */
-	uint64_t durable; /* last transaction that is known to be durable */
+	int result; /* of the attempt, with DONE */
 };
 
 /* Makes the state of sync->record durable. Runs in either thread. */
@@ -274,8 +275,6 @@ static void *run(void *argument) {
 		pthread_mutex_lock(&sync->mutex);
 		sync->state = DONE;
 		sync->result = result;
-		if (result == PN_OK)
-			sync->durable = sync->record.txnid;
 		pthread_cond_broadcast(&sync->change);
 		(void)!write(sync->event, &one, sizeof(one));
 	}
@@ -320,6 +319,8 @@ static void settle(struct pn_sync *sync, int result) {
 	if (result == PN_OK) {
 		sync->pin = sync->next;
 		sync->next = before;
+		sync->durable =
+			sync->record.txnid; /* not before: who is told of it may use pages again */
 	}
 	if (sync->next != NULL)
 		mdb_txn_reset(sync->next);
@@ -327,21 +328,19 @@ static void settle(struct pn_sync *sync, int result) {
 		sync->failed = true; /* what the disk did not take, it will not be asked again */
 }
 
-/* Waits for the attempt that is under way, if there is one. Returns the result of the last. */
-static int collect(struct pn_sync *sync, bool wait) {
-	int result = PN_OK;
+/* Takes over the result of an attempt that has ended; waits for one that is under way. */
+static void collect(struct pn_sync *sync, bool wait) {
 	pthread_mutex_lock(&sync->mutex);
 	while (wait && sync->state == ASKED)
 		pthread_cond_wait(&sync->change, &sync->mutex);
 	if (sync->state == DONE) {
 		sync->state = IDLE;
-		result = sync->result;
+		sync->error = sync->result;
 		pthread_mutex_unlock(&sync->mutex);
-		settle(sync, result);
-		return result;
+		settle(sync, sync->error);
+		return;
 	}
 	pthread_mutex_unlock(&sync->mutex);
-	return result;
 }
 
 static bool is_busy(struct pn_sync *sync) {
@@ -352,18 +351,13 @@ static bool is_busy(struct pn_sync *sync) {
 }
 
 int pn_sync_now(struct pn_sync *sync) {
-	(void)collect(sync, true);
+	collect(sync, true);
 	if (sync->failed)
 		return PN_EIO;
 	int err = capture(sync);
 	if (err != PN_OK)
 		return err;
 	err = make_durable(sync);
-	if (err == PN_OK) {
-		pthread_mutex_lock(&sync->mutex);
-		sync->durable = sync->record.txnid;
-		pthread_mutex_unlock(&sync->mutex);
-	}
 	settle(sync, err);
 	return err;
 }
@@ -390,7 +384,9 @@ static int begin_attempt(struct pn_sync *sync) {
 }
 
 int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
-	int err = collect(sync, false);
+	collect(sync, false);
+	int err = sync->error;
+	sync->error = PN_OK;
 	*wait = -1;
 	if (err == PN_OK && sync->failed && pn_sync_durable(sync) < committed)
 		err = PN_EIO;
@@ -419,10 +415,8 @@ int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wai
 }
 
 uint64_t pn_sync_durable(struct pn_sync *sync) {
-	pthread_mutex_lock(&sync->mutex);
-	const uint64_t durable = sync->durable;
-	pthread_mutex_unlock(&sync->mutex);
-	return durable;
+	collect(sync, false);
+	return sync->durable;
 }
 
 int pn_sync_event_fd(const struct pn_sync *sync) {
@@ -434,7 +428,7 @@ int pn_sync_state(const struct pn_sync *sync) {
 }
 
 void pn_sync_release(struct pn_sync *sync) {
-	(void)collect(sync, true);
+	collect(sync, true);
 	mdb_txn_abort(sync->pin);
 	mdb_txn_abort(sync->next);
 	sync->pin = NULL;
