@@ -285,7 +285,7 @@ function database.loop_started()
 	end
 end
 
-function database.close()
+function database.flush()
 	if not handle then return; end
 	database.commit();
 	local ok, condition, text = handle:flush();
@@ -294,6 +294,11 @@ function database.close()
 		failed("make durable what is in", condition, text);
 		fail_waiting(condition, text);
 	end
+end
+
+function database.close()
+	if not handle then return; end
+	database.flush();
 	unwatch_events();
 	handle:close();
 	handle = nil;

@@ -15,7 +15,9 @@ if prosody.process_type == "prosody" then
 	timer.add_task(0, database.loop_started);
 end
 module:hook_global("server-stopping", database.commit, -1000);
-module:hook_global("server-stopped", database.close, -1000);
+-- Not closed: Prosody 0.12 stops in the middle of whatever it is doing, and goes on with that. The
+-- store is closed with the process.
+module:hook_global("server-stopped", database.flush, -1000);
 
 function module.unload()
 	database.close();

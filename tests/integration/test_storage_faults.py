@@ -183,7 +183,8 @@ def test(server):
 	for n in range(taken):
 		result(private(alice, "", name=f"note{n}"))
 	wait_durable(server)
-	assert attempt(bob, TEXT) and private(alice, name="note0") == ""
+	result(private(bob, TEXT))
+	assert private(alice, name="note0") == ""
 	server.finish()
 	server.start()
 	assert private(login(server, bob.user)) == TEXT
