@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 
 enum {
 	LOCK_WAIT = 1000, /* ms */
+	PAGE_MIN = 512,   /* bytes: more than the format record */
 	GROWTH_MAX =
 		256 * 1024 * 1024, /* bytes by which the file may grow between two durable states */
 	PER_PUT = 2, /* pages that a put changes: its leaf, and its share of splits and branches */
@@ -89,9 +91,10 @@ static int oldest_reader(const char *line, void *context) {
 
 /*
  * Bytes of pages that are in the file and used by nothing: neither by the last state, nor by an
- * older one that somebody reads, or that is the durable one. LMDB shows its list to readers alone.
+ * older one that somebody reads, or that is the durable one; with `soon`, also those that only
+ * these keep. LMDB shows its list to readers alone.
  */
-static int count_free(struct pn_store *store, uint64_t *bytes) {
+static int count_free(struct pn_store *store, bool soon, uint64_t *bytes) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	size_t oldest = SIZE_MAX;
@@ -103,7 +106,7 @@ static int count_free(struct pn_store *store, uint64_t *bytes) {
 	rc = mdb_cursor_open(store->read, 0, &cursor);
 	if (rc == MDB_SUCCESS) {
 		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
-		       *(const size_t *)key.mv_data < oldest)
+		       (soon || *(const size_t *)key.mv_data < oldest))
 			pages += *(const size_t *)data.mv_data;
 		mdb_cursor_close(cursor);
 	}
@@ -155,7 +158,7 @@ static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	if (!full &&
 	    (allocate(store, end + ahead(store)) == PN_OK || allocate(store, end) == PN_OK))
 		return PN_OK;
-	const int err = count_free(store, &available);
+	const int err = count_free(store, false, &available);
 	if (err != PN_OK)
 		return err;
 	if (available / SPARE < wanted)
@@ -324,14 +327,45 @@ int pn_call_read(struct pn_store *store) {
 	return PN_OK;
 }
 
+/*
+ * What the last transaction has freed can be used once there is a newer one that is durable. Where
+ * nothing else is free, nobody would ever make one: so it is made here, and changes nothing.
+ */
+static int move_on(struct pn_store *store, uint64_t bytes) {
+	const struct pn_key key = pn_key_format();
+	MDB_val name = {.mv_size = key.len, .mv_data = (void *)key.bytes};
+	MDB_val data;
+	uint64_t available = 0;
+	unsigned char copy[PAGE_MIN];
+	if (pn_sync_durable(store->sync) < store->committed)
+		return PN_EFULL; /* there is a newer one to come, anyway */
+	int err = count_free(store, true, &available);
+	if (err != PN_OK || store->pending > 0 ||
+	    available / SPARE < store->estimate + bytes + set_aside(store))
+		return PN_EFULL;
+	int rc = mdb_get(store->write, store->dbi, &name, &data);
+	if (rc != MDB_SUCCESS || data.mv_size > sizeof(copy))
+		return PN_EFULL;
+	memcpy(copy, data.mv_data, data.mv_size);
+	data.mv_data = copy;
+	rc = mdb_put(store->write, store->dbi, &name, &data, 0);
+	if (rc != MDB_SUCCESS)
+		return pn_store_error(rc);
+	store->pending = 1;
+	err = pn_store_flush(store);
+	return err == PN_OK ? pn_store_begin(store) : err;
+}
+
 int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes) {
 	const int begun = pn_store_begin(store);
 	if (begun != PN_OK)
 		return begun;
 	const uint64_t estimate = (uint64_t)puts * PER_PUT * store->page_size + bytes;
-	const int err = reserve(store, estimate, removes);
+	int err = reserve(store, estimate, removes);
+	if ((err == PN_EFULL || err == PN_ENOSPACE) && move_on(store, estimate) == PN_OK)
+		err = reserve(store, estimate, removes);
 	if (err != PN_OK) {
-		if (store->pending == 0)
+		if (store->write != NULL && store->pending == 0)
 			pn_store_abort(store);
 		return err;
 	}
