@@ -271,11 +271,6 @@ function database.use()
 	return open();
 end
 
--- The open store, or nil: for those who only want to look
-function database.current()
-	return handle;
-end
-
 function database.loop_started()
 	in_loop = true;
 	watch_events();
@@ -303,8 +298,5 @@ function database.close()
 	handle:close();
 	handle = nil;
 end
-
-database.native = native;
-database.directory = options.directory;
 
 return database;

@@ -166,13 +166,19 @@ static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
 	return allocate(store, store->file_end + needed);
 }
 
+/* Sets file_end. Returns a result of LMDB. */
+static int find_end(struct pn_store *store) {
+	MDB_envinfo info;
+	const int rc = mdb_env_info(store->env, &info);
+	if (rc == MDB_SUCCESS)
+		store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
+	return rc;
+}
+
 /* What a call that makes room needs is there from the beginning, also on a disk that is full. */
 void pn_call_set_aside(struct pn_store *store) {
-	MDB_envinfo info;
-	if (mdb_env_info(store->env, &info) != MDB_SUCCESS)
-		return;
-	store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
-	(void)allocate(store, store->file_end + set_aside(store) + set_aside(store) / 2);
+	if (find_end(store) == MDB_SUCCESS)
+		(void)allocate(store, store->file_end + set_aside(store) + set_aside(store) / 2);
 }
 
 /* ---- Transactions ---- */
@@ -214,7 +220,6 @@ static int bound_growth(struct pn_store *store) {
 }
 
 int pn_store_begin(struct pn_store *store) {
-	MDB_envinfo info;
 	if (store->write != NULL)
 		return PN_OK;
 	if (store->lost)
@@ -229,18 +234,19 @@ int pn_store_begin(struct pn_store *store) {
 	int rc = mdb_txn_begin(store->env, NULL, 0, &store->write);
 	if (rc == MDB_MAP_RESIZED && grow_map(store) == PN_OK)
 		rc = mdb_txn_begin(store->env, NULL, 0, &store->write);
-	if (rc == MDB_SUCCESS) {
-		rc = mdb_env_info(store->env, &info);
-		store->file_end = (info.me_last_pgno + 1) * (uint64_t)store->page_size;
-		store->pending = 0;
-		store->estimate = PER_TRANSACTION * (uint64_t)store->page_size;
-		store->wrote = false;
-	}
 	if (rc != MDB_SUCCESS) {
 		store->write = NULL;
 		pn_lock_drop(store->locks, PN_LOCK_WRITER);
 		return pn_store_error(rc);
 	}
+	rc = find_end(store);
+	if (rc != MDB_SUCCESS) {
+		pn_store_abort(store); /* not only forgotten: LMDB holds a lock for it */
+		return pn_store_error(rc);
+	}
+	store->pending = 0;
+	store->estimate = PER_TRANSACTION * (uint64_t)store->page_size;
+	store->wrote = false;
 	return bound_growth(store);
 }
 
@@ -430,6 +436,13 @@ int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, 
 	MDB_val data = {.mv_size = len, .mv_data = (void *)value};
 	store->wrote = true;
 	return pn_store_error(mdb_put(store->txn, store->dbi, &name, &data, 0));
+}
+
+int pn_put_u32(struct pn_store *store, const struct pn_key *key, uint32_t number) {
+	const unsigned char value[5] = {PN_VALUE_VERSION, (unsigned char)(number >> 24),
+					(unsigned char)(number >> 16), (unsigned char)(number >> 8),
+					(unsigned char)number};
+	return pn_put(store, key, value, sizeof(value));
 }
 
 int pn_remove(struct pn_store *store, const struct pn_key *key) {

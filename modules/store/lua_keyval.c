@@ -114,20 +114,12 @@ static int put_pairs(lua_State *L, int index, int metatable, int remove, struct 
 }
 
 /* A stanza is one value, everything else that is a table is a map. */
-static bool is_stanza(lua_State *L, int index, int metatable) {
-	if (!lua_getmetatable(L, index))
-		return false;
-	const bool same = lua_rawequal(L, -1, metatable);
-	lua_pop(L, 1);
-	return same;
-}
-
 static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) {
 	if (lua_isnil(L, index))
 		return 0;
 	if (!lua_istable(L, index))
 		return PN_EDATATYPE;
-	if (!is_stanza(L, index, metatable))
+	if (!pn_lua_is_stanza(L, index, metatable))
 		return put_pairs(L, index, metatable, 0, buf);
 	pn_wire_put_bytes(buf, PN_LUA_WHOLE.bytes, (uint32_t)PN_LUA_WHOLE.len);
 	const size_t at = buf->len;

@@ -70,6 +70,9 @@ int pn_lua_result(lua_State *L, int err);
 
 /* ---- Values ---- */
 
+/* Whether the table at `index` has util.stanza's metatable, which is at `metatable`. */
+bool pn_lua_is_stanza(lua_State *L, int index, int metatable);
+
 /*
  * Appends the value at `index` (absolute) to buf. metatable: index of util.stanza's. Returns
  * PN_EDATATYPE for what cannot be stored: functions, userdata, threads, cycles.

@@ -234,10 +234,7 @@ static int is_with(const struct pn_cursor *cursor, uint32_t archive, uint32_t wi
 static int put_ordinal(struct pn_store *store, const struct pn_key *key, uint64_t ordinal) {
 	if (ordinal > UINT32_MAX)
 		return PN_EFULL;
-	const unsigned char value[5] = {PN_VALUE_VERSION, (unsigned char)(ordinal >> 24),
-					(unsigned char)(ordinal >> 16),
-					(unsigned char)(ordinal >> 8), (unsigned char)ordinal};
-	return pn_put(store, key, value, sizeof(value));
+	return pn_put_u32(store, key, (uint32_t)ordinal);
 }
 
 /* Looks at the neighbours of a place in the index: 1 and the ordinal, or 0. */

@@ -73,15 +73,6 @@ static int write_names(struct pn_store *store, uint32_t collection, const struct
 	return err;
 }
 
-/* ---- Numbers ---- */
-
-static int put_number(struct pn_store *store, const struct pn_key *key, uint32_t number) {
-	unsigned char value[5] = {PN_VALUE_VERSION, (unsigned char)(number >> 24),
-				  (unsigned char)(number >> 16), (unsigned char)(number >> 8),
-				  (unsigned char)number};
-	return pn_put(store, key, value, sizeof(value));
-}
-
 /*
  * A number for a new collection: one more than that of the newest in use or being erased, and than
  * any that was used since the store was opened. What is left over is told apart by its epoch.
@@ -191,9 +182,9 @@ int pn_collection_make(struct pn_store *store, const struct pn_space *space, str
 	if (err == PN_OK)
 		err = write_names(store, number, space, user);
 	if (err == PN_OK)
-		err = put_number(store, &place.directory, number);
+		err = pn_put_u32(store, &place.directory, number);
 	if (err == PN_OK)
-		err = put_number(store, &place.user, number);
+		err = pn_put_u32(store, &place.user, number);
 	if (err == PN_OK)
 		err = count_store(store, &place.stores, &names, 1);
 	if (err == PN_OK)

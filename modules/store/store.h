@@ -106,6 +106,9 @@ int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *val
 /* The value, whose first byte is to be PN_VALUE_VERSION. */
 int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len);
 
+/* The value is the version byte and a u32. */
+int pn_put_u32(struct pn_store *store, const struct pn_key *key, uint32_t number);
+
 /* Returns 1, or 0 if there was none. */
 int pn_remove(struct pn_store *store, const struct pn_key *key);
 
