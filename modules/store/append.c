@@ -6,7 +6,8 @@
 #include "archive.h"
 
 enum {
-	APPEND_PUTS = 5, /* message, state, two indexes, key */
+	APPEND_PUTS = 5,     /* message, state, two indexes, key */
+	MESSAGE_FIELDS = 64, /* bytes of a message beside its stanza and its key, at most */
 	REPLACE_PUTS = 8,
 	SET_PUTS = 8,
 	RENUMBER = 32, /* bytes a message, where a correspondent's index is numbered anew */
@@ -199,8 +200,13 @@ int pn_archive_append(struct pn_store *store, const struct pn_space *space, stru
 		      char id[PN_ARCHIVE_ID_LEN]) {
 	if (!isfinite(message->when))
 		return PN_EINVAL;
-	const size_t bytes = 2 * (message->stanza.len + key.len + message->with.len);
-	const int err = pn_call_write(store, APPEND_PUTS, bytes, false);
+	const size_t largest = message->stanza.len + key.len + MESSAGE_FIELDS;
+	const struct pn_claim claim = {
+		.puts = APPEND_PUTS,
+		.bytes = 2 * (largest + message->with.len),
+		.largest = largest,
+	};
+	const int err = pn_call_write(store, claim);
 	if (err != PN_OK)
 		return err;
 	return pn_call_end(store, append(store, space, user, message, key, quota, id));
@@ -288,7 +294,9 @@ int pn_archive_set(struct pn_store *store, const struct pn_space *space, struct 
 	uint64_t seq;
 	if (when != NULL && !isfinite(*when))
 		return PN_EINVAL;
-	int err = pn_call_write(store, SET_PUTS, 2 * stanza.len, false);
+	int err = pn_call_write(store, (struct pn_claim){.puts = SET_PUTS,
+							 .bytes = 2 * stanza.len,
+							 .largest = stanza.len + MESSAGE_FIELDS});
 	if (err != PN_OK)
 		return err;
 	err = find_archive(store, space, user, &archive, &state);

@@ -90,29 +90,62 @@ static int oldest_reader(const char *line, void *context) {
 }
 
 /*
- * Bytes of pages that are in the file and used by nothing: neither by the last state, nor by an
- * older one that somebody reads, or that is the durable one; with `soon`, also those that only
- * these keep. LMDB shows its list to readers alone.
+ * Pages of a list of LMDB's (their number, then they, descending) that lie in runs of `run` or
+ * more. It need not be aligned for more than size_t.
  */
-static int count_free(struct pn_store *store, bool soon, uint64_t *bytes) {
+static uint64_t count_runs(const MDB_val *list, size_t run) {
+	const size_t *const pages = (const size_t *)list->mv_data + 1;
+	const size_t count = pages[-1];
+	uint64_t sum = 0;
+	for (size_t first = 0, next; first < count; first = next) {
+		for (next = first + 1; next < count && pages[next] == pages[next - 1] - 1; next++)
+			;
+		sum += next - first >= run ? next - first : 0;
+	}
+	return sum;
+}
+
+/* What may be counted on of the pages that are in the file and used by nothing. */
+struct room {
+	size_t run;      /* pages that one value needs side by side: LMDB splits none */
+	uint64_t enough; /* pages after which counting may end */
+	bool soon;       /* also those that only the durable state or a reader keeps */
+};
+
+/*
+ * Counts pages that are used by nothing: neither by the last state, nor by an older one that
+ * somebody reads, or that is the durable one. LMDB shows its list to readers alone.
+ */
+static int count_free(struct pn_store *store, struct room room, uint64_t *pages) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	size_t oldest = SIZE_MAX;
-	uint64_t pages = 0;
 	int rc = renew_reader(store);
 	if (rc != MDB_SUCCESS)
 		return pn_store_error(rc);
+	*pages = 0;
 	(void)mdb_reader_list(store->env, oldest_reader, &oldest);
 	rc = mdb_cursor_open(store->read, 0, &cursor);
 	if (rc == MDB_SUCCESS) {
-		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
-		       (soon || *(const size_t *)key.mv_data < oldest))
-			pages += *(const size_t *)data.mv_data;
+		while (*pages < room.enough &&
+		       (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
+		       (room.soon || *(const size_t *)key.mv_data < oldest))
+			*pages += count_runs(&data, room.run);
 		mdb_cursor_close(cursor);
 	}
 	mdb_txn_reset(store->read);
-	*bytes = pages * store->page_size;
 	return rc == MDB_NOTFOUND ? PN_OK : pn_store_error(rc);
+}
+
+/* Whether there is room for `bytes` inside the file, of which one record has `largest`. */
+static bool has_room(struct pn_store *store, uint64_t bytes, uint64_t largest, bool soon) {
+	const struct room room = {
+		.run = (size_t)(largest / store->page_size) + 1,
+		.enough = SPARE * (bytes / store->page_size + 1),
+		.soon = soon,
+	};
+	uint64_t pages = 0;
+	return count_free(store, room, &pages) == PN_OK && pages >= room.enough;
 }
 
 /* Makes sure of a place for the file up to `end`. Returns 0, or PN_ENOSPACE and the like. */
@@ -143,25 +176,21 @@ static uint64_t set_aside(const struct pn_store *store) {
 }
 
 /*
- * Makes sure of a place for what the call may add. Where the file may not grow, what is free inside
- * has to do; but LMDB takes pages from the end all the same, now and then, and always for a value
- * of several pages, so there must be some there as well.
+ * Makes sure of a place for what the call may add, `bytes` in all. Where the
+ * file may not grow, what is free inside has to do; but LMDB takes pages from the end all the same,
+ * now and then, so there must be some there as well.
  */
-static int reserve(struct pn_store *store, uint64_t bytes, bool removes) {
+static int reserve(struct pn_store *store, const struct pn_claim *claim, uint64_t bytes) {
 	const uint64_t needed = store->estimate + bytes;
-	const uint64_t wanted = needed + (removes ? 0 : set_aside(store));
+	const uint64_t wanted = needed + (claim->removes ? 0 : set_aside(store));
 	const uint64_t end = store->file_end + wanted;
-	uint64_t available = 0;
 	if (end <= store->reserved && end <= store->max_bytes && end <= store->map_bytes)
 		return PN_OK;
-	const bool full = end > store->map_bytes || (end > store->max_bytes && !removes);
+	const bool full = end > store->map_bytes || (end > store->max_bytes && !claim->removes);
 	if (!full &&
 	    (allocate(store, end + ahead(store)) == PN_OK || allocate(store, end) == PN_OK))
 		return PN_OK;
-	const int err = count_free(store, false, &available);
-	if (err != PN_OK)
-		return err;
-	if (available / SPARE < wanted)
+	if (!has_room(store, wanted, claim->largest, false))
 		return full ? PN_EFULL : allocate(store, end);
 	return allocate(store, store->file_end + needed);
 }
@@ -296,6 +325,7 @@ int pn_store_commit(struct pn_store *store) {
 	int err = rc == EIO ? explain_io(store) : pn_store_error(rc);
 	if (err == PN_OK) {
 		store->committed = number;
+		store->moved_on = false;
 		give_back(store);
 		pn_sync_committed(store->sync);
 	} else {
@@ -335,19 +365,16 @@ int pn_call_read(struct pn_store *store) {
 
 /*
  * What the last transaction has freed can be used once there is a newer one that is durable. Where
- * nothing else is free, nobody would ever make one: so it is made here, and changes nothing.
+ * nothing else is free, nobody would ever make one: so it is made here, and changes nothing. Once:
+ * what is not free then is kept by somebody who reads.
  */
-static int move_on(struct pn_store *store, uint64_t bytes) {
+static int move_on(struct pn_store *store, const struct pn_claim *claim, uint64_t bytes) {
 	const struct pn_key key = pn_key_format();
 	MDB_val name = {.mv_size = key.len, .mv_data = (void *)key.bytes};
 	MDB_val data;
-	uint64_t available = 0;
 	unsigned char copy[PAGE_MIN];
-	if (pn_sync_durable(store->sync) < store->committed)
-		return PN_EFULL; /* there is a newer one to come, anyway */
-	int err = count_free(store, true, &available);
-	if (err != PN_OK || store->pending > 0 ||
-	    available / SPARE < store->estimate + bytes + set_aside(store))
+	if (store->pending > 0 || store->moved_on ||
+	    !has_room(store, store->estimate + bytes + set_aside(store), claim->largest, true))
 		return PN_EFULL;
 	int rc = mdb_get(store->write, store->dbi, &name, &data);
 	if (rc != MDB_SUCCESS || data.mv_size > sizeof(copy))
@@ -358,24 +385,29 @@ static int move_on(struct pn_store *store, uint64_t bytes) {
 	if (rc != MDB_SUCCESS)
 		return pn_store_error(rc);
 	store->pending = 1;
-	err = pn_store_flush(store);
-	return err == PN_OK ? pn_store_begin(store) : err;
+	int err = pn_store_flush(store);
+	if (err == PN_OK)
+		err = pn_store_begin(store);
+	if (err != PN_OK)
+		return err;
+	store->moved_on = true;
+	return pn_sync_now(store->sync);
 }
 
-int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes) {
+int pn_call_write(struct pn_store *store, struct pn_claim claim) {
 	const int begun = pn_store_begin(store);
 	if (begun != PN_OK)
 		return begun;
-	const uint64_t estimate = (uint64_t)puts * PER_PUT * store->page_size + bytes;
-	int err = reserve(store, estimate, removes);
-	if ((err == PN_EFULL || err == PN_ENOSPACE) && move_on(store, estimate) == PN_OK)
-		err = reserve(store, estimate, removes);
+	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * store->page_size + claim.bytes;
+	int err = reserve(store, &claim, bytes);
+	if ((err == PN_EFULL || err == PN_ENOSPACE) && move_on(store, &claim, bytes) == PN_OK)
+		err = reserve(store, &claim, bytes);
 	if (err != PN_OK) {
 		if (store->write != NULL && store->pending == 0)
 			pn_store_abort(store);
 		return err;
 	}
-	store->estimate += estimate;
+	store->estimate += bytes;
 	store->wrote = false;
 	store->txn = store->write;
 	return PN_OK;

@@ -39,7 +39,9 @@ static int create_format(struct pn_store *store, unsigned char secret[PN_SECRET]
 	pn_wire_put_u32(&buf, FORMAT_VERSION);
 	pn_buf_append(&buf, MAGIC, sizeof(MAGIC));
 	pn_buf_append(&buf, secret, PN_SECRET);
-	err = buf.err != PN_OK ? buf.err : pn_call_write(store, 1, buf.len, false);
+	err = buf.err != PN_OK
+		      ? buf.err
+		      : pn_call_write(store, (struct pn_claim){.puts = 1, .bytes = buf.len});
 	if (err == PN_OK)
 		err = pn_call_end(store, pn_put(store, &key, buf.data, buf.len));
 	pn_buf_free(&buf);

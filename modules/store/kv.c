@@ -136,15 +136,20 @@ static int set_record(struct pn_store *store, const struct pn_space *space, stru
 	return err == PN_OK ? put_record(store, collection, record) : err;
 }
 
+static struct pn_claim claim_for(const struct pn_record *records, size_t count) {
+	struct pn_claim claim = {.puts = PUTS, .removes = true};
+	for (size_t i = 0; i < count; i++) {
+		const size_t len = records[i].key.len + records[i].value.len;
+		claim.bytes += 3 * len;
+		claim.largest = len > claim.largest ? len : claim.largest;
+		claim.removes = claim.removes && records[i].value.bytes == NULL;
+	}
+	return claim;
+}
+
 int pn_kv_set(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 	      const struct pn_record *records, size_t count) {
-	size_t bytes = 0;
-	bool removes = true;
-	for (size_t i = 0; i < count; i++) {
-		bytes += 3 * (records[i].key.len + records[i].value.len);
-		removes = removes && records[i].value.bytes == NULL;
-	}
-	int err = pn_call_write(store, PUTS, bytes, removes);
+	int err = pn_call_write(store, claim_for(records, count));
 	if (err != PN_OK)
 		return err;
 	for (size_t i = 0; i < count && err == PN_OK; i++)
@@ -237,10 +242,7 @@ static int replace(struct pn_store *store, const struct pn_space *space, struct 
 
 int pn_kv_replace(struct pn_store *store, const struct pn_space *space, struct pn_user user,
 		  struct pn_record *records, size_t count) {
-	size_t bytes = 0;
-	for (size_t i = 0; i < count; i++)
-		bytes += 3 * (records[i].key.len + records[i].value.len);
-	const int err = pn_call_write(store, PUTS, bytes, count == 0);
+	const int err = pn_call_write(store, claim_for(records, count));
 	if (err != PN_OK)
 		return err;
 	if (count > 1)
@@ -322,7 +324,7 @@ int pn_kv_delete_all(struct pn_store *store, const struct pn_space *space, struc
 	uint32_t collection = 0;
 	int found;
 	do {
-		int err = pn_call_write(store, PUTS, 0, true);
+		int err = pn_call_write(store, (struct pn_claim){.puts = PUTS, .removes = true});
 		if (err != PN_OK)
 			return err;
 		found = find_with_key(store, &prefix, &place, key, &collection);

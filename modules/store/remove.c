@@ -116,7 +116,9 @@ int pn_archive_delete(struct pn_store *store, const struct pn_space *space, stru
 	limit = limit < SLICE_MAX ? limit : SLICE_MAX;
 	if (query->key.bytes != NULL)
 		limit = 1;
-	int err = pn_call_write(store, DELETE_PUTS, (size_t)limit * PER_MESSAGE, true);
+	int err = pn_call_write(store, (struct pn_claim){.puts = DELETE_PUTS,
+							 .bytes = (size_t)limit * PER_MESSAGE,
+							 .removes = true});
 	if (err != PN_OK)
 		return err;
 	const int found = pn_collection_find(store, space, user, &archive);
@@ -193,7 +195,9 @@ int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
 	uint64_t left, done = 0;
 	struct pn_archive_position reached = *position;
 	left = limit = limit < SLICE_MAX ? limit : SLICE_MAX;
-	int err = pn_call_write(store, DELETE_PUTS, (size_t)limit * PER_MESSAGE, true);
+	int err = pn_call_write(store, (struct pn_claim){.puts = DELETE_PUTS,
+							 .bytes = (size_t)limit * PER_MESSAGE,
+							 .removes = true});
 	if (err != PN_OK)
 		return err;
 	do {

@@ -338,7 +338,7 @@ int pn_store_purge(struct pn_store *store, struct pn_str host, struct pn_user us
 	if (err != PN_OK)
 		return err;
 	const struct pn_key prefix = pn_key_place(PN_KIND_USER, digest, 0, NULL);
-	err = pn_call_write(store, DROP_PUTS, 0, true);
+	err = pn_call_write(store, (struct pn_claim){.puts = DROP_PUTS, .removes = true});
 	return err == PN_OK ? pn_call_end(store, drop_all(store, &prefix)) : err;
 }
 
@@ -392,7 +392,9 @@ int pn_store_erase(struct pn_store *store, unsigned limit) {
 			found = pn_call_end(store, first_trash(store, &collection));
 		if (found <= 0)
 			return found;
-		const int err = pn_call_write(store, ERASE_PUTS + (unsigned)left / 16, 0, true);
+		const int err = pn_call_write(
+			store, (struct pn_claim){.puts = ERASE_PUTS + (unsigned)left / 16,
+						 .removes = true});
 		if (err != PN_OK)
 			return err;
 		left = erase_collection(store, collection, left);

@@ -52,6 +52,7 @@ struct pn_store {
 	uint64_t durable; /* as it was when `durable_end` was where the file ended */
 	uint64_t durable_end;
 	uint64_t committed;
+	bool moved_on; /* the last commit was made for room alone */
 	struct pn_sync *sync;
 	struct pn_crypt *crypt;
 	uint32_t epoch;
@@ -77,11 +78,15 @@ void pn_lock_drop(int fd, enum pn_lock lock);
 
 int pn_call_read(struct pn_store *store);
 
-/*
- * For a call that puts at most `puts` records with `bytes` bytes. `removes`: it makes room, and is
- * allowed where only what was set aside for that is left.
- */
-int pn_call_write(struct pn_store *store, unsigned puts, size_t bytes, bool removes);
+/* At most what a call writes. */
+struct pn_claim {
+	unsigned puts;
+	size_t bytes;   /* of all records together, and what changing them moves */
+	size_t largest; /* of one record: LMDB keeps it on pages side by side */
+	bool removes;   /* it makes room, and may use what was set aside for that */
+};
+
+int pn_call_write(struct pn_store *store, struct pn_claim claim);
 
 /* On opening, reserves what calls that make room need. */
 void pn_call_set_aside(struct pn_store *store);

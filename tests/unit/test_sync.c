@@ -394,6 +394,28 @@ TEST(a_store_at_its_limit_is_so_too_after_it_was_closed) {
 	teardown(&f);
 }
 
+TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once) {
+	enum { LIMIT = 16 * 1024 * 1024 };
+	struct fixture f;
+	int count = 0;
+	uint64_t deleted = 0;
+	struct pn_store_info info = {0};
+	memset(&faults, 0, sizeof(faults));
+	setup_with(&f, (struct pn_store_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
+	CHECK(fill(&f, &count) == PN_EFULL);
+	while (pn_archive_delete(f.store, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10,
+				 &deleted) > 0)
+		;
+	CHECK(deleted == (uint64_t)count);
+	while (pn_store_erase(f.store, SLICE) > 0)
+		;
+	CHECK(pn_store_flush(f.store) == PN_OK);
+	check_room(&f, count / 4);
+	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(info.file_bytes <= LIMIT);
+	teardown(&f);
+}
+
 TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
 	struct fixture f;
 	int count = 0;
