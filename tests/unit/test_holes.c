@@ -249,7 +249,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	srandom(3);
 	setup(&f);
 	random_positions(positions);
-	int err = pn_call_write(f.store, 100, 0, true);
+	int err = pn_call_write(f.store, (struct pn_claim){.puts = 100, .removes = true});
 	for (int i = 0; i < POSITIONS && err == PN_OK; i++)
 		err = pn_holes_add(f.store, 1, NUMBER, positions[i]);
 	CHECK(pn_call_end(f.store, err) == PN_OK);
@@ -259,12 +259,12 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	/* what is below a position is forgotten, then what is at and above another */
 	const uint64_t first = positions[POSITIONS / 3];
 	const uint64_t last = positions[POSITIONS * 2 / 3];
-	err = pn_call_write(f.store, 100, 0, true);
+	err = pn_call_write(f.store, (struct pn_claim){.puts = 100, .removes = true});
 	if (err == PN_OK)
 		err = pn_holes_trim(f.store, 1, NUMBER, first);
 	CHECK(pn_call_end(f.store, err) == PN_OK);
 	compare_positions_between(&f, positions, POSITIONS, first, UINT64_MAX);
-	err = pn_call_write(f.store, 100, 0, true);
+	err = pn_call_write(f.store, (struct pn_claim){.puts = 100, .removes = true});
 	if (err == PN_OK)
 		err = pn_holes_cut(f.store, 1, NUMBER, last);
 	CHECK(pn_call_end(f.store, err) == PN_OK);
