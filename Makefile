@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-PREFIX_MODULES := mod_smacks mod_storage_native
+MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs
 
 CC ?= gcc
 CLANG ?= clang
@@ -27,17 +27,30 @@ PACK := modules/stanza/pack.o
 SMQ := modules/smq/smq.o
 STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
-CORE_LIBS := -lexpat -llmdb -lcrypto -lpthread
-CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE)
+CERT := $(addprefix modules/cert/,chain.o names.o match.o tlsa.o verify.o request.o)
+CERT_LIBS := -lcrypto -lidn2 -lpsl
+DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
+DNS_LIBS := -lunbound -lldns
+CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
+CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE) $(CERT) $(DNS)
 BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/store/,lua_store.o lua_value.o lua_keyval.o lua_archive.o lua_tools.o)
 
-SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so
+SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so \
+	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so
 $(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
 $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(STORE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
+$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,modules/cert/lua_certs.o $(CERT) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
+$(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
+
+# What several modules need of Lua: every folder gets a copy, so that it can be taken alone
+SHARED_LIBS := $(addsuffix /native.lib.lua,$(MODULES)) \
+	$(foreach lib,terminal table,mod_storage_native/$(lib).lib.lua mod_certs/$(lib).lib.lua)
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage
 FUZZERS := decode encode smq pack store pages
@@ -46,7 +59,7 @@ FUZZERS := decode encode smq pack store pages
 .PHONY: all help install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
 .DELETE_ON_ERROR:
 
-all: $(addprefix lua/,$(SHARED_OBJECTS)) ## build the modules; lua/ can be named in plugin_paths
+all: $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS)) ## build the modules; lua/ can be named in plugin_paths
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -58,18 +71,22 @@ $(OUT)/%.o: %.c
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/mod_smacks $(OUT)/mod_storage_native:
+$(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
-$(OUT)/%.so: | $(OUT)/mod_smacks $(OUT)/mod_storage_native
+$(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"
 	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 # By rename: a running server keeps the file that it has mapped
 lua/%.so: $(OUT)/%.so
+	@cp $< $@.new && mv -f $@.new $@
+
+.SECONDEXPANSION:
+$(addprefix lua/,$(SHARED_LIBS)): lua/shared/$$(@F)
 	@cp $< $@.new && mv -f $@.new $@
 
 -include $(wildcard $(OUT)/modules/*/*.d $(OUT)/tests/*/*.d)
@@ -78,7 +95,7 @@ lua/%.so: $(OUT)/%.so
 
 install: all ## copy the modules to PLUGINDIR
 	@test -n "$(PLUGINDIR)" || { echo "usage: make install PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
-	@for module in $(PREFIX_MODULES); do \
+	@for module in $(MODULES); do \
 		mkdir -p "$(DESTDIR)$(PLUGINDIR)/$$module" || exit 1; \
 		for file in lua/$$module/*; do \
 			to="$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; \
@@ -89,13 +106,13 @@ install: all ## copy the modules to PLUGINDIR
 
 uninstall: ## remove the modules from PLUGINDIR
 	@test -n "$(PLUGINDIR)" || { echo "usage: make uninstall PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
-	@for module in $(PREFIX_MODULES); do \
+	@for module in $(MODULES); do \
 		for file in lua/$$module/*; do rm -f "$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; done; \
 		rmdir "$(DESTDIR)$(PLUGINDIR)/$$module" 2>/dev/null || true; \
 	done
 
 clean: ## remove what was built; what tests/setup downloaded stays
-	rm -rf build/release build/asan build/fuzz $(addprefix lua/,$(SHARED_OBJECTS))
+	rm -rf build/release build/asan build/fuzz $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS))
 
 # ---- Trying and testing ----
 
@@ -150,8 +167,11 @@ crash: all ## kill a writing server KILLS times (200), and check what is left
 	@tests/setup build prosody
 	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
 
+.PHONY: sanitized
+sanitized: $(addprefix $(OUT)/,$(SHARED_OBJECTS))
+
 asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) -s BUILD=asan unit $(addprefix build/asan/,$(SHARED_OBJECTS))
+	@$(MAKE) -s BUILD=asan unit sanitized
 	@tests/run spec-asan
 
 bench: all ## measure beside the stock modules, in the same run (BIG=1: with 10 million messages)

@@ -38,7 +38,8 @@
 	X(EFOREIGN, -20, "storage-foreign", "the file is no store of this program; move it away")  \
 	X(EVERSION, -21, "storage-version", "the store was written by a newer version; update")    \
 	X(EIO, -22, "io-error", "the disk or the operating system failed; see the system's log")   \
-	X(ELOST, -23, "storage-lost", "an earlier failure in the same transaction has undone it")
+	X(ELOST, -23, "storage-lost", "an earlier failure in the same transaction has undone it")  \
+	X(ECERT, -24, "certificate-invalid", "a certificate is missing or cannot be read")
 
 enum pn_err {
 	PN_OK = 0,

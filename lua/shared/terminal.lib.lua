@@ -6,7 +6,7 @@ local monotonic = require "util.time".monotonic;
 
 local INTERVAL = 0.1; -- seconds between two states of a progress line
 local UNITS = { "KB", "MB", "GB", "TB" };
-local STYLES = { bold = "1", dim = "2", red = "31", green = "32" };
+local STYLES = { bold = "1", dim = "2", red = "31", green = "32", yellow = "33" };
 local CLEAR_LINE = "\r\27[K";
 
 local wants_colour = (os.getenv("NO_COLOR") or "") == "";

@@ -1,0 +1,158 @@
+-- Where the servers of a domain are and what they have published about their keys: RFC 7673, with
+-- RFC 7671 for names that are aliases and XEP-0368 for direct TLS. The same for both directions.
+--
+-- discover(domain) -> promise of
+--   { error =, state = }             no connection may be made: a step is bogus or failed; or, with
+--                                    closed = true, the domain says that it has no server
+--   { [i] = target, state = }        in the order in which they are to be tried
+--
+-- target: host, port, direct (TLS from the start), secure (the way to its name is), and after
+-- describe(target) -> promise of the target:
+--   error                            not to be used, and why
+--   addresses                        { { "tcp4" or "tcp6", address }, ... }
+--   tlsa                             usable records { usage, selector, match, data }; nil: none
+--   references                       further names that its certificate may have
+--   state                            of what was found: secure, insecure, bogus, failed
+
+local promise = require "util.promise";
+
+local LEGACY_PORT = 5269;
+local SERVICES = { { name = "_xmpps-server._tcp.", direct = true }, { name = "_xmpp-server._tcp." } };
+
+local function plain(name)
+	return (name:lower():gsub("(.)%.$", "%1"));
+end
+
+-- RFC 2782: lowest priority first, and chance weighted among equals.
+local function order(targets)
+	local ordered = {};
+	table.sort(targets, function (a, b) return a.priority < b.priority; end);
+	while targets[1] do
+		local last, total = 0, 0;
+		while targets[last + 1] and targets[last + 1].priority == targets[1].priority do
+			last = last + 1;
+			total = total + targets[last].weight;
+		end
+		local chosen, sum = 1, 0;
+		local at = math.random(0, total);
+		for i = 1, last do
+			sum = sum + targets[i].weight;
+			chosen = i;
+			if sum >= at then break; end
+		end
+		ordered[#ordered + 1] = table.remove(targets, chosen);
+	end
+	return ordered;
+end
+
+local function add_targets(targets, answer, direct)
+	for _, record in ipairs(answer) do
+		local srv = record.srv;
+		if srv.target ~= "." then
+			targets[#targets + 1] = {
+				host = plain(srv.target), port = srv.port, direct = direct, secure = answer.state == "secure";
+				priority = srv.priority, weight = srv.weight;
+			};
+		end
+	end
+end
+
+return function (options, lookup, certs)
+	local function discover(domain)
+		return promise.all({
+			lookup(SERVICES[1].name..domain, "SRV"), lookup(SERVICES[2].name..domain, "SRV");
+		}):next(function (answers)
+			local targets = {};
+			local state = "secure";
+			for i, answer in ipairs(answers) do
+				if answer.state == "bogus" or answer.state == "failed" then
+					local text = ("the SRV lookup of %s%s: %s"):format(SERVICES[i].name, domain, answer.reason);
+					return { error = text, state = answer.state };
+				end
+				if answer.state == "insecure" then state = "insecure"; end
+				add_targets(targets, answer, SERVICES[i].direct);
+			end
+			local found = order(targets);
+			found.state = state;
+			if not answers[2][1] then -- RFC 6120 section 3.2.2; after direct TLS, where there is that
+				found[#found + 1] = { host = domain, port = LEGACY_PORT, secure = state == "secure" };
+			elseif not found[1] then
+				found.error, found.closed = "the domain says that it has no XMPP server", true;
+			end
+			return found;
+		end);
+	end
+
+	local function add_addresses(target, answer, family, kind)
+		for _, record in ipairs(answer) do
+			target.addresses[#target.addresses + 1] = { family, record[kind] };
+		end
+	end
+
+	local function take_addresses(target, answers)
+		target.addresses, target.state = {}, "secure";
+		local reason = "it has no address";
+		for _, answer in pairs(answers) do
+			if answer.state == "bogus" then
+				target.state, target.error = "bogus", "its address: "..answer.reason;
+				return;
+			elseif answer.state == "failed" then
+				reason = answer.reason;
+			elseif answer.state == "insecure" then
+				target.state = "insecure";
+			end
+			target.canonical = target.canonical or answer.canonical;
+		end
+		add_addresses(target, answers.aaaa or {}, "tcp6", "aaaa");
+		add_addresses(target, answers.a or {}, "tcp4", "a");
+		if not target.addresses[1] then
+			target.error = reason;
+			if reason ~= "it has no address" then target.state = "failed"; end
+		end
+	end
+
+	local function usable(answer)
+		local records = {};
+		for _, record in ipairs(answer) do
+			local tlsa = record.tlsa;
+			if certs.usable(tlsa.use, tlsa.select, tlsa.match, tlsa.data) then
+				records[#records + 1] = { tlsa.use, tlsa.select, tlsa.match, tlsa.data };
+			end
+		end
+		return records[1] and records or nil;
+	end
+
+	-- RFC 7671 section 7: the name at the end of the aliases first, then the one in the SRV record.
+	local function find_tlsa(target, names)
+		local base = table.remove(names, 1);
+		if not base then return target; end
+		return lookup(("_%d._tcp.%s"):format(target.port, base), "TLSA"):next(function (answer)
+			if answer.state == "bogus" or answer.state == "failed" then
+				target.state, target.error = answer.state, "its TLSA records: "..answer.reason;
+				return target;
+			elseif answer.state ~= "secure" or not answer[1] then
+				return find_tlsa(target, names);
+			end
+			target.tlsa = usable(answer);
+			if target.tlsa then target.references[#target.references + 1] = base; end
+			return target;
+		end);
+	end
+
+	local function describe(target)
+		if target.addresses then return promise.resolve(target); end
+		return promise.all_settled({
+			a = options.use_ipv4 and lookup(target.host, "A") or nil;
+			aaaa = options.use_ipv6 and lookup(target.host, "AAAA") or nil;
+		}):next(function (settled)
+			local answers = {};
+			for kind, result in pairs(settled) do answers[kind] = result.value; end
+			take_addresses(target, answers);
+			target.references = target.secure and { target.host } or {};
+			if target.error or not target.secure or target.state ~= "secure" then return target; end
+			return find_tlsa(target, { target.canonical or target.host, target.canonical and target.host });
+		end);
+	end
+
+	return { discover = discover, describe = describe };
+end

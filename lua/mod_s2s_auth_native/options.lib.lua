@@ -1,0 +1,18 @@
+-- Options of this module, and those of Prosody's own modules that it has to obey.
+
+local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
+
+return {
+	-- nil: where the resolver can validate
+	use_dane = module:get_option_boolean("use_dane");
+	posh = module:get_option_boolean("s2s_native_posh", true);
+	dns_timeout = module:get_option_number("s2s_native_dns_timeout", 30);
+	use_ipv4 = module:get_option_boolean("use_ipv4", true);
+	use_ipv6 = module:get_option_boolean("use_ipv6", true);
+	-- The policy, as mod_s2s reads it
+	secure_auth = secure_auth;
+	secure_domains = module:get_option_set("s2s_secure_domains", {});
+	insecure_domains = module:get_option_set("s2s_insecure_domains", {});
+	-- Whom to trust, beside what each stream's own TLS configuration says
+	tls = module:get_option("s2s_ssl", module:get_option("ssl", {}));
+};

@@ -1,0 +1,167 @@
+-- Connections to other servers: a resolver in the place of Prosody's, for net.connect, that offers
+-- only targets which RFC 7673 allows. Every address that it gives carries its target along, as
+-- `extra.native_target` of the connection.
+
+local connect = require "net.connect".connect;
+local idna_to_ascii = require "util.encodings".idna.to_ascii;
+local new_ip = require "util.net".pton;
+local service = require "net.resolvers.service";
+local timer = require "util.timer";
+
+local resolver_methods = {};
+local resolver_mt = { __index = resolver_methods };
+
+local function is_address(host)
+	return new_ip(host) or new_ip(host:match("^%[(.*)%]$") or "");
+end
+
+local function extra_for(resolver, target)
+	return {
+		native_target = target;
+		servername = target.direct and resolver.hostname or nil;
+		sslctx = target.direct and resolver.session.ssl_ctx or nil;
+		use_dane = false; -- LuaSec is not to judge
+	};
+end
+
+-- Offers the next address of the target that was described last; they race one another.
+function resolver_methods:offer(callback)
+	local target = self.current;
+	local address = table.remove(self.addresses, 1);
+	callback(address[1], address[2], target.port, extra_for(self, target), self.addresses[1] ~= nil);
+end
+
+function resolver_methods:skip(target)
+	self.last_error = ("%s:%d: %s"):format(target.host, target.port, target.error);
+	self.session.log("warn", "Not connecting to %s at %s", self.session.to_host, self.last_error);
+end
+
+function resolver_methods:try(callback)
+	local target = table.remove(self.targets, 1);
+	while target and target.direct and not self.session.ssl_ctx do
+		target = table.remove(self.targets, 1);
+	end
+	if not target then
+		callback(nil);
+		return;
+	end
+	self.discovery.describe(target):next(function ()
+		if target.error then
+			self:skip(target);
+			self:try(callback);
+			return;
+		end
+		self.current, self.addresses = target, table.move(target.addresses, 1, #target.addresses, 1, {});
+		self:offer(callback);
+	end):catch(function (err)
+		self.last_error = tostring(err);
+		callback(nil);
+	end);
+end
+
+-- net.connect asks for the next address to try; nil ends it, and last_error tells why.
+function resolver_methods:next(callback)
+	if self.addresses and self.addresses[1] then
+		self:offer(callback);
+	elseif self.targets then
+		self:try(callback);
+	else
+		self.discovery.discover(self.hostname):next(function (targets)
+			self.targets = targets.error and {} or targets;
+			if targets.error then
+				self.last_error = targets.error;
+				self.session.log("warn", "Not connecting to %s: %s", self.session.to_host, targets.error);
+			end
+			self:try(callback);
+		end):catch(function (err)
+			self.last_error = tostring(err);
+			callback(nil);
+		end);
+	end
+end
+
+function resolver_methods:has_more()
+	return self.targets ~= nil and self.targets[1] ~= nil;
+end
+
+local nowhere = { next = function (_, callback) callback(nil); end };
+
+local outgoing = {};
+
+local function new_resolver(discovery, session)
+	local hostname = not is_address(session.to_host) and idna_to_ascii(session.to_host);
+	if not hostname then return nil; end -- as stock has it
+	local resolver = setmetatable({ session = session, hostname = hostname:lower(), discovery = discovery }, resolver_mt);
+	session.native_resolver = resolver;
+	return resolver;
+end
+
+-- 13.0 asks modules for the resolver, 0.12 does not: there the one function that makes it is wrapped.
+function outgoing.install(discovery)
+	local stock, coming = service.new, nil;
+
+	local function new_service(hostname, name, ...)
+		local session = coming;
+		if not session or session.to_host ~= hostname or (name ~= "xmpp-server" and name ~= "xmpps-server") then
+			return stock(hostname, name, ...);
+		end
+		local resolver = session.native_resolver or new_resolver(discovery, session);
+		if not resolver then return stock(hostname, name, ...); end
+		return name == "xmpp-server" and resolver or nowhere;
+	end
+
+	local asks_modules = module.get_option_period ~= nil;
+	if not asks_modules then service.new = new_service; end
+
+	function module.unload()
+		if service.new == new_service then service.new = stock; end
+	end
+
+	return function (host_module)
+		if asks_modules then
+			host_module:hook("s2sout-pre-connect", function (event)
+				event.resolver = new_resolver(discovery, event.session) or event.resolver;
+			end);
+		else
+			host_module:hook("s2sout-created", function (event) coming = event.session; end, -1000);
+		end
+	end;
+end
+
+-- The target of an outgoing session's connection; nil where Prosody's own resolver found it.
+function outgoing.target(session)
+	local extra = session.conn and session.conn.extra;
+	return extra and extra.native_target;
+end
+
+function outgoing.has_more(session)
+	return session.native_resolver ~= nil and session.native_resolver:has_more();
+end
+
+local function ignore() end
+local detached = { onconnect = ignore, ondisconnect = ignore, onincoming = ignore };
+
+local STREAM_FIELDS = {
+	"secure", "encrypted", "starttls", "streamid", "had_stream", "connect_timeout", "authenticated_remote",
+	"cert_chain_status", "cert_identity_status", "cert_chain_errors", "external_auth",
+};
+
+local function reconnect(session)
+	if session.destroyed then return; end
+	local conn, listener = session.conn, session.conn.listeners;
+	conn:setlistener(detached);
+	conn:close();
+	if session.connect_timeout then timer.stop(session.connect_timeout); end
+	for _, field in ipairs(STREAM_FIELDS) do session[field] = nil; end
+	session.version, session.notopen = 1, true;
+	connect(session.native_resolver, listener, nil, { session = session });
+end
+
+-- Leaves the connection that has failed its check, and has the session try the next target: once
+-- the session's own thread, in which the check runs, has come to rest.
+function outgoing.try_next(session)
+	session.data = ignore;
+	timer.add_task(0, function () reconnect(session); end);
+end
+
+return outgoing;

@@ -1,0 +1,50 @@
+-- What mod_s2s asks of a peer's certificate: s2s_secure_auth, s2s_secure_domains and
+-- s2s_insecure_domains. It does so at the end of s2s-check-certificate, where it is not reached any
+-- more once this module has answered.
+
+local FRIENDLY = {
+	{ "certificate has expired", "has expired", "has an expired certificate chain" };
+	{ "certificate is not yet valid", "is not valid yet", "has a certificate chain that is not valid yet" };
+	{ "self signed certificate", "is self-signed" };
+	{ "self-signed certificate", "is self-signed" };
+	{ "no matching DANE TLSA records", "does not match any DANE TLSA records" };
+};
+
+local function has(texts, wanted)
+	for _, text in ipairs(texts or {}) do
+		if text == wanted then return true; end
+	end
+	return false;
+end
+
+local policy = {};
+
+-- Completes "Your server's certificate ". errors[depth + 1] are the texts for one certificate.
+function policy.complaint(session)
+	if session.cert_chain_status == nil then return "could not be validated"; end
+	if session.cert_chain_status == "valid" then return "is not valid for this name"; end
+	for depth, texts in pairs(session.cert_chain_errors or {}) do
+		for _, entry in ipairs(FRIENDLY) do
+			local complaint = depth == 1 and entry[2] or entry[3];
+			if complaint and has(texts, entry[1]) then return complaint; end
+		end
+	end
+	return "is not trusted";
+end
+
+local function must_be_secure(options, host)
+	if options.secure_auth then return not options.insecure_domains:contains(host); end
+	return options.secure_domains:contains(host);
+end
+
+function policy.allows(options, session, host)
+	return not must_be_secure(options, host)
+		or (session.cert_chain_status == "valid" and session.cert_identity_status == "valid");
+end
+
+-- The peer is told, and in the reply to a sender the name of the server does not stand.
+function policy.refuse(session, condition, complaint)
+	session:close({ condition = condition, text = "Your server's "..complaint }, nil, "Remote server's "..complaint);
+end
+
+return policy;

@@ -1,0 +1,74 @@
+-- PKIX over Secure HTTP, RFC 7711: a domain says at https://DOMAIN/.well-known/posh/xmpp-server.json
+-- which certificates its servers have.
+--
+-- posh(domain) -> promise of a set of digests { ["sha-256 HEX"] = true }, empty where there is none
+
+local base64 = require "util.encodings".base64;
+local cache = require "util.cache";
+local hex = require "util.hex";
+local http = require "net.http";
+local json = require "util.json";
+local promise = require "util.promise";
+
+local PATH = "https://%s/.well-known/posh/xmpp-server.json";
+local REMEMBERED = 1000; -- domains
+local NOTHING_FOR = 600; -- seconds for which a domain without a document is not asked again
+local LONGEST = 24 * 3600; -- however long a document says that it is good for
+local DOCUMENT_MAX = 64 * 1024;
+local AT_ONCE = 20; -- requests under way: strangers name the domains
+
+local to_hex = hex.encode or hex.to;
+local known = cache.new(REMEMBERED);
+local under_way = 0;
+
+-- Resolves to the document, or to nil. What is fetched has been validated by net.http: its certificate is
+-- the web server's, for that name, from an authority that the system trusts.
+local function fetch(url)
+	return promise.new(function (resolve)
+		if not url:match("^https://") or under_way >= AT_ONCE then return resolve(nil); end
+		under_way = under_way + 1;
+		http.request(url, { body_size_limit = DOCUMENT_MAX }, function (body, code)
+			under_way = under_way - 1;
+			local document = code == 200 and type(body) == "string" and #body <= DOCUMENT_MAX and json.decode(body);
+			resolve(type(document) == "table" and document or nil);
+		end);
+	end);
+end
+
+local function lifetime(document)
+	local seconds = tonumber(document.expires) or 0;
+	return math.max(0, math.min(seconds, LONGEST));
+end
+
+local function digests_of(document)
+	local digests = {};
+	if type(document.fingerprints) ~= "table" then return digests; end
+	for _, fingerprint in ipairs(document.fingerprints) do
+		for algorithm, digest in pairs(type(fingerprint) == "table" and fingerprint or {}) do
+			local bytes = type(digest) == "string" and base64.decode(digest);
+			if bytes then digests[tostring(algorithm):lower().." "..to_hex(bytes)] = true; end
+		end
+	end
+	return digests;
+end
+
+local function remember(domain, digests, seconds)
+	known:set(domain, { digests = digests, good_until = os.time() + seconds });
+	return digests;
+end
+
+-- A document may lead to another one, once; the shorter of both lifetimes counts.
+local function follow(domain, document)
+	if not document then return remember(domain, {}, NOTHING_FOR); end
+	if type(document.url) ~= "string" then return remember(domain, digests_of(document), lifetime(document)); end
+	return fetch(document.url):next(function (second)
+		if not second then return remember(domain, {}, NOTHING_FOR); end
+		return remember(domain, digests_of(second), math.min(lifetime(document), lifetime(second)));
+	end);
+end
+
+return function (domain)
+	local remembered = known:get(domain);
+	if remembered and os.time() < remembered.good_until then return promise.resolve(remembered.digests); end
+	return fetch(PATH:format(domain)):next(function (document) return follow(domain, document); end);
+end

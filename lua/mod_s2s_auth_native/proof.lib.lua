@@ -1,0 +1,162 @@
+-- What a peer's certificate proves: DANE (RFC 7671, 7673), PKIX (RFC 6120 section 13.7), POSH (RFC 7711).
+
+local async = require "util.async";
+local hashes = require "util.hashes";
+local idna_to_ascii = require "util.encodings".idna.to_ascii;
+local pem2der = require "util.x509".pem2der;
+local promise = require "util.promise";
+
+local SERVICE = "xmpp-server";
+local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how many there are
+local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
+local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
+
+return function (options, discovery, certs, posh)
+	local proof = {};
+
+	-- The chain as it was sent, the leaf first.
+	function proof.pem(session, cert)
+		local socket = session.conn:socket();
+		local pems = { cert:pem() };
+		for _, link in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
+			local pem = link:pem();
+			if pem ~= pems[1] then pems[#pems + 1] = pem; end
+		end
+		return table.concat(pems, "\n");
+	end
+
+	-- The verification in the handshake, which knows all that the TLS configuration asks for.
+	local function public_chain(session)
+		local valid, errors;
+		if session.conn.ssl_peerverification then
+			valid, errors = session.conn:ssl_peerverification();
+		else
+			local socket = session.conn:socket();
+			valid, errors = socket:getpeerverification();
+		end
+		if type(errors) == "string" then errors = { { errors } }; end
+		return not not valid, errors;
+	end
+
+	local function is_named(pem, references)
+		for _, reference in ipairs(references) do
+			if certs.identity(pem, reference, SERVICE) then return true; end
+		end
+		return false;
+	end
+
+	local function by_depth(errors)
+		local shifted = {};
+		for depth, texts in pairs(errors or {}) do shifted[depth + 1] = texts; end
+		return shifted;
+	end
+
+	-- Sets the session's fields from public authorities alone.
+	local function judge_public(session, pem, references)
+		local valid, errors = public_chain(session);
+		session.cert_chain_status = valid and "valid" or "invalid";
+		session.cert_chain_errors = not valid and errors or nil;
+		session.cert_identity_status = is_named(pem, references) and "valid" or "invalid";
+		local proven = valid and session.cert_identity_status == "valid";
+		return { kind = proven and "pkix" or "none" };
+	end
+
+	local function trusted(session)
+		local tls = session.ssl_cfg or options.tls or {};
+		return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
+	end
+
+	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
+	local function judge_records(session, pem, references, records)
+		local cafile, capath = trusted(session);
+		local verdict, condition, text = certs.verify {
+			chain = pem, tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
+		};
+		if not verdict then
+			session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
+			verdict = { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
+		end
+		local record = verdict.matched and records[verdict.matched[1]];
+		local errors = by_depth(verdict.errors);
+		if record and record[1] < OWN_ANCHOR then
+			local valid, public_errors = public_chain(session);
+			if not valid then verdict.chain, errors = "invalid", public_errors; end
+		end
+		session.cert_chain_status, session.cert_identity_status = verdict.chain, verdict.identity;
+		session.cert_chain_errors = verdict.chain ~= "valid" and errors or nil;
+		local proven = record and verdict.chain == "valid" and verdict.identity == "valid";
+		return {
+			kind = proven and KINDS[record[1]] or "none";
+			record = record and ("%d %d %d"):format(record[1], record[2], record[3]);
+		}, not proven;
+	end
+
+	local function judge_posh(session, host, pem, result)
+		if not options.posh or result.kind ~= "none" then return result; end
+		local digests = async.wait_for(posh(host));
+		local der = digests and next(digests) and pem2der(pem);
+		if not der then return result; end
+		if digests["sha-256 "..hashes.sha256(der, true)] or digests["sha-512 "..hashes.sha512(der, true)] then
+			session.cert_chain_status, session.cert_identity_status, session.cert_chain_errors = "valid", "valid", nil;
+			result.kind = "posh";
+		end
+		return result;
+	end
+
+	-- What the domain of an incoming peer says about its servers, as one target.
+	local function incoming_target(host)
+		return discovery.discover(host):next(function (targets)
+			local all = { state = targets.state, error = targets.error, references = {}, tlsa = nil };
+			if targets.error then
+				if targets.closed then all.error = nil; end -- it may send all the same
+				return all;
+			end
+			local described = {};
+			for i = 1, math.min(#targets, TARGETS_MAX) do described[i] = discovery.describe(targets[i]); end
+			return promise.all(described):next(function (found)
+				for _, target in ipairs(found) do
+					for _, record in ipairs(target.tlsa or {}) do
+						all.tlsa = all.tlsa or {};
+						table.insert(all.tlsa, record);
+					end
+					table.move(target.references, 1, #target.references, #all.references + 1, all.references);
+					if target.secure and (target.state == "bogus" or target.state == "failed") then
+						all.broken, all.state = target.error, target.state; -- who knows what it has published
+					end
+				end
+				return all;
+			end);
+		end);
+	end
+
+	-- The target of a stream; without DANE one about which nothing is known.
+	function proof.target(session, host, outgoing)
+		if not discovery or not host then return { state = "off", references = {} }; end
+		local target = outgoing.target(session);
+		if target then return target; end
+		local domain = idna_to_ascii(host);
+		if not domain or session.direction ~= "incoming" then return { state = "off", references = {} }; end
+		local found, err = async.wait_for(incoming_target(domain:lower()));
+		return found or { state = "failed", error = tostring(err), references = {} };
+	end
+
+	-- Returns { kind, record, dns, key }, and why it must be refused whatever the policy says: nil, "mismatch"
+	-- or "unknown", where it could not be found out.
+	function proof.judge(session, host, cert, target)
+		local pem = proof.pem(session, cert);
+		local references = table.move(target.references, 1, #target.references, 2, { host });
+		local leaf = certs.names(pem);
+		local result, mismatch;
+		if target.tlsa then
+			result, mismatch = judge_records(session, pem, references, target.tlsa);
+		else
+			result = judge_posh(session, host, pem, judge_public(session, pem, references));
+		end
+		result.dns = target.state;
+		result.key = leaf and leaf.spki_sha256;
+		if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
+		return result, mismatch and "mismatch" or nil;
+	end
+
+	return proof;
+end
