@@ -52,8 +52,9 @@ $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
 SHARED_LIBS := $(addsuffix /native.lib.lua,$(MODULES)) \
 	$(foreach lib,terminal table,mod_storage_native/$(lib).lib.lua mod_certs/$(lib).lib.lua)
 
-UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage
-FUZZERS := decode encode smq pack store pages
+UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
+	cert names tlsa dns
+FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
 .PHONY: all help install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
@@ -126,7 +127,7 @@ test: ## set up, build, and run every test there is
 	@$(MAKE) -s all
 	@tests/run
 
-unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(addprefix $(OUT)/tests/oom/test_,oom lua store_faults) ## C tests of the cores
+unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(addprefix $(OUT)/tests/oom/test_,oom lua store_faults cert_faults) ## C tests of the cores
 	@status=0; for test in $^; do $$test || status=1; done; $(MAKE) -s replay || status=1; exit $$status
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
@@ -141,6 +142,9 @@ FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open tx
 	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check) fdatasync fsync
 $(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+
+$(OUT)/tests/oom/test_cert_faults: $(addprefix $(OUT)/,tests/oom/test_cert_faults.o tests/oom/alloc.o $(CORES))
 	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))

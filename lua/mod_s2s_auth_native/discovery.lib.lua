@@ -75,7 +75,7 @@ return function (options, lookup, certs)
 			local found = order(targets);
 			found.state = state;
 			if not answers[2][1] then -- RFC 6120 section 3.2.2; after direct TLS, where there is that
-				found[#found + 1] = { host = domain, port = LEGACY_PORT, secure = state == "secure" };
+				found[#found + 1] = { host = domain, port = LEGACY_PORT, secure = state == "secure", legacy = true };
 			elseif not found[1] then
 				found.error, found.closed = "the domain says that it has no XMPP server", true;
 			end
@@ -149,7 +149,8 @@ return function (options, lookup, certs)
 			for kind, result in pairs(settled) do answers[kind] = result.value; end
 			take_addresses(target, answers);
 			target.references = target.secure and { target.host } or {};
-			if target.error or not target.secure or target.state ~= "secure" then return target; end
+			if target.state == "secure" and not target.secure then target.state = "insecure"; end
+			if target.error or target.state ~= "secure" then return target; end
 			return find_tlsa(target, { target.canonical or target.host, target.canonical and target.host });
 		end);
 	end

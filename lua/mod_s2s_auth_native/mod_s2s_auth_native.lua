@@ -105,6 +105,8 @@ end
 
 function module.add_host(host_module)
 	if install then install(host_module); end
+	-- What a stream that is being left had still sent
+	host_module:hook_tag(xmlns_streams, "features", function (session) return session.native_leaving; end, 10000);
 	-- After mod_tls, which begins encryption where it is offered; before any authentication
 	host_module:hook_tag(xmlns_streams, "features", require_tls, 450);
 	host_module:hook("s2sout-authenticate-legacy", function (event) return require_tls(event.origin); end, 150);

@@ -153,6 +153,7 @@ local function reconnect(session)
 	conn:close();
 	if session.connect_timeout then timer.stop(session.connect_timeout); end
 	for _, field in ipairs(STREAM_FIELDS) do session[field] = nil; end
+	session.native_leaving = nil;
 	session.version, session.notopen = 1, true;
 	connect(session.native_resolver, listener, nil, { session = session });
 end
@@ -160,7 +161,7 @@ end
 -- Leaves the connection that has failed its check, and has the session try the next target: once
 -- the session's own thread, in which the check runs, has come to rest.
 function outgoing.try_next(session)
-	session.data = ignore;
+	session.data, session.native_leaving = ignore, true;
 	timer.add_task(0, function () reconnect(session); end);
 end
 

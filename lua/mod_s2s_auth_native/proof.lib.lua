@@ -114,7 +114,12 @@ return function (options, discovery, certs, posh)
 			local described = {};
 			for i = 1, math.min(#targets, TARGETS_MAX) do described[i] = discovery.describe(targets[i]); end
 			return promise.all(described):next(function (found)
-				for _, target in ipairs(found) do
+				local insecure = false;
+				for i, target in ipairs(found) do
+					insecure = insecure or target.state == "insecure";
+					-- A server without records may have any certificate that is valid; not so the domain's own name, which
+					-- is tried where there are others
+					if not target.error and not target.tlsa and not (target.legacy and i > 1) then all.open = true; end
 					for _, record in ipairs(target.tlsa or {}) do
 						all.tlsa = all.tlsa or {};
 						table.insert(all.tlsa, record);
@@ -124,6 +129,7 @@ return function (options, discovery, certs, posh)
 						all.broken, all.state = target.error, target.state; -- who knows what it has published
 					end
 				end
+				if insecure and not all.tlsa and not all.broken then all.state = "insecure"; end
 				return all;
 			end);
 		end);
@@ -149,6 +155,9 @@ return function (options, discovery, certs, posh)
 		local result, mismatch;
 		if target.tlsa then
 			result, mismatch = judge_records(session, pem, references, target.tlsa);
+			if mismatch and target.open then
+				result, mismatch = judge_public(session, pem, references), false;
+			end
 		else
 			result = judge_posh(session, host, pem, judge_public(session, pem, references));
 		end

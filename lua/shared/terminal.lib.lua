@@ -37,6 +37,7 @@ function terminal.printable(name)
 		return ("\\x%02x"):format(byte:byte());
 	end
 	name = name:gsub("[%c\\]", escape);
+	name = name:gsub("\194[\128-\159]", function (c1) return (c1:gsub(".", escape)); end);
 	return is_utf8(name) and name or (name:gsub("[\128-\255]", escape));
 end
 

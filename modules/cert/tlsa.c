@@ -29,6 +29,15 @@ static int is_whole(const struct pn_tlsa *record) {
 	return memory ? PN_ENOMEM : readable && at == end;
 }
 
+/*
+ * OpenSSL does not always tell when memory was missing. A record that is called unusable has no
+ * effect, and that must not come from one allocation that failed: so it is asked twice.
+ */
+static int is_surely_whole(const struct pn_tlsa *record) {
+	const int whole = is_whole(record);
+	return whole != 0 ? whole : is_whole(record);
+}
+
 static const char *length_fault(const struct pn_tlsa *record) {
 	if (record->match == PN_TLSA_SHA256)
 		return record->data.len == SHA256_LEN ? NULL : "a SHA-256 digest has 32 bytes";
@@ -46,7 +55,7 @@ int pn_tlsa_check(const struct pn_tlsa *record, const char **fault) {
 	} else if (record->match != PN_TLSA_FULL) {
 		*fault = length_fault(record);
 	} else {
-		const int whole = is_whole(record);
+		const int whole = is_surely_whole(record);
 		if (whole < 0)
 			return whole;
 		*fault = whole ? NULL

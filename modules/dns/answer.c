@@ -7,9 +7,6 @@
 
 #include "dns.h"
 
-/* ldns never makes these of a packet; a text of it always ends with a NUL. */
-static const char UNREADABLE[] = "?";
-
 int pn_dns_status(ldns_status status) {
 	switch (status) {
 	case LDNS_STATUS_OK:
@@ -120,17 +117,18 @@ static int read_tlsa(struct pn_dns_record *record, const ldns_rr *rr) {
 	return has_fields(rr, 4) ? append_bytes(&record->value, ldns_rr_rdf(rr, 3)) : PN_OK;
 }
 
-/* The tag's field begins with its length, and is cut where the length says more. */
+/* The tag's field begins with its length, one byte. */
 static int read_caa(struct pn_dns_record *record, const ldns_rr *rr) {
 	if (!has_fields(rr, 3) || ldns_rdf_size(ldns_rr_rdf(rr, 1)) < 1)
 		return PN_EINVAL;
-	const ldns_rdf *tag = ldns_rr_rdf(rr, 1);
-	size_t len = ldns_rdf_size(tag) - 1;
-	len = len < sizeof(record->tag) ? len : sizeof(record->tag) - 1;
-	memcpy(record->tag, ldns_rdf_data(tag) + 1, len);
+	const uint8_t *tag = ldns_rdf_data(ldns_rr_rdf(rr, 1)) + 1;
+	const size_t len = ldns_rdf_size(ldns_rr_rdf(rr, 1)) - 1;
+	if (len >= sizeof(record->tag))
+		return PN_EINVAL;
 	for (size_t i = 0; i < len; i++) {
-		if (!isalnum((unsigned char)record->tag[i])) /* RFC 8659 section 4.1 */
+		if (!isalnum(tag[i])) /* RFC 8659 section 4.1 */
 			return PN_EINVAL;
+		record->tag[i] = (char)tag[i];
 	}
 	record->numbers[0] = number_of(rr, 0);
 	return append_bytes(&record->value, ldns_rr_rdf(rr, 2));
@@ -155,7 +153,9 @@ static int read_signature(struct pn_dns_signature *signature, const ldns_rr *rr)
 	if (!has_fields(rr, 9))
 		return PN_EINVAL;
 	char *type = ldns_rr_type2str((ldns_rr_type)number_of(rr, 0));
-	strncpy(signature->type, type != NULL ? type : UNREADABLE, sizeof(signature->type) - 1);
+	if (type == NULL)
+		return PN_ENOMEM;
+	strncpy(signature->type, type, sizeof(signature->type) - 1);
 	LDNS_FREE(type);
 	signature->original_ttl = number_of(rr, 3);
 	signature->expiration = number_of(rr, 4);

@@ -200,7 +200,7 @@ static void set(lua_State *L, const struct handle *handle, enum pn_dns_setting s
 	lua_pop(L, 1);
 }
 
-/* Pairs are copied out first: a value that is no string is changed where it is converted. */
+/* A key is copied before it is read: making a string of a number would confuse lua_next(). */
 static void set_options(lua_State *L, const struct handle *handle) {
 	if (lua_getfield(L, 1, "options") == LUA_TTABLE) {
 		lua_pushnil(L);

@@ -185,6 +185,7 @@ class Prosody:
 		try:
 			return self.lua("true")  # it is asked once everything has been loaded
 		except OSError:
+			self._close_admin()  # an answer that comes late is none to the next question
 			return False
 
 	def kill(self):

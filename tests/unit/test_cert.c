@@ -380,6 +380,8 @@ TEST(without_an_authority_no_chain_is_valid) {
 	CHECK(!ask(question).chain && ask(question).errors > 0);
 	question.trusted = &other.root;
 	CHECK(!ask(question).chain && ask(question).errors > 0);
+	/* one that is no root ends no path */
+	CHECK(!ask((struct question){.chain = {&h.leaf}, .trusted = &h.intermediate}).chain);
 	question.chain[1] = NULL;
 	question.trusted = &h.root;
 	CHECK(!ask(question).chain && ask(question).errors > 0);

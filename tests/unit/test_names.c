@@ -433,7 +433,7 @@ TEST(an_address_matches_an_ip_id_alone) {
 	CHECK(address_is(six, 16, "2001:DB8:0::1"));
 	CHECK(!address_is(six, 16, "2001:db8::2"));
 	CHECK(!is("dns:192.0.2.1", "192.0.2.1"));
-	CHECK(!is("xmpp:192.0.2.2", "192.0.2.1"));
+	CHECK(!is("xmpp:192.0.2.1", "192.0.2.1"));
 	CHECK(!is("srv:_xmpp-server.192.0.2.1", "192.0.2.1"));
 	CHECK(!is("dns:*.0.2.1", "192.0.2.1"));
 	CHECK(!address_is("192.0.2.1", 9, "192.0.2.1"));

@@ -1,0 +1,81 @@
+-- Published TLSA records beside a chain of certificates: each combination of usage, selector and matching type has to
+-- match by itself, for a peer may know that one alone (RFC 7671 section 8.1)
+
+local to_hex = require "util.hex".encode;
+
+local certs = module:require "native"("certs");
+local hosts = module:require "hosts";
+
+local USAGES, SELECTORS, DIGESTS = 3, 1, { [1] = 32, [2] = 64 };
+
+local dane = {};
+
+function dane.combination(record)
+	return ("%d %d %d"):format(record.usage, record.selector, record.match);
+end
+
+function dane.key(record)
+	return dane.combination(record).." "..to_hex(record.data);
+end
+
+-- Records of an answer: { { usage =, selector =, match =, data = }, ... }
+function dane.records_of(answer)
+	local list = {};
+	for i, record in ipairs(answer.records) do list[i] = record.tlsa; end
+	return list;
+end
+
+local function is_known(record)
+	local length = DIGESTS[record.match];
+	return record.usage <= USAGES and record.selector <= SELECTORS
+		and (record.match == 0 or length == #record.data);
+end
+
+-- { { name = "3 1 1", usage =, selector =, match =, known =, records = { ... } }, ... } in order
+function dane.combinations(records)
+	local groups, list = {}, {};
+	for _, record in ipairs(records) do
+		local name = dane.combination(record);
+		if not groups[name] then
+			groups[name] = { name = name, usage = record.usage, selector = record.selector, match = record.match,
+				known = false, records = {} };
+			list[#list + 1] = groups[name];
+		end
+		groups[name].known = groups[name].known or is_known(record);
+		table.insert(groups[name].records, record);
+	end
+	table.sort(list, function (a, b) return a.name < b.name; end);
+	return list;
+end
+
+-- certs.verify with the authorities that Prosody trusts. place = { service =, references = { domains } }
+function dane.verify(pem, place, records)
+	local authorities = hosts.authorities();
+	return certs.verify {
+		chain = pem, tlsa = records, references = place.references, service = place.service,
+		cafile = authorities.cafile, capath = authorities.capath, time = os.time(),
+	};
+end
+
+-- The errors of a verdict as one text, or nil
+function dane.errors(verdict)
+	local depths, texts, seen = {}, {}, {};
+	for depth in pairs(verdict.errors or {}) do depths[#depths + 1] = depth; end
+	table.sort(depths);
+	for _, depth in ipairs(depths) do
+		for _, text in ipairs(verdict.errors[depth]) do
+			if not seen[text] then texts[#texts + 1] = text; end
+			seen[text] = true;
+		end
+	end
+	if texts[1] then return table.concat(texts, ", "); end
+	return verdict.identity == "invalid" and "no name matches" or nil;
+end
+
+-- Whether a peer that knows these records alone accepts the chain; and the verdict
+function dane.accepts(pem, place, records)
+	local verdict = dane.verify(pem, place, records);
+	return verdict.dane == "match" and verdict.chain == "valid" and verdict.identity == "valid", verdict;
+end
+
+return dane;

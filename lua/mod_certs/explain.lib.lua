@@ -1,0 +1,217 @@
+-- prosodyctl mod_certs explain: the certificates in a file, or those that a server sends
+
+local array = require "util.array";
+local json = require "util.json";
+local nameprep = require "util.encodings".stringprep.nameprep;
+
+local examine = module:require "examine";
+local fetch = module:require "fetch";
+local files = module:require "files";
+local hosts = module:require "hosts";
+local print_report = module:require "explanation";
+local targets = module:require "targets";
+local terminal = module:require "terminal";
+
+-- What is usual on a port; others are tried after it
+local USUAL = {
+	{ port = 5222, service = "xmpp-client", tls = "starttls" }, { port = 5269, service = "xmpp-server", tls = "starttls" },
+	{ port = 5223, service = "xmpp-client", tls = "direct" }, { port = 5270, service = "xmpp-server", tls = "direct" },
+};
+
+local EVERY_SERVICE = { ["xmpp-client"] = true, ["xmpp-server"] = true };
+
+local function fail(status, format, ...)
+	terminal.error(format, ...);
+	return status;
+end
+
+-- ---- Which hosts it is compared with ----
+
+-- One that must be served: for these services, or for those that it has
+local function asked_host(name, services)
+	local host = hosts.find(name) or { name = name, kind = "domain", services = EVERY_SERVICE };
+	return { name = host.name, kind = host.kind, services = services or host.services, asked = true };
+end
+
+-- Configured hosts, and the asked one among them
+local function with_configured(asked)
+	local list = { asked };
+	for _, host in ipairs(hosts.list()) do
+		if host.name ~= asked.name then list[#list + 1] = host; end
+	end
+	return list;
+end
+
+-- Those that Prosody gives this file are asked for, for the services that it is given for
+local function users_of(path)
+	local list = hosts.list();
+	for _, host in ipairs(list) do
+		local services = {};
+		for _, service in ipairs(hosts.SERVICES) do
+			services[service] = host.services[service] and files.same(hosts.tls(host.name, service).certificate, path);
+			host.asked = host.asked or services[service];
+		end
+		if host.asked then host.services = services; end
+	end
+	return list;
+end
+
+-- ---- Sources: { titles = texts, pem =, hosts = } ----
+
+local function from_file(path, domain)
+	local pem, err = files.read(path);
+	if not pem then return nil, err; end
+	local list = domain and with_configured(asked_host(domain)) or users_of(path);
+	return { titles = array { terminal.printable(path) }, pem = pem, hosts = list };
+end
+
+-- Ways to talk to a port that nobody has described: the likely ones first
+local function ways_of(target, port)
+	local ways, seen = {}, {};
+	local function add(list, likely)
+		for _, way in ipairs(list) do
+			local key = way.service..way.tls;
+			if not seen[key] and (way.port == port or not likely) then
+				seen[key] = true;
+				ways[#ways + 1] = { target = target, port = port, service = way.service, tls = way.tls };
+			end
+		end
+	end
+	add(hosts.listeners(), true);
+	add(USUAL, true);
+	add(USUAL, false);
+	return ways;
+end
+
+-- Where DNS says that the domain's services are. Returns an array of ways, and texts of what could not be looked up.
+local function published_ways(domain)
+	local ways, failures = {}, {};
+	for i, service in ipairs(hosts.SERVICES) do
+		local found = false;
+		for _, tls in ipairs { "starttls", "direct" } do
+			local records, err = targets.srv(domain, service, tls);
+			failures[#failures + 1] = err;
+			for _, srv in ipairs(records or {}) do
+				found = true;
+				if srv.target ~= "." then
+					ways[#ways + 1] = { target = srv.target, port = srv.port, service = service, tls = tls };
+				end
+			end
+		end
+		if not found then
+			local usual = USUAL[i];
+			ways[#ways + 1] = { target = domain, port = usual.port, service = service, tls = usual.tls, guessed = true };
+		end
+	end
+	return ways, failures;
+end
+
+-- Asks one target, at its first address that answers. Returns pem; or nil, text, how far it went, as of fetch.chain().
+local function ask(way, domain)
+	local addresses, text = targets.addresses(way.target);
+	local furthest;
+	for _, address in ipairs(addresses or {}) do
+		local pem, err, reached = fetch.chain {
+			address = address, port = way.port, tls = way.tls, service = way.service, domain = domain,
+		};
+		if pem then return pem; end
+		if reached or not furthest then text, furthest = ("%s: %s"):format(address, err), reached; end
+	end
+	return nil, text, furthest;
+end
+
+local function describe_way(way)
+	return ("%s:%d, %s, %s"):format(way.target, way.port, hosts.PEOPLE[way.service],
+		way.tls == "direct" and "direct TLS" or "STARTTLS");
+end
+
+-- Merges servers that send the same chain
+local function add_source(sources, pem, way, domain)
+	local source = sources[pem];
+	if not source then
+		local asked = asked_host(domain, {});
+		source = { titles = array(), pem = pem, asked = asked,
+			hosts = asked.kind == "domain" and { asked } or with_configured(asked) };
+		sources[pem] = source;
+		sources[#sources + 1] = source;
+	end
+	source.titles:push(describe_way(way));
+	source.asked.services[way.service] = true;
+end
+
+local function from_port(name, port, domain)
+	local sources, failures = {}, {};
+	for _, way in ipairs(ways_of(name, port)) do
+		local pem, text, reached = ask(way, domain);
+		if pem then
+			add_source(sources, pem, way, domain);
+			return sources, {};
+		end
+		if not reached then return {}, { ("%s:%d: %s"):format(name, port, text) }; end
+		failures[#failures + 1] = describe_way(way)..": "..text;
+		if reached == "stream" then return {}, { failures[#failures] }; end
+	end
+	return sources, failures;
+end
+
+local function from_domain(domain)
+	local sources = {};
+	local ways, failures = published_ways(domain);
+	local guesses = {};
+	for _, way in ipairs(ways) do
+		local pem, text = ask(way, domain);
+		if pem then
+			add_source(sources, pem, way, domain);
+		else
+			local list = way.guessed and guesses or failures;
+			list[#list + 1] = describe_way(way)..": "..text;
+		end
+	end
+	if not sources[1] then table.move(guesses, 1, #guesses, #failures + 1, failures); end
+	if not ways[1] then failures[#failures + 1] = "DNS says that "..domain.." has no XMPP service"; end
+	return sources, failures;
+end
+
+-- ---- The command ----
+
+-- Returns sources, failures; or nil, text, status
+local function sources_of(name, domain)
+	local path = files.absolute(name);
+	if files.is_file(path) then
+		local source, err = from_file(path, domain);
+		return { source }, { err };
+	end
+	local host, port = name:match("^%[(.-)%]:?(%d*)$");
+	if not host then host, port = name:match("^([^:/]+):?(%d*)$"); end
+	if not host then return nil, "no such file, and no HOST or HOST:PORT", 2; end
+	local is_address = fetch.is_address(host);
+	if is_address and port == "" then return nil, "an address needs a port", 2; end
+	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for", 2; end
+	domain = domain or nameprep(host);
+	if not domain or not targets.to_ascii(domain) then return nil, "no domain name", 2; end
+	if port ~= "" then return from_port(host, tonumber(port), domain); end
+	return from_domain(domain);
+end
+
+return function (names, flags)
+	local domain = flags.domain and nameprep(flags.domain);
+	if flags.domain and not domain then return fail(2, "%s: no domain name", terminal.printable(flags.domain)); end
+	local sources, failures, status = sources_of(names[1], domain);
+	if not sources then return fail(status, "%s: %s", terminal.printable(names[1]), failures); end
+	local reports, good = array(), true;
+	for _, source in ipairs(sources) do
+		local report, err = examine(source.pem, source.hosts, hosts.authorities());
+		if report then
+			report.source = source.titles;
+			reports:push(report);
+			if not flags.json then print_report(report); end
+			good = good and not report.problems[1];
+		else
+			failures[#failures + 1] = ("%s: %s"):format(source.titles[1], err);
+		end
+	end
+	for i, text in ipairs(failures) do failures[i] = terminal.printable(text); end -- servers have written parts of them
+	if flags.json then terminal.print("%s", json.encode({ reports = reports, failures = array(failures) })); end
+	for _, text in ipairs(failures) do terminal.error("%s", text); end
+	return good and not failures[1] and 0 or 1;
+end

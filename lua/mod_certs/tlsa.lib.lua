@@ -1,0 +1,228 @@
+-- prosodyctl mod_certs tlsa: the records that a certificate needs in DNS (RFC 6698, RFC 7673), in zone-file form
+
+local array = require "util.array";
+local json = require "util.json";
+local to_hex = require "util.hex".encode;
+local nameprep = require "util.encodings".stringprep.nameprep;
+
+local certs = module:require "native"("certs");
+local files = module:require "files";
+local hosts = module:require "hosts";
+local targets = module:require "targets";
+local terminal = module:require "terminal";
+local zone = module:require "zone";
+
+local DEFAULT_PORTS = { ["xmpp-client"] = 5222, ["xmpp-server"] = 5269 }; -- where there is no SRV record
+local LIMITS = { usage = 3, selector = 1, match = 2, ttl = 0x7fffffff };
+local DEFAULTS = { usage = 3, selector = 1, match = 1, ttl = zone.TTL };
+
+local function fail(status, format, ...)
+	terminal.error(format, ...);
+	return status;
+end
+
+-- { usage =, selector =, match =, ttl = }; or nil, text
+local function kind_of(flags)
+	local kind = {};
+	for name, default in pairs(DEFAULTS) do
+		local number = flags[name] and math.tointeger(tonumber(flags[name])) or not flags[name] and default;
+		if not number or number < 0 or number > LIMITS[name] then
+			return nil, ("--%s is a number from 0 to %d"):format(name, LIMITS[name]);
+		end
+		kind[name] = number;
+	end
+	return kind;
+end
+
+-- ---- Which domains, and which certificate each of their services has ----
+
+-- Domains that a certificate serves: configured hosts; or else what its names say
+local function domains_of(pem)
+	local found = {};
+	for _, host in ipairs(hosts.list()) do
+		if certs.identity(pem, host.name, "xmpp-client") or certs.identity(pem, host.name, "xmpp-server") then
+			found[#found + 1] = host.name;
+		end
+	end
+	if found[1] then return found; end
+	local seen = {};
+	for _, name in ipairs(certs.names(pem).names) do
+		local domain = not name.fault and (name.type == "DNS-ID" and name.value
+			or name.type == "SRV-ID" and name.value:match("^_[^.]+%.(.+)$"));
+		if domain and not domain:find("*", 1, true) and not seen[domain] then
+			seen[domain] = true;
+			found[#found + 1] = domain;
+		end
+	end
+	return found;
+end
+
+local function subjects_of_file(path, domain)
+	local pem, err = files.read(path);
+	if not pem then return nil, err; end
+	local known, _, text = certs.names(pem);
+	if not known then return nil, ("%s: %s"):format(path, text); end
+	local list = {};
+	for i, name in ipairs(domain and { domain } or domains_of(pem)) do
+		local host = hosts.find(name);
+		list[i] = { domain = name };
+		for _, service in ipairs(hosts.SERVICES) do
+			list[i][service] = (not host or host.services[service]) and path or nil;
+		end
+	end
+	if not list[1] then return nil, path.." names no domain; --domain tells which one it is for"; end
+	return list;
+end
+
+local function subjects_of_host(host)
+	local subject = { domain = host.name };
+	for _, service in ipairs(hosts.SERVICES) do
+		if host.services[service] then
+			subject[service] = hosts.tls(host.name, service).certificate;
+			if not subject[service] then return nil, "Prosody finds no certificate for "..host.name; end
+		end
+	end
+	return { subject };
+end
+
+-- { { domain =, and for each service that it has the path of its certificate }, ... }; or nil, text
+local function subjects_of(name, domain)
+	local path = files.absolute(name);
+	if files.is_file(path) then return subjects_of_file(path, domain); end
+	local host = hosts.find(nameprep(name) or name);
+	if host then return subjects_of_host(host); end
+	return nil, name.." is neither a file nor a host of the configuration";
+end
+
+-- ---- Where they are served ----
+
+-- Adds the targets that DNS says. Returns which services it knows, and their first targets; or nil, text.
+local function add_published(endpoints, subject)
+	local published, first = {}, {};
+	for _, service in ipairs(hosts.SERVICES) do
+		for _, tls in ipairs(subject[service] and { "starttls", "direct" } or {}) do
+			local records, err = targets.srv(subject.domain, service, tls);
+			if not records then return nil, err; end
+			published[service..tls] = records[1] ~= nil;
+			for _, srv in ipairs(records) do
+				if srv.target ~= "." then
+					first[service] = first[service] or srv.target;
+					endpoints[#endpoints + 1] = { service = service, tls = tls, target = srv.target, port = srv.port };
+				end
+			end
+		end
+	end
+	return published, first;
+end
+
+-- Array of { service =, tls =, target =, port =, unpublished = no SRV record says so }; or nil, text. Without an SRV
+-- record STARTTLS is looked for at the domain itself, and direct TLS is not; one is best published for the same target.
+local function endpoints_of(subject)
+	local endpoints, own = {}, targets.to_ascii(subject.domain);
+	if not own then return nil, subject.domain.." is no domain name"; end
+	local published, first = add_published(endpoints, subject);
+	if not published then return nil, first; end
+	for _, listener in ipairs(hosts.listeners()) do
+		local service, tls = listener.service, listener.tls;
+		if subject[service] and not published[service..tls] then
+			endpoints[#endpoints + 1] = { service = service, tls = tls, port = listener.port, unpublished = true,
+				target = tls == "direct" and first[service] or own };
+		end
+	end
+	return endpoints;
+end
+
+-- ---- Records ----
+
+-- The data of a record for the certificate in a file; or nil, text
+local function data_for(path, kind)
+	local pem, err = files.read(path);
+	if not pem then return nil, err; end
+	local chain, _, text = certs.chain(pem);
+	if chain and kind.usage % 2 == 0 and not chain[#chain].authority then
+		return nil, ("%s does not hold the certificate of an authority, which usage %d is about"):format(path, kind.usage);
+	end
+	local data;
+	if chain then data, _, text = certs.tlsa(pem, kind.usage, kind.selector, kind.match); end
+	if not data then return nil, ("%s: %s"):format(path, text); end
+	return data;
+end
+
+-- Those of one domain, each once; or nil, text
+local function records_of(subject, kind)
+	local endpoints, err = endpoints_of(subject);
+	if not endpoints then return nil, err; end
+	local records, seen = {}, {};
+	for _, endpoint in ipairs(endpoints) do
+		local data, text = data_for(subject[endpoint.service], kind);
+		if not data then return nil, text; end
+		local name = zone.tlsa_name(endpoint.target, endpoint.port);
+		if not seen[name..data] then
+			records[#records + 1] = {
+				name = name, ttl = kind.ttl, usage = kind.usage, selector = kind.selector, match = kind.match, data = data,
+				domain = subject.domain, certificate = subject[endpoint.service], service = endpoint.service,
+				tls = endpoint.tls, target = endpoint.target, port = endpoint.port, unpublished = endpoint.unpublished,
+			};
+		end
+		seen[name..data] = true;
+	end
+	return records;
+end
+
+-- The SRV record that a listener lacks, and whether it is not found without it; or nil
+local function missing_srv(record)
+	if not record.unpublished then return nil; end
+	return zone.srv {
+		domain = targets.to_ascii(record.domain); ttl = record.ttl; service = record.service; tls = record.tls;
+		port = record.port; target = record.target;
+	}, record.tls == "direct" or record.port ~= DEFAULT_PORTS[record.service];
+end
+
+-- ---- Output ----
+
+local function print_zone(subject, records, kind)
+	terminal.print("; TLSA records for %s; they count in zones that are signed with DNSSEC", subject.domain);
+	if kind.usage == 2 then terminal.print("; the authority's certificate must be in the chain that is sent"); end
+	local last, missing = nil, {};
+	for _, record in ipairs(records) do
+		if record.certificate ~= last then
+			terminal.print("; certificate %s", terminal.printable(record.certificate));
+			last = record.certificate;
+		end
+		terminal.print("%s", zone.tlsa(record));
+		local srv, needed = missing_srv(record);
+		if srv then missing[#missing + 1] = srv..(needed and "" or " ; optional"); end
+	end
+	if missing[1] then
+		terminal.print("; SRV records that are missing, for a target of your choice:");
+		for _, srv in ipairs(missing) do terminal.print("; %s", srv); end
+	end
+	terminal.print("");
+end
+
+local function as_json(record)
+	local srv, needed = missing_srv(record);
+	return {
+		name = record.name, ttl = record.ttl, usage = record.usage, selector = record.selector, match = record.match,
+		data = to_hex(record.data), domain = record.domain, service = record.service, tls = record.tls,
+		target = record.target, port = record.port, certificate = record.certificate,
+		missing_srv = srv or json.null, srv_needed = srv and needed or false,
+	};
+end
+
+return function (names, flags)
+	local kind, wrong = kind_of(flags);
+	if not kind then return fail(2, "%s", wrong); end
+	local subjects, text = subjects_of(names[1], flags.domain and nameprep(flags.domain));
+	if not subjects then return fail(1, "%s", terminal.printable(text)); end
+	local list = array();
+	for _, subject in ipairs(subjects) do
+		local records, err = records_of(subject, kind);
+		if not records then return fail(1, "%s", terminal.printable(err)); end
+		if not flags.json then print_zone(subject, records, kind); end
+		for _, record in ipairs(records) do list:push(as_json(record)); end
+	end
+	if flags.json then terminal.print("%s", json.encode({ records = list })); end
+	if not list[1] then return fail(1, "there is nothing to publish: no listener serves %s", names[1]); end
+	return 0;
+end

@@ -1,0 +1,83 @@
+-- certs.lua MODULES PROSODY DIRECTORY ROUNDS   what checking a peer costs, in seconds of CPU
+--
+-- For each round a line "handshake verify identity stock": the server's part of a TLS handshake in which both
+-- sides show a chain of three, one verification of that chain with four TLSA records, and the comparison of its
+-- names with one domain by certs.so and by Prosody's util.x509. DIRECTORY holds chain.pem, key.pem and ca.pem.
+
+local modules, prosody, directory, rounds = table.unpack(arg);
+package.path = prosody.."/?.lua;"..package.path;
+package.cpath = prosody.."/?.so;"..package.cpath;
+pcall(require, "loader"); -- from 13.0 on
+
+local socket = require "socket";
+local ssl = require "ssl";
+local verify_identity = require "util.x509".verify_identity;
+local certs = assert(package.loadlib(modules.."/mod_s2s_auth_native/certs.so", "luaopen_certs"))();
+
+local HANDSHAKES, CHECKS = 100, 300;
+local DOMAIN = "peer.example";
+
+local function path(name) return directory.."/"..name; end
+
+local function context(mode)
+	return assert(ssl.newcontext {
+		mode = mode, protocol = "any", options = { "no_ticket" }, cafile = path "ca.pem";
+		key = path "key.pem", certificate = path "chain.pem", verify = { "peer", "client_once" };
+	});
+end
+
+local as_server, as_client = context "server", context "client";
+local listener = assert(socket.bind("127.0.0.1", 0));
+local _, port = listener:getsockname();
+
+-- Both ends in one process; only the server's steps are timed.
+local function handshake()
+	local client = assert(socket.connect("127.0.0.1", port));
+	local server = listener:accept();
+	client:settimeout(0);
+	server:settimeout(0);
+	client, server = assert(ssl.wrap(client, as_client)), assert(ssl.wrap(server, as_server));
+	local spent, done, client_done = 0, nil, nil;
+	repeat
+		client_done = client_done or client:dohandshake();
+		local before = os.clock();
+		done = done or server:dohandshake();
+		spent = spent + os.clock() - before;
+	until done and client_done;
+	local cert = server:getpeercertificate();
+	server:close();
+	client:close();
+	return spent, cert;
+end
+
+local function each(count, check)
+	local before = os.clock();
+	for _ = 1, count do check(); end
+	return (os.clock() - before) / count;
+end
+
+local function read(name)
+	local file = assert(io.open(path(name)));
+	local text = file:read("*a");
+	file:close();
+	return text;
+end
+
+local chain = read "chain.pem";
+local _, cert = handshake();
+local leaf = cert:pem();
+local records = {
+	{ 3, 1, 1, ("x"):rep(32) }, { 2, 1, 1, ("x"):rep(32) }, { 2, 0, 1, ("x"):rep(32) }, { 3, 1, 1, certs.tlsa(chain, 3, 1, 1) };
+};
+
+for _ = 1, tonumber(rounds) do
+	local spent = 0;
+	for _ = 1, HANDSHAKES do spent = spent + (handshake()); end
+	local verification = each(CHECKS, function ()
+		local verdict = certs.verify { chain = chain, tlsa = records, references = { DOMAIN }, service = "xmpp-server" };
+		assert(verdict.dane == "match");
+	end);
+	local identity = each(CHECKS, function () assert(certs.identity(leaf, DOMAIN, "xmpp-server")); end);
+	local stock = each(CHECKS, function () assert(verify_identity(DOMAIN, "xmpp-server", cert)); end);
+	print(("%.9f %.9f %.9f %.9f"):format(spent / HANDSHAKES, verification, identity, stock));
+end

@@ -1,0 +1,228 @@
+"""A configuration with certificates, a DNS of its own, and prosodyctl mod_certs."""
+import json
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import bed
+import suite
+
+sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
+from authority import Authority  # noqa: E402  pylint: disable=wrong-import-position
+
+TOOL_TIMEOUT = 35
+HOST, ROOMS, OTHER = "prosody.lab", "rooms.prosody.lab", "other.lab"  # resolvers have their own idea of "test"
+CLIENT, SERVER = "xmpp-client", "xmpp-server"
+SRV, A, AAAA = 33, 1, 28
+SERVFAIL, NXDOMAIN = 2, 3
+
+
+# --- DNS, on loopback ---
+
+def labels(name):
+	"""A domain name on the wire."""
+	return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
+
+
+def read_question(query):
+	"""The name and the type that are asked for, and where the question ends."""
+	name, at = [], 12
+	while query[at]:
+		name.append(query[at + 1:at + 1 + query[at]].decode())
+		at += query[at] + 1
+	return ".".join(name).lower(), struct.unpack("!H", query[at + 1:at + 3])[0], at + 5
+
+
+def shut(sock):
+	"""Wakes whoever waits for this socket, for the last time."""
+	try:
+		sock.shutdown(socket.SHUT_RDWR)
+	except OSError:  # it has no peer, which is said after it has been shut down
+		pass
+
+
+class Resolver:
+	"""Answers from .records, {(name, type): [data]}, and SERVFAIL for the names in .broken."""
+
+	def __init__(self):
+		self.records, self.broken = {}, set()
+		self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		self.socket.bind(("127.0.0.1", 0))
+		self.thread = threading.Thread(target=self._serve, daemon=True)
+		self.thread.start()
+
+	@property
+	def unbound(self):
+		"""Prosody's option."""
+		return {"resolvconf": False, "hoststxt": False, "forward": f"127.0.0.1@{self.socket.getsockname()[1]}",
+			"options": {"do-not-query-localhost:": "no"}}
+
+	def address(self, name, address="127.0.0.1"):
+		kind, family = (AAAA, socket.AF_INET6) if ":" in address else (A, socket.AF_INET)
+		self.records.setdefault((name, kind), []).append(socket.inet_pton(family, address))
+
+	def srv(self, name, port, target, priority=0):
+		data = struct.pack("!3H", priority, 5, port) + labels(target)
+		self.records.setdefault((name, SRV), []).append(data)
+
+	def _serve(self):
+		while True:
+			query, sender = self.socket.recvfrom(4096)
+			if not sender:  # the socket has been shut down
+				return
+			self.socket.sendto(self._answer(query), sender)
+
+	def stop(self):
+		shut(self.socket)
+		self.thread.join()
+		self.socket.close()
+
+	def _answer(self, query):
+		name, kind, end = read_question(query)
+		data = self.records.get((name, kind), [])
+		known = any(known == name for known, _ in self.records)
+		code = SERVFAIL if name in self.broken else 0 if known else NXDOMAIN
+		answers = b"".join(b"\xc0\x0c" + struct.pack("!2HIH", kind, 1, 60, len(each)) + each for each in data)
+		return query[:2] + struct.pack("!5H", 0x8180 | code, 1, len(data), 0, 0) + query[12:end] + answers
+
+
+# --- a configuration, a server where one is needed, and the tool ---
+
+class Site(bed.Prosody):
+	"""A configuration with certificates of a private authority, and a Prosody once start() is called."""
+
+	def __init__(self, version, hosts=(HOST,), options=None, components=None, **settings):
+		self.resolver = Resolver()
+		super().__init__(version, host=hosts[0], start=False, options={
+			"modules_disabled": [], "unbound": self.resolver.unbound, "use_ipv6": True, **(options or {})},
+			components=components, **settings)
+		self.modules, self.more_hosts = ["saslauth", "tls", "admin_shell"], hosts[1:]
+		self.ca = Authority(self.directory, "root")
+		self.options.setdefault("ssl", {"cafile": self.ca.alone})
+		self.resolver.address(self.host)
+		self.rewrite_config()
+
+	def _config(self):
+		return super()._config() + "".join(f"VirtualHost {bed.lua(host)}\n" for host in self.more_hosts)
+
+	def direct_ports(self):
+		"""Ports with direct TLS: of clients, of servers. Of the bed's own that are not used."""
+		self.options["http_ports"] = []
+		self.options["component_ports"] = []
+		self.options["c2s_direct_tls_ports"] = [self.http_port]
+		self.options["s2s_direct_tls_ports"] = [self.component_port]
+		self.rewrite_config()
+		return self.http_port, self.component_port
+
+	def install(self, certificate, host=None):
+		"""Where Prosody finds it for this host."""
+		name = host or self.host
+		shutil.copy(certificate.file, self.directory / f"certs/{name}.crt")
+		shutil.copy(certificate.key, self.directory / f"certs/{name}.key")
+		return self.directory / f"certs/{name}.crt"
+
+	def issue(self, *names, **settings):
+		"""A certificate of the authority, `names` such as "DNS:prosody.lab"."""
+		return self.ca.issue(settings.pop("name", "leaf"), names, **settings)
+
+	def finish(self):
+		if self.process:
+			super().finish()
+
+	def discard(self):
+		super().discard()
+		if self.resolver:
+			self.resolver.stop()
+			self.resolver = None
+
+	def log(self):
+		return super().log() if self.process else ""
+
+
+def behaviour(name, **settings):
+	def register(function):
+		for version in bed.VERSIONS:
+			def make(_, version=version):
+				return Site(version, **settings)
+			suite.tests.append(suite.Test(f"certificate tool: {name}", function, version, make))
+		return function
+	return register
+
+
+class Output:
+	"""How a command has ended, and what it has printed."""
+
+	def __init__(self, status, out, err):
+		self.status, self.out, self.err = status, out, err
+
+	def __repr__(self):
+		return f"<status {self.status}\n{self.out}--- errors\n{self.err}>"
+
+
+def command(site, *words):
+	launcher = bed.BUILD / f"prosody-{site.version}/prosodyctl"
+	return [launcher, "--config", site.config, "mod_certs", *words]
+
+
+def tool(site, *words, **settings):
+	"""prosodyctl mod_certs WORDS..."""
+	done = subprocess.run(command(site, *words), timeout=TOOL_TIMEOUT, stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **settings)
+	output = Output(done.returncode, done.stdout, done.stderr)
+	assert "traceback" not in (output.out + output.err).lower(), output
+	assert "\x1b" not in output.out + output.err, output
+	return output
+
+
+def good(site, *words, **settings):
+	output = tool(site, *words, **settings)
+	assert output.status == 0, output
+	return output.out
+
+
+def bad(site, *words, status=1, says="", **settings):
+	"""Runs what must fail, and say why."""
+	output = tool(site, *words, **settings)
+	assert output.status == status, output
+	assert re.search(says, output.err), (says, output)
+	return output
+
+
+def report_of(site, *words, status=0):
+	"""The one report of explain WORDS... --json."""
+	output = tool(site, "explain", *words, "--json")
+	assert output.status == status, output
+	found = json.loads(output.out)
+	assert len(found["reports"]) == 1, output
+	return found["reports"][0]
+
+
+def row(text, *cells):
+	"""The columns of the row of a table that begins with these."""
+	found = [columns for columns in (re.split(" {2,}", line) for line in text.splitlines())
+		if columns[:len(cells)] == list(cells)]
+	assert len(found) == 1, (cells, text)
+	return found[0][len(cells):]
+
+
+def host_row(report, name):
+	"""Whether it serves clients and servers of a host."""
+	found = [host for host in report["hosts"] if host["name"] == name]
+	assert len(found) == 1, report
+	return found[0][CLIENT]["matches"], found[0][SERVER]["matches"]
+
+
+def zone(text):
+	"""What a zone file holds: {name: {record}}; comments are left out, and parentheses joined."""
+	text = re.sub(r"\(([^)]*)\)", lambda match: match[1].replace("\n", "").replace("\t", ""), text)
+	found = {}
+	for line in text.splitlines():
+		if line and not line.startswith(";"):
+			name, ttl, record = re.fullmatch(r"(\S+) (\d+) IN (.*)", line).groups()
+			assert int(ttl) > 0
+			found.setdefault(name, set()).add(record.strip())
+	return found

@@ -1,0 +1,212 @@
+"""prosodyctl mod_certs request, tlsa: requests for certificates, and the records of those that there are."""
+import hashlib
+import itertools
+import json
+import re
+import subprocess
+
+from certsite import CLIENT, HOST, OTHER, ROOMS, SERVER, bad, behaviour, good, report_of, row, zone
+from authority import openssl
+
+
+# --- request ---
+
+def names_of(text):
+	"""The alternative names in what openssl prints, sorted."""
+	line = text.split("Subject Alternative Name:")[1].splitlines()[1]
+	return sorted(name.strip() for name in line.split(","))
+
+
+@behaviour("request makes a key, and a request that names hosts for clients and servers")
+def test(site):
+	text = good(site, "request", HOST, ROOMS, "--output", site.directory)
+	request, key = site.directory / f"{HOST}.csr", site.directory / f"{HOST}.key"
+	shown = openssl("req", "-in", request, "-noout", "-text", "-verify").decode()
+	expected = [f"DNS:{HOST}", f"DNS:{ROOMS}"] + [f"othername: SRVName::_{service}.{host}"
+		for host in (HOST, ROOMS) for service in (CLIENT, SERVER)]
+	assert names_of(shown) == sorted(expected), shown
+	assert "ASN1 OID: prime256v1" in shown, shown
+	assert openssl("req", "-in", request, "-noout", "-pubkey") == openssl("pkey", "-in", key, "-pubout")
+	assert all(f"  {kind}  {name}" in text for kind, name in (("DNS-ID", ROOMS), ("SRV-ID", f"_{CLIENT}.{HOST}"))), text
+	assert str(site.directory / f"certs/{HOST}.key") in text and "SRV-IDs" in text, text
+	assert "PRIVATE" not in text, text
+
+
+@behaviour("request makes an RSA key where it is asked to, and says all in JSON")
+def test(site):
+	made = json.loads(good(site, "request", HOST, "--rsa", "--output", site.directory, "--json"))
+	assert made["request"] == str(site.directory / f"{HOST}.csr") and made["domains"] == [HOST], made
+	assert "3072 bit" in openssl("pkey", "-in", made["key"], "-noout", "-text").decode()
+	openssl("req", "-in", made["request"], "-noout", "-verify")
+
+
+@behaviour("request: nobody else can read the key, whatever the umask", options={"umask": "000"})
+def test(site):
+	good(site, "request", HOST, "--output", site.directory)
+	key = site.directory / f"{HOST}.key"
+	assert key.stat().st_mode & 0o777 == 0o600 and key.stat().st_nlink == 1, key.stat()
+	assert {path.name for path in site.directory.iterdir() if not path.name.startswith("root.")} >= {
+		f"{HOST}.key", f"{HOST}.csr"}
+	assert not [path for path in site.directory.iterdir() if path.name.startswith(".")]
+
+
+@behaviour("request overwrites nothing, and leaves no key without its request")
+def test(site):
+	for taken, other in ((".key", ".csr"), (".csr", ".key")):
+		file = site.directory / (HOST + taken)
+		file.write_text("precious")
+		bad(site, "request", HOST, "--output", site.directory, says=re.escape(str(file)) + " exists")
+		assert file.read_text() == "precious" and not (site.directory / (HOST + other)).exists()
+		file.unlink()
+		file.symlink_to(site.directory / "elsewhere")
+		bad(site, "request", HOST, "--output", site.directory, says="exists")
+		assert not (site.directory / "elsewhere").exists()
+		file.unlink()
+	bad(site, "request", HOST, "--output", site.directory / "nowhere", says="no directory")
+
+
+@behaviour("request writes names as DNS does, each once, and refuses what is none")
+def test(site):
+	good(site, "request", "Müller.Lab", "xn--mller-kva.lab", "--output", site.directory)
+	shown = openssl("req", "-in", site.directory / "xn--mller-kva.lab.csr", "-noout", "-text").decode()
+	assert names_of(shown) == sorted(["DNS:xn--mller-kva.lab"] + [
+		f"othername: SRVName::_{service}.xn--mller-kva.lab" for service in (CLIENT, SERVER)]), shown
+	for name in ("", "../evil", "a b", "a..test", ".test", "192.0.2.1", "::1", "a/b", "a@b.test", "*.test", "a" * 64 + ".test"):
+		bad(site, "request", name, "--output", site.directory, status=2, says="no domain name")
+
+
+@behaviour("a signed request serves its hosts, as explain sees them", components={ROOMS: "muc"})
+def test(site):
+	good(site, "request", HOST, ROOMS, "--output", site.directory / "certs")
+	certificate = site.directory / f"certs/{HOST}.crt"
+	openssl("x509", "-req", "-copy_extensions", "copy", "-days", "9", "-CA", site.ca.alone, "-CAkey", site.ca.key,
+		"-in", site.directory / f"certs/{HOST}.csr", "-out", certificate)
+	text = good(site, "explain", certificate)
+	assert "nothing is wrong" in text and row(text, HOST, "yes", "yes") and row(text, ROOMS, "yes", "yes"), text
+	site.start()
+	assert report_of(site, f"{HOST}:{site.port}")["problems"] == []
+
+
+# --- tlsa ---
+
+@behaviour("tlsa: without SRV records they are for the host itself, and for the ports of the configuration")
+def test(site):
+	leaf = site.issue(f"DNS:{HOST}")
+	site.install(leaf)
+	direct = site.direct_ports()
+	text = good(site, "tlsa", HOST)
+	record = {f"TLSA 3 1 1 {hashlib.sha256(leaf.public_key).hexdigest()}"}
+	assert zone(text) == {f"_{port}._tcp.{HOST}.": record for port in (site.port, site.s2s_port, *direct)}, text
+	for label, port in zip(("xmpp-client", "xmpp-server", "xmpps-client", "xmpps-server"),
+			(site.port, site.s2s_port, *direct)):
+		assert f"; _{label}._tcp.{HOST}. 3600 IN SRV 0 5 {port} {HOST}.\n" in text, text
+
+
+@behaviour("tlsa: an SRV record is optional for the usual ports with STARTTLS alone",
+	options={"c2s_ports": [5222], "s2s_ports": [5269], "c2s_direct_tls_ports": [5223]})
+def test(site):
+	site.install(site.issue(f"DNS:{HOST}"))
+	text = good(site, "tlsa", HOST)
+	assert re.findall(r"^; _(\S+)\._tcp\S+ .* ; optional$", text, re.M) == ["xmpp-client", "xmpp-server"], text
+	assert re.search(rf"^; _xmpps-client\._tcp\.{HOST}\. \d+ IN SRV 0 5 5223 {HOST}\.$", text, re.M), text
+
+
+@behaviour("tlsa: SRV records tell the targets")
+def test(site):
+	leaf = site.issue(f"DNS:{HOST}")
+	site.install(leaf)
+	site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, "c.lab")
+	site.resolver.srv(f"_xmpp-server._tcp.{HOST}", 5269, "one.lab")
+	site.resolver.srv(f"_xmpp-server._tcp.{HOST}", 6269, "two.lab", priority=9)
+	site.resolver.srv(f"_xmpps-server._tcp.{HOST}", 443, "one.lab")
+	site.resolver.srv(f"_xmpps-client._tcp.{HOST}", 0, ".")
+	text = good(site, "tlsa", HOST, "--ttl", "60")
+	assert set(zone(text)) == {"_5222._tcp.c.lab.", "_5269._tcp.one.lab.", "_6269._tcp.two.lab.",
+		"_443._tcp.one.lab."}, text
+	assert " 60 IN TLSA" in text and " SRV " not in text, text
+	records = json.loads(good(site, "tlsa", HOST, "--json"))["records"]
+	assert {(r["target"], r["port"], r["service"], r["tls"]) for r in records} == {("c.lab", 5222, CLIENT, "starttls"),
+		("one.lab", 5269, SERVER, "starttls"), ("two.lab", 6269, SERVER, "starttls"),
+		("one.lab", 443, SERVER, "direct")}, records
+	assert all(r["data"] == hashlib.sha256(leaf.public_key).hexdigest() for r in records), records
+
+
+@behaviour("tlsa: direct TLS that is not published yet belongs to the target that STARTTLS has")
+def test(site):
+	site.install(site.issue(f"DNS:{HOST}"))
+	port, _ = site.direct_ports()
+	site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, "second.lab", priority=9)
+	site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, "first.lab", priority=1)
+	text = good(site, "tlsa", HOST)
+	assert f"_{port}._tcp.first.lab." in zone(text), text
+	assert re.search(rf"^; _xmpps-client\._tcp\.{HOST}\. \d+ IN SRV 0 5 {port} first\.lab\.$", text, re.M), text
+
+
+@behaviour("tlsa: a target that is no host name reaches no zone file")
+def test(site):
+	site.install(site.issue(f"DNS:{HOST}"))
+	for target in ("a\n_1._tcp.evil.lab", "a;b.lab", "a b.lab", "\x1b[31m.lab"):
+		site.resolver.records.clear()
+		site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, target)
+		output = bad(site, "tlsa", HOST, says="is no host name")
+		assert not zone(output.out), output
+
+
+@behaviour("tlsa: records that would be guesses are not printed where DNS does not answer")
+def test(site):
+	site.install(site.issue(f"DNS:{HOST}"))
+	site.resolver.broken.add(f"_xmpp-server._tcp.{HOST}")
+	output = bad(site, "tlsa", HOST, says="SERVFAIL")
+	assert not zone(output.out), output
+
+
+def compare_combinations(site, usages, certificate, file):
+	"""Every selector and matching type, with what openssl makes of the certificate."""
+	for usage, selector, match in itertools.product(usages, range(2), range(3)):
+		text = good(site, "tlsa", file, "--usage", str(usage), "--selector", str(selector), "--match", str(match))
+		records = set().union(*zone(text).values())
+		assert records == {f"TLSA {certificate.tlsa(usage, selector, match)}"}, text
+
+
+@behaviour("tlsa: every combination about the server's certificate is what openssl computes")
+def test(site):
+	leaf = site.issue(f"DNS:{HOST}")
+	compare_combinations(site, (1, 3), leaf, leaf.file)
+	pipeline = f"openssl x509 -in {leaf.file} -noout -pubkey | openssl pkey -pubin -outform der | sha256sum"
+	digest = subprocess.run(pipeline, shell=True, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[0]
+	assert set().union(*zone(good(site, "tlsa", leaf.file)).values()) == {f"TLSA 3 1 1 {digest}"}
+
+
+@behaviour("tlsa: every combination about the authority is what openssl computes")
+def test(site):
+	leaf, both = site.issue(f"DNS:{HOST}"), site.directory / "both.pem"
+	both.write_text(leaf.alone.read_text() + site.ca.alone.read_text())
+	compare_combinations(site, (0, 2), site.ca, both)
+
+
+@behaviour("tlsa: a certificate that issues nothing is no record of an authority")
+def test(site):
+	leaf = site.issue(f"DNS:{HOST}")
+	for usage in "02":
+		bad(site, "tlsa", leaf.alone, "--usage", usage, says="authority")
+
+
+@behaviour("tlsa of a file is for the hosts that it serves, or that are named", hosts=(HOST, OTHER), components={ROOMS: "muc"})
+def test(site):
+	site.options.update(c2s_ports=[5222], s2s_ports=[5269])
+	site.rewrite_config()
+	text = good(site, "tlsa", site.issue(f"DNS:{OTHER}", f"DNS:{ROOMS}").file)
+	assert set(zone(text)) == {f"_5222._tcp.{OTHER}.", f"_5269._tcp.{OTHER}.", f"_5269._tcp.{ROOMS}."}, text
+	foreign = site.issue("DNS:xn--mller-kva.lab", "DNS:*.foreign.lab", name="foreign").file
+	assert set(zone(good(site, "tlsa", foreign))) == {f"_{port}._tcp.xn--mller-kva.lab." for port in (5222, 5269)}
+	assert set(zone(good(site, "tlsa", foreign, "--domain", "some.lab"))) == {
+		"_5222._tcp.some.lab.", "_5269._tcp.some.lab."}
+	nobody = site.issue("IP:192.0.2.1", name="nobody").file
+	bad(site, "tlsa", nobody, says="--domain")
+
+
+@behaviour("tlsa refuses a host that it knows nothing of")
+def test(site):
+	bad(site, "tlsa", OTHER, says="neither a file nor a host")
+	bad(site, "tlsa", HOST, says="no certificate")
+	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")

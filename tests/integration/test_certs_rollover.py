@@ -1,0 +1,240 @@
+"""prosodyctl mod_certs rollover: a certificate is replaced, and no peer with DANE is locked out at any time."""
+import json
+import re
+import time
+
+from test_certs_check import FIRST_NAME_SERVER, OK, SECOND_NAME_SERVER, SERVERS, behaviour, check
+from certsite import bad, tool
+from authority import SERVER as EXTENSIONS, openssl
+
+
+def rollover(site, certificate, *words, status):
+	output = tool(site, "rollover", "good.lab", "--new", certificate.file, *words, "--json")
+	assert output.status == status, output
+	return json.loads(output.out)
+
+
+def records(found, which):
+	"""{name: {"usage selector match data"}}"""
+	names = {}
+	for each in found[which]:
+		names.setdefault(each["name"], set()).add(f"{each['usage']} {each['selector']} {each['match']} {each['data']}")
+	return names
+
+
+def republish(site, *tlsa):
+	"""The zone with these TLSA records instead."""
+	zone = site.lab.zone("lab")
+	zone.records = [record for record in zone.records if " TLSA " not in record]
+	for port in site.places:
+		zone.add(f"_{port}._tcp.xmpp.good", "TLSA", *tlsa)
+	site.lab.start()
+
+
+def everywhere(site, *tlsa):
+	return {f"_{port}._tcp.xmpp.good.lab": set(tlsa) for port in site.places}
+
+
+def note_of(site):
+	return site.directory / "data/mod_certs/rollover-good.lab.json"
+
+
+def let_time_pass(site, seconds):
+	"""As if the records had been seen so much earlier."""
+	note = json.loads(note_of(site).read_text())
+	for spot in note["spots"].values():
+		spot["since"] -= seconds
+	note_of(site).write_text(json.dumps(note))
+
+
+def switch(site, certificate):
+	site.install("good.lab", certificate)
+	site.kill()
+	site.start()
+
+
+@behaviour("rollover goes step by step: add, wait twice the TTL, switch, remove, done")
+def test(site):
+	old = site.good()
+	new = site.issue("good.lab", name="new")
+	site.go()
+	was, will = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
+	for _ in range(2):  # asking changes nothing
+		found = rollover(site, new, status=1)
+		assert (found["step"], found["safe"]) == ("add", False) and not found["problems"], found
+		assert records(found, "add") == everywhere(site, will), found
+		assert records(found, "remove") == everywhere(site, was), found
+		assert {each["ttl"] for each in found["add"]} == {60}, found
+	republish(site, was, will)
+	before = time.time()
+	found = rollover(site, new, status=1)
+	assert found["step"] == "wait" and not found["add"] and not found["problems"], found
+	assert int(before) + 120 <= found["until"] <= time.time() + 120, found
+	assert rollover(site, new, status=1)["until"] == found["until"]
+	let_time_pass(site, 100)
+	assert rollover(site, new, status=1)["until"] == found["until"] - 100
+	let_time_pass(site, 21)
+	found = rollover(site, new, status=0)
+	assert (found["step"], found["safe"]) == ("switch", True), found
+	assert {each["serves"] for each in found["listeners"]} == {"old"} and len(found["listeners"]) == 8, found
+	switch(site, new)
+	found = rollover(site, new, status=0)
+	assert found["step"] == "remove" and records(found, "remove") == everywhere(site, was), found
+	assert {each["serves"] for each in found["listeners"]} == {"new"}, found
+	republish(site, will)
+	found = rollover(site, new, status=0)
+	assert found["step"] == "done" and not found["remove"] and not found["warnings"], found
+	assert check(site, status=OK).rows_of("DANE")
+
+
+@behaviour("rollover prints the plan, with the records as they stand in a zone file")
+def test(site):
+	old = site.good()
+	new = site.issue("good.lab", name="new")
+	site.go()
+	output = tool(site, "rollover", "good.lab", "--new", new.file)
+	assert output.status == 1 and not output.err, output
+	for certificate in (old, new):
+		record = certificate.tlsa(3, 1, 1)
+		assert all(f"_{port}._tcp.xmpp.good.lab. 60 IN TLSA {record}" in output.out for port in site.places), output
+	assert re.search(r"1 now +publish.*2 then +wait.*120 seconds.*3 then +give.*4 then +remove", output.out, re.S), output
+	assert "must not be switched yet" in output.out, output
+	republish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
+	assert re.search(r"1 done.*2 now +wait.*\n +until \d{4}-\d\d-\d\d .*3 then", tool(site, "rollover", "good.lab", "--new",
+		new.file).out, re.S)
+
+
+@behaviour("rollover waits anew once a record has been gone, and for another certificate")
+def test(site):
+	old = site.good()
+	new, other = (site.issue("good.lab", name=name) for name in ("new", "other"))
+	site.go()
+	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
+	republish(site, *both)
+	first = rollover(site, new, status=1)["until"]
+	let_time_pass(site, 200)
+	assert rollover(site, new, status=0)["step"] == "switch"
+	republish(site, both[0])
+	assert rollover(site, new, status=1)["step"] == "add"
+	republish(site, *both)
+	assert rollover(site, new, status=1)["until"] >= first
+	republish(site, *both, other.tlsa(3, 1, 1))
+	let_time_pass(site, 200)
+	assert rollover(site, other, status=1)["step"] == "wait"
+
+
+@behaviour("rollover calls no switch safe while a published combination would not match")
+def test(site):
+	old = site.good(tlsa=[(3, 1, 1), (3, 0, 2), (2, 0, 1)])
+	new = site.issue("good.lab", name="new")
+	site.go()
+	authority, unknown = site.lab.intermediate.tlsa(2, 0, 1), "3 1 9 abcd"
+	republish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1), old.tlsa(3, 0, 2), authority, unknown)
+	found = rollover(site, new, status=1)
+	assert not found["problems"] and found["step"] == "add" and records(found, "add") == everywhere(site, new.tlsa(3, 0, 2)), found
+	private = site.issue("good.lab", issuer=site.lab.private, name="elsewhere", chain=[])
+	found = rollover(site, private, status=1)
+	assert any("no 2 0 1 record can match the new chain" in problem for problem in found["problems"]), found
+
+
+@behaviour("rollover with the same key needs no new record and no waiting")
+def test(site):
+	old, issuer = site.good(), site.lab.intermediate
+	extensions, again = (site.directory / name for name in ("extensions", "again.pem"))
+	extensions.write_text(EXTENSIONS.replace("@names", "DNS:good.lab"))
+	again.write_bytes(openssl("x509", "-req", "-in", old.request, "-CA", issuer.alone, "-CAkey", issuer.key, "-days", 90,
+		"-extfile", extensions) + issuer.alone.read_bytes())
+	site.go()
+	output = tool(site, "rollover", "good.lab", "--new", again, "--json")
+	found = json.loads(output.out)
+	assert output.status == 0 and found["step"] == "switch" and not found["add"] + found["remove"], output
+
+
+@behaviour("rollover sees that the new certificate came too soon, or that the old records went")
+def test(site):
+	old = site.good()
+	new = site.issue("good.lab", name="new")
+	site.go()
+	switch(site, new)
+	found = rollover(site, new, status=1)
+	assert found["step"] == "add" and any("publish it now, or go back" in text for text in found["problems"]), found
+	switch(site, old)
+	republish(site, new.tlsa(3, 1, 1))
+	found = rollover(site, new, status=1)
+	assert found["step"] == "wait" and any("does not match the 3 1 1 record" in text for text in found["warnings"]), found
+
+
+def on_two_servers(site, *tlsa):
+	"""good.lab as a zone of its own, with these TLSA records on its first and on its second name server."""
+	zones = {}
+	for number, records_there in zip((FIRST_NAME_SERVER, SECOND_NAME_SERVER), tlsa):
+		zone = site.child("good", SERVERS)
+		site.publish("good.lab", records_there, zone=zone)
+		zones[number] = [zone]
+	site.serve_zones(zones)
+
+
+@behaviour("rollover waits for every name server")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	site.serve("good.lab", old)
+	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
+	on_two_servers(site, both, both[:1])
+	site.go()
+	found = rollover(site, new, status=1)
+	assert found["step"] == "add" and records(found, "add") == everywhere(site, both[1]), found
+	assert not any("since" in spot for spot in json.loads(note_of(site).read_text())["spots"].values())
+
+
+@behaviour("rollover is not safe while a name server does not answer, and does not begin anew")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	site.serve("good.lab", old)
+	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
+	on_two_servers(site, both, both)
+	site.go()
+	assert rollover(site, new, status=1)["step"] == "wait"
+	let_time_pass(site, 200)
+	note = json.loads(note_of(site).read_text())
+	site.extra.pop().stop()
+	found = rollover(site, new, status=1)
+	assert any("two.good.lab (" in text and "does not tell" in text for text in found["problems"]), found
+	assert json.loads(note_of(site).read_text()) == note
+
+
+@behaviour("rollover does not begin to wait while a name server does not answer")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	site.serve("good.lab", old)
+	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
+	on_two_servers(site, both, both)
+	site.go()
+	site.extra.pop().stop()
+	assert rollover(site, new, status=1)["step"] == "wait"
+	assert not any("since" in spot for spot in json.loads(note_of(site).read_text())["spots"].values())
+
+
+@behaviour("rollover tells of records behind an alias where they are")
+def test(site):
+	old = site.good(tlsa=[])
+	new = site.issue("good.lab", name="new")
+	zone = site.lab.zone("lab")
+	zone.add("tlsa.good", "TLSA", old.tlsa(3, 1, 1))
+	zone.add(f"_{site.s2s_port}._tcp.xmpp.good", "CNAME", "tlsa.good.lab.")
+	site.go()
+	found = rollover(site, new, status=1)
+	assert records(found, "add") == {"tlsa.good.lab": {new.tlsa(3, 1, 1)}} and not found["problems"], found
+
+
+@behaviour("rollover has nothing to wait for without TLSA records, and judges the new certificate all the same")
+def test(site):
+	site.good(tlsa=[])
+	site.go()
+	found = rollover(site, site.issue("good.lab", name="new"), status=0)
+	assert found["step"] == "switch" and not found["add"], found
+	for name, settings, text in (("old", {"days": (-9, -1)}, "has expired"), ("early", {"days": (1, 9)}, "not valid yet"),
+			("foreign", {"names": ["DNS:elsewhere.lab"]}, "does not name good.lab for xmpp-server")):
+		found = rollover(site, site.issue("good.lab", name=name, **settings), status=1)
+		assert any(text in problem for problem in found["problems"]), found
+	for words in (["elsewhere.lab", "--new", "/dev/null"], ["good.lab", "--new", "/nonexistent"]):
+		bad(site, "rollover", *words, says="no host of the configuration|No such file")

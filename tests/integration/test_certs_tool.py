@@ -1,0 +1,252 @@
+"""prosodyctl mod_certs: how it is called, and what it explains of the certificates in a file."""
+import hashlib
+import os
+import pty
+import re
+import subprocess
+import threading
+
+import bed
+from certsite import CLIENT, HOST, OTHER, ROOMS, SERVER, TOOL_TIMEOUT, bad, behaviour, command, good, host_row, \
+	report_of, row, tool, zone
+from authority import Authority, openssl, self_signed
+
+COMMANDS = ["explain", "request", "tlsa", "check", "rollover"]
+
+
+# --- usage ---
+
+@behaviour("without a command, or asked for help, it tells what there is")
+def test(site):
+	for words in ([], ["--help"], ["explain", "--help"]):
+		text = good(site, *words)
+		assert all(f"\n  {name} " in text for name in COMMANDS), text
+
+
+@behaviour("what cannot be meant is refused with status 2")
+def test(site):
+	for words in (["examine"], ["explain"], ["explain", "a", "b"], ["explain", "a", "--days", "1"], ["request"],
+			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["rollover", HOST],
+			["rollover", "--new", "x"]):
+		bad(site, *words, status=2, says="--help")
+	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no such file"),
+			("a..lab", "no domain name")):
+		bad(site, "explain", name, status=2, says=says)
+
+
+@behaviour("numbers that no TLSA record has are refused with status 2")
+def test(site):
+	certificate = site.install(site.issue(f"DNS:{HOST}"))
+	for flag, value in (("usage", "4"), ("selector", "2"), ("match", "3"), ("match", "x"), ("usage", "-1"),
+			("usage", "1.5"), ("ttl", "-1")):
+		bad(site, "tlsa", certificate, f"--{flag}", value, status=2, says=f"--{flag} is a number")
+
+
+# --- explain: a file ---
+
+@behaviour("explain shows every name under its type, and what it serves",
+	components={ROOMS: "muc"})
+def test(site):
+	certificate = site.install(site.issue(f"DNS:{HOST}", f"DNS:*.{HOST}", f"SRV:_xmpp-server.{OTHER}",
+		f"SRV:_imap.{OTHER}", "XMPP:xmpp.lab", "IP:192.0.2.1"))
+	text = good(site, "explain", certificate)
+	assert row(text, "DNS-ID", HOST) == ["clients and servers"], text
+	assert row(text, "DNS-ID", f"*.{HOST}") == ["clients and servers"], text
+	assert row(text, "SRV-ID", f"_xmpp-server.{OTHER}") == ["servers"], text
+	assert row(text, "SRV-ID", f"_imap.{OTHER}")[0].startswith("nothing: "), text
+	assert row(text, "IP-ID", "192.0.2.1"), text
+	assert row(text, HOST, "yes", "yes") == [f"DNS-ID {HOST}"], text
+	assert row(text, ROOMS, "yes", "yes") == [f"DNS-ID *.{HOST}"], text
+	report = report_of(site, certificate)
+	assert [(name["type"], name["value"]) for name in report["names"]] == [("DNS-ID", HOST), ("DNS-ID", f"*.{HOST}"),
+		("SRV-ID", f"_xmpp-server.{OTHER}"), ("SRV-ID", f"_imap.{OTHER}"), ("XmppAddr", "xmpp.lab"),
+		("IP-ID", "192.0.2.1")], report
+	assert host_row(report, HOST) == host_row(report, ROOMS) == (True, True), report
+
+
+@behaviour("explain describes each certificate of the chain as openssl does")
+def test(site):
+	between = Authority(site.directory, "between", site.ca)
+	leaf = between.issue("leaf", [f"DNS:{HOST}"], days=(-1, 9.5))
+	report = report_of(site, site.install(leaf))
+	assert [c["depth"] for c in report["certificates"]] == [0, 1], report
+	for described, certificate in zip(report["certificates"], (leaf, between)):
+		assert described["sha256"] == hashlib.sha256(certificate.der).hexdigest(), described
+		assert described["spki_sha256"] == hashlib.sha256(certificate.public_key).hexdigest(), described
+		serial = openssl("x509", "-in", certificate.alone, "-noout", "-serial").decode().strip().split("=")[1]
+		assert int(described["serial"], 16) == int(serial, 16), described
+		assert (described["key_type"], described["key_bits"]) == ("EC", 256), described
+	assert report["certificates"][1]["authority"] and not report["certificates"][0]["authority"], report
+	assert report["chain"] == "valid" and report["days_left"] == 9 and report["problems"] == [], report
+
+
+@behaviour("explain tells why a name serves nothing")
+def test(site):
+	certificate = site.install(site.issue(f"DNS:{HOST}", f"SRV:{HOST}", "DNS:*.test.*", "DNS:two words.test"))
+	text = good(site, "explain", certificate)
+	assert re.match(r"nothing: .*_(xmpp-server|service)\.", row(text, "SRV-ID", HOST)[0]), text
+	assert row(text, "DNS-ID", "*.test.*")[0].startswith("nothing: "), text
+	assert row(text, "DNS-ID", "two words.test")[0].startswith("nothing: "), text
+
+
+@behaviour("explain finds the host that uses a certificate without being served by it", hosts=(HOST, OTHER),
+	components={ROOMS: "muc"})
+def test(site):
+	certificate = site.install(site.issue(f"SRV:_xmpp-server.{HOST}", f"DNS:{OTHER}"))
+	output = bad(site, "explain", certificate)
+	assert f"it does not serve clients of {HOST}" in output.out, output
+	assert f"it does not serve servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
+	assert "nothing is wrong" not in output.out, output
+	assert row(output.out, HOST, "no", "yes"), output
+	assert row(output.out, ROOMS, "-", "no") == ["no name is for this domain"], output
+	assert row(output.out, OTHER, "yes", "yes") == [f"DNS-ID {OTHER}"], output
+	problems = report_of(site, certificate, status=1)["problems"]
+	assert len(problems) == 2 and not any(OTHER in problem for problem in problems), problems
+
+
+@behaviour("explain knows which certificate each service of a host has", options={})
+def test(site):
+	clients, servers = site.issue(f"SRV:_{CLIENT}.{HOST}"), site.issue(f"SRV:_{SERVER}.{HOST}", name="second")
+	site.options["c2s_ssl"] = {"certificate": clients.file, "key": clients.key}
+	site.options["s2s_ssl"] = {"certificate": servers.file, "key": servers.key}
+	site.rewrite_config()
+	for certificate, serves in ((clients, (True, False)), (servers, (False, True))):
+		report = report_of(site, certificate.file)
+		assert host_row(report, HOST) == serves and report["problems"] == [], report
+	site.options["c2s_ssl"] = {"certificate": servers.file, "key": servers.key}
+	site.rewrite_config()
+	assert report_of(site, servers.file, status=1)["problems"] == [f"it does not serve clients of {HOST}"]
+
+
+@behaviour("explain tells which domains a certificate serves that no host uses")
+def test(site):
+	certificate = site.issue(f"DNS:{OTHER}")
+	report = report_of(site, certificate.file)
+	assert host_row(report, HOST) == (False, False) and report["problems"] == [], report
+	assert row(good(site, "explain", certificate.file), "DNS-ID", OTHER) == ["clients and servers"]
+	nothing = site.issue("IP:192.0.2.1", "SRV:_imap.other.lab", name="nothing")
+	report = report_of(site, nothing.file, "--domain", OTHER, status=1)
+	assert report["problems"] == [f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"], report
+
+
+@behaviour("explain compares with the domain that is named", hosts=(HOST, OTHER))
+def test(site):
+	certificate = site.install(site.issue(f"DNS:{HOST}", "DNS:xn--mller-kva.lab"))
+	assert report_of(site, certificate, "--domain", "xn--mller-kva.lab")["problems"] == []
+	report = report_of(site, certificate, "--domain", "müller.lab")
+	assert host_row(report, "müller.lab") == (True, True), report
+	assert report_of(site, certificate, "--domain", OTHER, status=1)["problems"] == [
+		f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"]
+
+
+@behaviour("a host in Unicode is the same in A-labels", hosts=("müller.lab",))
+def test(site):
+	certificate = site.install(site.issue("DNS:xn--mller-kva.lab"))
+	for name in ("müller.lab", "xn--mller-kva.lab"):
+		report = report_of(site, certificate, "--domain", name)
+		assert len(report["hosts"]) == 1 and host_row(report, "müller.lab") == (True, True), report
+		assert set(zone(good(site, "tlsa", name))) == {
+			f"_{port}._tcp.xn--mller-kva.lab." for port in (site.port, site.s2s_port)}
+	site.start()
+	site.resolver.address("xn--mller-kva.lab")
+	assert report_of(site, f"müller.lab:{site.port}")["problems"] == []
+
+
+@behaviour("explain sees what time does to a certificate")
+def test(site):
+	for name, days, problem, shown in (
+			("expired", (-9, -3), "the certificate has expired", r"expired 3 days ago"),
+			("early", (3, 9), "the certificate is not valid yet", r"not valid yet"),
+			("last", (-3, 0.5), None, r"0 days left")):
+		file = site.issue(f"DNS:{HOST}", name=name, days=days).file
+		output = tool(site, "explain", file, "--domain", HOST)
+		assert re.search(shown, output.out), output
+		report = report_of(site, file, "--domain", HOST, status=1 if problem else 0)
+		assert (problem in report["problems"]) == bool(problem), report
+
+
+@behaviour("explain says at which depth a chain breaks")
+def test(site):
+	between = Authority(site.directory, "between", site.ca)
+	whole, broken = (between.issue(name, [f"DNS:{HOST}"], chain=chain)
+		for name, chain in (("whole", [between]), ("broken", [])))
+	alone = self_signed(site.directory, "alone", [f"DNS:{HOST}"])
+	assert report_of(site, whole.file)["chain"] == "valid"
+	for certificate in (broken, alone):
+		report = report_of(site, certificate.file, status=1)
+		assert report["chain"] == "invalid" and report["certificates"][0]["errors"], report
+		assert "the chain does not lead to a trusted authority" in report["problems"], report
+		assert "error" in bad(site, "explain", certificate.file).out
+
+
+@behaviour("explain shows a certificate that names nobody")
+def test(site):
+	key, certificate = site.directory / "bare.key", site.directory / "bare.crt"
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
+		"-subj", f"/CN={HOST}", "-keyout", key, "-out", certificate)
+	output = bad(site, "explain", certificate)
+	assert "common name does not count" in output.out and "it serves no XMPP domain" in output.out, output
+
+
+@behaviour("explain refuses what holds no certificate")
+def test(site):
+	file = site.directory / "file"
+	for content in (b"", b"a text\n", os.urandom(5000),
+			b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+		file.write_bytes(content)
+		bad(site, "explain", file, says=re.escape(str(file)))
+		bad(site, "tlsa", file, says=re.escape(str(file)))
+
+
+@behaviour("control characters and broken UTF-8 of a certificate reach neither terminal nor JSON as they are")
+def test(site):
+	configuration, certificate = site.directory / "odd.conf", site.directory / "odd.crt"
+	configuration.write_bytes(b"[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\n"
+		b"CN=\x1b[31mred\xff\n[ext]\nsubjectAltName=DNS:\x1b[31mred.test,DNS:\xff.test\n")
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
+		"-config", configuration, "-keyout", site.directory / "odd.key", "-out", certificate)
+	output = tool(site, "explain", certificate)  # which sees to it that there is no ESC
+	assert "\\x1b[31mred.test" in output.out and "\\xff.test" in output.out, output
+	names = report_of(site, certificate, status=1)["names"]
+	assert [name["value"] for name in names] == ["\\x1b[31mred.test", "\\xff.test"], names
+	assert all(name["fault"] for name in names), names
+
+
+@behaviour("explain takes names relative to where the operator is")
+def test(site):
+	site.issue(f"DNS:{HOST}")
+	text = good(site, "explain", "leaf.pem", "--domain", HOST, cwd=site.directory,
+		env={**os.environ, "PWD": str(site.directory)})
+	assert text.startswith(f"{site.directory}/leaf.pem\n"), text
+
+
+# --- terminals ---
+
+def on_terminal(site, *words, environment=None):
+	"""What a command prints where both outputs are a terminal."""
+	master, slave = pty.openpty()
+	text = []
+
+	def read():
+		try:
+			while data := os.read(master, 65536):
+				text.append(data)
+		except OSError:  # the other side is closed
+			pass
+	reader = threading.Thread(target=read)
+	process = subprocess.Popen(command(site, *words), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+		preexec_fn=bed.end_with_parent, env={**os.environ, **(environment or {})})
+	os.close(slave)
+	reader.start()
+	process.wait(TOOL_TIMEOUT)
+	reader.join()
+	os.close(master)
+	return b"".join(text).decode()
+
+
+@behaviour("colours are for terminals, and not with NO_COLOR")
+def test(site):
+	certificate = site.install(site.issue(f"DNS:{HOST}"))
+	text = on_terminal(site, "explain", certificate, environment={"NO_COLOR": ""})
+	assert "\x1b[32mnothing is wrong\x1b[0m" in text, text
+	assert "\x1b" not in on_terminal(site, "explain", certificate, environment={"NO_COLOR": "1"})

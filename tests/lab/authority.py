@@ -1,0 +1,143 @@
+"""Private certificate authorities, and the certificates that they issue, made by openssl(1).
+
+	public = Authority(directory, "public")
+	certificate = public.issue("alpha", ["DNS:alpha.lab"], days=(-1, 30))
+	certificate.tlsa(3, 1, 1)  # "3 1 1 2d711642..."
+
+Keys are ECDSA with P-256. Times of validity count from now.
+"""
+import base64
+import datetime
+import hashlib
+import ssl
+import subprocess
+
+OTHER_NAMES = {"SRV": "1.3.6.1.5.5.7.8.7;IA5STRING", "XMPP": "1.3.6.1.5.5.7.8.5;FORMAT:UTF8,UTF8"}
+DIGESTS = {0: bytes, 1: lambda data: hashlib.sha256(data).digest(), 2: lambda data: hashlib.sha512(data).digest()}
+
+CONFIGURATION = """\
+[ca]
+default_ca = authority
+[authority]
+database = {directory}/{name}.index
+new_certs_dir = {directory}
+default_md = sha256
+policy = any
+unique_subject = no
+rand_serial = yes
+email_in_dn = no
+[any]
+commonName = supplied
+[extensions]
+{extensions}
+[names]
+{names}
+"""
+AUTHORITY = """\
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+"""
+# Public authorities issue for servers only, so that this is what an incoming peer shows too
+SERVER = """\
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectKeyIdentifier = hash
+subjectAltName = @names
+"""
+
+
+def openssl(*words):
+	"""Runs openssl WORDS...; returns what it prints."""
+	done = subprocess.run(["openssl", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+		stderr=subprocess.PIPE, check=False)
+	if done.returncode:
+		raise RuntimeError(f"openssl {words[0]}: {done.stderr.decode(errors='replace')}")
+	return done.stdout
+
+
+class Certificate:
+	"""A certificate with its key. `file` holds the chain as a server sends it."""
+
+	def __init__(self, directory, name, issuer):
+		self.issuer = issuer
+		self.key, self.request = directory / f"{name}.key", directory / f"{name}.csr"
+		self.alone, self.file = directory / f"{name}.crt", directory / f"{name}.pem"
+
+	def write_chain(self, chain):
+		self.file.write_text("".join(each.alone.read_text() for each in (self, *chain)))
+
+	@property
+	def der(self):
+		return ssl.PEM_cert_to_DER_cert(self.alone.read_text())
+
+	@property
+	def public_key(self):
+		"""The SubjectPublicKeyInfo, DER. It stands in front of the request."""
+		return base64.b64decode(self.request.read_text().split("-----")[2])
+
+	def tlsa(self, usage, selector, match):
+		"""The record of this very certificate, as zone files have it."""
+		data = DIGESTS[match](self.public_key if selector else self.der)
+		return f"{usage} {selector} {match} {data.hex()}"
+
+
+class Authority(Certificate):
+	"""A certificate that issues others; without an issuer it signs itself."""
+
+	def __init__(self, directory, name, issuer=None):
+		super().__init__(directory, name, issuer)
+		self.directory = directory
+		(directory / f"{name}.index").touch()
+		make(self, f"Laboratory's {name}", AUTHORITY, [], (-10, 365), issuer or self)
+		self.write_chain([])
+
+	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None):
+		"""`names` such as "DNS:alpha.lab", "SRV:_xmpp-server.alpha.lab" and "XMPP:alpha.lab". With the
+		leaf are sent `chain`, or the authorities up to the root, which is left out."""
+		certificate = Certificate(self.directory, name, self)
+		make(certificate, common_name, SERVER, names, days, self)
+		certificate.write_chain(self.path() if chain is None else chain)
+		return certificate
+
+	def path(self):
+		"""The authorities from this one up to the root, without the root."""
+		return [self, *self.issuer.path()] if self.issuer else []
+
+
+def self_signed(directory, name, names, days=(-1, 30), common_name="server"):
+	"""A certificate that nobody else has signed."""
+	certificate = Certificate(directory, name, None)
+	(directory / f"{name}.index").touch()
+	make(certificate, common_name, SERVER, names, days, certificate)
+	certificate.write_chain([])
+	return certificate
+
+
+def make(certificate, common_name, extensions, names, days, issuer):
+	"""Makes the key and the certificate."""
+	openssl("req", "-new", "-pubkey", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+		"-subj", f"/CN={common_name}", "-keyout", certificate.key, "-out", certificate.request)
+	configuration = certificate.request.with_suffix(".conf")
+	configuration.write_text(CONFIGURATION.format(directory=issuer.key.parent, name=issuer.key.stem,
+		extensions=extensions, names="\n".join(alternative(n, name) for n, name in enumerate(names))))
+	signer = ["-selfsign"] if issuer is certificate else ["-cert", issuer.alone]
+	begin, end = (moment(day) for day in days)
+	openssl("ca", "-batch", "-notext", "-config", configuration, "-extensions", "extensions", *signer,
+		"-keyfile", issuer.key, "-startdate", begin, "-enddate", end, "-in", certificate.request,
+		"-out", certificate.alone)
+
+
+def alternative(number, name):
+	"""A line of openssl's section of alternative names: "DNS.3 = alpha.lab"."""
+	kind, value = name.split(":", 1)
+	if kind in OTHER_NAMES:
+		kind, value = "otherName", f"{OTHER_NAMES[kind]}:{value}"
+	return f"{kind}.{number} = {value}"
+
+
+def moment(days):
+	"""So many days from now, as openssl(1) and dnssec-signzone(8) write it."""
+	then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)
+	return then.strftime("%Y%m%d%H%M%SZ")

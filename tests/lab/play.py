@@ -1,0 +1,139 @@
+"""Scenarios as tests: a peer is set up, and every subject judges it in both directions.
+
+	@scenario("DANE-EE matches, names are unrelated", dane=by("dane-ee"), off=UNPROVEN)
+	def _(peer):
+		peer.shows(peer.lab.private, names=["DNS:elsewhere.example"])
+		peer.target(tlsa=[(3, 1, 1)])
+
+peers.Scenario lists the keywords. One bed serves all scenarios of a version that a process plays.
+"""
+import functools
+import multiprocessing.util
+import re
+import signal
+
+import bed
+import suite
+from peers import MISMATCH, OTHER_PORT, REFUSED, Scenario, UNPROVEN, by, scenarios  # noqa: F401
+from servers import Bed, POLICIES
+
+OUTCOME_TIMEOUT = 20
+BED_TIME_LIMIT = 120  # it is made once, and is not part of the test that comes first
+USAGES = {"pkix-ta": 0, "pkix-ee": 1, "dane-ta": 2, "dane-ee": 3}
+PROVEN_BY_DANE = {"dane-ee", "dane-ta"}
+
+
+def scenario(title, **settings):
+	def register(set_up):
+		played = Scenario(title, set_up, **settings)
+		scenarios.append(played)
+		for version in bed.VERSIONS:
+			for direction in ("outgoing", "incoming"):
+				suite.tests.append(suite.Test(f"s2s_auth: {title}, {direction}",
+					functools.partial(play, played=played, direction=direction), version,
+					functools.partial(bed_of, version)))
+		return set_up
+	return register
+
+
+def on_bed(title):
+	"""A test that does something else with the bed, its argument."""
+	def register(function):
+		for version in bed.VERSIONS:
+			suite.tests.append(suite.Test(f"s2s_auth: {title}", function, version, functools.partial(bed_of, version)))
+		return function
+	return register
+
+
+class Shared:
+	"""The bed of this process; at most one, so that few servers run at a time."""
+	bed = key = None
+
+
+def bed_of(version, stock):
+	if Shared.key != (version, stock):
+		close_bed()
+		multiprocessing.util.Finalize(Shared, close_bed, exitpriority=0)  # at the end of the process
+		signal.alarm(BED_TIME_LIMIT)
+		Shared.bed, Shared.key = Bed(version, stock), (version, stock)
+		signal.alarm(suite.TIME_LIMIT)
+	return Shared.bed
+
+
+def close_bed():
+	if Shared.bed:
+		Shared.bed.stop()
+	Shared.bed = Shared.key = None
+
+
+def play(servers, played, direction):
+	"""Opens a stream between the peer and each subject, and compares what becomes of them."""
+	try:
+		for subject in servers.subjects:
+			here, there = subject.domain, played.domain
+			if direction == "outgoing":
+				subject.streams("open", here, there)
+			else:
+				servers.peer.streams("open", there, here)
+		verdicts = {(subject.policy, subject.dane): judge(servers, subject, played, direction)
+			for subject in servers.subjects}
+	finally:
+		for server in servers.servers:
+			server.streams("forget", played.domain)
+	if not servers.stock:
+		keep_invariant(played, verdicts)
+
+
+def judge(servers, subject, played, direction):
+	"""What becomes of the stream is what was expected; returns the proof, or "refused"."""
+	servers.judging = subject
+	outcome = bed.wait_for(lambda: subject.outcome(direction, subject.domain, played.domain),
+		f"the {direction} stream of {subject.domain} with {played.domain} begins or ends", OUTCOME_TIMEOUT)
+	audit = None
+	if outcome["established"] and outcome["secure"] and not servers.stock:
+		audit = bed.wait_for(lambda: subject.audit(direction, played.domain), f"a log line of {subject.domain}")
+	found, expected = verdict(outcome, audit), played.expected[direction, subject.dane]
+	if expected and servers.stock:
+		assert (found == "refused") == (expected[subject.policy] == "refused"), (subject.domain, outcome)
+	elif expected:
+		assert found == expected[subject.policy], (subject.domain, found, outcome)
+	if audit:
+		check_audit(servers, subject, played, direction, audit)
+	elif found == "refused" and subject.dane and not servers.stock:
+		why = reason(servers, subject, played, direction, outcome)
+		assert re.search(played.says.get(direction, ""), why), why
+	return found
+
+
+def verdict(outcome, audit):
+	"""The proof in the log, or "refused". A stock server only tells that there is one."""
+	if not outcome["established"]:
+		return "refused"
+	if audit:
+		return audit["proof"]
+	return "valid" if outcome.get("chain") == outcome.get("identity") == "valid" else "none"
+
+
+def check_audit(servers, subject, played, direction, audit):
+	"""The log line names the peer's key, the state of DNS, and the record that matches."""
+	assert audit["key"] == servers.keys[played.domain], audit
+	assert audit["state"] == (played.states[direction] if subject.dane else "off"), audit
+	if audit["proof"] in USAGES:
+		assert audit["record"].startswith(f"{USAGES[audit['proof']]} "), audit
+	else:
+		assert audit["record"] == "none", audit
+
+
+def reason(servers, subject, played, direction, outcome):
+	"""Why the subject has refused: what it tells the peer, or itself where there was no stream."""
+	if direction == "incoming":
+		outcome = bed.wait_for(lambda: servers.peer.outcome("outgoing", played.domain, subject.domain), "the peer is told")
+	return outcome.get("reason") or ""
+
+
+def keep_invariant(played, verdicts):
+	"""DANE accepts nobody whom the policy refuses without, unless a secure record matches."""
+	for policy in POLICIES:
+		dane, off = verdicts[policy, True], verdicts[policy, False]
+		if off == "refused" and dane != "refused":
+			assert dane in PROVEN_BY_DANE or played.named_by_srv, (policy, dane, off)
