@@ -118,21 +118,4 @@ describe("certs", function ()
 		assert.equal("internal-server-error", select(2, certs.request { domains = { "no domain" } }));
 		assert.equal("internal-server-error", select(2, certs.request { domains = {} }));
 	end);
-
-	it("does not grow with what it has judged", function ()
-		local record = { 3, 1, 1, certs.tlsa(pem, 3, 1, 1) };
-		local function judge_many()
-			for _ = 1, 500 do
-				verify { tlsa = { record } };
-				certs.names(pem);
-			end
-			collectgarbage();
-			local file = assert(io.open("/proc/self/statm"));
-			local pages = tonumber(file:read("*a"):match("^%d+ (%d+)"));
-			file:close();
-			return pages;
-		end
-		local before = judge_many();
-		assert.is_true(judge_many() - before < 250); -- 1 MB
-	end);
 end);

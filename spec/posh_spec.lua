@@ -1,0 +1,101 @@
+-- posh.lib.lua of mod_s2s_auth_native: documents of RFC 7711. net.http, which validates the web server's
+-- certificate, is played by a table of answers.
+
+local base64 = require "util.encodings".base64;
+local json = require "util.json";
+
+local URL = "https://%s/.well-known/posh/xmpp-server.json";
+local DIGEST = ("d"):rep(32);
+local HEX = ("64"):rep(32);
+
+describe("posh", function ()
+	local answers, asked, posh, now;
+	local stock_http, stock_time = package.loaded["net.http"], os.time;
+
+	before_each(function ()
+		answers, asked, now = {}, {}, 1000000;
+		package.loaded["net.http"] = {
+			request = function (url, _, callback)
+				asked[#asked + 1] = url;
+				local answer = answers[url];
+				callback(type(answer) == "table" and json.encode(answer) or answer or "", answer and 200 or 404);
+			end;
+		};
+		os.time = function () return now; end -- luacheck: ignore 122
+		posh = assert(loadfile("lua/mod_s2s_auth_native/posh.lib.lua"))();
+	end);
+
+	after_each(function ()
+		package.loaded["net.http"] = stock_http;
+		os.time = stock_time; -- luacheck: ignore 122
+	end);
+
+	local function digests(domain)
+		local result;
+		posh(domain):next(function (found) result = found; end);
+		return result;
+	end
+
+	local function document(expires)
+		return { fingerprints = { { ["sha-256"] = base64.encode(DIGEST) } }, expires = expires };
+	end
+
+	it("gives the digests of a domain's document", function ()
+		answers[URL:format "a.example"] = document(60);
+		assert.same({ ["sha-256 "..HEX] = true }, digests "a.example");
+		assert.same({}, digests "b.example");
+	end);
+
+	it("asks again once the document has expired, and not before", function ()
+		answers[URL:format "a.example"] = document(60);
+		digests "a.example";
+		now = now + 59;
+		digests "a.example";
+		assert.equal(1, #asked);
+		now = now + 1;
+		answers[URL:format "a.example"] = nil;
+		assert.same({}, digests "a.example");
+		assert.equal(2, #asked);
+	end);
+
+	it("believes no document for longer than a day, and one without a lifetime not at all afterwards", function ()
+		answers[URL:format "a.example"] = document(1e9);
+		answers[URL:format "b.example"] = document(nil);
+		digests "a.example";
+		digests "b.example";
+		digests "b.example";
+		assert.equal(3, #asked);
+		now = now + 24 * 3600;
+		digests "a.example";
+		assert.equal(4, #asked);
+	end);
+
+	it("follows a document to another one, once, for the shorter of both lifetimes", function ()
+		answers[URL:format "a.example"] = { url = "https://host.example/posh.json", expires = 30 };
+		answers["https://host.example/posh.json"] = document(60);
+		assert.same({ ["sha-256 "..HEX] = true }, digests "a.example");
+		now = now + 30;
+		digests "a.example";
+		assert.equal(4, #asked);
+		answers["https://host.example/posh.json"] = { url = "https://third.example/", expires = 60 };
+		now = now + 30;
+		assert.same({}, digests "a.example");
+		assert.equal(6, #asked);
+	end);
+
+	it("does not follow to a place without encryption", function ()
+		answers[URL:format "a.example"] = { url = "http://host.example/posh.json", expires = 30 };
+		answers["http://host.example/posh.json"] = document(60);
+		assert.same({}, digests "a.example");
+		assert.equal(1, #asked);
+	end);
+
+	it("takes what is no document for none, and does not ask again at once", function ()
+		for i, nonsense in ipairs { "", "no json", "[]", "3", { fingerprints = 3 }, { fingerprints = { 1, { ["sha-256"] = {} } } },
+			{ url = 3 }, { expires = "x" } } do
+			local domain = ("d%d.example"):format(i);
+			answers[URL:format(domain)] = nonsense;
+			assert.same({}, digests(domain));
+		end
+	end);
+end);
