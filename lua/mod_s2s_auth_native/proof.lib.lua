@@ -15,12 +15,12 @@ return function (options, discovery, certs, posh)
 	local proof = {};
 
 	-- The chain as it was sent, the leaf first.
-	function proof.pem(session, cert)
+	local function whole_chain(session, leaf)
 		local socket = session.conn:socket();
-		local pems = { cert:pem() };
+		local pems = { leaf };
 		for _, link in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
 			local pem = link:pem();
-			if pem ~= pems[1] then pems[#pems + 1] = pem; end
+			if pem ~= leaf then pems[#pems + 1] = pem; end
 		end
 		return table.concat(pems, "\n");
 	end
@@ -38,9 +38,9 @@ return function (options, discovery, certs, posh)
 		return not not valid, errors;
 	end
 
-	local function is_named(pem, references)
+	local function is_named(leaf, references)
 		for _, reference in ipairs(references) do
-			if certs.identity(pem, reference, SERVICE) then return true; end
+			if certs.identity(leaf, reference, SERVICE) then return true; end
 		end
 		return false;
 	end
@@ -52,11 +52,11 @@ return function (options, discovery, certs, posh)
 	end
 
 	-- Sets the session's fields from public authorities alone.
-	local function judge_public(session, pem, references)
+	local function judge_public(session, leaf, references)
 		local valid, errors = public_chain(session);
 		session.cert_chain_status = valid and "valid" or "invalid";
 		session.cert_chain_errors = not valid and errors or nil;
-		session.cert_identity_status = is_named(pem, references) and "valid" or "invalid";
+		session.cert_identity_status = is_named(leaf, references) and "valid" or "invalid";
 		local proven = valid and session.cert_identity_status == "valid";
 		return { kind = proven and "pkix" or "none" };
 	end
@@ -67,10 +67,10 @@ return function (options, discovery, certs, posh)
 	end
 
 	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
-	local function judge_records(session, pem, references, records)
+	local function judge_records(session, leaf, references, records)
 		local cafile, capath = trusted(session);
 		local verdict, condition, text = certs.verify {
-			chain = pem, tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
+			chain = whole_chain(session, leaf), tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
 		};
 		if not verdict then
 			session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
@@ -91,10 +91,10 @@ return function (options, discovery, certs, posh)
 		}, not proven;
 	end
 
-	local function judge_posh(session, host, pem, result)
+	local function judge_posh(session, host, leaf, result)
 		if not options.posh or result.kind ~= "none" then return result; end
 		local digests = async.wait_for(posh(host));
-		local der = digests and next(digests) and pem2der(pem);
+		local der = digests and next(digests) and pem2der(leaf);
 		if not der then return result; end
 		if digests["sha-256 "..hashes.sha256(der, true)] or digests["sha-512 "..hashes.sha512(der, true)] then
 			session.cert_chain_status, session.cert_identity_status, session.cert_chain_errors = "valid", "valid", nil;
@@ -149,20 +149,20 @@ return function (options, discovery, certs, posh)
 	-- Returns { kind, record, dns, key }, and why it must be refused whatever the policy says: nil, "mismatch"
 	-- or "unknown", where it could not be found out.
 	function proof.judge(session, host, cert, target)
-		local pem = proof.pem(session, cert);
+		local leaf = cert:pem();
 		local references = table.move(target.references, 1, #target.references, 2, { host });
-		local leaf = certs.names(pem);
+		local described = certs.names(leaf);
 		local result, mismatch;
 		if target.tlsa then
-			result, mismatch = judge_records(session, pem, references, target.tlsa);
+			result, mismatch = judge_records(session, leaf, references, target.tlsa);
 			if mismatch and target.open then
-				result, mismatch = judge_public(session, pem, references), false;
+				result, mismatch = judge_public(session, leaf, references), false;
 			end
 		else
-			result = judge_posh(session, host, pem, judge_public(session, pem, references));
+			result = judge_posh(session, host, leaf, judge_public(session, leaf, references));
 		end
 		result.dns = target.state;
-		result.key = leaf and leaf.spki_sha256;
+		result.key = described and described.spki_sha256;
 		if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
 		return result, mismatch and "mismatch" or nil;
 	end
