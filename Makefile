@@ -27,7 +27,7 @@ PACK := modules/stanza/pack.o
 SMQ := modules/smq/smq.o
 STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
-CERT := $(addprefix modules/cert/,chain.o names.o match.o tlsa.o verify.o request.o)
+CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o verify.o request.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns

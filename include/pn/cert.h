@@ -25,7 +25,8 @@ struct pn_chain; /* certificates as they were sent, the leaf first */
 
 /*
  * Reads the certificates of a PEM text of any number of them; what stands between them is ignored.
- * The caller frees. One that cannot be read is PN_ECERT, also behind good ones.
+ * The caller frees. What has not the form of a certificate is PN_ECERT, also behind good ones. What
+ * is inside is decoded where it is needed, and may be PN_ECERT then.
  */
 int pn_chain_new(struct pn_chain **chain, struct pn_str pem);
 
@@ -162,7 +163,7 @@ struct pn_verdict {
  * Accept the peer exactly when chain_valid and identity_valid. A matching usage 3 makes both true
  * and looks at nothing else. The chain is checked as a server's, whichever side the peer is on;
  * keys and digests as at OpenSSL's security level 2. Returns 0, PN_ENOMEM, or PN_ECERT if the
- * authorities cannot be read: then nothing is valid.
+ * authorities, or certificates that have to be looked at, cannot be read: then nothing is valid.
  */
 int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict);
 

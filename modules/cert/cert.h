@@ -8,9 +8,31 @@
 #include <pn/cert.h>
 #include <pn/err.h>
 
-struct pn_chain {
-	STACK_OF(X509) * certs; /* owned, at least one */
+/* Parts of an encoding, as they stand there; borrowed from it. */
+struct pn_der_parts {
+	struct pn_str encoding[2]; /* by selector: the certificate, its SubjectPublicKeyInfo */
+	struct pn_str extensions;  /* the encoded sequence of them; len 0: there are none */
 };
+
+enum { PN_DER_MAX = 1 << 24 }; /* more than a handshake can carry */
+
+/* Returns false for what is no certificate, or more than one. What is inside the parts, and the
+ * fields beside them, may still be anything. */
+bool pn_der_find(struct pn_str der, struct pn_der_parts *parts);
+
+struct pn_certificate {
+	unsigned char *der; /* owned, OpenSSL's */
+	struct pn_der_parts parts;
+	X509 *x509; /* owned, decoded when it is asked for first; NULL until then */
+};
+
+struct pn_chain {
+	struct pn_certificate *certs; /* owned */
+	size_t count;                 /* at least 1 */
+};
+
+/* Certificate `index`, decoded. Borrowed. Returns PN_ECERT if it cannot be, or PN_ENOMEM. */
+int pn_chain_x509(const struct pn_chain *chain, size_t index, X509 **x509);
 
 /*
  * OpenSSL keeps errors in a queue that the connections of the same thread look at, so every public
@@ -29,12 +51,8 @@ int pn_tlsa_check(const struct pn_tlsa *record, const char **fault);
 /* Appends a name as text in one line, without control characters. Returns 0 or PN_ENOMEM. */
 int pn_print_name(const X509_NAME *name, struct pn_buf *out);
 
-/* An object's encoding or SubjectPublicKeyInfo; the caller frees with OPENSSL_free(). NULL: failed.
- */
-unsigned char *pn_cert_der(X509 *cert, unsigned selector, size_t *len);
-
-/* Appends what a record with these two holds of the certificate. */
-int pn_tlsa_associate(X509 *cert, unsigned selector, unsigned match, struct pn_buf *data);
+/* Appends what a record with this matching type holds of an encoding. */
+int pn_tlsa_associate(struct pn_str encoding, unsigned match, struct pn_buf *data);
 
 /* What keeps bytes from being a domain name, or NULL. Static text. */
 const char *pn_domain_fault(struct pn_str domain, bool wildcard);

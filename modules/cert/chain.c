@@ -34,28 +34,45 @@ static int no_pass_phrase(char *buf, int size, int writing, void *context) {
 	return -1;
 }
 
+/* Takes over the encoding, also after a failure. */
+static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
+	struct pn_certificate cert = {.der = der};
+	if (!pn_der_find((struct pn_str){(const char *)der, len}, &cert.parts)) {
+		OPENSSL_free(der);
+		return PN_ECERT;
+	}
+	struct pn_certificate *grown =
+		pn_realloc(chain->certs, (chain->count + 1) * sizeof(*chain->certs));
+	if (grown == NULL) {
+		OPENSSL_free(der);
+		return PN_ENOMEM;
+	}
+	chain->certs = grown;
+	chain->certs[chain->count++] = cert;
+	return 1;
+}
+
 /* Appends the next certificate. Returns 1, 0 at the end of the text, or PN_ECERT. */
-static int read_next(BIO *text, STACK_OF(X509) * certs) {
-	X509 *cert = PEM_read_bio_X509(text, NULL, no_pass_phrase, NULL);
-	if (cert == NULL) {
+static int read_next(BIO *text, struct pn_chain *chain) {
+	unsigned char *der = NULL;
+	long len = 0;
+	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, no_pass_phrase, NULL) !=
+	    1) {
 		const unsigned long err = ERR_peek_last_error();
 		const bool end = ERR_GET_LIB(err) == ERR_LIB_PEM &&
 				 ERR_GET_REASON(err) == PEM_R_NO_START_LINE;
 		return end ? 0 : PN_ECERT;
 	}
-	if (sk_X509_push(certs, cert) > 0)
-		return 1;
-	X509_free(cert);
-	return PN_ENOMEM;
+	return append(chain, der, (size_t)len);
 }
 
-static int read_all(struct pn_str pem, STACK_OF(X509) * certs) {
+static int read_all(struct pn_str pem, struct pn_chain *chain) {
 	BIO *text = BIO_new_mem_buf(pem.bytes, (int)pem.len);
 	int err = text != NULL ? 1 : PN_ENOMEM;
 	while (err > 0)
-		err = read_next(text, certs);
+		err = read_next(text, chain);
 	BIO_free(text);
-	return err == PN_OK && sk_X509_num(certs) == 0 ? PN_ECERT : err;
+	return err == PN_OK && chain->count == 0 ? PN_ECERT : err;
 }
 
 int pn_chain_new(struct pn_chain **chain, struct pn_str pem) {
@@ -64,10 +81,9 @@ int pn_chain_new(struct pn_chain **chain, struct pn_str pem) {
 	struct pn_chain *made = pn_malloc(sizeof(*made));
 	if (made == NULL)
 		return PN_ENOMEM;
+	*made = (struct pn_chain){0};
 	pn_openssl_enter();
-	made->certs = sk_X509_new_null();
-	const int err =
-		pn_openssl_leave(made->certs != NULL ? read_all(pem, made->certs) : PN_ENOMEM);
+	const int err = pn_openssl_leave(read_all(pem, made));
 	if (err != PN_OK)
 		pn_chain_free(made);
 	else
@@ -78,32 +94,36 @@ int pn_chain_new(struct pn_chain **chain, struct pn_str pem) {
 void pn_chain_free(struct pn_chain *chain) {
 	if (chain == NULL)
 		return;
-	sk_X509_pop_free(chain->certs, X509_free);
+	for (size_t i = 0; i < chain->count; i++) {
+		OPENSSL_free(chain->certs[i].der);
+		X509_free(chain->certs[i].x509);
+	}
+	pn_free(chain->certs);
 	pn_free(chain);
 }
 
 size_t pn_chain_count(const struct pn_chain *chain) {
-	return (size_t)sk_X509_num(chain->certs);
+	return chain->count;
+}
+
+int pn_chain_x509(const struct pn_chain *chain, size_t index, X509 **x509) {
+	struct pn_certificate *cert = &chain->certs[index];
+	const struct pn_str der = cert->parts.encoding[PN_TLSA_CERT];
+	const unsigned char *at = cert->der;
+	if (cert->x509 == NULL)
+		cert->x509 = d2i_X509(NULL, &at, (long)der.len);
+	*x509 = cert->x509;
+	if (cert->x509 == NULL)
+		return pn_openssl_no_memory() ? PN_ENOMEM : PN_ECERT;
+	return PN_OK;
 }
 
 /* ---- What a certificate says ---- */
 
-unsigned char *pn_cert_der(X509 *cert, unsigned selector, size_t *len) {
-	unsigned char *der = NULL;
-	const int size = selector == PN_TLSA_SPKI
-				 ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der)
-				 : i2d_X509(cert, &der);
-	*len = size > 0 ? (size_t)size : 0;
-	return size > 0 ? der : NULL;
-}
-
-static int digest_of(X509 *cert, unsigned selector, unsigned char digest[PN_DIGEST_LEN]) {
-	size_t len;
-	unsigned char *der = pn_cert_der(cert, selector, &len);
-	const bool done =
-		der != NULL && EVP_Digest(der, len, digest, NULL, EVP_sha256(), NULL) == 1;
-	OPENSSL_free(der);
-	return done ? PN_OK : PN_ECERT;
+static int digest_of(struct pn_str encoding, unsigned char digest[PN_DIGEST_LEN]) {
+	return EVP_Digest(encoding.bytes, encoding.len, digest, NULL, EVP_sha256(), NULL) == 1
+		       ? PN_OK
+		       : PN_ENOMEM;
 }
 
 /* The C1 control characters, which terminals obey, are C2 80 to C2 9F in UTF-8. */
@@ -165,16 +185,17 @@ static void describe_key(X509 *cert, struct pn_cert_info *info) {
 	info->key_bits = EVP_PKEY_get_bits(key);
 }
 
-static int describe(X509 *cert, struct pn_cert_info *info) {
+static int describe_digests(const struct pn_der_parts *parts, struct pn_cert_info *info) {
+	const int err = digest_of(parts->encoding[PN_TLSA_CERT], info->sha256);
+	return err == PN_OK ? digest_of(parts->encoding[PN_TLSA_SPKI], info->spki_sha256) : err;
+}
+
+static int describe_fields(X509 *cert, struct pn_cert_info *info) {
 	int err = pn_print_name(X509_get_subject_name(cert), &info->subject);
 	if (err == PN_OK)
 		err = pn_print_name(X509_get_issuer_name(cert), &info->issuer);
 	if (err == PN_OK)
 		err = print_serial(cert, &info->serial);
-	if (err == PN_OK)
-		err = digest_of(cert, PN_TLSA_CERT, info->sha256);
-	if (err == PN_OK)
-		err = digest_of(cert, PN_TLSA_SPKI, info->spki_sha256);
 	info->has_not_before = read_time(X509_get0_notBefore(cert), &info->not_before);
 	info->has_not_after = read_time(X509_get0_notAfter(cert), &info->not_after);
 	info->authority = X509_check_ca(cert) == 1;
@@ -188,8 +209,14 @@ int pn_cert_describe(const struct pn_chain *chain, size_t index, struct pn_cert_
 	*info = (struct pn_cert_info){0};
 	if (index >= pn_chain_count(chain))
 		return PN_EINVAL;
+	X509 *cert;
 	pn_openssl_enter();
-	return pn_openssl_leave(describe(sk_X509_value(chain->certs, (int)index), info));
+	int err = pn_chain_x509(chain, index, &cert);
+	if (err == PN_OK)
+		err = describe_digests(&chain->certs[index].parts, info);
+	if (err == PN_OK)
+		err = describe_fields(cert, info);
+	return pn_openssl_leave(err);
 }
 
 void pn_cert_info_free(struct pn_cert_info *info) {

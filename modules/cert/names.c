@@ -156,18 +156,22 @@ static int enter_name(struct entry *entry, const GENERAL_NAME *name) {
 	}
 }
 
-/* Decodes the extension, all of it. Returns 0 and what is wrong in *fault, or PN_ENOMEM. */
-static int decode(const X509 *cert, GENERAL_NAMES **found, const char **fault) {
-	const int index = X509_get_ext_by_NID(cert, NID_subject_alt_name, -1);
-	*found = NULL;
-	*fault = NULL;
-	if (index < 0)
+/* Returns 0, PN_ECERT or PN_ENOMEM. The caller frees *list. */
+static int decode_extensions(struct pn_str encoding, X509_EXTENSIONS **list) {
+	const unsigned char *at = (const unsigned char *)encoding.bytes;
+	const unsigned char *const end = at + encoding.len;
+	*list = NULL;
+	if (encoding.len == 0)
 		return PN_OK;
-	if (X509_get_ext_by_NID(cert, NID_subject_alt_name, index) >= 0) {
-		*fault = "there are two subjectAltName extensions";
+	*list = d2i_X509_EXTENSIONS(NULL, &at, (long)encoding.len);
+	if (*list != NULL && at == end)
 		return PN_OK;
-	}
-	const ASN1_OCTET_STRING *data = X509_EXTENSION_get_data(X509_get_ext(cert, index));
+	sk_X509_EXTENSION_pop_free(*list, X509_EXTENSION_free);
+	return pn_openssl_no_memory() ? PN_ENOMEM : PN_ECERT;
+}
+
+/* Decodes the names, all of them. Returns 0 and what is wrong in *fault, or PN_ENOMEM. */
+static int decode_names(const ASN1_OCTET_STRING *data, GENERAL_NAMES **found, const char **fault) {
 	const unsigned char *at = ASN1_STRING_get0_data(data);
 	const unsigned char *const end = at + ASN1_STRING_length(data);
 	*found = d2i_GENERAL_NAMES(NULL, &at, ASN1_STRING_length(data));
@@ -179,6 +183,17 @@ static int decode(const X509 *cert, GENERAL_NAMES **found, const char **fault) {
 		*found = NULL;
 	}
 	return PN_OK;
+}
+
+static int find_names(const X509_EXTENSIONS *list, GENERAL_NAMES **found, const char **fault) {
+	const int index = X509v3_get_ext_by_NID(list, NID_subject_alt_name, -1);
+	if (index < 0)
+		return PN_OK;
+	if (X509v3_get_ext_by_NID(list, NID_subject_alt_name, index) >= 0) {
+		*fault = "there are two subjectAltName extensions";
+		return PN_OK;
+	}
+	return decode_names(X509_EXTENSION_get_data(X509v3_get_ext(list, index)), found, fault);
 }
 
 static int enter_all(struct pn_names **names, GENERAL_NAMES *found, const char *fault) {
@@ -204,12 +219,17 @@ static int enter_all(struct pn_names **names, GENERAL_NAMES *found, const char *
 }
 
 int pn_names_new(struct pn_names **names, const struct pn_chain *chain, size_t index) {
-	GENERAL_NAMES *found;
-	const char *fault;
+	X509_EXTENSIONS *list;
+	GENERAL_NAMES *found = NULL;
+	const char *fault = NULL;
 	if (index >= pn_chain_count(chain))
 		return PN_EINVAL;
 	pn_openssl_enter();
-	int err = decode(sk_X509_value(chain->certs, (int)index), &found, &fault);
+	int err = decode_extensions(chain->certs[index].parts.extensions, &list);
+	if (err == PN_OK) {
+		err = find_names(list, &found, &fault);
+		sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
+	}
 	if (err == PN_OK)
 		err = enter_all(names, found, fault);
 	return pn_openssl_leave(err);

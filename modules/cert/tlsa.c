@@ -81,27 +81,18 @@ int pn_tlsa_outdone(const struct pn_tlsa *records, size_t count, size_t index) {
 	return 0;
 }
 
-/* Appends to *data what a record with this matching type holds of the encoding. */
-static int associate(const unsigned char *der, size_t len, unsigned match, struct pn_buf *data) {
+int pn_tlsa_associate(struct pn_str encoding, unsigned match, struct pn_buf *data) {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	unsigned size = 0;
 	if (match == PN_TLSA_FULL) {
-		pn_buf_append(data, der, len);
+		pn_buf_append(data, encoding.bytes, encoding.len);
 		return data->err;
 	}
 	const EVP_MD *type = match == PN_TLSA_SHA256 ? EVP_sha256() : EVP_sha512();
-	if (EVP_Digest(der, len, digest, &size, type, NULL) != 1)
+	if (EVP_Digest(encoding.bytes, encoding.len, digest, &size, type, NULL) != 1)
 		return PN_ENOMEM;
 	pn_buf_append(data, digest, size);
 	return data->err;
-}
-
-int pn_tlsa_associate(X509 *cert, unsigned selector, unsigned match, struct pn_buf *data) {
-	size_t len;
-	unsigned char *der = pn_cert_der(cert, selector, &len);
-	const int err = der != NULL ? associate(der, len, match, data) : PN_ECERT;
-	OPENSSL_free(der);
-	return err;
 }
 
 int pn_cert_tlsa(const struct pn_chain *chain, size_t index, unsigned selector, unsigned match,
@@ -109,6 +100,6 @@ int pn_cert_tlsa(const struct pn_chain *chain, size_t index, unsigned selector, 
 	if (index >= pn_chain_count(chain) || selector > PN_TLSA_SPKI || match > PN_TLSA_SHA512)
 		return PN_EINVAL;
 	pn_openssl_enter();
-	X509 *cert = sk_X509_value(chain->certs, (int)index);
-	return pn_openssl_leave(pn_tlsa_associate(cert, selector, match, data));
+	return pn_openssl_leave(
+		pn_tlsa_associate(chain->certs[index].parts.encoding[selector], match, data));
 }

@@ -1,8 +1,4 @@
-#include <limits.h>
 #include <string.h>
-
-#include <openssl/err.h>
-#include <openssl/pem.h>
 
 #include <pn/alloc.h>
 #include <pn/wire.h>
@@ -24,7 +20,8 @@ enum {
 struct work {
 	const struct pn_verify *verify;
 	struct pn_verdict *verdict;
-	STACK_OF(X509) * sent; /* what is looked at of the chain; borrowed certificates */
+	STACK_OF(X509) * sent; /* what is looked at of the chain, once a chain has to be built;
+				  borrowed certificates */
 	bool *usable;          /* for each record; owned */
 	bool has_usage[PN_TLSA_DANE_EE + 1];
 	unsigned errors;        /* of the chain that is being built */
@@ -33,6 +30,10 @@ struct work {
 
 static X509 *certificate(const struct work *work, int depth) {
 	return sk_X509_value(work->sent, depth);
+}
+
+static const struct pn_der_parts *leaf_parts(const struct work *work) {
+	return &work->verify->chain->certs[0].parts;
 }
 
 static void add_error(struct work *work, int depth, const char *text) {
@@ -47,15 +48,16 @@ static void add_error(struct work *work, int depth, const char *text) {
 
 /* A hostile chain may have as many as a handshake can carry. */
 static int choose_certificates(struct work *work) {
-	STACK_OF(X509) *const certs = work->verify->chain->certs;
+	const struct pn_chain *chain = work->verify->chain;
 	work->sent = sk_X509_new_null();
-	if (work->sent == NULL)
-		return PN_ENOMEM;
-	for (int i = 0; i < sk_X509_num(certs) && i < SENT_MAX; i++) {
-		if (sk_X509_push(work->sent, sk_X509_value(certs, i)) <= 0)
-			return PN_ENOMEM;
+	int err = work->sent != NULL ? PN_OK : PN_ENOMEM;
+	for (size_t i = 0; i < chain->count && i < SENT_MAX && err == PN_OK; i++) {
+		X509 *cert;
+		err = pn_chain_x509(chain, i, &cert);
+		if (err == PN_OK && sk_X509_push(work->sent, cert) <= 0)
+			err = PN_ENOMEM;
 	}
-	return PN_OK;
+	return err;
 }
 
 /* ---- Records ---- */
@@ -85,7 +87,7 @@ static int choose_records(struct work *work) {
 
 /* What records may hold of one certificate, made when it is asked for first. */
 struct associations {
-	X509 *cert;
+	const struct pn_der_parts *parts;
 	struct pn_buf data[SELECTORS][MATCHES]; /* owned */
 };
 
@@ -93,7 +95,8 @@ struct associations {
 static int is_associated(struct associations *of, const struct pn_tlsa *record) {
 	struct pn_buf *data = &of->data[record->selector][record->match];
 	if (data->len == 0) {
-		const int err = pn_tlsa_associate(of->cert, record->selector, record->match, data);
+		const int err = pn_tlsa_associate(of->parts->encoding[record->selector],
+						  record->match, data);
 		if (err != PN_OK)
 			return err;
 	}
@@ -103,9 +106,9 @@ static int is_associated(struct associations *of, const struct pn_tlsa *record) 
 
 /* Finds a usable record of this usage that is the certificate's. Returns 1, 0, or a negative code.
  */
-static int find_record(const struct work *work, enum pn_tlsa_usage usage, X509 *cert,
-		       size_t *index) {
-	struct associations of = {.cert = cert};
+static int find_record(const struct work *work, enum pn_tlsa_usage usage,
+		       const struct pn_der_parts *parts, size_t *index) {
+	struct associations of = {.parts = parts};
 	int found = 0;
 	for (size_t i = 0; i < work->verify->record_count && found == 0; i++) {
 		if (!work->usable[i] || work->verify->records[i].usage != usage)
@@ -118,6 +121,19 @@ static int find_record(const struct work *work, enum pn_tlsa_usage usage, X509 *
 	return found;
 }
 
+/* The same for a certificate that need not have been sent. */
+static int find_record_of(const struct work *work, enum pn_tlsa_usage usage, const X509 *cert,
+			  size_t *index) {
+	unsigned char *der = NULL;
+	struct pn_der_parts parts;
+	const int len = i2d_X509(cert, &der);
+	int found = PN_ECERT;
+	if (len > 0 && pn_der_find((struct pn_str){(const char *)der, (size_t)len}, &parts))
+		found = find_record(work, usage, &parts, index);
+	OPENSSL_free(der);
+	return found;
+}
+
 static int accept(struct work *work, size_t record, int depth) {
 	work->verdict->dane = PN_DANE_MATCH;
 	work->verdict->record = record;
@@ -126,12 +142,12 @@ static int accept(struct work *work, size_t record, int depth) {
 	return 1;
 }
 
-/* As find_record(), from `depth` on in a chain; a match is entered in the verdict. */
+/* As find_record_of(), from `depth` on in a chain; a match is entered in the verdict. */
 static int match_chain(struct work *work, enum pn_tlsa_usage usage, STACK_OF(X509) * chain,
 		       int depth) {
 	for (; depth < sk_X509_num(chain); depth++) {
 		size_t record;
-		const int found = find_record(work, usage, sk_X509_value(chain, depth), &record);
+		const int found = find_record_of(work, usage, sk_X509_value(chain, depth), &record);
 		if (found != 0)
 			return found > 0 ? accept(work, record, depth) : found;
 	}
@@ -184,6 +200,10 @@ static int build(struct work *work, X509_STORE *trusted, unsigned long flags) {
 
 /* ---- Public authorities ---- */
 
+static int trust(X509_STORE *store, X509 *cert) {
+	return X509_STORE_add_cert(store, cert) == 1 ? PN_OK : PN_ENOMEM;
+}
+
 static int trust_pem(X509_STORE *store, struct pn_str pem) {
 	struct pn_chain *chain;
 	if (pem.len == 0)
@@ -191,9 +211,12 @@ static int trust_pem(X509_STORE *store, struct pn_str pem) {
 	int err = pn_chain_new(&chain, pem);
 	if (err != PN_OK)
 		return err;
-	for (int i = 0; i < sk_X509_num(chain->certs) && err == PN_OK; i++)
-		err = X509_STORE_add_cert(store, sk_X509_value(chain->certs, i)) == 1 ? PN_OK
-										      : PN_ENOMEM;
+	for (size_t i = 0; i < chain->count && err == PN_OK; i++) {
+		X509 *cert;
+		err = pn_chain_x509(chain, i, &cert);
+		if (err == PN_OK)
+			err = trust(store, cert);
+	}
 	pn_chain_free(chain);
 	return err;
 }
@@ -220,17 +243,13 @@ static int verify_public(struct work *work) {
 /* The chain is good: do usages 0 and 1, which limit whom it may come from, allow it? */
 static int match_public(struct work *work) {
 	size_t record;
-	const int leaf = find_record(work, PN_TLSA_PKIX_EE, certificate(work, 0), &record);
+	const int leaf = find_record(work, PN_TLSA_PKIX_EE, leaf_parts(work), &record);
 	if (leaf != 0)
 		return leaf > 0 ? accept(work, record, 0) : leaf;
 	return match_chain(work, PN_TLSA_PKIX_TA, work->built, 1);
 }
 
 /* ---- Trust anchors that the domain publishes itself: usage 2 ---- */
-
-static int trust(X509_STORE *store, X509 *cert) {
-	return X509_STORE_add_cert(store, cert) == 1 ? PN_OK : PN_ENOMEM;
-}
 
 /* An anchor that the record holds whole need not be in the chain (RFC 7671 section 5.2.2). */
 static int trust_whole(X509_STORE *store, const struct pn_tlsa *record) {
@@ -274,7 +293,8 @@ static int trust_published(const struct work *work, X509_STORE *store) {
 	}
 	for (int i = 1; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
 		size_t record;
-		const int found = find_record(work, PN_TLSA_DANE_TA, certificate(work, i), &record);
+		const int found =
+			find_record_of(work, PN_TLSA_DANE_TA, certificate(work, i), &record);
 		err = found > 0 ? trust(store, certificate(work, i)) : found;
 	}
 	return err;
@@ -333,7 +353,7 @@ static int verify_identity(struct work *work) {
 /* Usage 3 says all there is to say: names, dates and authorities are not looked at. */
 static int verify_leaf(struct work *work) {
 	size_t record;
-	const int found = find_record(work, PN_TLSA_DANE_EE, certificate(work, 0), &record);
+	const int found = find_record(work, PN_TLSA_DANE_EE, leaf_parts(work), &record);
 	if (found <= 0)
 		return found;
 	work->verdict->identity_valid = true;
@@ -361,6 +381,8 @@ static int verify_all(struct work *work) {
 		return result;
 	result = verify_identity(work);
 	if (result == PN_OK)
+		result = choose_certificates(work);
+	if (result == PN_OK)
 		result = verify_chain(work);
 	if (work->verdict->chain_valid)
 		work->verdict->errors.len = 0; /* of another way that was tried before */
@@ -373,9 +395,7 @@ int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict) {
 	struct work work = {.verify = verify, .verdict = verdict};
 	*verdict = (struct pn_verdict){.dane = PN_DANE_NONE};
 	pn_openssl_enter();
-	int err = choose_certificates(&work);
-	if (err == PN_OK)
-		err = verify_all(&work);
+	int err = verify_all(&work);
 	if (verdict->errors.err != PN_OK)
 		err = verdict->errors.err;
 	if (err < 0) { /* what could not be found out is never "valid" */

@@ -504,6 +504,20 @@ TEST(one_of_several_references_is_enough_and_none_is_not) {
 	cert_free(cert);
 }
 
+static bool is_decoded(const struct pn_chain *chain) {
+	struct pn_cert_info info;
+	const int err = pn_cert_describe(chain, 0, &info);
+	pn_cert_info_free(&info);
+	return err == PN_OK;
+}
+
+static bool is_refused_as_unreadable(const struct pn_chain *chain) {
+	struct pn_verdict verdict = {.chain_valid = true, .identity_valid = true};
+	const int err = pn_cert_verify(&(struct pn_verify){.chain = chain, .now = NOW}, &verdict);
+	pn_buf_free(&verdict.errors);
+	return err == PN_ECERT && !verdict.chain_valid && !verdict.identity_valid;
+}
+
 /* Each bit is covered: by the signature, or by what the encoding must be. */
 TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
@@ -517,7 +531,9 @@ TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 		der[changed ? bit / 8 : 0] ^= (unsigned char)(changed ? 1u << bit % 8 : 0);
 		pem_add_der(&pem, der, len);
 		pem_add(&pem, &h.intermediate);
-		if (pn_chain_new(&chain, buf_str(&pem)) == PN_OK) {
+		if (pn_chain_new(&chain, buf_str(&pem)) == PN_OK && !is_decoded(chain)) {
+			CHECK(is_refused_as_unreadable(chain));
+		} else if (chain != NULL) {
 			const struct answer answer =
 				ask((struct question){.text = buf_str(&pem), .trusted = &h.root});
 			if (!CHECK(answer.accepted == !changed))
@@ -531,6 +547,84 @@ TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	CHECK(readable > len);
 	OPENSSL_free(der);
 	hierarchy_free(h);
+}
+
+/* ---- Where the parts of a certificate stand ---- */
+
+static int read_der(const unsigned char *der, size_t len) {
+	struct pn_buf pem = {0};
+	pem_add_der(&pem, der, len);
+	const int result = read_text(buf_str(&pem));
+	pn_buf_free(&pem);
+	return result;
+}
+
+TEST(a_certificate_ends_where_its_encoding_does) {
+	const struct cert cert = cert_make((struct cert_wish){.names = "dns:a.example"});
+	unsigned char *der = NULL;
+	const size_t len = (size_t)i2d_X509(cert.x509, &der);
+	unsigned char *copy = memcpy(malloc(len + 1), der, len);
+	copy[len] = 0;
+	CHECK(read_der(copy, len) == 1);
+	CHECK(read_der(copy, len + 1) == PN_ECERT);
+	for (size_t shorter = 1; shorter < len; shorter++)
+		CHECK(read_der(copy, shorter) == PN_ECERT);
+	copy[1] = 0x80; /* an indefinite length */
+	CHECK(read_der(copy, len) == PN_ECERT);
+	free(copy);
+	OPENSSL_free(der);
+	cert_free(cert);
+}
+
+/* OpenSSL finds the same key and the same extensions, whichever of the optional fields are there.
+ */
+TEST(the_parts_are_those_that_openssl_decodes) {
+	const struct cert_wish wishes[] = {
+		{0}, {.names = "dns:a.example xmpp:b.example"}, {.rsa_bits = 2048}};
+	for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++) {
+		const struct cert cert = cert_make(wishes[i]);
+		struct pn_chain *chain = chain_of_one(&cert);
+		for (unsigned selector = 0; selector < 2; selector++) {
+			unsigned char *want = NULL;
+			struct pn_buf got = {0};
+			const int len =
+				selector == 0
+					? i2d_X509(cert.x509, &want)
+					: i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert.x509), &want);
+			CHECK(pn_cert_tlsa(chain, 0, selector, PN_TLSA_FULL, &got) == PN_OK);
+			CHECK(got.len == (size_t)len && memcmp(got.data, want, got.len) == 0);
+			pn_buf_free(&got);
+			OPENSSL_free(want);
+		}
+		pn_chain_free(chain);
+		cert_free(cert);
+	}
+}
+
+/* What follows the leaf cannot take away what a record says of it, nor add to it. */
+TEST(usage_3_does_not_look_at_what_follows_the_leaf) {
+	static const unsigned char empty[] = {0x30, 0x0e, 0x30, 0x0c, 0x02, 0x00, 0x30, 0x00,
+					      0x30, 0x00, 0x30, 0x00, 0x30, 0x00, 0x30, 0x00};
+	const struct cert cert = cert_make((struct cert_wish){0});
+	struct pn_buf pem = {0};
+	struct records records = {0};
+	pem_add(&pem, &cert);
+	pem_add_der(&pem, empty, sizeof(empty));
+	records_add(&records, &cert, 3, 1, 1);
+	CHECK(ask((struct question){.text = buf_str(&pem), .records = &records}).accepted);
+	records.list[0].usage = PN_TLSA_DANE_TA;
+	struct pn_chain *chain = NULL;
+	struct pn_verdict verdict = {0};
+	REQUIRE(pn_chain_new(&chain, buf_str(&pem)) == PN_OK);
+	CHECK(pn_cert_verify(&(struct pn_verify){.chain = chain,
+						 .records = records.list,
+						 .record_count = records.count,
+						 .now = NOW},
+			     &verdict) == PN_ECERT);
+	pn_buf_free(&verdict.errors);
+	pn_chain_free(chain);
+	pn_buf_free(&pem);
+	cert_free(cert);
 }
 
 /* ---- Authorities ---- */
