@@ -53,7 +53,7 @@ SHARED_LIBS := $(addsuffix /native.lib.lua,$(MODULES)) \
 	$(foreach lib,terminal table,mod_storage_native/$(lib).lib.lua mod_certs/$(lib).lib.lua)
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
-	cert names tlsa dns
+	cert verify names tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
