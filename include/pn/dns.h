@@ -142,8 +142,8 @@ int pn_resolver_option(struct pn_resolver *resolver, const char *name, const cha
 
 /*
  * Looks up a name in A-labels, and waits. *answer as of pn_dns_parse(). A server failure, also one
- * by failed validation, is an answer. PN_EINVAL: the name is none; PN_EIO: the resolver does not
- * work with its settings; PN_ENOMEM.
+ * by failed validation, is an answer. PN_EINVAL: the name is none; PN_ERESOLVER: the resolver
+ * does not work with its settings; PN_ENOMEM.
  */
 int pn_resolver_lookup(struct pn_resolver *resolver, const char *name, enum pn_dns_type type,
 		       struct pn_dns_answer *answer);
@@ -153,7 +153,7 @@ int pn_resolver_lookup(struct pn_resolver *resolver, const char *name, enum pn_d
 /*
  * Asks the name server at an IPv4 or IPv6 address and port, without recursion, by UDP, by TCP where
  * the answer is cut; waits for some seconds. *answer as of pn_dns_parse(). PN_EINVAL: the address
- * or the name is none; PN_EIO: no answer; PN_ENOMEM.
+ * or the name is none; PN_ENOANSWER; PN_ENOMEM.
  */
 int pn_dns_ask(const char *address, uint16_t port, const char *name, enum pn_dns_type type,
 	       struct pn_dns_answer *answer);

@@ -39,7 +39,11 @@
 	X(EVERSION, -21, "storage-version", "the store was written by a newer version; update")    \
 	X(EIO, -22, "io-error", "the disk or the operating system failed; see the system's log")   \
 	X(ELOST, -23, "storage-lost", "an earlier failure in the same transaction has undone it")  \
-	X(ECERT, -24, "certificate-invalid", "a certificate is missing or cannot be read")
+	X(ECERT, -24, "certificate-invalid", "a certificate is missing or cannot be read")         \
+	X(ERESOLVER, -25, "resolver-failed",                                                       \
+	  "the DNS resolver does not work; check the option unbound, and the files that it names") \
+	X(ENOANSWER, -26, "no-answer",                                                             \
+	  "the name server does not answer; check that it runs, and that firewalls let DNS pass")
 
 enum pn_err {
 	PN_OK = 0,

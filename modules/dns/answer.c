@@ -18,7 +18,7 @@ int pn_dns_status(ldns_status status) {
 	case LDNS_STATUS_RES_QUERY:
 	case LDNS_STATUS_RES_NO_NS:
 	case LDNS_STATUS_ADDRESS_ERR:
-		return PN_EIO;
+		return PN_ENOANSWER;
 	default:
 		return PN_EINVAL;
 	}

@@ -35,7 +35,7 @@ static int ask(ldns_resolver *resolver, const ldns_rdf *name, enum pn_dns_type t
 	if (packet != NULL)
 		err = pn_dns_read(packet, type, answer);
 	else if (err == PN_OK)
-		err = PN_EIO;
+		err = PN_ENOANSWER;
 	ldns_pkt_free(packet);
 	return err;
 }

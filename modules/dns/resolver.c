@@ -22,7 +22,7 @@ static int code_of(int error) {
 	case UB_AFTERFINAL:
 		return PN_EINVAL;
 	default:
-		return PN_EIO;
+		return PN_ERESOLVER;
 	}
 }
 

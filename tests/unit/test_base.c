@@ -34,6 +34,7 @@ TEST(every_code_has_a_condition_and_a_text) {
 	CHECK_STR(pn_err_condition(PN_EXML), "not-well-formed");
 	CHECK_STR(pn_err_condition(PN_EHEAD), "head");
 	CHECK_STR(pn_err_condition(PN_ETAIL), "tail");
+	CHECK_STR(pn_err_condition(PN_ENOANSWER), "no-answer");
 }
 
 TEST(an_unknown_code_has_a_condition_and_a_text) {
