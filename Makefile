@@ -50,7 +50,7 @@ $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
 
 # What several modules need of Lua: every folder gets a copy, so that it can be taken alone
 SHARED_LIBS := $(addsuffix /native.lib.lua,$(MODULES)) \
-	$(foreach lib,terminal table,mod_storage_native/$(lib).lib.lua mod_certs/$(lib).lib.lua)
+	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs))
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
 	cert verify names tlsa dns

@@ -3,6 +3,7 @@
 
 local nameprep = require "util.encodings".stringprep.nameprep;
 
+local caa = module:require "caa";
 local hosts = module:require "hosts";
 local listeners = module:require "listeners";
 local new_findings = module:require "findings";
@@ -12,8 +13,6 @@ local published = module:require "published";
 local terminal = module:require "terminal";
 
 local DAYS = 14; -- of warning before a certificate expires
-
-local EVERY_SERVICE = { ["xmpp-client"] = true, ["xmpp-server"] = true };
 
 -- Those that are named, also hosts of other servers; or all of the configuration. Or nil, text.
 local function hosts_for(names)
@@ -26,13 +25,13 @@ local function hosts_for(names)
 	for i, name in ipairs(names) do
 		local prepared = nameprep(name);
 		if not prepared or prepared == "" then return nil, name.." is no host name"; end
-		list[i] = hosts.find(prepared) or { name = prepared, services = EVERY_SERVICE };
+		list[i] = hosts.find_any(prepared);
 	end
 	return list;
 end
 
--- A target that several services have is looked at once.
-local function check_target(findings, host, place, target, settings)
+-- A target that several services have is looked at once. Adds what is served.
+local function check_target(findings, host, place, target, settings, certificates)
 	local function first(what)
 		local key = host.."\0"..what;
 		local seen = settings.seen[key];
@@ -45,22 +44,24 @@ local function check_target(findings, host, place, target, settings)
 		if target.tlsa.records[1] then published.name_servers(findings, host, target.tlsa, target.tlsa_name, "TLSA"); end
 	end
 	for _, address in ipairs(target.addresses) do
-		listeners.check(findings, host, place, target, address, settings);
+		local pem = listeners.check(findings, host, place, target, address, settings);
+		table.insert(certificates, pem and { pem = pem, service = place.service });
 	end
 end
 
-local function check_host(findings, host, settings)
-	local list, domain = places.of_host(host);
-	if not domain then
-		findings.add("error", host.name, "name", host.name, "is no domain name");
+-- domain = { host =, ascii = its A-labels, or nil, places = }
+local function check_domain(findings, domain, settings)
+	local host, certificates = domain.host, {};
+	if not domain.ascii then
+		findings.add("error", host, "name", host, "is no domain name");
 		return;
 	end
-	for _, place in ipairs(list) do
-		published.srv(findings, host.name, place);
-		if place.srv.records[1] then published.name_servers(findings, host.name, place.srv, place.name, "SRV"); end
-		for _, target in ipairs(place.targets) do check_target(findings, host.name, place, target, settings); end
+	for _, place in ipairs(domain.places) do
+		published.srv(findings, host, place);
+		if place.srv.records[1] then published.name_servers(findings, host, place.srv, place.name, "SRV"); end
+		for _, target in ipairs(place.targets) do check_target(findings, host, place, target, settings, certificates); end
 	end
-	published.caa(findings, host.name, domain);
+	caa.check(findings, host, domain.ascii, certificates);
 end
 
 return function (names, flags)
@@ -74,9 +75,13 @@ return function (names, flags)
 		terminal.error("%s", text);
 		return 1;
 	end
-	local findings = new_findings();
-	local settings = { days = days, served = new_served(), seen = {} };
+	local findings, domains = new_findings(), {};
+	for i, host in ipairs(list) do
+		domains[i] = { host = host.name };
+		domains[i].places, domains[i].ascii = places.of_host(host);
+	end
+	local settings = { days = days, served = new_served(domains), seen = {} };
 	published.anchor(findings);
-	for _, host in ipairs(list) do check_host(findings, host, settings); end
+	for _, domain in ipairs(domains) do check_domain(findings, domain, settings); end
 	return findings.finish(flags.json);
 end

@@ -6,8 +6,6 @@ local to_hex = require "util.hex".encode;
 local certs = module:require "native"("certs");
 local hosts = module:require "hosts";
 
-local USAGES, SELECTORS, DIGESTS = 3, 1, { [1] = 32, [2] = 64 };
-
 local dane = {};
 
 function dane.combination(record)
@@ -25,12 +23,6 @@ function dane.records_of(answer)
 	return list;
 end
 
-local function is_known(record)
-	local length = DIGESTS[record.match];
-	return record.usage <= USAGES and record.selector <= SELECTORS
-		and (record.match == 0 or length == #record.data);
-end
-
 -- { { name = "3 1 1", usage =, selector =, match =, known =, records = { ... } }, ... } in order
 function dane.combinations(records)
 	local groups, list = {}, {};
@@ -41,20 +33,22 @@ function dane.combinations(records)
 				known = false, records = {} };
 			list[#list + 1] = groups[name];
 		end
-		groups[name].known = groups[name].known or is_known(record);
+		groups[name].known = groups[name].known
+			or certs.usable(record.usage, record.selector, record.match, record.data);
 		table.insert(groups[name].records, record);
 	end
 	table.sort(list, function (a, b) return a.name < b.name; end);
 	return list;
 end
 
--- certs.verify with the authorities that Prosody trusts. place = { service =, references = { domains } }
-function dane.verify(pem, place, records)
+-- certs.verify with the authorities that Prosody trusts, at a time, or now. place = { service =, references = { domains } }
+function dane.verify(pem, place, records, time)
 	local authorities = hosts.authorities();
-	return certs.verify {
+	local verdict, condition, text = certs.verify {
 		chain = pem, tlsa = records, references = place.references, service = place.service,
-		cafile = authorities.cafile, capath = authorities.capath, time = os.time(),
+		cafile = authorities.cafile, capath = authorities.capath, time = time or os.time(),
 	};
+	return verdict or { chain = "invalid", identity = "invalid", errors = { [0] = { text or condition } } };
 end
 
 -- The errors of a verdict as one text, or nil

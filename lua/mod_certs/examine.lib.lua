@@ -109,19 +109,29 @@ local function find_problems(report)
 		end
 	end
 	for _, name in ipairs(report.names) do serves = serves or name.services[1] ~= nil; end
+	asked = asked or report.uses[1] ~= nil;
 	if not asked and not serves then problems:push("it serves no XMPP domain"); end
 	return problems;
 end
 
--- list: hosts, as compare_host() takes them. Returns the report, or nil, text.
-return function (pem, list, authorities)
+-- What it is used for on the web, where hosts may have other names
+local function find_web_problems(pem, uses, problems)
+	for _, use in ipairs(uses) do
+		for _, name in ipairs(use.service == "https" and use.hosts or {}) do
+			if not certs.identity(pem, name, "https") then problems:push("it does not serve web clients of "..name); end
+		end
+	end
+end
+
+-- list: hosts, as compare_host() takes them; uses: as of certificates.uses(). Returns the report, or nil, text.
+return function (pem, list, uses, authorities)
 	local leaf, condition, text = certs.names(pem);
 	if not leaf then return nil, text or condition; end
 	local infos;
 	infos, condition, text = certs.chain(pem);
 	if not infos then return nil, text or condition; end
 	local report = { hosts = array(), certificates = array(), names = describe_names(pem, leaf.names),
-		names_total = #leaf.names, names_fault = leaf.fault };
+		names_total = #leaf.names, names_fault = leaf.fault, uses = uses };
 	for _, host in ipairs(list) do report.hosts:push(compare_host(pem, host)); end
 	local verdict, err = verify(pem, authorities);
 	if not verdict then return nil, err; end
@@ -131,5 +141,6 @@ return function (pem, list, authorities)
 	end
 	report.days_left = infos[1].not_after and (infos[1].not_after - os.time()) // DAY;
 	report.problems = find_problems(report);
+	find_web_problems(pem, uses, report.problems);
 	return report;
 end

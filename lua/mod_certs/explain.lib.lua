@@ -4,21 +4,23 @@ local array = require "util.array";
 local json = require "util.json";
 local nameprep = require "util.encodings".stringprep.nameprep;
 
+local certificates = module:require "certificates";
 local examine = module:require "examine";
 local fetch = module:require "fetch";
 local files = module:require "files";
 local hosts = module:require "hosts";
 local print_report = module:require "explanation";
-local targets = module:require "targets";
+local lookup = module:require "lookup";
+local places = module:require "places";
+local ports = module:require "ports";
 local terminal = module:require "terminal";
+local zone = module:require "zone";
 
 -- What is usual on a port; others are tried after it
 local USUAL = {
 	{ port = 5222, service = "xmpp-client", tls = "starttls" }, { port = 5269, service = "xmpp-server", tls = "starttls" },
 	{ port = 5223, service = "xmpp-client", tls = "direct" }, { port = 5270, service = "xmpp-server", tls = "direct" },
 };
-
-local EVERY_SERVICE = { ["xmpp-client"] = true, ["xmpp-server"] = true };
 
 local function fail(status, format, ...)
 	terminal.error(format, ...);
@@ -29,7 +31,7 @@ end
 
 -- One that must be served: for these services, or for those that it has
 local function asked_host(name, services)
-	local host = hosts.find(name) or { name = name, kind = "domain", services = EVERY_SERVICE };
+	local host = hosts.find_any(name);
 	return { name = host.name, kind = host.kind, services = services or host.services, asked = true };
 end
 
@@ -42,27 +44,30 @@ local function with_configured(asked)
 	return list;
 end
 
--- Those that Prosody gives this file are asked for, for the services that it is given for
-local function users_of(path)
-	local list = hosts.list();
-	for _, host in ipairs(list) do
-		local services = {};
-		for _, service in ipairs(hosts.SERVICES) do
-			services[service] = host.services[service] and files.same(hosts.tls(host.name, service).certificate, path);
-			host.asked = host.asked or services[service];
+-- Those that Prosody gives a file are asked for, for the services that it is given for
+local function users_in(uses)
+	local list, services = hosts.list(), {};
+	for _, use in ipairs(uses) do
+		for _, name in ipairs(use.service ~= "https" and use.hosts or {}) do
+			services[name] = services[name] or {};
+			services[name][use.service] = true;
 		end
-		if host.asked then host.services = services; end
+	end
+	for _, host in ipairs(list) do
+		host.asked = services[host.name] ~= nil;
+		host.services = services[host.name] or host.services;
 	end
 	return list;
 end
 
--- ---- Sources: { titles = texts, pem =, hosts = } ----
+-- ---- Sources: { titles = texts, pem =, hosts =, uses = of a file, as of certificates.uses() } ----
 
 local function from_file(path, domain)
 	local pem, err = files.read(path);
 	if not pem then return nil, err; end
-	local list = domain and with_configured(asked_host(domain)) or users_of(path);
-	return { titles = array { terminal.printable(path) }, pem = pem, hosts = list };
+	local uses = certificates.uses(path);
+	return { titles = array { terminal.printable(path) }, pem = pem, uses = uses,
+		hosts = domain and with_configured(asked_host(domain)) or users_in(uses) };
 end
 
 -- Ways to talk to a port that nobody has described: the likely ones first
@@ -77,7 +82,7 @@ local function ways_of(target, port)
 			end
 		end
 	end
-	add(hosts.listeners(), true);
+	add(ports.list(), true);
 	add(USUAL, true);
 	add(USUAL, false);
 	return ways;
@@ -86,36 +91,45 @@ end
 -- Where DNS says that the domain's services are. Returns an array of ways, and texts of what could not be looked up.
 local function published_ways(domain)
 	local ways, failures = {}, {};
-	for i, service in ipairs(hosts.SERVICES) do
-		local found = false;
-		for _, tls in ipairs { "starttls", "direct" } do
-			local records, err = targets.srv(domain, service, tls);
-			failures[#failures + 1] = err;
-			for _, srv in ipairs(records or {}) do
-				found = true;
-				if srv.target ~= "." then
-					ways[#ways + 1] = { target = srv.target, port = srv.port, service = service, tls = tls };
-				end
-			end
+	local function add(place, guessed)
+		for _, target in ipairs(place.targets) do
+			table.insert(ways, { target = target.name, port = target.port, service = place.service, tls = place.tls,
+				guessed = guessed });
 		end
-		if not found then
-			local usual = USUAL[i];
-			ways[#ways + 1] = { target = domain, port = usual.port, service = service, tls = usual.tls, guessed = true };
-		end
+		if not lookup.usable(place.srv) then table.insert(failures, ("%s SRV: %s"):format(place.name, place.srv.reason)); end
+	end
+	for _, service in ipairs(hosts.SERVICES) do
+		local starttls = places.of_service(zone.to_ascii(domain), service, "starttls");
+		local direct = places.of_service(zone.to_ascii(domain), service, "direct");
+		if not (starttls.implied and direct.srv.records[1]) then add(starttls, starttls.implied); end
+		add(direct);
 	end
 	return ways, failures;
 end
 
--- Asks one target, at its first address that answers. Returns pem; or nil, text, how far it went, as of fetch.chain().
+-- Addresses, IPv6 first; or nil, text
+local function addresses_of(name)
+	if fetch.is_address(name) then return { name }; end
+	local list, answers = lookup.addresses(zone.to_ascii(name) or name);
+	if list[1] then return list; end
+	for _, kind in ipairs { "AAAA", "A" } do
+		if not lookup.usable(answers[kind]) then return nil, ("%s %s: %s"):format(name, kind, answers[kind].reason); end
+	end
+	return nil, name.." has no address";
+end
+
+-- Asks one target, at its first address that answers. Returns pem; or nil, text, how far it went, as of fetch.chains().
 local function ask(way, domain)
-	local addresses, text = targets.addresses(way.target);
+	local addresses, text = addresses_of(way.target);
 	local furthest;
 	for _, address in ipairs(addresses or {}) do
-		local pem, err, reached = fetch.chain {
+		local reply = fetch.chains { {
 			address = address, port = way.port, tls = way.tls, service = way.service, domain = domain,
-		};
-		if pem then return pem; end
-		if reached or not furthest then text, furthest = ("%s: %s"):format(address, err), reached; end
+		} }[1];
+		if reply.pem then return reply.pem; end
+		if reply.reached or not furthest then
+			text, furthest = ("%s: %s"):format(address, reply.err), reply.reached;
+		end
 	end
 	return nil, text, furthest;
 end
@@ -188,7 +202,7 @@ local function sources_of(name, domain)
 	if is_address and port == "" then return nil, "an address needs a port", 2; end
 	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for", 2; end
 	domain = domain or nameprep(host);
-	if not domain or not targets.to_ascii(domain) then return nil, "no domain name", 2; end
+	if not domain or not zone.to_ascii(domain) then return nil, "no domain name", 2; end
 	if port ~= "" then return from_port(host, tonumber(port), domain); end
 	return from_domain(domain);
 end
@@ -200,7 +214,7 @@ return function (names, flags)
 	if not sources then return fail(status, "%s: %s", terminal.printable(names[1]), failures); end
 	local reports, good = array(), true;
 	for _, source in ipairs(sources) do
-		local report, err = examine(source.pem, source.hosts, hosts.authorities());
+		local report, err = examine(source.pem, source.hosts, source.uses or array(), hosts.authorities());
 		if report then
 			report.source = source.titles;
 			reports:push(report);

@@ -83,6 +83,19 @@ local function print_hosts(report)
 		{ title = "because" } }, rows));
 end
 
+-- What Prosody uses the file for
+local function print_uses(report)
+	local rows = {};
+	for i, use in ipairs(report.uses) do
+		local names = {};
+		for _, name in ipairs(use.hosts) do names[#names + 1] = printable(name); end
+		if use.nameless then names[#names + 1] = "whoever names no host"; end
+		rows[i] = { hosts.PEOPLE[use.service]..(use.tls == "direct" and (", direct TLS on port %d"):format(use.port) or ", STARTTLS"),
+			table.concat(names, ", ") };
+	end
+	if rows[1] then io.stdout:write("\n", format_table({ { title = "used for" }, { title = "hosts" } }, rows)); end
+end
+
 return function (report)
 	for _, source in ipairs(report.source) do terminal.print("%s", style("bold", source)); end
 	terminal.print("");
@@ -90,6 +103,7 @@ return function (report)
 	terminal.print("");
 	print_names(report);
 	print_hosts(report);
+	print_uses(report);
 	terminal.print("");
 	for _, problem in ipairs(report.problems) do terminal.print("%s %s", style("red", "problem:"), problem); end
 	if not report.problems[1] then terminal.print("%s", style("green", "nothing is wrong")); end

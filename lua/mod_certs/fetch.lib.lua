@@ -1,10 +1,14 @@
--- The certificates that a server sends, over a connection of its own that ends with the TLS handshake
+-- The certificates that servers send, each over a connection of its own that ends with the TLS handshake
 
 local idna = require "util.encodings".idna;
 local new_stream = require "util.xmppstream".new;
 local socket = require "socket";
 local ssl = require "ssl";
 local st = require "util.stanza";
+
+local concurrently = module:require "concurrently";
+
+local wait = concurrently.wait;
 
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the handshake
 local MAX_STANZA = 65536;
@@ -30,21 +34,21 @@ end
 
 local function connect(target, deadline)
 	local conn = target.address:find(":", 1, true) and socket.tcp6() or socket.tcp4();
-	conn:settimeout(deadline - socket.gettime());
-	local ok, err = conn:connect(target.address, target.port);
-	if not ok then
-		conn:close();
-		return nil, err == "timeout" and "no answer" or err;
+	conn:settimeout(0);
+	local _, err = conn:connect(target.address, target.port);
+	if err == "timeout" then
+		err = "no answer";
+		if wait(conn, "write", deadline) then err = conn:getoption("error"); end
 	end
-	return conn;
+	if not err then return conn; end
+	conn:close();
+	return nil, err;
 end
 
 -- ---- STARTTLS (RFC 6120 section 5) ----
 
 local function read(conn, deadline)
-	local ready = socket.select({ conn }, nil, math.max(0, deadline - socket.gettime()));
-	if not ready[1] then return nil, "no answer"; end
-	conn:settimeout(0);
+	if not wait(conn, "read", deadline) then return nil, "no answer"; end
 	local data, err, partial = conn:receive(READ_SIZE);
 	data = data or partial;
 	if data == "" then return nil, err == "closed" and "the connection was closed" or err; end
@@ -112,34 +116,55 @@ local function pem_of(chain)
 	return texts[1] and table.concat(texts) or nil;
 end
 
+local DIRECTIONS = { wantread = "read", wantwrite = "write" };
+
+-- Returns whether it is done, or false, text
+local function shake_hands(conn, deadline)
+	local ok, err;
+	repeat
+		ok, err = conn:dohandshake();
+		local direction = DIRECTIONS[err];
+		if direction and not wait(conn, direction, deadline) then return false, "no answer"; end
+	until ok or not direction;
+	return ok, err;
+end
+
 local function handshake(conn, target, deadline)
 	local context, err = new_context(target);
 	if not context then return nil, err; end
 	conn, err = ssl.wrap(conn, context);
 	if not conn then return nil, err; end
 	if not fetch.is_address(target.domain) then conn:sni(idna.to_ascii(target.domain) or target.domain); end
-	conn:settimeout(math.max(0, deadline - socket.gettime()));
-	local ok, text = conn:dohandshake();
+	conn:settimeout(0);
+	local ok, text = shake_hands(conn, deadline);
 	local pem = ok and pem_of(conn:getpeerchain());
 	conn:close();
-	if not ok then return nil, "TLS handshake: "..(text == "wantread" and "no answer" or tostring(text)); end
+	if not ok then return nil, "TLS handshake: "..tostring(text); end
 	if not pem then return nil, "no certificate was sent"; end
 	return pem;
 end
 
--- target = { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain = whom
--- to ask for }. Returns the chain as PEM, in the order it was sent; or nil, text, how far it went: nil, "connected", or
--- "stream", where the other side speaks XMPP to such clients.
-function fetch.chain(target)
+local function chain(target)
 	local deadline = socket.gettime() + TIMEOUT;
 	local conn, err = connect(target, deadline);
-	if not conn then return nil, err; end
+	if not conn then return { err = err }; end
 	local ok, reached, pem = true, nil, nil;
 	if target.tls == "starttls" then ok, err, reached = start_tls(conn, target, deadline); end
 	if ok then pem, err = handshake(conn, target, deadline); end
 	conn:close();
-	if not pem then return nil, err, reached or "connected"; end
-	return pem;
+	return pem and { pem = pem } or { err = err, reached = reached or "connected" };
+end
+
+-- targets: array of { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain =
+-- whom to ask for }, asked at the same time. Returns an array of { pem = the chain in the order it was sent }, or
+-- { err = text, reached = how far it went: nil, "connected", or "stream", where the other side speaks XMPP to such clients }.
+function fetch.chains(targets)
+	local replies, conversations = {}, {};
+	for i, target in ipairs(targets) do
+		conversations[i] = function () replies[i] = chain(target); end;
+	end
+	concurrently.run(conversations);
+	return replies;
 end
 
 return fetch;

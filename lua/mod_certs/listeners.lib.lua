@@ -91,7 +91,8 @@ local function check_certificate(findings, host, service, pem, leaf, settings, w
 	check_dates(findings, host, subject, leaf, settings.days, with_dane);
 end
 
--- settings = { days = of warning before the expiry, served = of served.new(), seen = {} }
+-- settings = { days = of warning before the expiry, served = of served.new(), seen = {} }. Returns what is served, as PEM,
+-- or nil.
 function listeners.check(findings, host, place, target, address, settings)
 	local subject = fetch_once.name(place, target, address);
 	local reply = settings.served(host, place, target, address);
@@ -109,6 +110,7 @@ function listeners.check(findings, host, place, target, address, settings)
 	findings.add("ok", host, "listener", subject, "certificate %s", leaf.sha256:sub(1, FINGERPRINT));
 	local with_dane = check_dane(findings, host, place, target, subject, reply.pem);
 	check_certificate(findings, host, place.service, reply.pem, leaf, settings, with_dane);
+	return reply.pem;
 end
 
 return listeners;

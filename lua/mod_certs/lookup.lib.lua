@@ -9,10 +9,6 @@ local dns = module:require "native"("dns");
 local ANCHOR_PACKAGE, ANCHOR_FILE = "dns-root-data", "/usr/share/dns/root.key";
 local ANCHOR_OPTIONS = { "trust-anchor:", "trust-anchor-file:", "trusted-keys-file:", "auto-trust-anchor-file:" };
 local RCODES = { [1] = "FORMERR", [2] = "SERVFAIL", [3] = "NXDOMAIN", [4] = "NOTIMP", [5] = "REFUSED" };
-local FAILURES = {
-	["io-error"] = "the resolver cannot work with the option unbound";
-	["internal-server-error"] = "the name is none, or the answer cannot be read";
-};
 local NXDOMAIN = 3;
 local DNS_PORT = 53;
 local DAY = 86400;
@@ -22,11 +18,12 @@ local lookup = {};
 
 -- ---- The resolver ----
 
--- The option `unbound` with the defaults of Prosody and of lua-unbound. Second result: whether lua-unbound is there.
+-- The option `unbound` with the defaults of Prosody and of lua-unbound. Second result: whether lua-unbound is there;
+-- without it Prosody asks the system's resolver.
 local function settings()
 	local merged = { hoststxt = false };
 	local installed, lunbound = pcall(require, "lunbound");
-	for name, value in pairs(installed and lunbound.config or {}) do
+	for name, value in pairs(installed and lunbound.config or { resolvconf = true }) do
 		if merged[name] == nil then merged[name] = value; end
 	end
 	for name, value in pairs(config.get("*", "unbound") or {}) do merged[name] = value; end
@@ -86,7 +83,7 @@ function lookup.find(name, kind)
 	if use.failure then return failed(use.failure); end
 	local answer, condition, text = use:lookup(name, kind);
 	if not answer then
-		return failed(FAILURES[condition] or text);
+		return failed(condition == "internal-server-error" and "the name is none, or the answer cannot be read" or text);
 	end
 	answer.state = state_of(answer);
 	answer.reason = answer.bogus or lookup.failure(answer);

@@ -130,7 +130,8 @@ end
 -- lacking = some name server has no record at all, unsure = some does not answer,
 -- listeners = { { name =, serves = "new", "old" or "unknown", text = }, ... } }
 function plan.of(host, new, new_leaf)
-	local get, list, spots, problems = served.new(), places.of_host(host), {}, {};
+	local list, spots, problems = places.of_host(host), {}, {};
+	local get = served.new { { host = host.name, places = list } };
 	local bare = { listeners = {} }; -- listeners without TLSA records
 	for _, place in ipairs(list) do
 		if not lookup.usable(place.srv) then

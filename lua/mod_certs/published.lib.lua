@@ -18,7 +18,7 @@ local function describe(answer)
 end
 
 -- A row about an answer; `text` says what is in it.
-local function add_answer(findings, host, check, name, answer, text)
+function published.add_answer(findings, host, check, name, answer, text)
 	local state, dnssec = describe(answer);
 	findings.add(state, host, check, name, "%s", lookup.usable(answer) and text.."; "..dnssec or dnssec);
 end
@@ -42,14 +42,14 @@ function published.srv(findings, host, place)
 	if place.refused then
 		findings.add("warning", host, "SRV", place.name, "the target \".\" says that there is no such service");
 	elseif place.srv.canonname then
-		add_answer(findings, host, "SRV", place.name, place.srv, ("%s, by way of the alias %s")
+		published.add_answer(findings, host, "SRV", place.name, place.srv, ("%s, by way of the alias %s")
 			:format(describe_targets(place), place.srv.canonname));
 	elseif place.implied then
-		add_answer(findings, host, "SRV", place.name, place.srv, ("no record, %s is used"):format(describe_targets(place)));
+		published.add_answer(findings, host, "SRV", place.name, place.srv, ("no record, %s is used"):format(describe_targets(place)));
 	elseif not place.targets[1] then
-		add_answer(findings, host, "SRV", place.name, place.srv, "no record, not offered");
+		published.add_answer(findings, host, "SRV", place.name, place.srv, "no record, not offered");
 	else
-		add_answer(findings, host, "SRV", place.name, place.srv, describe_targets(place));
+		published.add_answer(findings, host, "SRV", place.name, place.srv, describe_targets(place));
 	end
 end
 
@@ -62,7 +62,7 @@ function published.addresses(findings, host, target)
 		for i, record in ipairs(answer.records) do list[i] = record[kind:lower()]; end
 		any = any or list[1] ~= nil;
 		if list[1] or not lookup.usable(answer) then
-			add_answer(findings, host, kind, target.name, answer, table.concat(list, ", "));
+			published.add_answer(findings, host, kind, target.name, answer, table.concat(list, ", "));
 		end
 	end
 	local alias = target.answers.A.canonname or target.answers.AAAA.canonname;
@@ -79,7 +79,7 @@ end
 function published.tlsa(findings, host, place, target)
 	local answer = target.tlsa;
 	if not lookup.usable(answer) or not answer.records[1] then
-		return add_answer(findings, host, "TLSA", target.tlsa_name, answer, "no record");
+		return published.add_answer(findings, host, "TLSA", target.tlsa_name, answer, "no record");
 	end
 	local names, known = {}, false;
 	for i, group in ipairs(dane.combinations(dane.records_of(answer))) do
@@ -90,40 +90,9 @@ function published.tlsa(findings, host, place, target)
 	local text = table.concat(names, ", ");
 	if answer.canonname then text = ("%s, by way of the alias %s"):format(text, answer.canonname); end
 	local used, why = places.is_dane(place, target);
-	if used and known then return add_answer(findings, host, "TLSA", target.tlsa_name, answer, text); end
+	if used and known then return published.add_answer(findings, host, "TLSA", target.tlsa_name, answer, text); end
 	findings.add("warning", host, "TLSA", target.tlsa_name, "%s; without effect: %s", text,
 		used and "none can be used" or why);
-end
-
--- ---- CAA (RFC 8659 section 3) ----
-
--- The records of the domain, or of the nearest above it that has any; a failure ends the search, as it has to.
-local function climb(domain)
-	local name = domain;
-	while true do
-		local answer, parent = lookup.find(name, "CAA"), name:match("%.(.+)$");
-		if answer.records[1] or not lookup.usable(answer) or not parent then return name, answer; end
-		name = parent;
-	end
-end
-
-function published.caa(findings, host, domain)
-	local name, answer = climb(domain);
-	local list, allowed, restricted = {}, false, false;
-	for i, record in ipairs(answer.records) do
-		local caa = record.caa;
-		list[i] = ("%s \"%s\""):format(caa.tag, caa.value);
-		if caa.tag:lower() == "issue" then
-			restricted = true;
-			allowed = allowed or caa.value:match("^%s*([^;%s]*)") ~= "";
-		end
-	end
-	if lookup.usable(answer) and restricted and not allowed then
-		findings.add("warning", host, "CAA", name, "no authority may issue a certificate: %s", table.concat(list, ", "));
-	else
-		add_answer(findings, host, "CAA", list[1] and name or domain, answer,
-			list[1] and table.concat(list, ", ") or "no record, any authority may issue");
-	end
 end
 
 -- ---- Name servers ----

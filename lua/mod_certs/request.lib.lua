@@ -4,11 +4,12 @@ local json = require "util.json";
 local lfs = require "lfs";
 local nameprep = require "util.encodings".stringprep.nameprep;
 
+local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
 local terminal = module:require "terminal";
-local to_ascii = module:require "targets".to_ascii;
+local to_ascii = module:require "zone".to_ascii;
 
 local NEXT = [==[
 
@@ -76,7 +77,7 @@ local function print_result(paths, kind, domains)
 	for _, domain in ipairs(domains) do
 		for _, service in ipairs(hosts.SERVICES) do terminal.print("  SRV-ID  _%s.%s", service, domain); end
 	end
-	local csr, place = paths.request, hosts.directory().."/"..domains[1];
+	local csr, place = paths.request, certificates.directory().."/"..domains[1];
 	terminal.print(NEXT, csr, csr, csr, place, place, place);
 end
 

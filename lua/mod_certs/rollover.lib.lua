@@ -13,7 +13,7 @@ local hosts = module:require "hosts";
 local plan = module:require "plan";
 local remembered = module:require "remembered";
 local terminal = module:require "terminal";
-local to_ascii = module:require "targets".to_ascii;
+local to_ascii = module:require "zone".to_ascii;
 local zone = module:require "zone";
 
 local STEPS = { "add", "wait", "switch", "remove" };

@@ -1,22 +1,31 @@
--- The certificates that the listeners of a domain serve, each fetched once
+-- The certificates that the listeners of domains serve, each fetched once, and all at the same time
 
 local fetch = module:require "fetch";
 
 local served = {};
 
--- get(host, place, target, address) -> { pem = } or { err =, reached = }
-function served.new()
-	local known = {};
-	return function (host, place, target, address)
-		local key = table.concat({ host, place.service, place.tls, address, target.port }, " ");
-		if not known[key] then
-			local pem, err, reached = fetch.chain {
-				address = address, port = target.port, tls = place.tls, service = place.service, domain = host,
-			};
-			known[key] = { pem = pem, err = err, reached = reached };
+local function key_of(host, place, target, address)
+	return table.concat({ host, place.service, place.tls, address, target.port }, " ");
+end
+
+-- domains: array of { host =, places = as of places.of_host() }. Returns get(host, place, target, address) -> a reply of
+-- fetch.chains().
+function served.new(domains)
+	local targets, numbers = {}, {};
+	for _, domain in ipairs(domains) do
+		for _, place in ipairs(domain.places) do
+			for _, target in ipairs(place.targets) do
+				for _, address in ipairs(target.addresses) do
+					targets[#targets + 1] = {
+						address = address, port = target.port, tls = place.tls, service = place.service, domain = domain.host,
+					};
+					numbers[key_of(domain.host, place, target, address)] = #targets;
+				end
+			end
 		end
-		return known[key];
-	end;
+	end
+	local replies = fetch.chains(targets);
+	return function (...) return replies[numbers[key_of(...)]]; end;
 end
 
 -- "[::1]:5269 xmpp-server, direct TLS"

@@ -5,14 +5,17 @@ local json = require "util.json";
 local to_hex = require "util.hex".encode;
 local nameprep = require "util.encodings".stringprep.nameprep;
 
+local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
-local targets = module:require "targets";
+local lookup = module:require "lookup";
+local places = module:require "places";
+local ports = module:require "ports";
 local terminal = module:require "terminal";
 local zone = module:require "zone";
 
-local DEFAULT_PORTS = { ["xmpp-client"] = 5222, ["xmpp-server"] = 5269 }; -- where there is no SRV record
+local HOST_NAME = "^[%w_.-]+$";
 local LIMITS = { usage = 3, selector = 1, match = 2, ttl = 0x7fffffff };
 local DEFAULTS = { usage = 3, selector = 1, match = 1, ttl = zone.TTL };
 
@@ -64,51 +67,38 @@ local function subjects_of_file(path, domain)
 	if not known then return nil, ("%s: %s"):format(path, text); end
 	local list = {};
 	for i, name in ipairs(domain and { domain } or domains_of(pem)) do
-		local host = hosts.find(name);
-		list[i] = { domain = name };
-		for _, service in ipairs(hosts.SERVICES) do
-			list[i][service] = (not host or host.services[service]) and path or nil;
-		end
+		list[i] = { domain = name, services = hosts.find_any(name).services, file = path };
 	end
 	if not list[1] then return nil, path.." names no domain; --domain tells which one it is for"; end
 	return list;
 end
 
-local function subjects_of_host(host)
-	local subject = { domain = host.name };
-	for _, service in ipairs(hosts.SERVICES) do
-		if host.services[service] then
-			subject[service] = hosts.tls(host.name, service).certificate;
-			if not subject[service] then return nil, "Prosody finds no certificate for "..host.name; end
-		end
-	end
-	return { subject };
-end
-
--- { { domain =, and for each service that it has the path of its certificate }, ... }; or nil, text
+-- { { domain =, services = { [service] = whether it has that }, file = the certificate; without it that of the endpoint
+-- by the configuration }, ... }; or nil, text
 local function subjects_of(name, domain)
 	local path = files.absolute(name);
 	if files.is_file(path) then return subjects_of_file(path, domain); end
 	local host = hosts.find(nameprep(name) or name);
-	if host then return subjects_of_host(host); end
+	if host then return { { domain = host.name, services = host.services } }; end
 	return nil, name.." is neither a file nor a host of the configuration";
 end
 
 -- ---- Where they are served ----
 
 -- Adds the targets that DNS says. Returns which services it knows, and their first targets; or nil, text.
-local function add_published(endpoints, subject)
+local function add_published(endpoints, subject, domain)
 	local published, first = {}, {};
 	for _, service in ipairs(hosts.SERVICES) do
-		for _, tls in ipairs(subject[service] and { "starttls", "direct" } or {}) do
-			local records, err = targets.srv(subject.domain, service, tls);
-			if not records then return nil, err; end
-			published[service..tls] = records[1] ~= nil;
-			for _, srv in ipairs(records) do
-				if srv.target ~= "." then
-					first[service] = first[service] or srv.target;
-					endpoints[#endpoints + 1] = { service = service, tls = tls, target = srv.target, port = srv.port };
+		for _, tls in ipairs(subject.services[service] and { "starttls", "direct" } or {}) do
+			local place = places.of_service(domain, service, tls);
+			if not lookup.usable(place.srv) then return nil, ("%s SRV: %s"):format(place.name, place.srv.reason); end
+			published[service..tls] = place.srv.records[1] ~= nil;
+			for _, target in ipairs(published[service..tls] and place.targets or {}) do
+				if not target.name:find(HOST_NAME) then
+					return nil, ("%s SRV: %s is no host name"):format(place.name, target.name);
 				end
+				first[service] = first[service] or target.name;
+				table.insert(endpoints, { service = service, tls = tls, target = target.name, port = target.port });
 			end
 		end
 	end
@@ -118,13 +108,13 @@ end
 -- Array of { service =, tls =, target =, port =, unpublished = no SRV record says so }; or nil, text. Without an SRV
 -- record STARTTLS is looked for at the domain itself, and direct TLS is not; one is best published for the same target.
 local function endpoints_of(subject)
-	local endpoints, own = {}, targets.to_ascii(subject.domain);
+	local endpoints, own = {}, zone.to_ascii(subject.domain);
 	if not own then return nil, subject.domain.." is no domain name"; end
-	local published, first = add_published(endpoints, subject);
+	local published, first = add_published(endpoints, subject, own);
 	if not published then return nil, first; end
-	for _, listener in ipairs(hosts.listeners()) do
+	for _, listener in ipairs(ports.list()) do
 		local service, tls = listener.service, listener.tls;
-		if subject[service] and not published[service..tls] then
+		if subject.services[service] and not published[service..tls] then
 			endpoints[#endpoints + 1] = { service = service, tls = tls, port = listener.port, unpublished = true,
 				target = tls == "direct" and first[service] or own };
 		end
@@ -133,6 +123,13 @@ local function endpoints_of(subject)
 end
 
 -- ---- Records ----
+
+-- The path of the certificate that is served there; or nil, text
+local function certificate_at(endpoint, subject)
+	local path = subject.file or certificates.of(subject.domain, endpoint.service, endpoint.tls, endpoint.port);
+	if not path then return nil, "Prosody finds no certificate for "..subject.domain; end
+	return path;
+end
 
 -- The data of a record for the certificate in a file; or nil, text
 local function data_for(path, kind)
@@ -154,13 +151,15 @@ local function records_of(subject, kind)
 	if not endpoints then return nil, err; end
 	local records, seen = {}, {};
 	for _, endpoint in ipairs(endpoints) do
-		local data, text = data_for(subject[endpoint.service], kind);
+		local path, data, text;
+		path, text = certificate_at(endpoint, subject);
+		if path then data, text = data_for(path, kind); end
 		if not data then return nil, text; end
 		local name = zone.tlsa_name(endpoint.target, endpoint.port);
 		if not seen[name..data] then
 			records[#records + 1] = {
 				name = name, ttl = kind.ttl, usage = kind.usage, selector = kind.selector, match = kind.match, data = data,
-				domain = subject.domain, certificate = subject[endpoint.service], service = endpoint.service,
+				domain = subject.domain, certificate = path, service = endpoint.service,
 				tls = endpoint.tls, target = endpoint.target, port = endpoint.port, unpublished = endpoint.unpublished,
 			};
 		end
@@ -173,9 +172,9 @@ end
 local function missing_srv(record)
 	if not record.unpublished then return nil; end
 	return zone.srv {
-		domain = targets.to_ascii(record.domain); ttl = record.ttl; service = record.service; tls = record.tls;
+		domain = zone.to_ascii(record.domain); ttl = record.ttl; service = record.service; tls = record.tls;
 		port = record.port; target = record.target;
-	}, record.tls == "direct" or record.port ~= DEFAULT_PORTS[record.service];
+	}, record.tls == "direct" or record.port ~= places.DEFAULT_PORTS[record.service];
 end
 
 -- ---- Output ----

@@ -107,4 +107,4 @@ function module.add_host(host_module)
 	host_module:provides("storage", make_driver(host_module));
 end
 
-function module.command(arg) return module:require "command"(database, arg); end
+function module.command(arg) return module:require "tool"(database, arg); end

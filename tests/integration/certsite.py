@@ -4,21 +4,22 @@ import re
 import shutil
 import socket
 import struct
-import subprocess
 import sys
 import threading
 
 import bed
 import suite
+from terminal import Tool
 
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
 from authority import Authority  # noqa: E402  pylint: disable=wrong-import-position
 
-TOOL_TIMEOUT = 35
 HOST, ROOMS, OTHER = "prosody.lab", "rooms.prosody.lab", "other.lab"  # resolvers have their own idea of "test"
 CLIENT, SERVER = "xmpp-client", "xmpp-server"
 SRV, A, AAAA = 33, 1, 28
 SERVFAIL, NXDOMAIN = 2, 3
+TOOL = Tool("mod_certs")
+tool, good, bad, on_terminal = TOOL.run, TOOL.good, TOOL.bad, TOOL.on_terminal
 
 
 # --- DNS, on loopback ---
@@ -100,14 +101,16 @@ class Site(bed.Prosody):
 		super().__init__(version, host=hosts[0], start=False, options={
 			"modules_disabled": [], "unbound": self.resolver.unbound, "use_ipv6": True, **(options or {})},
 			components=components, **settings)
-		self.modules, self.more_hosts = ["saslauth", "tls", "admin_shell"], hosts[1:]
+		self.modules, self.more_hosts, self.host_options = ["saslauth", "tls", "admin_shell"], hosts[1:], {}
 		self.ca = Authority(self.directory, "root")
 		self.options.setdefault("ssl", {"cafile": self.ca.alone})
 		self.resolver.address(self.host)
 		self.rewrite_config()
 
 	def _config(self):
-		return super()._config() + "".join(f"VirtualHost {bed.lua(host)}\n" for host in self.more_hosts)
+		own = "".join(f"{name} = {bed.lua(value)}\n" for name, value in self.host_options.items())
+		return (super()._config() + "".join(f"VirtualHost {bed.lua(host)}\n" for host in self.more_hosts)
+			+ f"VirtualHost {bed.lua(self.host)}\n{own}")
 
 	def direct_ports(self):
 		"""Ports with direct TLS: of clients, of servers. Of the bed's own that are not used."""
@@ -151,45 +154,6 @@ def behaviour(name, **settings):
 			suite.tests.append(suite.Test(f"certificate tool: {name}", function, version, make))
 		return function
 	return register
-
-
-class Output:
-	"""How a command has ended, and what it has printed."""
-
-	def __init__(self, status, out, err):
-		self.status, self.out, self.err = status, out, err
-
-	def __repr__(self):
-		return f"<status {self.status}\n{self.out}--- errors\n{self.err}>"
-
-
-def command(site, *words):
-	launcher = bed.BUILD / f"prosody-{site.version}/prosodyctl"
-	return [launcher, "--config", site.config, "mod_certs", *words]
-
-
-def tool(site, *words, **settings):
-	"""prosodyctl mod_certs WORDS..."""
-	done = subprocess.run(command(site, *words), timeout=TOOL_TIMEOUT, stdin=subprocess.DEVNULL,
-		stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **settings)
-	output = Output(done.returncode, done.stdout, done.stderr)
-	assert "traceback" not in (output.out + output.err).lower(), output
-	assert "\x1b" not in output.out + output.err, output
-	return output
-
-
-def good(site, *words, **settings):
-	output = tool(site, *words, **settings)
-	assert output.status == 0, output
-	return output.out
-
-
-def bad(site, *words, status=1, says="", **settings):
-	"""Runs what must fail, and say why."""
-	output = tool(site, *words, **settings)
-	assert output.status == status, output
-	assert re.search(says, output.err), (says, output)
-	return output
 
 
 def report_of(site, *words, status=0):

@@ -7,10 +7,9 @@ import threading
 
 import bed
 import suite
-from certsite import bad, shut, tool
+from certsite import bad, on_terminal, shut, tool
 from lab import Lab
 from nameserver import Nsd
-from test_certs_tool import on_terminal
 from zones import Zone
 
 SERVICES = ["xmpp-client", "xmpp-server", "xmpps-client", "xmpps-server"]
@@ -179,7 +178,7 @@ def test(site):
 		report.expect("ok", "chain", service, "^valid$")
 		report.expect("ok", "names", service, "^DNS-ID good.lab$")
 		report.expect("ok", "expiry", service, r"^in 29\.9 days$|^in 30\.0 days$")
-	report.expect("ok", "CAA", "good.lab", 'issue "ca.example"; secure')
+	report.expect("ok", "CAA", "good.lab", '^issue "ca.example"; issued by CN=.*intermediate; secure')
 	assert len(report.rows) == 1 + 4 * 4 + 4 * 2 * 2 + 2 + 2 * 3 + 1, report
 	text = tool(site, "check").out
 	assert f"{len(report.rows)} ok, 0 warnings, 0 errors" in text and "\ngood.lab\n" in text, text
@@ -212,11 +211,11 @@ def test(site):
 @behaviour("rows have the colour of their state on a terminal")
 def test(site):
 	site.good()
-	site.lab.zone("lab").add("good", "CAA", '0 issue ";"')
+	site.options["unbound"].pop("trustfile")
 	site.lab.start()
 	site.rewrite_config()
 	text = on_terminal(site, "check", environment={"NO_COLOR": ""})
-	for colour, state, check_name in ((32, "ok", "SRV"), (33, "warning", "CAA"), (31, "error", "listener")):
+	for colour, state, check_name in ((32, "ok", "SRV"), (33, "warning", "TLSA"), (31, "error", "listener")):
 		assert re.search(rf"\x1b\[{colour}m{state} *\x1b\[0m  {check_name} ", text), text
 
 
@@ -244,7 +243,7 @@ def test(site):
 	site.go()
 	report = check(site, status=ERRORS)
 	report.expect("warning", "trust anchor", text="/nonexistent/root.key: No such file")
-	report.expect("error", "SRV", text="no answer: the resolver cannot work with the option unbound")
+	report.expect("error", "SRV", text="no answer: the DNS resolver does not work; check the option unbound")
 
 
 # --- DNSSEC ---
@@ -316,17 +315,81 @@ def test(site):
 	report.expect("error", "listener", f"{site.lab.address(NOBODY)}:5269", "refused")
 
 
-@behaviour("a CAA record that lets nobody issue is a warning, and one of the parent counts")
+class Patient:
+	"""Listens at these ports of an address, and closes all connections once each port has one."""
+
+	def __init__(self, address, ports):
+		self.sockets = [socket.create_server((address, port)) for port in ports]
+		self.thread = threading.Thread(target=self._serve, daemon=True)
+		self.thread.start()
+
+	def _serve(self):
+		conns = []
+		try:
+			for sock in self.sockets:
+				conns.append(sock.accept()[0])
+		except OSError:  # the sockets have been shut down
+			pass
+		for conn in conns:
+			conn.close()
+
+	def stop(self):
+		for sock in self.sockets:
+			shut(sock)
+		self.thread.join()
+		for sock in self.sockets:
+			sock.close()
+
+
+@behaviour("listeners of all hosts are asked at the same time")
+def test(site):
+	address, zone, ports = site.lab.address(NOBODY), site.lab.zone("lab"), range(5000, 5010)
+	zone.add("all", "A", address)
+	for port in ports:
+		zone.add(f"_xmpp-{('client', 'server')[port % 2]}._tcp.host{port // 2}", "SRV", f"0 5 {port} all.lab.")
+	site.extra.append(Patient(address, ports))
+	site.go()
+	report = check(site, *(f"host{port // 2}.lab" for port in ports[::2]), status=ERRORS)
+	rows = [row for row in report.rows_of("listener") if row["text"].endswith("closed")]
+	assert len(rows) == len(ports), report
+
+
+@behaviour("CAA records are those of the nearest domain, and stand beside the issuer of what is served")
 def test(site):
 	site.good("a.good.lab")
-	site.good("shut.lab")
+	site.good("plain.lab")
 	zone = site.lab.zone("lab")
 	zone.add("good", "CAA", '0 issue "ca.example; account=1"', '0 iodef "mailto:a@b.example"')
-	zone.add("shut", "CAA", '0 issue ";"')
+	zone.add("", "CAA", '0 issue ";"')
 	site.go()
-	report = check(site, "a.good.lab", "shut.lab", status=WARNINGS)
-	report.expect("ok", "CAA", "good.lab", 'issue "ca.example; account=1"', host="a.good.lab")
-	report.expect("warning", "CAA", "shut.lab", "no authority may issue")
+	report = check(site, "a.good.lab", "plain.lab", "nowhere.good.lab", status=ERRORS)
+	rows = report.expect("ok", "CAA", "good.lab", 'issue "ca.example; account=1".*; issued by CN=.*intermediate;', host="a.good.lab")
+	assert len(rows) == 1, rows
+	report.expect("warning", "CAA", "lab", 'no authority may issue.*issue ";"', host="plain.lab")
+	assert "issued by" not in report.expect("ok", "CAA", "good.lab", host="nowhere.good.lab")[0]["text"]
+
+
+@behaviour("CAA records that let nobody issue are a warning beside a certificate of a trusted authority alone")
+def test(site):
+	zone = site.lab.zone("lab")
+	wildcards = {"shut.lab": ['0 issue ";"'], "wild.lab": ['0 issue "ca.example"', '0 issuewild ";"'],
+		"tame.lab": ['0 issue ";"', '0 issuewild "ca.example"']}
+	for domain, records in wildcards.items():
+		zone.add(domain.split(".")[0], "CAA", *records)
+		for host, name in ((domain, domain), (f"a.{domain}", f"*.{domain}")):
+			site.serve(host, certificate := site.issue(host, [f"DNS:{name}"]))
+			site.publish(host, [certificate.tlsa(3, 1, 1)])
+	for name, issue in (("own", lambda host: site.lab.self_signed(host, [f"DNS:{host}"])),
+			("old", lambda host: site.issue(host, days=(-9, -2)))):
+		zone.add(name, "CAA", '0 issue ";"')
+		site.serve(f"{name}.lab", certificate := issue(f"{name}.lab"))
+		site.publish(f"{name}.lab", [certificate.tlsa(3, 1, 1)])
+	site.go()
+	report = check(site, *wildcards, *(f"a.{domain}" for domain in wildcards), "own.lab", "old.lab", status=WARNINGS)
+	for host, state in (("shut.lab", "warning"), ("a.shut.lab", "warning"), ("wild.lab", "ok"), ("a.wild.lab", "warning"),
+			("tame.lab", "warning"), ("a.tame.lab", "ok"), ("own.lab", "ok"), ("old.lab", "warning")):
+		text = "CN=.*intermediate cannot be renewed" if state == "warning" else "issued by (itself|CN=.*intermediate); secure"
+		report.expect(state, "CAA", host.removeprefix("a."), text, host=host)
 
 
 # --- certificates beside TLSA records ---

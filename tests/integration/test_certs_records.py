@@ -210,3 +210,87 @@ def test(site):
 	bad(site, "tlsa", OTHER, says="neither a file nor a host")
 	bad(site, "tlsa", HOST, says="no certificate")
 	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")
+
+# --- tlsa: certificates of ports ---
+
+def spki(certificate):
+	return {f"TLSA 3 1 1 {hashlib.sha256(certificate.public_key).hexdigest()}"}
+
+
+def compare(site, expected):
+	"""What is printed for the ports, {port: certificate}."""
+	records = zone(good(site, "tlsa", HOST))
+	for port, certificate in expected.items():
+		assert records[f"_{port}._tcp.{HOST}."] == spki(certificate), (port, records)
+
+
+def compare_with_served(site, expected):
+	"""The same, and what a server really sends."""
+	compare(site, expected)
+	site.start()
+	for port, certificate in expected.items():
+		report = report_of(site, f"{HOST}:{port}")
+		assert report["certificates"][0]["sha256"] == hashlib.sha256(certificate.der).hexdigest(), (port, report)
+
+
+def option_for(certificate):
+	return {"certificate": certificate.file, "key": certificate.key}
+
+
+@behaviour("tlsa: a port has the certificate of its option, as the server has")
+def test(site):
+	host, clients, servers = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "clients", "servers"))
+	site.install(host)
+	direct = site.direct_ports()
+	site.options["c2s_direct_tls_ssl"] = option_for(clients)
+	site.options["s2s_direct_tls_ssl"] = option_for(servers)
+	site.rewrite_config()
+	compare_with_served(site, {site.port: host, site.s2s_port: host, direct[0]: clients, direct[1]: servers})
+
+
+@behaviour("tlsa: legacy_ssl has an option of its own, and one of a host comes before it")
+def test(site):
+	host, legacy, own = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "legacy", "own"))
+	site.install(host)
+	port, other = site.direct_ports()
+	site.options.update(c2s_direct_tls_ports=[], s2s_direct_tls_ports=[other], legacy_ssl_ports=[port],
+		legacy_ssl_ssl=option_for(legacy), s2s_direct_tls_ssl=option_for(legacy))
+	site.host_options["s2s_direct_tls_ssl"] = option_for(own)
+	site.rewrite_config()
+	compare_with_served(site, {site.port: host, port: legacy, other: own})
+
+
+@behaviour("tlsa: what is found by a host's name comes before the option of a single port")
+def test(site):
+	host, single = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "single"))
+	port, other = site.direct_ports()
+	site.options.update(c2s_ssl=option_for(host), s2s_ssl=option_for(host), s2s_direct_tls_ssl=option_for(host),
+		c2s_direct_tls_ssl={port: option_for(single)})
+	site.rewrite_config()
+	compare(site, {site.port: host, site.s2s_port: host, port: single, other: host})
+	site.install(host)
+	compare(site, {port: host})
+
+
+@behaviour("tlsa: the certificate of a service by itself counts where the directory has none")
+def test(site):
+	host, service = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "service"))
+	port, _ = site.direct_ports()
+	site.options.update(c2s_ssl=option_for(host), s2s_ssl=option_for(host), s2s_direct_tls_ports=[],
+		c2s_direct_tls_certificate={port: site.install(service, "elsewhere").rename(site.directory / "own.crt")})
+	(site.directory / "certs/elsewhere.key").rename(site.directory / "own.key")
+	site.rewrite_config()
+	compare_with_served(site, {site.port: host, site.s2s_port: host, port: service})
+	site.install(host)
+	compare(site, {port: host})
+
+
+@behaviour("tlsa: ports of mod_net_multiplex are for clients and servers, and have an option of their own")
+def test(site):
+	host, shared = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "shared"))
+	site.install(host)
+	port, _ = site.direct_ports()
+	site.modules.append("net_multiplex")
+	site.options.update(c2s_direct_tls_ports=[], s2s_direct_tls_ports=[], ssl_ports=[port], multiplex_ssl_ssl=option_for(shared))
+	site.rewrite_config()
+	compare_with_served(site, {site.port: host, site.s2s_port: host, port: shared})

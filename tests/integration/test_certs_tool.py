@@ -1,14 +1,10 @@
 """prosodyctl mod_certs: how it is called, and what it explains of the certificates in a file."""
 import hashlib
 import os
-import pty
 import re
-import subprocess
-import threading
 
-import bed
-from certsite import CLIENT, HOST, OTHER, ROOMS, SERVER, TOOL_TIMEOUT, bad, behaviour, command, good, host_row, \
-	report_of, row, tool, zone
+from certsite import CLIENT, HOST, OTHER, ROOMS, SERVER, bad, behaviour, good, host_row, on_terminal, report_of, row, \
+	tool, zone
 from authority import Authority, openssl, self_signed
 
 COMMANDS = ["explain", "request", "tlsa", "check", "rollover"]
@@ -20,14 +16,14 @@ COMMANDS = ["explain", "request", "tlsa", "check", "rollover"]
 def test(site):
 	for words in ([], ["--help"], ["explain", "--help"]):
 		text = good(site, *words)
-		assert all(f"\n  {name} " in text for name in COMMANDS), text
+		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in COMMANDS), text
 
 
 @behaviour("what cannot be meant is refused with status 2")
 def test(site):
 	for words in (["examine"], ["explain"], ["explain", "a", "b"], ["explain", "a", "--days", "1"], ["request"],
-			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["rollover", HOST],
-			["rollover", "--new", "x"]):
+			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["check", "--json=no"],
+			["rollover", HOST], ["rollover", "--new", "x"]):
 		bad(site, *words, status=2, says="--help")
 	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no such file"),
 			("a..lab", "no domain name")):
@@ -39,7 +35,8 @@ def test(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	for flag, value in (("usage", "4"), ("selector", "2"), ("match", "3"), ("match", "x"), ("usage", "-1"),
 			("usage", "1.5"), ("ttl", "-1")):
-		bad(site, "tlsa", certificate, f"--{flag}", value, status=2, says=f"--{flag} is a number")
+		for words in ((certificate, f"--{flag}", value), (f"--{flag}={value}", certificate)):
+			bad(site, "tlsa", *words, status=2, says=f"--{flag} is a number")
 
 
 # --- explain: a file ---
@@ -116,6 +113,28 @@ def test(site):
 	site.options["c2s_ssl"] = {"certificate": servers.file, "key": servers.key}
 	site.rewrite_config()
 	assert report_of(site, servers.file, status=1)["problems"] == [f"it does not serve clients of {HOST}"]
+
+
+@behaviour("explain finds what a file is used for: services, ports and the web", hosts=(HOST, OTHER))
+def test(site):
+	own, port_alone = site.issue(f"DNS:{HOST}", f"DNS:{OTHER}"), site.issue(f"DNS:{HOST}", name="second")
+	site.install(site.issue(f"DNS:{HOST}", name="third"))
+	clients, servers = site.direct_ports()
+	site.options["s2s_direct_tls_ssl"] = site.options["https_ssl"] = {"certificate": own.file, "key": own.key}
+	site.options["c2s_direct_tls_ssl"] = {clients: {"certificate": port_alone.file, "key": port_alone.key}}
+	site.options["https_ports"] = [5281]
+	site.host_options["http_host"] = f"web.{HOST}"
+	site.rewrite_config()
+	output = bad(site, "explain", own.file)
+	assert row(output.out, f"servers, direct TLS on port {servers}") == [f"{OTHER}, {HOST}, whoever names no host"], output
+	assert row(output.out, "web clients, direct TLS on port 5281") == [f"{OTHER}, web.{HOST}, whoever names no host"], output
+	report = report_of(site, own.file, status=1)
+	assert report["problems"] == [f"it does not serve web clients of web.{HOST}"], report
+	assert [(use["service"], use["tls"], use.get("port"), use["hosts"]) for use in report["uses"]] == [
+		(SERVER, "direct", servers, [OTHER, HOST]), ("https", "direct", 5281, [OTHER, f"web.{HOST}"])], report
+	output = bad(site, "explain", port_alone.file)
+	assert row(output.out, f"clients, direct TLS on port {clients}") == [f"{OTHER}, whoever names no host"], output
+	assert f"it does not serve clients of {OTHER}" in output.out, output
 
 
 @behaviour("explain tells which domains a certificate serves that no host uses")
@@ -221,28 +240,6 @@ def test(site):
 
 
 # --- terminals ---
-
-def on_terminal(site, *words, environment=None):
-	"""What a command prints where both outputs are a terminal."""
-	master, slave = pty.openpty()
-	text = []
-
-	def read():
-		try:
-			while data := os.read(master, 65536):
-				text.append(data)
-		except OSError:  # the other side is closed
-			pass
-	reader = threading.Thread(target=read)
-	process = subprocess.Popen(command(site, *words), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
-		preexec_fn=bed.end_with_parent, env={**os.environ, **(environment or {})})
-	os.close(slave)
-	reader.start()
-	process.wait(TOOL_TIMEOUT)
-	reader.join()
-	os.close(master)
-	return b"".join(text).decode()
-
 
 @behaviour("colours are for terminals, and not with NO_COLOR")
 def test(site):

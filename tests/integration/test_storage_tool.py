@@ -2,60 +2,21 @@
 import hashlib
 import json
 import os
-import pty
 import re
 import subprocess
-import threading
 
 import bed
 from mam import Entry, fill
 from steps import say
 from suite import behaviour
+from terminal import Tool
 from test_storage import over
 
 COMMANDS = ["stat", "check", "backup", "restore", "compact", "import", "export"]
 CONTACT = "bob@prosody.test"
-TOOL_TIMEOUT = 35
 PAGE = 4096
-
-
-class Output:
-	"""How a command has ended, and what it has printed."""
-
-	def __init__(self, status, out, err):
-		self.status, self.out, self.err = status, out, err
-
-	def __repr__(self):
-		return f"<status {self.status}\n{self.out}--- errors\n{self.err}>"
-
-
-def command(server, *words):
-	launcher = bed.BUILD / f"prosody-{server.version}/prosodyctl"
-	return [launcher, "--config", server.config, "mod_storage_native", *words]
-
-
-def tool(server, *words, **settings):
-	"""prosodyctl mod_storage_native WORDS..."""
-	done = subprocess.run(command(server, *words), timeout=TOOL_TIMEOUT, stdin=subprocess.DEVNULL,
-		stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
-	output = Output(done.returncode, done.stdout, done.stderr)
-	assert "traceback" not in (output.out + output.err).lower(), output
-	assert "\x1b" not in output.out + output.err, output
-	return output
-
-
-def good(server, *words, **settings):
-	output = tool(server, *words, **settings)
-	assert output.status == 0, output
-	return output.out
-
-
-def bad(server, *words, status=1, says="", **settings):
-	"""Runs what must fail, and say why."""
-	output = tool(server, *words, **settings)
-	assert output.status == status, output
-	assert re.search(says, output.err), (says, output)
-	return output
+TOOL = Tool("mod_storage_native")
+command, tool, good, bad, on_terminal = TOOL.command, TOOL.run, TOOL.good, TOOL.bad, TOOL.on_terminal
 
 
 def store_of(server):
@@ -100,14 +61,14 @@ def bodies(server, user):
 def test(server):
 	for words in ([], ["--help"], ["stat", "--help"]):
 		text = good(server, *words)
-		assert all(f"\n  {name} " in text for name in COMMANDS), text
+		assert all(re.search(rf"^  {name}( .*)?\n      \w", text, re.M) for name in COMMANDS), text
 
 
 @behaviour("storage tool: what cannot be meant is refused with status 2", **over())
 def test(server):
 	for words in (["statistics"], ["stat", "a", "b", "c", "d"], ["check", "x"], ["check", "--merge"], ["backup"],
-			["backup", "a", "b"], ["restore"], ["restore", "a", "--jsn"], ["compact", "x"], ["import"],
-			["import", "--from"], ["export", "--from", "sql"]):
+			["backup", "a", "b"], ["restore"], ["restore", "a", "--jsn"], ["restore", "a", "--replace=no"], ["compact", "x"],
+			["import"], ["import", "--from"], ["import", "--from="], ["export", "--from", "sql"]):
 		bad(server, *words, status=2, says="--help")
 
 
@@ -442,28 +403,6 @@ def test(server):
 
 
 # --- terminals ---
-
-def on_terminal(server, *words, environment=None):
-	"""What a command prints where both outputs are a terminal."""
-	master, slave = pty.openpty()
-	text = []
-
-	def read():
-		try:
-			while data := os.read(master, 65536):
-				text.append(data)
-		except OSError:  # the other side is closed
-			pass
-	reader = threading.Thread(target=read)
-	process = subprocess.Popen(command(server, *words), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
-		preexec_fn=bed.end_with_parent, env={**os.environ, **(environment or {})})
-	os.close(slave)
-	reader.start()
-	process.wait(TOOL_TIMEOUT)
-	reader.join()
-	os.close(master)
-	return b"".join(text).decode()
-
 
 @behaviour("storage tool: colours and a progress line are for terminals, and colours not with NO_COLOR", **over())
 def test(server):

@@ -19,11 +19,13 @@ import tempfile
 
 from authority import Authority, self_signed
 from nameserver import Failing, Network, Nsd
+from website import Silent, Site, Website
 from zones import Zone
 
 # The last numbers of the name servers' addresses. What is not signed has a server of its own: one that
 # is asked for signed zones too, and gives an unsigned answer at once, passes for a broken one.
 SERVER, FAILING, UNSIGNED, SILENT = 1, 2, 3, 254
+WEB = 4  # the web server's; at SILENT none answers either
 
 # So that a server that does not answer is given up soon: libunbound would ask it for half a minute
 UNBOUND_OPTIONS = {
@@ -51,6 +53,7 @@ class Lab:
 		self.intermediate = Authority(self.directory, "intermediate", self.public)
 		self.private = Authority(self.directory, "private")
 		self.zones = {}
+		self.sites = {}
 		self._lay_out()
 
 	def _lay_out(self):
@@ -68,8 +71,22 @@ class Lab:
 		return self.zones[name]
 
 	def address(self, number):
-		"""An address of the laboratory's network, 127.A.B.`number`; 4 to 253 are free."""
+		"""An address of the laboratory's network, 127.A.B.`number`; 5 to 253 are free."""
 		return self.network.address(number)
+
+	def site(self, host, certificate, documents):
+		"""HTTPS as this host, at web_address from start() on; `documents` are {path: text}."""
+		self.sites[host] = Site(certificate, documents)
+		return self.sites[host]
+
+	@property
+	def web_address(self):
+		return self.address(WEB)
+
+	@property
+	def silent_web_address(self):
+		"""Where HTTPS is never answered."""
+		return self.address(SILENT)
 
 	def self_signed(self, name, names, **settings):
 		return self_signed(self.directory, name, names, **settings)
@@ -87,6 +104,8 @@ class Lab:
 		self.servers.append(Nsd(self.directory, "nsd", self.address(SERVER), zones.values()))
 		self.servers.append(Nsd(self.directory, "nsd-unsigned", self.address(UNSIGNED), [unsigned]))
 		self.servers.append(Failing(self.address(FAILING)))
+		if self.sites:
+			self.servers += [Website(self.web_address, self.sites), Silent(self.silent_web_address)]
 		return self
 
 	@property

@@ -1,4 +1,6 @@
 """A domain of the laboratory: what it publishes and shows, and how the subjects must judge it."""
+import json
+
 PORT, OTHER_PORT, DIRECT_PORT = 5269, 5299, 5270  # every server listens on them all
 MISMATCH = {usage: f"{usage} 1 1 {'00' * 32}" for usage in range(4)}
 
@@ -97,6 +99,16 @@ class Peer:
 		self.srv(self.name("direct"), 1, DIRECT_PORT, "_xmpps-server")
 		self.add("direct", "A", self.address)
 		self.tlsa("direct", tlsa, DIRECT_PORT)
+
+	def posh(self, documents, issuer=None, host=None, **settings):
+		"""HTTPS at the domain, or at another host: {path: document}. The certificate is the public
+		authority's for that name, unless `issuer`, `names` or `days` say otherwise."""
+		host = host or self.ascii
+		names = settings.pop("names", [f"DNS:{host}"])
+		certificate = (issuer or self.lab.public).issue(f"web-{host}", names, **settings)
+		label, _, zone = host.partition(".")
+		self.lab.zone(zone).add(label, "A", self.lab.web_address)
+		return self.lab.site(host, certificate, {path: json.dumps(document) for path, document in documents.items()})
 
 	def breaks(self, owner, kind):
 		self.zone.break_signature(self.relative(owner), kind)

@@ -36,10 +36,18 @@ def scenario(title, **settings):
 	return register
 
 
-def on_bed(title):
+def domain(label, zone="lab"):
+	"""A peer for on_bed() alone: no scenario plays it."""
+	def register(set_up):
+		scenarios.append(Scenario(None, set_up, dane=None, off=None, zone=zone, label=label))
+		return set_up
+	return register
+
+
+def on_bed(title, versions=bed.VERSIONS):
 	"""A test that does something else with the bed, its argument."""
 	def register(function):
-		for version in bed.VERSIONS:
+		for version in set(versions) & set(bed.VERSIONS):
 			suite.tests.append(suite.Test(f"s2s_auth: {title}", function, version, functools.partial(bed_of, version)))
 		return function
 	return register
@@ -66,6 +74,19 @@ def close_bed():
 	Shared.bed = Shared.key = None
 
 
+def established(server, here, there):
+	"""Opens a stream and waits until it is there."""
+	outcome = opened(server, here, there)
+	assert outcome["established"], outcome
+
+
+def opened(server, here, there):
+	"""Opens a stream; returns what becomes of it."""
+	server.streams("open", here, there)
+	return bed.wait_for(lambda: server.outcome("outgoing", here, there), f"the stream to {there} begins or ends",
+		OUTCOME_TIMEOUT)
+
+
 def play(servers, played, direction):
 	"""Opens a stream between the peer and each subject, and compares what becomes of them."""
 	try:
@@ -78,8 +99,7 @@ def play(servers, played, direction):
 		verdicts = {(subject.policy, subject.dane): judge(servers, subject, played, direction)
 			for subject in servers.subjects}
 	finally:
-		for server in servers.servers:
-			server.streams("forget", played.domain)
+		servers.forget(played.domain)
 	if not servers.stock:
 		keep_invariant(played, verdicts)
 

@@ -38,7 +38,7 @@ class Server(bed.Prosody):
 			"s2s_ports": [PORT, OTHER_PORT],
 			"s2s_direct_tls_interfaces": [address],
 			"s2s_direct_tls_ports": [DIRECT_PORT],
-			"s2s_timeout": 8,
+			"s2s_timeout": 12,
 			"unbound": lab.unbound(),
 			**tls(default, lab),
 			"modules_disabled": ["c2s", "iq", "message", "offline", "presence"],
@@ -90,6 +90,12 @@ class Server(bed.Prosody):
 		"""How the latest stream began or ended, or None as long as it has done neither."""
 		return json.loads(self.streams("outcome", direction, here, there))
 
+	def audit(self, direction, peer):
+		"""What its log says of the latest stream since the test's beginning: proof, record, state, key."""
+		found = [line.groupdict() for line in re.finditer(AUDIT, self.log()[self.mark:])]
+		found = [line for line in found if (line["peer"], line["direction"]) == (peer, direction)]
+		return found[-1] if found else None
+
 
 class Subject(Server):
 	"""A server of ours, for one domain."""
@@ -108,12 +114,6 @@ class Subject(Server):
 		super().__init__(lab, version, address, {self.domain: tls(certificate, lab)}, options,
 			[] if stock else ["s2s_auth_native"], stock)
 
-	def audit(self, direction, peer):
-		"""What its log says of the latest stream since the test's beginning: proof, record, state, key."""
-		found = [line.groupdict() for line in re.finditer(AUDIT, self.log()[self.mark:])]
-		found = [line for line in found if (line["peer"], line["direction"]) == (peer, direction)]
-		return found[-1] if found else None
-
 
 class Bed:
 	"""The laboratory with every scenario in it, the subjects and their peers."""
@@ -127,6 +127,7 @@ class Bed:
 				for number, (policy, dane) in enumerate((p, d) for d in (True, False) for p in POLICIES)]
 			self.servers += self.subjects
 			peers = self._peers()
+			self.peers = {peer.domain: peer for peer in peers}
 			hosts = {peer.domain: {**tls(peer.certificate, self.lab), **peer.options} for peer in peers}
 			self.keys = {peer.domain: hashlib.sha256(peer.certificate.public_key).hexdigest() for peer in peers}
 			self.peer = Server(self.lab, version, self.lab.address(PEER_ADDRESS), hosts, {})
@@ -144,6 +145,10 @@ class Bed:
 		for peer, each in zip(peers, scenarios):
 			each.set_up(peer)
 		return peers
+
+	def forget(self, domain):
+		for server in self.servers:
+			server.streams("forget", domain)
 
 	def subject(self, policy, dane):
 		return next(each for each in self.subjects if (each.policy, each.dane) == (policy, dane))

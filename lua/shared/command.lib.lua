@@ -1,0 +1,142 @@
+-- prosodyctl mod_NAME COMMAND ...: the commands of a module, each described once. In the module:
+--
+--   function module.command(arg)
+--       return module:require "command"(arg, {
+--           { usage = "stat [HOST [STORE]] [--json]", help = "what is in the store", run = stat };
+--           { usage = "import FILE... --from DRIVER [--depth N]", help = "copies from another driver", run = import };
+--       }, "A paragraph below the help.");
+--   end
+--
+-- usage   the first word is the command, and the rest what the parser goes by. A word is a name that has to be given,
+--         WORD... one or more, [WORD] and [WORD...] are optional. --option WORD has to be given and takes a value,
+--         [--option WORD] is optional, [--option] takes none. Options stand anywhere, their values also after "=".
+-- help    one or more lines about it.
+-- run     run(names, options) gets an array of the names, and a table of the options that are given, { json = true,
+--         depth = "3" }. It returns the exit status: 0 good, 1 something is wrong; 2 is usage, here as in run, and
+--         others are the command's own. While it runs, Prosody's log goes to standard error: standard output has
+--         nothing but what run prints.
+
+local format = require "util.format".format;
+local logger = require "util.logger";
+
+local terminal = module:require "terminal";
+
+-- ---- What there is ----
+
+local function count(text, pattern)
+	return select(2, text:gsub(pattern, ""));
+end
+
+-- { name =, min = and max = numbers of names, options = { [option] = "value" or "flag" }, needed = { options } }
+local function grammar_of(usage)
+	local name, rest = usage:match("^(%S+)(.*)$");
+	local grammar = { name = name, min = 0, max = 0, options = {}, needed = {} };
+	local depth, is_value = 0, false;
+	for word in rest:gmatch("%S+") do
+		local optional = depth > 0 or word:find("^%[") ~= nil;
+		local option = word:match("^%[?%-%-([%w-]+)");
+		if option then
+			grammar.options[option] = word:find("%]$") and "flag" or "value";
+			if not optional then table.insert(grammar.needed, option); end
+		elseif not is_value then
+			grammar.max = word:find("...", 1, true) and math.huge or grammar.max + 1;
+			if not optional then grammar.min = grammar.min + 1; end
+		end
+		is_value = grammar.options[option] == "value";
+		depth = depth + count(word, "%[") - count(word, "%]");
+	end
+	return grammar;
+end
+
+local function print_help(commands, notes)
+	terminal.print("Usage: prosodyctl mod_%s COMMAND\n", module.name);
+	for _, command in ipairs(commands) do
+		terminal.print("  %s\n      %s", command.usage, (command.help:gsub("\n", "\n      ")));
+	end
+	if notes then terminal.print("\n%s", notes); end
+end
+
+-- ---- What is asked for ----
+
+-- The option at arg[i]: its name, its value, and how many words that takes; or nil, text
+local function read_option(grammar, arg, i, option, value)
+	local kind = grammar.options[option];
+	if not kind then return nil, ("unknown option --%s"):format(option); end
+	if kind == "flag" then
+		if value then return nil, ("--%s takes no value"):format(option); end
+		return option, true, 1;
+	end
+	local words = value and 1 or 2;
+	value = value or arg[i + 1];
+	if not value or value == "" then return nil, ("--%s needs a value"):format(option); end
+	return option, value, words;
+end
+
+-- Returns names, options; or nil, text.
+local function parse(grammar, arg)
+	local names, options, i = {}, {}, 2;
+	while i <= #arg do
+		local words = 1;
+		local option, value = arg[i]:match("^%-%-([^=]+)=?(.*)$");
+		if option then
+			if not arg[i]:find("=", 1, true) then value = nil; end
+			option, value, words = read_option(grammar, arg, i, option, value);
+			if not option then return nil, value; end
+			options[option] = value;
+		else
+			table.insert(names, arg[i]);
+		end
+		i = i + words;
+	end
+	if #names < grammar.min then return nil, "a name is missing"; end
+	if #names > grammar.max then return nil, ("%s is one name too many"):format(names[grammar.max + 1]); end
+	for _, option in ipairs(grammar.needed) do
+		if not options[option] then return nil, ("--%s is needed"):format(option); end
+	end
+	return names, options;
+end
+
+local function asks_for_help(arg)
+	for _, word in ipairs(arg) do
+		if word == "--help" or word == "-h" then return true; end
+	end
+	return arg[1] == nil or arg[1] == "help";
+end
+
+local function find(commands, name)
+	for _, command in ipairs(commands) do
+		local grammar = grammar_of(command.usage);
+		if grammar.name == name then return command, grammar; end
+	end
+	return nil, ("unknown command %s"):format(name);
+end
+
+-- Prosody's own log lines would stand among the results, or within JSON.
+local function log_to_standard_error()
+	logger.reset();
+	for _, level in ipairs { "warn", "error" } do
+		logger.add_level_sink(level, function (source, _, message, ...)
+			io.stderr:write(source, ": ", format(message, ...), "\n");
+		end);
+	end
+end
+
+return function (arg, commands, notes)
+	if asks_for_help(arg) then
+		print_help(commands, notes);
+		return 0;
+	end
+	local command, grammar = find(commands, arg[1]);
+	local names, options;
+	if command then
+		names, options = parse(grammar, arg);
+	else
+		options = grammar;
+	end
+	if not names then
+		terminal.error("%s\nprosodyctl mod_%s --help tells what there is", options, module.name);
+		return 2;
+	end
+	log_to_standard_error();
+	return command.run(names, options);
+end

@@ -1,0 +1,100 @@
+"""Streams between servers, spoken byte for byte."""
+import contextlib
+import re
+import socket
+import ssl
+import threading
+
+import xmpp
+from peers import PORT
+
+STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' "
+	"xmlns:db='jabber:server:dialback' version='1.0' {}>")
+STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+PROCEED = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+HEADER = STREAM.format("id='raw'")
+OPENED = "<stream:stream[^>]*>"
+
+
+def read_until(connection, pattern):
+	"""Reads until the text matches; returns it."""
+	received = b""
+	while not re.search(pattern, received.decode()):
+		data = connection.recv(65536)
+		assert data, received
+		received += data
+	return received.decode()
+
+
+@contextlib.contextmanager
+def peer_stream(subject, authority, origin, certificate=None):
+	"""A stream to a server of the laboratory, encrypted, with a peer's certificate or none; `origin` is its
+	"from" attribute, or nothing. Gives the connection, on which the second header has been sent."""
+	context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+	context.load_verify_locations(authority.file)
+	if certificate:
+		context.load_cert_chain(certificate.file, certificate.key)
+	header = STREAM.format(f"{origin} to='{subject.domain}'").encode()
+	with socket.create_connection((subject.address, PORT), timeout=xmpp.READ_TIMEOUT) as plain:
+		plain.sendall(header)
+		read_until(plain, "</stream:features>")
+		plain.sendall(STARTTLS.encode())
+		read_until(plain, "<proceed[^>]*>")
+		with context.wrap_socket(plain, server_hostname=subject.domain) as encrypted:
+			encrypted.sendall(header)
+			yield encrypted
+
+
+class Target:
+	"""A server at `address` that has one stream: it encrypts, if it has a certificate, and answers the
+	header that comes then with one of its own and `burst` behind it, all at once. `heard` is what comes
+	from that header on, until the other side ends the connection, or this one, which `hangs_up` at once."""
+
+	def __init__(self, address, burst, certificate=None, hangs_up=False):
+		self.burst, self.certificate, self.hangs_up = burst, certificate, hangs_up
+		self.heard = None
+		self.listener = socket.create_server((address, PORT))
+		self.listener.settimeout(xmpp.READ_TIMEOUT)
+		self.thread = threading.Thread(target=self._serve, daemon=True)
+		self.thread.start()
+
+	def _serve(self):
+		try:
+			connection, _ = self.listener.accept()
+		except OSError:  # nobody came, which whoever looks at .heard finds out
+			return
+		with connection:
+			connection.settimeout(xmpp.READ_TIMEOUT)
+			if self.certificate:
+				connection = self._encrypt(connection)
+			heard = read_until(connection, OPENED)
+			connection.sendall((HEADER + self.burst).encode())
+			self.heard = heard if self.hangs_up else heard + read_rest(connection)
+			connection.close()
+
+	def _encrypt(self, plain):
+		context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+		context.load_cert_chain(self.certificate.file, self.certificate.key)
+		read_until(plain, OPENED)
+		plain.sendall(f"{HEADER}<stream:features>{STARTTLS}</stream:features>".encode())
+		read_until(plain, "<starttls[^>]*>")
+		plain.sendall(PROCEED.encode())
+		return context.wrap_socket(plain, server_side=True)
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.thread.join()
+		self.listener.close()
+
+
+def read_rest(connection):
+	"""What comes until the other side ends the connection."""
+	received = b""
+	try:
+		while data := connection.recv(65536):
+			received += data
+	except OSError:
+		pass
+	return received.decode()
