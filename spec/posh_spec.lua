@@ -1,5 +1,5 @@
 -- posh.lib.lua of mod_s2s_auth_native: documents of RFC 7711. net.http, which validates the web server's
--- certificate, is played by a table of answers.
+-- certificate, is played by a table of answers, util.timer by a set of tasks.
 
 local base64 = require "util.encodings".base64;
 local json = require "util.json";
@@ -9,24 +9,35 @@ local DIGEST = ("d"):rep(32);
 local HEX = ("64"):rep(32);
 
 describe("posh", function ()
-	local answers, asked, posh, now;
-	local stock_http, stock_time = package.loaded["net.http"], os.time;
+	local answers, asked, posh, now, held, timers;
+	local stock_http, stock_timer, stock_time = package.loaded["net.http"], package.loaded["util.timer"], os.time;
 
 	before_each(function ()
-		answers, asked, now = {}, {}, 1000000;
+		answers, asked, now, held, timers = {}, {}, 1000000, nil, {};
 		package.loaded["net.http"] = {
 			request = function (url, _, callback)
 				asked[#asked + 1] = url;
 				local answer = answers[url];
+				if held then
+					table.insert(held, callback);
+					return;
+				end
 				callback(type(answer) == "table" and json.encode(answer) or answer or "", answer and 200 or 404);
 			end;
+		};
+		package.loaded["util.timer"] = {
+			add_task = function (_, callback)
+				timers[callback] = true;
+				return callback;
+			end;
+			stop = function (callback) timers[callback] = nil; end;
 		};
 		os.time = function () return now; end -- luacheck: ignore 122
 		posh = assert(loadfile("lua/mod_s2s_auth_native/posh.lib.lua"))();
 	end);
 
 	after_each(function ()
-		package.loaded["net.http"] = stock_http;
+		package.loaded["net.http"], package.loaded["util.timer"] = stock_http, stock_timer;
 		os.time = stock_time; -- luacheck: ignore 122
 	end);
 
@@ -58,16 +69,27 @@ describe("posh", function ()
 		assert.equal(2, #asked);
 	end);
 
-	it("believes no document for longer than a day, and one without a lifetime not at all afterwards", function ()
+	it("believes no document for longer than a day", function ()
 		answers[URL:format "a.example"] = document(1e9);
-		answers[URL:format "b.example"] = document(nil);
 		digests "a.example";
-		digests "b.example";
-		digests "b.example";
-		assert.equal(3, #asked);
 		now = now + 24 * 3600;
 		digests "a.example";
-		assert.equal(4, #asked);
+		assert.equal(2, #asked);
+	end);
+
+	it("believes no document without a lifetime, and none that leads to such a one", function ()
+		answers[URL:format "a.example"] = document(nil);
+		answers[URL:format "b.example"] = document(0);
+		answers[URL:format "c.example"] = { url = "https://host.example/posh.json", expires = 30 };
+		answers["https://host.example/posh.json"] = document(0);
+		for _, domain in ipairs { "a.example", "b.example", "c.example" } do
+			assert.same({}, digests(domain));
+		end
+	end);
+
+	it("asks at the domain's name in A-labels", function ()
+		answers[URL:format "xn--bcher-kva.example"] = document(60);
+		assert.same({ ["sha-256 "..HEX] = true }, digests "b\u{fc}cher.example");
 	end);
 
 	it("follows a document to another one, once, for the shorter of both lifetimes", function ()
@@ -88,6 +110,31 @@ describe("posh", function ()
 		answers["http://host.example/posh.json"] = document(60);
 		assert.same({}, digests "a.example");
 		assert.equal(1, #asked);
+	end);
+
+	it("asks a few domains at a time, and does not take that for an answer of the others", function ()
+		answers[URL:format "late.example"] = document(60);
+		held = {};
+		for i = 1, 20 do digests(("d%d.example"):format(i)); end
+		assert.same({}, digests "late.example");
+		assert.equal(20, #asked);
+		for _, callback in ipairs(held) do callback("", 404); end
+		held = nil;
+		assert.same({ ["sha-256 "..HEX] = true }, digests "late.example");
+		assert.is_nil(next(timers));
+	end);
+
+	it("gives up a domain that lets wait, and asks others in its place", function ()
+		held = {};
+		local results = {};
+		for i = 1, 20 do
+			posh(("d%d.example"):format(i)):next(function (found) results[i] = found; end);
+		end
+		for late in pairs(timers) do late(); end
+		assert.equal(20, #results);
+		for _, callback in ipairs(held) do callback("", 200); end -- too late
+		for i = 21, 41 do digests(("d%d.example"):format(i)); end
+		assert.equal(40, #asked);
 	end);
 
 	it("takes what is no document for none, and does not ask again at once", function ()

@@ -3,14 +3,63 @@
 
 local checked = module:metric("counter", "checked", "", "Certificate validation results", { "chain"; "identity" });
 local proofs = module:metric("counter", "proofs", "", "Proofs of other servers' identity", { "direction"; "proof" });
+local refused = module:metric("counter", "refused", "", "Streams of other servers that were refused",
+	{ "direction"; "reason" });
 
 local STORE = "s2s_peer_keys";
 
+local KINDS = { "dane-ee", "dane-ta", "pkix-ee", "pkix-ta", "pkix", "posh", "none" };
+local REASONS = { "mismatch", "unknown", "policy", "no-certificate", "no-encryption" };
+
+-- From the beginning, so that the first of a kind is seen as an increase
+for _, chain in ipairs { "valid", "invalid" } do
+	for _, identity in ipairs { "valid", "invalid" } do checked:with_labels(chain, identity):add(0); end
+end
+
+local counts = {}; -- [direction][proof or reason]
+for _, direction in ipairs { "incoming", "outgoing" } do
+	counts[direction] = {};
+	for _, kind in ipairs(KINDS) do
+		counts[direction][kind] = 0;
+		proofs:with_labels(direction, kind):add(0);
+	end
+	for _, reason in ipairs(REASONS) do
+		counts[direction][reason] = 0;
+		refused:with_labels(direction, reason):add(0);
+	end
+end
+
 local audit = {};
+
+local function add(family, session, what)
+	family:with_labels(session.direction, what):add(1);
+	counts[session.direction][what] = counts[session.direction][what] + 1;
+end
 
 function audit.count(session, proof)
 	checked:with_labels(session.cert_chain_status or "unknown", session.cert_identity_status or "unknown"):add(1);
-	proofs:with_labels(session.direction, proof.kind):add(1);
+	add(proofs, session, proof.kind);
+end
+
+function audit.refused(session, reason)
+	add(refused, session, reason);
+end
+
+-- Rows for mod_native
+local function rows_of(names)
+	local rows = {};
+	for i, name in ipairs(names) do rows[i] = { name, counts.incoming[name], counts.outgoing[name] }; end
+	return rows;
+end
+
+function audit.figures(dane)
+	return {
+		{ name = "dane", value = dane };
+		{ name = "proofs", rows = rows_of(KINDS),
+			columns = { { name = "proof" }, { name = "incoming" }, { name = "outgoing" } } };
+		{ name = "refused", rows = rows_of(REASONS),
+			columns = { { name = "reason" }, { name = "incoming" }, { name = "outgoing" } } };
+	};
 end
 
 function audit.log(session, host, proof)

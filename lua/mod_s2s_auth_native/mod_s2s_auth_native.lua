@@ -25,20 +25,26 @@ local install = discovery and outgoing.install(discovery);
 
 -- ---- Whether DNS can prove anything, told once ----
 
+local dane = "not known yet"; -- what probe() found, for mod_native
 local ADVICE = "install the package dns-root-data and set unbound = { trustfile = \"/usr/share/dns/root.key\" }";
 
 local function probe()
 	if options.use_dane == false then
+		dane = "off: use_dane = false";
 		log("info", "DANE is off (use_dane = false): certificates are checked with public authorities alone");
 	elseif not has_unbound then
+		dane = "off: lua-unbound is missing";
 		log("warn", "DANE is off: lua-unbound is missing. Install the package lua-unbound, and %s", ADVICE);
 	else
 		lookup(".", "NS"):next(function (answer)
 			if answer.state == "secure" then
+				dane = "on";
 				log("info", "DANE is on: DNS answers are validated");
 			elseif answer.state == "insecure" then
+				dane = "off: no trust anchor";
 				log("warn", "DANE is off: the resolver has no trust anchor. To have it, %s", ADVICE);
 			else
+				dane = "no valid answers: "..answer.reason;
 				log("warn", "DNS answers cannot be validated now (%s); other servers are not reached while that lasts", answer.reason);
 			end
 		end);
@@ -51,6 +57,11 @@ else
 	module:hook("server-started", probe);
 end
 
+module:add_item("native-status", {
+	name = "s2s_auth_native";
+	figures = function () return audit.figures(dane); end;
+});
+
 -- ---- Certificates ----
 
 local function refuse(session, host, target, why)
@@ -58,7 +69,10 @@ local function refuse(session, host, target, why)
 		session.log("warn", "The certificate of %s at %s:%d %s; trying the next server", host, target.host, target.port,
 			policy.complaint(session));
 		outgoing.try_next(session);
-	elseif why == "unknown" then
+		return false;
+	end
+	audit.refused(session, why);
+	if why == "unknown" then
 		policy.refuse(session, "remote-connection-failed", "DNS records cannot be validated: "..tostring(target.error or target.broken));
 	else
 		local complaint = policy.complaint(session);
@@ -68,26 +82,41 @@ local function refuse(session, host, target, why)
 	return false;
 end
 
-local function check(event)
-	local session, host, cert = event.session, event.host, event.cert;
+-- Returns why the peer must be refused, or nil; and what is proven, which is nothing where the stream has
+-- ended meanwhile, and the target. A peer without a certificate is the policy's alone.
+local function examine(session, host, cert)
 	if not cert then
 		session.log("warn", "No certificate provided by %s", host or "unknown host");
-		if policy.allows(options, session, host) then return true; end
-		return refuse(session, host);
+		return not policy.allows(options, session, host) and "no-certificate" or nil;
 	end
 	local target = proof.target(session, host, outgoing);
-	if session.destroyed then return false; end
-	if target.error then return refuse(session, host, target, "unknown"); end
+	if session.destroyed then return; end
+	if target.error then return "unknown", nil, target; end
 	local result, why = proof.judge(session, host, cert, target);
-	if session.destroyed then return false; end
+	if session.destroyed then return; end
 	audit.count(session, result);
 	audit.log(session, host, result);
-	if why or not policy.allows(options, session, host) then return refuse(session, host, target, why or "policy"); end
-	if host then audit.remember(session, host, result); end
+	if not why and not policy.allows(options, session, host) then why = "policy"; end
+	if host and not why then audit.remember(session, host, result); end
+	return why, result, target;
+end
+
+local function check(event)
+	local session, host = event.session, event.host;
+	local why, _, target = examine(session, host, event.cert);
+	if session.destroyed then return false; end
+	if why then return refuse(session, host, target, why); end
+	session.native_examined = { [host or false] = true };
 	return true;
 end
 
 module:hook("s2s-check-certificate", check, 900);
+
+local further = module:require "further" (function (session, host, cert)
+	local why, result = examine(session, host, cert);
+	if why then audit.refused(session, why); end
+	return why, result and result.kind ~= "none";
+end, proof.certificate);
 
 -- ---- A usable record makes TLS mandatory: RFC 7673 section 4 ----
 
@@ -98,6 +127,7 @@ local function require_tls(session)
 	if outgoing.has_more(session) then
 		outgoing.try_next(session);
 	else
+		audit.refused(session, "no-encryption");
 		policy.refuse(session, "policy-violation", "DNS records demand encryption, which is not offered");
 	end
 	return true;
@@ -105,9 +135,10 @@ end
 
 function module.add_host(host_module)
 	if install then install(host_module); end
-	-- What a stream that is being left had still sent
-	host_module:hook_tag(xmlns_streams, "features", function (session) return session.native_leaving; end, 10000);
+	host_module:hook("stanza/jabber:server:dialback:result", further, 100); -- before mod_dialback
 	-- After mod_tls, which begins encryption where it is offered; before any authentication
 	host_module:hook_tag(xmlns_streams, "features", require_tls, 450);
 	host_module:hook("s2sout-authenticate-legacy", function (event) return require_tls(event.origin); end, 150);
+	-- Before mod_s2s believes a target that, unasked, says that dialback has succeeded
+	host_module:hook("s2s-authenticated", function (event) return require_tls(event.session); end, 1000);
 end

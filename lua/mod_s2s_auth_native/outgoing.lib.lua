@@ -143,26 +143,30 @@ local detached = { onconnect = ignore, ondisconnect = ignore, onincoming = ignor
 
 local STREAM_FIELDS = {
 	"secure", "encrypted", "starttls", "streamid", "had_stream", "connect_timeout", "authenticated_remote",
-	"cert_chain_status", "cert_identity_status", "cert_chain_errors", "external_auth",
+	"cert_chain_status", "cert_identity_status", "cert_chain_errors", "external_auth", "thread", "close",
 };
 
-local function reconnect(session)
-	if session.destroyed then return; end
-	local conn, listener = session.conn, session.conn.listeners;
+-- What has been read already is still parsed to its end, and comes to nothing: neither is a stanza
+-- processed, nor can the target end the session.
+local function leave(session)
+	local conn = session.conn;
 	conn:setlistener(detached);
 	conn:close();
 	if session.connect_timeout then timer.stop(session.connect_timeout); end
-	for _, field in ipairs(STREAM_FIELDS) do session[field] = nil; end
-	session.native_leaving = nil;
-	session.version, session.notopen = 1, true;
-	connect(session.native_resolver, listener, nil, { session = session });
+	session.thread, session.close = { run = ignore }, ignore;
 end
 
 -- Leaves the connection that has failed its check, and has the session try the next target: once
 -- the session's own thread, in which the check runs, has come to rest.
 function outgoing.try_next(session)
-	session.data, session.native_leaving = ignore, true;
-	timer.add_task(0, function () reconnect(session); end);
+	local listener = session.conn.listeners;
+	leave(session);
+	timer.add_task(0, function ()
+		if session.destroyed then return; end
+		for _, field in ipairs(STREAM_FIELDS) do session[field] = nil; end
+		session.version, session.notopen = 1, true;
+		connect(session.native_resolver, listener, nil, { session = session });
+	end);
 end
 
 return outgoing;

@@ -7,8 +7,10 @@ local base64 = require "util.encodings".base64;
 local cache = require "util.cache";
 local hex = require "util.hex";
 local http = require "net.http";
+local idna_to_ascii = require "util.encodings".idna.to_ascii;
 local json = require "util.json";
 local promise = require "util.promise";
+local timer = require "util.timer";
 
 local PATH = "https://%s/.well-known/posh/xmpp-server.json";
 local REMEMBERED = 1000; -- domains
@@ -16,28 +18,42 @@ local NOTHING_FOR = 600; -- seconds for which a domain without a document is not
 local LONGEST = 24 * 3600; -- however long a document says that it is good for
 local DOCUMENT_MAX = 64 * 1024;
 local AT_ONCE = 20; -- requests under way: strangers name the domains
+local PATIENCE = 5; -- seconds for one request: a stream waits for it
 
 local to_hex = hex.encode or hex.to;
 local known = cache.new(REMEMBERED);
 local under_way = 0;
 
--- Resolves to the document, or to nil. What is fetched has been validated by net.http: its certificate is
--- the web server's, for that name, from an authority that the system trusts.
+-- Resolves to the document, to nil where there is none, to false where there is too much to do to ask for it.
+-- What is fetched has been validated by net.http: its certificate is the web server's, for that name, from an
+-- authority that the system trusts.
 local function fetch(url)
 	return promise.new(function (resolve)
-		if not url:match("^https://") or under_way >= AT_ONCE then return resolve(nil); end
+		if not url:match("^https://") then return resolve(nil); end
+		if under_way >= AT_ONCE then return resolve(false); end
 		under_way = under_way + 1;
-		http.request(url, { body_size_limit = DOCUMENT_MAX }, function (body, code)
-			under_way = under_way - 1;
+		local request, done;
+		local function finish(document)
+			if done then return; end
+			done, under_way = true, under_way - 1;
+			resolve(document);
+		end
+		local late = timer.add_task(PATIENCE, function ()
+			finish(nil);
+			if request and request.cancel then request:cancel(); end -- it has none before it is connected
+		end);
+		request = http.request(url, { body_size_limit = DOCUMENT_MAX }, function (body, code)
+			timer.stop(late);
 			local document = code == 200 and type(body) == "string" and #body <= DOCUMENT_MAX and json.decode(body);
-			resolve(type(document) == "table" and document or nil);
+			finish(type(document) == "table" and document or nil);
 		end);
 	end);
 end
 
+-- For how many seconds a document may be believed; nil: not even now, as where it does not say it.
 local function lifetime(document)
-	local seconds = tonumber(document.expires) or 0;
-	return math.max(0, math.min(seconds, LONGEST));
+	local seconds = document and tonumber(document.expires) or 0;
+	return seconds > 0 and math.min(seconds, LONGEST) or nil;
 end
 
 local function digests_of(document)
@@ -59,16 +75,22 @@ end
 
 -- A document may lead to another one, once; the shorter of both lifetimes counts.
 local function follow(domain, document)
-	if not document then return remember(domain, {}, NOTHING_FOR); end
-	if type(document.url) ~= "string" then return remember(domain, digests_of(document), lifetime(document)); end
+	if document == false then return {}; end
+	local seconds = lifetime(document);
+	if not seconds then return remember(domain, {}, NOTHING_FOR); end
+	if type(document.url) ~= "string" then return remember(domain, digests_of(document), seconds); end
 	return fetch(document.url):next(function (second)
-		if not second then return remember(domain, {}, NOTHING_FOR); end
-		return remember(domain, digests_of(second), math.min(lifetime(document), lifetime(second)));
+		if second == false then return {}; end
+		local rest = lifetime(second);
+		if not rest then return remember(domain, {}, NOTHING_FOR); end
+		return remember(domain, digests_of(second), math.min(seconds, rest));
 	end);
 end
 
 return function (domain)
 	local remembered = known:get(domain);
 	if remembered and os.time() < remembered.good_until then return promise.resolve(remembered.digests); end
-	return fetch(PATH:format(domain)):next(function (document) return follow(domain, document); end);
+	local host = idna_to_ascii(domain);
+	if not host then return promise.resolve({}); end
+	return fetch(PATH:format(host)):next(function (document) return follow(domain, document); end);
 end

@@ -14,6 +14,14 @@ local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public a
 return function (options, discovery, certs, posh)
 	local proof = {};
 
+	-- The peer's certificate, as mod_s2s hands it to s2s-check-certificate.
+	function proof.certificate(session)
+		local conn = session.conn;
+		if conn.ssl_peercertificate then return conn:ssl_peercertificate(); end
+		local socket = conn:socket();
+		return socket.getpeercertificate and socket:getpeercertificate() or nil;
+	end
+
 	-- The chain as it was sent, the leaf first.
 	local function whole_chain(session, leaf)
 		local socket = session.conn:socket();
@@ -92,7 +100,7 @@ return function (options, discovery, certs, posh)
 	end
 
 	local function judge_posh(session, host, leaf, result)
-		if not options.posh or result.kind ~= "none" then return result; end
+		if not options.posh or not host or result.kind ~= "none" then return result; end
 		local digests = async.wait_for(posh(host));
 		local der = digests and next(digests) and pem2der(leaf);
 		if not der then return result; end

@@ -228,6 +228,58 @@ def _(peer):
 	peer.target("second", tlsa=[MISMATCH[3]], priority=2)
 
 
+# --- Several targets, of which one has records and the other none ---
+
+def two_targets(peer, first, second):
+	peer.target("first", tlsa=first, priority=1)
+	peer.target("second", tlsa=second, priority=2)
+
+
+@scenario("the first target's record matches, the second has none", dane=by("dane-ee"), off=UNPROVEN)
+def _(peer):
+	peer.shows()
+	two_targets(peer, MATCH, [])
+
+
+@scenario("the first target has no record, the second's matches", dane=UNPROVEN, off=UNPROVEN, incoming=by("dane-ee"))
+def _(peer):
+	peer.shows()
+	two_targets(peer, [], MATCH)
+
+
+@scenario("the first target has no record, the second's matches, the certificate is valid", dane=by("pkix"),
+	off=by("pkix"), incoming=by("dane-ee"))
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	two_targets(peer, [], MATCH)
+
+
+@scenario("the first target's record does not match, the second has none", dane=UNPROVEN, off=UNPROVEN)
+def _(peer):
+	peer.shows()
+	two_targets(peer, [MISMATCH[3]], [])
+
+
+@scenario("the first target's record does not match, the second has none, the certificate is valid", dane=by("pkix"),
+	off=by("pkix"))
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	two_targets(peer, [MISMATCH[3]], [])
+
+
+@scenario("the first target has no record, the second's does not match", dane=UNPROVEN, off=UNPROVEN)
+def _(peer):
+	peer.shows()
+	two_targets(peer, [], [MISMATCH[3]])
+
+
+@scenario("the first target has no record, the second's does not match, the certificate is valid", dane=by("pkix"),
+	off=by("pkix"))
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	two_targets(peer, [], [MISMATCH[3]])
+
+
 @scenario("all targets are bogus", dane=REFUSED, off=by("pkix"))
 def _(peer):
 	peer.shows(peer.lab.intermediate)
@@ -319,10 +371,124 @@ def _(peer):
 	peer.tlsa("xmpp", MATCH)
 
 
-@scenario("a CNAMEd SRV record that leads into an insecure zone", dane=UNPROVEN, off=UNPROVEN, state="insecure")
-def _(peer):
-	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.domain}"])
+def insecure_srv(peer, records):
+	"""The secure zone's SRV name is an alias of one in an insecure zone; the target's is secure again."""
 	peer.add("_xmpp-server._tcp", "CNAME", f"srv.{peer.label}.insecure.lab.")
 	peer.lab.zone("insecure.lab").add(f"srv.{peer.label}", "SRV", f"1 0 5269 {peer.name('xmpp')}")
 	peer.add("xmpp", "A", peer.address)
-	peer.tlsa("xmpp", MATCH)
+	peer.tlsa("xmpp", records)
+
+
+@scenario("a CNAMEd SRV record that leads into an insecure zone", dane=UNPROVEN, off=UNPROVEN, state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.domain}"])
+	insecure_srv(peer, MATCH)
+
+
+# --- Aliases that are secure in part: RFC 7671 section 7, RFC 7673 section 3 ---
+
+def alias_into(peer, zone, label="real"):
+	"""An alias in the peer's zone of a name in another one, which has the address; returns the latter."""
+	real = f"{label}.{peer.label}"
+	peer.srv(peer.name("alias"))
+	peer.add("alias", "CNAME", f"{real}.{zone}.")
+	return real
+
+
+@scenario("a secure alias of a name in an insecure zone, its record matches", dane=UNPROVEN, off=UNPROVEN, state="insecure")
+def _(peer):
+	peer.shows()
+	peer.lab.zone("insecure.lab").add(alias_into(peer, "insecure.lab"), "A", peer.address)
+	peer.tlsa("alias", MATCH)
+
+
+@scenario("a secure alias of a name in an insecure zone, its record does not match", dane=by("pkix"), off=by("pkix"),
+	state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	peer.lab.zone("insecure.lab").add(alias_into(peer, "insecure.lab"), "A", peer.address)
+	peer.tlsa("alias", [MISMATCH[3]])
+
+
+@scenario("a secure alias of a name in an insecure zone, its records are not to be had", dane=by("pkix"), off=by("pkix"),
+	state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	peer.lab.zone("insecure.lab").add(alias_into(peer, "insecure.lab"), "A", peer.address)
+	peer.add("_tcp.alias", "NS", "failing.")
+
+
+def insecure_alias(peer, records):
+	"""The secure SRV record names an alias in an insecure zone of a name in a secure one."""
+	alias = f"alias.{peer.label}"
+	peer.srv(f"{alias}.insecure.lab.")
+	peer.lab.zone("insecure.lab").add(alias, "CNAME", peer.name("real"))
+	peer.add("real", "A", peer.address)
+	peer.tlsa("real", records)
+
+
+@scenario("an insecure alias of a name in a secure zone, whose record matches", dane=UNPROVEN, off=UNPROVEN,
+	state="insecure")
+def _(peer):
+	peer.shows()
+	insecure_alias(peer, MATCH)
+
+
+@scenario("an insecure alias of a name in a secure zone, whose record does not match", dane=by("pkix"), off=by("pkix"),
+	state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	insecure_alias(peer, [MISMATCH[3]])
+
+
+@scenario("a secure alias of an insecure one of a name in a secure zone, whose record does not match", dane=by("pkix"),
+	off=by("pkix"), state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	peer.lab.zone("insecure.lab").add(alias_into(peer, "insecure.lab", "between"), "CNAME", peer.name("real"))
+	peer.add("real", "A", peer.address)
+	peer.tlsa("real", [MISMATCH[3]])
+
+
+@scenario("a CNAMEd SRV record that leads into an insecure zone, its target's record matches", dane=UNPROVEN,
+	off=UNPROVEN, state="insecure")
+def _(peer):
+	peer.shows()
+	insecure_srv(peer, MATCH)
+
+
+@scenario("a CNAMEd SRV record that leads into an insecure zone, its target's record does not match", dane=by("pkix"),
+	off=by("pkix"), state="insecure")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	insecure_srv(peer, [MISMATCH[3]])
+
+
+def insecure_alias_of_srv(peer, records):
+	"""The insecure zone's SRV name is an alias of one in a secure zone, and so is the target there."""
+	secure = peer.lab.zone("lab")
+	peer.add("_xmpp-server._tcp", "CNAME", f"srv.{peer.label}.lab.")
+	secure.add(f"srv.{peer.label}", "SRV", f"1 0 5269 xmpp.{peer.label}.lab.")
+	secure.add(f"xmpp.{peer.label}", "A", peer.address)
+	for record in records:
+		secure.add(f"_5269._tcp.xmpp.{peer.label}", "TLSA", record)
+
+
+@scenario("an insecure alias of an SRV record in a secure zone, its target's record matches", zone="insecure.lab",
+	dane=UNPROVEN, off=UNPROVEN)
+def _(peer):
+	insecure_alias_of_srv(peer, [peer.shows().tlsa(3, 1, 1)])
+
+
+@scenario("an insecure alias of an SRV record in a secure zone, its target's record does not match", zone="insecure.lab",
+	dane=by("pkix"), off=by("pkix"))
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	insecure_alias_of_srv(peer, [MISMATCH[3]])
+
+
+@scenario("an insecure alias of an SRV record in a secure zone, the certificate names its target alone",
+	zone="insecure.lab", dane=UNPROVEN, off=UNPROVEN)
+def _(peer):
+	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.label}.lab"])
+	insecure_alias_of_srv(peer, [])

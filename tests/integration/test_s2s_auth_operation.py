@@ -1,21 +1,22 @@
 """Authentication between servers as operators see it: a key that changes, a resolver without a trust
-anchor, a peer that shows no certificate."""
+anchor or none at all, IPv6, stock's own DANE, a peer that shows no certificate."""
+import os
 import pathlib
 import re
 import socket
-import ssl
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 
 import bed  # noqa: E402
 import xmpp  # noqa: E402
-from play import MISMATCH, REFUSED, by, on_bed, scenario  # noqa: E402
-from servers import Server, tls  # noqa: E402
+from lab import SERVER  # noqa: E402
+from play import MISMATCH, REFUSED, UNPROVEN, by, domain, established, on_bed, opened, scenario  # noqa: E402
+from raw import peer_stream, read_until  # noqa: E402
+from servers import POLICIES, Server, tls  # noqa: E402
 
-VALID, ROLLOVER, MISMATCHING = "valid.lab", "rollover.lab", "mismatching.lab"
-STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' "
-	"version='1.0' from='{}' to='{}'>")
+VALID, ROLLOVER, MISMATCHING, PINNED = "valid.lab", "rollover.lab", "mismatching.lab", "pinned.lab"
+SIX, OTHER_SIX = "six.lab", "other-six.lab"
 
 
 @scenario("a peer that the next tests use", label="valid", dane=by("pkix"), off=by("pkix"))
@@ -37,11 +38,10 @@ def _(peer):
 	peer.target(tlsa=[MISMATCH[3]])
 
 
-def established(server, here, there):
-	"""Opens a stream and waits until it is there."""
-	server.streams("open", here, there)
-	outcome = bed.wait_for(lambda: server.outcome("outgoing", here, there), f"the stream to {there} begins or ends", 20)
-	assert outcome["established"], outcome
+@scenario("a key that the next tests use", label="pinned", dane=by("dane-ee"), off=UNPROVEN)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[(3, 1, 1)])
 
 
 def show_certificate(servers, name):
@@ -58,18 +58,23 @@ def test(servers):
 	change = rf"\twarn\t[^\n]*key of {ROLLOVER} has changed"
 	try:
 		established(subject, subject.domain, ROLLOVER)
-		for server in servers.servers:
-			server.streams("forget", ROLLOVER)
+		servers.forget(ROLLOVER)
 		assert not re.search(change, subject.log()[subject.mark:])
 		show_certificate(servers, "rollover-next")
 		for _ in range(2):
 			established(subject, subject.domain, ROLLOVER)
-			for server in servers.servers:
-				server.streams("forget", ROLLOVER)
+			servers.forget(ROLLOVER)
 		assert len(re.findall(change, subject.log()[subject.mark:])) == 1
 		assert subject.audit("outgoing", ROLLOVER)["proof"] == "dane-ee"
 	finally:
 		show_certificate(servers, "peer-rollover")
+
+
+def extra_server(servers, here, certificate, address, ours=True, **options):
+	"""One more server beside the bed's, strict, and not yet running."""
+	ours = ours and not servers.stock
+	return Server(servers.lab, servers.peer.version, address, {here: tls(certificate, servers.lab)},
+		{"s2s_secure_auth": True, **options}, ["s2s_auth_native"] if ours else [], not ours)
 
 
 @on_bed("without a trust anchor certificates are checked as ever, and one warning says what to do")
@@ -77,9 +82,7 @@ def test(servers):
 	lab, here = servers.lab, "anchorless.lab"
 	unbound = {name: value for name, value in lab.unbound().items() if name != "trustfile"}
 	certificate = lab.intermediate.issue(here, [f"DNS:{here}"])
-	options = {"use_dane": True, "s2s_secure_auth": True, "unbound": unbound}
-	modules = [] if servers.stock else ["s2s_auth_native"]
-	server = Server(lab, servers.peer.version, lab.address(20), {here: tls(certificate, lab)}, options, modules, servers.stock)
+	server = extra_server(servers, here, certificate, lab.address(20), use_dane=True, unbound=unbound)
 	try:
 		server.start()
 		established(server, here, MISMATCHING)
@@ -91,28 +94,109 @@ def test(servers):
 		servers.peer.streams("forget", here)
 
 
-def bare_stream(servers, subject):
-	"""The subject's first answers on a stream of a peer that encrypts and shows no certificate."""
-	context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-	context.load_verify_locations(servers.lab.public.file)
-	header = STREAM.format(VALID, subject.domain).encode()
-	with socket.create_connection((subject.address, 5269), timeout=xmpp.READ_TIMEOUT) as plain:
-		plain.sendall(header)
-		read_until(plain, b"</stream:features>")
-		plain.sendall(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
-		read_until(plain, b"proceed")
-		with context.wrap_socket(plain, server_hostname=subject.domain) as encrypted:
-			encrypted.sendall(header)
-			return read_until(encrypted, b"</stream:features>", b"</stream:error>")
+def start_without_unbound(server, nameserver):
+	"""Starts a server that has no lua-unbound, and asks `nameserver` with Prosody's own resolver."""
+	resolv_conf = server.directory / "resolv.conf"
+	resolv_conf.write_text(f"nameserver {nameserver}\n")
+	changes = {"LUA_INIT": f"@{bed.PROJECT}/tests/lab/without_unbound.lua", "TEST_RESOLV_CONF": str(resolv_conf)}
+	os.environ.update(changes)
+	try:
+		server.start()
+	finally:
+		for name in changes:
+			del os.environ[name]
 
 
-def read_until(connection, *ends):
-	received = b""
-	while not any(end in received for end in ends):
-		data = connection.recv(65536)
-		assert data, received
-		received += data
-	return received.decode()
+@on_bed("without lua-unbound certificates are checked as ever, and one warning says what to do")
+def test(servers):
+	lab, here = servers.lab, "boundless.lab"
+	server = extra_server(servers, here, lab.intermediate.issue(here, [f"DNS:{here}"]), lab.address(21))
+	try:
+		start_without_unbound(server, lab.address(SERVER))
+		established(server, here, MISMATCHING)
+		assert server.audit("outgoing", MISMATCHING)["proof"] == "pkix"
+		assert not opened(server, here, PINNED)["established"]
+		server.assert_no_traceback()
+		warnings = re.findall(r"\twarn\t[^\n]*DANE[^\n]*", server.log())
+		assert len(warnings) == 1 and "Install the package lua-unbound" in warnings[0], warnings
+	finally:
+		server.discard()
+		servers.peer.streams("forget", here)
+
+
+# --- IPv6 ---
+
+class Port6:
+	"""A free port of ::1, kept from others as bed.Port keeps one; 0 where there is no IPv6."""
+
+	def __init__(self):
+		self.socket = socket.socket(socket.AF_INET6)
+		try:
+			self.socket.bind(("::1", 0))
+		except OSError:  # the other tests on this bed do not need it
+			pass
+		self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+		self.number = self.socket.getsockname()[1]
+
+
+for each in (SIX, OTHER_SIX):
+	@domain(each.removesuffix(".lab"))
+	def _(peer):
+		peer.port6 = Port6()
+		peer.shows()
+		peer.srv(peer.name("xmpp"), port=peer.port6.number)
+		peer.add("xmpp", "AAAA", "::1")
+		peer.tlsa("xmpp", [(3, 1, 1)], peer.port6.number)
+
+
+@on_bed("a peer that has but an IPv6 address, both ways")
+def test(servers):
+	def server(name, ours):
+		peer = servers.peers[name]
+		assert peer.port6.number, "this machine does not let bind ::1"
+		return extra_server(servers, name, peer.certificate, "::1", ours, use_ipv6=True, s2s_ports=[peer.port6.number],
+			s2s_direct_tls_ports=[], s2s_secure_auth=ours)
+
+	subject, peer = server(SIX, True), server(OTHER_SIX, False)
+	try:
+		subject.start()
+		peer.start()
+		for direction, opener, here, there in (("outgoing", subject, SIX, OTHER_SIX), ("incoming", peer, OTHER_SIX, SIX)):
+			established(opener, here, there)
+			assert subject.audit(direction, OTHER_SIX)["proof"] == "dane-ee"
+			for each in (subject, peer):
+				each.streams("forget", OTHER_SIX)
+		subject.assert_no_traceback()
+	finally:
+		subject.discard()
+		peer.discard()
+
+
+# --- 13.0 can do DANE by itself ---
+
+@on_bed("stock's own DANE is on too: it asks nothing, does nothing, and every question is asked once", versions=["13.0"])
+def test(servers):
+	for subject in (servers.subject(policy, True) for policy in POLICIES):
+		servers.judging = subject
+		assert subject.lua("return require'core.modulemanager'.is_loaded('*', 's2s_auth_dane_in')") == "true"
+		for direction, opener, here, there in (("outgoing", subject, subject.domain, ROLLOVER),
+				("incoming", servers.peer, ROLLOVER, subject.domain)):
+			mark = len(subject.log())
+			established(opener, here, there)
+			assert subject.audit(direction, ROLLOVER)["proof"] == "dane-ee"
+			asked = re.findall(rf"Results for (\S*\b{ROLLOVER} IN \S+):", subject.log()[mark:])
+			servers.forget(ROLLOVER)
+			assert sorted(asked) == [f"_5269._tcp.xmpp.{ROLLOVER} IN TLSA", f"_xmpp-server._tcp.{ROLLOVER} IN SRV",
+				f"_xmpps-server._tcp.{ROLLOVER} IN SRV", f"xmpp.{ROLLOVER} IN A"], asked
+			assert "Enabling DANE" not in subject.log()[mark:]
+
+
+# --- Peers that show no certificate, or do not say who they are ---
+
+def bare_stream(servers, subject, origin=f"from='{VALID}'", certificate=None):
+	"""The subject's first answers on a stream of a peer that encrypts and shows no certificate, or this one."""
+	with peer_stream(subject, servers.lab.public, origin, certificate) as stream:
+		return read_until(stream, "</stream:(features|error)>")
 
 
 @on_bed("an incoming peer without a certificate is refused where the policy is strict")
@@ -127,3 +211,10 @@ def test(servers):
 	for dane in (True, False):
 		answer = bare_stream(servers, servers.subject("lax", dane))
 		assert "urn:xmpp:features:dialback" in answer and "EXTERNAL" not in answer, answer
+
+
+@on_bed("an incoming peer that does not say who it is proves nothing with its certificate")
+def test(servers):
+	for policy, expected in (("strict", "<not-authorized"), ("lax", "urn:xmpp:features:dialback")):
+		answer = bare_stream(servers, servers.subject(policy, True), "", servers.peers[VALID].certificate)
+		assert expected in answer and "EXTERNAL" not in answer, answer

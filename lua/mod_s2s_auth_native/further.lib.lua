@@ -1,0 +1,52 @@
+-- Further domains of an incoming stream, and its first one where the header of the stream names none: each is
+-- asked for with <db:result/>, and examined as the first one is. What the peer's certificate proves needs no
+-- dialback; what is refused gets none. RFC 7712 section 6.1, XEP-0220 section 2.2.
+--
+-- examine(session, domain, certificate) -> why it must be refused, or nil; and whether it is proven
+
+local nameprep = require "util.encodings".stringprep.nameprep;
+local st = require "util.stanza";
+
+local VERDICT = { "cert_chain_status", "cert_identity_status", "cert_chain_errors" };
+
+return function (examine, certificate_of)
+	-- The session's verdict is about the domain in the header of the stream, and stays so.
+	local function examine_apart(session, domain)
+		local first = {};
+		for _, field in ipairs(VERDICT) do first[field], session[field] = session[field], nil; end
+		local why, proven = examine(session, domain, certificate_of(session));
+		for _, field in ipairs(VERDICT) do session[field] = first[field]; end
+		return why, proven;
+	end
+
+	local function reply(request, kind)
+		return st.stanza("db:result", { from = request.attr.to, to = request.attr.from, id = request.attr.id, type = kind });
+	end
+
+	local function refuse(session, request, domain, why)
+		session.log("warn", "Not authenticating %s on this stream (%s)", domain, why);
+		session.sends2s(reply(request, "error"):tag("error", { type = "cancel" })
+			:tag(why == "unknown" and "remote-server-timeout" or "policy-violation", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }));
+	end
+
+	return function (event)
+		local session, request = event.origin, event.stanza;
+		local domain, ours = nameprep(request.attr.from or ""), nameprep(request.attr.to or "");
+		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" or not prosody.hosts[ours] then return; end
+		session.native_examined = session.native_examined or {};
+		if session.native_examined[domain] then return; end
+		local why, proven = examine_apart(session, domain);
+		if session.destroyed then return true; end
+		if why then
+			refuse(session, request, domain, why);
+			return true;
+		end
+		session.native_examined[domain] = true;
+		if not proven then return; end
+		session.from_host, session.to_host = session.from_host or domain, session.to_host or ours;
+		if module:context(ours):fire_event("s2s-authenticated", { session = session, host = domain, mechanism = "dialback" }) ~= false then
+			session.sends2s(reply(request, "valid"));
+		end
+		return true;
+	end
+end

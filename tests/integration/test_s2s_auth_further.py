@@ -1,0 +1,163 @@
+"""Authentication between servers: domains that an incoming stream brings beside its first one, or in the place
+of one that its header does not name. RFC 7712 section 6.1."""
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+
+import bed  # noqa: E402
+from peers import MISMATCH  # noqa: E402
+from play import domain, on_bed  # noqa: E402
+from raw import peer_stream, read_until  # noqa: E402
+from servers import POLICIES  # noqa: E402
+
+FIRST, NAMED, PUBLISHED, MISMATCHING, BOGUS, UNPROVEN = (f"further-{name}.lab" for name in
+	("first", "named", "published", "mismatching", "bogus", "unproven"))
+RESULT = "<db:result[^>]*(/>|>.*</db:result>)"
+shown = {}  # by laboratory: the one certificate that the peer shows for all of them
+
+
+def further(name):
+	return domain(name.removesuffix(".lab"))
+
+
+@further(FIRST)
+def _(peer):
+	names = [f"DNS:{name}" for name in (FIRST, NAMED, MISMATCHING, BOGUS)]
+	shown[peer.lab] = peer.shows(peer.lab.intermediate, names=names)
+	peer.target()
+
+
+@further(NAMED)
+def _(peer):
+	peer.shows()
+	peer.target()
+
+
+@further(PUBLISHED)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[shown[peer.lab].tlsa(3, 1, 1)])
+
+
+@further(MISMATCHING)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[MISMATCH[3]])
+
+
+@further(BOGUS)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[(3, 1, 1)])
+	peer.breaks("_5269._tcp.xmpp", "TLSA")
+
+
+@further(UNPROVEN)
+def _(peer):
+	peer.shows()
+	peer.target()
+
+
+def stream(servers, subject, origin=f"from='{FIRST}'"):
+	servers.judging = subject
+	return peer_stream(subject, servers.lab.public, origin, shown[servers.lab])
+
+
+def ask_for(connection, subject, name):
+	"""Asks to be authenticated for a domain, with a key that nobody will own; returns the answer."""
+	connection.sendall(f"<db:result from='{name}' to='{subject.domain}'>key</db:result>".encode())
+	return re.search(RESULT, read_until(connection, RESULT)).group()
+
+
+def assert_heard(connection, subject, name):
+	"""A stanza from the domain is processed."""
+	connection.sendall(f"<iq type='result' id='heard-{name}' from='{name}' to='{subject.domain}'/>".encode())
+	bed.wait_for(lambda: re.search(rf"Received\[[^\n]*heard-{name}", subject.log()[subject.mark:]), "the stanza is processed")
+
+
+def dialback_was_asked(subject, name):
+	return f"asking {name} if key" in subject.log()[subject.mark:]
+
+
+def on_subjects(title, dane=True, policies=POLICIES):
+	"""A test that a stream to a subject of each of the policies passes."""
+	def register(function):
+		@on_bed(f"further domains: {title}")
+		def test(servers):
+			for policy in policies:
+				subject = servers.subject(policy, dane)
+				with stream(servers, subject) as connection:
+					read_until(connection, "</stream:features>")
+					function(connection, subject)
+		return function
+	return register
+
+
+@on_subjects("one whose record matches the stream's certificate is there without dialback")
+def _(connection, subject):
+	assert "type='valid'" in ask_for(connection, subject, PUBLISHED)
+	assert subject.audit("incoming", PUBLISHED)["proof"] == "dane-ee"
+	assert_heard(connection, subject, PUBLISHED)
+	assert not dialback_was_asked(subject, PUBLISHED)
+
+
+@on_subjects("one that the certificate names, too", dane=False)
+def _(connection, subject):
+	assert "type='valid'" in ask_for(connection, subject, NAMED)
+	assert subject.audit("incoming", NAMED)["proof"] == "pkix"
+	assert_heard(connection, subject, NAMED)
+
+
+@on_subjects("one whose record does not match is refused, and the stream goes on")
+def _(connection, subject):
+	answer = ask_for(connection, subject, MISMATCHING)
+	assert "type='error'" in answer and "<policy-violation" in answer, answer
+	assert not dialback_was_asked(subject, MISMATCHING)
+	assert "type='valid'" in ask_for(connection, subject, NAMED)
+	assert_heard(connection, subject, NAMED)
+
+
+@on_subjects("one whose record cannot be validated is refused, whatever its certificate")
+def _(connection, subject):
+	answer = ask_for(connection, subject, BOGUS)
+	assert "type='error'" in answer and "<remote-server-timeout" in answer, answer
+	assert not dialback_was_asked(subject, BOGUS)
+
+
+@on_subjects("one without a proof is refused where the policy is strict", policies=["strict"])
+def _(connection, subject):
+	answer = ask_for(connection, subject, UNPROVEN)
+	assert "type='error'" in answer and "<policy-violation" in answer, answer
+	assert not dialback_was_asked(subject, UNPROVEN)
+
+
+@on_subjects("one without a proof has dialback where the policy is lax", policies=["lax"])
+def _(connection, subject):
+	assert "type='invalid'" in ask_for(connection, subject, UNPROVEN)  # its server does not know the key
+	assert dialback_was_asked(subject, UNPROVEN)
+
+
+@on_subjects("the one in the header has dialback if it wants to, and is examined once", policies=["lax"])
+def _(connection, subject):
+	assert "type='invalid'" in ask_for(connection, subject, FIRST)
+	assert len(re.findall(rf"peer {FIRST} \(incoming\)", subject.log()[subject.mark:])) == 1
+
+
+@on_subjects("what one that was refused sends ends the stream")
+def _(connection, subject):
+	ask_for(connection, subject, PUBLISHED)
+	ask_for(connection, subject, MISMATCHING)
+	connection.sendall(f"<iq type='result' id='never' from='{MISMATCHING}' to='{subject.domain}'/>".encode())
+	assert "<not-authorized" in read_until(connection, "</stream:error>")
+
+
+@on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
+def test(servers):
+	subject = servers.subject("lax", True)
+	with stream(servers, subject, "") as connection:
+		read_until(connection, "</stream:features>")
+		assert "<policy-violation" in ask_for(connection, subject, MISMATCHING)
+		assert "type='valid'" in ask_for(connection, subject, PUBLISHED)
+		assert_heard(connection, subject, PUBLISHED)

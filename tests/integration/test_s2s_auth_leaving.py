@@ -1,0 +1,115 @@
+"""Authentication between servers: what a target still says, or does, whose certificate has been refused."""
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
+
+import bed  # noqa: E402
+from peers import MISMATCH  # noqa: E402
+from play import domain, established, on_bed, opened  # noqa: E402
+from raw import OPENED, Target  # noqa: E402
+from servers import POLICIES  # noqa: E402
+
+REFUSED_TARGET = 30  # the last number of its address
+LEAVING, ONLY_ONE = "leaving.lab", "only-one.lab"
+FEATURES = "<stream:features/>"
+BURSTS = {
+	"sends a stanza": FEATURES + f"<message from='{LEAVING}' to='{{here}}' id='injected'><body>x</body></message>",
+	"claims that dialback has succeeded": FEATURES + f"<db:result from='{LEAVING}' to='{{here}}' type='valid'/>",
+	"claims that there was SASL, and dialback": FEATURES + "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+		f"<db:result from='{LEAVING}' to='{{here}}' type='valid'/>",
+	"wants dialback to fail": FEATURES + f"<db:result from='{LEAVING}' to='{{here}}' type='invalid'/>",
+	"closes the stream": FEATURES + "</stream:stream>",
+	"sends a stream error": "<stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
+	"sends what is no XML": FEATURES + "<<",
+	"sends nothing else": "",
+}
+
+# Told to the lax alone: the strict demand encryption of everybody, and ask for it where it is not offered
+UNENCRYPTED = {
+	"offers no encryption": FEATURES,
+	"claims without encryption that dialback has succeeded": BURSTS["claims that dialback has succeeded"],
+	"claims so without features, too": BURSTS["claims that dialback has succeeded"].removeprefix(FEATURES),
+}
+
+
+PROCESSED = r"Received\[[^\n]*injected"
+HEADER_ALONE = r"(<\?xml[^>]*>)?" + OPENED
+HEADER_AND_ERROR = HEADER_ALONE + r"<stream:error>((?!<iq).)*</stream:stream>"
+
+
+def first_target(peer):
+	"""The one that is refused."""
+	peer.shows()
+	peer.srv(peer.name("first"), priority=1)
+	peer.add("first", "A", peer.lab.address(REFUSED_TARGET))
+	peer.tlsa("first", [MISMATCH[3]])
+
+
+@domain("leaving")
+def _(peer):
+	first_target(peer)
+	peer.target("second", tlsa=[(3, 1, 1)], priority=2)
+
+
+@domain("only-one")
+def _(peer):
+	first_target(peer)
+
+
+def leave(servers, policies, burst, certificate=None, **settings):
+	"""Has subjects connect to a target that sends `burst`, and looks at what becomes of it."""
+	for policy in policies:
+		subject = servers.judging = servers.subject(policy, True)
+		here, mark = subject.domain, len(servers.peer.log())
+		with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate, **settings) as refused:
+			established(subject, here, LEAVING)
+		assert re.fullmatch(HEADER_ALONE, refused.heard or ""), refused.heard
+		assert subject.audit("outgoing", LEAVING)["proof"] == "dane-ee"
+		assert not re.search(PROCESSED, subject.log()[subject.mark:])
+		bed.wait_for(lambda mark=mark: "id='opener'" in servers.peer.log()[mark:], "the next target has the stanza")
+		servers.forget(LEAVING)
+
+
+def refuse(servers, burst, certificate=None):
+	"""The same where there is no other target."""
+	subject = servers.judging = servers.subject("lax", True)
+	with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=subject.domain), certificate) as refused:
+		outcome = opened(subject, subject.domain, ONLY_ONE)
+	assert not outcome["established"], outcome
+	assert re.fullmatch(HEADER_AND_ERROR, refused.heard or ""), refused.heard
+	assert not re.search(PROCESSED, subject.log()[subject.mark:])
+
+
+def another_certificate(servers):
+	return servers.lab.self_signed("refused-target", [f"DNS:{LEAVING}"])
+
+
+for title, each in BURSTS.items():
+	@on_bed(f"a refused target {title}: it hears nothing, is not heard, and the next one is tried")
+	def test(servers, burst=each):
+		leave(servers, POLICIES, burst, another_certificate(servers))
+
+
+@on_bed("a refused target hangs up: the next one is tried")
+def test(servers):
+	leave(servers, POLICIES, FEATURES, another_certificate(servers), hangs_up=True)
+
+
+for title, each in UNENCRYPTED.items():
+	@on_bed(f"a target with a usable record {title}: it hears nothing, is not heard, and the next one is tried")
+	def test(servers, burst=each):
+		leave(servers, ["lax"], burst)
+
+
+for title, each in BURSTS.items():
+	@on_bed(f"a refused target, the only one, {title}: it is told why, and hears nothing else")
+	def test(servers, burst=each):
+		refuse(servers, burst.replace(LEAVING, ONLY_ONE), another_certificate(servers))
+
+
+for title, each in UNENCRYPTED.items():
+	@on_bed(f"the only target, with a usable record, {title}: it is told why, and hears nothing else")
+	def test(servers, burst=each):
+		refuse(servers, burst.replace(LEAVING, ONLY_ONE))
