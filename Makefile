@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs
+MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native
 
 CC ?= gcc
 CLANG ?= clang
@@ -49,8 +49,8 @@ $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
 
 # What several modules need of Lua: every folder gets a copy, so that it can be taken alone
-SHARED_LIBS := $(addsuffix /native.lib.lua,$(MODULES)) \
-	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs))
+SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
+	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native))
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
 	cert verify names tlsa dns
@@ -97,10 +97,9 @@ $(addprefix lua/,$(SHARED_LIBS)): lua/shared/$$(@F)
 install: all ## copy the modules to PLUGINDIR
 	@test -n "$(PLUGINDIR)" || { echo "usage: make install PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
 	@for module in $(MODULES); do \
-		mkdir -p "$(DESTDIR)$(PLUGINDIR)/$$module" || exit 1; \
-		for file in lua/$$module/*; do \
-			to="$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; \
-			install -m 644 "$$file" "$$to.new" && mv -f "$$to.new" "$$to" || exit 1; \
+		for file in $$(cd lua && find $$module -type f); do \
+			to="$(DESTDIR)$(PLUGINDIR)/$$file"; \
+			install -D -m 644 "lua/$$file" "$$to.new" && mv -f "$$to.new" "$$to" || exit 1; \
 		done; \
 		echo "installed $$module in $(DESTDIR)$(PLUGINDIR)"; \
 	done
@@ -108,8 +107,8 @@ install: all ## copy the modules to PLUGINDIR
 uninstall: ## remove the modules from PLUGINDIR
 	@test -n "$(PLUGINDIR)" || { echo "usage: make uninstall PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
 	@for module in $(MODULES); do \
-		for file in lua/$$module/*; do rm -f "$(DESTDIR)$(PLUGINDIR)/$$module/$${file##*/}"; done; \
-		rmdir "$(DESTDIR)$(PLUGINDIR)/$$module" 2>/dev/null || true; \
+		for file in $$(cd lua && find $$module -type f); do rm -f "$(DESTDIR)$(PLUGINDIR)/$$file"; done; \
+		find "$(DESTDIR)$(PLUGINDIR)/$$module" -type d -empty -delete 2>/dev/null || true; \
 	done
 
 clean: ## remove what was built; what tests/setup downloaded stays

@@ -208,6 +208,8 @@ struct pn_store_info {
 	uint64_t transaction; /* number of the last one */
 	uint64_t durable;     /* number of the last one that is known to be durable */
 	uint64_t erasing;     /* removed collections still to be erased */
+	uint64_t records;     /* of all kinds, indexes among them */
+	uint64_t readers;     /* read transactions of all processes: one keeps the durable state */
 };
 
 int pn_store_info(struct pn_store *store, struct pn_store_info *info);

@@ -4,13 +4,14 @@ local function histogram(name, unit, description, buckets)
 	return module:metric("histogram", name, unit, description, {}, { buckets = buckets }):with_labels();
 end
 
-local counts = { 0, 1, 2, 4, 8, 16, 32 };
+-- A table for each histogram: Prosody adds a last bucket to it
+local function counts() return { 0, 1, 2, 4, 8, 16, 32 }; end
 
 return {
 	-- queued - dropped - acked is the number of unacked stanzas
 	queued = module:measure("tx_queued_stanzas", "counter");
-	dropped = histogram("tx_dropped_stanzas", "", "number of stanzas in a queue which got dropped", counts);
-	acked = histogram("tx_acked_stanzas", "", "number of items acked per ack received", counts);
+	dropped = histogram("tx_dropped_stanzas", "", "number of stanzas in a queue which got dropped", counts());
+	acked = histogram("tx_acked_stanzas", "", "number of items acked per ack received", counts());
 	-- attempts to resume a session that had expired
 	resumption_expired = module:measure("session_resumption_expired", "counter");
 	resumption_age = histogram("resumption_age", "seconds",

@@ -5,16 +5,17 @@ local MAX_SECONDS = 0x7FFFFFFF;
 local function integer(name, default, min)
 	if module.get_option_integer then return module:get_option_integer(name, default, min); end
 	local value = module:get_option_number(name, default);
-	if value and (value < min or value % 1 ~= 0) then
+	if value == nil then return default; end -- none, or no number, which Prosody has logged
+	if value < min or value % 1 ~= 0 then
 		module:log("error", "Option '%s' must be an integer of at least %d, using the default", name, min);
 		return default;
 	end
-	return value and math.tointeger(value);
+	return math.tointeger(value);
 end
 
 local function seconds(name, default)
 	local value = module.get_option_period and module:get_option_period(name, default)
-		or module:get_option_number(name, default);
+		or module:get_option_number(name, default) or default;
 	return math.floor(math.min(value, MAX_SECONDS));
 end
 

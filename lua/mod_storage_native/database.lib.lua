@@ -20,7 +20,7 @@ local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and sec
 -- What nobody needs to be told of: the caller knows what to make of it
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
-local database = {};
+local database = { directory = options.directory };
 
 local handle, watch; -- the open store, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
@@ -30,6 +30,7 @@ local batch = false; -- whoever writes commits by itself
 local turn_began, turn_writes = 0, 0;
 local commit_scheduled, sync_scheduled, erase_scheduled = false, false, false;
 local waiting = {}; -- { transaction, callback } in order of transactions
+local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
 local this_turn = {}; -- callbacks that wait for the open transaction
 
 local function milliseconds()
@@ -56,8 +57,15 @@ local function call_all(callbacks, ...)
 	end
 end
 
+-- Told of the seconds from a commit until it was durable
+function database.on_durable() end
+
 local function call_durable()
 	local durable, ready = handle:durable(), {};
+	if timed and timed.transaction <= durable then
+		database.on_durable(time.monotonic() - timed.since);
+		timed = nil;
+	end
 	while waiting[1] and waiting[1].transaction <= durable do
 		ready[#ready + 1] = table.remove(waiting, 1).callback;
 	end
@@ -120,6 +128,9 @@ function database.commit()
 		return nil, condition, text;
 	end
 	local transaction = handle:committed();
+	if not timed and transaction > handle:durable() then
+		timed = { transaction = transaction, since = time.monotonic() };
+	end
 	for _, callback in ipairs(this_turn) do
 		waiting[#waiting + 1] = { transaction = transaction, callback = callback };
 	end
@@ -296,7 +307,14 @@ function database.close()
 	database.flush();
 	unwatch_events();
 	handle:close();
-	handle = nil;
+	handle, timed = nil, nil;
+end
+
+-- The numbers of the open store, and how long the commit that is timed has been waiting, in seconds; nil if none is open
+function database.info()
+	local info = handle and handle:info();
+	if not info then return nil; end
+	return info, timed and time.monotonic() - timed.since or 0;
 end
 
 return database;

@@ -7,6 +7,7 @@ local timer = require "util.timer";
 local database = module:require "database";
 local keyval_types = module:require "keyval";
 local archive_type = module:require "archive";
+module:require "figures" (database);
 
 -- ---- The store's life ----
 

@@ -14,7 +14,8 @@ end
 
 local function number(name, default, min)
 	local value = module:get_option_number(name, default);
-	if value == nil or value >= min then return value; end
+	if value == nil then return default; end -- no number: Prosody has logged it
+	if value >= min then return value; end
 	module:log("error", "Option '%s' must be at least %g, using the default", name, min);
 	return default;
 end

@@ -81,12 +81,21 @@ static int renew_reader(struct pn_store *store) {
 }
 
 /* For mdb_reader_list(): a line "PID THREAD TRANSACTION", or "-" for one that reads nothing. */
-static int oldest_reader(const char *line, void *context) {
-	size_t *const oldest = context;
+static int note_reader(const char *line, void *context) {
+	struct pn_readers *const readers = context;
 	size_t transaction;
-	if (sscanf(line, "%*s %*s %zu", &transaction) == 1 && transaction < *oldest)
-		*oldest = transaction;
+	if (sscanf(line, "%*s %*s %zu", &transaction) != 1)
+		return 0;
+	readers->count++;
+	if (transaction < readers->oldest)
+		readers->oldest = transaction;
 	return 0;
+}
+
+struct pn_readers pn_store_readers(const struct pn_store *store) {
+	struct pn_readers readers = {.count = 0, .oldest = SIZE_MAX};
+	(void)mdb_reader_list(store->env, note_reader, &readers);
+	return readers;
 }
 
 /*
@@ -119,12 +128,11 @@ struct room {
 static int count_free(struct pn_store *store, struct room room, uint64_t *pages) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
-	size_t oldest = SIZE_MAX;
 	int rc = renew_reader(store);
 	if (rc != MDB_SUCCESS)
 		return pn_store_error(rc);
 	*pages = 0;
-	(void)mdb_reader_list(store->env, oldest_reader, &oldest);
+	const size_t oldest = pn_store_readers(store).oldest;
 	rc = mdb_cursor_open(store->read, 0, &cursor);
 	if (rc == MDB_SUCCESS) {
 		while (*pages < room.enough &&

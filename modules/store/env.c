@@ -383,6 +383,7 @@ int pn_store_info(struct pn_store *store, struct pn_store_info *info) {
 	struct pn_store_info found = {
 		.max_bytes =
 			store->max_bytes < store->map_bytes ? store->max_bytes : store->map_bytes,
+		.readers = pn_store_readers(store).count, /* before this call reads */
 	};
 	struct pn_cursor cursor;
 	struct stat file;
@@ -411,6 +412,7 @@ int pn_store_info(struct pn_store *store, struct pn_store_info *info) {
 			   (uint64_t)stat.ms_psize;
 	found.transaction = env.me_last_txnid;
 	found.durable = pn_store_durable(store);
+	found.records = stat.ms_entries;
 	if (err >= 0)
 		*info = found;
 	return err < 0 ? err : PN_OK;

@@ -1,6 +1,8 @@
 /* pn/store.h and pn/archive.h for Lua: store.so, luaopen_store. */
 #include <string.h>
 
+#include <lmdb.h>
+
 #include <pn/err.h>
 
 #include "lua_store.h"
@@ -303,5 +305,7 @@ int luaopen_store(lua_State *L) {
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);
 	luaL_newlib(L, FUNCTIONS);
+	lua_pushstring(L, mdb_version(NULL, NULL, NULL));
+	lua_setfield(L, -2, "lmdb");
 	return 1;
 }

@@ -26,6 +26,8 @@ int pn_lua_info(lua_State *L) {
 	set_integer(L, "transaction", info.transaction);
 	set_integer(L, "durable", info.durable);
 	set_integer(L, "erasing", info.erasing);
+	set_integer(L, "records", info.records);
+	set_integer(L, "readers", info.readers);
 	return 1;
 }
 

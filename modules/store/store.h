@@ -62,6 +62,14 @@ struct pn_store {
 /* The code for a result of LMDB, or for an errno that LMDB handed through. */
 int pn_store_error(int rc);
 
+struct pn_readers {
+	unsigned count; /* of all processes, also the one that keeps the durable state */
+	size_t oldest;  /* transaction; SIZE_MAX if nobody reads */
+};
+
+/* Who reads just now. */
+struct pn_readers pn_store_readers(const struct pn_store *store);
+
 /* ---- Locks of the store's lock file, each a byte, held by this process ---- */
 
 enum pn_lock {

@@ -176,10 +176,14 @@ TEST(a_replacement_leaves_exactly_what_was_given) {
 	teardown(&f);
 }
 
-static uint64_t transaction(struct fixture *f) {
+static struct pn_store_info info_of(struct fixture *f) {
 	struct pn_store_info info = {0};
 	CHECK(pn_store_info(f->store, &info) == PN_OK);
-	return info.transaction;
+	return info;
+}
+
+static uint64_t transaction(struct fixture *f) {
+	return info_of(f).transaction;
 }
 
 TEST(a_replacement_by_the_same_writes_nothing) {
@@ -336,9 +340,7 @@ TEST(a_purge_removes_all_of_one_user_and_nothing_of_another) {
 }
 
 static uint64_t erasing(struct fixture *f) {
-	struct pn_store_info info = {0};
-	CHECK(pn_store_info(f->store, &info) == PN_OK);
-	return info.erasing;
+	return info_of(f).erasing;
 }
 
 TEST(what_was_removed_is_erased_in_slices) {
@@ -364,7 +366,10 @@ TEST(what_was_removed_is_erased_in_slices) {
 	REQUIRE(pn_check_new(&check, f.store, count_problem, &wrong) == PN_OK);
 	CHECK(pn_check_step(check, &progress) == 0);
 	CHECK(progress.total == 6 && progress.done == 6 && wrong == 0);
+	const struct pn_store_info info = info_of(&f);
+	CHECK(info.records == 6);
 	pn_check_free(check);
+	CHECK(info_of(&f).readers == info.readers - 1);
 	teardown(&f);
 }
 

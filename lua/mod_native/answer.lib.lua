@@ -1,0 +1,49 @@
+-- The running server's side: the answer to prosodyctl, and commands of the admin shell
+
+local json = require "util.json";
+local st = require "util.stanza";
+
+local check = module:require "check";
+local status = module:require "status";
+
+module:hook("admin/native-status", function (event)
+	event.origin.send(st.stanza("native-status"):text(json.encode(status.collect())));
+	return true;
+end);
+
+-- The terminal is the shell's: whether this process has one too says nothing of it.
+local function print_plain(session, text)
+	for line in text:gsub("\27%[[%d]*m", ""):gmatch("([^\n]*)\n") do session.print(line); end
+end
+
+local commands = {
+	status = { desc = "Show sessions, storage and proofs of the native modules", handler = function (self)
+		local found = status.collect();
+		print_plain(self.session, status.as_text(found));
+		return true, ("Figures of %d modules"):format(#found.sections);
+	end };
+	check = { desc = "Look for wrong options and for what the machine lacks", handler = function (self)
+		local report = check.collect();
+		print_plain(self.session, check.as_text(report));
+		if report.findings.state() == "error" then return false, check.summary(report); end
+		return true, check.summary(report);
+	end };
+};
+
+-- 13.0 takes items; 0.12 shares the table in which its shell looks names up
+local shell_env = module:shared "/*/admin_shell/env";
+local takes_items = prosody.version:match("^0%.") == nil;
+
+for name, command in pairs(commands) do
+	if takes_items then
+		module:add_item("shell-command", { section = "native", section_desc = "Native modules", name = name,
+			desc = command.desc, args = {}, handler = command.handler });
+	else
+		shell_env.native = shell_env.native or {};
+		shell_env.native[name] = command.handler;
+	end
+end
+
+function module.unload()
+	if not takes_items then shell_env.native = nil; end
+end

@@ -1,0 +1,58 @@
+-- ask() -> what status.collect() gives in the running server, through its admin socket; or nil, text
+
+local adminstream = require "util.adminstream";
+local config = require "core.configmanager";
+local is_running = require "util.prosodyctl".isrunning;
+local json = require "util.json";
+local resolve_path = require "util.paths".resolve_relative_path;
+local server = require "net.server";
+local st = require "util.stanza";
+local timer = require "util.timer";
+
+local TIMEOUT = 5; -- seconds
+local ENABLE = 'Add "native" to modules_enabled in the global section of the configuration, and restart Prosody.';
+
+local function why_unreachable(path, err)
+	local known, running = is_running();
+	if known and not running then
+		return ("Prosody does not run: no process has the pidfile, and %s cannot be reached (%s).\nStart it, and ask again.")
+			:format(path, err);
+	end
+	return ("The admin socket %s cannot be reached (%s). Either Prosody does not run, or mod_native is not loaded in it.\n%s")
+		:format(path, err, ENABLE);
+end
+
+return function ()
+	local path = resolve_path(prosody.paths.data, config.get("*", "admin_socket") or "prosody.sock");
+	local client = adminstream.client();
+	local found, text;
+
+	local function finish(result, err)
+		if found or text then return; end
+		found, text = result, err;
+		server.setquitting(true);
+	end
+
+	client.events.add_handler("connected", function ()
+		client.send(st.stanza("native-status"));
+	end);
+	client.events.add_handler("received", function (stanza)
+		if stanza.name == "native-status" then
+			finish(json.decode(stanza:get_text()));
+		else -- what mod_admin_socket says where nobody handles the question
+			finish(nil, "Prosody runs, but mod_native is not loaded in it.\n"..ENABLE);
+		end
+		return true;
+	end);
+	client.events.add_handler("disconnected", function ()
+		finish(nil, "Prosody has closed the connection without an answer. Its log says why.");
+	end);
+
+	local connected, err = adminstream.connection(path, client.listeners):connect();
+	if not connected then return nil, why_unreachable(path, err); end
+	timer.add_task(TIMEOUT, function ()
+		finish(nil, ("Prosody has not answered for %d seconds: it is busy, or hangs."):format(TIMEOUT));
+	end);
+	server.loop();
+	return found, text;
+end

@@ -1,0 +1,150 @@
+-- What the machine lacks: a trust anchor, a library, room, open files
+
+local config = require "core.configmanager";
+local is_running = require "util.prosodyctl".isrunning;
+local lfs = require "lfs";
+local pidfile_pid = require "util.prosodyctl".getpid;
+local pposix = require "util.pposix";
+local resolve_path = require "util.paths".resolve_relative_path;
+
+local disk = module:require "disk";
+local family = module:require "family";
+local terminal = module:require "terminal";
+
+local GLOBAL = "*";
+local ROOT_KEY = "/usr/share/dns/root.key"; -- of the package dns-root-data
+local AUTHORITIES = "/etc/ssl/certs"; -- Prosody's default
+local FEW_FILES, MANY_FILES = 4096, 65536;
+local NEARLY = 0.8; -- of all files that may be open
+local LITTLE_ROOM = 256 << 20; -- bytes
+
+local bytes = terminal.bytes;
+
+-- ---- DNS and authorities ----
+
+-- What net.unbound makes of the option
+local function resolver_settings(lunbound)
+	local settings = config.get(GLOBAL, "unbound") or {};
+	return { trustfile = settings.trustfile or lunbound.config.trustfile, trusted = settings.trusted or lunbound.config.trusted };
+end
+
+-- Adds what to write, and what to install before where it is not there
+local function with_anchor(finding)
+	finding.line = ("unbound = { trustfile = %q }"):format(ROOT_KEY);
+	if not lfs.attributes(ROOT_KEY) then
+		finding.line, finding.place = "apt install dns-root-data\n"..finding.line, "As root, and in the configuration";
+	end
+	return finding;
+end
+
+local function dns(findings, modules)
+	local wanted = config.get(GLOBAL, "use_dane");
+	if not family.enabled(modules, "s2s_auth_native") and not wanted or wanted == false then return; end
+	local severity = wanted and "error" or "warning";
+	local why = "Without it DNS proves nothing: certificates of other servers are checked with public authorities alone.";
+	local has_unbound, lunbound = pcall(require, "lunbound");
+	if not has_unbound then
+		findings.add(severity, { about = "lua-unbound", what = "The library is not installed.", why = why,
+			line = "apt install lua-unbound dns-root-data", place = "As root" });
+		return;
+	end
+	local settings = resolver_settings(lunbound);
+	if settings.trustfile and not lfs.attributes(settings.trustfile) then
+		findings.add("error", with_anchor { about = "unbound",
+			what = ("The trust anchor %s is not there."):format(settings.trustfile),
+			why = "The resolver does not start without it, and no name is looked up." });
+	elseif not settings.trustfile and not settings.trusted then
+		findings.add(severity, with_anchor { about = "unbound", what = "The resolver has no trust anchor.", why = why });
+	end
+end
+
+-- Whether a directory of hashed certificates has any
+local function has_certificates(path)
+	if lfs.attributes(path, "mode") ~= "directory" then return false; end
+	for name in lfs.dir(path) do
+		if name:match("%.[%dp]") then return true; end
+	end
+	return false;
+end
+
+local function authorities(findings)
+	if config.get(GLOBAL, "s2s_secure_auth") == false then return; end
+	local ssl, base = config.get(GLOBAL, "ssl") or {}, prosody.paths.config or ".";
+	if ssl.cafile and lfs.attributes(resolve_path(base, ssl.cafile)) then return; end
+	local path = resolve_path(base, ssl.capath or AUTHORITIES);
+	if has_certificates(path) then return; end
+	findings.add("error", { about = "s2s_secure_auth", what = ("There are no certificates of authorities in %s."):format(path),
+		why = "No certificate of another server can be valid, but by DANE.",
+		line = "apt install ca-certificates", place = "As root" });
+end
+
+-- ---- The store's place ----
+
+local function room(findings, directory)
+	local free, size = disk.free(directory), lfs.attributes(directory.."/data.mdb", "size") or 0;
+	if not free then return; end
+	local what = ("%s are free for %s, whose file has %s."):format(bytes(free), directory, bytes(size));
+	if free < LITTLE_ROOM then
+		findings.add("error", { about = "disk", what = what, why = "When nothing is left, messages are refused instead of stored.",
+			line = ("storage_native_max_size = %d -- keeps room for others; or a larger disk"):format(size) });
+	elseif free < size then
+		findings.add("warning", { about = "disk", what = what,
+			why = "A backup beside it, or compacting, needs as much as the store holds." });
+	end
+end
+
+local function store(findings, modules)
+	local found = family.enabled(modules, "storage_native");
+	local values = found and family.options(found, GLOBAL).values;
+	if not values then return; end
+	local directory = values.directory;
+	local typ = disk.type(directory);
+	if typ and disk.is_remote(typ) then -- which may hang, and need not be asked more
+		findings.add("error", { about = "storage_native_path", what = ("%s lies on a file system of type %s."):format(directory, typ),
+			why = "LMDB maps its file and relies on locks of one machine: over a network it is damaged sooner or later.",
+			line = 'storage_native_path = "/var/lib/prosody/native" -- on a local disk' });
+		return;
+	elseif typ and disk.is_volatile(typ) then
+		findings.add("warning", { about = "storage_native_path", what = ("%s lies in memory (%s)."):format(directory, typ),
+			why = "All that is stored is gone after a restart of the machine.",
+			line = 'storage_native_path = "/var/lib/prosody/native" -- on a disk' });
+	end
+	room(findings, directory);
+end
+
+local function collector(findings, modules)
+	local gc = config.get(GLOBAL, "gc");
+	if not family.enabled(modules, "storage_native") or (gc and gc.mode == "generational") then return; end
+	findings.add("advice", { about = "gc", what = "Lua collects its garbage incrementally.",
+		why = "Pages of archives cost a fifth to a third as much CPU with the other mode.",
+		line = 'gc = { mode = "generational" }', place = family.place(GLOBAL) });
+end
+
+-- ---- Open files ----
+
+-- The process that serves, or nil
+local function server_pid()
+	if prosody.process_type == "prosody" then return pposix.getpid(); end
+	local known, running = is_running();
+	if not known or not running then return nil; end
+	local _, pid = pidfile_pid();
+	return pid;
+end
+
+local function files(findings)
+	local pid = server_pid();
+	local limit, count = disk.open_files(pid or 0);
+	if not pid or not limit then return; end
+	local severity = count and count > limit * NEARLY and "error" or limit < FEW_FILES and "warning";
+	if not severity then return; end
+	local what = ("The server may have %d files open%s."):format(limit, count and ", and has "..count or "");
+	findings.add(severity, { about = "open files", what = what,
+		why = "Each connection is one. At the limit, new ones are not accepted.",
+		line = ("[Service]\nLimitNOFILE=%d"):format(MANY_FILES), place = "With systemctl edit prosody, and a restart" });
+end
+
+local RULES = { dns, authorities, store, collector, files };
+
+return function (findings, modules)
+	for _, rule in ipairs(RULES) do rule(findings, modules); end
+end

@@ -1,0 +1,192 @@
+-- What is wrong with the options of this project's modules: unknown ones, impossible values, and such that contradict
+-- one another
+
+local config = require "core.configmanager";
+local serialize = require "util.serialization".new "oneline";
+local set = require "util.set";
+
+local family = module:require "family";
+local nearest = module:require "spelling";
+
+local GLOBAL = "*";
+
+-- The line of an option as the configuration has it
+local function line(name, value)
+	return ("%s = %s"):format(name, serialize(value));
+end
+
+local function sections()
+	local names = { GLOBAL };
+	for _, host in ipairs(family.hosts()) do names[#names + 1] = host; end
+	return names;
+end
+
+-- Calls visit(host, name, value) for each option that stands in the configuration, in order
+local function each_option(visit)
+	for _, host in ipairs(sections()) do
+		local names = {};
+		for name in pairs(rawget(config.getconfig(), host) or {}) do
+			if type(name) == "string" then names[#names + 1] = name; end
+		end
+		table.sort(names);
+		for _, name in ipairs(names) do visit(host, name, config.rawget(host, name)); end
+	end
+end
+
+-- ---- Unknown ----
+
+local function owner_of(name, modules)
+	for _, found in ipairs(modules) do
+		if found.prefix and name:sub(1, #found.prefix) == found.prefix then return found; end
+	end
+end
+
+local function unknown(findings, modules)
+	local known, unsure = {}, {}; -- unsure: modules that refuse what is configured have not read all they know
+	for _, found in ipairs(modules) do
+		local noted = family.options(found, GLOBAL);
+		for name in pairs(noted and noted.options or {}) do known[name] = true; end
+		unsure[found] = noted and not noted.values;
+	end
+	each_option(function (host, name, value)
+		if known[name] then return; end
+		local meant, owner = nearest(name, known), owner_of(name, modules);
+		if not meant and not owner or unsure[owner] then return; end
+		findings.add("warning", {
+			about = name, host = host ~= GLOBAL and host or nil;
+			what = meant and ("No module reads this option; %s was meant."):format(meant)
+				or ("mod_%s has no such option."):format(owner.name);
+			why = "An option that nobody reads has no effect, and Prosody says nothing of it.";
+			line = meant and line(meant, value) or "-- take out "..name;
+			place = family.place(host);
+		});
+	end);
+end
+
+-- ---- What the modules themselves complain about ----
+
+local function impossible(findings, modules)
+	for _, found in ipairs(modules) do
+		local told = set.new();
+		for _, host in ipairs(found.hosts) do
+			local noted = family.options(found, host);
+			for _, text in ipairs(noted and noted.complaints or {}) do
+				if not told:contains(text) then
+					told:add(text);
+					findings.add("error", { about = "mod_"..found.name, host = host, what = text,
+						why = noted.values and "The module works with its default instead. Its README lists what the option may be."
+							or "The module is not loaded. Its README lists what the option may be." });
+				end
+			end
+		end
+	end
+end
+
+-- ---- Set for a module that is not there ----
+
+local function without_module(findings, modules)
+	local told = set.new();
+	each_option(function (host, name)
+		local owner = owner_of(name, modules);
+		local where = host ~= GLOBAL and host or nil;
+		if not owner or told:contains(owner.name..host) or family.has(owner.name, where) then return; end
+		told:add(owner.name..host);
+		local driver = owner.name:match("^storage_(.+)");
+		findings.add("warning", {
+			about = name, host = where;
+			what = ("It is set, but mod_%s is not enabled%s."):format(owner.name, where and " there" or "");
+			why = "The option has no effect.";
+			line = driver and line("storage", driver) or ("modules_enabled = { %q; --[[ and what you had ]] }"):format(owner.name);
+			place = family.place(host);
+		});
+	end);
+end
+
+-- ---- Contradictions ----
+
+local function queue_limits(findings, modules)
+	local smacks = family.enabled(modules, "smacks");
+	for _, host in ipairs(smacks and smacks.hosts or {}) do
+		local values = family.options(smacks, host).values;
+		local one, all = values and values.queue_limits.bytes, values and values.max_total_bytes;
+		if one and all and all < one then -- else somebody has complained already
+			findings.add("error", {
+				about = "smacks_max_total_bytes", host = host;
+				what = ("All queues together may hold %d bytes, and each of them %d (smacks_max_queue_bytes)."):format(all, one);
+				why = "One session that is away can make the server end all others that are.";
+				line = line("smacks_max_total_bytes", one * 128); place = family.place(GLOBAL);
+			});
+		end
+	end
+end
+
+local function left_over_sql(findings, modules)
+	if not family.enabled(modules, "storage_native") or config.get(GLOBAL, "sql") == nil then return; end
+	for _, host in ipairs(family.hosts()) do
+		for driver in family.drivers(host) do
+			if driver:match("^sql") then return; end
+		end
+	end
+	findings.add("advice", {
+		about = "sql";
+		what = "A database is described, but no host stores anything in it.";
+		why = "It is left over from before storage = \"native\". Once all is imported it only misleads.";
+		line = "-- take out sql";
+	});
+end
+
+local function two_judges(findings, modules)
+	local ours = family.enabled(modules, "s2s_auth_native");
+	for _, host in ipairs(ours and ours.hosts or {}) do
+		if family.has("s2s_auth_dane_in", host) then
+			findings.add("warning", {
+				about = "s2s_auth_dane_in", host = host;
+				what = "It is enabled beside mod_s2s_auth_native, which does the same and more.";
+				why = "Two modules ask DNS, and which one has judged a certificate depends on their order.";
+				line = "-- take \"s2s_auth_dane_in\" out of modules_enabled";
+			});
+			return;
+		end
+	end
+end
+
+local function nobody_to_judge(findings)
+	for _, host in ipairs(family.hosts()) do
+		local certificates = family.has("s2s_auth_certs", host) or family.has("s2s_auth_native", host);
+		if family.has("s2s", host) and not certificates and config.get(host, "s2s_secure_auth") == true then
+			findings.add("error", {
+				about = "s2s_secure_auth", host = host;
+				what = "Valid certificates are demanded of other servers, but no module examines them.";
+				why = "No other server is let in, and none is reached.";
+				line = 'modules_enabled = { "s2s_auth_native"; --[[ and what you had ]] }'; place = family.place(GLOBAL);
+			});
+			return;
+		end
+	end
+end
+
+local function no_statistics(findings)
+	if not family.has("http_openmetrics") then return; end
+	local provider = config.get(GLOBAL, "statistics");
+	if provider ~= "internal" then
+		findings.add("error", {
+			about = "statistics";
+			what = "mod_http_openmetrics is enabled, but Prosody counts nothing.";
+			why = "The endpoint answers \"No statistics provider configured\".";
+			line = 'statistics = "internal"\nstatistics_interval = "manual"'; place = family.place(GLOBAL);
+		});
+	elseif config.get(GLOBAL, "statistics_interval") ~= "manual" then
+		findings.add("advice", {
+			about = "statistics_interval";
+			what = "Gauges are renewed at an interval of Prosody's own, not when they are read.";
+			why = "What Prometheus sees is up to a minute old, and many points are the same.";
+			line = 'statistics_interval = "manual"'; place = family.place(GLOBAL);
+		});
+	end
+end
+
+local RULES = { unknown, impossible, without_module, queue_limits, left_over_sql, two_judges, nobody_to_judge, no_statistics };
+
+return function (findings, modules)
+	for _, rule in ipairs(RULES) do rule(findings, modules); end
+end

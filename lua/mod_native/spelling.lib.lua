@@ -1,0 +1,30 @@
+-- nearest(word, words) -> the one of them that was probably meant, or nil
+
+local SHORTEST, LONG = 8, 12; -- letters: shorter names are too near to others; from LONG on two may be wrong
+
+-- How many letters have to be put in, taken out or replaced (Levenshtein)
+local function distance(a, b)
+	local above = {};
+	for j = 0, #b do above[j] = j; end
+	for i = 1, #a do
+		local row = { [0] = i };
+		for j = 1, #b do
+			local replaced = above[j - 1] + (a:byte(i) == b:byte(j) and 0 or 1);
+			row[j] = math.min(replaced, above[j] + 1, row[j - 1] + 1);
+		end
+		above = row;
+	end
+	return above[#b];
+end
+
+return function (word, words)
+	local best, best_distance;
+	for candidate in pairs(words) do
+		local allowed = #candidate >= LONG and 2 or #candidate >= SHORTEST and 1 or 0;
+		local found = distance(word, candidate);
+		if found <= allowed and (not best or found < best_distance or found == best_distance and candidate < best) then
+			best, best_distance = candidate, found;
+		end
+	end
+	return best;
+end

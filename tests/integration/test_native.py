@@ -1,0 +1,366 @@
+"""prosodyctl mod_native check: what it finds wrong, what it leaves alone, and how it says so."""
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+
+import bed
+from suite import behaviour
+from terminal import Tool
+
+OK, ERRORS, USAGE, WARNINGS = 0, 1, 2, 3
+ENOUGH_FILES, FEW_FILES = 8192, 1024
+TOOL = Tool("mod_native")
+
+
+def site(options=None, modules=("native",), **settings):
+	"""A server with nothing to mend, but for what is changed."""
+	return {"modules": list(modules), "options": {"storage": "native", "gc": {"mode": "generational"}, **(options or {})},
+		**settings}
+
+
+def check(server, status, **settings):
+	"""The report of check --json."""
+	output = TOOL.run(server, "check", "--json", **settings)
+	assert output.status == status and not output.err, output
+	return json.loads(output.out.splitlines()[-1])  # Prosody itself tells before that it misses a library
+
+
+def allow_files(server, count):
+	_, most = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+	resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (count, most))
+
+
+def findings(server, status, **settings):
+	"""{(severity, about): finding}, where the number of open files is no matter."""
+	if server.process.poll() is None:
+		allow_files(server, ENOUGH_FILES)
+	return {(f["severity"], f["about"]): f for f in check(server, status, **settings)["findings"]}
+
+
+def configure(server, modules=None, **options):
+	"""Change the configuration, not the running server."""
+	server.options.update(options)
+	server.modules = modules or server.modules
+	server.rewrite_config()
+
+
+def expect(server, severity, about, what="", line="", count=1, **settings):
+	"""So many findings, and one of them is this."""
+	found = findings(server, {"error": ERRORS, "warning": WARNINGS, "advice": OK}[severity], **settings)
+	assert len(found) == count, found
+	finding = found[severity, about]
+	assert re.search(what, finding["what"]) and re.search(line, finding.get("line", "")), finding
+	assert finding["why"], finding
+	return finding
+
+
+# --- usage ---
+
+@behaviour("native tool: without a command, or asked for help, it tells what there is", **site())
+def test(server):
+	for words in ([], ["--help"], ["check", "--help"]):
+		text = TOOL.good(server, *words)
+		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in ("check", "status")), text
+
+
+@behaviour("native tool: what cannot be meant is refused with status 2", **site())
+def test(server):
+	for words in (["chek"], ["check", "x"], ["status", "--watch"], ["check", "--json=1"]):
+		TOOL.bad(server, *words, status=USAGE, says="--help")
+
+
+# --- what there is ---
+
+@behaviour("native check: a server with nothing to mend", **site())
+def test(server):
+	assert findings(server, OK) == {}
+	report = check(server, OK)
+	modules = {m["name"]: m for m in report["modules"]}
+	assert report["state"] == "ok"
+	assert {"smacks", "storage_native", "s2s_auth_native", "certs", "native"} <= set(modules), modules
+	for name in ("smacks", "storage_native", "native"):
+		assert modules[name]["hosts"] == [server.host] and modules[name]["path"].endswith(f"/mod_{name}.lua"), modules
+	assert modules["s2s_auth_native"]["hosts"] == []
+	assert [o["name"] for o in modules["smacks"]["objects"]] == ["smq", "stanza"]
+	assert all(o["loads"] for m in modules.values() for o in m["objects"])
+	versions = report["versions"]
+	assert versions["Prosody"].startswith(server.version) and versions["Lua"] == "5.4", versions
+	assert all(re.fullmatch(r"\d+\.\d+\.\d+", versions[name]) for name in ("OpenSSL", "LMDB", "libexpat", "libunbound"))
+
+
+@behaviour("native check: the text says what the JSON says", **site({"smacks_max_queue_byte": 100}))
+def test(server):
+	found = findings(server, WARNINGS)
+	output = TOOL.run(server, "check")
+	assert output.status == WARNINGS, output
+	(finding,) = found.values()
+	assert finding["what"] in output.out and f"    {finding['line']}\n" in output.out, output
+	assert finding["why"] in output.out.replace("\n         ", " "), output
+	assert output.out.endswith("0 errors, 1 warning, 0 pieces of advice\n"), output
+	assert re.search(r"^mod_smacks +prosody\.test +smq, stanza$", output.out, re.M), output
+
+
+@behaviour("native check: colours are for terminals, and not with NO_COLOR", **site({"smacks_max_queue_byte": 100}))
+def test(server):
+	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+	assert "\x1b[33mwarning" in TOOL.on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
+	assert "\x1b[33m" not in TOOL.on_terminal(server, "check", environment={"NO_COLOR": "1"})
+
+
+# --- options ---
+
+@behaviour("native check: an option that was misspelt is told with the one that was meant and its value", **site())
+def test(server):
+	configure(server, storage_native_snyc="none")
+	expect(server, "warning", "storage_native_snyc", "storage_native_sync was meant", '^storage_native_sync = "none"$')
+
+
+@behaviour("native check: an option with a module's prefix that it does not know", **site({"smacks_colour": "blue"}))
+def test(server):
+	expect(server, "warning", "smacks_colour", "mod_smacks has no such option", "take out smacks_colour")
+
+
+@behaviour("native check: options of a host are looked at, and told with the host", components={
+	"rooms.prosody.test": {"component_module": "muc", "smacks_max_queue_sise": 7}}, **site())
+def test(server):
+	finding = expect(server, "warning", "smacks_max_queue_sise", "smacks_max_queue_size was meant", "= 7$")
+	assert finding["host"] == "rooms.prosody.test" and "rooms.prosody.test" in finding["place"], finding
+
+
+@behaviour("native check: options of others are no matter, whatever they look like", **site({
+	"c2s_ssl": {}, "limits": {}, "use_libevent": False, "unbounded": True, "s2s_timeout": 90, "storag": "x", "smack": 1}))
+def test(server):
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: what a module would complain about", **site())
+def test(server):
+	configure(server, storage_native_sync="often")
+	assert "its default instead" in expect(server, "error", "mod_storage_native", "storage_native_sync.*often")["why"]
+	configure(server, storage_native_sync="group", smacks_max_old_sessions=-1)
+	expect(server, "error", "mod_smacks", "smacks_max_old_sessions")
+
+
+@behaviour("native check: numbers that are none", **site())
+def test(server):
+	configure(server, storage_native_max_size="lots", smacks_max_total_bytes="lots")
+	found = findings(server, ERRORS)
+	assert {"mod_storage_native", "mod_smacks"} == {about for severity, about in found if severity == "error"}, found
+	assert all(name in found["error", f"mod_{module}"]["what"] for module, name in
+		(("storage_native", "storage_native_max_size"), ("smacks", "smacks_max_total_bytes"))), found
+
+
+@behaviour("native check: an option that a module refuses makes none of its others unknown", **site())
+def test(server):
+	plugins = server.directory / "plugins"
+	shutil.copytree(bed.PROJECT / "lua", plugins)
+	(plugins / "mod_webchat/options.lib.lua").write_text('module:get_option("webchat_a"); error("no, not this", 0)')
+	configure(server, plugin_paths=[plugins], webchat_a=1, webchat_b=2)
+	expect(server, "warning", "webchat_a", "mod_webchat is not enabled")
+	configure(server, modules=["native", "webchat"])
+	assert "not loaded" in expect(server, "error", "mod_webchat", "^no, not this$")["why"]
+
+
+@behaviour("native check: options of a module that is not enabled", **site())
+def test(server):
+	configure(server, s2s_native_posh=False)
+	expect(server, "warning", "s2s_native_posh", "mod_s2s_auth_native is not enabled", '"s2s_auth_native"')
+	del server.options["s2s_native_posh"]
+	configure(server, storage="internal", storage_native_max_size=10**9)
+	expect(server, "warning", "storage_native_max_size", "mod_storage_native is not enabled", '^storage = "native"$')
+
+
+@behaviour("native check: a limit for all queues below that of one", **site())
+def test(server):
+	configure(server, smacks_max_total_bytes=10**6)
+	expect(server, "error", "smacks_max_total_bytes", "1000000 bytes, and each of them 4194304", "smacks_max_total_bytes = ")
+	configure(server, smacks_max_queue_bytes=10**6)
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: a database that nobody uses any more", **site({"sql": {"driver": "SQLite3"}}))
+def test(server):
+	expect(server, "advice", "sql", "no host stores")
+	configure(server, storage={"archive": "native", "accounts": "sql"})
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: two modules that judge certificates by DNS", **site())
+def test(server):
+	configure(server, modules=["native", "s2s_auth_native", "s2s_auth_dane_in"], unbound={"trusted": "x"})
+	expect(server, "warning", "s2s_auth_dane_in", "beside mod_s2s_auth_native")
+
+
+@behaviour("native check: valid certificates demanded, and nobody who looks at them", **site())
+def test(server):
+	configure(server, s2s_secure_auth=True, modules_disabled=["tls", "s2s_auth_certs"])
+	expect(server, "error", "s2s_secure_auth", "no module examines", "s2s_auth_native")
+	configure(server, modules_disabled=["tls"])
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: an endpoint for metrics that has none", **site())
+def test(server):
+	configure(server, modules=["native", "http_openmetrics"])
+	expect(server, "error", "statistics", "counts nothing", 'statistics = "internal"')
+	configure(server, statistics="internal")
+	expect(server, "advice", "statistics_interval", line='statistics_interval = "manual"')
+	configure(server, statistics_interval="manual")
+	assert findings(server, OK) == {}
+
+
+# --- modules ---
+
+@behaviour("native check: a module of the same name that comes first in plugin_paths", **site())
+def test(server):
+	first = server.directory / "plugins"
+	shutil.copytree(bed.BUILD / f"prosody-{server.version}/root/usr/lib/prosody/modules", first)
+	configure(server, plugin_paths=[first, bed.PROJECT / "lua"])
+	finding = expect(server, "error", "mod_smacks", re.escape(f"{first}/mod_smacks.lua"), "^plugin_paths = ")
+	assert str(bed.PROJECT / "lua") in finding["line"], finding
+	configure(server, plugin_paths=[bed.PROJECT / "lua", first])
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: a shared object that cannot be loaded is an error where its module is enabled", **site())
+def test(server):
+	plugins = server.directory / "plugins"
+	shutil.copytree(bed.PROJECT / "lua", plugins)
+	(plugins / "mod_certs/dns.so").unlink()
+	configure(server, plugin_paths=[plugins])
+	expect(server, "warning", "mod_certs", "dns.so cannot be loaded", "^make")
+	(plugins / "mod_smacks/smq.so").write_bytes(b"nothing")
+	expect(server, "error", "mod_smacks", "smq.so cannot be loaded", "^make", count=2)
+	report = check(server, ERRORS)
+	assert [(m["name"], o["name"]) for m in report["modules"] for o in m["objects"] if not o["loads"]] == [
+		("smacks", "smq"), ("certs", "dns")], report
+
+
+@behaviour("native check: it need not be enabled itself, but that is advised", **site(modules=()))
+def test(server):
+	expect(server, "advice", "mod_native", "not enabled", '"native"')
+
+
+# --- the machine ---
+
+def without_unbound(server):
+	"""An environment in which Lua finds every installed library but lua-unbound."""
+	libraries = server.directory / "libraries"
+	libraries.mkdir()
+	for directory in pathlib.Path("/usr/lib").glob("*/lua/5.4"):
+		for path in directory.iterdir():
+			if path.name != "lunbound.so":
+				(libraries / path.name).symlink_to(path)
+	return {**os.environ, "LUA_CPATH_5_4": f"{libraries}/?.so"}
+
+
+@behaviour("native check: without lua-unbound nothing can be proven by DNS", **site())
+def test(server):
+	configure(server, modules=["native", "s2s_auth_native"], unbound={"trusted": "x"})
+	assert findings(server, OK) == {}
+	environment = without_unbound(server)
+	expect(server, "warning", "lua-unbound", "not installed", "apt install lua-unbound", env=environment)
+	configure(server, use_dane=True)
+	expect(server, "error", "lua-unbound", env=environment)
+	configure(server, use_dane=False)
+	assert findings(server, OK, env=environment) == {}
+
+
+@behaviour("native check: a resolver without a trust anchor, and one whose anchor is not there", **site())
+def test(server):
+	configure(server, modules=["native", "s2s_auth_native"])
+	expect(server, "warning", "unbound", "no trust anchor", "unbound = { trustfile = ")
+	configure(server, use_dane=True)
+	expect(server, "error", "unbound", "no trust anchor")
+	anchor = server.directory / "root.key"
+	configure(server, unbound={"trustfile": anchor})
+	expect(server, "error", "unbound", "root.key is not there")
+	anchor.write_text(". IN DS 1 8 2 00\n")
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: no certificates of authorities", **site())
+def test(server):
+	configure(server, s2s_secure_auth=True, ssl={"capath": server.directory / "certs"})
+	expect(server, "error", "s2s_secure_auth", "no certificates of authorities", "ca-certificates")
+	(server.directory / "certs/0a1b2c3d.0").write_text("")
+	assert findings(server, OK) == {}
+
+
+def with_free(server, kilobytes):
+	"""An environment in which so much of the disk is free."""
+	programs = server.directory / "programs"
+	programs.mkdir(exist_ok=True)
+	(programs / "df").write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\n"
+		f"echo /dev/sda1 99999999 5 {kilobytes} 50% /\n")
+	(programs / "df").chmod(0o755)
+	return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+@behaviour("native check: a disk that is nearly full, or has no room for a copy of the store", **site())
+def test(server):
+	server.account("alice")  # there is a store now
+	(server.directory / "data/native/data.mdb").open("ab").truncate(2 << 30)
+	expect(server, "error", "disk", "10.0 MB are free", "storage_native_max_size", env=with_free(server, 10 << 10))
+	expect(server, "warning", "disk", r"1.0 GB are free .* 2.0 GB", env=with_free(server, 1 << 20))
+	assert findings(server, OK, env=with_free(server, 3 << 20)) == {}
+
+
+@behaviour("native check: a store in memory", **site())
+def test(server):
+	configure(server, storage_native_path="/dev/shm/prosody")
+	expect(server, "warning", "storage_native_path", "in memory", "storage_native_path = ")
+
+
+@behaviour("native check: few files that may be open, and few that are left", **site())
+def test(server):
+	allow_files(server, FEW_FILES)
+	(finding,) = check(server, WARNINGS)["findings"]
+	assert finding["about"] == "open files" and str(FEW_FILES) in finding["what"], finding
+	assert "LimitNOFILE=" in finding["line"], finding
+	allow_files(server, len(os.listdir(f"/proc/{server.process.pid}/fd")))
+	(finding,) = check(server, ERRORS)["findings"]
+	assert finding["about"] == "open files" and finding["severity"] == "error", finding
+	allow_files(server, ENOUGH_FILES)
+
+
+@behaviour("native check: of a server that does not run, its files are not looked at", **site())
+def test(server):
+	server.finish()
+	assert check(server, OK)["findings"] == []
+
+
+@behaviour("native check: garbage collection that pages of archives suffer from", **site())
+def test(server):
+	configure(server, gc={"mode": "incremental"})
+	expect(server, "advice", "gc", line='^gc = { mode = "generational" }$')
+	configure(server, storage="internal")
+	assert findings(server, OK) == {}
+
+
+# --- in the server ---
+
+@behaviour("native check: the shell gives the same report", **site({"smacks_max_queue_byte": 100}))
+def test(server):
+	allow_files(server, ENOUGH_FILES)
+	server.lua("""require "util.pposix".isatty = function () return true; end""")  # as with prosody -F
+	text, shell = TOOL.run(server, "check").out, server.shell("native", "check")
+	assert "\x1b" not in shell, shell
+	assert text.rstrip("\n").rsplit("\n", 1)[0].rstrip() in shell, (text, shell)
+	assert "OK: 0 errors, 1 warning, 0 pieces of advice" in shell, shell
+	server.shell("module", "reload", "native")
+	assert "smacks_max_queue_bytes was meant" in server.shell("native", "check")
+
+
+@behaviour("native check: errors are errors in the shell, too", **site({"storage_native_sync": "often"}))
+def test(server):
+	server.expect_log("storage_native_sync")
+	try:
+		server.shell("native", "check")
+	except RuntimeError as error:
+		assert "cannot be 'often'" in str(error) and re.search(r"Error: .*1 error, ", str(error), re.S), error
+	else:
+		raise AssertionError("the shell calls it good")
