@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native
+MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native mod_webchat
 
 CC ?= gcc
 CLANG ?= clang
@@ -57,7 +57,7 @@ UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pa
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
+.PHONY: all help webchat install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
 .DELETE_ON_ERROR:
 
 all: $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS)) ## build the modules; lua/ can be named in plugin_paths
@@ -89,6 +89,18 @@ lua/%.so: $(OUT)/%.so
 .SECONDEXPANSION:
 $(addprefix lua/,$(SHARED_LIBS)): lua/shared/$$(@F)
 	@cp $< $@.new && mv -f $@.new $@
+
+# Converse.js for mod_webchat: what a browser asks for, of the version that package-lock.json names
+CONVERSE := lua/mod_webchat/converse
+webchat: $(CONVERSE)/dist/converse.min.js ## get Converse.js for mod_webchat (needs npm and the network)
+$(CONVERSE)/dist/converse.min.js: $(CONVERSE)/package-lock.json
+	@mkdir -p build/webchat
+	@cp $(CONVERSE)/package.json $(CONVERSE)/package-lock.json build/webchat/
+	@npm ci --prefix build/webchat --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null
+	@rm -rf $(@D) $(@D).new && cp -r build/webchat/node_modules/converse.js/dist $(@D).new
+	@cd $(@D).new && rm -f website.* converse.js converse.css && find . -name '*.map' -delete
+	@cp build/webchat/node_modules/converse.js/COPYRIGHT build/webchat/node_modules/converse.js/LICENSE $(@D).new/
+	@mv $(@D).new $(@D) && touch $@
 
 -include $(wildcard $(OUT)/modules/*/*.d $(OUT)/tests/*/*.d)
 

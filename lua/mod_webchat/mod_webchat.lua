@@ -1,0 +1,68 @@
+-- An anonymous webchat: a page with Converse.js for the rooms of this server, and what keeps its visitors to those
+-- rooms. README.md lists options, log lines, limits and metrics.
+
+if module:get_option_string("authentication") ~= "anonymous" then
+	error("mod_webchat serves visitors without an account: enable it on a VirtualHost of its own that has"
+		.. " authentication = \"anonymous\"", 0);
+end
+
+local PRUNING_INTERVAL = 60; -- seconds
+
+local options = module:require "options";
+local metrics = module:require "metrics";
+local rooms = module:require "rooms" (options);
+local urls = module:require "urls";
+local refusal = module:require "refusal" (metrics);
+local visitors = module:require "visitors" (options, metrics);
+local bars = module:require "bars" (metrics);
+
+local stores = module:require "stores";
+module:require "fence" (options, rooms, visitors, bars, refusal);
+module:require "logins" (options, visitors, bars, metrics, refusal);
+module:require "resumption" (options, visitors);
+module:require "bans" (options, rooms, visitors, bars);
+module:require "page" (options, rooms, urls);
+module:require "discovery" (rooms, urls);
+local remove_commands = module:require "shell" (module:require "admin" (options, rooms, visitors, bars));
+
+module:add_timer(PRUNING_INTERVAL, function ()
+	visitors.prune();
+	bars.prune();
+	return PRUNING_INTERVAL;
+end);
+
+-- Once everything has been loaded, the rooms too
+module:add_timer(0, function ()
+	local room = options.default_room;
+	if not room or rooms.find(room) then return; end
+	module:log("warn", "The default room %s does not exist, and visitors cannot create it: join it with a client, or run"
+		.. " prosodyctl shell 'muc:create(\"%s\", { persistent = true })'", room, room);
+end);
+
+local function each_session(callback)
+	for _, user in pairs(prosody.hosts[module.host].sessions) do
+		for _, session in pairs(user.sessions) do callback(session); end
+	end
+end
+
+function module.load()
+	each_session(visitors.add);
+	if not module.reloading then stores.reopen(); end
+end
+
+-- Nobody stays without the fence
+function module.unload()
+	remove_commands();
+	if module.reloading then return; end
+	each_session(function (session)
+		session:close { condition = "policy-violation", text = "The webchat is closed" };
+	end);
+end
+
+function module.save()
+	return { bars = bars.save() };
+end
+
+function module.restore(saved)
+	bars.restore(saved.bars);
+end

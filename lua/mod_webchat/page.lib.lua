@@ -1,0 +1,84 @@
+-- The page and its files, and Converse.js
+
+local array = require "util.array";
+local files = require "net.http.files";
+local json = require "util.json";
+local lfs = require "lfs";
+
+local types = {
+	css = "text/css; charset=utf-8", html = "text/html; charset=utf-8", ico = "image/x-icon",
+	js = "text/javascript; charset=utf-8", json = "application/json", mp3 = "audio/mpeg", ogg = "audio/ogg",
+	png = "image/png", svg = "image/svg+xml", ttf = "font/ttf", wasm = "application/wasm", woff2 = "font/woff2",
+};
+
+-- No inline script, and nothing from any other host. Converse.js compiles WebAssembly, and adds styles as it goes.
+local policy = table.concat({
+	"default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data: blob:",
+	"font-src 'self'", "media-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+	"frame-ancestors 'self'",
+}, "; ");
+
+local function serve(directory)
+	return files.serve { path = directory, mime_map = types, index_files = {}, cache_max_file_size = 64 * 1024 };
+end
+
+return function (options, rooms, urls)
+	local page_files = serve(module:get_directory() .. "/page");
+	local converse_files = serve(options.converse_path);
+	local stylesheet = options.stylesheet and serve(options.stylesheet:match("^(.*)/[^/]*$") or ".");
+	local stylesheet_name = options.stylesheet and options.stylesheet:match("[^/]*$");
+
+	local function has_converse()
+		return lfs.attributes(options.converse_path .. "/converse.min.js", "mode") == "file";
+	end
+
+	local function configuration()
+		return json.encode {
+			title = options.title;
+			host = module.host;
+			room = options.default_room;
+			roomHosts = array(rooms.hosts());
+			websocket = urls.from_page(urls.websocket());
+			bosh = urls.from_page(urls.bosh());
+			stylesheet = stylesheet ~= nil;
+			converse = has_converse();
+		};
+	end
+
+	local function secure(headers)
+		headers.content_security_policy = policy;
+		headers.x_content_type_options = "nosniff";
+		headers.referrer_policy = "no-referrer";
+		headers.cache_control = "no-cache"; -- ask whether it has changed: an ETag answers
+	end
+
+	module:depends "http";
+	module:depends "websocket";
+	module:depends "bosh";
+	module:provides("http", {
+		name = "webchat";
+		default_path = "/chat";
+		route = {
+			["GET /*"] = function (event, path)
+				local headers = event.response.headers;
+				secure(headers);
+				if path == "" then
+					return page_files(event, "index.html");
+				elseif path == "config.json" then
+					headers.content_type = types.json;
+					return configuration();
+				elseif path == "custom.css" and stylesheet then
+					return stylesheet(event, stylesheet_name);
+				elseif path:sub(1, 9) == "converse/" then
+					return converse_files(event, path:sub(10));
+				end
+				return page_files(event, path);
+			end;
+		};
+	});
+
+	if not has_converse() then
+		module:log("error", "There is no converse.min.js in %s: run `make webchat`, or name the folder in webchat_converse_path",
+			options.converse_path);
+	end
+end

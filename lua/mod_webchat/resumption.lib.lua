@@ -1,0 +1,46 @@
+-- Stream management on a host without accounts: a short hibernation, and a way to resume
+
+local watchdog = require "util.watchdog";
+
+return function (options, visitors)
+
+	-- The client's "max" is what it wishes; a mod_smacks that heeds it tells the client of this time
+	local function enable(_, stanza)
+		local max = tonumber((stanza.attr.max or ""):match("^%d+$"));
+		if not max or max < 1 or max > options.hibernation_time then
+			stanza.attr.max = ("%d"):format(options.hibernation_time);
+		end
+	end
+
+	-- And for one that does not
+	module:hook("smacks-hibernation-start", function (event)
+		local session = event.origin;
+		local dog = session.hibernating_watchdog;
+		if not dog or dog.timeout <= options.hibernation_time then return; end
+		dog:cancel();
+		session.hibernating_watchdog = watchdog.new(options.hibernation_time, dog.callback);
+	end);
+
+	local function find(token)
+		for _, user in pairs(prosody.hosts[module.host].sessions) do
+			for _, session in pairs(user.sessions) do
+				if session.resumption_token == token then return session; end
+			end
+		end
+	end
+
+	-- Every anonymous login makes another user, to whom no session belongs. The id of a session is as hard to guess as
+	-- a password, and told to nobody but its client: who knows it is that user.
+	local function resume(session, stanza)
+		if session.type ~= "c2s_unbound" or not stanza.attr.previd then return; end
+		local original = find(stanza.attr.previd);
+		if not original then return; end
+		session.username = original.username;
+		visitors.move(original, session.ip);
+	end
+
+	for _, xmlns_sm in ipairs { "urn:xmpp:sm:2", "urn:xmpp:sm:3" } do
+		module:hook_tag(xmlns_sm, "enable", enable, 1000);
+		module:hook_tag(xmlns_sm, "resume", resume, 1000);
+	end
+end

@@ -1,0 +1,140 @@
+-- Parts of mod_webchat that need no server: network addresses, bars, the stores that keep nothing, relative paths.
+
+local FOLDER = "lua/mod_webchat/";
+
+local function gauge()
+	local metric = { value = 0 };
+	function metric:set(value) self.value = value; end
+	function metric:add(value) self.value = self.value + value; end
+	return metric;
+end
+
+-- Runs a library with the module API that it uses
+local function load_lib(name, module)
+	local env = setmetatable({ module = module }, { __index = _G });
+	return assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
+end
+
+describe("webchat visitors", function ()
+	local visitors;
+	local options = { logins_per_minute = 20, message_burst = 20, messages_per_minute = 60 };
+
+	before_each(function ()
+		visitors = load_lib "visitors" (options, { visitors = gauge() });
+	end);
+
+	local function session(address, jid)
+		return { ip = address, full_jid = jid or "visitor@guests.test/1" };
+	end
+
+	it("goes by an IPv4 address, however it is written", function ()
+		assert.equal("192.0.2.1", visitors.network("192.0.2.1"));
+		assert.equal("192.0.2.1", visitors.network("::ffff:192.0.2.1"));
+		assert.equal("192.0.2.1", visitors.network("::ffff:c000:201"));
+	end);
+
+	it("goes by the /64 of an IPv6 address", function ()
+		local network = visitors.network("2001:db8:1:2:3:4:5:6");
+		assert.equal("2001:db8:1:2::/64", network);
+		assert.equal(network, visitors.network("2001:DB8:1:2::"));
+		assert.equal(network, visitors.network(network));
+		assert.not_equal(network, visitors.network("2001:db8:1:3:3:4:5:6"));
+		assert.equal("0:0:0:0::/64", visitors.network("::1"));
+	end);
+
+	it("knows what is no address", function ()
+		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
+			assert.is_nil(visitors.network(text), text);
+		end
+		assert.is_nil(visitors.network(nil));
+	end);
+
+	it("counts who is here, once", function ()
+		local one, two = session("192.0.2.1"), session("192.0.2.1");
+		visitors.add(one);
+		visitors.add(one);
+		visitors.add(two);
+		assert.equal(2, visitors.count_at("192.0.2.1"));
+		visitors.remove(one);
+		visitors.remove(one);
+		assert.equal(1, visitors.count_at("192.0.2.1"));
+		assert.equal(0, visitors.count_at("192.0.2.2"));
+	end);
+
+	it("follows a visitor to another network", function ()
+		local one = session("192.0.2.1");
+		visitors.add(one);
+		visitors.move(one, "192.0.2.2");
+		assert.equal(0, visitors.count_at("192.0.2.1"));
+		assert.equal(1, visitors.count_at("192.0.2.2"));
+		assert.equal("192.0.2.2", visitors.last_network("visitor@guests.test"));
+	end);
+
+	it("forgets networks whose limits are as good as new, and no others", function ()
+		local fresh, used = visitors.at("192.0.2.1"), visitors.at("192.0.2.2");
+		used.logins:poll(1);
+		local here = session("192.0.2.3");
+		visitors.add(here);
+		visitors.prune();
+		assert.not_equal(fresh, visitors.at("192.0.2.1"));
+		assert.equal(used, visitors.at("192.0.2.2"));
+		assert.equal(1, visitors.count_at("192.0.2.3"));
+	end);
+end);
+
+describe("webchat bars", function ()
+	local bars, count, now;
+	local time = require "util.time";
+	local stock_now = time.now;
+
+	before_each(function ()
+		now, count = 1000, gauge();
+		time.now = function () return now; end
+		bars = load_lib "bars" ({ bars = count });
+	end);
+	after_each(function () time.now = stock_now; end);
+
+	it("hold in one room, or everywhere, and end", function ()
+		bars.add("192.0.2.1", "a@rooms.test", 10);
+		assert.equal(1010, bars.find("192.0.2.1", "a@rooms.test"));
+		assert.is_nil(bars.find("192.0.2.1", "b@rooms.test"));
+		assert.is_nil(bars.find("192.0.2.1"));
+		assert.is_nil(bars.find("192.0.2.2", "a@rooms.test"));
+		bars.add("192.0.2.2", nil, 20);
+		assert.equal(1020, bars.find("192.0.2.2"));
+		assert.equal(1020, bars.find("192.0.2.2", "a@rooms.test"));
+		now = 1010;
+		assert.is_nil(bars.find("192.0.2.1", "a@rooms.test"));
+		assert.equal(1020, bars.find("192.0.2.2"));
+	end);
+
+	it("of a room hold when the one of everything has ended", function ()
+		bars.add("192.0.2.1", nil, 10);
+		bars.add("192.0.2.1", "a@rooms.test", 20);
+		now = 1015;
+		assert.equal(1020, bars.find("192.0.2.1", "a@rooms.test"));
+		assert.is_nil(bars.find("192.0.2.1"));
+	end);
+
+	it("are lifted once", function ()
+		bars.add("192.0.2.1", "a@rooms.test", 10, "visitor@guests.test");
+		assert.is_false(bars.lift("192.0.2.1"));
+		assert.is_false(bars.lift_ban("other@guests.test", "a@rooms.test"));
+		assert.is_true(bars.lift_ban("visitor@guests.test", "a@rooms.test"));
+		assert.is_false(bars.lift("192.0.2.1", "a@rooms.test"));
+		assert.is_nil(bars.find("192.0.2.1", "a@rooms.test"));
+	end);
+
+	it("are listed and counted while they hold, through a reload too", function ()
+		bars.add("192.0.2.2", nil, 20);
+		bars.add("192.0.2.1", "a@rooms.test", 10);
+		assert.same({ { network = "192.0.2.1", room = "a@rooms.test", ends = 1010 }, { network = "192.0.2.2", ends = 1020 } }, bars.list());
+		assert.equal(2, count.value);
+		now = 1015;
+		assert.same({ { network = "192.0.2.2", ends = 1020 } }, bars.list());
+		local again = load_lib "bars" ({ bars = count });
+		again.restore(bars.save());
+		assert.same({ { network = "192.0.2.2", ends = 1020 } }, again.list());
+		assert.equal(1, count.value);
+	end);
+end);

@@ -1,0 +1,73 @@
+"""Nothing of a visitor is stored, whatever the driver."""
+import bed
+import xmpp
+from webchatsite import GUESTS, SUPPORT, behaviour, enter
+
+STORES = ["accountactivity", "account_activity", "accounts", "archive", "archive_prefs", "blocklist", "invite_token", "offline",
+	"pep", "pep_data", "pep_service", "private", "roster", "smacks_h", "tombstones", "vcard", "cloud_notify"]
+MODULES = ["webchat", "mam", "vcard", "private", "pep", "blocklist", "lastactivity"]
+
+
+def stored(server):
+	"""What the driver itself holds of the visitors' host."""
+	return server.lua(f"""
+		local found, get_driver = {{}}, require "core.storagemanager".get_driver;
+		for _, name in ipairs {bed.lua(STORES)} do
+			for _, kind in ipairs {{ "keyval", "archive" }} do
+				local store = get_driver({bed.lua(GUESTS)}, name):open(name, kind);
+				local users, state = nil, nil;
+				if store and store.users then users, state = store:users(); end
+				if users then
+					for user in users, state do table.insert(found, name .. "/" .. tostring(user)); end
+				end
+			end
+		end
+		return table.concat(found, " ")""")
+
+
+def visit(server):
+	"""All that makes modules of a host store something about a user."""
+	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor")
+	agent.until("presence")
+	visitor.enable()
+	agent.chat(f"{SUPPORT}/visitor", "in private")
+	assert visitor.until("message").body == "in private"
+	visitor.chat(f"{SUPPORT}/agent", "answer")
+	assert agent.until("message").body == "answer"
+	for payload in ("<vCard xmlns='vcard-temp'><FN>X</FN></vCard>", "<query xmlns='jabber:iq:private'><a xmlns='b'/></query>",
+			"<prefs xmlns='urn:xmpp:mam:2' default='always'/>"):
+		assert visitor.ask(payload, "set")["type"] == "error"
+	visitor.cut()
+	server.wait_hibernating(visitor)
+	server.wait_until(visitor, "s.smacks_counter_saved")
+	agent.chat(f"{SUPPORT}/visitor", "are you there?")
+	again = server.stranger()
+	again.authenticate()
+	again.resume(visitor)
+	assert again.until("message").body == "are you there?"
+	again.cut()
+	server.wait_hibernating(again)
+	server.lua("for _, s in pairs(prosody.full_sessions) do if s.hibernating then s.hibernating_watchdog:callback(); end end")
+	server.wait_gone(again)
+	agent.close()
+
+
+def driver(name, **options):
+	settings = {"guests": {"allow_anonymous_storage": True}, "guest_modules": MODULES,
+		"options": {"storage": name, **options}}
+
+	@behaviour(f"nothing of a visitor is stored with {name}", **settings)
+	def nothing(server):
+		visit(server)
+		assert stored(server) == "", stored(server)
+		server.shell("module", "unload", "webchat", GUESTS)
+		for module in ("mam", "smacks", "offline"):
+			server.shell("module", "reload", module, GUESTS)
+		server.shell("module", "load", "webchat", GUESTS)  # after those that write
+		visit(server)
+		assert stored(server) == "", stored(server)
+
+
+driver("internal")
+driver("native")
+driver("sql", sql={"driver": "SQLite3", "database": "prosody.sqlite"})
