@@ -112,6 +112,21 @@ local function store(findings, modules)
 	room(findings, directory);
 end
 
+-- ---- The webchat's client ----
+
+local function converse(findings, modules)
+	local webchat = family.enabled(modules, "webchat");
+	for _, host in ipairs(webchat and webchat.hosts or {}) do
+		local path = family.options(webchat, host).values.converse_path;
+		if not lfs.attributes(path.."/converse.min.js") then
+			findings.add("error", { about = "webchat_converse_path", host = host,
+				what = ("There is no Converse.js in %s."):format(path), why = "The page of the webchat says so, and nobody can chat.",
+				line = "make webchat && make install PLUGINDIR="..family.directory, place = "In the directory of the sources" });
+			return;
+		end
+	end
+end
+
 local function collector(findings, modules)
 	local gc = config.get(GLOBAL, "gc");
 	if not family.enabled(modules, "storage_native") or (gc and gc.mode == "generational") then return; end
@@ -143,7 +158,7 @@ local function files(findings)
 		line = ("[Service]\nLimitNOFILE=%d"):format(MANY_FILES), place = "With systemctl edit prosody, and a restart" });
 end
 
-local RULES = { dns, authorities, store, collector, files };
+local RULES = { dns, authorities, store, converse, collector, files };
 
 return function (findings, modules)
 	for _, rule in ipairs(RULES) do rule(findings, modules); end

@@ -84,6 +84,9 @@ end
 
 -- ---- Set for a module that is not there ----
 
+-- A host of its own: where users have accounts, mod_webchat is not loaded
+local WEBCHAT = 'VirtualHost "guest.example.org"\n\tauthentication = "anonymous"\n\tmodules_enabled = { "webchat" }';
+
 local function without_module(findings, modules)
 	local told = set.new();
 	each_option(function (host, name)
@@ -91,13 +94,14 @@ local function without_module(findings, modules)
 		local where = host ~= GLOBAL and host or nil;
 		if not owner or told:contains(owner.name..host) or family.has(owner.name, where) then return; end
 		told:add(owner.name..host);
-		local driver = owner.name:match("^storage_(.+)");
+		local driver, is_webchat = owner.name:match("^storage_(.+)"), owner.name == "webchat";
 		findings.add("warning", {
 			about = name, host = where;
 			what = ("It is set, but mod_%s is not enabled%s."):format(owner.name, where and " there" or "");
 			why = "The option has no effect.";
-			line = driver and line("storage", driver) or ("modules_enabled = { %q; --[[ and what you had ]] }"):format(owner.name);
-			place = family.place(host);
+			line = driver and line("storage", driver) or is_webchat and WEBCHAT
+				or ("modules_enabled = { %q; --[[ and what you had ]] }"):format(owner.name);
+			place = is_webchat and "In the configuration, with the option below" or family.place(host);
 		});
 	end);
 end
@@ -151,9 +155,10 @@ local function two_judges(findings, modules)
 end
 
 local function nobody_to_judge(findings)
+	-- They are global modules, and see the streams of every host
+	if family.has "s2s_auth_certs" or family.has "s2s_auth_native" then return; end
 	for _, host in ipairs(family.hosts()) do
-		local certificates = family.has("s2s_auth_certs", host) or family.has("s2s_auth_native", host);
-		if family.has("s2s", host) and not certificates and config.get(host, "s2s_secure_auth") == true then
+		if family.has("s2s", host) and config.get(host, "s2s_secure_auth") == true then
 			findings.add("error", {
 				about = "s2s_secure_auth", host = host;
 				what = "Valid certificates are demanded of other servers, but no module examines them.";
@@ -161,6 +166,20 @@ local function nobody_to_judge(findings)
 				line = 'modules_enabled = { "s2s_auth_native"; --[[ and what you had ]] }'; place = family.place(GLOBAL);
 			});
 			return;
+		end
+	end
+end
+
+local function webchat_among_accounts(findings, modules)
+	local webchat = family.enabled(modules, "webchat");
+	for _, host in ipairs(webchat and webchat.hosts or {}) do
+		if config.get(host, "authentication") ~= "anonymous" then
+			findings.add("error", {
+				about = "mod_webchat", host = host;
+				what = "It is enabled on a host that is not anonymous.";
+				why = "It is not loaded there: it serves visitors without an account, on a VirtualHost of their own.";
+				line = WEBCHAT; place = "In the configuration, instead of where it is enabled now";
+			});
 		end
 	end
 end
@@ -185,7 +204,8 @@ local function no_statistics(findings)
 	end
 end
 
-local RULES = { unknown, impossible, without_module, queue_limits, left_over_sql, two_judges, nobody_to_judge, no_statistics };
+local RULES = { unknown, impossible, without_module, queue_limits, left_over_sql, two_judges, nobody_to_judge,
+	webchat_among_accounts, no_statistics };
 
 return function (findings, modules)
 	for _, rule in ipairs(RULES) do rule(findings, modules); end

@@ -198,6 +198,13 @@ def test(server):
 def test(server):
 	configure(server, s2s_secure_auth=True, modules_disabled=["tls", "s2s_auth_certs"])
 	expect(server, "error", "s2s_secure_auth", "no module examines", "s2s_auth_native")
+
+
+@behaviour("native check: valid certificates demanded of a component's peers too, and a module that looks at them",
+	**site({"s2s_secure_auth": True}, components={"rooms.prosody.test": "muc"}))
+def test(server):
+	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], unbound={"trusted": "x"})
+	assert ("error", "s2s_secure_auth") not in findings(server, OK)
 	configure(server, modules_disabled=["tls"])
 	assert findings(server, OK) == {}
 
@@ -217,7 +224,7 @@ def test(server):
 @behaviour("native check: a module of the same name that comes first in plugin_paths", **site())
 def test(server):
 	first = server.directory / "plugins"
-	shutil.copytree(bed.BUILD / f"prosody-{server.version}/root/usr/lib/prosody/modules", first)
+	shutil.copytree(bed.PROSODIES / f"prosody-{server.version}/root/usr/lib/prosody/modules", first)
 	configure(server, plugin_paths=[first, bed.PROJECT / "lua"])
 	finding = expect(server, "error", "mod_smacks", re.escape(f"{first}/mod_smacks.lua"), "^plugin_paths = ")
 	assert str(bed.PROJECT / "lua") in finding["line"], finding
