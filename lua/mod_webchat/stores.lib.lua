@@ -19,7 +19,7 @@ function store:summary() return { counts = {} }; end -- luacheck: ignore 212/sel
 function store:dates() return {}; end -- luacheck: ignore 212/self
 
 -- Modules that write by themselves, and open their store when they are loaded
-local writers = { "account_activity", "mam", "offline", "smacks" };
+local writers = { "account_activity", "mam", "offline", "pep", "smacks" };
 
 local stores = {};
 

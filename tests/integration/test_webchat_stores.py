@@ -5,7 +5,8 @@ from webchatsite import GUESTS, SUPPORT, behaviour, enter
 
 STORES = ["accountactivity", "account_activity", "accounts", "archive", "archive_prefs", "blocklist", "invite_token", "offline",
 	"pep", "pep_data", "pep_service", "private", "roster", "smacks_h", "tombstones", "vcard", "cloud_notify"]
-MODULES = ["webchat", "mam", "vcard", "private", "pep", "blocklist", "lastactivity"]
+MODULES = ["webchat", "mam", "pep", "blocklist", "lastactivity"]
+OLDER, NEWER = ["vcard", "private"], ["vcard_legacy", "bookmarks"]  # these keep theirs in PEP
 
 
 def stored(server):
@@ -52,11 +53,11 @@ def visit(server):
 	agent.close()
 
 
-def driver(name, **options):
-	settings = {"guests": {"allow_anonymous_storage": True}, "guest_modules": MODULES,
+def driver(name, modules=OLDER, **options):
+	settings = {"guests": {"allow_anonymous_storage": True}, "guest_modules": [*MODULES, *modules],
 		"options": {"storage": name, **options}}
 
-	@behaviour(f"nothing of a visitor is stored with {name}", **settings)
+	@behaviour(f"nothing of a visitor is stored with {name} by {', '.join(modules)}", **settings)
 	def nothing(server):
 		visit(server)
 		assert stored(server) == "", stored(server)
@@ -70,4 +71,6 @@ def driver(name, **options):
 
 driver("internal")
 driver("native")
+driver("internal", NEWER)
+driver("sql", NEWER, sql={"driver": "SQLite3", "database": "prosody.sqlite"})
 driver("sql", sql={"driver": "SQLite3", "database": "prosody.sqlite"})
