@@ -26,9 +26,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 		if document is None:
 			self.send_error(404)
 			return
+		body = document.encode()
 		self.send_response(200)
+		self.send_header("Content-Length", str(len(body)))  # Prosody takes what has no length as it comes, maybe in parts
 		self.end_headers()
-		self.wfile.write(document.encode())
+		self.wfile.write(body)
 
 	def log_message(self, *_):  # it would go to standard error
 		pass
