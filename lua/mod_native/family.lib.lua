@@ -122,8 +122,7 @@ end
 -- Stands in for `module` while options.lib.lua of a module is run for a host: notes what is read, and what is
 -- complained about.
 local function recorder(found, host, noted)
-	local stand_in = { name = found.name, host = host };
-	stand_in.resource_path = ("%s/mod_%s.lua"):format(found.directory, found.name);
+	local stand_in = { name = found.name, host = host, resource_path = found.directory };
 	function stand_in:log(level, text, ...) -- luacheck: ignore 212/self
 		if level == "error" or level == "warn" then table.insert(noted.complaints, format(text, ...)); end
 	end

@@ -117,8 +117,9 @@ end
 local function converse(findings, modules)
 	local webchat = family.enabled(modules, "webchat");
 	for _, host in ipairs(webchat and webchat.hosts or {}) do
-		local path = family.options(webchat, host).values.converse_path;
-		if not lfs.attributes(path.."/converse.min.js") then
+		local values = family.options(webchat, host).values;
+		local path = values and values.converse_path;
+		if path and not lfs.attributes(path.."/converse.min.js") then
 			findings.add("error", { about = "webchat_converse_path", host = host,
 				what = ("There is no Converse.js in %s."):format(path), why = "The page of the webchat says so, and nobody can chat.",
 				line = "make webchat && make install PLUGINDIR="..family.directory, place = "In the directory of the sources" });

@@ -173,10 +173,11 @@ end
 local function webchat_among_accounts(findings, modules)
 	local webchat = family.enabled(modules, "webchat");
 	for _, host in ipairs(webchat and webchat.hosts or {}) do
-		if config.get(host, "authentication") ~= "anonymous" then
+		local is_refused = not family.options(webchat, host).values; -- for another reason, which has been told
+		if config.get(host, "authentication") ~= "anonymous" and not is_refused then
 			findings.add("error", {
-				about = "mod_webchat", host = host;
-				what = "It is enabled on a host that is not anonymous.";
+				about = "authentication", host = host;
+				what = "mod_webchat is enabled on a host that is not anonymous.";
 				why = "It is not loaded there: it serves visitors without an account, on a VirtualHost of their own.";
 				line = WEBCHAT; place = "In the configuration, instead of where it is enabled now";
 			});

@@ -164,6 +164,32 @@ def test(server):
 	assert "not loaded" in expect(server, "error", "mod_webchat", "^no, not this$")["why"]
 
 
+class Guests(bed.Prosody):
+	"""With a webchat on a host of its own, whose options are in `guests`."""
+	guests = {"authentication": "anonymous"}
+
+	def _config(self):
+		lines = "".join(f"{name} = {bed.lua(value)}\n" for name, value in self.guests.items())
+		return super()._config() + f'VirtualHost "guest.prosody.test"\nmodules_enabled = {{ "webchat" }}\n{lines}'
+
+
+@behaviour("native check: a webchat wants a host without accounts, and its client", **site())
+def test(server):
+	configure(server, webchat_title="Help")
+	advice = expect(server, "warning", "webchat_title", "mod_webchat is not enabled")
+	assert 'authentication = "anonymous"' in advice["line"], advice
+	server.__class__ = Guests
+	server.rewrite_config()
+	assert not findings(server, OK)
+	server.guests = {"authentication": "anonymous", "webchat_converse_path": "/nonexistent"}
+	server.rewrite_config()
+	expect(server, "error", "webchat_converse_path", "no Converse.js in /nonexistent", "make webchat")
+	server.guests = {"authentication": "internal_plain"}
+	server.rewrite_config()
+	finding = expect(server, "error", "authentication", "not anonymous", 'authentication = "anonymous"')
+	assert finding["host"] == "guest.prosody.test", finding
+
+
 @behaviour("native check: options of a module that is not enabled", **site())
 def test(server):
 	configure(server, s2s_native_posh=False)
