@@ -64,7 +64,10 @@ describe("webchat visitors", function ()
 	it("follows a visitor to another network", function ()
 		local one = session("192.0.2.1");
 		visitors.add(one);
-		visitors.move(one, "192.0.2.2");
+		one.ip = "192.0.2.2";
+		assert.equal("192.0.2.1", visitors.network_of(one));
+		visitors.move(one);
+		assert.equal("192.0.2.2", visitors.network_of(one));
 		assert.equal(0, visitors.count_at("192.0.2.1"));
 		assert.equal(1, visitors.count_at("192.0.2.2"));
 		assert.equal("192.0.2.2", visitors.last_network("visitor@guests.test"));

@@ -5,6 +5,7 @@ local simple_form = require "util.adhoc".new_simple_form;
 local jid = require "util.jid";
 
 local node = "https://prosody.im/protocol/webchat#";
+local LONGEST = 0x7fffffff; -- seconds: the end of a bar is a date that can be written
 
 return function (options, rooms, visitors, bars)
 	local admin = {};
@@ -39,7 +40,10 @@ return function (options, rooms, visitors, bars)
 		local network, room_jid = parse(address, room);
 		if not network then return nil, room_jid; end
 		seconds = seconds == nil and options.bar_time or tonumber(seconds);
-		if not seconds or seconds <= 0 then return nil, "The time is a number of seconds, greater than 0"; end
+		if not seconds or seconds <= 0 or seconds > LONGEST then
+			return nil, ("The time is a number of seconds, greater than 0 and at most %d"):format(LONGEST);
+		end
+		seconds = math.ceil(seconds);
 		bars.add(network, room_jid, seconds);
 		local where = room_jid or "the webchat";
 		module:log("info", "Barred %s from %s for %d s: by an admin", network, where, seconds);

@@ -14,6 +14,7 @@ return function (rooms, urls)
 		module:context(host):hook("muc-disco#info", function (event)
 			local room = event.room;
 			if not event.form or not rooms.is_host(host) or room:get_members_only() then return; end -- no visitor is a member
+			if event.formdata[FIELD] then return; end -- another host's webchat leads there too
 			table.insert(event.form, { name = FIELD, type = "text-single", label = "Address of the room for web browsers" });
 			event.formdata[FIELD] = urls.page(room.jid);
 		end);

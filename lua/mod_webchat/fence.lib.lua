@@ -6,6 +6,8 @@ local st = require "util.stanza";
 
 local BEFORE_OTHERS = 1000; -- priority: the fence stands before every module's own handlers
 
+local REQUEST = 0.1; -- of a message: what a request counts
+
 local muc = "http://jabber.org/protocol/muc";
 
 -- Payloads of an iq, by where it goes
@@ -43,11 +45,19 @@ local function is_listed(list, stanza)
 	return payload and list[kind] and list[kind][payload.attr.xmlns] or false;
 end
 
+-- Mediated (XEP-0045, section 7.8.2), or direct (XEP-0249). Empty, the first's element marks a private message.
+local function is_invitation(message)
+	for _, x in ipairs(message.tags) do
+		local xmlns = x.attr.xmlns;
+		if xmlns == "jabber:x:conference" or xmlns == muc.."#user" and x.tags[1] then return true; end
+	end
+	return false;
+end
+
 -- A request to speak in a moderated room (XEP-0045, section 7.13) is all that goes to a room beside what all can read
 local function may_go_to_room(message)
 	local kind = message.attr.type;
-	if kind == "groupchat" or kind == "error" then return true; end
-	return not message:get_child("x", muc.."#user") and message:get_child("x", "jabber:x:data") ~= nil;
+	return kind == "groupchat" or kind == "error" or message:get_child("x", "jabber:x:data") ~= nil;
 end
 
 return function (options, rooms, visitors, bars, refusal)
@@ -109,7 +119,7 @@ return function (options, rooms, visitors, bars, refusal)
 				return refuse_not_allowed(event, "Enter the room first");
 			end
 		elseif stanza.name == "message" then
-			if not resource and not may_go_to_room(stanza) then
+			if is_invitation(stanza) or not resource and not may_go_to_room(stanza) then
 				return refuse_not_allowed(event, "Visitors can write to the room, but neither invite nor decline");
 			end
 		elseif kind == nil then
@@ -122,11 +132,19 @@ return function (options, rooms, visitors, bars, refusal)
 		end
 	end
 
-	-- Leaving is never too much, and what a client must answer neither
+	-- In messages. Leaving is never too much, and what a client must answer neither: others may ask it as often as they like.
+	local function cost(origin, stanza)
+		local name, kind = stanza.name, stanza.attr.type;
+		if name == "iq" then return (kind == "result" or kind == "error") and 0 or REQUEST; end
+		if name == "presence" and kind == "unavailable" then
+			return origin.directed and origin.directed[stanza.attr.to] and 0 or REQUEST;
+		end
+		return 1;
+	end
+
 	local function is_too_much(event)
-		local name, kind = event.stanza.name, event.stanza.attr.type;
-		if name == "iq" or kind == "error" or name == "presence" and kind == "unavailable" then return false; end
-		return not visitors.at(visitors.network_of(event.origin)).messages:poll(1);
+		local messages = visitors.at(visitors.network_of(event.origin)).messages;
+		return not messages:poll(cost(event.origin, event.stanza));
 	end
 
 	local function outgoing(event)

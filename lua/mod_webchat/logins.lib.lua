@@ -50,4 +50,6 @@ return function (options, visitors, bars, metrics, refusal)
 	end);
 
 	module:hook("resource-unbind", function (event) visitors.remove(event.session); end);
+
+	return obstacle;
 end

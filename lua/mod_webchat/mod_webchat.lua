@@ -6,6 +6,9 @@ if module:get_option_string("authentication") ~= "anonymous" then
 		.. " authentication = \"anonymous\"", 0);
 end
 
+local modulemanager = require "core.modulemanager";
+local timer = require "util.timer";
+
 local PRUNING_INTERVAL = 60; -- seconds
 
 local options = module:require "options";
@@ -18,8 +21,8 @@ local bars = module:require "bars" (metrics);
 
 local stores = module:require "stores";
 module:require "fence" (options, rooms, visitors, bars, refusal);
-module:require "logins" (options, visitors, bars, metrics, refusal);
-module:require "resumption" (options, visitors);
+local obstacle = module:require "logins" (options, visitors, bars, metrics, refusal);
+module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
 module:require "bans" (options, rooms, visitors, bars);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
@@ -50,12 +53,18 @@ function module.load()
 	if not module.reloading then stores.reopen(); end
 end
 
--- Nobody stays without the fence
-function module.unload()
-	remove_commands();
-	if module.reloading then return; end
+local function close_all()
 	each_session(function (session)
 		session:close { condition = "policy-violation", text = "The webchat is closed" };
+	end);
+end
+
+-- Nobody stays without the fence; nor when it is torn down to be put up again, and that fails
+function module.unload()
+	remove_commands();
+	if not module.reloading then return close_all(); end
+	timer.add_task(0, function ()
+		if not modulemanager.is_loaded(module.host, module.name) then close_all(); end
 	end);
 end
 

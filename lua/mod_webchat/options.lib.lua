@@ -2,9 +2,13 @@
 
 local jid = require "util.jid";
 
+local MOST = 0x7fffffff; -- whatever is counted
+
+-- What is wrong is told of, and never ends the loading: without this module the host would be open.
+-- Prosody itself tells of what is no number.
 local function number(name, default, least)
-	local value = module:get_option_number(name, default);
-	if value >= least then return value; end
+	local value = module:get_option_number(name, default) or default;
+	if value >= least then return math.floor(math.min(value, MOST)); end
 	module:log("warn", "%s = %g is too small, %g is taken: set it to at least %g", name, value, default, least);
 	return default;
 end
@@ -14,7 +18,8 @@ local function room(name)
 	local prepped = jid.prep(given);
 	local node, _, resource = jid.split(prepped);
 	if given and (not node or resource) then
-		error(("%s = %q is not the address of a room: write it as room@host"):format(name, given), 0);
+		module:log("error", "%s = %q is not the address of a room: write it as room@host", name, given);
+		return nil;
 	end
 	return prepped;
 end

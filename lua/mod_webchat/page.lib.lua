@@ -28,8 +28,12 @@ return function (options, rooms, urls)
 	local stylesheet = options.stylesheet and serve(options.stylesheet:match("^(.*)/[^/]*$") or ".");
 	local stylesheet_name = options.stylesheet and options.stylesheet:match("[^/]*$");
 
+	local function is_file(path)
+		return path ~= nil and lfs.attributes(path, "mode") == "file";
+	end
+
 	local function has_converse()
-		return lfs.attributes(options.converse_path .. "/converse.min.js", "mode") == "file";
+		return is_file(options.converse_path .. "/converse.min.js");
 	end
 
 	local function configuration()
@@ -40,7 +44,7 @@ return function (options, rooms, urls)
 			roomHosts = array(rooms.hosts());
 			websocket = urls.from_page(urls.websocket());
 			bosh = urls.from_page(urls.bosh());
-			stylesheet = stylesheet ~= nil;
+			stylesheet = is_file(options.stylesheet);
 			converse = has_converse();
 		};
 	end
@@ -80,5 +84,8 @@ return function (options, rooms, urls)
 	if not has_converse() then
 		module:log("error", "There is no converse.min.js in %s: run `make webchat`, or name the folder in webchat_converse_path",
 			options.converse_path);
+	end
+	if stylesheet and not is_file(options.stylesheet) then
+		module:log("error", "webchat_stylesheet: there is no file %s", options.stylesheet);
 	end
 end

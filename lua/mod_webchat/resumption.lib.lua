@@ -2,7 +2,7 @@
 
 local watchdog = require "util.watchdog";
 
-return function (options, visitors)
+return function (options, rooms, visitors, bars, refusal, obstacle)
 
 	-- The client's "max" is what it wishes; a mod_smacks that heeds it tells the client of this time
 	local function enable(_, stanza)
@@ -35,9 +35,28 @@ return function (options, visitors)
 		if session.type ~= "c2s_unbound" or not stanza.attr.previd then return; end
 		local original = find(stanza.attr.previd);
 		if not original then return; end
+		local network = visitors.network_of(session);
+		if network ~= visitors.network_of(original) then
+			local reason, text = obstacle(network);
+			if reason then return refusal.note(session, reason, text); end -- and has no session of that id, then
+		end
 		session.username = original.username;
-		visitors.move(original, session.ip);
 	end
+
+	local function leave_barred_rooms(session)
+		for room in rooms.each_live() do
+			local occupant = room:get_occupant_by_real_jid(session.full_jid);
+			if occupant and bars.find(visitors.network_of(session), room.jid) then
+				room:set_role(true, occupant.nick, nil, "You are barred");
+			end
+		end
+	end
+
+	-- Only now it has succeeded
+	module:hook("smacks-hibernation-end", function (event)
+		visitors.move(event.resumed);
+		leave_barred_rooms(event.resumed);
+	end);
 
 	for _, xmlns_sm in ipairs { "urn:xmpp:sm:2", "urn:xmpp:sm:3" } do
 		module:hook_tag(xmlns_sm, "enable", enable, 1000);

@@ -24,10 +24,12 @@ end
 return function (options, metrics)
 	local visitors = { network = network };
 	local networks = {}; -- network -> { sessions = { [session] = true }, logins = throttle, messages = throttle }
-	local recent = cache.new(RECENT); -- bare JID -> network
+	local placed = setmetatable({}, { __mode = "k" }); -- session -> the network where it counts
+	local here = {}; -- bare JID -> network
+	local recent = cache.new(RECENT); -- the same, of those who have left
 
 	function visitors.network_of(session)
-		return network(session.ip) or "unknown";
+		return placed[session] or network(session.ip) or "unknown";
 	end
 
 	-- What is known of a network
@@ -50,28 +52,32 @@ return function (options, metrics)
 
 	function visitors.add(session)
 		local name = visitors.network_of(session);
+		if placed[session] then return; end
+		placed[session] = name;
 		visitors.at(name).sessions[session] = true;
-		recent:set(jid_bare(session.full_jid), name);
+		here[jid_bare(session.full_jid)] = name;
 		metrics.visitors:add(1);
 	end
 
 	function visitors.remove(session)
-		local known = networks[visitors.network_of(session)];
-		if not known or not known.sessions[session] then return; end
-		known.sessions[session] = nil;
+		local name, jid = placed[session], jid_bare(session.full_jid);
+		if not name then return; end
+		placed[session] = nil;
+		networks[name].sessions[session] = nil;
+		here[jid] = nil;
+		recent:set(jid, name);
 		metrics.visitors:add(-1);
 	end
 
-	-- A visitor has changed the network
-	function visitors.move(session, address)
+	-- A visitor has come back, perhaps from another network
+	function visitors.move(session)
 		visitors.remove(session);
-		session.ip = address;
 		visitors.add(session);
 	end
 
 	-- The network of a bare JID that is here, or was a short time ago
 	function visitors.last_network(bare_jid)
-		return recent:get(bare_jid);
+		return here[bare_jid] or recent:get(bare_jid);
 	end
 
 	-- Forgets networks without visitors once their limits would not know of them any more

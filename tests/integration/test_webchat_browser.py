@@ -2,7 +2,7 @@
 from urllib.parse import quote
 
 import bed
-from browser import DESKTOP, PHONE, Browser, Keys
+from browser import DESKTOP, PHONE, WAIT, Browser, Keys
 from proxy import Proxy
 from test_webchat_page import BEHIND, Nginx
 from webchatsite import GUESTS, ROOMS, SUPPORT, behaviour, enter
@@ -131,6 +131,23 @@ def reload(server):
 		assert occupants(server) == ["Ann", "agent"]
 		browser.type(COMPOSER, "me again")
 		assert said(agent) == "me again"
+		kept = browser.run("Object.keys(sessionStorage).filter((key) => key.includes('converse.xmppstatus')).length")
+		assert kept == 1, kept
+
+
+@behaviour("browser: who comes in reads what was said before, and after a reload too")
+def history(server):
+	agent = agent_in(server)
+	agent.chat(SUPPORT, "Closed until nine", "groupchat")
+	assert said(agent) == "Closed until nine"
+	with Browser() as browser:
+		come_in(browser, page(server))
+		browser.wait_text(MESSAGE, "Closed until nine")
+		browser.type(COMPOSER, "I see")
+		assert said(agent) == "I see"
+		browser.driver.refresh()
+		browser.wait_text(MESSAGE, "Closed until nine")
+		browser.wait_text(MESSAGE, "I see")
 
 
 @behaviour("browser: a closed tab leaves the room at once")
@@ -178,6 +195,7 @@ def outlast(server, agent, port, path="/chat/"):
 			bed.wait_for(lambda: proxy.kill() or occupants(server) == ["agent"], "Ann's session ends")
 			leaves(agent, "Ann")
 			browser.online(True)
+			bed.wait_for(lambda: "Ann" in occupants(server), "Ann is back", WAIT)
 			comes(agent, "Ann")
 			browser.wait(COMPOSER)
 			assert occupants(server) == ["Ann", "agent"]

@@ -1,12 +1,11 @@
 """What the web server of a webchat answers, also behind nginx."""
 import http.client
 import json
-import pathlib
 import re
-import subprocess
 from xml.etree import ElementTree
 
 import bed
+import nginx
 import xmpp
 from webchatsite import GUESTS, OTHER_ROOMS, ROOMS, SUPPORT, behaviour, enter
 
@@ -99,10 +98,23 @@ def no_converse(server):
 	assert get(server.http_port, "/chat/converse/converse.min.js").status == 404
 
 
+@behaviour("a stylesheet that is not there is told of, and left out", guests={"webchat_stylesheet": "/nonexistent/a.css"})
+def no_stylesheet(server):
+	server.expect_log("webchat_stylesheet: there is no file /nonexistent/a.css")
+	assert config(server)["stylesheet"] is False
+
+
+@behaviour("Converse.js is taken from where an option says", guests={
+	"webchat_converse_path": bed.BUILD / "webchat/node_modules/converse.js/dist"})
+def other_converse(server):
+	assert config(server)["converse"] is True
+	assert get(server.http_port, "/chat/converse/converse.css").status == 200  # which the module's own folder does not have
+
+
 @behaviour("a default room that is none is an error", guests={"webchat_default_room": "support"})
 def bad_room(server):
-	server.announced.append("stack traceback")
 	server.expect_log('webchat_default_room = "support" is not the address of a room: write it as room@host')
+	assert "room" not in config(server)
 
 
 @behaviour("a default room that does not exist is told of", guests={"webchat_default_room": f"missing@{ROOMS}"})
@@ -128,56 +140,24 @@ def host_meta(server):
 WEBSOCKET_LOCATION = re.compile(r"location = /xmpp-websocket {.*?\n}\n", re.DOTALL)
 
 
-class Nginx:
-	"""Debian's nginx with the locations that the README shows, for as long as the block lasts."""
+class Nginx(nginx.Nginx):
+	"""With the locations that the README shows."""
 
 	def __init__(self, server, websocket=True):
-		self.port = bed.Port()
-		self.port.socket.close()  # nginx reuses no address that is bound
-		self.directory = pathlib.Path(server.directory) / "nginx"
-		self.directory.mkdir()
+		port = nginx.port()
 		locations = re.search(r"```nginx\n(.*?)```", README, re.DOTALL)[1]
 		assert "127.0.0.1:5280" in locations and WEBSOCKET_LOCATION.search(locations)
 		if not websocket:
 			locations = WEBSOCKET_LOCATION.sub("", locations)
-		temporary = "".join(f"{kind}_temp_path {self.directory}/{kind};\n" for kind in
-			("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-		(self.directory / "nginx.conf").write_text(f"""
-			daemon off; master_process off; pid {self.directory}/pid; error_log {self.directory}/errors;
-			events {{}}
-			http {{
-				access_log off;
-				{temporary}
-				server {{
-					listen 127.0.0.1:{self.port.number};
-					{locations.replace("5280", str(server.http_port))}
-				}}
-			}}""")
-
-	def __enter__(self):
-		self.process = subprocess.Popen([bed.BUILD / "nginx/usr/sbin/nginx", "-p", self.directory, "-c", self.directory / "nginx.conf",
-			"-e", self.directory / "errors"], preexec_fn=bed.end_with_parent, stdin=subprocess.DEVNULL)
-		bed.wait_for(self._listens, "nginx listens")
-		return self.port.number
-
-	def _listens(self):
-		assert self.process.poll() is None, (self.directory / "errors").read_text()
-		try:
-			xmpp.connect(self.port.number).close()
-			return True
-		except ConnectionRefusedError:
-			return False
-
-	def __exit__(self, *_):
-		self.process.terminate()
-		self.process.wait()
+		locations = locations.replace("5280", str(server.http_port))
+		super().__init__(server, f"server {{ listen 127.0.0.1:{port};\n{locations} }}", port)
 
 
 BEHIND = {"http_paths": {"webchat": "/support"}, "webchat_sessions_per_address": 1}
 
 
 @behaviour("it works under a path behind nginx, as in the README", guests=BEHIND)
-def nginx(server):
+def behind_nginx(server):
 	with Nginx(server) as port:
 		assert get(port, "/support/").body == get(server.http_port, "/support/").body
 		assert get(port, "/support").getheader("Location").endswith("/support/")
@@ -194,7 +174,7 @@ def nginx(server):
 
 @behaviour("behind nginx, networks are told apart", guests={**BEHIND, "trusted_proxies": ["127.0.0.1"]},
 	options={"trusted_proxies": ["127.0.0.1"]})
-def nginx_addresses(server):
+def addresses_behind_nginx(server):
 	with Nginx(server) as port:
 		visitor = server.stranger("websocket", port=port, forwarded_for="192.0.2.9")  # which nginx does not believe
 		visitor.authenticate()

@@ -59,6 +59,7 @@ function probe(url) {
 
 async function enter(config, room, name) {
 	$("entrance").hidden = true;
+	sessionStorage.clear(); // what Converse.js has kept of who one was before a reload
 	sessionStorage.setItem(NAME, name);
 	const websocket = serviceUrl(config.websocket, true);
 	const [works] = await Promise.all([
@@ -87,6 +88,7 @@ async function enter(config, room, name) {
 		keepalive: false,
 		loglevel: "warn",
 		muc_fetch_members: false,
+		muc_history_max_stanzas: 100, // where the room has no archive; it has its own limit
 		muc_instant_rooms: false,
 		nickname: name,
 		persistent_store: "sessionStorage",
@@ -120,7 +122,7 @@ function fail(error) {
 async function start() {
 	const config = await (await fetch("config.json")).json();
 	document.title = config.title;
-	if (config.stylesheet) await addStylesheet("custom.css");
+	if (config.stylesheet) await addStylesheet("custom.css").catch(console.error);
 	if (!isSecureContext) return tell("This chat needs a secure connection: open it with https.");
 	if (!config.converse) return tell("Converse.js is not installed on this server. Its admin can run: make webchat");
 

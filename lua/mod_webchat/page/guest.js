@@ -24,6 +24,12 @@ function resuming(connection, _converse, jid) {
 	}
 
 	let timer;
+	// Over BOSH a request that has failed waits for up to half a minute before it is sent again: too long for a visitor
+	// whose network is back
+	addEventListener("online", () => {
+		if (connection._proto.errors > 0) startOver();
+	});
+
 	connection.reconnect = reconnect;
 	connection.debouncedReconnect = () => {
 		clearTimeout(timer);
