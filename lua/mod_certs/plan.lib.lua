@@ -81,7 +81,7 @@ end
 -- ---- Together ----
 
 -- Whether all that is served now proves that a record has been needed all along. Otherwise it is an addition, which
--- caches have to learn.
+-- caches have to learn. Where nothing is known to be served, nothing is proven.
 local function is_old(spot, record)
 	for _, listener in ipairs(spot.listeners) do
 		if listener.serves == "unknown"
@@ -89,7 +89,7 @@ local function is_old(spot, record)
 			return false;
 		end
 	end
-	return true;
+	return spot.listeners[1] ~= nil;
 end
 
 local function sort_out(spot, new)
@@ -117,6 +117,17 @@ local function check_listeners(spot)
 	end
 end
 
+-- What keeps a target's listeners from being found
+local function add_address_problems(problems, target)
+	for _, kind in ipairs { "AAAA", "A" } do
+		local answer = target.answers[kind];
+		if not lookup.usable(answer) then
+			problems[#problems + 1] = ("%s %s: %s, %s"):format(target.name, kind, answer.state, answer.reason);
+		end
+	end
+	if not target.addresses[1] then problems[#problems + 1] = target.name.." has no address that is known"; end
+end
+
 local function new_spot(host, place, target)
 	return {
 		name = target.tlsa.canonname or target.tlsa_name, about = { service = place.service, references = { host, target.name } },
@@ -138,6 +149,7 @@ function plan.of(host, new, new_leaf)
 			problems[#problems + 1] = ("%s: %s, %s"):format(place.name, place.srv.state, place.srv.reason);
 		end
 		for _, target in ipairs(place.targets) do
+			add_address_problems(problems, target);
 			if not lookup.usable(target.tlsa) then
 				problems[#problems + 1] = ("%s: %s, %s"):format(target.tlsa_name, target.tlsa.state, target.tlsa.reason);
 			elseif not target.tlsa.records[1] then

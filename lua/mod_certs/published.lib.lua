@@ -39,7 +39,9 @@ local function describe_targets(place)
 end
 
 function published.srv(findings, host, place)
-	if place.refused then
+	if place.refused and place.tls == "direct" then -- which is how to say that there is STARTTLS alone
+		published.add_answer(findings, host, "SRV", place.name, place.srv, "the target \".\" says that it is not offered");
+	elseif place.refused then
 		findings.add("warning", host, "SRV", place.name, "the target \".\" says that there is no such service");
 	elseif place.srv.canonname then
 		published.add_answer(findings, host, "SRV", place.name, place.srv, ("%s, by way of the alias %s")

@@ -8,6 +8,7 @@ local nameprep = require "util.encodings".stringprep.nameprep;
 local to_hex = require "util.hex".encode;
 
 local certs = module:require "native"("certs");
+local dane = module:require "dane";
 local files = module:require "files";
 local hosts = module:require "hosts";
 local plan = module:require "plan";
@@ -56,6 +57,13 @@ local function faults_of(host, pem, leaf)
 		end
 	end
 	return list;
+end
+
+-- What DANE alone makes up for, or nil: no switch is unsafe for that, for the old one may be the same
+local function doubt_about(pem)
+	local verdict = dane.verify(pem, { service = "xmpp-server", references = {} });
+	if verdict.chain == "valid" then return nil; end
+	return "clients, and peers without DANE, do not accept the new certificate: "..dane.errors(verdict);
 end
 
 -- ---- Which step ----
@@ -130,7 +138,7 @@ end
 local function examine(host, domain, pem, leaf)
 	local spots, problems, bare = plan.of(host, pem, leaf);
 	local result = { host = host.name, spots = spots, bare = bare, leaf = leaf, now = os.time(), problems = problems,
-		warnings = {} };
+		warnings = { doubt_about(pem) } };
 	for _, fault in ipairs(faults_of(host, pem, leaf)) do table.insert(problems, fault); end
 	local state = remembered.load(domain, leaf.sha256);
 	result.ends = note(state, spots, result.now);

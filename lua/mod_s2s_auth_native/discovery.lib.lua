@@ -134,7 +134,7 @@ return function (options, lookup, certs)
 				return find_tlsa(target, names);
 			end
 			target.tlsa = usable(answer);
-			if target.tlsa then target.references[#target.references + 1] = base; end
+			if target.tlsa and base ~= target.host then target.references[#target.references + 1] = base; end
 			return target;
 		end);
 	end

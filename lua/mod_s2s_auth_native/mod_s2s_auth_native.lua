@@ -73,7 +73,8 @@ local function refuse(session, host, target, why)
 	end
 	audit.refused(session, why);
 	if why == "unknown" then
-		policy.refuse(session, "remote-connection-failed", "DNS records cannot be validated: "..tostring(target.error or target.broken));
+		policy.refuse(session, "remote-connection-failed", target.complaint
+			or "DNS records cannot be validated: "..tostring(target.error or target.broken));
 	else
 		local complaint = policy.complaint(session);
 		session.log("warn", "Forbidding connection to/from %s because its certificate %s", host or session.ip, complaint);
@@ -84,7 +85,7 @@ end
 
 -- Returns why the peer must be refused, or nil; and what is proven, which is nothing where the stream has
 -- ended meanwhile, and the target. A peer without a certificate is the policy's alone.
-local function examine(session, host, cert)
+local function examine_certificate(session, host, cert)
 	if not cert then
 		session.log("warn", "No certificate provided by %s", host or "unknown host");
 		return not policy.allows(options, session, host) and "no-certificate" or nil;
@@ -99,6 +100,14 @@ local function examine(session, host, cert)
 	if not why and not policy.allows(options, session, host) then why = "policy"; end
 	if host and not why then audit.remember(session, host, result); end
 	return why, result, target;
+end
+
+-- A stream whose check ends in an error would go on without one.
+local function examine(session, host, cert)
+	local ok, why, result, target = xpcall(examine_certificate, debug.traceback, session, host, cert);
+	if ok then return why, result, target; end
+	session.log("error", "The certificate of %s cannot be checked: %s", host or "unknown host", why);
+	return "unknown", nil, { complaint = "certificate cannot be checked" };
 end
 
 local function check(event)
@@ -139,6 +148,7 @@ function module.add_host(host_module)
 	-- After mod_tls, which begins encryption where it is offered; before any authentication
 	host_module:hook_tag(xmlns_streams, "features", require_tls, 450);
 	host_module:hook("s2sout-authenticate-legacy", function (event) return require_tls(event.origin); end, 150);
-	-- Before mod_s2s believes a target that, unasked, says that dialback has succeeded
+	-- Before mod_s2s believes a target that, unasked, says that dialback has succeeded; for another stream, too
 	host_module:hook("s2s-authenticated", function (event) return require_tls(event.session); end, 1000);
+	host_module:hook("stanza/jabber:server:dialback:verify", function (event) return require_tls(event.origin); end, 100);
 end

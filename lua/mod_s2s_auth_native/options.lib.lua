@@ -1,5 +1,12 @@
 -- Options of this module, and those of Prosody's own modules that it has to obey.
 
+local resolve_path = require "util.paths".resolve_relative_path;
+
+local function path_of(path)
+	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
+end
+
+local tls = module:get_option("s2s_ssl", module:get_option("ssl", {}));
 local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
 
 return {
@@ -13,6 +20,6 @@ return {
 	secure_auth = secure_auth;
 	secure_domains = module:get_option_set("s2s_secure_domains", {});
 	insecure_domains = module:get_option_set("s2s_insecure_domains", {});
-	-- Whom to trust, beside what each stream's own TLS configuration says
-	tls = module:get_option("s2s_ssl", module:get_option("ssl", {}));
+	-- Whom to trust where the stream's own TLS configuration is not known
+	tls = { cafile = path_of(tls.cafile); capath = path_of(tls.capath) };
 };

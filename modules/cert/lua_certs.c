@@ -11,7 +11,7 @@
 
 static const char TYPE[] = "pn.certs.call";
 
-enum { REFERENCES_MAX = 16, RECORDS_MAX = 4096, UNKNOWN = 255, SERVICES_MAX = 4 };
+enum { REFERENCES_MAX = 64, RECORDS_MAX = 4096, UNKNOWN = 255, SERVICES_MAX = 4 };
 
 /* What a call holds, so that whatever raises in the middle frees it. */
 struct call {

@@ -9,8 +9,8 @@ enum {
 	SECURITY_LEVEL =
 		2, /* RSA and DSA from 2048 bits, no SHA-1: as a server's connections ask for */
 	DEPTH_MAX = 32,
-	SENT_MAX = 32,   /* certificates of the chain that are looked at, */
-	KEYS_MAX = 8,    /* and bare keys: each is tried on each of these */
+	SENT_MAX = 32,   /* certificates of the chain that are looked at */
+	TRIES_MAX = 32,  /* of bare keys on certificates: a key may make each as slow as it likes */
 	ERRORS_MAX = 64, /* texts: a hostile chain does not fill the log */
 	SELECTORS = 2,
 	MATCHES = 3
@@ -24,6 +24,7 @@ struct work {
 				  borrowed certificates */
 	bool *usable;          /* for each record; owned */
 	bool has_usage[PN_TLSA_DANE_EE + 1];
+	unsigned tries;         /* of bare keys on certificates */
 	unsigned errors;        /* of the chain that is being built */
 	STACK_OF(X509) * built; /* the chain that was built last, the leaf first; owned */
 };
@@ -260,7 +261,9 @@ static int trust_whole(X509_STORE *store, const struct pn_tlsa *record) {
 	return err;
 }
 
-static bool is_signed_by(X509 *cert, const struct pn_tlsa *record) {
+static bool is_signed_by(struct work *work, X509 *cert, const struct pn_tlsa *record) {
+	if (work->tries++ >= TRIES_MAX)
+		return false;
 	const unsigned char *at = (const unsigned char *)record->data.bytes;
 	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, (long)record->data.len);
 	const bool is_signed = key != NULL && X509_verify(cert, key) == 1;
@@ -269,17 +272,16 @@ static bool is_signed_by(X509 *cert, const struct pn_tlsa *record) {
 }
 
 /* A bare key (RFC 7671 section 5.2.3) vouches for the certificates that were signed with it. */
-static int trust_signed(const struct work *work, X509_STORE *store, const struct pn_tlsa *record) {
+static int trust_signed(struct work *work, X509_STORE *store, const struct pn_tlsa *record) {
 	int err = PN_OK;
 	for (int i = 0; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
-		if (is_signed_by(certificate(work, i), record))
+		if (is_signed_by(work, certificate(work, i), record))
 			err = trust(store, certificate(work, i));
 	}
 	return err;
 }
 
-static int trust_published(const struct work *work, X509_STORE *store) {
-	int keys = 0;
+static int trust_published(struct work *work, X509_STORE *store) {
 	int err = PN_OK;
 	for (size_t i = 0; i < work->verify->record_count && err == PN_OK; i++) {
 		const struct pn_tlsa *record = &work->verify->records[i];
@@ -288,7 +290,7 @@ static int trust_published(const struct work *work, X509_STORE *store) {
 			continue;
 		if (record->selector == PN_TLSA_CERT)
 			err = trust_whole(store, record);
-		else if (keys++ < KEYS_MAX)
+		else
 			err = trust_signed(work, store, record);
 	}
 	for (int i = 1; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
@@ -303,11 +305,12 @@ static int trust_published(const struct work *work, X509_STORE *store) {
 /* No certificate of the chain is an anchor: so it ends at one that a bare key has signed. */
 static int match_signed(struct work *work) {
 	const int top = sk_X509_num(work->built) - 1;
+	work->tries = 0;
 	for (size_t i = 0; i < work->verify->record_count; i++) {
 		const struct pn_tlsa *record = &work->verify->records[i];
 		if (work->usable[i] && record->usage == PN_TLSA_DANE_TA &&
 		    record->selector == PN_TLSA_SPKI && record->match == PN_TLSA_FULL &&
-		    is_signed_by(sk_X509_value(work->built, top), record))
+		    is_signed_by(work, sk_X509_value(work->built, top), record))
 			return accept(work, i, top + 1);
 	}
 	return 0;

@@ -298,7 +298,8 @@ def test(site):
 def test(site):
 	site.good()
 	zone = site.lab.zone("lab")
-	zone.add("_xmpp-client._tcp.none", "SRV", "0 0 0 .")
+	for service in ("_xmpp-client", "_xmpps-client"):
+		zone.add(f"{service}._tcp.none", "SRV", "0 0 0 .")
 	zone.add("_xmpp-client._tcp.alias", "SRV", f"0 5 {site.port} www.alias.lab.")
 	zone.add("www.alias", "CNAME", "xmpp.good.lab.")
 	zone.add("_xmpp-client._tcp.lost", "SRV", f"0 5 {site.port} nowhere.lost.lab.")
@@ -308,6 +309,7 @@ def test(site):
 	site.go()
 	report = check(site, "none.lab", "alias.lab", "lost.lab", "implied.lab", status=ERRORS)
 	report.expect("warning", "SRV", "_xmpp-client._tcp.none.lab", "no such service")
+	report.expect("ok", "SRV", "_xmpps-client._tcp.none.lab", "not offered; secure")
 	report.expect("warning", "CNAME", "www.alias.lab", "alias of xmpp.good.lab, .*RFC 2782")
 	report.expect("error", "A", "nowhere.lost.lab", "no address")
 	report.expect("ok", "SRV", "_xmpp-server._tcp.implied.lab", r"^no record, implied\.lab:5269 .*is used; secure")

@@ -137,6 +137,15 @@ def test(site):
 	assert any("no 2 0 1 record can match the new chain" in problem for problem in found["problems"]), found
 
 
+@behaviour("rollover warns of a new chain that proves nothing without DANE, and calls the switch safe all the same")
+def test(site):
+	site.good(tlsa=[])
+	new = site.issue("good.lab", name="new", chain=[])
+	site.go()
+	found = rollover(site, new, status=0)
+	assert found["safe"] and re.search("peers without DANE, do not accept .*issuer", " ".join(found["warnings"])), found
+
+
 @behaviour("rollover with the same key needs no new record and no waiting")
 def test(site):
 	old, issuer = site.good(), site.lab.intermediate
@@ -212,6 +221,32 @@ def test(site):
 	site.extra.pop().stop()
 	assert rollover(site, new, status=1)["step"] == "wait"
 	assert not any("since" in spot for spot in json.loads(note_of(site).read_text())["spots"].values())
+
+
+@behaviour("rollover calls no switch safe while it is not known what is served")
+def test(site):
+	old = site.good()
+	new = site.issue("good.lab", name="new")
+	site.lab.zone("lab").break_signature("xmpp.good", "AAAA")
+	site.go()
+	republish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
+	assert rollover(site, new, status=1)["step"] == "wait"
+	let_time_pass(site, 200)
+	found = rollover(site, new, status=1)
+	assert not found["safe"] and any("xmpp.good.lab AAAA: bogus" in text for text in found["problems"]), found
+
+
+@behaviour("rollover waits where a target has no address, and calls no switch safe")
+def test(site):
+	old = site.good()
+	new = site.issue("good.lab", name="new")
+	zone = site.lab.zone("lab")
+	zone.records = [record for record in zone.records if not re.match(r"xmpp\.good\S* .* (A|AAAA) ", record)]
+	site.go()
+	republish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
+	found = rollover(site, new, status=1)
+	assert found["step"] == "wait" and not found["listeners"], found
+	assert any("xmpp.good.lab has no address that is known" in text for text in found["problems"]), found
 
 
 @behaviour("rollover tells of records behind an alias where they are")

@@ -177,6 +177,20 @@ def _(peer):
 	peer.target(tlsa=[f"3 1 1 {n:064x}" for n in range(50)])
 
 
+@scenario("twenty targets, each has the record", dane=by("dane-ee"), off=UNPROVEN)
+def _(peer):
+	peer.shows()
+	for n in range(20):
+		peer.target(f"xmpp{n}", tlsa=[(3, 1, 1)])
+
+
+@scenario("twenty targets, whose records do not match", dane=REFUSED, off=by("pkix"))
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	for n in range(20):
+		peer.target(f"xmpp{n}", tlsa=[MISMATCH[3]])
+
+
 @scenario("SHA-512 matches, SHA-256 of the same kind does not", dane=by("dane-ee"), off=UNPROVEN)
 def _(peer):
 	peer.shows()

@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 import bed  # noqa: E402
 from peers import MISMATCH  # noqa: E402
 from play import domain, established, on_bed, opened  # noqa: E402
-from raw import OPENED, Target  # noqa: E402
+from raw import OPENED, Target, peer_stream, read_until  # noqa: E402
 from servers import POLICIES  # noqa: E402
 
 REFUSED_TARGET = 30  # the last number of its address
@@ -113,3 +113,18 @@ for title, each in UNENCRYPTED.items():
 	@on_bed(f"the only target, with a usable record, {title}: it is told why, and hears nothing else")
 	def test(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE))
+
+
+@on_bed("what a target with a usable record says without encryption of another stream's dialback is not believed")
+def test(servers):
+	subject = servers.judging = servers.subject("lax", True)
+	with peer_stream(subject, servers.lab.public, f"from='{ONLY_ONE}'") as connection:
+		stream_id = re.search(r"<stream:stream[^>]* id=['\"]([^'\"]+)", read_until(connection, "</stream:features>")).group(1)
+		claim = f"<db:verify from='{ONLY_ONE}' to='{subject.domain}' id='{stream_id}' type='valid'/>"
+		with Target(servers.lab.address(REFUSED_TARGET), FEATURES.replace("<", claim + "<", 1)) as refused:
+			connection.sendall(f"<db:result from='{ONLY_ONE}' to='{subject.domain}'>key</db:result>".encode())
+			heard = bed.wait_for(lambda: refused.heard, "the target is left")
+		assert re.fullmatch(HEADER_AND_ERROR, heard), heard
+		connection.sendall(f"<iq type='result' id='injected' from='{ONLY_ONE}' to='{subject.domain}'/>".encode())
+		received = bed.wait_for(lambda: re.search(PROCESSED, subject.log()[subject.mark:]), "the stanza comes").group()
+		assert "[s2sin_unauthed]" in received, received

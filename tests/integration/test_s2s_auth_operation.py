@@ -12,11 +12,12 @@ import bed  # noqa: E402
 import xmpp  # noqa: E402
 from lab import SERVER  # noqa: E402
 from play import MISMATCH, REFUSED, UNPROVEN, by, domain, established, on_bed, opened, scenario  # noqa: E402
-from raw import peer_stream, read_until  # noqa: E402
+from raw import direct_stream, peer_stream, read_until  # noqa: E402
 from servers import POLICIES, Server, tls  # noqa: E402
 
 VALID, ROLLOVER, MISMATCHING, PINNED = "valid.lab", "rollover.lab", "mismatching.lab", "pinned.lab"
 SIX, OTHER_SIX = "six.lab", "other-six.lab"
+PINNED_PUBLIC = "pinned-public.lab"
 
 
 @scenario("a peer that the next tests use", label="valid", dane=by("pkix"), off=by("pkix"))
@@ -124,6 +125,21 @@ def test(servers):
 		servers.peer.streams("forget", here)
 
 
+@on_bed("a check that fails in the middle accepts nobody")
+def test(servers):
+	subject = servers.judging = servers.subject("lax", True)
+	store = "require'core.storagemanager'"
+	subject.lua(f"local s = {store}; s.saved = s.open; s.open = function () error('there is no store') end")
+	try:
+		subject.announced += ["cannot be checked", "stack traceback"]
+		assert not opened(subject, subject.domain, PINNED)["established"]
+		assert not opened(servers.peer, PINNED, subject.domain)["established"]
+		assert len(re.findall(r"\terror\t[^\n]*there is no store", subject.log()[subject.mark:])) == 2
+	finally:
+		subject.lua(f"local s = {store}; s.open, s.saved = s.saved, nil")
+		servers.forget(PINNED)
+
+
 # --- IPv6 ---
 
 class Port6:
@@ -189,6 +205,32 @@ def test(servers):
 			assert sorted(asked) == [f"_5269._tcp.xmpp.{ROLLOVER} IN TLSA", f"_xmpp-server._tcp.{ROLLOVER} IN SRV",
 				f"_xmpps-server._tcp.{ROLLOVER} IN SRV", f"xmpp.{ROLLOVER} IN A"], asked
 			assert "Enabling DANE" not in subject.log()[mark:]
+
+
+# --- Ports with TLS from the start ---
+
+@domain("pinned-public")
+def _(peer):
+	peer.shows(peer.lab.intermediate)
+	peer.target(tlsa=[(1, 1, 1)])
+
+
+@on_bed("an incoming peer with TLS from the start is proven, also where the path of the authorities is relative")
+def test(servers):
+	lab, here = servers.lab, "relative.lab"
+	certificate = lab.intermediate.issue(here, [f"DNS:{here}"])
+	server = extra_server(servers, here, certificate, lab.address(22))
+	server.options["ssl"] = {**server.options["ssl"], "cafile": os.path.relpath(lab.public.file, server.directory)}
+	try:
+		server.start()
+		server.lua(f"return require'lfs'.chdir({bed.lua(server.directory / 'certs')})")  # elsewhere, as where it is installed
+		with direct_stream(server, f"from='{PINNED_PUBLIC}'", servers.peers[PINNED_PUBLIC].certificate) as stream:
+			answer = read_until(stream, "</stream:(features|error)>")
+		assert "EXTERNAL" in answer, answer
+		assert server.audit("incoming", PINNED_PUBLIC)["proof"] == "pkix-ee"
+		server.assert_no_traceback()
+	finally:
+		server.discard()
 
 
 # --- Peers that show no certificate, or do not say who they are ---

@@ -6,7 +6,7 @@ import ssl
 import threading
 
 import xmpp
-from peers import PORT
+from peers import DIRECT_PORT, PORT
 
 STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' "
 	"xmlns:db='jabber:server:dialback' version='1.0' {}>")
@@ -43,6 +43,18 @@ def peer_stream(subject, authority, origin, certificate=None):
 		with context.wrap_socket(plain, server_hostname=subject.domain) as encrypted:
 			encrypted.sendall(header)
 			yield encrypted
+
+
+@contextlib.contextmanager
+def direct_stream(server, origin, certificate):
+	"""The same with TLS from the start, whoever the server turns out to be."""
+	context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+	context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+	context.load_cert_chain(certificate.file, certificate.key)
+	with socket.create_connection((server.address, DIRECT_PORT), timeout=xmpp.READ_TIMEOUT) as plain, \
+			context.wrap_socket(plain) as encrypted:
+		encrypted.sendall(STREAM.format(f"{origin} to='{next(iter(server.hosts))}'").encode())
+		yield encrypted
 
 
 class Target:

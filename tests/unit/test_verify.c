@@ -184,6 +184,29 @@ TEST(usage_3_does_not_look_at_what_follows_the_leaf) {
 	cert_free(cert);
 }
 
+/* Each try is a signature to verify, with a key that a stranger has made. */
+TEST(eight_keys_are_tried_on_a_usual_chain_and_fewer_on_a_long_one) {
+	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
+	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
+	struct records records = {0};
+	struct pn_buf pem = {0};
+	for (int i = 0; i < 7; i++)
+		records_add(&records, &other.root, 2, 1, 0);
+	records_add(&records, &h.root, 2, 1, 0);
+	pem_add(&pem, &h.leaf);
+	for (int i = 0; i < 3; i++)
+		pem_add(&pem, &h.intermediate);
+	struct question question = {.text = buf_str(&pem), .records = &records};
+	CHECK(ask(question).accepted && ask(question).record == 7);
+	for (int i = 0; i < 28; i++)
+		pem_add(&pem, &h.intermediate);
+	question.text = buf_str(&pem);
+	CHECK(!ask(question).accepted && ask(question).dane == PN_DANE_MISMATCH);
+	pn_buf_free(&pem);
+	hierarchy_free(h);
+	hierarchy_free(other);
+}
+
 /* ---- Authorities ---- */
 
 TEST(authorities_may_stand_in_a_file_or_a_directory) {
