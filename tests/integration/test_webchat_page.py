@@ -62,7 +62,7 @@ def etag(server):
 @behaviour("nothing but its files is served")
 def traversal(server):
 	for path in ("../mod_webchat.lua", "..%2fmod_webchat.lua", "%2e%2e/mod_webchat.lua", "converse/../../mod_webchat.lua",
-			"converse/..%2f..%2fmod_webchat.lua", "converse/../package.json", "/etc/passwd", "converse//etc/passwd",
+			"converse/..%2f..%2fmod_webchat.lua", "converse/../get.sh", "/etc/passwd", "converse//etc/passwd",
 			"..%00/mod_webchat.lua", "mod_webchat.lua", "custom.css", "page/app.js", "converse/", "converse"):
 		response = get(server.http_port, "/chat/" + path)
 		assert response.status in (400, 403, 404), (path, response.status)
