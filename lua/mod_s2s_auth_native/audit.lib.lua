@@ -7,6 +7,7 @@ local refused = module:metric("counter", "refused", "", "Streams of other server
 	{ "direction"; "reason" });
 
 local STORE = "s2s_peer_keys";
+local MOST_KEYS = 10000; -- of a host: a peer may have any number of sub-domains
 
 local KINDS = { "dane-ee", "dane-ta", "pkix-ee", "pkix-ta", "pkix", "posh", "none" };
 local REASONS = { "mismatch", "unknown", "policy", "no-certificate", "no-encryption" };
@@ -67,6 +68,16 @@ function audit.log(session, host, proof)
 		proof.kind, proof.record or "none", proof.dns, proof.key or "none");
 end
 
+local kept = {}; -- by host, how many keys
+
+local function count(store)
+	local number, each, state, first = 0, store:users();
+	if each then
+		for _ in each, state, first do number = number + 1; end
+	end
+	return number;
+end
+
 -- Compares the key with the one that was seen last, and keeps it. A peer without proof changes nothing.
 function audit.remember(session, host, proof)
 	local own_host = session.direction == "outgoing" and session.from_host or session.to_host;
@@ -77,6 +88,10 @@ function audit.remember(session, host, proof)
 	if known then
 		session.log("warn", "The key of %s has changed from %s (seen first on %s, proof %s) to %s (proof %s)", host,
 			known.key, os.date("!%Y-%m-%d", known.since), known.proof, proof.key, proof.kind);
+	else
+		kept[own_host] = kept[own_host] or count(store);
+		if kept[own_host] >= MOST_KEYS then return; end
+		kept[own_host] = kept[own_host] + 1;
 	end
 	local ok, err = store:set(host, { key = proof.key, proof = proof.kind, since = os.time() });
 	if not ok then session.log("debug", "The key of %s is not kept: %s", host, err or "no storage"); end

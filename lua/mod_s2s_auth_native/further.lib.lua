@@ -7,7 +7,9 @@
 local nameprep = require "util.encodings".stringprep.nameprep;
 local st = require "util.stanza";
 
+local MOST = 100; -- domains that a stream may bring: each is looked up in DNS
 local VERDICT = { "cert_chain_status", "cert_identity_status", "cert_chain_errors" };
+local CONDITIONS = { unknown = "remote-server-timeout", ["too many"] = "resource-constraint" }; -- else policy-violation
 
 return function (examine, certificate_of)
 	-- The session's verdict is about the domain in the header of the stream, and stays so.
@@ -26,7 +28,7 @@ return function (examine, certificate_of)
 	local function refuse(session, request, domain, why)
 		session.log("warn", "Not authenticating %s on this stream (%s)", domain, why);
 		session.sends2s(reply(request, "error"):tag("error", { type = "cancel" })
-			:tag(why == "unknown" and "remote-server-timeout" or "policy-violation", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }));
+			:tag(CONDITIONS[why] or "policy-violation", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }));
 	end
 
 	return function (event)
@@ -35,7 +37,9 @@ return function (examine, certificate_of)
 		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" or not prosody.hosts[ours] then return; end
 		session.native_examined = session.native_examined or {};
 		if session.native_examined[domain] then return; end
-		local why, proven = examine_apart(session, domain);
+		session.native_asked = (session.native_asked or 0) + 1;
+		local why, proven = "too many", nil;
+		if session.native_asked <= MOST then why, proven = examine_apart(session, domain); end
 		if session.destroyed then return true; end
 		if why then
 			refuse(session, request, domain, why);

@@ -36,11 +36,18 @@ function resolver_methods:skip(target)
 	self.session.log("warn", "Not connecting to %s at %s", self.session.to_host, self.last_error);
 end
 
+-- The next target in order
+function resolver_methods:take()
+	local target;
+	repeat
+		self.position = self.position + 1;
+		target = self.targets[self.position];
+	until not target or not target.direct or self.session.ssl_ctx;
+	return target;
+end
+
 function resolver_methods:try(callback)
-	local target = table.remove(self.targets, 1);
-	while target and target.direct and not self.session.ssl_ctx do
-		target = table.remove(self.targets, 1);
-	end
+	local target = self:take();
 	if not target then
 		callback(nil);
 		return;
@@ -80,8 +87,15 @@ function resolver_methods:next(callback)
 	end
 end
 
-function resolver_methods:has_more()
-	return self.targets ~= nil and self.targets[1] ~= nil;
+-- Those behind the target that has let connect and is not the right one. Others may have been begun meanwhile, for
+-- addresses race.
+function resolver_methods:continue_after(target)
+	while self.position > 0 and self.targets[self.position] ~= target do self.position = self.position - 1; end
+	self.addresses = nil;
+end
+
+function resolver_methods:has_more_than(target)
+	return self.targets ~= nil and self.targets[#self.targets] ~= target;
 end
 
 local nowhere = { next = function (_, callback) callback(nil); end };
@@ -91,7 +105,7 @@ local outgoing = {};
 local function new_resolver(discovery, session)
 	local hostname = not is_address(session.to_host) and idna_to_ascii(session.to_host);
 	if not hostname then return nil; end -- as stock has it
-	local resolver = setmetatable({ session = session, hostname = hostname:lower(), discovery = discovery }, resolver_mt);
+	local resolver = setmetatable({ session = session, hostname = hostname:lower(), discovery = discovery, position = 0 }, resolver_mt);
 	session.native_resolver = resolver;
 	return resolver;
 end
@@ -135,7 +149,7 @@ function outgoing.target(session)
 end
 
 function outgoing.has_more(session)
-	return session.native_resolver ~= nil and session.native_resolver:has_more();
+	return session.native_resolver ~= nil and session.native_resolver:has_more_than(outgoing.target(session));
 end
 
 local function ignore() end
@@ -160,6 +174,7 @@ end
 -- the session's own thread, in which the check runs, has come to rest.
 function outgoing.try_next(session)
 	local listener = session.conn.listeners;
+	session.native_resolver:continue_after(outgoing.target(session));
 	leave(session);
 	timer.add_task(0, function ()
 		if session.destroyed then return; end

@@ -153,6 +153,13 @@ def _(connection, subject):
 	assert "<not-authorized" in read_until(connection, "</stream:error>")
 
 
+@on_subjects("a stream may ask for a hundred", policies=["strict"])
+def _(connection, subject):
+	answers = [ask_for(connection, subject, f"n{number}.{UNPROVEN}") for number in range(101)]
+	assert all("<policy-violation" in each for each in answers[:100]), answers
+	assert "<resource-constraint" in answers[100], answers[100]
+
+
 @on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
 def test(servers):
 	subject = servers.subject("lax", True)
