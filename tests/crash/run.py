@@ -176,7 +176,7 @@ class Trial:
 		self.server.assert_no_traceback()
 
 	def _prosodyctl(self, *words, **more):
-		launcher = bed.BUILD / f"prosody-{self.server.version}/prosodyctl"
+		launcher = bed.PROSODIES / f"prosody-{self.server.version}/prosodyctl"
 		return subprocess.Popen([launcher, "--config", self.server.config, *words], stdin=subprocess.DEVNULL,
 			stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=bed.end_with_parent, **more)
 

@@ -9,6 +9,7 @@ the one that started it, whichever way that goes.
 import atexit
 import ctypes
 import hashlib
+import os
 import pathlib
 import random
 import re
@@ -25,7 +26,8 @@ from proxy import Proxy
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = PROJECT / "build"
 TEST_MODULES = PROJECT / "tests/integration/modules"
-VERSIONS = [v for v in ("0.12", "13.0") if (BUILD / f"prosody-{v}/prosodyctl").exists()]
+PROSODIES = pathlib.Path(os.environ.get("PROSODIES", BUILD)).resolve()  # where tests/setup has unpacked them
+VERSIONS = [v for v in ("0.12", "13.0") if (PROSODIES / f"prosody-{v}/prosodyctl").exists()]
 
 HOST = "prosody.test"
 PASSWORD = "secret"
@@ -165,7 +167,7 @@ class Prosody:
 	def start(self):
 		"""Start, or start again on the same data and ports."""
 		self.rewrite_config()
-		launcher = BUILD / f"prosody-{self.version}/prosody"
+		launcher = PROSODIES / f"prosody-{self.version}/prosody"
 		with open(self.directory / "output", "ab") as output:
 			self.process = subprocess.Popen([launcher, "-F", "--config", self.config],
 				stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
@@ -326,7 +328,7 @@ class Prosody:
 
 	def shell(self, *words):
 		"""prosodyctl shell WORDS..."""
-		launcher = BUILD / f"prosody-{self.version}/prosodyctl"
+		launcher = PROSODIES / f"prosody-{self.version}/prosodyctl"
 		done = subprocess.run([launcher, "--config", self.config, "shell", *words], timeout=30,
 			stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 		if done.returncode:

@@ -25,15 +25,16 @@ tests = []
 
 
 class Test:
-	def __init__(self, name, function, version, make, transport=None):
+	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT):
 		self.name, self.function, self.version, self.make = name, function, version, make
+		self.time_limit = time_limit
 		self.arguments = [transport] if transport else []
 
 	def run(self, stock_smacks):
 		"""Returns None, or the text of the failure."""
 		self.server = None
 		signal.signal(signal.SIGALRM, self._too_long)
-		signal.alarm(TIME_LIMIT)
+		signal.alarm(self.time_limit)
 		try:
 			self.server = self.make(stock_smacks)
 			self.function(self.server, *self.arguments)
@@ -47,9 +48,8 @@ class Test:
 				self.server.discard()
 				self.server = None
 
-	@staticmethod
-	def _too_long(*_):
-		raise TimeoutError(f"the test did not end within {TIME_LIMIT} s")
+	def _too_long(self, *_):
+		raise TimeoutError(f"the test did not end within {self.time_limit} s")
 
 	def _report(self, trace):
 		"""From the test function on, and the end of the server's log."""

@@ -28,7 +28,7 @@ class Tool:
 
 	def command(self, server, *words):
 		"""For subprocess."""
-		launcher = bed.BUILD / f"prosody-{server.version}/prosodyctl"
+		launcher = bed.PROSODIES / f"prosody-{server.version}/prosodyctl"
 		return [launcher, "--config", server.config, self.module, *words]
 
 	def run(self, server, *words, **settings):

@@ -47,7 +47,7 @@ def stores(server, user, host=None):
 
 def prosodyctl(server, *words, stdin=""):
 	"""prosodyctl WORDS..., beside the server or without it; returns what it printed."""
-	launcher = bed.BUILD / f"prosody-{server.version}/prosodyctl"
+	launcher = bed.PROSODIES / f"prosody-{server.version}/prosodyctl"
 	done = subprocess.run([launcher, "--config", server.config, *words], timeout=30, input=stdin,
 		stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 	assert done.returncode == 0, (words, done.stdout)
@@ -108,7 +108,7 @@ def test(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.cut()
 	server.wait_gone(alice)
-	launcher = bed.BUILD / f"prosody-{server.version}/prosodyctl"
+	launcher = bed.PROSODIES / f"prosody-{server.version}/prosodyctl"
 	others = [subprocess.Popen([launcher, "--config", server.config, "register", f"other{n}", server.host, "secret"],
 		stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=bed.end_with_parent) for n in range(3)]
 	sent = []

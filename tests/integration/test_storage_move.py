@@ -361,7 +361,7 @@ def test(server):
 
 def migrator(server, source, target):
 	"""Prosody's own, with the paths that an installation has."""
-	root = bed.BUILD / f"prosody-{server.version}/root"
+	root = bed.PROSODIES / f"prosody-{server.version}/root"
 	paths = {"SOURCEDIR": root / "usr/lib/prosody", "CONFIGDIR": server.directory, "DATADIR": server.directory / "data",
 		"PLUGINDIR": f"{bed.PROJECT / 'lua'};{root / 'usr/lib/prosody/modules'}/"}
 	lines = []

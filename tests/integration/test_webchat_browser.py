@@ -5,8 +5,10 @@ import bed
 from browser import DESKTOP, PHONE, WAIT, Browser, Keys
 from proxy import Proxy
 from test_webchat_page import BEHIND, Nginx
-from webchatsite import GUESTS, ROOMS, SUPPORT, behaviour, enter
+import webchatsite
+from webchatsite import GUESTS, ROOMS, SUPPORT, enter
 
+TIME_LIMIT = 90  # seconds: one browser or two have to start, and load some megabytes
 COMPOSER, MESSAGE, PARTICIPANT = ".chat-textarea", ".chat-msg__text", ".occupant-list .occupant-nick"
 HOSTILE = ["<img src=x onerror=alert(1)>@" + ROOMS, "javascript:alert(1)", '"><script>alert(1)</script>',
 	"converse/room?jid=evil@elsewhere.test", "evil@elsewhere.test", f"{SUPPORT}/nick", "%00", "%zz", "a b@" + ROOMS]
@@ -18,6 +20,10 @@ SESSIONS = f"""
 		for _, s in pairs(user.sessions) do table.insert(values, tostring(({{}}) and true)); end
 	end
 	return table.concat(values, " ")"""
+
+
+def in_browser(name, **settings):
+	return webchatsite.behaviour(f"browser: {name}", time_limit=TIME_LIMIT, **settings)
 
 
 def page(server, port=None, path="/chat/"):
@@ -69,7 +75,7 @@ def occupants(server, room=SUPPORT):
 		return table.concat(names, "|")""").split("|"))
 
 
-@behaviour("browser: a visitor types a name, and talks with a user", guests={"webchat_title": "Example support"})
+@in_browser("a visitor types a name, and talks with a user", guests={"webchat_title": "Example support"})
 def talk(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -90,7 +96,7 @@ def talk(server):
 		assert not other, other
 
 
-@behaviour("browser: the room is the one that the address names")
+@in_browser("the room is the one that the address names")
 def named_room(server):
 	for n, form in enumerate(("#{}", "?room={}")):
 		room = server.make_room(f"büro {n}@{ROOMS}".replace(" ", "\\20"))
@@ -102,7 +108,7 @@ def named_room(server):
 			assert occupants(server, SUPPORT) == [""]
 
 
-@behaviour("browser: a hostile address does nothing")
+@in_browser("a hostile address does nothing")
 def hostile(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -118,7 +124,7 @@ def hostile(server):
 		assert browser.run("location.hash") == ""
 
 
-@behaviour("browser: a reloaded page comes back with the same name, and leaves no ghost")
+@in_browser("a reloaded page comes back with the same name, and leaves no ghost")
 def reload(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -135,7 +141,7 @@ def reload(server):
 		assert kept == 1, kept
 
 
-@behaviour("browser: who comes in reads what was said before, and after a reload too")
+@in_browser("who comes in reads what was said before, and after a reload too")
 def history(server):
 	agent = agent_in(server)
 	agent.chat(SUPPORT, "Closed until nine", "groupchat")
@@ -150,7 +156,7 @@ def history(server):
 		browser.wait_text(MESSAGE, "I see")
 
 
-@behaviour("browser: a closed tab leaves the room at once")
+@in_browser("a closed tab leaves the room at once")
 def closed(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -161,7 +167,7 @@ def closed(server):
 		assert occupants(server) == ["agent"]
 
 
-@behaviour("browser: a cut connection goes on, again and again")
+@in_browser("a cut connection goes on, again and again")
 def resumption(server):
 	agent, proxy = agent_in(server), Proxy(server.http_port)
 	try:
@@ -203,19 +209,19 @@ def outlast(server, agent, port, path="/chat/"):
 		proxy.stop()
 
 
-@behaviour("browser: a visitor whose session has ended comes back with the same name",
+@in_browser("a visitor whose session has ended comes back with the same name",
 	guests={"webchat_hibernation_time": 1})
 def expired(server):
 	outlast(server, agent_in(server), server.http_port)
 
 
-@behaviour("browser: a visitor whose BOSH session has ended comes back with the same name", guests=BEHIND)
+@in_browser("a visitor whose BOSH session has ended comes back with the same name", guests=BEHIND)
 def expired_bosh(server):
 	with Nginx(server, websocket=False) as port:
 		outlast(server, agent_in(server), port, "/support/")
 
 
-@behaviour("browser: where no WebSocket gets through, BOSH serves", guests=BEHIND)
+@in_browser("where no WebSocket gets through, BOSH serves", guests=BEHIND)
 def bosh(server):
 	agent = agent_in(server)
 	with Nginx(server, websocket=False) as port, Browser() as browser:
@@ -230,7 +236,7 @@ def bosh(server):
 		leaves(agent, "Ann")
 
 
-@behaviour("browser: two visitors see each other, and cannot have the same name")
+@in_browser("two visitors see each other, and cannot have the same name")
 def two(server):
 	with Browser() as one, Browser() as two_:
 		come_in(one, page(server), "Ann")
@@ -246,7 +252,7 @@ def two(server):
 		assert occupants(server) == ["Ann", "Ben"]
 
 
-@behaviour("browser: who may not come in is told why", guests={"webchat_logins_per_minute": 1})
+@in_browser("who may not come in is told why", guests={"webchat_logins_per_minute": 1})
 def refused(server):
 	server.visitor()
 	with Browser() as browser:
@@ -255,7 +261,7 @@ def refused(server):
 		browser.wait_text("#notice", "Too many logins from your network: wait a minute")
 
 
-@behaviour("browser: who writes too much is told so", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 4})
+@in_browser("who writes too much is told so", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 4})
 def too_much(server):
 	with Browser() as browser:
 		come_in(browser, page(server))
@@ -265,7 +271,7 @@ def too_much(server):
 
 
 def look(name, size, dark):
-	@behaviour(f"browser: nothing is too wide on a {name}", guests={"webchat_title": "Example support"})
+	@in_browser(f"nothing is too wide on a {name}", guests={"webchat_title": "Example support"})
 	def fits(server):
 		def shown(what):
 			browser.screenshot(f"{server.version}-{what}-{name}")
@@ -290,7 +296,7 @@ look("desktop", DESKTOP, False)
 look("desktop-dark", DESKTOP, True)
 
 
-@behaviour("browser: it works under a path behind nginx", guests=BEHIND)
+@in_browser("it works under a path behind nginx", guests=BEHIND)
 def nginx(server):
 	agent = agent_in(server)
 	with Nginx(server) as port, Browser() as browser:
