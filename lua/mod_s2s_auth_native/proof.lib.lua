@@ -2,13 +2,16 @@
 
 local async = require "util.async";
 local hashes = require "util.hashes";
+local hex = require "util.hex";
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
 local pem2der = require "util.x509".pem2der;
 local promise = require "util.promise";
 
 local SERVICE = "xmpp-server";
+local to_hex = hex.encode or hex.to;
 local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how many there are
 local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
+local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no certificate decoded
 local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
 
 return function (options, discovery, certs, posh)
@@ -159,7 +162,6 @@ return function (options, discovery, certs, posh)
 	function proof.judge(session, host, cert, target)
 		local leaf = cert:pem();
 		local references = table.move(target.references, 1, #target.references, 2, { host });
-		local described = certs.names(leaf);
 		local result, mismatch;
 		if target.tlsa then
 			result, mismatch = judge_records(session, leaf, references, target.tlsa);
@@ -170,7 +172,8 @@ return function (options, discovery, certs, posh)
 			result = judge_posh(session, host, leaf, judge_public(session, leaf, references));
 		end
 		result.dns = target.state;
-		result.key = described and described.spki_sha256;
+		local digest = certs.tlsa(leaf, table.unpack(KEY_DIGEST));
+		result.key = digest and to_hex(digest);
 		if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
 		return result, mismatch and "mismatch" or nil;
 	end
