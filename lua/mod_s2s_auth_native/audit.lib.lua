@@ -1,6 +1,8 @@
 -- What is kept of every check: a line in the log, counters, and the key of each peer that was accepted,
 -- so that a change of it is told.
 
+local cache = require "util.cache";
+
 local checked = module:metric("counter", "checked", "", "Certificate validation results", { "chain"; "identity" });
 local proofs = module:metric("counter", "proofs", "", "Proofs of other servers' identity", { "direction"; "proof" });
 local refused = module:metric("counter", "refused", "", "Streams of other servers that were refused",
@@ -69,6 +71,7 @@ function audit.log(session, host, proof)
 end
 
 local kept = {}; -- by host, how many keys
+local latest = cache.new(1000); -- "host peer" -> key: most peers come again, and the store is not asked for those
 
 local function count(store)
 	local number, each, state, first = 0, store:users();
@@ -82,6 +85,9 @@ end
 function audit.remember(session, host, proof)
 	local own_host = session.direction == "outgoing" and session.from_host or session.to_host;
 	if not own_host or not prosody.hosts[own_host] or proof.kind == "none" or not proof.key then return; end
+	local pair = own_host.." "..host;
+	if latest:get(pair) == proof.key then return; end
+	latest:set(pair, proof.key);
 	local store = module:context(own_host):open_store(STORE);
 	local known = store:get(host);
 	if known and known.key == proof.key then return; end
