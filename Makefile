@@ -57,13 +57,13 @@ UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pa
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help webchat install uninstall clean demo test unit spec integration crash asan bench lint format fuzz
+.PHONY: all help webchat install uninstall deb test-deb clean demo test unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
 
 all: $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS)) ## build the modules; lua/ can be named in plugin_paths
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 # ---- Building ----
 
@@ -90,17 +90,12 @@ lua/%.so: $(OUT)/%.so
 $(addprefix lua/,$(SHARED_LIBS)): lua/shared/$$(@F)
 	@cp $< $@.new && mv -f $@.new $@
 
-# Converse.js for mod_webchat: what a browser asks for, of the version that package-lock.json names
+# Converse.js for mod_webchat
 CONVERSE := lua/mod_webchat/converse
 webchat: $(CONVERSE)/dist/converse.min.js ## get Converse.js for mod_webchat (needs npm and the network)
-$(CONVERSE)/dist/converse.min.js: $(CONVERSE)/package-lock.json
-	@mkdir -p build/webchat
-	@cp $(CONVERSE)/package.json $(CONVERSE)/package-lock.json build/webchat/
-	@npm ci --prefix build/webchat --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null
-	@rm -rf $(@D) $(@D).new && cp -r build/webchat/node_modules/converse.js/dist $(@D).new
-	@cd $(@D).new && rm -f website.* converse.js converse.css && find . -name '*.map' -delete
-	@cp build/webchat/node_modules/converse.js/COPYRIGHT build/webchat/node_modules/converse.js/LICENSE $(@D).new/
-	@mv $(@D).new $(@D) && touch $@
+$(CONVERSE)/dist/converse.min.js: $(CONVERSE)/get.sh
+	@sh $<
+	@touch $@
 
 -include $(wildcard $(OUT)/modules/*/*.d $(OUT)/tests/*/*.d)
 
@@ -122,6 +117,14 @@ uninstall: ## remove the modules from PLUGINDIR
 		for file in $$(cd lua && find $$module -type f); do rm -f "$(DESTDIR)$(PLUGINDIR)/$$file"; done; \
 		find "$(DESTDIR)$(PLUGINDIR)/$$module" -type d -empty -delete 2>/dev/null || true; \
 	done
+
+deb: ## build a Debian package below build/deb
+	@tests/setup build deb
+	@tests/deb/build
+
+test-deb: deb ## install the package in a bare Debian, use it, and purge it (needs root)
+	@tests/setup chroot
+	@tests/deb/run
 
 clean: ## remove what was built; what tests/setup downloaded stays
 	rm -rf build/release build/asan build/fuzz $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS))
@@ -184,6 +187,11 @@ crash: all ## kill a writing server KILLS times (200), and check what is left
 
 .PHONY: sanitized
 sanitized: $(addprefix $(OUT)/,$(SHARED_OBJECTS))
+
+newest: all ## specs and integration tests on the newest Prosody of Debian unstable
+	@tests/setup
+	@tests/setup newest
+	@PROSODIES=build/newest tests/run spec integration
 
 asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) -s BUILD=asan unit sanitized
