@@ -72,7 +72,7 @@ static bool walk_attrs(const struct walk *walk, struct pn_str name) {
 /* Starts the element on top, and pushes the index of its first child. */
 static bool begin_element(const struct walk *walk) {
 	lua_State *L = walk->L;
-	luaL_checkstack(L, 8, "stanza is nested too deeply");
+	luaL_checkstack(L, 8, "stanza is nested too deeply, or there is no memory for it");
 	lua_pushvalue(L, walk->keys.name);
 	if (lua_rawget(L, -2) != LUA_TSTRING) {
 		lua_pushliteral(L, "stanza has an element without a name");
@@ -159,7 +159,7 @@ static void append(lua_State *L, int index) {
 
 /* Pushes a new element, its tags and its attr, and makes it a child of the element below. */
 static void build_start(lua_State *L, struct pn_glue_tokens *tokens, int base) {
-	luaL_checkstack(L, 8, "stanza is nested too deeply");
+	luaL_checkstack(L, 8, "stanza is nested too deeply, or there is no memory for it");
 	lua_createtable(L, 1, 3);
 	push_string(L, tokens);
 	lua_setfield(L, -2, "name");

@@ -215,7 +215,7 @@ static int push_table(lua_State *L, struct pn_wire *wire, int metatable, int dep
 	const uint32_t pairs = pn_wire_u32(wire);
 	if (wire->err != PN_OK || depth > DEPTH_MAX || pairs > wire->left)
 		return PN_ECORRUPT;
-	luaL_checkstack(L, 8, "value is nested too deeply");
+	luaL_checkstack(L, 8, "value is nested too deeply, or there is no memory for it");
 	/* hints, which damaged ones must not make expensive; an array may have holes */
 	const uint32_t in_array = array < pairs ? array : pairs;
 	lua_createtable(L, (int)(in_array < HINT_MAX ? in_array : HINT_MAX),

@@ -230,6 +230,21 @@ TEST(a_serial_may_have_any_length_and_sign) {
 	}
 }
 
+static bool is_decoded(const struct pn_chain *chain) {
+	struct pn_cert_info info;
+	const int err = pn_cert_describe(chain, 0, &info);
+	pn_cert_info_free(&info);
+	return err == PN_OK;
+}
+
+static bool is_refused_as_unreadable(const struct pn_chain *chain) {
+	struct pn_verdict verdict = {.chain_valid = true, .identity_valid = true};
+	const int err = pn_cert_verify(&(struct pn_verify){.chain = chain, .now = NOW}, &verdict);
+	pn_buf_free(&verdict.errors);
+	return err == PN_ECERT && !verdict.chain_valid && !verdict.identity_valid;
+}
+
+/* Newer OpenSSLs do not decode such a certificate at all. */
 TEST(an_absurd_date_is_absent_and_proves_nothing) {
 	static const char *const dates[] = {"",
 					    "Z",
@@ -246,11 +261,17 @@ TEST(an_absurd_date_is_absent_and_proves_nothing) {
 		const int type = i % 2 == 0 ? V_ASN1_GENERALIZEDTIME : V_ASN1_UTCTIME;
 		const struct cert cert = cert_make((struct cert_wish){
 			.names = "dns:a.example", .dates = dates[i / 2], .dates_type = type});
-		struct pn_cert_info info = describe(&cert);
-		if (!CHECK(!info.has_not_before && !info.has_not_after))
-			printf("# %s: %lld\n", dates[i / 2], (long long)info.not_after);
-		CHECK(!ask((struct question){.chain = {&cert}, .trusted = &cert}).chain);
-		pn_cert_info_free(&info);
+		struct pn_chain *chain = chain_of_one(&cert);
+		if (is_decoded(chain)) {
+			struct pn_cert_info info = describe(&cert);
+			if (!CHECK(!info.has_not_before && !info.has_not_after))
+				printf("# %s: %lld\n", dates[i / 2], (long long)info.not_after);
+			CHECK(!ask((struct question){.chain = {&cert}, .trusted = &cert}).chain);
+			pn_cert_info_free(&info);
+		} else {
+			CHECK(is_refused_as_unreadable(chain));
+		}
+		pn_chain_free(chain);
 		cert_free(cert);
 	}
 }
@@ -348,20 +369,6 @@ TEST(an_unknown_key_is_described_without_type_and_size) {
 }
 
 /* ---- Damage ---- */
-
-static bool is_decoded(const struct pn_chain *chain) {
-	struct pn_cert_info info;
-	const int err = pn_cert_describe(chain, 0, &info);
-	pn_cert_info_free(&info);
-	return err == PN_OK;
-}
-
-static bool is_refused_as_unreadable(const struct pn_chain *chain) {
-	struct pn_verdict verdict = {.chain_valid = true, .identity_valid = true};
-	const int err = pn_cert_verify(&(struct pn_verify){.chain = chain, .now = NOW}, &verdict);
-	pn_buf_free(&verdict.errors);
-	return err == PN_ECERT && !verdict.chain_valid && !verdict.identity_valid;
-}
 
 /* Each bit is covered: by the signature, or by what the encoding must be. */
 TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
