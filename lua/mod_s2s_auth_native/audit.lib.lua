@@ -87,9 +87,9 @@ function audit.remember(session, host, proof)
 	if not own_host or not prosody.hosts[own_host] or proof.kind == "none" or not proof.key then return; end
 	local pair = own_host.." "..host;
 	if latest:get(pair) == proof.key then return; end
-	latest:set(pair, proof.key);
 	local store = module:context(own_host):open_store(STORE);
 	local known = store:get(host);
+	latest:set(pair, proof.key);
 	if known and known.key == proof.key then return; end
 	if known then
 		session.log("warn", "The key of %s has changed from %s (seen first on %s, proof %s) to %s (proof %s)", host,

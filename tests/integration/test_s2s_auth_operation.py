@@ -16,6 +16,7 @@ from raw import direct_stream, peer_stream, read_until  # noqa: E402
 from servers import POLICIES, Server, tls  # noqa: E402
 
 VALID, ROLLOVER, MISMATCHING, PINNED = "valid.lab", "rollover.lab", "mismatching.lab", "pinned.lab"
+FAULTY = "faulty.lab"  # which no other test has made known
 SIX, OTHER_SIX = "six.lab", "other-six.lab"
 PINNED_PUBLIC = "pinned-public.lab"
 
@@ -125,6 +126,12 @@ def test(servers):
 		servers.peer.streams("forget", here)
 
 
+@domain("faulty")
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[(3, 1, 1)])
+
+
 @on_bed("a check that fails in the middle accepts nobody")
 def test(servers):
 	subject = servers.judging = servers.subject("lax", True)
@@ -132,12 +139,12 @@ def test(servers):
 	subject.lua(f"local s = {store}; s.saved = s.open; s.open = function () error('there is no store') end")
 	try:
 		subject.announced += ["cannot be checked", "stack traceback"]
-		assert not opened(subject, subject.domain, PINNED)["established"]
-		assert not opened(servers.peer, PINNED, subject.domain)["established"]
+		assert not opened(subject, subject.domain, FAULTY)["established"]
+		assert not opened(servers.peer, FAULTY, subject.domain)["established"]
 		assert len(re.findall(r"\terror\t[^\n]*there is no store", subject.log()[subject.mark:])) == 2
 	finally:
 		subject.lua(f"local s = {store}; s.open, s.saved = s.saved, nil")
-		servers.forget(PINNED)
+		servers.forget(FAULTY)
 
 
 # --- IPv6 ---

@@ -104,11 +104,19 @@ def no_stylesheet(server):
 	assert config(server)["stylesheet"] is False
 
 
-@behaviour("Converse.js is taken from where an option says", guests={
-	"webchat_converse_path": bed.BUILD / "webchat/node_modules/converse.js/dist"})
+def folder_of_ones_own():
+	"""Of a Converse.js, as far as the server looks."""
+	folder = bed.BUILD / "bed/converse"
+	folder.mkdir(parents=True, exist_ok=True)
+	for name in ("converse.min.js", "own.css"):
+		(folder / name).touch()
+	return folder
+
+
+@behaviour("Converse.js is taken from where an option says", guests={"webchat_converse_path": folder_of_ones_own()})
 def other_converse(server):
 	assert config(server)["converse"] is True
-	assert get(server.http_port, "/chat/converse/converse.css").status == 200  # which the module's own folder does not have
+	assert get(server.http_port, "/chat/converse/own.css").status == 200
 
 
 @behaviour("a default room that is none is an error", guests={"webchat_default_room": "support"})
