@@ -10,7 +10,7 @@ CLANG ?= clang
 LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Werror
 HARDENING := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-CFLAGS_release := -O2 -g -flto=auto $(HARDENING)
+CFLAGS_release := -O2 -g -flto=auto -ffat-lto-objects $(HARDENING)
 CFLAGS_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 CPPFLAGS += -D_GNU_SOURCE -Iinclude
 CFLAGS += -std=c11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS_$(BUILD))
@@ -141,11 +141,14 @@ test: ## set up, build, and run every test there is
 	@$(MAKE) -s all
 	@tests/run
 
+# Many programs over the same objects: optimizing each as a whole would take minutes
+LINK_TEST = $(CC) $(CFLAGS) -fno-lto $(LDFLAGS)
+
 unit: $(addprefix $(OUT)/tests/unit/test_,$(UNIT_TESTS)) $(addprefix $(OUT)/tests/oom/test_,oom lua store_faults cert_faults) ## C tests of the cores
 	@status=0; for test in $^; do $$test || status=1; done; $(MAKE) -s replay || status=1; exit $$status
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 # What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
@@ -156,24 +159,24 @@ FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open tx
 	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check) fdatasync fsync
 $(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_cert_faults: $(addprefix $(OUT)/,tests/oom/test_cert_faults.o tests/oom/alloc.o $(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
 $(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(BINDINGS))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS) -llua5.4
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 .PHONY: replay
 replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus
 	@for fuzzer in $(FUZZERS); do $(OUT)/tests/fuzz/replay_$$fuzzer tests/fuzz/corpus/$$fuzzer/* || exit 1; done
 
 $(OUT)/tests/fuzz/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(addprefix $(OUT)/,$(CORES) $(ALLOC))
-	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 spec: all ## busted specs of the bindings and of the Lua libraries, on every unpacked Prosody
 	@tests/run spec
