@@ -1,5 +1,4 @@
 /* Verdicts of pn/cert.h over whole chains: RFC 5280, 6125 */
-#include <malloc.h>
 #include <unistd.h>
 
 #include "cert_fixture.h"
@@ -253,45 +252,6 @@ TEST(authorities_that_cannot_be_read_are_an_error_and_nothing_is_valid) {
 	pn_reference_free(reference);
 	pn_chain_free(chain);
 	cert_free(cert);
-}
-
-/* ---- Memory ---- */
-
-enum { SETTLED = 2000, VERIFICATIONS = 6000, NO_MORE_THAN = 16 * 1024 };
-
-/* Accepted by the leaf's record, by the root's, by an authority; refused; and no certificate. */
-static void verify_once(const struct hierarchy *h, const struct records *records, unsigned number) {
-	struct question question = {.chain = {&h->leaf, &h->intermediate, &h->root}};
-	if (number % 5 < 2)
-		question.records = &records[number % 5];
-	if (number % 5 == 2)
-		question.trusted = &h->root;
-	if (number % 5 == 3)
-		question.domain = "b.example";
-	if (number % 5 < 4) {
-		CHECK(ask(question).accepted == (number % 5 < 3));
-		return;
-	}
-	struct pn_chain *chain = NULL;
-	CHECK(pn_chain_new(&chain, str("-----BEGIN CERTIFICATE-----\nMIIB\n")) == PN_ECERT);
-}
-
-/* What the tests' own allocator does not see: OpenSSL allocates by itself. */
-TEST(thousands_of_verifications_leave_no_memory_behind) {
-	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
-	struct records records[2] = {0};
-	records_add(&records[0], &h.leaf, 3, 1, 1);
-	records_add(&records[1], &h.root, 2, 0, 1);
-	size_t settled = 0;
-	for (unsigned number = 0; number < VERIFICATIONS; number++) {
-		verify_once(&h, records, number);
-		if (number == SETTLED)
-			settled = mallinfo2().uordblks;
-	}
-	const size_t left = mallinfo2().uordblks;
-	if (!CHECK(left < settled + NO_MORE_THAN))
-		printf("# %zu bytes more\n", left - settled);
-	hierarchy_free(h);
 }
 
 int main(void) {
