@@ -7,8 +7,11 @@
 
 #include "dns.h"
 
+/* Where its settings do not work, libunbound finds out with the first lookup; some versions end the
+ * whole process with the second. */
 struct pn_resolver {
 	struct ub_ctx *context;
+	bool works; /* false: it is not asked again */
 };
 
 static int code_of(int error) {
@@ -35,6 +38,7 @@ int pn_resolver_new(struct pn_resolver **resolver) {
 		pn_free(made);
 		return PN_ENOMEM;
 	}
+	made->works = true;
 	ub_ctx_debugout(made->context, NULL); /* it would write to standard error */
 	*resolver = made;
 	return PN_OK;
@@ -101,7 +105,10 @@ int pn_resolver_lookup(struct pn_resolver *resolver, const char *name, enum pn_d
 		       struct pn_dns_answer *answer) {
 	struct ub_result *result = NULL;
 	*answer = (struct pn_dns_answer){0};
+	if (!resolver->works)
+		return PN_ERESOLVER;
 	int err = code_of(ub_resolve(resolver->context, name, type, LDNS_RR_CLASS_IN, &result));
+	resolver->works = err != PN_ERESOLVER;
 	if (err == PN_OK)
 		err = read_result(result, type, answer);
 	ub_resolve_free(result);

@@ -505,13 +505,16 @@ TEST(settings_that_cannot_be_used_are_refused) {
 	pn_resolver_free(NULL);
 }
 
-TEST(a_trust_anchor_that_cannot_be_read_fails_with_the_first_lookup) {
+TEST(a_trust_anchor_that_cannot_be_read_fails_with_every_lookup) {
 	struct pn_dns_answer answer;
 	struct pn_resolver *resolver = NULL;
 	REQUIRE(pn_resolver_new(&resolver) == PN_OK);
 	CHECK(pn_resolver_set(resolver, PN_DNS_TRUSTFILE, "/nonexistent") == PN_OK);
-	CHECK(pn_resolver_lookup(resolver, "a.example", PN_DNS_SRV, &answer) == PN_ERESOLVER);
-	pn_dns_answer_free(&answer);
+	for (int lookup = 0; lookup < 3; lookup++) {
+		CHECK(pn_resolver_lookup(resolver, "a.example", PN_DNS_SRV, &answer) ==
+		      PN_ERESOLVER);
+		pn_dns_answer_free(&answer);
+	}
 	pn_resolver_free(resolver);
 }
 
