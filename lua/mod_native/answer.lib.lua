@@ -1,13 +1,21 @@
 -- The running server's side: the answer to prosodyctl, and commands of the admin shell
 
+local to_base64 = require "util.encodings".base64.encode;
 local json = require "util.json";
 local st = require "util.stanza";
 
 local check = module:require "check";
 local status = module:require "status";
 
+local PIECE = 8000; -- bytes: Prosody takes elements of 10 000
+
+-- JSON in base64, which can be cut anywhere and needs no escaping. One element after another; all but the last have `more`.
 module:hook("admin/native-status", function (event)
-	event.origin.send(st.stanza("native-status"):text(json.encode(status.collect())));
+	local text = to_base64(json.encode(status.collect()));
+	for start = 1, #text, PIECE do
+		local more = start + PIECE <= #text and "true" or nil;
+		event.origin.send(st.stanza("native-status", { more = more }):text(text:sub(start, start + PIECE - 1)));
+	end
 	return true;
 end);
 

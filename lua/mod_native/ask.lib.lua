@@ -1,6 +1,7 @@
 -- ask() -> what status.collect() gives in the running server, through its admin socket; or nil, text
 
 local adminstream = require "util.adminstream";
+local from_base64 = require "util.encodings".base64.decode;
 local config = require "core.configmanager";
 local is_running = require "util.prosodyctl".isrunning;
 local json = require "util.json";
@@ -26,6 +27,7 @@ return function ()
 	local path = resolve_path(prosody.paths.data, config.get("*", "admin_socket") or "prosody.sock");
 	local client = adminstream.client();
 	local found, text;
+	local pieces = {};
 
 	local function finish(result, err)
 		if found or text then return; end
@@ -38,7 +40,8 @@ return function ()
 	end);
 	client.events.add_handler("received", function (stanza)
 		if stanza.name == "native-status" then
-			finish(json.decode(stanza:get_text()));
+			table.insert(pieces, stanza:get_text());
+			if not stanza.attr.more then finish(json.decode(from_base64(table.concat(pieces)))); end
 		else -- what mod_admin_socket says where nobody handles the question
 			finish(nil, "Prosody runs, but mod_native is not loaded in it.\n"..ENABLE);
 		end

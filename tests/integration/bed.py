@@ -33,6 +33,7 @@ HOST = "prosody.test"
 PASSWORD = "secret"
 START_TIMEOUT = 20
 STOP_TIMEOUT = 20
+LONG_CODE = 2000
 
 MODULES = ["roster", "saslauth", "disco", "ping", "carbons", "offline", "smacks", "bosh", "websocket",
 	"admin_shell"]
@@ -310,7 +311,13 @@ class Prosody:
 		"""Run Lua in the server; returns its result as a text."""
 		if not self.admin:
 			self.admin = AdminSocket(self.directory / "sock")
-		return self.admin.run(">" + code)
+		return self.admin.run(">" + (code if len(code) < LONG_CODE else self._in_a_file(code)))
+
+	def _in_a_file(self, code):
+		"""Prosody takes elements of 10 000 bytes on its admin socket."""
+		file = self.directory / "code.lua"
+		file.write_text(code)
+		return f"return assert(loadfile({lua(str(file))}, 't', _ENV))()"
 
 	def session(self, client, expression):
 		"""The value of an expression about the session of a full JID, for instance "s.hibernating"."""

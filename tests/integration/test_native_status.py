@@ -147,6 +147,13 @@ def test(server):
 
 # --- nobody answers ---
 
+@behaviour("native status: an answer may have any length, and any characters", **site())
+def test(server):
+	server.lua("""require "core.modulemanager".get_module("*", "native").module:add_item("native-status", {
+		name = "long", figures = function () return { { name = "text", value = ("\\u{fc}\\"<"):rep(30000) } } end })""")
+	assert status(server)["long"]["*"]["text"] == 'ü"<' * 30000
+
+
 @behaviour("native status: the server does not run", **site())
 def test(server):
 	server.finish()
