@@ -1,4 +1,4 @@
--- What the machine lacks: a trust anchor, a library, room, open files
+-- What the machine lacks: room, open files, and what modules need beside them
 
 local config = require "core.configmanager";
 local is_running = require "util.prosodyctl".isrunning;
@@ -9,10 +9,10 @@ local resolve_path = require "util.paths".resolve_relative_path;
 
 local disk = module:require "disk";
 local family = module:require "family";
+local resolver = module:require "resolver";
 local terminal = module:require "terminal";
 
 local GLOBAL = "*";
-local ROOT_KEY = "/usr/share/dns/root.key"; -- of the package dns-root-data
 local AUTHORITIES = "/etc/ssl/certs"; -- Prosody's default
 local FEW_FILES, MANY_FILES = 4096, 65536;
 local NEARLY = 0.8; -- of all files that may be open
@@ -20,43 +20,7 @@ local LITTLE_ROOM = 256 << 20; -- bytes
 
 local bytes = terminal.bytes;
 
--- ---- DNS and authorities ----
-
--- What net.unbound makes of the option
-local function resolver_settings(lunbound)
-	local settings = config.get(GLOBAL, "unbound") or {};
-	return { trustfile = settings.trustfile or lunbound.config.trustfile, trusted = settings.trusted or lunbound.config.trusted };
-end
-
--- Adds what to write, and what to install before where it is not there
-local function with_anchor(finding)
-	finding.line = ("unbound = { trustfile = %q }"):format(ROOT_KEY);
-	if not lfs.attributes(ROOT_KEY) then
-		finding.line, finding.place = "apt install dns-root-data\n"..finding.line, "As root, and in the configuration";
-	end
-	return finding;
-end
-
-local function dns(findings, modules)
-	local wanted = config.get(GLOBAL, "use_dane");
-	if not family.enabled(modules, "s2s_auth_native") and not wanted or wanted == false then return; end
-	local severity = wanted and "error" or "warning";
-	local why = "Without it DNS proves nothing: certificates of other servers are checked with public authorities alone.";
-	local has_unbound, lunbound = pcall(require, "lunbound");
-	if not has_unbound then
-		findings.add(severity, { about = "lua-unbound", what = "The library is not installed.", why = why,
-			line = "apt install lua-unbound dns-root-data", place = "As root" });
-		return;
-	end
-	local settings = resolver_settings(lunbound);
-	if settings.trustfile and not lfs.attributes(settings.trustfile) then
-		findings.add("error", with_anchor { about = "unbound",
-			what = ("The trust anchor %s is not there."):format(settings.trustfile),
-			why = "The resolver does not start without it, and no name is looked up." });
-	elseif not settings.trustfile and not settings.trusted then
-		findings.add(severity, with_anchor { about = "unbound", what = "The resolver has no trust anchor.", why = why });
-	end
-end
+-- ---- Authorities ----
 
 -- Whether a directory of hashed certificates has any
 local function has_certificates(path)
@@ -159,7 +123,7 @@ local function files(findings)
 		line = ("[Service]\nLimitNOFILE=%d"):format(MANY_FILES), place = "With systemctl edit prosody, and a restart" });
 end
 
-local RULES = { dns, authorities, store, converse, collector, files };
+local RULES = { resolver, authorities, store, converse, collector, files };
 
 return function (findings, modules)
 	for _, rule in ipairs(RULES) do rule(findings, modules); end

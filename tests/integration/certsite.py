@@ -49,10 +49,10 @@ def shut(sock):
 class Resolver:
 	"""Answers from .records, {(name, type): [data]}, and SERVFAIL for the names in .broken."""
 
-	def __init__(self):
+	def __init__(self, address="127.0.0.1", port=0):
 		self.records, self.broken = {}, set()
 		self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-		self.socket.bind(("127.0.0.1", 0))
+		self.socket.bind((address, port))
 		self.thread = threading.Thread(target=self._serve, daemon=True)
 		self.thread.start()
 

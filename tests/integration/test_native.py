@@ -5,13 +5,19 @@ import pathlib
 import re
 import resource
 import shutil
+import sys
 
 import bed
+from certsite import Resolver
 from suite import behaviour
 from terminal import Tool
 
+sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
+from lab import Lab  # noqa: E402  pylint: disable=wrong-import-position
+
 OK, ERRORS, USAGE, WARNINGS = 0, 1, 2, 3
 ENOUGH_FILES, FEW_FILES = 8192, 1024
+DNS_PORT, UNSIGNED = 53, 30
 TOOL = Tool("mod_native")
 
 
@@ -216,7 +222,7 @@ def test(server):
 
 @behaviour("native check: two modules that judge certificates by DNS", **site())
 def test(server):
-	configure(server, modules=["native", "s2s_auth_native", "s2s_auth_dane_in"], unbound={"trusted": "x"})
+	configure(server, modules=["native", "s2s_auth_native", "s2s_auth_dane_in"], use_dane=False)
 	expect(server, "warning", "s2s_auth_dane_in", "beside mod_s2s_auth_native")
 
 
@@ -229,7 +235,7 @@ def test(server):
 @behaviour("native check: valid certificates demanded of a component's peers too, and a module that looks at them",
 	**site({"s2s_secure_auth": True}, components={"rooms.prosody.test": "muc"}))
 def test(server):
-	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], unbound={"trusted": "x"})
+	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
 	assert ("error", "s2s_secure_auth") not in findings(server, OK)
 	configure(server, modules_disabled=["tls"])
 	assert findings(server, OK) == {}
@@ -292,8 +298,7 @@ def without_unbound(server):
 
 @behaviour("native check: without lua-unbound nothing can be proven by DNS", **site())
 def test(server):
-	configure(server, modules=["native", "s2s_auth_native"], unbound={"trusted": "x"})
-	assert findings(server, OK) == {}
+	configure(server, modules=["native", "s2s_auth_native"])
 	environment = without_unbound(server)
 	expect(server, "warning", "lua-unbound", "not installed", "apt install lua-unbound", env=environment)
 	configure(server, use_dane=True)
@@ -308,11 +313,53 @@ def test(server):
 	expect(server, "warning", "unbound", "no trust anchor", "unbound = { trustfile = ")
 	configure(server, use_dane=True)
 	expect(server, "error", "unbound", "no trust anchor")
-	anchor = server.directory / "root.key"
-	configure(server, unbound={"trustfile": anchor})
+	configure(server, unbound={"trustfile": server.directory / "root.key"})
 	expect(server, "error", "unbound", "root.key is not there")
+
+
+@behaviour("native check: a resolver whose answers are valid, wherever its trust anchor stands", **site())
+def test(server):
+	with Lab(bed.BUILD / "lab") as lab:
+		lab.start()
+		settings = lab.unbound()
+		configure(server, modules=["native", "s2s_auth_native"], unbound=settings)
+		assert findings(server, OK) == {}
+		anchor = settings.pop("trustfile")
+		configure(server, unbound={**settings, "trusted": anchor.read_text().strip()})
+		assert findings(server, OK) == {}
+		options = {**settings["options"], "trust-anchor-file:": anchor}
+		configure(server, unbound={**settings, "options": options})
+		assert findings(server, OK) == {}
+
+
+@behaviour("native check: a resolver that leaves out signatures", **site())
+def test(server):
+	with Lab(bed.BUILD / "lab") as lab:
+		lab.start()
+		address = lab.address(UNSIGNED)
+		resolver, resolv_conf = Resolver(address, DNS_PORT), server.directory / "resolv.conf"
+		resolv_conf.write_text(f"nameserver {address}\n")
+		local = {"options": {"do-not-query-localhost:": "no"}, "trustfile": lab.trust_anchor}
+		try:
+			configure(server, modules=["native", "s2s_auth_native"], unbound={**local, "resolvconf": resolv_conf})
+			found = expect(server, "error", "DNS", "cannot be validated: .*no DNSKEY", "resolvconf = false")
+			assert str(lab.trust_anchor) in found["line"], found
+			configure(server, unbound={**local, "resolvconf": False, "forward": address})
+			assert "line" not in expect(server, "error", "DNS", "cannot be validated")
+			resolver.broken.add("")
+			expect(server, "error", "DNS", "does not work: .*")
+		finally:
+			resolver.stop()
+
+
+@behaviour("native check: a resolver whose settings do not work", **site())
+def test(server):
+	anchor = server.directory / "root.key"
 	anchor.write_text(". IN DS 1 8 2 00\n")
-	assert findings(server, OK) == {}
+	configure(server, modules=["native", "s2s_auth_native"], unbound={"trustfile": anchor, "resolvconf": False})
+	expect(server, "error", "DNS", "The resolver does not work: ")
+	configure(server, unbound={"trusted": [". IN DS 1 8 2 00"]})  # of which lua-unbound makes no resolver
+	expect(server, "error", "DNS", "The resolver does not work: .*cannot use the option unbound as it stands")
 
 
 @behaviour("native check: no certificates of authorities", **site())

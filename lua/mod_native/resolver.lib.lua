@@ -1,0 +1,116 @@
+-- What DNS lacks to prove anything: a library, a trust anchor, a resolver that passes signatures on
+
+local config = require "core.configmanager";
+local lfs = require "lfs";
+local socket = require "socket";
+
+local family = module:require "family";
+
+local GLOBAL = "*";
+local ROOT_KEY = "/usr/share/dns/root.key"; -- of the package dns-root-data
+local ANCHOR_OPTIONS = { "trust-anchor:", "trust-anchor-file:", "trusted-keys-file:", "auto-trust-anchor-file:" }; -- libunbound's
+local PATIENCE = 10; -- seconds
+local NS, IN = 2, 1;
+local NOERROR, NXDOMAIN = 0, 3;
+
+local UNPROVEN = "Without it DNS proves nothing: certificates of other servers are checked with public authorities alone.";
+local UNREACHABLE = "No other server is reached while that lasts.";
+
+-- What net.unbound makes of the option
+local function settings_of(lunbound)
+	local settings = { hoststxt = false };
+	for name, value in pairs(config.get(GLOBAL, "unbound") or {}) do settings[name] = value; end
+	for name, value in pairs(lunbound.config) do
+		if settings[name] == nil then settings[name] = value; end
+	end
+	return settings;
+end
+
+local function has_anchor(settings)
+	local found = settings.trustfile or settings.trusted;
+	for _, name in ipairs(ANCHOR_OPTIONS) do found = found or (settings.options or {})[name]; end
+	return found;
+end
+
+-- Adds what to write, and what to install before where it is not there
+local function with_anchor(finding)
+	finding.line = ("unbound = { trustfile = %q }"):format(ROOT_KEY);
+	if not lfs.attributes(ROOT_KEY) then
+		finding.line, finding.place = "apt install dns-root-data\n"..finding.line, "As root, and in the configuration";
+	end
+	return finding;
+end
+
+-- ---- A question ----
+
+local function wait(context, is_done)
+	local fd, give_up = context:getfd(), socket.gettime() + PATIENCE;
+	local readable = { getfd = function () return fd; end; dirty = function () return false; end };
+	while not is_done() and socket.gettime() < give_up do
+		socket.select({ readable }, nil, give_up - socket.gettime());
+		context:process();
+	end
+end
+
+-- The root's name servers, with which each validation begins: an answer of lua-unbound's; or nil, text
+local function ask_for_root(lunbound, settings)
+	local answer, failure;
+	local ok, err = pcall(function ()
+		local context = lunbound.new(settings);
+		if type(context) ~= "userdata" then error("lua-unbound cannot use the option unbound as it stands", 0); end
+		context:resolve_async(function (found, text) answer, failure = found, text or "no answer"; end, ".", NS, IN);
+		wait(context, function () return answer or failure; end);
+	end);
+	if not ok then return nil, tostring(err); end
+	return answer, failure or ("no answer within %d s"):format(PATIENCE);
+end
+
+local function is_answer(found)
+	return found and (found.rcode == NOERROR or found.rcode == NXDOMAIN);
+end
+
+-- The machine's own resolver can be gone past, one that was chosen cannot.
+local function with_own_recursion(finding, settings)
+	if settings.resolvconf and not settings.forward then
+		finding.why = finding.why.." The resolvers in resolv.conf cannot be reached, or leave out signatures. "
+			.."With this line the server asks the name servers of each domain itself.";
+		finding.line = ("unbound = { trustfile = %q, resolvconf = false }"):format(settings.trustfile or ROOT_KEY);
+	end
+	return finding;
+end
+
+-- Not in the server, which would stand still until there is an answer; there, mod_s2s_auth_native tells in its figures.
+local function answers(findings, lunbound, settings)
+	if prosody.process_type == "prosody" then return; end
+	local answer, failure = ask_for_root(lunbound, settings);
+	if answer and answer.bogus then
+		findings.add("error", with_own_recursion({ about = "DNS",
+			what = ("Answers cannot be validated: %s."):format(answer.bogus), why = UNREACHABLE }, settings));
+	elseif not is_answer(answer) then
+		findings.add("error", with_own_recursion({ about = "DNS",
+			what = ("The resolver does not work: %s."):format(answer and "RCODE "..answer.rcode or failure),
+			why = UNREACHABLE }, settings));
+	end
+end
+
+return function (findings, modules)
+	local wanted = config.get(GLOBAL, "use_dane");
+	if not family.enabled(modules, "s2s_auth_native") and not wanted or wanted == false then return; end
+	local severity = wanted and "error" or "warning";
+	local has_unbound, lunbound = pcall(require, "lunbound");
+	if not has_unbound then
+		findings.add(severity, { about = "lua-unbound", what = "The library is not installed.", why = UNPROVEN,
+			line = "apt install lua-unbound dns-root-data", place = "As root" });
+		return;
+	end
+	local settings = settings_of(lunbound);
+	if settings.trustfile and not lfs.attributes(settings.trustfile) then
+		findings.add("error", with_anchor { about = "unbound",
+			what = ("The trust anchor %s is not there."):format(settings.trustfile),
+			why = "The resolver does not start without it, and no name is looked up." });
+	elseif not has_anchor(settings) then
+		findings.add(severity, with_anchor { about = "unbound", what = "The resolver has no trust anchor.", why = UNPROVEN });
+	else
+		answers(findings, lunbound, settings);
+	end
+end
