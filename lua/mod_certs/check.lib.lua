@@ -81,7 +81,7 @@ return function (names, flags)
 		domains[i].places, domains[i].ascii = places.of_host(host);
 	end
 	local settings = { days = days, served = new_served(domains), seen = {} };
-	published.anchor(findings);
+	published.resolver(findings);
 	for _, domain in ipairs(domains) do check_domain(findings, domain, settings); end
 	return findings.finish(flags.json);
 end

@@ -10,6 +10,8 @@ local concurrently = module:require "concurrently";
 
 local wait = concurrently.wait;
 
+-- How OpenSSL calls the alert of a server that has no certificate for the name, or no version or cipher in common
+local NOTHING_SHARED, HINT = "alert handshake failure", "; has the server a certificate for this host?";
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the handshake
 local MAX_STANZA = 65536;
 local MAX_TEXT = 200; -- of an error
@@ -129,6 +131,10 @@ local function shake_hands(conn, deadline)
 	return ok, err;
 end
 
+local function explained(text)
+	return text:find(NOTHING_SHARED, 1, true) and text..HINT or text;
+end
+
 local function handshake(conn, target, deadline)
 	local context, err = new_context(target);
 	if not context then return nil, err; end
@@ -139,7 +145,7 @@ local function handshake(conn, target, deadline)
 	local ok, text = shake_hands(conn, deadline);
 	local pem = ok and pem_of(conn:getpeerchain());
 	conn:close();
-	if not ok then return nil, "TLS handshake: "..tostring(text); end
+	if not ok then return nil, "TLS handshake: "..explained(tostring(text)); end
 	if not pem then return nil, "no certificate was sent"; end
 	return pem;
 end

@@ -58,6 +58,12 @@ function lookup.anchor()
 	return found;
 end
 
+-- Whether the resolvers of the machine are asked, and not one that was chosen for Prosody
+function lookup.asks_resolvconf()
+	local unbound = settings();
+	return unbound.resolvconf and not unbound.forward;
+end
+
 -- ---- Answers ----
 
 -- What went wrong at a name server, or nil

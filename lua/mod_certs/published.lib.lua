@@ -23,9 +23,15 @@ function published.add_answer(findings, host, check, name, answer, text)
 	findings.add(state, host, check, name, "%s", lookup.usable(answer) and text.."; "..dnssec or dnssec);
 end
 
-function published.anchor(findings)
+function published.resolver(findings)
 	local anchor, text = lookup.anchor();
 	findings.add(anchor and "ok" or "warning", "resolver", "trust anchor", "unbound", "%s", anchor or text);
+	if not anchor then return; end -- nothing is validated
+	local answer = lookup.find(".", "NS");
+	if not lookup.usable(answer) and lookup.asks_resolvconf() then
+		answer.reason = answer.reason.."; with resolvconf = false in the option unbound, name servers are asked without those of resolv.conf";
+	end
+	published.add_answer(findings, "resolver", "validation", ".", answer, "name servers of the root");
 end
 
 -- ---- SRV ----

@@ -7,7 +7,7 @@ import threading
 
 import bed
 import suite
-from certsite import bad, on_terminal, shut, tool
+from certsite import Resolver, bad, on_terminal, shut, tool
 from lab import Lab
 from nameserver import Nsd
 from zones import Zone
@@ -162,6 +162,7 @@ def test(site):
 	report = check(site, status=OK)
 	assert report.state == "ok" and {row["state"] for row in report.rows} == {"ok"}, report
 	report.expect("ok", "trust anchor", text=re.escape(str(site.lab.trust_anchor)))
+	report.expect("ok", "validation", ".", "^name servers of the root; secure, signed for (29|30)")
 	for service, port in zip(SERVICES, site.places):
 		report.expect("ok", "SRV", f"_{service}._tcp.good.lab", rf"xmpp\.good\.lab:{port} .*; secure, signed for (29|30)\.\d more days")
 		report.expect("ok", "TLSA", f"_{port}._tcp.xmpp.good.lab", "^3 1 1; secure")
@@ -179,7 +180,7 @@ def test(site):
 		report.expect("ok", "names", service, "^DNS-ID good.lab$")
 		report.expect("ok", "expiry", service, r"^in 29\.9 days$|^in 30\.0 days$")
 	report.expect("ok", "CAA", "good.lab", '^issue "ca.example"; issued by CN=.*intermediate; secure')
-	assert len(report.rows) == 1 + 4 * 4 + 4 * 2 * 2 + 2 + 2 * 3 + 1, report
+	assert len(report.rows) == 2 + 4 * 4 + 4 * 2 * 2 + 2 + 2 * 3 + 1, report
 	text = tool(site, "check").out
 	assert f"{len(report.rows)} ok, 0 warnings, 0 errors" in text and "\ngood.lab\n" in text, text
 
@@ -243,7 +244,25 @@ def test(site):
 	site.go()
 	report = check(site, status=ERRORS)
 	report.expect("warning", "trust anchor", text="/nonexistent/root.key: No such file")
+	assert not report.rows_of("validation"), report
 	report.expect("error", "SRV", text="no answer: the DNS resolver does not work; check the option unbound")
+
+
+@behaviour("a resolver that leaves out signatures is told of at once")
+def test(site):
+	site.good()
+	site.go()
+	resolver = Resolver(site.lab.address(NOBODY), DNS_PORT)
+	resolv_conf = site.directory / "resolv.conf"
+	resolv_conf.write_text(f"nameserver {site.lab.address(NOBODY)}\n")
+	try:
+		site.options["unbound"].update(resolvconf=resolv_conf)
+		site.options["unbound"]["options"].pop("root-hints:")
+		site.rewrite_config()
+		report = check(site, status=ERRORS)
+		report.expect("error", "validation", ".", "^bogus: .*no DNSKEY.*; with resolvconf = false in the option unbound")
+	finally:
+		resolver.stop()
 
 
 # --- DNSSEC ---

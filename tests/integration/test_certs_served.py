@@ -138,3 +138,9 @@ def test(site):
 		with Answering(*answers) as server:
 			bad(site, "explain", f"127.0.0.1:{server.port}", "--domain", HOST, says=says)
 	bad(site, "explain", "127.0.0.1:1", "--domain", HOST, says="refused")
+
+
+@behaviour("explain says what is likely where a server has no certificate to offer")
+def test(site):
+	site.start()
+	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; has the server a certificate for this host")
