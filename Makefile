@@ -67,7 +67,15 @@ help: ## this list
 
 # ---- Building ----
 
-$(OUT)/%.o: %.c
+# What is missing is told at once, and not by the first file that needs it
+HEADERS := lua.h expat.h lmdb.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
+$(OUT)/equipped:
+	@mkdir -p $(@D)
+	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(LUA_CFLAGS) -x c -E - >/dev/null && touch $@ || { \
+		echo "A C compiler and these headers are needed: $(HEADERS)"; \
+		echo "On Debian 'tests/setup build' installs them."; exit 1; } >&2
+
+$(OUT)/%.o: %.c | $(OUT)/equipped
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
