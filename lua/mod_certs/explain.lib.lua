@@ -13,6 +13,7 @@ local print_report = module:require "explanation";
 local lookup = module:require "lookup";
 local places = module:require "places";
 local ports = module:require "ports";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 local zone = module:require "zone";
 
@@ -190,14 +191,14 @@ end
 
 -- Returns sources, failures; or nil, text, status
 local function sources_of(name, domain)
-	local path = files.absolute(name);
+	local path = paths.absolute(name);
 	if files.is_file(path) then
 		local source, err = from_file(path, domain);
 		return { source }, { err };
 	end
 	local host, port = name:match("^%[(.-)%]:?(%d*)$");
 	if not host then host, port = name:match("^([^:/]+):?(%d*)$"); end
-	if not host then return nil, "no such file, and no HOST or HOST:PORT", 2; end
+	if not host then return nil, "no HOST or HOST:PORT, and no file: "..(paths.missing(path) or "it is something else"), 2; end
 	local is_address = fetch.is_address(host);
 	if is_address and port == "" then return nil, "an address needs a port", 2; end
 	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for", 2; end

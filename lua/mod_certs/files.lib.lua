@@ -1,18 +1,14 @@
--- Files that an operator names, and files that nobody else may read
+-- Files with certificates, and files that nobody else may read
 
 local lfs = require "lfs";
 local pposix = require "util.pposix";
 local random_name = require "util.id".medium;
 
+local paths = module:require "paths";
+
 local MAX_SIZE = 4 << 20; -- bytes of a file with certificates
 
 local files = {};
-
--- Names are relative to the directory of whoever calls: prosodyctl has gone to the data directory since.
-function files.absolute(path)
-	if path:sub(1, 1) == "/" then return path; end
-	return (os.getenv("PWD") or ".").."/"..path;
-end
 
 function files.is_file(path)
 	return lfs.attributes(path, "mode") == "file";
@@ -31,7 +27,7 @@ end
 -- Its text, or nil, text of the error
 function files.read(path)
 	local file, err = io.open(path, "rb");
-	if not file then return nil, err; end
+	if not file then return nil, paths.explain(err); end
 	local text;
 	text, err = file:read(MAX_SIZE);
 	file:close();
@@ -46,7 +42,7 @@ function files.write_private(path, text)
 	local before = pposix.umask("077");
 	local file, err = io.open(part, "wb");
 	pposix.umask(before);
-	if not file then return nil, err; end
+	if not file then return nil, ("%s: %s"):format(path, paths.reason(err)); end
 	local ok;
 	ok, err = file:write(text);
 	local closed, close_err = file:close();

@@ -8,6 +8,7 @@ local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 local to_ascii = module:require "zone".to_ascii;
 
@@ -55,29 +56,29 @@ local function domains_of(names)
 end
 
 local function directory_of(flags)
-	return (files.absolute(flags.output or "."):gsub("/%.?$", ""));
+	return (paths.absolute(flags.output or "."):gsub("/%.?$", ""));
 end
 
 -- Both files, or neither
-local function write(paths, key, request)
-	local ok, err = files.write_private(paths.key, key);
+local function write(made, key, request)
+	local ok, err = files.write_private(made.key, key);
 	if not ok then return nil, err; end
-	ok, err = files.write_private(paths.request, request);
+	ok, err = files.write_private(made.request, request);
 	if not ok then
-		os.remove(paths.key);
+		os.remove(made.key);
 		return nil, err;
 	end
 	return true;
 end
 
-local function print_result(paths, kind, domains)
-	terminal.print("%s  private key, %s", paths.key, kind);
-	terminal.print("%s  request for", paths.request);
+local function print_result(made, kind, domains)
+	terminal.print("%s  private key, %s", made.key, kind);
+	terminal.print("%s  request for", made.request);
 	for _, domain in ipairs(domains) do terminal.print("  DNS-ID  %s", domain); end
 	for _, domain in ipairs(domains) do
 		for _, service in ipairs(hosts.SERVICES) do terminal.print("  SRV-ID  _%s.%s", service, domain); end
 	end
-	local csr, place = paths.request, certificates.directory().."/"..domains[1];
+	local csr, place = made.request, certificates.directory().."/"..domains[1];
 	terminal.print(NEXT, csr, csr, csr, place, place, place);
 end
 
@@ -85,24 +86,26 @@ return function (names, flags)
 	local domains, wrong = domains_of(names);
 	if not domains then return fail(2, "%s is no domain name", terminal.printable(wrong)); end
 	local directory = directory_of(flags);
-	if lfs.attributes(directory, "mode") ~= "directory" then return fail(1, "%s is no directory", directory); end
+	if lfs.attributes(directory, "mode") ~= "directory" then
+		return fail(1, "%s: %s\n--output names a directory to write to", directory, paths.missing(directory) or "this is no directory");
+	end
 	local base = directory.."/"..domains[1];
-	local paths = { key = base..".key", request = base..".csr" };
-	for _, path in ipairs { paths.key, paths.request } do
+	local made = { key = base..".key", request = base..".csr" };
+	for _, path in ipairs { made.key, made.request } do
 		if files.exists(path) then return fail(1, "%s exists already", path); end
 	end
 	local key, request, text = certs.request {
 		domains = domains; services = hosts.SERVICES; key = flags.rsa and "rsa" or "ec";
 	};
 	if not key then return fail(1, "%s", text or request); end
-	local ok, err = write(paths, key, request);
+	local ok, err = write(made, key, request);
 	if not ok then return fail(1, "%s", err); end
 	local kind = flags.rsa and "RSA of 3072 bits" or "ECDSA with P-256";
 	if flags.json then
-		terminal.print("%s", json.encode({ key = paths.key, request = paths.request, type = kind, domains = domains,
+		terminal.print("%s", json.encode({ key = made.key, request = made.request, type = kind, domains = domains,
 			services = hosts.SERVICES }));
 	else
-		print_result(paths, kind, domains);
+		print_result(made, kind, domains);
 	end
 	return 0;
 end

@@ -13,6 +13,7 @@ local files = module:require "files";
 local hosts = module:require "hosts";
 local plan = module:require "plan";
 local remembered = module:require "remembered";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 local to_ascii = module:require "zone".to_ascii;
 local zone = module:require "zone";
@@ -39,7 +40,7 @@ end
 
 -- Its chain as PEM, and its leaf; or nil, text
 local function read_new(path)
-	local pem, err = files.read(files.absolute(path));
+	local pem, err = files.read(paths.absolute(path));
 	if not pem then return nil, err; end
 	local leaf, _, text = certs.names(pem);
 	if not leaf then return nil, ("%s: %s"):format(path, text); end

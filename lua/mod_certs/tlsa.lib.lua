@@ -12,6 +12,7 @@ local hosts = module:require "hosts";
 local lookup = module:require "lookup";
 local places = module:require "places";
 local ports = module:require "ports";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 local zone = module:require "zone";
 
@@ -76,11 +77,11 @@ end
 -- { { domain =, services = { [service] = whether it has that }, file = the certificate; without it that of the endpoint
 -- by the configuration }, ... }; or nil, text
 local function subjects_of(name, domain)
-	local path = files.absolute(name);
+	local path = paths.absolute(name);
 	if files.is_file(path) then return subjects_of_file(path, domain); end
 	local host = hosts.find(nameprep(name) or name);
 	if host then return { { domain = host.name, services = host.services } }; end
-	return nil, name.." is neither a file nor a host of the configuration";
+	return nil, ("%s is neither a host of the configuration nor a file: %s"):format(name, paths.missing(path) or "it is something else");
 end
 
 -- ---- Where they are served ----

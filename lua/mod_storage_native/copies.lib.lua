@@ -3,12 +3,13 @@
 local lfs = require "lfs";
 
 local existing = module:require "existing";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 
 local bytes = terminal.bytes;
 
 local ERASE_RECORDS = 5000;
-local BUSY = "storage-busy";
+local BUSY, DENIED = "storage-busy", "access-denied";
 
 local function fail(format, ...)
 	terminal.error(format, ...);
@@ -17,13 +18,6 @@ end
 
 local function size_of(file)
 	return lfs.attributes(file, "size") or 0;
-end
-
--- Names are relative to the directory of whoever calls: prosodyctl has gone to the data directory since.
-local function absolute(file)
-	if file:sub(1, 1) == "/" then return file; end
-	local directory = os.getenv("PWD");
-	return directory and directory.."/"..file;
 end
 
 -- Copies the whole store to a new file. Returns the number of records, or nil, text, condition.
@@ -46,7 +40,7 @@ local function backup(handle, file)
 	if not records and condition == BUSY then
 		return fail("%s exists: another backup is writing it, or was interrupted; then remove it", part);
 	elseif not records then
-		return fail("%s: %s", part, text);
+		return fail("%s: %s", file, condition == DENIED and paths.closed(file) or text);
 	end
 	local renamed, why = lfs.link(part, file); -- unlike a renaming it overwrites nothing
 	if not renamed then return fail("%s: %s; the backup is %s", file, why, part); end
@@ -117,12 +111,10 @@ end
 
 return {
 	backup = function (names)
-		local file = absolute(names[1]);
-		if not file then return fail("%s: the whole path is needed here", names[1]); end
+		local file = paths.absolute(names[1]);
 		if lfs.symlinkattributes(file, "mode") then return fail("%s exists", file); end
 		return existing.with(backup, file);
 	end;
 	compact = compact;
-	absolute = absolute;
 	size_of = size_of;
 };

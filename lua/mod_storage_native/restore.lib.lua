@@ -5,6 +5,7 @@ local umask = require "util.pposix".umask;
 
 local copies = module:require "copies";
 local existing = module:require "existing";
+local paths = module:require "paths";
 local terminal = module:require "terminal";
 
 local BLOCK = 1024 * 1024;
@@ -126,7 +127,7 @@ end
 
 local function restore(file, replace)
 	umask("077"); -- what is in a store is nobody else's business
-	if copies.size_of(file) == 0 then return fail("%s: there is no such file, or it is empty", file); end
+	if copies.size_of(file) == 0 then return fail("%s: %s", file, paths.missing(file) or "it is empty"); end
 	if existing.server_runs() then
 		return fail("Prosody is running; stop it, for nobody may have the store open while it is replaced");
 	end
@@ -149,7 +150,5 @@ local function restore(file, replace)
 end
 
 return function (names, flags)
-	local file = copies.absolute(names[1]);
-	if not file then return fail("%s: the whole path is needed here", names[1]); end
-	return restore(file, flags.replace);
+	return restore(paths.absolute(names[1]), flags.replace);
 end

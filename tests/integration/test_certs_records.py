@@ -62,7 +62,7 @@ def test(site):
 		bad(site, "request", HOST, "--output", site.directory, says="exists")
 		assert not (site.directory / "elsewhere").exists()
 		file.unlink()
-	bad(site, "request", HOST, "--output", site.directory / "nowhere", says="no directory")
+	bad(site, "request", HOST, "--output", site.directory / "nowhere", says="nowhere: No such file")
 
 
 @behaviour("request writes names as DNS does, each once, and refuses what is none")
@@ -207,7 +207,7 @@ def test(site):
 
 @behaviour("tlsa refuses a host that it knows nothing of")
 def test(site):
-	bad(site, "tlsa", OTHER, says="neither a file nor a host")
+	bad(site, "tlsa", OTHER, says="neither a host of the configuration nor a file: No such file")
 	bad(site, "tlsa", HOST, says="no certificate")
 	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")
 

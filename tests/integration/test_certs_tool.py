@@ -25,7 +25,7 @@ def test(site):
 			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["check", "--json=no"],
 			["rollover", HOST], ["rollover", "--new", "x"]):
 		bad(site, *words, status=2, says="--help")
-	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no such file"),
+	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no file: No such file"),
 			("a..lab", "no domain name")):
 		bad(site, "explain", name, status=2, says=says)
 

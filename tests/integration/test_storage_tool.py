@@ -273,7 +273,7 @@ def test(server):
 	server.finish()
 	before = digest(server)
 	bad(server, "restore", file, says="not empty.*--replace")
-	bad(server, "restore", server.directory / "nothing", "--replace", says="no such file")
+	bad(server, "restore", server.directory / "nothing", "--replace", says="No such file")
 	for content in (b"", b"text" * PAGE, file.read_bytes()[:3 * PAGE], file.read_bytes()[:2 * PAGE] + b"\xff" * 20 * PAGE):
 		broken.write_bytes(content)
 		bad(server, "restore", broken, "--replace", says="broken")

@@ -1,0 +1,27 @@
+-- Paths that an operator names
+
+describe("paths", function ()
+	local paths = assert(loadfile "lua/shared/paths.lib.lua")();
+
+	it("are relative to the directory of whoever calls", function ()
+		assert.equal("/etc/passwd", paths.absolute "/etc/passwd");
+		assert.equal(os.getenv "PWD".."/lua/shared", paths.absolute "lua/shared");
+	end);
+
+	it("have something there, or a reason why not", function ()
+		assert.is_nil(paths.missing "/");
+		assert.is_nil(paths.missing "/etc/passwd");
+		assert.equal("No such file or directory", paths.missing "/nothing: at all");
+		assert.equal("Not a directory", paths.missing "/etc/passwd/x");
+	end);
+
+	it("may be closed to the user that prosodyctl works as", function ()
+		local closed = "^Permission denied; prosodyctl works as the user that Prosody runs as$";
+		assert.matches(closed, paths.reason "/root/new.crt: Permission denied");
+		assert.matches(closed, paths.reason "cannot obtain information from file '/root/a: b': Permission denied");
+		assert.matches(closed, paths.closed "/etc/new");
+		assert.matches(closed, paths.closed "/new");
+		assert.equal("No such file or directory", paths.closed "/nothing/new");
+		assert.equal("/x: No space left on device", paths.explain "/x: No space left on device");
+	end);
+end);
