@@ -6,6 +6,8 @@ if module:get_option_string("authentication") ~= "anonymous" then
 		.. " authentication = \"anonymous\"", 0);
 end
 
+module:require "guard"; -- before anything that may fail
+
 local modulemanager = require "core.modulemanager";
 local timer = require "util.timer";
 

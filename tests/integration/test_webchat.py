@@ -260,10 +260,29 @@ def archive(server):
 	assert visitor.ask("<query xmlns='urn:xmpp:mam:2'/>", "set", to=SUPPORT)["type"] == "result"
 
 
-@behaviour("visitors leave when the module is unloaded, and stay when it is reloaded")
+def stays_out(server):
+	"""Who has logged in gets no address."""
+	stranger = server.stranger()
+	stranger.authenticate()
+	answer = stranger.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set")
+	assert condition(answer) == ("service-unavailable", "The chat is closed"), answer
+	server.expect_log("Nobody is let in: mod_webchat is not loaded")
+
+
+@behaviour("when the module is unloaded visitors leave, and none are let in; when it is reloaded they stay")
 def unload(server):
 	visitor = server.in_room("visitor")
 	server.shell("module", "reload", "webchat", GUESTS)
 	assert refusal(visitor, f"<message to='{HOST}'/>") == "not-allowed"
 	server.shell("module", "unload", "webchat", GUESTS)
 	assert "The webchat is closed" in str(visitor.transport.wait_for_end())
+	stays_out(server)
+	server.shell("module", "load", "webchat", GUESTS)
+	server.in_room("visitor")
+
+
+@behaviour("nobody is let in where the module cannot be loaded", guests={"modules_disabled": ["bosh"]})
+def cannot_be_loaded(server):
+	server.announced += ["Dependency on disabled module mod_bosh", "stack traceback"]
+	stays_out(server)
+	assert server.webchat("host.modules.webchat") == "nil"
