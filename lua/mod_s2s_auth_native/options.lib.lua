@@ -2,6 +2,8 @@
 
 local resolve_path = require "util.paths".resolve_relative_path;
 
+local option = module:require "option";
+
 local function path_of(path)
 	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
 end
@@ -11,9 +13,9 @@ local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
 
 return {
 	-- nil: where the resolver can validate
-	use_dane = module:get_option_boolean("use_dane");
-	posh = module:get_option_boolean("s2s_native_posh", true);
-	dns_timeout = module:get_option_number("s2s_native_dns_timeout", 30);
+	use_dane = option.boolean("use_dane");
+	posh = option.boolean("s2s_native_posh", true);
+	dns_timeout = option.number("s2s_native_dns_timeout", 30, 1);
 	use_ipv4 = module:get_option_boolean("use_ipv4", true);
 	use_ipv6 = module:get_option_boolean("use_ipv6", true);
 	-- The policy, as mod_s2s reads it

@@ -2,17 +2,9 @@
 
 local jid = require "util.jid";
 
-local MOST = 0x7fffffff; -- whatever is counted
+local option = module:require "option";
 
--- What is wrong is told of, and never ends the loading: without this module the host would be open.
--- Prosody itself tells of what is no number.
-local function number(name, default, least)
-	local value = module:get_option_number(name, default) or default;
-	if value >= least then return math.floor(math.min(value, MOST)); end
-	module:log("warn", "%s = %g is too small, %g is taken: set it to at least %g", name, value, default, least);
-	return default;
-end
-
+-- What is wrong is told of, and never ends the loading: without this module nobody is let in.
 local function room(name)
 	local given = module:get_option_string(name);
 	local prepped = jid.prep(given);
@@ -33,13 +25,13 @@ return {
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
 	-- of one address, an IPv4 address or an IPv6 /64
-	sessions = number("webchat_sessions_per_address", 10, 1);
-	logins_per_minute = number("webchat_logins_per_minute", 20, 1);
-	rooms = number("webchat_rooms_per_address", 20, 1);
-	messages_per_minute = number("webchat_messages_per_minute", 60, 1);
-	message_burst = number("webchat_message_burst", 20, 1);
-	message_size = number("webchat_max_message_size", 8192, 512); -- bytes of a stanza
+	sessions = option.integer("webchat_sessions_per_address", 10, 1);
+	logins_per_minute = option.integer("webchat_logins_per_minute", 20, 1);
+	rooms = option.integer("webchat_rooms_per_address", 20, 1);
+	messages_per_minute = option.integer("webchat_messages_per_minute", 60, 1);
+	message_burst = option.integer("webchat_message_burst", 20, 1);
+	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
 	-- seconds
-	bar_time = number("webchat_bar_time", 86400, 1);
-	hibernation_time = number("webchat_hibernation_time", 60, 1);
+	bar_time = option.seconds("webchat_bar_time", 86400, 1);
+	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };
