@@ -34,7 +34,8 @@ local function probe()
 		log("info", "DANE is off (use_dane = false): certificates are checked with public authorities alone");
 	elseif not has_unbound then
 		dane = "off: lua-unbound is missing";
-		log("warn", "DANE is off: lua-unbound is missing. Install the package lua-unbound, and %s", ADVICE);
+		log("warn", "DANE is off: lua-unbound is missing. Install the package lua-unbound%s",
+			module:get_option("unbound") and "" or ", and "..ADVICE);
 	else
 		lookup(".", "NS"):next(function (answer)
 			if answer.state == "secure" then
@@ -73,8 +74,9 @@ local function refuse(session, host, target, why)
 	end
 	audit.refused(session, why);
 	if why == "unknown" then
-		policy.refuse(session, "remote-connection-failed", target.complaint
-			or "DNS records cannot be validated: "..tostring(target.error or target.broken));
+		local complaint = target.complaint or "DNS records cannot be validated: "..tostring(target.error or target.broken);
+		session.log("warn", "Refusing %s: its %s", host or session.ip, complaint);
+		policy.refuse(session, "remote-connection-failed", complaint);
 	else
 		local complaint = policy.complaint(session);
 		session.log("warn", "Forbidding connection to/from %s because its certificate %s", host or session.ip, complaint);
