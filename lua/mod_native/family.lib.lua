@@ -10,11 +10,11 @@ local set = require "util.set";
 
 local GLOBAL = "*";
 
--- prefix: of the options that are the module's own
+-- prefix: of the options that are the module's own, is_global: which it reads for the whole server
 local MODULES = {
 	{ name = "smacks", objects = { "smq", "stanza" }, prefix = "smacks_" };
-	{ name = "storage_native", objects = { "store" }, prefix = "storage_native_" };
-	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_" };
+	{ name = "storage_native", objects = { "store" }, prefix = "storage_native_", is_global = true };
+	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_", is_global = true };
 	{ name = "certs", objects = { "certs", "dns" } };
 	{ name = "webchat", objects = {}, prefix = "webchat_" };
 	{ name = "native", objects = {} };
@@ -70,7 +70,7 @@ end
 -- ---- Files ----
 
 -- Where Prosody finds a module: its path, or nil
-local function path_of(name)
+function family.path_of(name)
 	local content, path = pluginloader.load_resource(name);
 	return content and path or nil;
 end
@@ -86,15 +86,15 @@ local function same_directory(one, other)
 	return a ~= nil and b ~= nil and a.dev == b.dev and a.ino == b.ino;
 end
 
--- Array of what there is in family.directory: { name =, prefix =, hosts =, path = where Prosody takes it from, is_ours =,
+-- Array of what there is in family.directory: { name =, prefix =, is_global =, hosts =, path = where Prosody takes it from, is_ours =,
 -- objects = { { name =, path =, error = } } }
 function family.modules()
 	local list = {};
 	for _, known in ipairs(MODULES) do
 		local directory = ("%s/mod_%s"):format(family.directory, known.name);
 		if lfs.attributes(directory, "mode") == "directory" then
-			local path = path_of(known.name);
-			local found = { name = known.name, prefix = known.prefix, directory = directory, path = path, objects = {},
+			local path = family.path_of(known.name);
+			local found = { name = known.name, prefix = known.prefix, is_global = known.is_global, directory = directory, path = path, objects = {},
 				hosts = family.hosts_with(known.name),
 				is_ours = path ~= nil and same_directory(path:match("^(.*)/"), directory) };
 			for i, object in ipairs(known.objects) do found.objects[i] = load_object(directory, object); end
@@ -119,37 +119,47 @@ function family.place(host)
 	return ("Below VirtualHost or Component %q"):format(host);
 end
 
+-- Runs a library of a module, for which `stand_in` is `module`
+local function run_lib(found, lib, stand_in)
+	local path = ("%s/%s.lib.lua"):format(found.directory, lib);
+	local run, err = loadfile(path, "t", setmetatable({ module = stand_in }, { __index = _G }));
+	if not run then error(err, 0); end
+	return run();
+end
+
 -- Stands in for `module` while options.lib.lua of a module is run for a host: notes what is read, and what is
 -- complained about.
 local function recorder(found, host, noted)
 	local stand_in = { name = found.name, host = host, resource_path = found.directory };
 	function stand_in:log(level, text, ...) -- luacheck: ignore 212/self
-		if level == "error" or level == "warn" then table.insert(noted.complaints, format(text, ...)); end
+		if level ~= "error" and level ~= "warn" then return; end
+		table.insert(noted.complaints, { option = noted.latest, text = format(text, ...) });
+	end
+	function stand_in:require(lib) -- luacheck: ignore 212/self
+		return run_lib(found, lib, stand_in);
 	end
 	return setmetatable(stand_in, { __index = function (_, method)
 		local original = moduleapi[method];
 		if not method:match("^get_option") or not original then return original; end
 		return function (self, option, ...)
-			noted.options[option] = true;
+			noted.options[option], noted.latest = true, option;
 			return original(self, option, ...);
 		end;
 	end });
 end
 
--- What a module makes of the configuration of a host: { values =, options = a set of names, complaints = texts }; nil
+-- What a module makes of the configuration of a host: { values =, options = a set of names, complaints = { { text =, option = the
+-- one that was read } } }; nil
 -- where it has no options, values nil where it refuses to be loaded with them
 function family.options(found, host)
-	local path = found.directory.."/options.lib.lua";
-	if not lfs.attributes(path) then return nil; end
+	if not lfs.attributes(found.directory.."/options.lib.lua") then return nil; end
 	local noted = { options = {}, complaints = {} };
 	local stand_in = recorder(found, host, noted);
-	local run, err = loadfile(path, "t", setmetatable({ module = stand_in }, { __index = _G }));
-	if not run then error(err, 0); end
-	local ok, result = pcall(run);
+	local ok, result = pcall(run_lib, found, "options", stand_in);
 	if ok then
 		noted.values = result;
 	elseif not noted.complaints[1] then -- else that is why
-		table.insert(noted.complaints, tostring(result));
+		table.insert(noted.complaints, { text = tostring(result) });
 	end
 	return noted;
 end

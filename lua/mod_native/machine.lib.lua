@@ -13,9 +13,11 @@ local resolver = module:require "resolver";
 local terminal = module:require "terminal";
 
 local GLOBAL = "*";
+local ENOENT = 2;
 local AUTHORITIES = "/etc/ssl/certs"; -- Prosody's default
 local FEW_FILES, MANY_FILES = 4096, 65536;
 local NEARLY = 0.8; -- of all files that may be open
+local CONVERSE = "/usr/local/share/converse"; -- where an administrator's own files lie
 local LITTLE_ROOM = 256 << 20; -- bytes
 
 local bytes = terminal.bytes;
@@ -43,6 +45,21 @@ local function authorities(findings)
 end
 
 -- ---- The store's place ----
+
+-- Whether the store can be made where it is not there: the directory above is Prosody's, or has to be there
+local function can_be_made(directory)
+	local above = directory:match("^(.+)/[^/]+/*$") or "/";
+	return lfs.attributes(directory) or lfs.attributes(above) or above == prosody.paths.data;
+end
+
+local function access(findings, directory)
+	local file, err, code = io.open(directory.."/data.mdb", "r+b"); -- for writing, which changes nothing yet
+	if file then return file:close(); end
+	if code == ENOENT and can_be_made(directory) then return; end
+	findings.add("error", { about = "storage_native_path", what = ("The store cannot be opened: %s."):format(err),
+		why = "Nobody can log in, and nothing is stored. The directory above has to be there, and both to be Prosody's.",
+		line = ("install -d -o prosody -m 700 %s\nchown -R prosody %s"):format(directory, directory), place = "As root" });
+end
 
 local function room(findings, directory)
 	local free, size = disk.free(directory), lfs.attributes(directory.."/data.mdb", "size") or 0;
@@ -73,12 +90,13 @@ local function store(findings, modules)
 			why = "All that is stored is gone after a restart of the machine.",
 			line = 'storage_native_path = "/var/lib/prosody/native" -- on a disk' });
 	end
+	access(findings, directory);
 	room(findings, directory);
 end
 
--- ---- The webchat's client ----
+-- ---- The webchat's files ----
 
-local function converse(findings, modules)
+local function webchat_files(findings, modules)
 	local webchat = family.enabled(modules, "webchat");
 	for _, host in ipairs(webchat and webchat.hosts or {}) do
 		local values = family.options(webchat, host).values;
@@ -86,8 +104,13 @@ local function converse(findings, modules)
 		if path and not lfs.attributes(path.."/converse.min.js") then
 			findings.add("error", { about = "webchat_converse_path", host = host,
 				what = ("There is no Converse.js in %s."):format(path), why = "The page of the webchat says so, and nobody can chat.",
-				line = "make webchat && make install PLUGINDIR="..family.directory, place = "In the directory of the sources" });
-			return;
+				line = ("sh %s/converse/get.sh %s\nwebchat_converse_path = %q"):format(webchat.directory, CONVERSE, CONVERSE),
+				place = "As root, and then below the VirtualHost" });
+		end
+		local stylesheet = values and values.stylesheet;
+		if stylesheet and not lfs.attributes(stylesheet) then
+			findings.add("warning", { about = "webchat_stylesheet", host = host, what = ("There is no file %s."):format(stylesheet),
+				why = "The page looks as without the option." });
 		end
 	end
 end
@@ -123,7 +146,7 @@ local function files(findings)
 		line = ("[Service]\nLimitNOFILE=%d"):format(MANY_FILES), place = "With systemctl edit prosody, and a restart" });
 end
 
-local RULES = { resolver, authorities, store, converse, collector, files };
+local RULES = { resolver, authorities, store, webchat_files, collector, files };
 
 return function (findings, modules)
 	for _, rule in ipairs(RULES) do rule(findings, modules); end

@@ -13,6 +13,7 @@ local PATIENCE = 10; -- seconds
 local NS, IN = 2, 1;
 local NOERROR, NXDOMAIN = 0, 3;
 
+local IN_PLACE = "In the global section of the configuration, in place of an unbound that is there";
 local UNPROVEN = "Without it DNS proves nothing: certificates of other servers are checked with public authorities alone.";
 local UNREACHABLE = "No other server is reached while that lasts.";
 
@@ -34,11 +35,26 @@ end
 
 -- Adds what to write, and what to install before where it is not there
 local function with_anchor(finding)
-	finding.line = ("unbound = { trustfile = %q }"):format(ROOT_KEY);
+	finding.line, finding.place = ("unbound = { trustfile = %q }"):format(ROOT_KEY), IN_PLACE;
 	if not lfs.attributes(ROOT_KEY) then
-		finding.line, finding.place = "apt install dns-root-data\n"..finding.line, "As root, and in the configuration";
+		finding.line, finding.place = "apt install dns-root-data\n"..finding.line, "As root, and then in the global section";
 	end
 	return finding;
+end
+
+-- A finding, or nil
+local function unusable_anchor(path)
+	local file, err = io.open(path);
+	if file then
+		file:close();
+		return nil;
+	end
+	local why = "The resolver does not start without it, and no name is looked up.";
+	if lfs.attributes(path) then
+		return { about = "unbound", what = ("The trust anchor cannot be read: %s."):format(err), why = why,
+			line = "chmod a+r "..path, place = "As root" };
+	end
+	return with_anchor { about = "unbound", what = ("The trust anchor %s is not there."):format(path), why = why };
 end
 
 -- ---- A question ----
@@ -75,6 +91,7 @@ local function with_own_recursion(finding, settings)
 		finding.why = finding.why.." The resolvers in resolv.conf cannot be reached, or leave out signatures. "
 			.."With this line the server asks the name servers of each domain itself.";
 		finding.line = ("unbound = { trustfile = %q, resolvconf = false }"):format(settings.trustfile or ROOT_KEY);
+		finding.place = IN_PLACE;
 	end
 	return finding;
 end
@@ -104,10 +121,9 @@ return function (findings, modules)
 		return;
 	end
 	local settings = settings_of(lunbound);
-	if settings.trustfile and not lfs.attributes(settings.trustfile) then
-		findings.add("error", with_anchor { about = "unbound",
-			what = ("The trust anchor %s is not there."):format(settings.trustfile),
-			why = "The resolver does not start without it, and no name is looked up." });
+	local unusable = settings.trustfile and unusable_anchor(settings.trustfile);
+	if unusable then
+		findings.add("error", unusable);
 	elseif not has_anchor(settings) then
 		findings.add(severity, with_anchor { about = "unbound", what = "The resolver has no trust anchor.", why = UNPROVEN });
 	else

@@ -9,6 +9,7 @@ local family = module:require "family";
 local nearest = module:require "spelling";
 
 local GLOBAL = "*";
+local ALL_QUEUES = "smacks_max_total_bytes";
 
 -- The line of an option as the configuration has it
 local function line(name, value)
@@ -65,15 +66,20 @@ end
 
 -- ---- What the modules themselves complain about ----
 
+local function stands_below(host, name)
+	return name == nil or config.rawget(host, name) ~= nil;
+end
+
 local function impossible(findings, modules)
 	for _, found in ipairs(modules) do
 		local told = set.new();
 		for _, host in ipairs(found.hosts) do
 			local noted = family.options(found, host);
-			for _, text in ipairs(noted and noted.complaints or {}) do
-				if not told:contains(text) then
-					told:add(text);
-					findings.add("error", { about = "mod_"..found.name, host = host, what = text,
+			for _, complaint in ipairs(noted and noted.complaints or {}) do
+				if not told:contains(complaint.text) then
+					told:add(complaint.text);
+					findings.add("error", { about = "mod_"..found.name, what = complaint.text,
+						host = stands_below(host, complaint.option) and host or nil,
 						why = noted.values and "The module works with its default instead. Its README lists what the option may be."
 							or "The module is not loaded. Its README lists what the option may be." });
 				end
@@ -106,19 +112,38 @@ local function without_module(findings, modules)
 	end);
 end
 
+-- ---- Below a host, where nobody looks for it ----
+
+local function misplaced(findings, modules)
+	each_option(function (host, name, value)
+		local owner = owner_of(name, modules);
+		local is_global = owner and owner.is_global and family.has(owner.name) or name == ALL_QUEUES and family.has "smacks"
+			or (name == "unbound" or name == "use_dane") and family.has "s2s_auth_native";
+		if host == GLOBAL or not is_global then return; end
+		findings.add("warning", {
+			about = name, host = host;
+			what = "It stands below a host, and is read for the whole server.";
+			why = "It has no effect there.";
+			line = line(name, value); place = family.place(GLOBAL);
+		});
+	end);
+end
+
 -- ---- Contradictions ----
 
 local function queue_limits(findings, modules)
-	local smacks = family.enabled(modules, "smacks");
+	local smacks, told = family.enabled(modules, "smacks"), false;
 	for _, host in ipairs(smacks and smacks.hosts or {}) do
+		local is_own = stands_below(host, "smacks_max_queue_bytes") or stands_below(host, ALL_QUEUES);
 		local values = family.options(smacks, host).values;
 		local one, all = values and values.queue_limits.bytes, values and values.max_total_bytes;
-		if one and all and all < one then -- else somebody has complained already
+		if one and all and all < one and (is_own or not told) then -- else somebody has complained already
+			told = told or not is_own;
 			findings.add("error", {
-				about = "smacks_max_total_bytes", host = host;
+				about = ALL_QUEUES, host = is_own and host or nil;
 				what = ("All queues together may hold %d bytes, and each of them %d (smacks_max_queue_bytes)."):format(all, one);
 				why = "One session that is away can make the server end all others that are.";
-				line = line("smacks_max_total_bytes", one * 128); place = family.place(GLOBAL);
+				line = line(ALL_QUEUES, one * 128); place = family.place(GLOBAL);
 			});
 		end
 	end
@@ -205,7 +230,7 @@ local function no_statistics(findings)
 	end
 end
 
-local RULES = { unknown, impossible, without_module, queue_limits, left_over_sql, two_judges, nobody_to_judge,
+local RULES = { unknown, impossible, without_module, misplaced, queue_limits, left_over_sql, two_judges, nobody_to_judge,
 	webchat_among_accounts, no_statistics };
 
 return function (findings, modules)

@@ -189,11 +189,51 @@ def test(server):
 	assert not findings(server, OK)
 	server.guests = {"authentication": "anonymous", "webchat_converse_path": "/nonexistent"}
 	server.rewrite_config()
-	expect(server, "error", "webchat_converse_path", "no Converse.js in /nonexistent", "make webchat")
+	expect(server, "error", "webchat_converse_path", "no Converse.js in /nonexistent", r"get\.sh /.*\nwebchat_converse_path = ")
+	server.guests = {"authentication": "anonymous", "webchat_stylesheet": "/nonexistent.css"}
+	server.rewrite_config()
+	expect(server, "warning", "webchat_stylesheet", "no file /nonexistent.css")
 	server.guests = {"authentication": "internal_plain"}
 	server.rewrite_config()
 	finding = expect(server, "error", "authentication", "not anonymous", 'authentication = "anonymous"')
 	assert finding["host"] == "guest.prosody.test", finding
+
+
+@behaviour("native check: options that are read for the whole server stand below no host", **site())
+def test(server):
+	server.__class__ = Guests
+	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**7,
+		"s2s_native_posh": False}
+	configure(server, modules=["native", "smacks"])
+	for option in ("storage_native_path", "smacks_max_total_bytes"):
+		finding = expect(server, "warning", option, "below a host", f"^{option} = ", count=3)
+		assert finding["host"] == "guest.prosody.test" and "global" in finding["place"], finding
+	expect(server, "warning", "s2s_native_posh", "not enabled", count=3)
+	server.guests = {"authentication": "anonymous", "use_dane": False}
+	configure(server, modules=["native", "s2s_auth_native"], use_dane=False)
+	expect(server, "warning", "use_dane", "below a host")
+
+
+@behaviour("native check: one option that is wrong for all hosts is told of once, and of no host", **site())
+def test(server):
+	server.__class__ = Guests
+	configure(server, smacks_max_total_bytes=10**6, modules=["native", "smacks"])
+	assert "host" not in expect(server, "error", "smacks_max_total_bytes", "1000000 bytes")
+	configure(server, smacks_max_total_bytes="1 MB")
+	report = check(server, ERRORS)
+	assert ["host" in found for found in report["findings"]] == [False], report
+
+
+@behaviour("native check: modules and drivers that are not there", **site())
+def test(server):
+	configure(server, modules=["native", "s2s_auth_nativ", "no_such_thing"])
+	expect(server, "error", "s2s_auth_nativ", "s2s_auth_native was meant", '"s2s_auth_native"')
+	configure(server, modules=["native"], storage={"archive": "natve", "accounts": "internal"})
+	assert "host" not in expect(server, "error", "storage", 'no storage driver "natve"', 'storage = "native"')
+	configure(server, storage="storage_native")
+	expect(server, "error", "storage", 'no storage driver "storage_native"', 'storage = "native"')
+	configure(server, storage="internal")
+	assert findings(server, OK) == {}
 
 
 @behaviour("native check: options of a module that is not enabled", **site())
@@ -395,6 +435,18 @@ def test(server):
 	expect(server, "warning", "storage_native_path", "in memory", "storage_native_path = ")
 
 
+@behaviour("native check: a store that cannot be opened", **site())
+def test(server):
+	configure(server, storage_native_path="/nonexistent/native")
+	expect(server, "error", "storage_native_path", "cannot be opened: /nonexistent/native/data.mdb: No such file", "install -d ")
+	in_the_way = server.directory / "file"
+	in_the_way.write_text("")
+	configure(server, storage_native_path=in_the_way)
+	expect(server, "error", "storage_native_path", "cannot be opened: .*/file/data.mdb: Not a directory")
+	configure(server, storage_native_path=server.directory / "other")
+	assert findings(server, OK) == {}
+
+
 @behaviour("native check: few files that may be open, and few that are left", **site())
 def test(server):
 	allow_files(server, FEW_FILES)
@@ -441,6 +493,6 @@ def test(server):
 	try:
 		server.shell("native", "check")
 	except RuntimeError as error:
-		assert "cannot be 'often'" in str(error) and re.search(r"Error: .*1 error, ", str(error), re.S), error
+		assert 'cannot be "often"' in str(error) and re.search(r"Error: .*1 error, ", str(error), re.S), error
 	else:
 		raise AssertionError("the shell calls it good")
