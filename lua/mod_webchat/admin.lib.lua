@@ -12,6 +12,7 @@ return function (options, rooms, visitors, bars)
 
 	-- The network and the room that are meant; or nil, why not. A visitor's JID stands for the visitor's network.
 	local function parse(address, room)
+		if not address then return nil, "Whose network? An IP address is missing, or a visitor's JID"; end
 		local network = visitors.network(address) or visitors.last_network(jid.bare(address) or "");
 		if not network then
 			return nil, "This is neither an IP address nor a visitor who is here or was a short time ago: " .. tostring(address);
@@ -36,7 +37,9 @@ return function (options, rooms, visitors, bars)
 		end
 	end
 
+	-- The room may be left out, from the end or before the seconds
 	function admin.bar(address, room, seconds)
+		if seconds == nil and tonumber(room) then room, seconds = nil, room; end
 		local network, room_jid = parse(address, room);
 		if not network then return nil, room_jid; end
 		seconds = seconds == nil and options.bar_time or tonumber(seconds);

@@ -8,6 +8,7 @@ end
 
 module:require "guard"; -- before anything that may fail
 
+local jid_host = require "util.jid".host;
 local modulemanager = require "core.modulemanager";
 local timer = require "util.timer";
 
@@ -38,8 +39,16 @@ end);
 
 -- Once everything has been loaded, the rooms too
 module:add_timer(0, function ()
+	for host in options.room_hosts or function () end do
+		if not rooms.is_host(host) then module:log("warn", "webchat_room_hosts: %s is no MUC component of this server", host); end
+	end
 	local room = options.default_room;
 	if not room or rooms.find(room) then return; end
+	local host = jid_host(room);
+	if not rooms.is_host(host) then
+		module:log("warn", "The default room %s is on a host that visitors may not enter: add %s to webchat_room_hosts", room, host);
+		return;
+	end
 	module:log("warn", "The default room %s does not exist, and visitors cannot create it: join it with a client, or run"
 		.. " prosodyctl shell 'muc:create(\"%s\", { persistent = true })'", room, room);
 end);

@@ -32,6 +32,14 @@ return function (options, rooms, urls)
 		return path ~= nil and lfs.attributes(path, "mode") == "file";
 	end
 
+	-- Or nil, and why not
+	local function is_readable(path)
+		local file, err = io.open(path);
+		if not file then return nil, err; end
+		file:close();
+		return is_file(path), path .. ": it is no file";
+	end
+
 	local function has_converse()
 		return is_file(options.converse_path .. "/converse.min.js");
 	end
@@ -44,7 +52,7 @@ return function (options, rooms, urls)
 			roomHosts = array(rooms.hosts());
 			websocket = urls.from_page(urls.websocket());
 			bosh = urls.from_page(urls.bosh());
-			stylesheet = is_file(options.stylesheet);
+			stylesheet = options.stylesheet ~= nil and is_readable(options.stylesheet) or false;
 			converse = has_converse();
 		};
 	end
@@ -82,10 +90,10 @@ return function (options, rooms, urls)
 	});
 
 	if not has_converse() then
-		module:log("error", "There is no converse.min.js in %s: run `make webchat`, or name the folder in webchat_converse_path",
-			options.converse_path);
+		module:log("error", "There is no converse.min.js in %s: run `sh %s/converse/get.sh DIRECTORY`, and name it in webchat_converse_path",
+			options.converse_path, module:get_directory());
 	end
-	if stylesheet and not is_file(options.stylesheet) then
-		module:log("error", "webchat_stylesheet: there is no file %s", options.stylesheet);
-	end
+	local readable, err = true, nil;
+	if stylesheet then readable, err = is_readable(options.stylesheet); end
+	if not readable then module:log("error", "webchat_stylesheet: %s", err); end
 end

@@ -28,6 +28,7 @@ local function share(admin)
 	env.webchat = {};
 	for _, command in ipairs(commands) do
 		env.webchat[command.name] = function (_, host, ...)
+			if host == nil then return nil, "The host is missing: webchat:" .. command.name .. "(" .. table.concat(command.args, ", ") .. ")"; end
 			if not hosts[host] then return nil, "There is no webchat on " .. tostring(host); end
 			return hosts[host][command.name](...);
 		end;

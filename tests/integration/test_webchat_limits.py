@@ -197,6 +197,7 @@ def shell_room(server):
 	assert "307" in removed(visitor)
 	assert condition(join(visitor, "visitor"))[0] == "forbidden"
 	enter(visitor, "visitor", other)
+	assert "from the webchat for 50 s" in server.shell("webchat", "bar", GUESTS, THERE, "50")
 	assert "not barred" in server.shell("webchat", "lift", GUESTS, HERE, SUPPORT)
 	enter(visitor, "visitor")
 
@@ -205,7 +206,8 @@ def shell_room(server):
 def shell_errors(server):
 	for words, complaint in [(("bar", GUESTS, "nonsense"), "neither an IP address nor a visitor who is here or was a short time ago: nonsense"),
 			(("bar", GUESTS, HERE, f"user@{HOST}"), f"may not enter a room with the address user@{HOST}"),
-			(("bar", GUESTS, HERE, SUPPORT, "soon"), "a number of seconds"),
+			(("bar", GUESTS, HERE, SUPPORT, "soon"), "a number of seconds"), (("bar", GUESTS), "IP address is missing"),
+			(("list",), "ost"),
 			(("lift", GUESTS, HERE), "is not barred"), (("list", HOST), HOST)]:
 		try:
 			answer = server.shell("webchat", *words)

@@ -93,15 +93,28 @@ def no_hosts(server):
 
 @behaviour("it says what to run where Converse.js is missing", guests={"webchat_converse_path": "/nonexistent"})
 def no_converse(server):
-	server.expect_log("There is no converse.min.js in /nonexistent: run `make webchat`")
+	server.expect_log("There is no converse.min.js in /nonexistent: run `sh ")
 	assert config(server)["converse"] is False
 	assert get(server.http_port, "/chat/converse/converse.min.js").status == 404
 
 
 @behaviour("a stylesheet that is not there is told of, and left out", guests={"webchat_stylesheet": "/nonexistent/a.css"})
 def no_stylesheet(server):
-	server.expect_log("webchat_stylesheet: there is no file /nonexistent/a.css")
+	server.expect_log("webchat_stylesheet: /nonexistent/a.css: No such file or directory")
 	assert config(server)["stylesheet"] is False
+
+
+@behaviour("a stylesheet that is no file is told of, and left out", guests={"webchat_stylesheet": "/usr/share"})
+def no_file(server):
+	server.expect_log("webchat_stylesheet: /usr/share: it is no file")
+	assert config(server)["stylesheet"] is False
+
+
+@behaviour("rooms that visitors cannot enter are told of", guests={
+	"webchat_default_room": f"help@{OTHER_ROOMS}", "webchat_room_hosts": [ROOMS, "rooms.nowhere.test"]})
+def closed_rooms(server):
+	server.expect_log(f"default room help@{OTHER_ROOMS} is on a host that visitors may not enter: add {OTHER_ROOMS} to webchat_room_hosts")
+	server.expect_log("webchat_room_hosts: rooms.nowhere.test is no MUC component of this server")
 
 
 def folder_of_ones_own():

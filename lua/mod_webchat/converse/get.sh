@@ -9,6 +9,10 @@ sha512=2c5520d37d230da955e3bbc8fefc953ea60f65f2585c56ee6eaf2fd1c1437b6cd735e7861
 here=$(cd "$(dirname "$0")" && pwd)
 to=${1:-$here/dist}
 command -v npm >/dev/null || { echo "get.sh: npm is needed; Debian has it in the package npm" >&2 && exit 1; }
+if [ -n "$(ls -A "$to" 2>/dev/null)" ] && [ ! -e "$to/converse.min.js" ]; then
+	echo "get.sh: $to holds something else than Converse.js, and would be replaced: name another directory" >&2
+	exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
