@@ -22,6 +22,7 @@ describe("paths", function ()
 		assert.matches(closed, paths.closed "/etc/new");
 		assert.matches(closed, paths.closed "/new");
 		assert.equal("No such file or directory", paths.closed "/nothing/new");
+		assert.is_nil(paths.hidden "/nothing/new");
 		assert.equal("/x: No space left on device", paths.explain "/x: No space left on device");
 	end);
 end);

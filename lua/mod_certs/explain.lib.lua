@@ -22,6 +22,7 @@ local USUAL = {
 	{ port = 5222, service = "xmpp-client", tls = "starttls" }, { port = 5269, service = "xmpp-server", tls = "starttls" },
 	{ port = 5223, service = "xmpp-client", tls = "direct" }, { port = 5270, service = "xmpp-server", tls = "direct" },
 };
+local MAX_PORT = 65535;
 
 local function fail(status, format, ...)
 	terminal.error(format, ...);
@@ -183,36 +184,58 @@ local function from_domain(domain)
 		end
 	end
 	if not sources[1] then table.move(guesses, 1, #guesses, #failures + 1, failures); end
-	if not ways[1] then failures[#failures + 1] = "DNS says that "..domain.." has no XMPP service"; end
+	if not ways[1] and not failures[1] then failures[1] = "DNS says that "..domain.." has no XMPP service"; end
 	return sources, failures;
 end
 
 -- ---- The command ----
 
--- Returns sources, failures; or nil, text, status
+-- HOST and PORT of what may be either or both, PORT "" where there is none; or nil
+local function host_in(name)
+	local host, port = name:match("^%[(.-)%]:?(%d*)$");
+	if not host then host, port = name:match("^([^:/]+):?(%d*)$"); end
+	return host, port;
+end
+
+local function is_host(host)
+	local domain = host and nameprep(host);
+	return host and fetch.is_address(host) or domain and zone.to_ascii(domain) ~= nil;
+end
+
+-- Returns sources, failures; or nil, text, if nobody can be asked so
+local function from_host(host, port, domain)
+	local is_address = fetch.is_address(host);
+	if is_address and port == "" then return nil, "an address needs a port"; end
+	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for"; end
+	local number = tonumber(port);
+	if number and (number < 1 or number > MAX_PORT) then return nil, "a port is a number from 1 to "..MAX_PORT; end
+	domain = domain or nameprep(host);
+	if not domain or not zone.to_ascii(domain) then return nil, "no domain name"; end
+	if number then return from_port(host, number, domain); end
+	return from_domain(domain);
+end
+
+-- Returns sources, failures; or nil, text, if it was called wrongly
 local function sources_of(name, domain)
 	local path = paths.absolute(name);
 	if files.is_file(path) then
 		local source, err = from_file(path, domain);
 		return { source }, { err };
 	end
-	local host, port = name:match("^%[(.-)%]:?(%d*)$");
-	if not host then host, port = name:match("^([^:/]+):?(%d*)$"); end
-	if not host then return nil, "no HOST or HOST:PORT, and no file: "..(paths.missing(path) or "it is something else"), 2; end
-	local is_address = fetch.is_address(host);
-	if is_address and port == "" then return nil, "an address needs a port", 2; end
-	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for", 2; end
-	domain = domain or nameprep(host);
-	if not domain or not zone.to_ascii(domain) then return nil, "no domain name", 2; end
-	if port ~= "" then return from_port(host, tonumber(port), domain); end
-	return from_domain(domain);
+	local host, port = host_in(name);
+	local closed = paths.hidden(path);
+	if closed and not is_host(host) then return {}, { closed }; end
+	if not host then return nil, "no HOST or HOST:PORT, and no file: "..(paths.missing(path) or "it is something else"); end
+	local sources, failures = from_host(host, port, domain);
+	if closed and sources and not sources[1] then table.insert(failures, closed); end -- a file may have been meant
+	return sources, failures;
 end
 
 return function (names, flags)
 	local domain = flags.domain and nameprep(flags.domain);
 	if flags.domain and not domain then return fail(2, "%s: no domain name", terminal.printable(flags.domain)); end
-	local sources, failures, status = sources_of(names[1], domain);
-	if not sources then return fail(status, "%s: %s", terminal.printable(names[1]), failures); end
+	local sources, failures = sources_of(names[1], domain);
+	if not sources then return fail(2, "%s: %s", terminal.printable(names[1]), failures); end
 	local reports, good = array(), true;
 	for _, source in ipairs(sources) do
 		local report, err = examine(source.pem, source.hosts, source.uses or array(), hosts.authorities());

@@ -19,9 +19,9 @@ end
 local function validity(certificate)
 	local now, from, to = os.time(), certificate.not_before, certificate.not_after;
 	local text = ("%s to %s UTC"):format(date(from), date(to));
-	if to and to < now then return text..", "..style("red", "expired "..plural((now - to) // DAY, "day").." ago"); end
+	if to and to < now then return text..", "..style("red", ("expired %.1f days ago"):format((now - to) / DAY)); end
 	if from and from > now then return text..", "..style("red", "not valid yet"); end
-	return text..(to and ", "..plural((to - now) // DAY, "day").." left" or "");
+	return text..(to and (", %.1f days left"):format((to - now) / DAY) or "");
 end
 
 local function print_certificate(certificate)

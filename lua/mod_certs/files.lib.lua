@@ -24,7 +24,12 @@ function files.same(one, other)
 	return a and b and a.dev == b.dev and a.ino == b.ino or false;
 end
 
--- Its text, or nil, text of the error
+-- Whoever keeps both side by side soon names one for the other.
+local function is_key_alone(text)
+	return text:find("%-%-%-%-%-BEGIN [%u ]*PRIVATE KEY%-%-%-%-%-") and not text:find("%-%-%-%-%-BEGIN [%u%d ]*CERTIFICATE%-%-%-%-%-");
+end
+
+-- The text of a file with certificates, or nil, text of the error
 function files.read(path)
 	local file, err = io.open(path, "rb");
 	if not file then return nil, paths.explain(err); end
@@ -32,6 +37,7 @@ function files.read(path)
 	text, err = file:read(MAX_SIZE);
 	file:close();
 	if not text then return nil, ("%s: %s"):format(path, err or "empty"); end
+	if is_key_alone(text) then return nil, path..": this is a private key, and no certificate"; end
 	return text;
 end
 

@@ -23,6 +23,10 @@ local function widths_of(rows)
 	return widths;
 end
 
+local function plural(number, noun)
+	return ("%d %s%s"):format(number, noun, number == 1 and "" or "s");
+end
+
 local function print_all(rows, counts)
 	local widths, last = widths_of(rows), nil;
 	for _, row in ipairs(rows) do
@@ -32,7 +36,7 @@ local function print_all(rows, counts)
 		end
 		print_row(row, widths);
 	end
-	terminal.print("\n%d ok, %d warnings, %d errors", counts.ok, counts.warning, counts.error);
+	terminal.print("\n%d ok, %s, %s", counts.ok, plural(counts.warning, "warning"), plural(counts.error, "error"));
 end
 
 -- Text that strangers may have written is made printable here, for the terminal as for JSON.

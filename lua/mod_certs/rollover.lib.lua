@@ -23,13 +23,13 @@ local NUMBERS = { add = 1, wait = 2, switch = 3, remove = 4, done = 5 };
 local TITLES = {
 	add = "publish the new records beside the old ones, on every name server";
 	wait = "wait until no cache holds the old records alone";
-	switch = "give Prosody the new certificate";
+	switch = "give Prosody the new certificate, then prosodyctl reload";
 	remove = "remove the records that only the old certificate matches";
 };
 
-local function fail(format, ...)
+local function fail(status, format, ...)
 	terminal.error(format, ...);
-	return 1;
+	return status;
 end
 
 local function date(time)
@@ -212,10 +212,16 @@ function DETAILS.remove(result, position)
 	if position ~= "done" then print_records(result, "superfluous"); end
 end
 
-local function print_steps(result)
+-- "done", "now" or "then". Records may be added at any time; what comes after that has to wait until nothing is wrong.
+local function position_of(number, result)
 	local current = NUMBERS[result.step];
+	if number < current then return "done"; end
+	return number == current and (number < NUMBERS.switch or result.safe) and "now" or "then";
+end
+
+local function print_steps(result)
 	for number, step in ipairs(STEPS) do
-		local position = number < current and "done" or number == current and "now" or "then";
+		local position = position_of(number, result);
 		terminal.print("  %s  %s", terminal.style(position == "now" and "bold" or "dim", ("%d %-4s"):format(number, position)),
 			TITLES[step]);
 		DETAILS[step](result, position);
@@ -273,11 +279,11 @@ end
 return function (names, flags)
 	local name = nameprep(names[1]);
 	local host = name and hosts.find(name);
-	if not host then return fail("%s is no host of the configuration", names[1]); end
+	if not host then return fail(2, "%s is no host of the configuration", names[1]); end
 	local pem, leaf = read_new(flags.new);
-	if not pem then return fail("%s", leaf); end
+	if not pem then return fail(1, "%s", leaf); end
 	local domain = to_ascii(host.name);
-	if not domain then return fail("%s is no domain name", host.name); end
+	if not domain then return fail(1, "%s is no domain name", host.name); end
 	local result = examine(host, domain, pem, leaf);
 	if flags.json then
 		terminal.print("%s", as_json(result));

@@ -75,13 +75,15 @@ local function subjects_of_file(path, domain)
 end
 
 -- { { domain =, services = { [service] = whether it has that }, file = the certificate; without it that of the endpoint
--- by the configuration }, ... }; or nil, text
+-- by the configuration }, ... }; or nil, text, status if there is neither such a host nor such a file
 local function subjects_of(name, domain)
 	local path = paths.absolute(name);
 	if files.is_file(path) then return subjects_of_file(path, domain); end
 	local host = hosts.find(nameprep(name) or name);
 	if host then return { { domain = host.name, services = host.services } }; end
-	return nil, ("%s is neither a host of the configuration nor a file: %s"):format(name, paths.missing(path) or "it is something else");
+	local text = ("%s is neither a host of the configuration nor a file: %s"):format(name,
+		paths.missing(path) or "it is something else");
+	return nil, text, paths.hidden(path) and 1 or 2;
 end
 
 -- ---- Where they are served ----
@@ -213,8 +215,8 @@ end
 return function (names, flags)
 	local kind, wrong = kind_of(flags);
 	if not kind then return fail(2, "%s", wrong); end
-	local subjects, text = subjects_of(names[1], flags.domain and nameprep(flags.domain));
-	if not subjects then return fail(1, "%s", terminal.printable(text)); end
+	local subjects, text, status = subjects_of(names[1], flags.domain and nameprep(flags.domain));
+	if not subjects then return fail(status or 1, "%s", terminal.printable(text)); end
 	local list = array();
 	for _, subject in ipairs(subjects) do
 		local records, err = records_of(subject, kind);

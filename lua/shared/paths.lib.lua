@@ -30,6 +30,12 @@ function paths.missing(path)
 	return not found and paths.reason(text) or nil;
 end
 
+-- Why it is not to be seen whether something is at a path: a text with the path, or nil where it is to be seen
+function paths.hidden(path)
+	local reason = paths.missing(path);
+	return reason and reason:find(DENIED, 1, true) and ("%s: %s"):format(path, reason) or nil;
+end
+
 -- Why a new file cannot be made
 function paths.closed(path)
 	return paths.missing(path:match("^(.+)/") or "/") or paths.explain(DENIED);

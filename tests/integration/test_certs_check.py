@@ -185,6 +185,18 @@ def test(site):
 	assert f"{len(report.rows)} ok, 0 warnings, 0 errors" in text and "\ngood.lab\n" in text, text
 
 
+@behaviour("one warning is no warnings, and one error no errors")
+def test(site):
+	site.good(tlsa=[])
+	site.lab.zone("lab").add("good", "CAA", '0 issue "ca.example"')
+	site.lab.zone("lab").break_signature("good", "CAA")
+	site.go()
+	assert tool(site, "check").out.endswith(" ok, 0 warnings, 1 error\n")
+	site.options["unbound"].pop("trustfile")
+	site.rewrite_config()
+	assert tool(site, "check").out.endswith(" ok, 1 warning, 0 errors\n")
+
+
 @behaviour("a domain in Unicode is looked up and compared in A-labels")
 def test(site):
 	site.good("xn--mller-kva.lab", services=SERVICES[:2])  # with direct TLS Prosody does not know it by that name

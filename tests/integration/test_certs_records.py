@@ -207,7 +207,7 @@ def test(site):
 
 @behaviour("tlsa refuses a host that it knows nothing of")
 def test(site):
-	bad(site, "tlsa", OTHER, says="neither a host of the configuration nor a file: No such file")
+	bad(site, "tlsa", OTHER, status=2, says="neither a host of the configuration nor a file: No such file")
 	bad(site, "tlsa", HOST, says="no certificate")
 	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")
 

@@ -271,5 +271,17 @@ def test(site):
 			("foreign", {"names": ["DNS:elsewhere.lab"]}, "does not name good.lab for xmpp-server")):
 		found = rollover(site, site.issue("good.lab", name=name, **settings), status=1)
 		assert any(text in problem for problem in found["problems"]), found
-	for words in (["elsewhere.lab", "--new", "/dev/null"], ["good.lab", "--new", "/nonexistent"]):
-		bad(site, "rollover", *words, says="no host of the configuration|No such file")
+	bad(site, "rollover", "elsewhere.lab", "--new", "/dev/null", status=2, says="no host of the configuration")
+	bad(site, "rollover", "good.lab", "--new", "/nonexistent", says="No such file")
+
+
+@behaviour("rollover never says that a certificate is to be given to Prosody now, and that it must not be switched yet")
+def test(site):
+	site.good(tlsa=[])
+	site.go()
+	good_one, foreign = site.issue("good.lab", name="new"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="foreign")
+	text = tool(site, "rollover", "good.lab", "--new", good_one.file).out
+	assert "  3 now   give Prosody the new certificate, then prosodyctl reload\n" in text, text
+	output = bad(site, "rollover", "good.lab", "--new", foreign.file, says="does not name good.lab for xmpp-server")
+	assert "must not be switched yet" in output.out and " now " not in output.out, output
+	assert "  3 then  give Prosody the new certificate" in output.out, output

@@ -93,6 +93,15 @@ def test(site):
 	bad(site, "explain", "silent.lab", says="silent.lab has no XMPP service")
 
 
+@behaviour("explain does not call a domain without services where DNS does not answer")
+def test(site):
+	names = [f"_{service}._tcp.mute.lab" for service in ("xmpp-client", "xmpps-client", "xmpp-server", "xmpps-server")]
+	site.resolver.broken.update(names)
+	output = bad(site, "explain", "mute.lab")
+	assert all(f"{name} SRV: SERVFAIL" in output.err for name in names), output
+	assert "no XMPP service" not in output.err, output
+
+
 class Answering:
 	"""A server that answers what it reads with one text after the other, and hangs up."""
 

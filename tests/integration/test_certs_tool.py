@@ -1,5 +1,6 @@
 """prosodyctl mod_certs: how it is called, and what it explains of the certificates in a file."""
 import hashlib
+import json
 import os
 import re
 
@@ -26,7 +27,8 @@ def test(site):
 			["rollover", HOST], ["rollover", "--new", "x"]):
 		bad(site, *words, status=2, says="--help")
 	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no file: No such file"),
-			("a..lab", "no domain name")):
+			("a..lab", "no domain name"), ("localhost:99999", "a port is a number from 1 to 65535"),
+			("localhost:0", "1 to 65535"), (f"localhost:{'9' * 30}", "1 to 65535")):
 		bad(site, "explain", name, status=2, says=says)
 
 
@@ -174,12 +176,12 @@ def test(site):
 @behaviour("explain sees what time does to a certificate")
 def test(site):
 	for name, days, problem, shown in (
-			("expired", (-9, -3), "the certificate has expired", r"expired 3 days ago"),
+			("expired", (-9, -3), "the certificate has expired", r"expired 3\.0 days ago$"),
 			("early", (3, 9), "the certificate is not valid yet", r"not valid yet"),
-			("last", (-3, 0.5), None, r"0 days left")):
+			("last", (-3, 0.5), None, r", 0\.5 days left$")):
 		file = site.issue(f"DNS:{HOST}", name=name, days=days).file
 		output = tool(site, "explain", file, "--domain", HOST)
-		assert re.search(shown, output.out), output
+		assert re.search(shown, output.out, re.M), output
 		report = report_of(site, file, "--domain", HOST, status=1 if problem else 0)
 		assert (problem in report["problems"]) == bool(problem), report
 
@@ -217,6 +219,18 @@ def test(site):
 		bad(site, "tlsa", file, says=re.escape(str(file)))
 
 
+@behaviour("explain calls a private key by its name, also beside a certificate")
+def test(site):
+	leaf = site.issue(f"DNS:{HOST}")
+	legacy, both = site.directory / "legacy.key", site.directory / "both.pem"
+	legacy.write_bytes(openssl("ecparam", "-name", "prime256v1", "-genkey"))  # with its parameters before it
+	for key in (leaf.key, legacy):
+		for command in ("explain", "tlsa"):
+			bad(site, command, key, says=re.escape(f"{key}: this is a private key, and no certificate"))
+	both.write_bytes(leaf.key.read_bytes() + leaf.file.read_bytes())
+	good(site, "explain", both, "--domain", HOST)
+
+
 @behaviour("control characters and broken UTF-8 of a certificate reach neither terminal nor JSON as they are")
 def test(site):
 	configuration, certificate = site.directory / "odd.conf", site.directory / "odd.crt"
@@ -237,6 +251,24 @@ def test(site):
 	text = good(site, "explain", "leaf.pem", "--domain", HOST, cwd=site.directory,
 		env={**os.environ, "PWD": str(site.directory)})
 	assert text.startswith(f"{site.directory}/leaf.pem\n"), text
+
+
+@behaviour("explain says whose permissions count where a directory is closed",
+	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
+def test(site):
+	closed, denied = site.directory / "closed", "Permission denied; prosodyctl works as the user that Prosody runs as"
+	site.directory.chmod(0o755)
+	closed.mkdir(0o700)
+	there = {"cwd": closed, "env": {**os.environ, "PWD": str(closed)}}
+	output = bad(site, "explain", "leaf.crt", **there)
+	assert "leaf.crt has no address" in output.err and f"{closed}/leaf.crt: {denied}\n" in output.err, output
+	for name in ("my leaf..crt", "./leaf.crt", f"{closed}/leaf.crt"):
+		output = bad(site, "explain", name, **there)
+		assert re.search(rf"^error: {closed}/.*leaf.*crt: {denied}$", output.err, re.M) and "HOST" not in output.err, output
+	output = tool(site, "explain", f"{closed}/leaf.crt", "--json")
+	assert json.loads(output.out) == {"reports": [], "failures": [f"{closed}/leaf.crt: {denied}"]}, output
+	bad(site, "tlsa", f"{closed}/leaf.crt", says=f"nor a file: {denied}")
+	assert denied not in bad(site, "explain", "leaf.crt", cwd="/", env={**os.environ, "PWD": "/"}).err
 
 
 # --- terminals ---
