@@ -126,6 +126,7 @@ uninstall: ## remove the modules from PLUGINDIR
 	@for module in $(MODULES); do \
 		for file in $$(cd lua && find $$module -type f); do rm -f "$(DESTDIR)$(PLUGINDIR)/$$file"; done; \
 		find "$(DESTDIR)$(PLUGINDIR)/$$module" -type d -empty -delete 2>/dev/null || true; \
+		echo "removed $$module from $(DESTDIR)$(PLUGINDIR)"; \
 	done
 
 deb: ## build a Debian package below build/deb

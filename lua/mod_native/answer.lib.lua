@@ -24,11 +24,20 @@ local function print_plain(session, text)
 	for line in text:gsub("\27%[[%d]*m", ""):gmatch("([^\n]*)\n") do session.print(line); end
 end
 
+-- Of several hosts a module may have figures each.
+local function number_of_modules(sections)
+	local names, count = {}, 0;
+	for _, section in ipairs(sections) do
+		count, names[section.name] = count + (names[section.name] and 0 or 1), true;
+	end
+	return count == 1 and "1 module" or count.." modules";
+end
+
 local commands = {
 	status = { desc = "Show sessions, storage and proofs of the native modules", handler = function (self)
 		local found = status.collect();
 		print_plain(self.session, status.as_text(found));
-		return true, ("Figures of %d modules"):format(#found.sections);
+		return true, "Figures of "..number_of_modules(found.sections);
 	end };
 	check = { desc = "Look for wrong options and for what the machine lacks", handler = function (self)
 		local report = check.collect();
