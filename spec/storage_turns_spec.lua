@@ -1,7 +1,9 @@
 -- The storage driver in a server that has started: all writes of one turn of the event loop are one
 -- transaction, committed at its end and made durable behind it.
 
-local storage = require "spec.storage_helper";
+local storage = require "spec.storage_helper"; -- before what needs Prosody
+local modulemanager = require "core.modulemanager";
+local time = require "util.time";
 
 local bodies, message = storage.bodies, storage.message;
 
@@ -66,6 +68,41 @@ describe("in one turn of the event loop, the storage driver", function ()
 		open();
 		assert.equal("1", (bodies(archive:find("user"))));
 		assert.same({ a = 1 }, keyval:get("user"));
+	end);
+
+	it("goes on near its limit as long as what is kept is well below", function ()
+		bed:close();
+		bed = storage.new { loop = true, config = { storage_native_max_size = 4 << 20, storage_archive_item_limit = 150 } };
+		open();
+		local text = ("x"):rep(200);
+		for when = 1, 250 do
+			for n = 1, 4 do -- as mod_mam does for each user whose archive has a message
+				local user = "user" .. n;
+				local ok, condition = archive:append(user, nil, message(text), when, "a@example.com/r");
+				if condition == "quota-limit" then
+					assert.equal(2, archive:delete(user, { truncate = 148 }));
+					ok, condition = archive:append(user, nil, message(text), when, "a@example.com/r");
+				end
+				assert(ok, condition);
+			end
+			bed.turn();
+		end
+		assert.equal(150, (select(2, archive:find("user1", { total = true, limit = 0 }))));
+	end);
+
+	it("tells of no lag once all is durable, even before it has been told so itself", function ()
+		local function figures()
+			local found = {};
+			for _, item in ipairs(modulemanager.get_items("native-status", "*")) do
+				for _, figure in ipairs(item.figures()) do found[figure.name] = figure.value; end
+			end
+			return found;
+		end
+		fill(1);
+		bed.turn();
+		local deadline = time.now() + 10;
+		repeat assert(time.now() < deadline, "waited in vain"); until figures().behind == 0; -- the event loop stands still
+		assert.equal(0, figures().sync_lag);
 	end);
 
 	it("commits when it is unloaded", function ()

@@ -2,7 +2,8 @@
  * A store: one LMDB environment for all hosts, its transactions, and key-value records.
  *
  * A store belongs to one thread and to the process that opened it. All writes since
- * pn_store_begin() are one transaction: after a crash all of them are there, or none.
+ * pn_store_begin() are one transaction: after a crash all of them are there, or none. Where a call
+ * finds no room otherwise, what was written before it is committed, and it begins another one.
  *
  * Everything lies in one unnamed database. A key begins with the letter of its kind; integers are
  * big-endian, so that byte order is numeric order. digest: the first 16 bytes of the SHA-256 of a

@@ -381,7 +381,7 @@ static int move_on(struct pn_store *store, const struct pn_claim *claim, uint64_
 	MDB_val name = {.mv_size = key.len, .mv_data = (void *)key.bytes};
 	MDB_val data;
 	unsigned char copy[PAGE_MIN];
-	if (store->pending > 0 || store->moved_on ||
+	if (store->moved_on ||
 	    !has_room(store, store->estimate + bytes + set_aside(store), claim->largest, true))
 		return PN_EFULL;
 	int rc = mdb_get(store->write, store->dbi, &name, &data);
@@ -402,13 +402,32 @@ static int move_on(struct pn_store *store, const struct pn_claim *claim, uint64_
 	return pn_sync_now(store->sync);
 }
 
+/*
+ * What was written in this turn keeps the pages of the state before it from being used again, and
+ * is counted for more than it needs: where nothing else helps, it becomes a transaction of its own.
+ */
+static int commit_part(struct pn_store *store) {
+	const int err = pn_store_commit(store);
+	store->lost = err != PN_OK;
+	return err == PN_OK ? pn_store_begin(store) : err;
+}
+
+static bool wants_room(int err) {
+	return err == PN_EFULL || err == PN_ENOSPACE;
+}
+
 int pn_call_write(struct pn_store *store, struct pn_claim claim) {
 	const int begun = pn_store_begin(store);
 	if (begun != PN_OK)
 		return begun;
 	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * store->page_size + claim.bytes;
 	int err = reserve(store, &claim, bytes);
-	if ((err == PN_EFULL || err == PN_ENOSPACE) && move_on(store, &claim, bytes) == PN_OK)
+	if (wants_room(err) && store->pending > 0) {
+		err = commit_part(store);
+		if (err == PN_OK)
+			err = reserve(store, &claim, bytes);
+	}
+	if (store->write != NULL && wants_room(err) && move_on(store, &claim, bytes) == PN_OK)
 		err = reserve(store, &claim, bytes);
 	if (err != PN_OK) {
 		if (store->write != NULL && store->pending == 0)

@@ -416,6 +416,33 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 	teardown(&f);
 }
 
+/* Every turn frees as many pages as it uses, and the next may use them once it is durable. */
+TEST(a_store_whose_data_stay_below_its_limit_goes_on_however_much_a_turn_writes) {
+	enum { LIMIT = 4 * 1024 * 1024, TURNS = 40, PER_TURN = 50 };
+	struct fixture f;
+	struct pn_store_info info = {0};
+	int refused = 0;
+	memset(&faults, 0, sizeof(faults));
+	setup_with(&f, (struct pn_store_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
+	for (int turn = 0; turn < TURNS; turn++) {
+		char value[1001] = {0};
+		memset(value, 'a' + turn % 26, sizeof(value) - 1);
+		for (int i = 0; i < PER_TURN; i++) {
+			char key[32];
+			snprintf(key, sizeof(key), "key %d", i);
+			refused += put(&f, JULIET, key, value) != PN_OK;
+		}
+		commit(&f);
+		CHECK(holds(&f, JULIET, "key 0", value));
+	}
+	CHECK(refused == 0);
+	CHECK(count_records(&f, JULIET) == PER_TURN);
+	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(info.file_bytes <= LIMIT);
+	check_whole(&f);
+	teardown(&f);
+}
+
 TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
 	struct fixture f;
 	int count = 0;
