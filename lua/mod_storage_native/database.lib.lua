@@ -8,7 +8,6 @@ local time = require "util.time";
 local stanza_mt = require "util.stanza".stanza_mt;
 
 local native = module:require "native"("store");
-local options = module:require "options";
 
 local RETRY = 10; -- a store that could not be opened is tried again after so many times as long as that took,
 local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true }; -- or once the file is another
@@ -20,8 +19,9 @@ local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and sec
 -- What nobody needs to be told of: the caller knows what to make of it
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
-local database = { directory = options.directory };
+local database = {}; -- directory = of the store, once the options are read
 
+local options;
 local handle, watch; -- the open store, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
 local logged = {}; -- condition -> when it was logged last
@@ -32,6 +32,13 @@ local commit_scheduled, sync_scheduled, erase_scheduled = false, false, false;
 local waiting = {}; -- { transaction, callback } in order of transactions
 local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
 local this_turn = {}; -- callbacks that wait for the open transaction
+
+-- Reads the options. prosodyctl loads the module before it runs a command of it: what is wrong with an option would then
+-- stand among the command's results, so there they are read when the store is used.
+function database.configure()
+	options = options or module:require "options";
+	database.directory = options.directory;
+end
 
 local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
@@ -245,6 +252,7 @@ local function open()
 		return nil, failure.condition, failure.text;
 	end
 	local condition, text;
+	database.configure();
 	lfs.mkdir(prosody.paths.data); -- on a new server nothing has been stored before
 	handle, condition, text = native.open {
 		directory = options.directory;
@@ -310,11 +318,16 @@ function database.close()
 	handle, timed = nil, nil;
 end
 
--- The numbers of the open store, and how long the commit that is timed has been waiting, in seconds; nil if none is open
+-- The numbers of the open store, and how long the commit that is timed has been waiting, in seconds; or nil, why there are
+-- none
 function database.info()
-	local info = handle and handle:info();
-	if not info then return nil; end
-	return info, timed and time.monotonic() - timed.since or 0;
+	if not handle then
+		return nil, failure and failure.text or "nothing has been read or written since the module was loaded";
+	end
+	local info, condition, text = handle:info();
+	if not info then return nil, text or condition; end
+	local waits = timed and timed.transaction > info.durable; -- the event that tells may not have been seen yet
+	return info, waits and time.monotonic() - timed.since or 0;
 end
 
 return database;

@@ -1,11 +1,13 @@
 -- The store as the tools open it: none is made where there is none, and failures are texts for people
 
-local lfs = require "lfs";
 local prosodyctl = require "util.prosodyctl";
 
 local native = module:require "native"("store");
-local terminal = module:require "terminal";
 local options = module:require "options";
+local paths = module:require "paths";
+local terminal = module:require "terminal";
+
+local NOTHING = "No such file or directory";
 
 local existing = {
 	native = native;
@@ -15,24 +17,29 @@ local existing = {
 
 -- The handle of the store in a directory, or nil, text, condition
 function existing.open(directory)
-	local handle, condition, text = native.open { directory = directory, interval = 0, verify = true };
+	local handle, condition, text = native.open {
+		directory = directory, interval = 0, max_bytes = options.max_bytes, verify = true;
+	};
 	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
 	return handle;
 end
 
-function existing.there()
-	return lfs.attributes(existing.file, "mode") ~= nil;
+-- Nil where there is a store, or a text: there is none, or it cannot be seen whether there is one
+function existing.missing()
+	local why = paths.missing(existing.file);
+	if why == NOTHING then return ("no store in %s"):format(existing.directory); end
+	return why and ("%s: %s"):format(existing.directory, why);
 end
 
 -- Calls callback(handle, ...), closes the store, and returns what the callback does: an exit status.
 function existing.with(callback, ...)
-	if not existing.there() then
-		terminal.error("no store in %s", options.directory);
-		return 1;
+	local handle, text;
+	local missing = existing.missing();
+	if not missing then
+		handle, text = existing.open(options.directory);
 	end
-	local handle, text = existing.open(options.directory);
 	if not handle then
-		terminal.error("%s", text);
+		terminal.error("%s", missing or text);
 		return 1;
 	end
 	local ok, status = pcall(callback, handle, ...);

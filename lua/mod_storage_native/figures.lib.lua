@@ -59,7 +59,9 @@ return function (database)
 		name = "storage_native";
 		figures = function ()
 			local info, waiting = database.info();
-			if not info then return { { name = "open", value = false } }; end
+			if not info then
+				return { { name = "open", value = false }, { name = "reason", value = waiting } };
+			end
 			return {
 				{ name = "directory", value = database.directory };
 				{ name = "size", value = info.file_bytes, unit = "bytes", limit = info.max_bytes };

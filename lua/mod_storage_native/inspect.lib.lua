@@ -27,9 +27,15 @@ local function wanted(collection, patterns)
 	return true;
 end
 
+-- Why there cannot be anything: a host that is neither in the configuration nor among those of the store is misspelt.
+local function unknown_host(pattern, of_store)
+	if not pattern or pattern:sub(-1) == "*" or prosody.hosts[pattern] or of_store[pattern] then return nil; end
+	return ("the host %s is neither in the configuration nor in the store"):format(printable(pattern));
+end
+
 -- Calls visit(collection) for those that are asked for. Returns true, or nil, text.
 local function each_collection(handle, patterns, visit)
-	local progress, seen, position = terminal.progress("Counting"), 0, 0;
+	local progress, seen, position, of_store = terminal.progress("Counting"), 0, 0, {};
 	while position do
 		local collections, next_position, text = handle:collections(position, true);
 		if not collections then
@@ -37,12 +43,15 @@ local function each_collection(handle, patterns, visit)
 			return nil, text;
 		end
 		for _, collection in ipairs(collections) do
+			of_store[collection.host] = true;
 			if wanted(collection, patterns) then visit(collection); end
 		end
 		seen, position = seen + #collections, next_position;
 		progress.update(seen);
 	end
 	progress.finish();
+	local why = unknown_host(patterns[1], of_store);
+	if why then return nil, why; end
 	return true;
 end
 

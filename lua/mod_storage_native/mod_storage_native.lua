@@ -13,6 +13,7 @@ module:require "figures" (database);
 
 -- Only the event loop runs timers: before it does, Prosody may still fork
 if prosody.process_type == "prosody" then
+	database.configure();
 	timer.add_task(0, database.loop_started);
 end
 module:hook_global("server-stopping", database.commit, -1000);

@@ -11,7 +11,14 @@ local COLUMNS = {
 	{ title = "source", right = true }, { title = "target", right = true }, { title = "" },
 };
 
+local NOT_COPIED = "%d tables or archives were not copied: %s holds other data in their places, and keeps them.";
+
 local report = {};
+
+local function asked_for(job)
+	if job.store then return (" in the store %s of %s"):format(terminal.printable(job.store), job.host); end
+	return job.host and " of "..job.host or "";
+end
 
 function report.name(store, user)
 	return ("%s (%s) of %s"):format(terminal.printable(store.name), store.type,
@@ -39,11 +46,12 @@ end
 
 local function cells(row)
 	local note = row.differs and terminal.style("red", "differs") or "";
-	if row.skipped > 0 then note = (note.." %d left as they are"):format(row.skipped); end
+	if row.skipped > 0 then note = (note.." %d not copied"):format(row.skipped); end
 	return { terminal.printable(row.host), terminal.printable(row.name), row.type, tostring(row.users),
 		tostring(row.source), tostring(row.target), note };
 end
 
+-- Returns how many tables and archives were skipped.
 local function print_table(rows)
 	local lines, total = {}, { host = "total", name = "", type = "", users = 0, source = 0, target = 0, skipped = 0 };
 	for i, row in ipairs(rows) do
@@ -51,9 +59,11 @@ local function print_table(rows)
 		for _, name in ipairs { "users", "source", "target", "skipped" } do total[name] = total[name] + row[name]; end
 	end
 	io.stdout:write(format_table(COLUMNS, lines, cells(total)));
+	return total.skipped;
 end
 
-function report.new()
+-- job: { to = the target's driver, host and store = what alone was asked for, or nil }
+function report.new(job)
 	local rows, failures = {}, {};
 	local result = {};
 
@@ -78,10 +88,13 @@ function report.new()
 	-- Prints it. Returns the exit status.
 	function result.finish()
 		if not rows[1] then
-			terminal.print("There is nothing to be copied.");
+			terminal.print("There is nothing to be copied%s.", asked_for(job));
 			return 0;
 		end
-		print_table(rows);
+		local skipped = print_table(rows);
+		if skipped > 0 then
+			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(skipped, job.to)));
+		end
 		for i = 1, math.min(#failures, SHOWN_FAILURES) do terminal.error("%s", failures[i]); end
 		if #failures > SHOWN_FAILURES then terminal.error("... and %d more", #failures - SHOWN_FAILURES); end
 		return #failures == 0 and 0 or 1;

@@ -139,11 +139,11 @@ local function restore(file, replace)
 	end
 	local temporary = existing.directory.."/restore.part";
 	local ok, text = make_directories(temporary);
-	if not ok then return fail("%s: %s", temporary, text); end
+	if not ok then return fail("%s: %s", temporary, paths.explain(text)); end
 	ok, text = copy_file(file, temporary.."/data.mdb");
 	local records;
 	if ok then records, text = check_store(temporary, file); end
-	local status = records and put_in_place(temporary.."/data.mdb", state) or fail("%s", text);
+	local status = records and put_in_place(temporary.."/data.mdb", state) or fail("%s", paths.explain(text));
 	remove_store(temporary);
 	if status == 0 then terminal.print("%s: %d records, from %s", existing.file, records, file); end
 	return status;

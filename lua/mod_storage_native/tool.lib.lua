@@ -3,8 +3,8 @@
 local run_command = module:require "command";
 
 local NOTES = [==[
-An import or export that was interrupted goes on when it is run again. What holds other data already is an error;
---merge leaves that as it is.]==];
+An import or export that was interrupted goes on when it is run again. What holds other data already is an error:
+move that away first. Or --merge copies the rest, and leaves that as it is.]==];
 
 -- Each is loaded when it is wanted.
 local function in_file(file, name)

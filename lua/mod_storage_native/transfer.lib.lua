@@ -1,5 +1,7 @@
 -- prosodyctl mod_storage_native import, export: between the native driver and another one, through their methods
 
+local datamanager = require "core.storagemanager".olddm;
+
 local catalogue = module:require "catalogue";
 local existing = module:require "existing";
 local hosts = module:require "hosts";
@@ -9,6 +11,14 @@ local matches = module:require "names".matches;
 local report = module:require "report";
 local terminal = module:require "terminal";
 local new_writer = module:require "writer";
+
+local GO_ON = "\nWhat was copied until now is there; run it again to go on.";
+local PACKAGES = "needs the package lua-dbi-sqlite3, lua-dbi-mysql or lua-dbi-postgresql";
+local OF_SQL = "; that of SQL databases is called sql, and "..PACKAGES;
+local LIKELY = { -- why a driver cannot be loaded
+	sql = "; it "..PACKAGES;
+	sqlite = OF_SQL, sqlite3 = OF_SQL, mysql = OF_SQL, postgresql = OF_SQL;
+};
 
 local function fail(format, ...)
 	terminal.error(format, ...);
@@ -30,7 +40,7 @@ end
 
 local function stores_of(job, host)
 	local loaded, missing = hosts.drivers(host, { job.from, job.to });
-	if not loaded then error(("the storage driver '%s' cannot be loaded"):format(missing), 0); end
+	if not loaded then error(("the storage driver '%s' cannot be loaded%s"):format(missing, LIKELY[missing] or ""), 0); end
 	local drivers, list = { source = loaded[1], target = loaded[2] }, {};
 	for _, entry in ipairs(catalogue.stores(job.from, drivers.source, host)) do
 		if not job.store or matches(job.store, entry.store) then
@@ -57,11 +67,25 @@ local function compare_store(store, conflicts)
 	end
 end
 
-local function refuse(conflicts)
+-- Where what is in the way lies, as far as that is known
+local function places(job, conflicts)
+	local list, seen = {}, {};
+	for _, conflict in ipairs(conflicts) do
+		local host = conflict.store.host;
+		if job.to == "internal" and not seen[host] then
+			seen[host] = true;
+			list[#list + 1] = datamanager.getpath(nil, host, "x"):match("^(.*)/");
+		end
+	end
+	return list[1] and (" (%s)"):format(table.concat(list, ", ")) or "";
+end
+
+local function refuse(job, conflicts)
 	for _, conflict in ipairs(conflicts) do
 		terminal.error("%s holds other data already", report.name(conflict.store, conflict.user));
 	end
-	terminal.print("Nothing was written. --merge copies the rest, and leaves these as they are.");
+	terminal.print("Nothing was written. Move away first what %s holds of before%s, as README.md tells;"
+		.." or --merge copies the rest, and leaves these as they are.", job.to, places(job, conflicts));
 	return 1;
 end
 
@@ -99,7 +123,7 @@ local function copy_store(job, store)
 end
 
 local function copy_all(job, stores)
-	local result = report.new();
+	local result = report.new(job);
 	for _, store in ipairs(stores) do
 		local units = copy_store(job, store);
 		if units[1] then result.add(store, units); end
@@ -116,7 +140,7 @@ local function run(job)
 			stores[#stores + 1] = store;
 		end
 	end
-	if conflicts[1] and not job.merge then return refuse(conflicts); end
+	if conflicts[1] and not job.merge then return refuse(job, conflicts); end
 	return copy_all(job, stores);
 end
 
@@ -129,7 +153,7 @@ return function (database)
 		local handle, _, why = database.use();
 		if not handle then return fail("%s: %s", existing.directory, why); end
 		local job = {
-			from = from, to = to, merge = flags.merge, store = names[2], written = 0;
+			from = from, to = to, merge = flags.merge, host = names[1], store = names[2], written = 0;
 			hosts = names[1] and { names[1] } or hosts.names();
 			writer = new_writer(to == "native" and database or nil);
 			progress = terminal.progress("Copying");
@@ -138,7 +162,7 @@ return function (database)
 		job.progress.finish();
 		database.close();
 		if ok then return status; end
-		return fail("%s\nWhat was copied until now is there; run it again to go on.", status);
+		return fail("%s%s", status, job.written > 0 and GO_ON or "");
 	end
 
 	local tools = {};
@@ -152,7 +176,8 @@ return function (database)
 	end
 
 	function tools.export(names, flags)
-		if not existing.there() then return fail("no store in %s", existing.directory); end
+		local missing = existing.missing();
+		if missing then return fail("%s", missing); end
 		return transfer(names, flags, "native", flags.to);
 	end
 

@@ -1,6 +1,7 @@
 """Moving between storage drivers: prosodyctl mod_storage_native import and export, Prosody's own migrator, XEP-0227."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -196,13 +197,16 @@ def test(server):
 @behaviour("storage move: an import into a running server's store wants --online", **over(**MOVED))
 def test(server):
 	bad(server, "import", "--from", "internal", says="Prosody is running")
-	assert "nothing to be copied" in good(server, "import", "--from", "internal", ROOMS, "muc_log", "--online")
+	assert "nothing to be copied in the store muc_log of " + ROOMS in good(
+		server, "import", "--from", "internal", ROOMS, "muc_log", "--online")
 
 
 @behaviour("storage move: drivers and hosts that are not there are named, and no store is made", **over(**MOVED))
 def test(server):
 	server.finish()
-	bad(server, "import", "--from", "nosuch", says="'nosuch' cannot be loaded")
+	output = bad(server, "import", "--from", "nosuch", says="'nosuch' cannot be loaded$")
+	assert "until now" not in output.err, output
+	bad(server, "import", "--from", "sqlite", says="called sql, and needs the package lua-dbi-sqlite3")
 	bad(server, "import", "--from", "native", says="native one itself")
 	for host in ("elsewhere.test", "*"):
 		bad(server, "import", "--from", "internal", host, says="not in the configuration")
@@ -231,13 +235,39 @@ def test(server, driver):
 	assert [line.split()[1:5] for line in refused] == [
 		["archive", "(archive)", "of", f"user1@{server.host}"], ["roster", "(keyval)", "of", f"user2@{server.host}"]], output
 	assert contents(server) == before
+	assert "Move away first what native holds of before, " in output.out, output
 	output = good(server, "import", "--from", driver, "--merge")
-	assert output.count("1 left as they are") == 2 and "2 left as they are" in output, output
+	assert len(re.findall(" 1 not copied$", output, re.M)) == 2 and " 2 not copied\n" in output, output
+	assert output.splitlines()[-1].startswith("2 tables or archives were not copied: native holds other data"), output
 	after = stat(server)
 	assert after[(server.host, "archive", "archive", "user1")] == 1
 	assert after[(server.host, "archive", "archive", "user2")] == FEW
 	assert after[(server.host, "roster", "keyval", "user2")] == 1
 	assert after[(server.host, "roster", "keyval", "user1")] == 2
+
+
+@behaviour("storage move: the way back is free once what was there before the import is moved away", **over(**MOVED))
+def test(server):
+	server.finish()
+	start_with(server, "internal")
+	make_content(server, FEW)
+	server.finish()
+	good(server, "import", "--from", "internal")
+	start_with(server, "native")
+	server.lua(f"""
+		local accounts = require "core.storagemanager".open({bed.lua(server.host)}, "accounts");
+		assert(accounts:set("user1", {{ password = "another" }}))""")
+	before = dump(server)
+	server.finish()
+	old = server.directory / "data/prosody%2etest"
+	output = bad(server, "export", "--to", "internal", says="accounts .keyval. of user1@prosody.test holds other data")
+	assert f"Move away first what internal holds of before ({old}), " in output.out, output
+	for path in list(old.parent.glob("*%2e*")):
+		path.rename(server.directory / path.name)
+	good(server, "export", "--to", "internal")
+	remove_data(server, "native")
+	start_with(server, "internal")
+	assert dump(server) == before
 
 
 @behaviour("storage move: counts that differ at the end are named, with status 1", **over(**MOVED))

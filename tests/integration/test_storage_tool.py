@@ -99,7 +99,78 @@ def test(server):
 		(host, "offline", "archive", alice): 3, (host, "own", "keyval", None): 2}, stat(server)
 	assert stat(server, host, "archive", alice) == {(host, "archive", "archive", alice): 7}
 	assert len(stat(server, host, "a*")) == 4
-	assert stat(server, "no.such.host") == {}
+	assert stat(server, host, "archiv") == {} and stat(server, "no*") == {}
+
+
+@behaviour("storage tool: stat of a host that is neither configured nor in the store is an error", **over())
+def test(server):
+	server.account("alice")
+	for words in ((), ("--json",), ("archive", "alice")):
+		output = bad(server, "stat", "no.such.host", *words, says="no.such.host is neither in the configuration nor in the store")
+		assert output.out == "", output
+
+
+@behaviour("storage tool: stat shows the limit of the configuration", **over(options={"storage_native_max_size": 4 << 20}))
+def test(server):
+	server.account("alice")
+	assert "at most 4.0 MB" in good(server, "stat")
+	assert json.loads(good(server, "stat", "--json"))["store"]["max_bytes"] == 4 << 20
+
+
+@behaviour("storage tool: what is wrong with an option stands on standard error, and not among the results",
+	**over(options={"storage_native_sync": "groups"}))
+def test(server):
+	server.account("alice")
+	server.announced.append("storage_native_sync")
+	for command_name in ("stat", "check"):
+		output = tool(server, command_name, "--json")
+		assert output.status == 0 and json.loads(output.out) and "storage_native_sync" in output.err, output
+	server.finish()
+	output = tool(server, "export", "--to", "internal")
+	assert output.out.startswith("host ") and "storage_native_sync" in output.err, output
+
+
+NOBODY = 65534
+
+
+def as_nobody(server, *words):
+	"""The tool as a user to whom the store is closed."""
+	return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command(server, *words)],
+		timeout=35, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+
+
+@behaviour("storage tool: a store that is closed to the tool is told from one that is not there", **over())
+def test(server):
+	server.account("alice")
+	file = server.directory / "backup"
+	good(server, "backup", file)
+	file.chmod(0o644)
+	server.finish()
+	for path in (server.directory, server.directory / "data"):
+		path.chmod(0o755)
+	for words in (["stat"], ["check"], ["compact"], ["backup", "/tmp/no-backup"], ["export", "--to", "internal"]):
+		done = as_nobody(server, *words)
+		assert done.returncode == 1 and "no store" not in done.stderr, (words, done)
+		assert re.search("data/native: Permission denied; prosodyctl works as the user that", done.stderr), (words, done)
+	done = as_nobody(server, "restore", file, "--replace")
+	assert re.search("restore.part: Permission denied; prosodyctl works as the user that", done.stderr), done
+
+
+@behaviour("storage tool: status tells why the store is not open", **over(["native"]))
+def test(server):
+	def status():
+		return json.loads(Tool("mod_native").good(server, "status", "--json"))["storage_native"]["*"]
+	server.account("alice")
+	server.lua('assert(require "core.modulemanager".reload("*", "storage_native"))')
+	found = status()
+	assert found["open"] is False and "since the module was loaded" in found["reason"], found
+	server.finish()
+	data_file(server).write_text("a text, and no database")
+	server.start()
+	server.announced.append("storage_native")
+	server.lua(f'pcall(require "core.usermanager".user_exists, "alice", {bed.lua(server.host)})')
+	found = status()
+	assert found["open"] is False and "no store of this program" in found["reason"], found
 
 
 def row(text, name):
