@@ -73,7 +73,7 @@ help: ## this list
 HEADERS := lua.h expat.h lmdb.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
 $(OUT)/equipped:
 	@mkdir -p $(@D)
-	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(LUA_CFLAGS) -x c -E - >/dev/null && touch $@ || { \
+	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(CPPFLAGS) $(CFLAGS) $(LUA_CFLAGS) -x c -E - >/dev/null && touch $@ || { \
 		echo "A C compiler and these headers are needed: $(HEADERS)"; \
 		echo "On Debian 'tests/setup build' installs them."; exit 1; } >&2
 

@@ -46,14 +46,19 @@ describe("options", function ()
 		check(7, "integer", true, "true: it has to be an integer of at least 1. The default is used, 7", 7, 1);
 		check(7, "integer", { 1, 2 }, "{ 1; 2 }: it has to be an integer of at least 1. The default is used, 7", 7, 1);
 		check(nil, "integer", 0, "0: it has to be an integer of at least 1. It is left out", nil, 1);
-		check(600, "seconds", -5, "-5: it has to be a number of seconds, at least 0"
+		check(600, "seconds", "soon", '"soon": it has to be a number of seconds, at least 0'
 			..(knows_periods and ', or a period like "10 minutes"' or "")..". The default is used, 600", 600, 0);
+		if not knows_periods then
+			check(600, "seconds", -5, "-5: it has to be a number of seconds, at least 0. The default is used, 600", 600, 0);
+		end
+		check(7, "integer", print, "a function: it has to be an integer of at least 1. The default is used, 7", 7, 1);
 	end);
 
 	it("have an end to what they can be", function ()
 		check(0x7FFFFFFF, "seconds", math.huge, nil, 1, 0);
 		assert.equal(0x7FFFFFFFFFFFF, option.integer("y", 0x7FFFFFFFFFFFF, 1));
 		check(0x7FFFFFFFFFFFF, "integer", math.maxinteger, nil, 1, 1);
+		check(0x7FFFFFFFFFFFF, "integer", math.huge, nil, 1, 1);
 		check(0x7FFFFFFFFFFFF, "number", math.huge, nil, 1, 1);
 	end);
 
@@ -61,8 +66,10 @@ describe("options", function ()
 		configured.x = "10 minutes";
 		assert.equal(knows_periods and 600 or 60, option.seconds("x", 60, 1));
 		assert.equal(knows_periods and 0 or 1, #told);
-		configured.x = "never";
-		assert.equal(knows_periods and 0x7FFFFFFF or 60, option.seconds("x", 60, 1));
+		for _, never in ipairs { "never", false, -1 } do
+			configured.x = never;
+			assert.equal(knows_periods and 0x7FFFFFFF or 60, option.seconds("x", 60, 1));
+		end
 	end);
 
 	it("are true or false", function ()

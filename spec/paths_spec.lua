@@ -8,6 +8,17 @@ describe("paths", function ()
 		assert.equal(os.getenv "PWD".."/lua/shared", paths.absolute "lua/shared");
 	end);
 
+	it("are whole ones where the directory of whoever calls is not known", function ()
+		local getenv = os.getenv;
+		os.getenv = function () return nil; end -- luacheck: ignore 122
+		local ok, err = pcall(paths.absolute, "a/b");
+		local whole = paths.absolute "/a/b";
+		os.getenv = getenv; -- luacheck: ignore 122
+		assert.is_false(ok);
+		assert.matches("^a/b: the whole path is needed", err.text);
+		assert.equal("/a/b", whole);
+	end);
+
 	it("have something there, or a reason why not", function ()
 		assert.is_nil(paths.missing "/");
 		assert.is_nil(paths.missing "/etc/passwd");

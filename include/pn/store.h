@@ -97,7 +97,10 @@ int pn_store_commit(struct pn_store *store);
 /* Undoes what is open. */
 void pn_store_abort(struct pn_store *store);
 
-/* What is open: how many calls have written in it, 0 if none is open or nothing was written. */
+/*
+ * What is open: how many calls have written in it, 0 if none is open or nothing was written. 1 for
+ * what is lost, until pn_store_commit() has told so.
+ */
 unsigned pn_store_pending(const struct pn_store *store);
 
 /* ---- Durability ---- */

@@ -37,12 +37,14 @@ function family.hosts()
 	return hosts;
 end
 
--- Names of the storage drivers of a host
+-- Names of the storage drivers of a host, as storagemanager reads them
 function family.drivers(host)
 	local storage = config.get(host, "storage");
-	if type(storage) ~= "table" then return set.new { storage }; end
-	local names = set.new();
-	for _, name in pairs(storage) do names:add(name); end
+	if type(storage) == "string" then return set.new { storage }; end
+	local names = set.new { config.get(host, "default_storage") or "internal" }; -- for stores that are not named
+	for _, name in pairs(type(storage) == "table" and storage or {}) do
+		if type(name) == "string" then names:add(name); end
+	end
 	return names;
 end
 

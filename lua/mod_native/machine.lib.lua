@@ -58,7 +58,7 @@ local function access(findings, directory)
 	if code == ENOENT and can_be_made(directory) then return; end
 	findings.add("error", { about = "storage_native_path", what = ("The store cannot be opened: %s."):format(err),
 		why = "Nobody can log in, and nothing is stored. The directory above has to be there, and both to be Prosody's.",
-		line = ("install -d -o prosody -m 700 %s\nchown -R prosody %s"):format(directory, directory), place = "As root" });
+		line = ("install -d -o prosody -m 700 %q\nchown -R prosody %q"):format(directory, directory), place = "As root" });
 end
 
 local function room(findings, directory)

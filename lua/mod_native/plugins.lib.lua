@@ -5,6 +5,8 @@ local config = require "core.configmanager";
 local family = module:require "family";
 local nearest = module:require "spelling";
 
+local SHORTEST = 5; -- letters: what is no module at all may be meant for a short name, too
+
 local function shadowed(findings, found)
 	if found.is_ours or not found.hosts[1] then return; end
 	findings.add("error", {
@@ -42,7 +44,7 @@ local function misspelt(findings, modules)
 	for _, found in ipairs(modules) do known[found.name] = true; end
 	for _, host in ipairs { "*", table.unpack(family.hosts()) } do
 		for _, name in ipairs(config.rawget(host, "modules_enabled") or {}) do
-			local meant = type(name) == "string" and not family.path_of(name) and nearest(name, known);
+			local meant = type(name) == "string" and not family.path_of(name) and nearest(name, known, SHORTEST);
 			if meant then
 				findings.add("error", { about = name, host = host ~= "*" and host or nil,
 					what = ("There is no mod_%s; %s was meant."):format(name, meant), why = "It is not loaded.",
@@ -56,12 +58,13 @@ local function unknown_drivers(findings)
 	local told = {};
 	for _, host in ipairs(family.hosts()) do
 		for _, name in ipairs(in_order(family.drivers(host))) do
-			if not told[name] and not family.path_of("storage_"..name) then
+			if name ~= "null" and not told[name] and not family.path_of("storage_"..name) then
 				told[name] = true;
-				findings.add("error", { about = "storage", host = config.rawget(host, "storage") and host or nil,
+				local section = config.rawget(host, "storage") and host or "*";
+				findings.add("error", { about = "storage", host = section ~= "*" and section or nil,
 					what = ("There is no storage driver %q."):format(name),
 					why = "Nothing is stored by it, and nobody can log in whose account it should have.",
-					line = name:lower():find("nat", 1, true) and 'storage = "native"' or nil, place = family.place(host) });
+					line = name:lower():find("nat", 1, true) and 'storage = "native"' or nil, place = family.place(section) });
 			end
 		end
 	end

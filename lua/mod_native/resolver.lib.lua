@@ -81,10 +81,6 @@ local function ask_for_root(lunbound, settings)
 	return answer, failure or ("no answer within %d s"):format(PATIENCE);
 end
 
-local function is_answer(found)
-	return found and (found.rcode == NOERROR or found.rcode == NXDOMAIN);
-end
-
 -- The machine's own resolver can be gone past, one that was chosen cannot.
 local function with_own_recursion(finding, settings)
 	if settings.resolvconf and not settings.forward then
@@ -100,13 +96,17 @@ end
 local function answers(findings, lunbound, settings)
 	if prosody.process_type == "prosody" then return; end
 	local answer, failure = ask_for_root(lunbound, settings);
-	if answer and answer.bogus then
+	if not answer then
+		findings.add("error", { about = "DNS", what = ("The resolver does not work: %s."):format(failure),
+			why = UNREACHABLE.." It cannot be reached, or the option unbound has something that it cannot use." });
+	elseif answer.bogus then
 		findings.add("error", with_own_recursion({ about = "DNS",
 			what = ("Answers cannot be validated: %s."):format(answer.bogus), why = UNREACHABLE }, settings));
-	elseif not is_answer(answer) then
+	elseif answer.rcode ~= NOERROR and answer.rcode ~= NXDOMAIN then
 		findings.add("error", with_own_recursion({ about = "DNS",
-			what = ("The resolver does not work: %s."):format(answer and "RCODE "..answer.rcode or failure),
-			why = UNREACHABLE }, settings));
+			what = ("The resolver does not work: RCODE %d."):format(answer.rcode), why = UNREACHABLE }, settings));
+	elseif not answer.secure then
+		findings.add("warning", with_anchor { about = "unbound", what = "The trust anchor is none: nothing is validated.", why = UNPROVEN });
 	end
 end
 

@@ -97,7 +97,7 @@ local function without_module(findings, modules)
 	local told = set.new();
 	each_option(function (host, name)
 		local owner = owner_of(name, modules);
-		local where = host ~= GLOBAL and host or nil;
+		local where = host ~= GLOBAL and not (owner and owner.is_global) and host or nil;
 		if not owner or told:contains(owner.name..host) or family.has(owner.name, where) then return; end
 		told:add(owner.name..host);
 		local driver, is_webchat = owner.name:match("^storage_(.+)"), owner.name == "webchat";

@@ -1,6 +1,7 @@
--- nearest(word, words) -> the one of them that was probably meant, or nil
+-- nearest(word, words, shortest) -> the one of them that was probably meant, or nil. Words of fewer than `shortest` letters, 8
+-- if that is not given, are too near to others.
 
-local SHORTEST, LONG = 8, 12; -- letters: shorter names are too near to others; from LONG on two may be wrong
+local SHORTEST, LONG = 8, 12; -- letters: from LONG on two may be wrong
 
 -- How many letters have to be put in, taken out or replaced (Levenshtein)
 local function distance(a, b)
@@ -17,10 +18,10 @@ local function distance(a, b)
 	return above[#b];
 end
 
-return function (word, words)
+return function (word, words, shortest)
 	local best, best_distance;
 	for candidate in pairs(words) do
-		local allowed = #candidate >= LONG and 2 or #candidate >= SHORTEST and 1 or 0;
+		local allowed = #candidate >= LONG and 2 or #candidate >= (shortest or SHORTEST) and 1 or 0;
 		local found = distance(word, candidate);
 		if found <= allowed and (not best or found < best_distance or found == best_distance and candidate < best) then
 			best, best_distance = candidate, found;

@@ -4,10 +4,11 @@ local paths = require "util.paths";
 
 local option = module:require "option";
 
+local MAX_MILLISECONDS = 0x7FFFFFFF;
 local NONE_INTERVAL = 30; -- seconds: what the operating system does by itself, more or less
 
 local function milliseconds(seconds)
-	return math.max(1, math.floor(seconds * 1000));
+	return math.max(1, math.floor(math.min(seconds * 1000, MAX_MILLISECONDS)));
 end
 
 local sync = option.one_of("storage_native_sync", "group", { "group", "commit", "none" });

@@ -1,7 +1,6 @@
 -- Nobody comes in while the module is not there to keep visitors to the rooms: it failed to load, was unloaded, or a reload
 -- has failed. What it hooks as a module is gone then, so this hooks the host, for as long as the server runs.
 
-local config = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 
 local BEFORE_OTHERS = 1000; -- priority
@@ -9,7 +8,7 @@ local BEFORE_OTHERS = 1000; -- priority
 local name, host = module.name, prosody.hosts[module.host];
 
 local function guard(event)
-	if modulemanager.is_loaded(host.host, name) or config.get(host.host, "authentication") ~= "anonymous" then return; end
+	if modulemanager.is_loaded(host.host, name) or host.users.name ~= "anonymous" then return; end
 	local session = event.session;
 	session.log("info", "Nobody is let in: mod_%s is not loaded", name);
 	event.error = { type = "cancel", condition = "service-unavailable", text = "The chat is closed" };

@@ -13,8 +13,8 @@
 -- help    one or more lines about it.
 -- run     run(names, options) gets an array of the names, and a table of the options that are given, { json = true,
 --         depth = "3" }. It returns the exit status: 0 good, 1 something is wrong; 2 is usage, here as in run, and
---         others are the command's own. While it runs, Prosody's log goes to standard error: standard output has
---         nothing but what run prints.
+--         others are the command's own. error { text = ... } ends it with that text and status 1.
+--         While it runs, Prosody's log goes to standard error: standard output has nothing but what run prints.
 
 local format = require "util.format".format;
 local logger = require "util.logger";
@@ -121,6 +121,11 @@ local function log_to_standard_error()
 	end
 end
 
+-- An error { text = for the operator } ends a command; others are faults.
+local function explain(err)
+	return type(err) == "table" and err or debug.traceback(err);
+end
+
 return function (arg, commands, notes)
 	if asks_for_help(arg) then
 		print_help(commands, notes);
@@ -138,5 +143,8 @@ return function (arg, commands, notes)
 		return 2;
 	end
 	log_to_standard_error();
-	return command.run(names, options);
+	local ok, status = xpcall(command.run, explain, names, options);
+	if not ok and type(status) == "table" then terminal.error("%s", status.text); end
+	if not ok and type(status) ~= "table" then error(status, 0); end
+	return ok and status or 1;
 end

@@ -1,7 +1,9 @@
 -- Options as the READMEs describe them, alike on all versions of Prosody: what an option cannot be is told of in the log,
 -- with what it may be, and the default is used.
 
-local serialize = require "util.serialization".new "oneline";
+local serialize = require "util.serialization".new { preset = "oneline", fatal = false, fallback = function (value)
+	return "a "..type(value); -- which no text stands for
+end };
 
 local has_human, human = pcall(require, "util.human.io");
 local parse_period = has_human and human.parse_duration; -- "10 minutes", since Prosody 13.0
@@ -32,16 +34,23 @@ end
 
 function option.integer(name, default, least)
 	return get(name, default, function (given)
-		local number = math.tointeger(tonumber(given));
-		return number and number >= least and math.min(number, MAX_INTEGER) or nil;
+		local number = tonumber(given);
+		number = number and math.tointeger(math.min(number, MAX_INTEGER));
+		return number and number >= least and number or nil;
 	end, ("an integer of at least %d"):format(least));
 end
 
--- An integer; where Prosody knows periods one of those too, "10 minutes" or "never"
+local function period(given)
+	local seconds = type(given) == "string" and parse_period(given) or tonumber(given);
+	local is_never = given == "never" or given == false or seconds and seconds < 0;
+	return is_never and MAX_SECONDS or seconds;
+end
+
+-- An integer; where Prosody knows periods one of those too, "10 minutes", and as there "never" or less than 0 is for ever
 function option.seconds(name, default, least)
 	return get(name, default, function (given)
-		if parse_period and (given == "never" or given == false) then return MAX_SECONDS; end
-		local seconds = tonumber(given) or parse_period and type(given) == "string" and parse_period(given);
+		local seconds = tonumber(given);
+		if parse_period then seconds = period(given); end
 		return seconds and seconds >= least and math.floor(math.min(seconds, MAX_SECONDS)) or nil;
 	end, ("a number of seconds, at least %d%s"):format(least, parse_period and ', or a period like "10 minutes"' or ""));
 end

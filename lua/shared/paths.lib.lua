@@ -8,10 +8,13 @@ local WHOSE = "; prosodyctl works as the user that Prosody runs as";
 
 local paths = {};
 
--- As seen from the directory of whoever calls; a relative path where that is not known
+-- As seen from the directory of whoever calls. Where that is not known, as behind some sudos, a relative path is refused: it
+-- would be one in the data directory.
 function paths.absolute(path)
-	local directory = path:sub(1, 1) ~= "/" and os.getenv("PWD");
-	return directory and directory.."/"..path or path;
+	if path:sub(1, 1) == "/" then return path; end
+	local directory = os.getenv("PWD");
+	if not directory then error { text = path..": the whole path is needed, for PWD is not set" }; end -- command.lib.lua tells
+	return directory.."/"..path;
 end
 
 -- A text of the system's, with what it means here

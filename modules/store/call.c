@@ -344,6 +344,8 @@ int pn_store_commit(struct pn_store *store) {
 }
 
 unsigned pn_store_pending(const struct pn_store *store) {
+	if (store->lost)
+		return 1;
 	return store->write != NULL ? store->pending : 0;
 }
 

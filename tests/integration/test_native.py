@@ -205,7 +205,7 @@ def test(server):
 	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**7,
 		"s2s_native_posh": False}
 	configure(server, modules=["native", "smacks"])
-	for option in ("storage_native_path", "smacks_max_total_bytes"):
+	for option in ("storage_native_path", "smacks_max_total_bytes"):  # s2s_native_posh is the third
 		finding = expect(server, "warning", option, "below a host", f"^{option} = ", count=3)
 		assert finding["host"] == "guest.prosody.test" and "global" in finding["place"], finding
 	expect(server, "warning", "s2s_native_posh", "not enabled", count=3)
@@ -232,8 +232,13 @@ def test(server):
 	assert "host" not in expect(server, "error", "storage", 'no storage driver "natve"', 'storage = "native"')
 	configure(server, storage="storage_native")
 	expect(server, "error", "storage", 'no storage driver "storage_native"', 'storage = "native"')
-	configure(server, storage="internal")
-	assert findings(server, OK) == {}
+	configure(server, storage=["internal"], default_storage="natve")
+	assert "global" in expect(server, "error", "storage", 'no storage driver "natve"')["place"]
+	for storage in ("internal", {"accounts": False, "pep": "native", "mam": "null"}):
+		configure(server, storage=storage, default_storage="native")
+		assert findings(server, OK) == {}
+	configure(server, modules=["native", "smack"])
+	expect(server, "error", "smack", "smacks was meant")
 
 
 @behaviour("native check: options of a module that is not enabled", **site())
@@ -390,6 +395,16 @@ def test(server):
 			expect(server, "error", "DNS", "does not work: .*")
 		finally:
 			resolver.stop()
+
+
+@behaviour("native check: a trust anchor that is none", **site())
+def test(server):
+	with Lab(bed.BUILD / "lab") as lab:
+		lab.start()
+		anchor = server.directory / "root.key"
+		anchor.write_text("; empty\n")
+		configure(server, modules=["native", "s2s_auth_native"], unbound={**lab.unbound(), "trustfile": anchor})
+		expect(server, "warning", "unbound", "nothing is validated", "^(apt install dns-root-data\n)?unbound = ")
 
 
 @behaviour("native check: a resolver whose settings do not work", **site())

@@ -454,12 +454,13 @@ TEST(a_call_that_fails_while_it_writes_undoes_the_whole_turn) {
 	commit(&f);
 	CHECK(put(&f, JULIET, "turn", "1") == PN_OK);
 	fail_while_writing(&f);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_store_pending(f.store) == 1); /* whoever waits for it has to be told */
 	CHECK(put(&f, JULIET, "later", "1") == PN_ELOST);
 	CHECK(append(&f, "later", 1, NULL, NULL) == PN_ELOST);
 	CHECK(pn_store_begin(f.store) == PN_ELOST);
 	CHECK(holds(&f, JULIET, "before", "1") && holds(&f, JULIET, "turn", NULL));
 	CHECK(pn_store_commit(f.store) == PN_ELOST);
+	CHECK(pn_store_pending(f.store) == 0);
 	CHECK(put(&f, JULIET, "next", "1") == PN_OK);
 	commit(&f);
 	CHECK(count_records(&f, JULIET) == 2 && count_records(&f, ROMEO) == 0);
