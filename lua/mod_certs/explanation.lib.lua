@@ -8,10 +8,6 @@ local printable, style = terminal.printable, terminal.style;
 
 local DAY = 86400;
 
-local function plural(number, noun)
-	return ("%d %s%s"):format(number, noun, number == 1 and "" or "s");
-end
-
 local function date(time)
 	return time and os.date("!%Y-%m-%d %H:%M", time) or "an absurd date";
 end
@@ -30,7 +26,7 @@ local function print_certificate(certificate)
 	line("issued by", certificate.self_issued and "itself" or certificate.issuer);
 	line("valid", validity(certificate));
 	line("key", ("%s, %s"):format(certificate.key_type ~= "" and certificate.key_type or "unknown",
-		plural(certificate.key_bits, "bit")));
+		terminal.plural(certificate.key_bits, "bit")));
 	line("serial", certificate.serial);
 	line("SHA-256", certificate.sha256);
 	line("of the key", certificate.spki_sha256);

@@ -23,10 +23,6 @@ local function widths_of(rows)
 	return widths;
 end
 
-local function plural(number, noun)
-	return ("%d %s%s"):format(number, noun, number == 1 and "" or "s");
-end
-
 local function print_all(rows, counts)
 	local widths, last = widths_of(rows), nil;
 	for _, row in ipairs(rows) do
@@ -36,7 +32,7 @@ local function print_all(rows, counts)
 		end
 		print_row(row, widths);
 	end
-	terminal.print("\n%d ok, %s, %s", counts.ok, plural(counts.warning, "warning"), plural(counts.error, "error"));
+	terminal.print("\n%d ok, %s, %s", counts.ok, terminal.plural(counts.warning, "warning"), terminal.plural(counts.error, "error"));
 end
 
 -- Text that strangers may have written is made printable here, for the terminal as for JSON.

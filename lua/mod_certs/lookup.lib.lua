@@ -1,13 +1,12 @@
 -- What DNS says, through a validating resolver set up as Prosody's own is
 
-local config = require "core.configmanager";
 local new_ip = require "util.ip".new_ip;
 local socket = require "socket";
 
 local dns = module:require "native"("dns");
+local unbound = module:require "unbound";
 
-local ANCHOR_PACKAGE, ANCHOR_FILE = "dns-root-data", "/usr/share/dns/root.key";
-local ANCHOR_OPTIONS = { "trust-anchor:", "trust-anchor-file:", "trusted-keys-file:", "auto-trust-anchor-file:" };
+local ANCHOR_PACKAGE = "dns-root-data";
 local RCODES = { [1] = "FORMERR", [2] = "SERVFAIL", [3] = "NXDOMAIN", [4] = "NOTIMP", [5] = "REFUSED" };
 local NXDOMAIN = 3;
 local DNS_PORT = 53;
@@ -18,23 +17,11 @@ local lookup = {};
 
 -- ---- The resolver ----
 
--- The option `unbound` with the defaults of Prosody and of lua-unbound. Second result: whether lua-unbound is there;
--- without it Prosody asks the system's resolver.
-local function settings()
-	local merged = { hoststxt = false };
-	local installed, lunbound = pcall(require, "lunbound");
-	for name, value in pairs(installed and lunbound.config or { resolvconf = true }) do
-		if merged[name] == nil then merged[name] = value; end
-	end
-	for name, value in pairs(config.get("*", "unbound") or {}) do merged[name] = value; end
-	return merged, installed;
-end
-
 local resolver;
 
 local function get_resolver()
 	if not resolver then
-		local ok, made = pcall(dns.new, (settings()));
+		local ok, made = pcall(dns.new, (unbound.settings()));
 		resolver = ok and made or { failure = made };
 	end
 	return resolver;
@@ -42,26 +29,23 @@ end
 
 -- Where trust begins: a text; or nil, and what is to be done about it.
 function lookup.anchor()
-	local unbound, installed = settings();
+	local settings, installed = unbound.settings();
 	if not installed then return nil, "lua-unbound is not installed: Prosody cannot validate what DNS says"; end
-	local found = unbound.trustfile or (unbound.trusted and "option unbound: trusted");
-	for _, name in ipairs(ANCHOR_OPTIONS) do found = found or (unbound.options or {})[name]; end
+	local found = unbound.anchor(settings);
 	if not found then
 		return nil, ([[nothing is ever secure; install %s and add: unbound = { trustfile = "%s" }]])
-			:format(ANCHOR_PACKAGE, ANCHOR_FILE);
+			:format(ANCHOR_PACKAGE, unbound.ROOT_KEY);
 	end
-	if unbound.trustfile then
-		local file, err = io.open(unbound.trustfile);
+	if settings.trustfile then
+		local file, err = io.open(settings.trustfile);
 		if not file then return nil, err; end
 		file:close();
 	end
 	return found;
 end
 
--- Whether the resolvers of the machine are asked, and not one that was chosen for Prosody
 function lookup.asks_resolvconf()
-	local unbound = settings();
-	return unbound.resolvconf and not unbound.forward;
+	return unbound.asks_resolvconf((unbound.settings()));
 end
 
 -- ---- Answers ----

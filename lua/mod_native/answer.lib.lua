@@ -6,6 +6,7 @@ local st = require "util.stanza";
 
 local check = module:require "check";
 local status = module:require "status";
+local terminal = module:require "terminal";
 
 local PIECE = 8000; -- bytes: Prosody takes elements of 10 000
 
@@ -30,7 +31,7 @@ local function number_of_modules(sections)
 	for _, section in ipairs(sections) do
 		count, names[section.name] = count + (names[section.name] and 0 or 1), true;
 	end
-	return count == 1 and "1 module" or count.." modules";
+	return terminal.plural(count, "module");
 end
 
 local commands = {

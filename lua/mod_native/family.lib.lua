@@ -88,16 +88,16 @@ local function same_directory(one, other)
 	return a ~= nil and b ~= nil and a.dev == b.dev and a.ino == b.ino;
 end
 
--- Array of what there is in family.directory: { name =, prefix =, is_global =, hosts =, path = where Prosody takes it from, is_ours =,
--- objects = { { name =, path =, error = } } }
+-- Array of what there is in family.directory: { name =, prefix =, is_global =, hosts =, path = where Prosody takes it from,
+-- is_ours =, objects = { { name =, path =, error = } } }
 function family.modules()
 	local list = {};
 	for _, known in ipairs(MODULES) do
 		local directory = ("%s/mod_%s"):format(family.directory, known.name);
 		if lfs.attributes(directory, "mode") == "directory" then
 			local path = family.path_of(known.name);
-			local found = { name = known.name, prefix = known.prefix, is_global = known.is_global, directory = directory, path = path, objects = {},
-				hosts = family.hosts_with(known.name),
+			local found = { name = known.name, prefix = known.prefix, is_global = known.is_global,
+				directory = directory, path = path, objects = {}, hosts = family.hosts_with(known.name),
 				is_ours = path ~= nil and same_directory(path:match("^(.*)/"), directory) };
 			for i, object in ipairs(known.objects) do found.objects[i] = load_object(directory, object); end
 			list[#list + 1] = found;
@@ -150,9 +150,9 @@ local function recorder(found, host, noted)
 	end });
 end
 
--- What a module makes of the configuration of a host: { values =, options = a set of names, complaints = { { text =, option = the
--- one that was read } } }; nil
--- where it has no options, values nil where it refuses to be loaded with them
+-- What a module makes of the configuration of a host: { values =, options = a set of names,
+-- complaints = { { text =, option = the one that was read } } }; nil where it has no options, values nil where it refuses to be
+-- loaded with them
 function family.options(found, host)
 	if not lfs.attributes(found.directory.."/options.lib.lua") then return nil; end
 	local noted = { options = {}, complaints = {} };

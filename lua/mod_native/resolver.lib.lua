@@ -5,10 +5,11 @@ local lfs = require "lfs";
 local socket = require "socket";
 
 local family = module:require "family";
+local unbound = module:require "unbound";
+
+local ROOT_KEY = unbound.ROOT_KEY;
 
 local GLOBAL = "*";
-local ROOT_KEY = "/usr/share/dns/root.key"; -- of the package dns-root-data
-local ANCHOR_OPTIONS = { "trust-anchor:", "trust-anchor-file:", "trusted-keys-file:", "auto-trust-anchor-file:" }; -- libunbound's
 local PATIENCE = 10; -- seconds
 local NS, IN = 2, 1;
 local NOERROR, NXDOMAIN = 0, 3;
@@ -16,22 +17,6 @@ local NOERROR, NXDOMAIN = 0, 3;
 local IN_PLACE = "In the global section of the configuration, in place of an unbound that is there";
 local UNPROVEN = "Without it DNS proves nothing: certificates of other servers are checked with public authorities alone.";
 local UNREACHABLE = "No other server is reached while that lasts.";
-
--- What net.unbound makes of the option
-local function settings_of(lunbound)
-	local settings = { hoststxt = false };
-	for name, value in pairs(config.get(GLOBAL, "unbound") or {}) do settings[name] = value; end
-	for name, value in pairs(lunbound.config) do
-		if settings[name] == nil then settings[name] = value; end
-	end
-	return settings;
-end
-
-local function has_anchor(settings)
-	local found = settings.trustfile or settings.trusted;
-	for _, name in ipairs(ANCHOR_OPTIONS) do found = found or (settings.options or {})[name]; end
-	return found;
-end
 
 -- Adds what to write, and what to install before where it is not there
 local function with_anchor(finding)
@@ -83,7 +68,7 @@ end
 
 -- The machine's own resolver can be gone past, one that was chosen cannot.
 local function with_own_recursion(finding, settings)
-	if settings.resolvconf and not settings.forward then
+	if unbound.asks_resolvconf(settings) then
 		finding.why = finding.why.." The resolvers in resolv.conf cannot be reached, or leave out signatures. "
 			.."With this line the server asks the name servers of each domain itself.";
 		finding.line = ("unbound = { trustfile = %q, resolvconf = false }"):format(settings.trustfile or ROOT_KEY);
@@ -114,17 +99,16 @@ return function (findings, modules)
 	local wanted = config.get(GLOBAL, "use_dane");
 	if not family.enabled(modules, "s2s_auth_native") and not wanted or wanted == false then return; end
 	local severity = wanted and "error" or "warning";
-	local has_unbound, lunbound = pcall(require, "lunbound");
-	if not has_unbound then
+	local settings, lunbound = unbound.settings();
+	if not lunbound then
 		findings.add(severity, { about = "lua-unbound", what = "The library is not installed.", why = UNPROVEN,
 			line = "apt install lua-unbound dns-root-data", place = "As root" });
 		return;
 	end
-	local settings = settings_of(lunbound);
 	local unusable = settings.trustfile and unusable_anchor(settings.trustfile);
 	if unusable then
 		findings.add("error", unusable);
-	elseif not has_anchor(settings) then
+	elseif not unbound.anchor(settings) then
 		findings.add(severity, with_anchor { about = "unbound", what = "The resolver has no trust anchor.", why = UNPROVEN });
 	else
 		answers(findings, lunbound, settings);

@@ -49,8 +49,7 @@ end
 -- An integer; where Prosody knows periods one of those too, "10 minutes", and as there "never" or less than 0 is for ever
 function option.seconds(name, default, least)
 	return get(name, default, function (given)
-		local seconds = tonumber(given);
-		if parse_period then seconds = period(given); end
+		local seconds = parse_period and period(given) or tonumber(given);
 		return seconds and seconds >= least and math.floor(math.min(seconds, MAX_SECONDS)) or nil;
 	end, ("a number of seconds, at least %d%s"):format(least, parse_period and ', or a period like "10 minutes"' or ""));
 end

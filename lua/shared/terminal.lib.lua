@@ -74,4 +74,9 @@ function terminal.progress(label)
 	return progress;
 end
 
+-- "1 error", "2 errors"
+function terminal.plural(number, noun)
+	return ("%d %s%s"):format(number, noun, number == 1 and "" or "s");
+end
+
 return terminal;
