@@ -24,7 +24,7 @@ GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
-SMQ := modules/smq/smq.o
+SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o verify.o request.o)

@@ -6,11 +6,18 @@
  * compared modulo 2^32.
  *
  *      acked                                        pushed
- *        |------ dropped ------|-------- held -------->|
- *        '------------------- unacked -----------------'
+ *        |------ taken -------|-------- held -------->|
+ *        '------------------- unacked ----------------'
  *
- * An item is dropped when the limits no longer let the queue hold it. While any dropped item is
- * unacknowledged the stream cannot be resumed, because the queue could not send it again.
+ * A queue drops nothing by itself: an item leaves it by an ack, or is taken by the caller, who
+ * answers for it. While any item that was taken is unacknowledged the stream cannot be resumed,
+ * because the queue could not send that item again.
+ *
+ * Queues belong to accounts, and accounts to a pool, which is all of a process. Each of the three
+ * knows what it holds.
+ *
+ * Several queues of an account may hold copies of one message. They are linked by a key, so that
+ * the caller learns, when he takes one, whether anybody else has the message (pn_smq_fate).
  */
 #ifndef PN_SMQ_H
 #define PN_SMQ_H
@@ -21,21 +28,40 @@
 
 /*
  * What an item costs beside its bytes: an upper bound of its header and the allocator's share, for
- * items below the size that malloc rounds up to pages (128 KiB).
+ * items below the size that malloc rounds up to pages (128 KiB); and what its key costs more.
  */
 #define PN_SMQ_ITEM_COST 64
+#define PN_SMQ_KEY_COST 64
 
-/* The figure for all queues of a process. Owned by the caller; outlives every queue made with it.
- */
+struct pn_smq_account;
+
+/* All queues of a process. Begins as all zero; owned by the caller; outlives its accounts. */
 struct pn_smq_pool {
-	size_t bytes; /* sum of pn_smq_bytes() */
-	size_t items; /* sum of pn_smq_held() */
+	size_t bytes;                 /* sum of pn_smq_bytes() */
+	size_t items;                 /* sum of pn_smq_held() */
+	struct pn_smq_account *first; /* private: its accounts, linked */
 };
 
-/* What one queue may hold. 0 means no limit. The newest item is held whatever its size. */
+/*
+ * Makes an account that holds nothing. `name` is copied; it says to the caller whose account it is.
+ * Sets *out, which the caller frees after its queues. Returns 0 or PN_ENOMEM.
+ */
+int pn_smq_account_new(struct pn_smq_account **out, struct pn_smq_pool *pool, const char *name);
+
+/* Frees an account without queues; NULL is allowed. */
+void pn_smq_account_free(struct pn_smq_account *account);
+
+const char *pn_smq_account_name(const struct pn_smq_account *account); /* borrowed */
+size_t pn_smq_account_bytes(const struct pn_smq_account *account);     /* of all its queues */
+size_t pn_smq_account_queues(const struct pn_smq_account *account);    /* how many it has */
+
+/* The account that holds most; NULL if none holds anything. O(accounts). */
+struct pn_smq_account *pn_smq_largest(const struct pn_smq_pool *pool);
+
+/* What one queue should hold; 0 means no limit. See pn_smq_over(). */
 struct pn_smq_limits {
-	size_t bytes;   /* at most this many, counted as in pn_smq_bytes() */
-	uint32_t items; /* at most this many */
+	size_t bytes; /* counted as in pn_smq_bytes() */
+	uint32_t items;
 };
 
 struct pn_smq_item {
@@ -43,46 +69,51 @@ struct pn_smq_item {
 	uint32_t len;      /* bytes */
 	uint32_t splice;   /* where a child can be spliced in (pn/stanza.h); 0: nowhere */
 	int64_t time;      /* when it was pushed, as the caller gave it */
+	uint64_t key;      /* the same for all copies of a message in an account; 0: none */
+};
+
+/* Who else has the message of an item that is taken: other queues of its account. */
+enum pn_smq_fate {
+	PN_SMQ_ALONE, /* no other queue has had it, or the item has no key */
+	PN_SMQ_LAST,  /* others had it, and it was taken from them unacknowledged */
+	PN_SMQ_HELD,  /* another one holds it */
+	PN_SMQ_SEEN,  /* the peer of another one has acknowledged it */
 };
 
 struct pn_smq;
-
-/* Called with each item that the limits push out, which is gone when it returns; leaves the queue
- * alone. */
-typedef void pn_smq_drop_fn(void *ctx, const struct pn_smq_item *item);
 
 /*
  * Makes a queue whose counters both begin at `start` (0 for a new stream). Sets *out, which the
  * caller frees. Returns 0 or PN_ENOMEM.
  */
-int pn_smq_new(struct pn_smq **out, struct pn_smq_pool *pool, struct pn_smq_limits limits,
+int pn_smq_new(struct pn_smq **out, struct pn_smq_account *account, struct pn_smq_limits limits,
 	       uint32_t start);
 
-/* Frees the queue and all it holds; NULL is allowed. */
+/* Frees the queue and all it holds, as if nobody had ever had it; NULL is allowed. */
 void pn_smq_free(struct pn_smq *queue);
 
 /*
- * Appends a copy of the item; its `time` and `splice` are given back unchanged. O(1).
+ * Appends a copy of the item; its `time` and `splice` are given back unchanged. Amortised O(1).
  * Returns 0, PN_ENOMEM (nothing changed), or PN_EINVAL if splice > len.
- * Never drops by itself: ask pn_smq_over() and then shed.
  */
 int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item);
 
 /*
  * The peer has handled stanzas up to counter h. Returns how many were newly acknowledged, as an
  * int64_t from 0 to 2^32-1; PN_EHEAD if h is beyond what was pushed; PN_ETAIL if h is behind what
- * was acknowledged before. The nearer side decides which of the two it is. Amortised O(1).
+ * was acknowledged before. The nearer side decides which of the two it is. Amortised O(1) for items
+ * whose key no other item has.
  */
 int64_t pn_smq_ack(struct pn_smq *queue, uint32_t h);
 
-/* Whether the queue holds more than its limits allow (and more than one item). */
+/* Whether the queue holds more than its limits say (and more than one item). It goes on holding. */
 bool pn_smq_over(const struct pn_smq *queue);
 
-/* Drops the oldest items until the queue is within its limits. Returns how many. fn may be NULL. */
-uint32_t pn_smq_shed(struct pn_smq *queue, pn_smq_drop_fn *fn, void *ctx);
-
-/* Drops the oldest held item, whatever the limits. Returns 1, or 0 if nothing is held. */
-int pn_smq_drop(struct pn_smq *queue);
+/*
+ * Takes the oldest held item out of the queue, which is gone then. Returns 1 and sets *fate, which
+ * may be NULL; or 0 if nothing is held. Look at the item with pn_smq_at() before.
+ */
+int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate);
 
 /*
  * The item at position `index`, 0 being the oldest held. Returns 1 and fills *item, or 0 if there
@@ -94,7 +125,7 @@ uint32_t pn_smq_acked(const struct pn_smq *queue);   /* counter: the peer's last
 uint32_t pn_smq_pushed(const struct pn_smq *queue);  /* counter: the h that would acknowledge all */
 uint32_t pn_smq_unacked(const struct pn_smq *queue); /* pushed - acked, modulo 2^32 */
 uint32_t pn_smq_held(const struct pn_smq *queue);    /* items that can be sent again */
-size_t pn_smq_bytes(const struct pn_smq *queue);     /* their bytes and PN_SMQ_ITEM_COST for each */
-bool pn_smq_resumable(const struct pn_smq *queue);   /* nothing unacknowledged was dropped */
+size_t pn_smq_bytes(const struct pn_smq *queue);     /* their bytes, and the costs of each */
+bool pn_smq_resumable(const struct pn_smq *queue);   /* nothing unacknowledged was taken */
 
 #endif

@@ -1,4 +1,5 @@
 /* pn/smq.h for Lua: smq.so, luaopen_smq. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <pn/err.h>
@@ -7,10 +8,22 @@
 #include "../glue/glue.h"
 
 static const char TYPE[] = "pn.smq";
-static const char POOL[] = "pn.smq.pool"; /* in the registry: one pool for all hosts of a process */
+static const char ACCOUNT[] = "pn.smq.account";
+/* In the registry: one pool for all hosts of a process, and its accounts by name, weak. */
+static const char POOL[] = "pn.smq.pool";
+static const char ACCOUNTS[] = "pn.smq.accounts";
+
+/* The words for enum pn_smq_fate. */
+static const char *const FATES[] = {"alone", "last", "held", "seen"};
+static const char WORDS[] = "pn.smq.fates";
+
+struct account {
+	struct pn_smq_account *account; /* NULL until made, and once closed */
+};
 
 struct handle {
 	struct pn_smq *queue; /* NULL once closed */
+	struct pn_smq_account *account;
 	struct pn_smq_pool *pool;
 };
 
@@ -36,7 +49,50 @@ static struct pn_smq_pool *push_pool(lua_State *L) {
 	return pool;
 }
 
-/* new{ bytes =, items =, start = } -> queue */
+/* Pushes the table of accounts, whose values are weak, making it first where there is none. */
+static void push_accounts(lua_State *L) {
+	if (luaL_getsubtable(L, LUA_REGISTRYINDEX, ACCOUNTS))
+		return;
+	lua_createtable(L, 0, 1);
+	lua_pushliteral(L, "v");
+	lua_setfield(L, -2, "__mode");
+	lua_setmetatable(L, -2);
+}
+
+/* Queues refer to their account, which was made before them: it is finalized after them. */
+static int account_close(lua_State *L) {
+	struct account *handle = luaL_checkudata(L, 1, ACCOUNT);
+	pn_smq_account_free(handle->account);
+	handle->account = NULL;
+	return 0;
+}
+
+/* Pushes the account of this name, making it first where there is none. Returns 0 or an error. */
+static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
+	push_accounts(L);
+	if (lua_getfield(L, -1, name) == LUA_TUSERDATA) {
+		lua_remove(L, -2);
+		return PN_OK;
+	}
+	lua_pop(L, 1);
+	struct account *handle = pn_glue_handle(L, ACCOUNT, sizeof(*handle), 0);
+	const int err = pn_smq_account_new(&handle->account, pool, name);
+	if (err != PN_OK)
+		return err;
+	lua_pushvalue(L, -1);
+	lua_setfield(L, -3, name);
+	lua_remove(L, -2);
+	return PN_OK;
+}
+
+static const char *check_name(lua_State *L) {
+	lua_getfield(L, 1, "account");
+	if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
+		luaL_error(L, "field 'account' must be a string");
+	return luaL_optstring(L, -1, ""); /* stays on the stack */
+}
+
+/* new{ account =, bytes =, items =, start = } -> queue. Queues without an account share one. */
 static int smq_new(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	const struct pn_smq_limits limits = {
@@ -44,11 +100,19 @@ static int smq_new(lua_State *L) {
 		.items = (uint32_t)pn_glue_field(L, 1, "items", 0, UINT32_MAX, 0),
 	};
 	const uint32_t start = (uint32_t)pn_glue_field(L, 1, "start", 0, UINT32_MAX, 0);
+	const char *name = check_name(L);
+	struct pn_smq_pool *pool = push_pool(L);
+	int err = push_account(L, pool, name);
+	if (err != PN_OK)
+		return pn_glue_error(L, err);
+	const struct account *account = lua_touserdata(L, -1);
 
 	struct handle *handle = pn_glue_handle(L, TYPE, sizeof(*handle), 1);
-	handle->pool = push_pool(L);
-	lua_setiuservalue(L, -2, 1); /* the pool lives as long as any queue */
-	const int err = pn_smq_new(&handle->queue, handle->pool, limits, start);
+	handle->pool = pool;
+	handle->account = account->account;
+	lua_pushvalue(L, -2);
+	lua_setiuservalue(L, -2, 1); /* the account lives as long as any queue */
+	err = pn_smq_new(&handle->queue, handle->account, limits, start);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
@@ -59,7 +123,10 @@ static int smq_close(lua_State *L) {
 	return 0;
 }
 
-/* queue:push(bytes, splice, time) -> over its limits?, bytes held by the process */
+/*
+ * queue:push(bytes, splice, time [, key]) -> over its limits?, bytes held by the process, bytes
+ * held by the account
+ */
 static int smq_push(lua_State *L) {
 	size_t len;
 	const char *bytes = luaL_checklstring(L, 2, &len);
@@ -69,6 +136,7 @@ static int smq_push(lua_State *L) {
 		.len = (uint32_t)len,
 		.splice = (uint32_t)pn_glue_integer(L, 3, 0, (lua_Integer)len),
 		.time = luaL_checkinteger(L, 4),
+		.key = (uint64_t)luaL_optinteger(L, 5, 0),
 	};
 	const struct handle *handle = check_handle(L); /* last: a finalizer may have closed it */
 	const int err = pn_smq_push(handle->queue, &item);
@@ -76,7 +144,8 @@ static int smq_push(lua_State *L) {
 		return pn_glue_error(L, err);
 	lua_pushboolean(L, pn_smq_over(handle->queue));
 	lua_pushinteger(L, (lua_Integer)handle->pool->bytes);
-	return 2;
+	lua_pushinteger(L, (lua_Integer)pn_smq_account_bytes(handle->account));
+	return 3;
 }
 
 /* queue:ack(h) -> newly acknowledged | nil, "head" or "tail", text */
@@ -121,11 +190,12 @@ static struct glimpse look(const struct handle *handle) {
 }
 
 /*
- * Takes the oldest item out of the queue and pushes bytes, splice, time. Returns 3; or 0 if the
- * item is not there any more, or never was.
+ * Takes the oldest item out of the queue and pushes bytes, splice, time, fate. Returns 4; or 0 if
+ * the item is not there any more, or never was.
  */
 static int take(lua_State *L, const struct handle *handle) {
 	struct pn_smq_item item;
+	enum pn_smq_fate fate = PN_SMQ_ALONE;
 	if (handle->queue == NULL || !pn_smq_at(handle->queue, 0, &item))
 		return 0;
 	const struct glimpse before = look(handle);
@@ -135,42 +205,21 @@ static int take(lua_State *L, const struct handle *handle) {
 		lua_pop(L, 3);
 		return 0;
 	}
-	pn_smq_drop(handle->queue);
-	return 3;
+	pn_smq_take(handle->queue, &fate);
+	lua_pushstring(L, FATES[fate]); /* exists, see keep_words() */
+	return 4;
 }
 
-/* queue:pop() -> bytes, splice, time of the oldest held item, which it drops | nothing */
-static int smq_pop(lua_State *L) {
+/* queue:take() -> bytes, splice, time, fate of the oldest held item, which leaves it | nothing */
+static int smq_take(lua_State *L) {
 	const struct handle *handle = check_handle(L);
+	lua_settop(L, 1);
+	luaL_checkstack(L, 4, NULL);
 	while (handle->queue != NULL && pn_smq_held(handle->queue) > 0) {
 		if (take(L, handle) > 0)
-			return 3;
+			return 4;
 	}
 	return 0;
-}
-
-/*
- * queue:shed([handler]) -> count. Drops the oldest until the queue is within its limits, and calls
- * handler(bytes, splice, time) for each, which may do anything, also close the queue.
- */
-static int smq_shed(lua_State *L) {
-	const struct handle *handle = check_handle(L);
-	lua_Integer count = 0;
-	if (lua_isnoneornil(L, 2))
-		count = pn_smq_shed(handle->queue, NULL, NULL);
-	else
-		luaL_checktype(L, 2, LUA_TFUNCTION);
-	while (handle->queue != NULL && pn_smq_over(handle->queue)) {
-		lua_pushvalue(L, 2);
-		if (take(L, handle) == 0) {
-			lua_pop(L, 1);
-			continue;
-		}
-		count++;
-		lua_call(L, 3, 0);
-	}
-	lua_pushinteger(L, count);
-	return 1;
 }
 
 static int smq_acked(lua_State *L) {
@@ -198,6 +247,17 @@ static int smq_bytes(lua_State *L) {
 	return 1;
 }
 
+static int smq_over(lua_State *L) {
+	lua_pushboolean(L, pn_smq_over(check_queue(L)));
+	return 1;
+}
+
+/* queue:siblings() -> how many queues its account has, itself included */
+static int smq_siblings(lua_State *L) {
+	lua_pushinteger(L, (lua_Integer)pn_smq_account_queues(check_handle(L)->account));
+	return 1;
+}
+
 static int smq_resumable(lua_State *L) {
 	lua_pushboolean(L, pn_smq_resumable(check_queue(L)));
 	return 1;
@@ -211,12 +271,37 @@ static int smq_total(lua_State *L) {
 	return 2;
 }
 
+/* largest() -> name and bytes of the account that holds most | nothing */
+static int smq_largest(lua_State *L) {
+	const struct pn_smq_account *account = pn_smq_largest(push_pool(L));
+	if (account == NULL)
+		return 0;
+	lua_pushinteger(L, (lua_Integer)pn_smq_account_bytes(account));
+	lua_pushstring(L, pn_smq_account_name(account));
+	lua_insert(L, -2);
+	return 2;
+}
+
+/* account(name) -> bytes, queues of the account of this name */
+static int smq_account(lua_State *L) {
+	luaL_checkstring(L, 1);
+	push_accounts(L);
+	lua_pushvalue(L, 1);
+	const struct account *handle =
+		lua_rawget(L, -2) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
+	const bool exists = handle != NULL && handle->account != NULL;
+	lua_pushinteger(L, exists ? (lua_Integer)pn_smq_account_bytes(handle->account) : 0);
+	lua_pushinteger(L, exists ? (lua_Integer)pn_smq_account_queues(handle->account) : 0);
+	return 2;
+}
+
 static const luaL_Reg METHODS[] = {
 	{"push", smq_push},
 	{"ack", smq_ack},
 	{"at", smq_at},
-	{"pop", smq_pop},
-	{"shed", smq_shed},
+	{"take", smq_take},
+	{"over", smq_over},
+	{"siblings", smq_siblings},
 	{"acked", smq_acked},
 	{"pushed", smq_pushed},
 	{"unacked", smq_unacked},
@@ -226,17 +311,31 @@ static const luaL_Reg METHODS[] = {
 	{NULL, NULL},
 };
 
+static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
+
 static const luaL_Reg FUNCTIONS[] = {
-	{"new", smq_new},
-	{"total", smq_total},
-	{NULL, NULL},
+	{"new", smq_new},         {"total", smq_total}, {"largest", smq_largest},
+	{"account", smq_account}, {NULL, NULL},
 };
+
+/* So that to push one of the words needs no memory, which may be missing once an item is taken. */
+static void keep_words(lua_State *L) {
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, WORDS);
+	for (size_t i = 0; i < sizeof(FATES) / sizeof(*FATES); i++) {
+		lua_pushstring(L, FATES[i]);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	lua_pop(L, 1);
+}
 
 PN_EXPORT int luaopen_smq(lua_State *L);
 
 int luaopen_smq(lua_State *L) {
 	push_pool(L); /* now: once there are queues, nothing may make a second one */
-	lua_pop(L, 1);
+	push_accounts(L);
+	lua_pop(L, 2);
+	keep_words(L);
+	pn_glue_type(L, ACCOUNT, NO_METHODS, account_close);
 	pn_glue_type(L, TYPE, METHODS, smq_close);
 	luaL_newlib(L, FUNCTIONS);
 	return 1;

@@ -4,13 +4,16 @@
 #include <pn/err.h>
 #include <pn/smq.h>
 
+#include "account.h"
+
 /*
- * One allocation an item, linked in order: 24 bytes here, and at most 23 of malloc's, stay below
+ * One allocation an item, linked in order: 32 bytes here, and at most 23 of malloc's, stay below
  * PN_SMQ_ITEM_COST at any length of the queue. An array of slots would have to be grown by half or
  * more, and would stop the server while a long queue moves.
  */
 struct node {
 	struct node *next;
+	struct copy *copy; /* NULL: nobody needs to know of it */
 	int64_t time;
 	uint32_t len;
 	uint32_t splice;
@@ -22,7 +25,7 @@ struct node {
  * nodes' costs; last is valid only if first is not NULL; walk is NULL or the node at walk_index.
  */
 struct pn_smq {
-	struct pn_smq_pool *pool;
+	struct pn_smq_account *account;
 	struct pn_smq_limits limits;
 	struct node *first; /* the oldest held */
 	struct node *last;
@@ -35,7 +38,7 @@ struct pn_smq {
 };
 
 static size_t cost(const struct node *node) {
-	return (size_t)node->len + PN_SMQ_ITEM_COST;
+	return (size_t)node->len + PN_SMQ_ITEM_COST + (node->copy != NULL ? PN_SMQ_KEY_COST : 0);
 }
 
 static struct pn_smq_item item_of(const struct node *node) {
@@ -44,72 +47,107 @@ static struct pn_smq_item item_of(const struct node *node) {
 		.len = node->len,
 		.splice = node->splice,
 		.time = node->time,
+		.key = node->copy != NULL ? node->copy->key : 0,
 	};
 }
 
-int pn_smq_new(struct pn_smq **out, struct pn_smq_pool *pool, struct pn_smq_limits limits,
+int pn_smq_new(struct pn_smq **out, struct pn_smq_account *account, struct pn_smq_limits limits,
 	       uint32_t start) {
 	struct pn_smq *queue = pn_malloc(sizeof(*queue));
 	if (queue == NULL)
 		return PN_ENOMEM;
-	*queue = (struct pn_smq){.pool = pool, .limits = limits, .acked = start, .pushed = start};
+	*queue = (struct pn_smq){
+		.account = account,
+		.limits = limits,
+		.acked = start,
+		.pushed = start,
+	};
+	account->queues++;
 	*out = queue;
 	return PN_OK;
 }
 
-/* Unlinks the oldest node, which the caller frees. */
-static struct node *unlink_first(struct pn_smq *queue) {
-	struct node *node = queue->first;
-	queue->first = node->next;
+/* What the queue holds more or less by this node, everywhere it is counted. */
+static void count_in(struct pn_smq *queue, const struct node *node) {
+	queue->held++;
+	queue->bytes += cost(node);
+	queue->account->bytes += cost(node);
+	queue->account->pool->items++;
+	queue->account->pool->bytes += cost(node);
+}
+
+static void count_out(struct pn_smq *queue, const struct node *node) {
 	queue->held--;
 	queue->bytes -= cost(node);
-	queue->pool->items--;
-	queue->pool->bytes -= cost(node);
+	queue->account->bytes -= cost(node);
+	queue->account->pool->items--;
+	queue->account->pool->bytes -= cost(node);
+}
+
+/* Frees the oldest node. Its copy, if it has one, is the caller's to end. */
+static struct copy *remove_first(struct pn_smq *queue) {
+	struct node *node = queue->first;
+	struct copy *copy = node->copy;
+	count_out(queue, node);
+	queue->first = node->next;
 	if (queue->walk == node)
 		queue->walk = NULL;
 	if (queue->walk != NULL)
 		queue->walk_index--;
-	return node;
+	pn_free(node);
+	return copy;
 }
 
-int pn_smq_drop(struct pn_smq *queue) {
+int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate) {
 	if (queue->first == NULL)
 		return 0;
-	pn_free(unlink_first(queue));
+	const enum pn_smq_fate found = copies_take(&queue->account->copies, remove_first(queue));
+	if (fate != NULL)
+		*fate = found;
 	return 1;
 }
 
 void pn_smq_free(struct pn_smq *queue) {
 	if (queue == NULL)
 		return;
-	while (pn_smq_drop(queue) > 0)
-		continue;
+	while (queue->first != NULL)
+		copies_forget(&queue->account->copies, remove_first(queue));
+	queue->account->queues--;
 	pn_free(queue);
 }
 
-int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item) {
-	if (item->splice > item->len)
-		return PN_EINVAL;
+static struct node *make_node(const struct pn_smq_item *item) {
 	struct node *node = pn_malloc(sizeof(*node) + item->len);
 	if (node == NULL)
-		return PN_ENOMEM;
+		return NULL;
 	node->next = NULL;
+	node->copy = NULL;
 	node->time = item->time;
 	node->len = item->len;
 	node->splice = item->splice;
 	if (item->len > 0)
 		memcpy(node->bytes, item->bytes, item->len);
+	return node;
+}
 
+int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item) {
+	if (item->splice > item->len)
+		return PN_EINVAL;
+	struct node *node = make_node(item);
+	if (node == NULL)
+		return PN_ENOMEM;
+	if (item->key != 0 &&
+	    copies_add(&queue->account->copies, item->key, queue, &node->copy) != PN_OK) {
+		pn_free(node);
+		return PN_ENOMEM;
+	}
 	if (queue->first == NULL)
 		queue->first = node;
 	else
 		queue->last->next = node;
 	queue->last = node;
 	queue->pushed++;
-	queue->held++;
-	queue->bytes += cost(node);
-	queue->pool->items++;
-	queue->pool->bytes += cost(node);
+	count_in(queue, node);
 	return PN_OK;
 }
 
@@ -124,7 +162,7 @@ int64_t pn_smq_ack(struct pn_smq *queue, uint32_t h) {
 	queue->acked = h;
 	const uint32_t left = unacked - newly;
 	while (queue->held > left)
-		pn_smq_drop(queue);
+		copies_ack(&queue->account->copies, remove_first(queue));
 	return newly;
 }
 
@@ -134,18 +172,6 @@ bool pn_smq_over(const struct pn_smq *queue) {
 		return false;
 	return (limits->items > 0 && queue->held > limits->items) ||
 	       (limits->bytes > 0 && queue->bytes > limits->bytes);
-}
-
-uint32_t pn_smq_shed(struct pn_smq *queue, pn_smq_drop_fn *fn, void *ctx) {
-	uint32_t count = 0;
-	for (; pn_smq_over(queue); count++) {
-		struct node *node = unlink_first(queue);
-		const struct pn_smq_item item = item_of(node);
-		if (fn != NULL)
-			fn(ctx, &item);
-		pn_free(node);
-	}
-	return count;
 }
 
 int pn_smq_at(struct pn_smq *queue, uint32_t index, struct pn_smq_item *item) {
