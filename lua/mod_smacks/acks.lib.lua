@@ -1,8 +1,12 @@
--- Asking the peer for acks, and noticing that none come
+-- Acks: telling the peer how many of its stanzas were handled, and asking it for the same
 
 local st = require "util.stanza";
 local time_now = require "util.time".now;
 local timer = require "util.timer";
+
+local handled = module:require "handled";
+
+local COMMIT_PATIENCE = 1; -- seconds that a request waits for the commit of what it is about
 
 local request_bytes = {};
 for _, xmlns in ipairs { "urn:xmpp:sm:2", "urn:xmpp:sm:3" } do
@@ -31,14 +35,47 @@ end
 return function (options)
 	local acks = {};
 
-	-- Tells the peer how many of its stanzas were handled
-	function acks.send(session, xmlns)
+	local function send_ack(session, xmlns)
 		local send = session.sends2s or session.send;
-		local h = ("%d"):format(session.handled_stanza_count or 0);
+		local h = ("%d"):format(handled.safe(session));
 		if has_other_filters(session) then
 			send(st.stanza("a", { xmlns = xmlns, h = h }));
 		else
 			send("<a xmlns='"..xmlns.."' h='"..h.."'/>");
+		end
+	end
+
+	-- Tells the peer how many of its stanzas were handled, at once
+	function acks.send(session, xmlns)
+		handled.commit();
+		send_ack(session, xmlns);
+	end
+
+	local owed = {}; -- { session, xmlns } of those that have asked since the last commit
+	local late; -- timer
+
+	local function answer_all()
+		local answers = owed;
+		owed = {};
+		if late then timer.stop(late); end
+		late = nil;
+		for _, answer in ipairs(answers) do
+			local session, xmlns = answer[1], answer[2];
+			if not session.destroyed and not session.hibernating and not session.resending_unacked then send_ack(session, xmlns); end
+		end
+	end
+
+	-- The same in answer to <r/>, when the open turn ends: one commit serves many. The answer must not be
+	-- withheld (XEP-0198, section 4), so if there is no commit in time it tells what is committed.
+	function acks.answer(session, xmlns)
+		owed[#owed + 1] = { session, xmlns };
+		if #owed > 1 then return; end
+		handled.when_committed(answer_all);
+		if owed[1] then
+			late = timer.add_task(COMMIT_PATIENCE, function ()
+				late = nil;
+				answer_all();
+			end);
 		end
 	end
 

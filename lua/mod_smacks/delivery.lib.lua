@@ -1,58 +1,148 @@
--- What becomes of a stanza that can no longer be delivered: it is stored offline, left to the
--- archive, or bounced - exactly one of them.
+-- What becomes of a stanza that its stream can no longer deliver. XEP-0198 treats it as one that was sent
+-- to an unavailable resource: it is dropped, left to others who have it, delivered to another resource,
+-- stored offline, or refused to its sender - exactly one of them. README.md has the table.
 
-local jid = require "util.jid";
+local jid_bare = require "util.jid".bare;
+local jid_join = require "util.jid".join;
+local jid_split = require "util.jid".split;
 local st = require "util.stanza";
+local user_exists = require "core.usermanager".user_exists;
 
-local local_sessions = prosody.hosts[module.host].sessions;
+local copies = module:require "copies";
 
-local function may_bounce(session, stanza)
-	local stanza_type = stanza.attr.type;
-	if stanza_type == "error" or stanza.attr.from == session.full_jid then return false; end
-	return not (stanza.name == "iq" and stanza_type == "result"); -- RFC 6120, section 8.2.3
-end
+local local_sessions = prosody.hosts[module.host].sessions; -- nil on a component
 
--- session is still known to the rest of the server
-local function fail(session, stanza)
-	if module:fire_event("delivery/failure", { session = session, stanza = stanza }) then return; end
-	if may_bounce(session, stanza) then
-		local by = jid.join(session.username, session.host or module.host);
-		module:send(st.error_reply(stanza, "cancel", "recipient-unavailable", nil, by));
+local xmlns_hints = "urn:xmpp:hints";
+local xmlns_mam = "urn:xmpp:mam:2";
+local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
+local xmlns_pubsub_event = "http://jabber.org/protocol/pubsub#event";
+
+-- What a message may have beside its content, or instead of it, that nobody misses later
+local passing = {
+	["http://jabber.org/protocol/chatstates"] = true; -- XEP-0085
+	["urn:xmpp:receipts"] = true; -- XEP-0184
+	["urn:xmpp:chat-markers:0"] = true; -- XEP-0333
+	["urn:xmpp:hints"] = true; -- XEP-0334
+	["urn:xmpp:sid:0"] = true; -- XEP-0359
+	["urn:xmpp:delay"] = true; -- XEP-0203
+};
+
+local function is_passing(message)
+	local is_signal = false;
+	for _, tag in ipairs(message.tags) do
+		local xmlns = tag.attr.xmlns;
+		if not passing[xmlns] and not (tag.name == "thread" and not xmlns) then return false; end
+		is_signal = true;
 	end
+	return is_signal;
 end
 
-local function is_archived(session, stanza)
-	local by = jid.bare(session.full_jid);
-	local stanza_id = stanza:get_child_with_attr("stanza-id", "urn:xmpp:sid:0", "by", by);
-	return session.mam_requested and stanza_id and stanza_id.attr.id;
+-- Notifications of PEP come from users, those of other services from a domain
+local function is_pep_event(message)
+	return message:get_child("event", xmlns_pubsub_event) and jid_split(message.attr.from or "") ~= nil;
 end
 
-local function is_only_session(session)
+local never_kept = { error = true, groupchat = true, headline = true };
+
+-- Whether anybody would want to have the message later. Where an archive, or another module, has an
+-- opinion, that counts.
+local function is_to_be_kept(session, message)
+	if never_kept[message.attr.type] then return false; end
+	if message:get_child("result", xmlns_mam) or is_pep_event(message) then return false; end
+	local answer = module:fire_event("archive-should-store", { stanza = message, session = session });
+	if answer ~= nil then return answer; end
+	if message:get_child("store", xmlns_hints) then return true; end
+	return not message:get_child("no-store", xmlns_hints) and not is_passing(message);
+end
+
+-- Resources that are connected and want messages, those of the highest priority
+local function available_resources(session)
 	local user = local_sessions[session.username];
-	local sessions = user and user.sessions;
-	return sessions and next(sessions) == session.resource and next(sessions, session.resource) == nil;
+	local found, highest = {}, 0;
+	for _, other in pairs(user and user.sessions or {}) do
+		local priority = other.presence and not other.hibernating and not other.destroyed and other.priority or -1;
+		if priority > highest then found, highest = {}, priority; end
+		if priority == highest then found[#found + 1] = other; end
+	end
+	return found;
 end
 
-local function is_message_to_keep(stanza)
-	if stanza.name ~= "message" or stanza.attr.xmlns then return false; end
-	return (stanza.attr.type or "normal") == "normal" or stanza.attr.type == "chat";
+local function deliver(session, message)
+	local delivered = false;
+	for _, other in ipairs(available_resources(session)) do
+		delivered = other.send(message) or delivered;
+	end
+	return delivered;
 end
 
--- Returns true if the stanza needs no error
+local function store(session, message)
+	if not user_exists(session.username, module.host) then return false; end -- the account has been deleted
+	return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = message });
+end
+
+local delivery = {};
+
+-- The sender of a message in a room that the session has left has no use for an error
+local function is_from_room(session, stanza)
+	local from = stanza.attr.from;
+	if not from or not stanza:get_child("x", xmlns_muc_user) then return false; end
+	for jid in pairs(session.directed or {}) do
+		if jid_bare(jid) == jid_bare(from) then return true; end
+	end
+	return false;
+end
+
+-- Answers the sender with an error, where errors may be sent (RFC 6120, section 8.3.1)
+function delivery.refuse(session, stanza)
+	local attr = stanza.attr;
+	if not attr.from or attr.type == "error" or attr.from == session.full_jid or is_from_room(session, stanza) then return; end
+	if stanza.name == "iq" and attr.type == "result" then return; end
+	local condition = stanza.name == "iq" and "service-unavailable" or "recipient-unavailable";
+	local by = jid_join(session.username, session.host or module.host);
+	module:send(st.error_reply(stanza, "cancel", condition, nil, by));
+end
+
+-- Returns why nothing has to be done for a message, or nil
+local function excuse(session, message, kind, fate)
+	if not is_to_be_kept(session, message) then return "not kept"; end
+	if session.mam_requested and copies.archive_id(message, jid_bare(session.full_jid)) then return "left to the archive"; end
+	if fate == "seen" then return "read elsewhere"; end
+	if fate == "held" then return "left to another session"; end
+	-- The message itself was not in any queue: it went to a session without stream management
+	if kind and fate == "alone" then return "a carbon copy"; end
+end
+
+local function fail_message(session, stanza, fate)
+	local message, kind = copies.unwrap(stanza, jid_bare(session.full_jid));
+	if kind == "sent" then return true; end
+	local reason = excuse(session, message, kind, fate);
+	if reason then
+		session.log("debug", "Undelivered message: %s", reason);
+		return true;
+	end
+	if kind then message = copies.extract(stanza, message); end
+	if deliver(session, message) then
+		session.log("debug", "Undelivered message goes to another resource");
+	elseif store(session, message) then
+		session.log("debug", "Undelivered message is stored offline");
+	else
+		delivery.refuse(session, message);
+	end
+	return true;
+end
+
+-- Returns true if nothing is left to do
 module:hook("delivery/failure", function (event)
 	local session, stanza = event.session, event.stanza;
-	if not session.username or not is_message_to_keep(stanza) then return; end
-	if stanza:get_child("result", "urn:xmpp:mam:2") then
-		return true; -- an answer from the archive, which the client will ask again
-	elseif is_archived(session, stanza) then
-		session.log("debug", "Undelivered message is left to the archive");
-		return true; -- this client reads its archive
-	elseif is_only_session(session) then
-		local stored = module:fire_event("message/offline/handle",
-			{ origin = session, username = session.username, stanza = stanza });
-		session.log("debug", "Undelivered message was %s", stored and "stored offline" or "not stored offline");
-		return stored;
-	end
+	if not session.username or not local_sessions or stanza.attr.xmlns then return; end -- s2s: all are refused
+	if stanza.name == "message" then return fail_message(session, stanza, event.fate or "alone"); end
+	if stanza.name == "presence" then return true; end -- RFC 6121, section 8.5.3.2.2
 end);
 
-return fail;
+-- session: the one that ended, or a record of it. fate: as from queue:take()
+function delivery.fail(session, stanza, fate)
+	if module:fire_event("delivery/failure", { session = session, stanza = stanza, fate = fate }) then return; end
+	delivery.refuse(session, stanza);
+end
+
+return delivery;

@@ -1,77 +1,60 @@
--- What happens when queues hold more than the options allow
+-- What happens when queues hold more than the options allow. A session's limit asks its client for an
+-- ack; those of an account and of the process end sessions, which hand on what they hold.
 
-local hibernating = module:shared "/*/smacks/hibernating"; -- session -> function that ends it
-
-return function (options, metrics, queues, fail)
+return function (options, queues, accounts, endings)
 	local limits = {};
+	local over = {}; -- accounts that may be over smacks_max_account_bytes
 
-	-- A connected session lets go of its oldest stanzas, which were written to its socket
-	local function release(session, reason, drop)
+	-- To be called when something was queued
+	function limits.check(name, account_bytes, total_bytes)
+		if account_bytes > options.max_account_bytes then
+			over[name] = true;
+			endings.schedule();
+		elseif total_bytes > options.max_total_bytes then
+			endings.schedule();
+		end
+	end
+
+	-- Returns the account to be dealt with next, and the option whose limit it has reached
+	local function account_over_limit()
+		if queues.total_bytes() > options.max_total_bytes then return queues.largest(), "smacks_max_total_bytes"; end
+		for name in pairs(over) do
+			if queues.account_bytes(name) > options.max_account_bytes then return name, "smacks_max_account_bytes"; end
+			over[name] = nil;
+		end
+	end
+
+	function endings.limit()
+		local name, option = account_over_limit();
+		local session, bytes = accounts.heaviest(name or "");
+		if not session then return false; end
+		session.log("warn", "%s is exceeded, and %s holds most (%d bytes): ending its session with %d bytes, what is not "
+			.."acknowledged is handed on", option, name, queues.account_bytes(name), bytes);
+		accounts.terminate(session, "Too many stanzas are not acknowledged");
+		return true;
+	end
+
+	-- To be called when a session of the account hibernates: those are limited, and the first to go goes first
+	function limits.check_hibernating(name)
+		if accounts.count_hibernating(name) <= options.max_hibernating then return; end
+		endings.add(function ()
+			if accounts.count_hibernating(name) <= options.max_hibernating then return false; end
+			local session = accounts.longest_away(name);
+			if not session then return false; end
+			session.log("info", "More than %d sessions of %s hibernate (smacks_max_hibernated_sessions): ending the one that does "
+				.."for longest", options.max_hibernating, name);
+			accounts.terminate(session, "Too many sessions hibernate");
+			return true;
+		end);
+	end
+
+	-- Says once that a connected session's queue is over its limits
+	function limits.note(session, is_over)
 		local queue = session.outgoing_stanza_queue;
-		if queue:resumable() then
-			session.log("warn", "%s reached with %d stanzas (%d bytes) unacked: the oldest, which were sent, are released, "
-				.."and the session is not resumable until the client has acknowledged them", reason, queue:held(), queue:bytes());
+		if is_over and not session.smacks_over then
+			session.log("info", "Queue limit reached with %d stanzas (%d bytes) unacked, asking for an ack", queue:held(), queue:bytes());
 		end
-		drop(queue);
-	end
-
-	function limits.release_sent(session)
-		release(session, "Queue limit", function (queue) queue:shed(); end);
-	end
-
-	-- The other end of release: the acks have caught up
-	function limits.note_ack(session)
-		local queue = session.outgoing_stanza_queue;
-		if queue.released > 0 and queue:resumable() then
-			session.log("info", "Acks have caught up with %d stanzas that had been released, the session is resumable again", queue.released);
-			queue.released = 0;
-		end
-	end
-
-	-- Nothing that falls out of a hibernating session's queue has reached the client
-	function limits.release_unsent(session)
-		local queue = session.outgoing_stanza_queue;
-		if queue:resumable() then
-			session.log("warn", "Queue limit reached while hibernating, with %d stanzas (%d bytes): the oldest are stored offline, "
-				.."left to the archive or bounced, and the session is no longer resumable", queue:held(), queue:bytes());
-		end
-		local count = queue:shed(function (stanza) fail(session, stanza); end);
-		metrics.dropped:sample(count);
-	end
-
-	local function largest_hibernating()
-		local largest, largest_bytes = nil, 0;
-		for session in pairs(hibernating) do
-			local queue = session.outgoing_stanza_queue; -- nil if the session ended after its host's module
-			local bytes = queue and queue:bytes() or 0;
-			if bytes > largest_bytes then largest, largest_bytes = session, bytes; end
-		end
-		return largest, largest_bytes;
-	end
-
-	local function is_over_total()
-		return queues.total_bytes() > options.max_total_bytes;
-	end
-
-	local is_enforcing = false; -- ending a session sends stanzas, which lead here again
-
-	-- session has just queued a stanza
-	function limits.enforce_total(session)
-		if is_enforcing or not is_over_total() then return; end
-		is_enforcing = true;
-		local largest, bytes = largest_hibernating();
-		while largest and is_over_total() do
-			largest.log("warn", "All queues together exceed smacks_max_total_bytes (%d), ending this session, "
-				.."with %d bytes the largest that hibernates", options.max_total_bytes, bytes);
-			hibernating[largest](largest);
-			largest, bytes = largest_hibernating();
-		end
-		is_enforcing = false;
-		if is_over_total() and session.outgoing_stanza_queue and not session.hibernating then
-			release(session, "smacks_max_total_bytes", function (queue)
-				while is_over_total() and queue:drop_oldest() do end -- luacheck: ignore 542
-			end);
-		end
+		session.smacks_over = is_over or nil;
 	end
 
 	return limits;

@@ -16,10 +16,13 @@ local watchdog = require "util.watchdog";
 local options = module:require "options";
 local metrics = module:require "metrics";
 local registry = module:require "registry";
+local handled = module:require "handled";
+local accounts = module:require "accounts";
 local queues = module:require "queue";
 local acks = module:require "acks" (options);
-local fail = module:require "delivery";
-local limits = module:require "limits" (options, metrics, queues, fail);
+local delivery = module:require "delivery";
+local endings = module:require "endings" (delivery.fail, delivery.refuse);
+local limits = module:require "limits" (options, queues, accounts, endings);
 local transport = module:require "transport";
 module:require "figures" (options, queues.total_bytes);
 
@@ -31,7 +34,6 @@ local xmlns_sm3 = "urn:xmpp:sm:3";
 local H_MASK = 0xFFFFFFFF; -- counters are unsigned 32-bit integers that wrap
 
 local local_sessions = prosody.hosts[module.host].sessions; -- nil on a component
-local hibernating = module:shared "/*/smacks/hibernating"; -- session -> function that ends it
 
 local sm_errors = require "util.error".init("mod_smacks", xmlns_sm3, {
 	-- <enable/>
@@ -44,7 +46,7 @@ local sm_errors = require "util.error".init("mod_smacks", xmlns_sm3, {
 	bad_request = { condition = "bad-request", text = "Missing or invalid 'previd' or 'h' attribute" };
 	unknown_session = { condition = "item-not-found", text = "Unknown session" };
 	expired = { condition = "item-not-found", text = "Session expired, and cannot be resumed" };
-	overflow = { condition = "resource-constraint", text = "Too many unacked stanzas remaining, session can't be resumed" };
+	incomplete = { condition = "resource-constraint", text = "Some unacked stanzas are gone, session can't be resumed" };
 	-- h
 	head = { condition = "undefined-condition", text = "Client acknowledged more stanzas than sent by server" };
 	tail = { condition = "undefined-condition", text = "Client acknowledged less stanzas than already acknowledged" };
@@ -79,15 +81,6 @@ local function fire_queued(session)
 	end }));
 end
 
-local function keep_for_later(session, is_over, total)
-	if session.resending_unacked then return nil; end -- it is sent in a moment
-	local queue = session.outgoing_stanza_queue;
-	fire_queued(session);
-	if is_over and session.outgoing_stanza_queue == queue then limits.release_unsent(session); end
-	if total > options.max_total_bytes then limits.enforce_total(session); end
-	return nil;
-end
-
 function outgoing_filter(stanza, session)
 	local queue = session.outgoing_stanza_queue;
 	if not queue or type(stanza) ~= "table" or session.resending_unacked == "sending" then return stanza; end
@@ -98,15 +91,19 @@ function outgoing_filter(stanza, session)
 		return stanza;
 	end
 
-	local bytes, is_over, total = queue:enqueue(stanza);
+	local bytes, is_over, account_bytes, total = queue:enqueue(stanza);
 	if not bytes then
-		session.log("error", "A %s from %s cannot be encoded and is dropped (%s)", stanza.name, stanza.attr.from, is_over);
+		session.log("error", "A %s from %s cannot be queued (%s): its sender gets an error", stanza.name, stanza.attr.from, is_over);
+		delivery.refuse(session, stanza);
 		return nil;
 	end
 	metrics.queued(1);
-	if is_away then return keep_for_later(session, is_over, total); end
-	if is_over then limits.release_sent(session); end
-	if total > options.max_total_bytes then limits.enforce_total(session); end
+	limits.check(session.smacks_account, account_bytes, total);
+	if is_away then
+		if not session.resending_unacked then fire_queued(session); end -- else it is sent in a moment
+		return nil;
+	end
+	if is_over then limits.note(session, true); end
 	-- What is queued is what is sent, unless another filter comes after this one and wants to see a stanza
 	local list = session.filters["stanzas/out"];
 	if list[#list] == outgoing_filter then
@@ -132,9 +129,7 @@ end
 
 local function incoming_filter(stanza, session)
 	if stanza.attr.xmlns == nil then
-		if countable[stanza.name] then
-			session.handled_stanza_count = (session.handled_stanza_count + 1) & H_MASK;
-		end
+		if countable[stanza.name] then handled.count(session, 1); end
 	elseif is_plain_ack(stanza) and handle_ack(session, stanza) then
 		return nil;
 	end
@@ -154,16 +149,20 @@ local function count_waiting(session, current)
 	return count;
 end
 
+local terminate, peers;
+
 local function start_counting_out(session)
 	if not session.outgoing_stanza_queue then
-		session.outgoing_stanza_queue = queues.new(jid.bare(session.full_jid or session.host or module.host), options.queue_limits);
+		local account = accounts.join(session, terminate);
+		local from = jid.bare(session.full_jid or session.host or module.host);
+		session.outgoing_stanza_queue = queues.new(from, options.queue_limits, account, session.username ~= nil);
 	end
 	add_filter(session, "stanzas/out", outgoing_filter, -999);
 end
 
 local function start_counting_in(session, current)
-	local waiting = current and count_waiting(session, current) or 0;
-	session.handled_stanza_count = ((session.handled_stanza_count or 0) + waiting) & H_MASK;
+	session.handled_stanza_count = session.handled_stanza_count or 0;
+	handled.count(session, current and count_waiting(session, current) or 0);
 	add_filter(session, "stanzas/in", incoming_filter, 999);
 end
 
@@ -243,53 +242,6 @@ function handle_enable(session, stanza, xmlns_sm)
 	return true;
 end
 
---- Enabling on our own streams to other servers
-
-local function enable_s2s(session, xmlns_sm)
-	session.smacks = xmlns_sm;
-	start_counting_out(session);
-	session.sends2s(st.stanza("enable", { xmlns = xmlns_sm }));
-end
-
--- Prosody 0.12 writes what waited for the stream as raw bytes, after this event: those cannot be counted
-local sends_raw_queue = not sessionmanager.update_session;
-
-module:hook_tag("http://etherx.jabber.org/streams", "features", function (session, stanza)
-	if not can_do_smacks(session) then return; end
-	session.smacks_feature = stanza:get_child("sm", xmlns_sm3) or stanza:get_child("sm", xmlns_sm2);
-	if session.smacks_feature and sends_raw_queue then
-		timer.add_task(1e-6, function ()
-			if can_do_smacks(session) then enable_s2s(session, session.smacks_feature.attr.xmlns); end
-		end);
-	end
-end);
-
-module:hook("s2sout-established", function (event)
-	local session = event.session;
-	if session.smacks_feature and not sends_raw_queue then
-		enable_s2s(session, session.smacks_feature.attr.xmlns);
-	end
-end);
-
-function handle_enabled(session, _, xmlns_sm)
-	if not session.outgoing_stanza_queue or session.handled_stanza_count then return; end -- we did not ask
-	session.log("debug", "Stream management is enabled by the other server");
-	session.smacks = xmlns_sm;
-	metrics.started(1);
-	start_counting_in(session);
-	return true;
-end
-
--- The other server has second thoughts: the stream goes on without
-function handle_failed(session)
-	if session.type ~= "s2sout" or not session.outgoing_stanza_queue or session.handled_stanza_count then return; end
-	session.log("info", "The other server refuses stream management, which it had offered");
-	remove_filter(session, "stanzas/out", outgoing_filter);
-	session.outgoing_stanza_queue:close();
-	session.smacks, session.outgoing_stanza_queue = nil, nil;
-	return true;
-end
-
 --- Acks
 
 function handle_r(session, _, xmlns_sm)
@@ -297,7 +249,7 @@ function handle_r(session, _, xmlns_sm)
 		session.log("debug", "Received an ack request, but stream management is not enabled");
 		return;
 	end
-	acks.send(session, xmlns_sm);
+	acks.answer(session, xmlns_sm);
 	acks.request_if_needed(session, false, "along with our own ack");
 	return true;
 end
@@ -320,7 +272,7 @@ function handle_ack(session, stanza)
 	if not count then return false; end
 	session.awaiting_ack = nil;
 	metrics.acked:sample(count);
-	limits.note_ack(session);
+	if session.smacks_over then limits.note(session, queue:is_over()); end
 	acks.request_if_needed(session, false, "after an ack");
 	return true;
 end
@@ -340,20 +292,28 @@ end
 
 --- The end of a session
 
-local function fail_unacked(session)
-	local queue = session.outgoing_stanza_queue;
-	session.smacks = false; -- nothing is queued any more
+-- What a session is to those who are told of its stanzas: it does not exist any more by then
+local function record_of(session)
+	local record = { destroyed = true, send = function () return false; end };
+	for _, field in ipairs { "username", "host", "resource", "full_jid", "type", "id", "log", "mam_requested", "directed",
+		"from_host", "to_host", "direction" } do record[field] = session[field]; end
+	return record;
+end
+
+-- From now on nothing is queued. Returns a function that hands on what is not acknowledged.
+local function close_queue(session)
+	local queue, record = session.outgoing_stanza_queue, record_of(session);
+	session.smacks = false;
 	session.outgoing_stanza_queue = nil;
-	hibernating[session] = nil;
+	accounts.leave(session);
 	acks.stop_timer(session);
-	if not queue then return; end
+	if not queue then return function () end; end
 	local unacked = queue:count_unacked();
 	if unacked > 0 then
 		session.log("debug", "Session ends with %d unacked stanzas", unacked);
 		metrics.dropped:sample(unacked);
-		for stanza in queue:consume() do fail(session, stanza); end
 	end
-	queue:close();
+	return function () endings.hand_over(record, queue); end;
 end
 
 local function cancel_watchdog(session)
@@ -378,10 +338,23 @@ end);
 
 -- The counter stays, for the client to learn which of its stanzas were handled
 local function expire(session, reason)
-	if session.destroyed or not session.resumption_token then return; end
-	registry.save_counter(session, registry.remove(session));
+	if session.destroyed or not session.hibernating then return false; end
+	session.smacks_ending = true;
+	local token = registry.remove(session);
+	if token then registry.save_counter(session, token); end
 	cancel_watchdog(session);
 	run_async(function () sessionmanager.destroy_session(session, reason); end);
+	return true;
+end
+
+-- Ends a session, connected or not, that holds what others need
+function terminate(session, text)
+	if not session.username then return peers.terminate(session, text); end
+	local token = registry.remove(session);
+	if token then registry.save_counter(session, token); end
+	cancel_watchdog(session);
+	transport.end_connection(session, "resource-constraint", text);
+	run_async(function () sessionmanager.destroy_session(session, text); end);
 end
 
 local function start_watchdog(session)
@@ -390,28 +363,31 @@ local function start_watchdog(session)
 	session.hibernating_watchdog = watchdog.new(session.smacks_hibernation_time or options.resume_timeout, function ()
 		if session.destroyed or not session.hibernating then return; end
 		session.log("debug", "Hibernation ends, the client has not returned");
-		metrics.expired(1);
-		expire(session, "Hibernating too long");
+		local since = session.resumption_counter;
+		endings.add(function ()
+			if session.resumption_counter ~= since then return false; end -- it has returned meanwhile
+			metrics.expired(1);
+			return expire(session, "Hibernating too long");
+		end);
 	end);
-end
-
-local function end_early(session)
-	expire(session, "Stream management queues hold too much");
 end
 
 local function hibernate(session)
 	local queue = session.outgoing_stanza_queue;
-	session.hibernating = os_time();
+	accounts.set_hibernating(session, os_time());
 	session.awaiting_ack = nil;
 	acks.stop_timer(session);
 	start_watchdog(session);
 	transport.detach(session);
 	-- On Prosody 0.12 a signal to stop is handled at once, wherever the server is in its work
 	if session.destroyed or not session.resumption_token then return; end
-	hibernating[session] = end_early;
 	registry.save_counter_soon(session);
 	session.log("debug", "Connection lost, session hibernates with %d unacked stanzas", queue:count_unacked());
 	queue:fire("smacks-hibernation-start", session, {});
+	timer.add_task(0, function () -- what was read together with the end is still handled
+		if session.hibernating and not session.destroyed then transport.strip(session); end
+	end);
+	limits.check_hibernating(session.smacks_account);
 end
 
 -- mod_bosh closes a session without an event, and gives no reason
@@ -430,26 +406,27 @@ module:hook("pre-resource-unbind", function (event)
 	local token = registry.remove(session);
 	if token then registry.clear_counter(session, token); end
 	cancel_watchdog(session);
-	fail_unacked(session);
 	if session.destroyed then return true; end -- on Prosody 0.12, by a signal that came in between
 end);
 
-local function handle_s2s_destroyed(event)
+-- What is left is handed on once contacts and rooms know that the resource is gone: errors that come after that
+-- throw nobody out of a room
+local closing = setmetatable({}, { __mode = "k" }); -- session -> function that hands on
+
+module:hook("resource-unbind", function (event)
 	local session = event.session;
-	local queue = session.outgoing_stanza_queue;
-	if not queue then return; end
-	if queue:count_unacked() > 0 then
-		session.log("warn", "Stream to another server ends with %d unacked stanzas", queue:count_unacked());
-	end
-	if options.s2s_resend then
-		session.outgoing_stanza_queue = nil;
-		for stanza in queue:consume() do module:send(stanza); end
-		queue:close();
-	end
-	fail_unacked(session);
-end
-module:hook("s2sout-destroyed", handle_s2s_destroyed);
-module:hook("s2sin-destroyed", handle_s2s_destroyed);
+	if session.smacks == nil then return; end
+	closing[session] = close_queue(session);
+end, 1000);
+
+module:hook("resource-unbind", function (event)
+	local hand_on = closing[event.session];
+	closing[event.session] = nil;
+	if hand_on then hand_on(); end
+end, -1000);
+
+peers = module:require "peers" (options, metrics, accounts, can_do_smacks,
+	{ out = start_counting_out, in_ = start_counting_in, filter = outgoing_filter }, close_queue);
 
 -- Before mod_c2s closes all sessions: the counters are kept, so that clients learn them after a restart
 module:hook_global("server-stopping", function (event)
@@ -459,13 +436,13 @@ module:hook_global("server-stopping", function (event)
 			if session.resumption_token and registry.save_counter(session, session.resumption_token) then
 				registry.remove(session);
 				cancel_watchdog(session);
-				fail_unacked(session);
 				transport.detach(session);
 				session:close { condition = "system-shutdown", text = event.reason };
 			end
 		end
 	end
 end, -90);
+module:hook_global("server-stopping", endings.finish, -110); -- after mod_c2s
 
 --- Resumption
 
@@ -486,11 +463,7 @@ local function find_resumable(session, stanza)
 
 	local ok, err = sm_errors.coerce(original.outgoing_stanza_queue:acknowledge(h));
 	if not ok then return nil, err; end
-	if not original.outgoing_stanza_queue:resumable() then
-		expire(original, "Released stanzas that the client has not received");
-		return nil, sm_errors.new("overflow", { h = registry.take_counter(session, token) });
-	end
-	limits.note_ack(original);
+	if not original.outgoing_stanza_queue:resumable() then return nil, sm_errors.new("incomplete"); end
 	return original;
 end
 
@@ -498,9 +471,9 @@ local function wake(session)
 	local hibernating_since = session.hibernating;
 	cancel_watchdog(session);
 	acks.stop_timer(session);
-	session.hibernating, session.awaiting_ack = nil, nil;
+	accounts.set_hibernating(session, nil);
+	session.awaiting_ack = nil;
 	session.state = nil; -- client state is active on a resumed stream (XEP-0352, section 5.3)
-	hibernating[session] = nil;
 	if hibernating_since then registry.clear_counter(session, session.resumption_token); end
 	return hibernating_since and os_time() - hibernating_since or 0;
 end
@@ -513,12 +486,14 @@ function do_resume(session, stanza)
 		return nil, err;
 	end
 	session.log("debug", "Resuming session %s", original.full_jid);
-	transport.end_replaced(original);
+	handled.commit();
+	transport.end_connection(original, "conflict");
 	local age = wake(original);
 	local waiting = count_waiting(session, stanza);
 	transport.adopt(original, session);
 	original.resending_unacked = true;
-	original.handled_stanza_count = (original.handled_stanza_count + waiting) & H_MASK;
+	handled.resume(original);
+	handled.count(original, waiting);
 	start_counting_out(original);
 	start_counting_in(original);
 
@@ -554,8 +529,8 @@ for _, xmlns_sm in ipairs { xmlns_sm2, xmlns_sm3 } do
 		end, priority);
 	end
 	hook_tag("enable", handle_enable, 100);
-	hook_tag("enabled", handle_enabled, 100);
-	hook_tag("failed", handle_failed);
+	hook_tag("enabled", peers.handle_enabled, 100);
+	hook_tag("failed", peers.handle_failed);
 	hook_tag("r", handle_r);
 	hook_tag("a", handle_a);
 	hook_tag("resume", handle_resume);
@@ -571,10 +546,12 @@ local function replace_filters(session)
 	local was_in = remove_filter(session, "stanzas/in", filters["in"]);
 	if was_out then add_filter(session, "stanzas/out", outgoing_filter, -999); end
 	if was_in then add_filter(session, "stanzas/in", incoming_filter, 999); end
-	if hibernating[session] then
-		hibernating[session] = end_early;
-		registry.save_counter_soon(session);
-	end
+	if session.outgoing_stanza_queue then accounts.join(session, terminate); end
+	if session.hibernating then registry.save_counter_soon(session); end
+end
+
+function module.unload()
+	endings.unload();
 end
 
 function module.load()

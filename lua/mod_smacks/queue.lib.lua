@@ -11,6 +11,8 @@ local xml = load_native "stanza";
 
 local st = require "util.stanza";
 
+local copies = module:require "copies";
+
 local function is_own_field(key)
 	return key == "name" or key == "attr" or key == "tags" or key == "namespaces" or key == "last_add";
 end
@@ -18,18 +20,21 @@ end
 local queue = {};
 local queue_mt = { __index = queue, __name = "smqueue" };
 
--- from: the JID that <delay/> names; limits: { bytes =, items = } as in include/pn/smq.h
-local function new(from, limits)
-	return setmetatable({
+-- from: the JID that <delay/> names, and whose messages these are; limits: { bytes =, items = } and account: as in
+-- include/pn/smq.h. is_shared: messages for `from` go to all of its account's queues.
+local function new(from, limits, account, is_shared)
+	local self = setmetatable({
 		from = from;
 		limits = limits;
-		items = smq.new(limits);
-		released = 0; -- stanzas dropped since the queue was last resumable
+		account = account;
+		is_shared = is_shared;
 		decoded = setmetatable({}, { __mode = "v" }); -- counter -> stanza, while anybody holds it
 		in_use = {}; -- counter -> stanza, while an event is going on
 		marks = {}; -- counter -> fields that others left in the stanza
 		values = {}; -- counter -> what was pushed and is no stanza
 	}, queue_mt);
+	self:start_at(0);
+	return self;
 end
 
 -- The counter of the i-th held item: the h that acknowledges it
@@ -56,14 +61,15 @@ local function decode(self, bytes, splice, time)
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- process; or nil and why the stanza cannot be encoded
+-- account and by the process; or nil and why the stanza cannot be queued
 function queue:enqueue(stanza)
 	local bytes, splice, delayed = xml.encode(stanza);
 	if not bytes then return nil, delayed; end
 	if delayed or stanza.name == "iq" then splice = 0; end
-	local over, total, err = self.items:push(bytes, splice, os_time());
-	if over == nil then return nil, err; end
-	return bytes, over, total;
+	local key = self.is_shared and self.items:siblings() > 1 and copies.key(stanza, self.from) or 0;
+	local over, total, account_bytes = self.items:push(bytes, splice, os_time(), key);
+	if over == nil then return nil, total; end
+	return bytes, over, account_bytes, total;
 end
 
 -- The bytes of the i-th held stanza as they are sent again, with their <delay/>
@@ -136,26 +142,6 @@ local function after_removal(self)
 	if next(self.values) then forget_gone(self, self.values); end
 end
 
--- Drops what the limits do not allow; calls handler(stanza) for each. Returns how many.
-function queue:shed(handler)
-	local count = self.items:shed(handler and function (bytes, splice, time)
-		local stanza = restore(self, counter_of(self, 0), bytes, splice, time);
-		if stanza then handler(stanza); end
-	end);
-	self.released = self.released + count;
-	after_removal(self);
-	return count;
-end
-
--- Drops the oldest stanza, which was sent already. Returns false if only one is left.
-function queue:drop_oldest()
-	if self.items:held() <= 1 then return false; end
-	self.items:pop();
-	self.released = self.released + 1;
-	after_removal(self);
-	return true;
-end
-
 -- The client handled stanzas up to h. Returns how many that were, or nil and "head" or "tail".
 function queue:acknowledge(h)
 	local count, err = self.items:ack(h);
@@ -181,11 +167,14 @@ end
 
 -- Lets the counters begin at h instead of 0, before anything is pushed
 function queue:start_at(h)
-	assert(self.items:unacked() == 0, "the queue is in use");
-	self.items:close();
-	self.items = smq.new { bytes = self.limits.bytes, items = self.limits.items, start = h };
+	if self.items then
+		assert(self.items:unacked() == 0, "the queue is in use");
+		self.items:close();
+	end
+	self.items = smq.new { account = self.account; bytes = self.limits.bytes; items = self.limits.items; start = h };
 end
 
+function queue:is_over() return self.items:over(); end
 function queue:bytes() return self.items:bytes(); end
 function queue:held() return self.items:held(); end
 function queue:pushed() return self.items:pushed(); end
@@ -204,7 +193,8 @@ function queue:push(value)
 		self.items:push("", 0, os_time());
 		self.values[self.items:pushed()] = value;
 	end
-	self:shed();
+	while self.items:over() do self.items:take(); end
+	after_removal(self);
 end
 
 function queue:ack(h)
@@ -229,13 +219,15 @@ function queue:resume()
 	end, self, 0;
 end
 
+-- The second value says who else has the message: see pn_smq_fate in include/pn/smq.h
 function queue:consume()
 	return function ()
-		while self.items:held() > 0 do
+		while not self.closed and self.items:held() > 0 do
 			local counter = counter_of(self, 1);
-			local stanza = restore(self, counter, self.items:pop());
+			local bytes, splice, time, fate = self.items:take();
+			local stanza = restore(self, counter, bytes, splice, time);
 			after_removal(self);
-			if stanza then return stanza; end
+			if stanza then return stanza, fate; end
 		end
 	end;
 end
@@ -253,4 +245,9 @@ function queue_mt.__freeze(self)
 	return { head = self.items:pushed(), tail = self.items:acked() };
 end
 
-return { new = new, total_bytes = smq.total };
+return {
+	new = new;
+	total_bytes = smq.total;
+	account_bytes = smq.account;
+	largest = smq.largest;
+};

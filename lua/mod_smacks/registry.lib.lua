@@ -3,6 +3,8 @@
 local it = require "util.iterators";
 local jid = require "util.jid";
 
+local handled = module:require "handled";
+
 local sessions = module:shared "/*/smacks/resumption-tokens"; -- user@host/token -> session
 local counters = module:open_store("smacks_h", "map"); -- user, token -> { h =, t = }
 local counters_of = module:open_store("smacks_h");
@@ -37,7 +39,7 @@ end
 
 function registry.save_counter(session, token)
 	session.smacks_counter_saved = true;
-	return counters:set(session.username, token, { h = session.handled_stanza_count, t = os.time() });
+	return counters:set(session.username, token, { h = handled.total(session), t = os.time() });
 end
 
 function registry.clear_counter(session, token)

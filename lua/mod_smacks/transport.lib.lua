@@ -65,6 +65,17 @@ local function detach_bosh(session)
 	session.send_buffer = {}; -- the stanzas in it are in the queue
 end
 
+local function has_unread(conn)
+	return conn.writebuffer and #conn.writebuffer > 0;
+end
+
+-- Closes a connection at once. What its peer has not read would else stay in memory until it does, or for
+-- minutes: up to all of the queue, which has it too.
+local function close_at_once(conn)
+	if conn.writebuffer then conn.writebuffer = nil; end
+	conn:close();
+end
+
 -- Parts a session from its connection, of which nothing more is expected
 local function detach(session)
 	if is_bosh(session) then
@@ -73,42 +84,66 @@ local function detach(session)
 		local conn = session.conn;
 		c2s_sessions[conn] = nil;
 		session.conn = nil;
-		conn:close();
+		close_at_once(conn);
 	end
 end
 
-local function conflict()
-	return st.stanza("stream:error"):tag("conflict", { xmlns = xmlns_stream_errors }):reset();
+local function stream_error(condition, text)
+	local stanza = st.stanza("stream:error"):tag(condition, { xmlns = xmlns_stream_errors }):up();
+	if text then stanza:tag("text", { xmlns = xmlns_stream_errors }):text(text):up(); end
+	return stanza:reset();
 end
 
-local function end_bosh(session)
+local function end_bosh(session, error)
 	local body = st.stanza("body", { xmlns = xmlns_bosh, ["xmlns:stream"] = xmlns_streams,
-		type = "terminate", condition = "remote-stream-error" }):add_child(conflict());
+		type = "terminate", condition = "remote-stream-error" }):add_child(error);
 	local requests = session.requests;
 	session.requests = {};
 	detach_bosh(session);
 	for _, request in ipairs(requests) do request:send(tostring(body)); end
 end
 
-local function end_stream(session)
+local function end_stream(session, error)
 	local conn = session.conn;
 	c2s_sessions[conn] = nil; -- first, so that an error while writing ends no session
+	session.conn = nil;
 	if conn.resume_writes then conn:resume_writes(); end
-	session.send(conflict());
+	if has_unread(conn) and conn.onwritable then conn:onwritable(); end
+	if has_unread(conn) then -- the peer does not read, nor would it read the error
+		close_at_once(conn);
+		return;
+	end
+	session.send(error);
 	if session.websocket_request then
 		session.send(st.stanza("close", { xmlns = xmlns_framing }));
 		conn:write(websocket_frames.build_close(1000, "Stream closed"));
 	else
 		session.send("</stream:stream>");
 	end
-	session.conn = nil;
 	conn:close();
 end
 
--- Ends the stream that a session still has with the error <conflict/> (XEP-0198, section 5)
-local function end_replaced(session)
+-- Ends the stream that a session still has with an error
+local function end_connection(session, condition, text)
 	if not session.conn then return; end
-	if is_bosh(session) then end_bosh(session); else end_stream(session); end
+	local error = stream_error(condition, text);
+	if is_bosh(session) then end_bosh(session, error); else end_stream(session, error); end
+end
+
+-- What only a connection needs, and what goes with it: its parser, coroutine, buffers, TLS
+local machinery = {
+	"ssl_ctx", "sasl_handler", "stream", "stream_attrs", "rawsend", "data", "thread",
+	"open_stream", "reset_stream", "dispatch_stanza",
+};
+
+-- Lets a session that has lost its connection keep nothing that a resumption brings anew
+local function strip(session)
+	if session.thread and session.thread.state ~= "ready" then return; end -- a handler waits, others behind it
+	for _, name in ipairs(machinery) do session[name] = nil; end
+	function session.send(data)
+		if data.name then session.filter("stanzas/out", data); end
+		return true;
+	end
 end
 
 -- Moves the connection of `from`, which must not be used any more afterwards, to the session `to`
@@ -179,4 +214,11 @@ local function resend(session)
 	return is_sendable(session);
 end
 
-return { adopt = adopt, detach = detach, end_replaced = end_replaced, is_bosh = is_bosh, resend = resend };
+return {
+	adopt = adopt;
+	detach = detach;
+	end_connection = end_connection;
+	is_bosh = is_bosh;
+	resend = resend;
+	strip = strip;
+};

@@ -31,7 +31,14 @@ local turn_began, turn_writes = 0, 0;
 local commit_scheduled, sync_scheduled, erase_scheduled = false, false, false;
 local waiting = {}; -- { transaction, callback } in order of transactions
 local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
-local this_turn = {}; -- callbacks that wait for the open transaction
+local this_turn = {}; -- callbacks that wait for the open transaction to be durable
+
+-- For modules that acknowledge what they have done, mod_smacks for instance. All else are functions:
+-- see README.md.
+local turns = module:shared "/*/storage_native/turns";
+turns.number = turns.number or 1; -- of the turn that is open; it rises with each commit
+turns.lost = turns.lost or {}; -- numbers of those whose commit has failed
+local to_commit = {}; -- callbacks that wait for the open transaction to be committed
 
 -- Reads the options. prosodyctl loads the module before it runs a command of it: what is wrong with an option would then
 -- stand among the command's results, so there they are read when the store is used.
@@ -59,7 +66,7 @@ local function call_all(callbacks, ...)
 	for _, callback in ipairs(callbacks) do
 		local ok, err = xpcall(callback, debug.traceback, ...);
 		if not ok then
-			module:log("error", "Error in a callback of when_durable: %s", err);
+			module:log("error", "Error in a callback of when_durable or when_committed: %s", err);
 		end
 	end
 end
@@ -125,6 +132,27 @@ local function fail_turn(condition, text)
 	call_all(callbacks, nil, condition, text);
 end
 
+-- Tells who waits for the commit how it went
+local function end_turn(...)
+	if not ... then turns.lost[turns.number] = true; end
+	turns.number = turns.number + 1;
+	local callbacks = to_commit;
+	to_commit = {};
+	call_all(callbacks, ...);
+end
+
+function turns.is_open()
+	return handle ~= nil and handle:pending() > 0;
+end
+
+function turns.when_committed(callback)
+	if turns.is_open() then
+		to_commit[#to_commit + 1] = callback;
+	else
+		callback(true);
+	end
+end
+
 function database.commit()
 	turn_writes = 0;
 	if not handle then return true; end
@@ -132,6 +160,7 @@ function database.commit()
 	if not ok then
 		failed("write to", condition, text);
 		fail_turn(condition, text);
+		end_turn(nil, condition, text);
 		return nil, condition, text;
 	end
 	local transaction = handle:committed();
@@ -144,8 +173,10 @@ function database.commit()
 	this_turn = {};
 	if in_loop or prosody.process_type ~= "prosody" then sync(); end -- a thread may not be started before
 	call_durable();
+	end_turn(true);
 	return true;
 end
+turns.commit = database.commit;
 
 local function end_of_turn()
 	commit_scheduled = false;
@@ -316,6 +347,11 @@ function database.close()
 	unwatch_events();
 	handle:close();
 	handle, timed = nil, nil;
+end
+
+function database.unload()
+	database.close();
+	turns.is_open, turns.when_committed, turns.commit = nil, nil, nil;
 end
 
 -- The numbers of the open store, and how long the commit that is timed has been waiting, in seconds; or nil, why there are

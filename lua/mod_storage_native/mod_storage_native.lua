@@ -22,7 +22,7 @@ module:hook_global("server-stopping", database.commit, -1000);
 module:hook_global("server-stopped", database.flush, -1000);
 
 function module.unload()
-	database.close();
+	database.unload();
 end
 
 -- ---- A host's driver ----

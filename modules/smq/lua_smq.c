@@ -296,18 +296,10 @@ static int smq_account(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-	{"push", smq_push},
-	{"ack", smq_ack},
-	{"at", smq_at},
-	{"take", smq_take},
-	{"over", smq_over},
-	{"siblings", smq_siblings},
-	{"acked", smq_acked},
-	{"pushed", smq_pushed},
-	{"unacked", smq_unacked},
-	{"held", smq_held},
-	{"bytes", smq_bytes},
-	{"resumable", smq_resumable},
+	{"push", smq_push},   {"ack", smq_ack},       {"at", smq_at},
+	{"take", smq_take},   {"over", smq_over},     {"siblings", smq_siblings},
+	{"acked", smq_acked}, {"pushed", smq_pushed}, {"unacked", smq_unacked},
+	{"held", smq_held},   {"bytes", smq_bytes},   {"resumable", smq_resumable},
 	{NULL, NULL},
 };
 

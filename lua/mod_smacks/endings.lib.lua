@@ -1,0 +1,123 @@
+-- The end of sessions, paced: whatever ends at once, other clients are served in between.
+--
+-- A session that ends leaves its queue here, with a record of itself: its stanzas are failed a few at a
+-- time. Sessions whose time is over wait here for their end. All hosts share the time of a turn.
+
+local async = require "util.async";
+local now = require "util.time".monotonic;
+local timer = require "util.timer";
+
+local TURN_SECONDS = 0.02; -- of a turn of the event loop
+local TURN_ENDS = 10; -- sessions that end in a turn; each sends presence to its contacts
+
+local shared = module:shared "/*/smacks/endings";
+shared.steps = shared.steps or {}; -- functions that have something left to do
+shared.left = shared.left or TURN_SECONDS;
+shared.ends = shared.ends or TURN_ENDS;
+shared.backlog = shared.backlog or 0; -- queues of all hosts that are not empty yet
+
+local function next_turn()
+	local steps = shared.steps;
+	shared.scheduled, shared.steps = false, {};
+	shared.left, shared.ends = TURN_SECONDS, TURN_ENDS;
+	for step in pairs(steps) do step(); end
+end
+
+-- fail(session, stanza, fate); refuse(session, stanza): for one with which fail could not cope
+return function (fail, refuse)
+	local endings = {};
+	local backlog = {}; -- { session =, queue =, next = }, the oldest first
+	local due = {}; -- functions that end a session and return whether there was one, the oldest first
+
+	-- limit() ends a session that holds too much, and returns whether there was one
+	function endings.limit() return false; end
+
+	local function fail_next(entry)
+		local stanza, fate = entry.next();
+		if not stanza then
+			if backlog[1] == entry then
+				table.remove(backlog, 1);
+				shared.backlog = shared.backlog - 1;
+				entry.queue:close();
+			end
+			return;
+		end
+		local ok, err = xpcall(fail, debug.traceback, entry.session, stanza, fate);
+		if not ok then
+			module:log("error", "Error in a handler of an undelivered stanza, which is refused: %s", err);
+			refuse(entry.session, stanza);
+		end
+	end
+
+	local step;
+
+	local function schedule()
+		shared.steps[step] = true;
+		if shared.scheduled then return; end
+		shared.scheduled = true;
+		timer.add_task(0, next_turn);
+	end
+
+	-- Handlers may wait, for which they must not be on the main thread
+	local thread = async.runner(fail_next, {
+		ready = function () schedule(); end;
+		error = function (_, err) module:log("error", "Traceback: %s", err); end;
+	});
+
+	local function end_next()
+		if shared.ends <= 0 then return false; end
+		local ended = shared.backlog == 0 and endings.limit(); -- what is under way already may suffice
+		while not ended and due[1] do ended = table.remove(due, 1)(); end
+		if ended then shared.ends = shared.ends - 1; end
+		return ended;
+	end
+
+	-- Returns whether there was something to do
+	local function work()
+		if not backlog[1] then return end_next(); end
+		if thread.state ~= "ready" then return false; end
+		thread:run(backlog[1]);
+		return true;
+	end
+
+	function step()
+		local began = now();
+		while shared.left > 0 and work() do
+			local time = now();
+			shared.left, began = shared.left - (time - began), time;
+		end
+		if backlog[1] and thread.state == "ready" or due[1] or shared.left < TURN_SECONDS then schedule(); end
+	end
+
+	-- Takes the queue of a session over
+	function endings.hand_over(session, queue)
+		if queue:held() == 0 then
+			queue:close();
+			return;
+		end
+		backlog[#backlog + 1] = { session = session, queue = queue, next = queue:consume() };
+		shared.backlog = shared.backlog + 1;
+		if #backlog == 1 then step(); end
+	end
+
+	-- Ends a session in one of the next turns
+	function endings.add(terminate)
+		due[#due + 1] = terminate;
+		schedule();
+	end
+
+	-- Looks at the limits in the next turn
+	endings.schedule = schedule;
+
+	-- Fails all that is left, now: the server stops, or the module is unloaded
+	function endings.finish()
+		while backlog[1] do fail_next(backlog[1]); end
+	end
+
+	function endings.unload()
+		endings.finish();
+		shared.steps[step] = nil;
+	end
+
+	return endings;
+end

@@ -1,0 +1,89 @@
+-- Stream management on streams to other servers: who begins it, and what becomes of a lost stream
+
+local remove_filter = require "util.filters".remove_filter;
+local sessionmanager = require "core.sessionmanager";
+local st = require "util.stanza";
+local timer = require "util.timer";
+
+local xmlns_sm2 = "urn:xmpp:sm:2";
+local xmlns_sm3 = "urn:xmpp:sm:3";
+
+-- Prosody 0.12 writes what waited for the stream as raw bytes, after this event: those cannot be counted
+local sends_raw_queue = not sessionmanager.update_session;
+
+-- can_enable(session); start.out(session), start.in_(session): begin to count; close_queue(session): returns a
+-- function that hands on what is unacknowledged
+return function (options, metrics, accounts, can_enable, start, close_queue)
+	local peers = {};
+
+	local function enable(session, xmlns_sm)
+		session.smacks = xmlns_sm;
+		start.out(session);
+		session.sends2s(st.stanza("enable", { xmlns = xmlns_sm }));
+	end
+
+	module:hook_tag("http://etherx.jabber.org/streams", "features", function (session, stanza)
+		if not can_enable(session) then return; end
+		session.smacks_feature = stanza:get_child("sm", xmlns_sm3) or stanza:get_child("sm", xmlns_sm2);
+		if session.smacks_feature and sends_raw_queue then
+			timer.add_task(1e-6, function ()
+				if can_enable(session) then enable(session, session.smacks_feature.attr.xmlns); end
+			end);
+		end
+	end);
+
+	module:hook("s2sout-established", function (event)
+		local session = event.session;
+		if session.smacks_feature and not sends_raw_queue then
+			enable(session, session.smacks_feature.attr.xmlns);
+		end
+	end);
+
+	function peers.handle_enabled(session, _, xmlns_sm)
+		if not session.outgoing_stanza_queue or session.handled_stanza_count then return; end -- we did not ask
+		session.log("debug", "Stream management is enabled by the other server");
+		session.smacks = xmlns_sm;
+		metrics.started(1);
+		start.in_(session);
+		return true;
+	end
+
+	-- The other server has second thoughts: the stream goes on without
+	function peers.handle_failed(session)
+		if session.type ~= "s2sout" or not session.outgoing_stanza_queue or session.handled_stanza_count then return; end
+		session.log("info", "The other server refuses stream management, which it had offered");
+		remove_filter(session, "stanzas/out", start.filter);
+		session.outgoing_stanza_queue:close();
+		accounts.leave(session);
+		session.smacks, session.outgoing_stanza_queue = nil, nil;
+		return true;
+	end
+
+	local function send_again(session, queue)
+		session.outgoing_stanza_queue = nil;
+		for stanza in queue:consume() do module:send(stanza); end
+		queue:close();
+	end
+
+	local function handle_destroyed(event)
+		local session = event.session;
+		local queue = session.outgoing_stanza_queue;
+		if not queue then return; end
+		if queue:count_unacked() > 0 then
+			session.log("warn", "Stream to another server ends with %d unacked stanzas", queue:count_unacked());
+		end
+		if options.s2s_resend then send_again(session, queue); end
+		close_queue(session)();
+	end
+	module:hook("s2sout-destroyed", handle_destroyed);
+	module:hook("s2sin-destroyed", handle_destroyed);
+
+	-- Ends a stream that holds what others need
+	function peers.terminate(session, text)
+		local hand_on = close_queue(session);
+		session:close({ condition = "resource-constraint", text = text });
+		hand_on();
+	end
+
+	return peers;
+end
