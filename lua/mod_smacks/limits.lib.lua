@@ -28,8 +28,8 @@ return function (options, queues, accounts, endings)
 		local name, option = account_over_limit();
 		local session, bytes = accounts.heaviest(name or "");
 		if not session then return false; end
-		session.log("warn", "%s is exceeded, and %s holds most (%d bytes): ending its session with %d bytes, what is not "
-			.."acknowledged is handed on", option, name, queues.account_bytes(name), bytes);
+		session.log("warn", "%s is exceeded: of %s, who holds most (%d bytes), the largest session ends, with %d bytes that are "
+			.."handed on", option, name, queues.account_bytes(name), bytes);
 		accounts.terminate(session, "Too many stanzas are not acknowledged");
 		return true;
 	end

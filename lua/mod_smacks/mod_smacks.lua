@@ -441,8 +441,9 @@ module:hook_global("server-stopping", function (event)
 			end
 		end
 	end
+	endings.finish(); -- while senders can be reached
 end, -90);
-module:hook_global("server-stopping", endings.finish, -110); -- after mod_c2s
+module:hook_global("server-stopping", endings.finish, -110); -- after mod_c2s, for those that it closes
 
 --- Resumption
 

@@ -1,4 +1,7 @@
-"""What happens at the limits: smacks_max_queue_size, smacks_max_queue_bytes, smacks_max_total_bytes."""
+"""What happens at the limits. Those of a session, smacks_max_queue_size and smacks_max_queue_bytes, ask its
+client for an ack; those of an account and of the process, smacks_max_account_bytes and smacks_max_total_bytes,
+end sessions. Whatever happens, each stanza reaches its client, or goes where those of an ended session go."""
+import bed
 from steps import counters, cut, pair, pending_offline, say, wait_offline
 from suite import behaviour
 from test_delivery import archive, drain, is_bounce, use_archive
@@ -9,49 +12,56 @@ QUIET = {"smacks_max_unacked_stanzas": 1000}
 NO_OFFLINE = {"modules_disabled": ["tls", "s2s", "offline"]}
 SEVEN = list("0123456")
 KILOBYTES = {"smacks_max_queue_bytes": 10000}
+ACCOUNT = {"smacks_max_account_bytes": 30000}
+TOTAL = {"smacks_max_total_bytes": 60000}
 
 
 def big(letter):
 	return letter * 4000
 
 
-# --- hibernating ---
-
-@behaviour("overflow: a hibernating session at its limit is still resumable", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	say(bob, alice, *range(5))
-	assert server.resume(alice).bodies(5) == SEVEN[:5]
+def bigs(letters):
+	return [big(letter) for letter in letters]
 
 
-@behaviour("overflow: what a hibernating session cannot hold is stored offline at once", options=FIVE)
+# --- the limits of a session ---
+
+@behaviour("overflow: a hibernating session beyond its limit is resumed with all it holds", options=FIVE)
 def test(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, *range(7))
-	assert pending_offline(server, alice.user) == ["0", "1"]
-	assert drain(bob) == []
-
-
-@behaviour("overflow: it is no longer resumable and says so; all messages come once, in order", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	say(bob, alice, *range(7))
-	client = server.authenticated(alice.user)
-	failed = client.try_resume(alice, 0)
-	assert failed.name == "failed" and failure(failed), failed
-	wait_offline(server, alice.user, SEVEN)
-	client.bind().enable()
-	client.available()
-	assert client.bodies(7) == SEVEN
-	client.nothing_more()
 	assert pending_offline(server, alice.user) == []
+	assert server.resume(alice).bodies(7) == SEVEN
 	assert drain(bob) == []
 
 
-@behaviour("overflow: unless it is tried again, the rest follows when the session expires",
+@behaviour("overflow: a connected session beyond its limit is resumed with all that is unacknowledged", options=FIVE)
+def test(server):
+	alice, bob = pair(server)
+	say(bob, alice, *range(20))
+	alice.bodies(20)
+	cut(server, alice)
+	say(bob, alice, "later")
+	alice = server.resume(alice, h=2)
+	assert alice.bodies(19) == [*map(str, range(2, 20)), "later"]
+	alice.nothing_more()
+	assert counters(server, alice) == (2, 19)
+
+
+@behaviour("overflow: resumed beyond the limit, sent more and cut again, nothing vanishes", options={"smacks_max_queue_bytes": 20000})
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, *bigs("ABCD"))
+	alice = server.resume(alice)
+	say(bob, alice, *bigs("EFGHIJ"))
+	cut(server, alice)
+	alice = server.resume(alice, h=0)
+	assert alice.bodies(10) == bigs("ABCDEFGHIJ")
+
+
+@behaviour("overflow: when a session beyond its limit expires, all it holds is handed on",
 	options={**FIVE, "smacks_hibernation_time": 2})
 def test(server):
 	alice, bob = pair(server)
@@ -60,83 +70,6 @@ def test(server):
 	server.wait_gone(alice)
 	assert drain(server.again(alice).available()) == SEVEN
 
-
-@behaviour("overflow: with nowhere to store, the oldest bounce at once, the rest with the session",
-	options={**FIVE, **NO_OFFLINE})
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	for body in SEVEN:
-		bob.chat(alice, body)
-	bounces = [bob.stanza(), bob.stanza()]
-	assert all(map(is_bounce, bounces)) and [b["id"] for b in bounces] == ["0", "1"], bounces
-	bob.ping()
-	assert not bob.unread, bob.unread
-	assert server.authenticated(alice.user).try_resume(alice, 0).name == "failed"
-	bounces = [bob.stanza() for _ in range(5)]
-	assert all(map(is_bounce, bounces)) and [b["id"] for b in bounces] == SEVEN[2:], bounces
-	bob.ping()
-	assert not bob.unread, bob.unread
-
-
-@behaviour("overflow: what the client's archive has is neither stored nor bounced", modules=["mam"], options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	use_archive(alice)
-	alice.handled()
-	alice.ack()
-	cut(server, alice)
-	say(bob, alice, *range(7))
-	assert server.authenticated(alice.user).try_resume(alice, alice.h).name == "failed"
-	server.wait_gone(alice)
-	assert pending_offline(server, alice.user) == []
-	assert drain(bob) == []
-	assert archive(server.again(alice)) == SEVEN
-
-
-@behaviour("overflow: an iq that falls out bounces if it asks and vanishes if it answers", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	bob.send(f"<iq type='result' id='answer' to='{alice.jid}'/>",
-		f"<iq type='get' id='question' to='{alice.jid}'><query xmlns='urn:test'/></iq>")
-	for body in SEVEN[:5]:
-		bob.chat(alice, body)
-	bounce = bob.stanza()
-	assert is_bounce(bounce, "iq") and bounce["id"] == "question", bounce
-	bob.ping()
-	assert not bob.unread, bob.unread
-
-
-@behaviour("overflow: of a session cut with unacknowledged messages, the oldest go first", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	say(bob, alice, *range(3))
-	alice.bodies(3)
-	cut(server, alice)
-	say(bob, alice, *range(3, 7))
-	assert pending_offline(server, alice.user) == ["0", "1"]
-
-
-@behaviour("overflow: an h that covers what fell out makes a hibernating session resumable", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	say(bob, alice, *range(3))
-	alice.bodies(3)
-	cut(server, alice)
-	say(bob, alice, *range(3, 7))
-	assert server.resume(alice, h=3).bodies(4) == SEVEN[3:]
-
-
-@behaviour("overflow: a log line of a hibernating session says what happens", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	say(bob, alice, *range(7))
-	server.expect_log(r"\twarn\t.*limit.*hibernating.*no longer resumable")
-
-
-# --- connected ---
 
 @behaviour("overflow: a connected client is asked for an <a/> at once and not disconnected",
 	options={**FIVE, **QUIET})
@@ -153,81 +86,75 @@ def test(server):
 	alice.ping()
 
 
-@behaviour("overflow: a connected session is resumable again once its acks have caught up", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	say(bob, alice, *range(20))
-	alice.bodies(20)
-	alice.ack()
-	alice.handled()
-	cut(server, alice)
-	say(bob, alice, "later")
-	alice = server.resume(alice)
-	assert alice.message().body == "later"
-	alice.nothing_more()
-
-
-@behaviour("overflow: the h of <resume/> may be what catches up", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	say(bob, alice, *range(7))
-	alice.bodies(7)
-	cut(server, alice)
-	alice = server.resume(alice, h=2)
-	assert alice.bodies(5) == SEVEN[2:]
-	assert counters(server, alice) == (2, 5)
-
-
-@behaviour("overflow: an h that does not catch up fails, and what is still held is not lost", options=FIVE)
-def test(server):
-	alice, bob = pair(server)
-	say(bob, alice, *range(7))
-	alice.bodies(7)
-	cut(server, alice)
-	client = server.authenticated(alice.user)
-	failed = client.try_resume(alice, 1)
-	assert failed.name == "failed" and failure(failed), failed
-	wait_offline(server, alice.user, SEVEN[2:])
-	client.bind().available()
-	assert drain(client) == SEVEN[2:]
-
-
-@behaviour("overflow: log lines count what a connected session let go and say when it is resumable again",
-	options=FIVE)
+@behaviour("overflow: a client that acknowledges less than the limit wants is asked again", options={**FIVE, **QUIET})
 def test(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(8))
-	alice.bodies(8)
-	server.expect_log(r"\twarn\t.*limit.*not resumable until")
-	alice.ack()
-	server.expect_log(r"\tinfo\t.*caught up with 3 stanzas.*resumable again")
-
-
-# --- bytes ---
-
-@behaviour("bytes: what exceeds smacks_max_queue_bytes goes first, oldest first", options=KILOBYTES)
-def test(server):
-	alice, bob = pair(server)
-	cut(server, alice)
-	say(bob, alice, big("a"), big("b"))
-	assert pending_offline(server, alice.user) == []
-	say(bob, alice, big("c"))
-	assert pending_offline(server, alice.user) == [big("a")]
-	assert server.authenticated(alice.user).try_resume(alice, 0).name == "failed"
-	wait_offline(server, alice.user, [big("a"), big("b"), big("c")])
-
-
-@behaviour("bytes: a connected session that acknowledges is never near smacks_max_queue_bytes", options=KILOBYTES)
-def test(server):
-	alice, bob = pair(server)
-	for letter in "abcdefgh":
-		say(bob, alice, big(letter))
-		assert alice.until("message").body == big(letter)
-		alice.ack()
+	alice.until("r")
+	alice.ack(1)
 	alice.handled()
-	say(bob, alice, "last")
+	alice.unread.clear()
+	say(bob, alice, "more")
+	assert [alice.next().name for _ in range(2)] == ["message", "r"]
+
+
+@behaviour("overflow: messages that wait offline for a client that acknowledges nothing are not lost with it",
+	options={"smacks_max_queue_bytes": 50000, "smacks_hibernation_time": 1})
+def test(server):
+	bob, alice = server.login("bob"), server.login("alice")
+	user, count = alice.user, 200
+	alice.close()
+	for n in range(count):
+		bob.send(f"<message type='chat' to='{alice.bare_jid}' id='{n}'><body>{n}</body><x xmlns='urn:test'>{'x' * 1000}</x></message>")
+	bob.ping()
+	alice = server.authenticated(user).bind()
+	alice.enable()
+	alice.send("<presence/>")
+	alice.until("presence")
+	server.wait_until(alice, f"s.outgoing_stanza_queue:count_unacked() >= {count}")
+	alice.cut()
+	server.wait_gone(alice)
+	assert drain(server.again(alice).available()) == [str(n) for n in range(count)]
+
+
+@behaviour("overflow: a client that reads nothing gets what it missed when it returns", options=KILOBYTES)
+def test(server):
+	alice, bob = pair(server)
+	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 20
+	for n, letter in enumerate(letters):  # more than the socket's buffers hold
+		bob.chat(alice, f"{n} {letter * 20000}")
+	bob.ping()
 	cut(server, alice)
-	assert server.resume(alice).message().body == "last"
+	alice = server.resume(alice, h=0)
+	assert [int(alice.message().body.split()[0]) for _ in letters] == list(range(len(letters)))
+
+
+@behaviour("overflow: what cannot be queued is refused to its sender")
+def test(server):
+	alice, bob = pair(server)
+	server.announced.append("cannot be queued")
+	server.lua(f"""
+		local message = require "util.stanza".message {{ from = {bed.lua(bob.jid)}, to = {bed.lua(alice.jid)}, id = "deep" }};
+		for _ = 1, 100001 do message:tag("x"); end
+		prosody.full_sessions[{bed.lua(alice.jid)}].send(message)""")
+	error = bob.stanza()
+	assert is_bounce(error) and error["id"] == "deep", error
+	server.expect_log(r"\terror\t.*cannot be queued")
+	say(bob, alice, "next")
+	assert alice.message().body == "next"
+
+
+@behaviour("overflow: a log line says once that a client is asked, and again after it has caught up", options=FIVE)
+def test(server):
+	alice, bob = pair(server)
+	for _ in range(2):
+		say(bob, alice, *range(8))
+		alice.bodies(8)
+		server.expect_log(r"\tinfo\t.*limit.*asking for an ack")
+		assert server.log()[server.mark:].count("asking for an ack") == 1
+		alice.ack()
+		alice.handled()
+		server.mark = len(server.log())
 
 
 @behaviour("bytes: one stanza larger than the limit is still held", options={"smacks_max_queue_bytes": 2000})
@@ -238,62 +165,192 @@ def test(server):
 	assert server.resume(alice).message().body == big("a")
 
 
-@behaviour("bytes: both limits hold together", options={**KILOBYTES, "smacks_max_queue_size": 3})
+@behaviour("bytes: both limits ask for an ack", options={**KILOBYTES, "smacks_max_queue_size": 3, **QUIET})
+def test(server):
+	alice, bob = pair(server)
+	say(bob, alice, *range(4))
+	alice.until("r")
+	carol = server.login("carol")
+	carol.enable()
+	say(bob, carol, *bigs("abc"))
+	carol.until("r")
+
+
+# --- an account ---
+
+@behaviour("account: at smacks_max_account_bytes its largest session ends first, away, into storage", options=ACCOUNT)
+def test(server):
+	alice, bob = pair(server)
+	tablet = server.again(alice)
+	tablet.enable()
+	cut(server, alice)
+	cut(server, tablet)
+	say(bob, tablet, "small")
+	say(bob, alice, *bigs("ABCDEFGH"))
+	server.wait_gone(alice)
+	server.expect_log(r"\twarn\t.*smacks_max_account_bytes.*largest")
+	wait_offline(server, alice.user, bigs("ABCDEFGH"))
+	assert server.resume(tablet).message().body == "small"
+
+
+@behaviour("account: a connected session that acknowledges nothing is ended with an error, and loses nothing",
+	over=("tcp", "websocket", "bosh"), options=ACCOUNT)
+def test(server, transport):
+	alice, bob = pair(server, transport)
+	say(bob, alice, *bigs("ABCDEFGH"))
+	server.wait_gone(alice)
+	if transport != "bosh":  # there, no request waits that the error could answer
+		errors = [e for e in alice.transport.wait_for_end() if e.name == "error"]
+		assert [failure(e) for e in errors] == ["resource-constraint"], errors
+	wait_offline(server, alice.user, bigs("ABCDEFGH"))
+	client = server.authenticated(alice.user)
+	failed = client.try_resume(alice, 0)
+	assert failure(failed) == "item-not-found" and failed["h"] == "0", failed
+	client.bind().available()
+	assert drain(client) == bigs("ABCDEFGH")
+	assert drain(bob) == []
+
+
+@behaviour("account: with nowhere to store, each message bounces once", options={**ACCOUNT, **NO_OFFLINE})
 def test(server):
 	alice, bob = pair(server)
 	cut(server, alice)
-	say(bob, alice, "1", "2", "3", "4")
-	assert pending_offline(server, alice.user) == ["1"]
-	carol = server.login("carol")
-	carol.enable()
-	cut(server, carol)
-	say(bob, carol, big("a"), big("b"), big("c"))
-	assert pending_offline(server, carol.user) == [big("a")]
+	for letter in "ABCDEFGH":
+		bob.chat(alice, big(letter))
+	server.wait_gone(alice)
+	bounces = [bob.stanza() for _ in range(8)]
+	assert all(map(is_bounce, bounces)), bounces
+	assert [b["id"][0] for b in bounces] == list("ABCDEFGH"), bounces
+	bob.ping()
+	assert not bob.unread, bob.unread
+
+
+@behaviour("account: what the client's archive has is neither stored nor bounced", modules=["mam"], options=ACCOUNT)
+def test(server):
+	alice, bob = pair(server)
+	use_archive(alice)
+	alice.handled()
+	alice.ack()
+	cut(server, alice)
+	say(bob, alice, *bigs("ABCDEFGH"))
+	server.wait_gone(alice)
+	assert drain(bob) == []
+	assert pending_offline(server, alice.user) == []
+	assert archive(server.again(alice)) == bigs("ABCDEFGH")
+
+
+@behaviour("account: a session that ends for memory pushes nothing into one that hibernates", options=ACCOUNT)
+def test(server):
+	alice, bob = pair(server)
+	alice.available()
+	tablet = server.again(alice)
+	tablet.enable()
+	tablet.send("<presence/>")
+	tablet.handled()
+	cut(server, alice)
+	cut(server, tablet)
+	say(bob, tablet, *bigs("ABCDEFGH"))
+	server.wait_gone(tablet)
+	wait_offline(server, alice.user, bigs("ABCDEFGH"))
+	assert server.session(alice, "s.outgoing_stanza_queue:bytes() < 3000") == "true"
+
+
+@behaviour("account: another server that acknowledges nothing is limited as an account is", federation=True,
+	options={"smacks_max_account_bytes": 30000})
+def test(servers):
+	alice, bob = servers.a.login("alice"), servers.b.login("bob")
+	say(alice, bob, "first")
+	assert bob.message().body == "first"
+	servers.a.lua("for _, s in pairs(prosody.hosts['a.test'].s2sout) do assert(s.outgoing_stanza_queue) end")
+	servers.to_b.freeze()
+	for letter in "ABCDEFGH":
+		alice.chat(bob, big(letter))
+	bounces = [alice.stanza() for _ in range(8)]
+	assert all(b["type"] == "error" for b in bounces), bounces
+	servers.a.expect_log(r"\twarn\t.*smacks_max_account_bytes.*b\.test")
 
 
 # --- the whole process ---
 
-@behaviour("total: at smacks_max_total_bytes the largest hibernating session ends first, into storage",
-	options={"smacks_max_total_bytes": 60000})
+@behaviour("total: at smacks_max_total_bytes the largest account is dealt with first, into storage", options=TOTAL)
 def test(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
 	carol.enable()
 	cut(server, alice)
 	cut(server, carol)
-	say(bob, carol, *[big(c) for c in "abcd"])
-	say(bob, alice, *[big(c) for c in "ABCDEFGHI"])
+	say(bob, carol, *bigs("abcd"))
+	say(bob, alice, *bigs("ABCDEFGHI"))
 	assert server.session(alice, "s and true") == "true"
-	say(bob, alice, *[big(c) for c in "JKLM"])
+	say(bob, alice, *bigs("JKLM"))
 	server.wait_gone(alice)
 	server.expect_log(r"\twarn\t.*smacks_max_total_bytes.*largest")
-	wait_offline(server, alice.user, [big(c) for c in "ABCDEFGHIJKLM"])
-	assert server.resume(carol).bodies(4) == [big(c) for c in "abcd"]
+	wait_offline(server, alice.user, bigs("ABCDEFGHIJKLM"))
+	assert server.resume(carol).bodies(4) == bigs("abcd")
 
 
-@behaviour("total: the bytes of sessions that have ended no longer count",
-	options={"smacks_max_total_bytes": 60000})
+@behaviour("total: nine connected sessions that never acknowledge do not end another account's hibernating one",
+	options=TOTAL)
+def test(server):
+	carol, bob = pair(server)
+	cut(server, carol)
+	say(bob, carol, "little")
+	mallory = [server.login("mallory")]
+	mallory += [server.again(mallory[0]) for _ in range(8)]
+	for client in mallory:
+		client.enable()
+		say(bob, client, *bigs("AB"))
+	server.wait_until(carol, "s.hibernating")
+	gone = [c for c in mallory if server.session(c, "s and true") == "nil"]
+	assert 1 <= len(gone) < 9, gone
+	assert server.resume(carol).message().body == "little"
+
+
+@behaviour("total: the bytes of sessions that have ended no longer count", options=TOTAL)
 def test(server):
 	bob = server.login("bob")
 	for _ in range(5):
 		alice = server.login("alice")
 		alice.enable()
 		cut(server, alice)
-		say(bob, alice, *[big(c) for c in "ABCDEFGH"])
+		say(bob, alice, *bigs("ABCDEFGH"))
 		assert server.session(alice, "s and s.hibernating and true") == "true"
 		server.resume(alice).close()
 		server.wait_gone(alice)
 
 
-@behaviour("total: a connected session that takes it all is asked for an <a/>, and not disconnected",
-	options={"smacks_max_total_bytes": 30000, **QUIET})
+@behaviour("total: a connected session that acknowledges is never ended", options={"smacks_max_total_bytes": 30000, **QUIET})
 def test(server):
 	alice, bob = pair(server)
-	say(bob, alice, *[big(c) for c in "ABCDEFGHIJ"])
-	assert [alice.stanza().body for _ in range(10)] == [big(c) for c in "ABCDEFGHIJ"]
-	alice.handled()
-	alice.ping()
-	alice.ack()
-	alice.handled()
+	for letter in "ABCDEFGHIJKLMNOP":
+		say(bob, alice, big(letter))
+		assert alice.until("message").body == big(letter)
+		alice.ack()
+		alice.handled()
 	cut(server, alice)
 	server.resume(alice)
+
+
+# --- how many sessions hibernate ---
+
+@behaviour("hibernated: beyond smacks_max_hibernated_sessions the one that is away for longest ends",
+	options={"smacks_max_hibernated_sessions": 2})
+def test(server):
+	bob, first = server.login("bob"), server.login("alice")
+	clients = [first, *(server.again(first) for _ in range(3))]
+	for client in clients:
+		client.enable()
+	for n, client in enumerate(clients[:3]):
+		say(bob, client, f"for {n}")
+		cut_at(server, client, n)
+	server.wait_gone(clients[0])
+	server.expect_log(r"\tinfo\t.*smacks_max_hibernated_sessions")
+	wait_offline(server, first.user, ["for", "0"])
+	for n in (1, 2):
+		assert server.resume(clients[n]).message().body == f"for {n}"
+
+
+def cut_at(server, client, n):
+	"""Cut a session; hibernation counts whole seconds, so let it have begun n seconds later than the first."""
+	cut(server, client)
+	server.lua(f"local s = prosody.full_sessions[{bed.lua(client.jid)}]; if s then s.hibernating = s.hibernating - 100 + {n} end")
