@@ -253,12 +253,11 @@ describe("mod_smacks queue", function ()
 			q:stanza(1).mark, q:stanza(2).mark = "one", "two";
 			q:settle();
 			collectgarbage(); collectgarbage();
-			q:enqueue(message("m3"));
-			local shed = {};
-			q:shed(function (stanza) table.insert(shed, stanza); end);
-			assert.equal("m1", ids(shed));
-			assert.equal("one", shed[1].mark);
-			assert.equal("two", q:consume()().mark);
+			local take = q:consume();
+			local first, second = take(), take();
+			assert.equal("m1 m2", ids { first, second });
+			assert.equal("one", first.mark);
+			assert.equal("two", second.mark);
 		end);
 
 		it("forgets marks with their stanzas", function ()
@@ -306,11 +305,112 @@ describe("mod_smacks queue", function ()
 		q:enqueue(message("m2"));
 		_, is_over = q:enqueue(message("m3"));
 		assert.is_true(is_over);
-		assert.equal(1, q:shed());
-		assert.equal(1, q.released);
-		assert.is_false(q:resumable());
+		assert.is_true(q:is_over());
+		assert.equal(3, q:held());
+		assert.is_true(q:resumable());
+		q:acknowledge(1);
+		assert.is_false(q:is_over());
 		q:close();
 		assert.equal(before, queues.total_bytes());
+	end);
+
+	it("says what its account holds, and who holds most", function ()
+		local one, two = queues.new("a@example.com", {}, "a@example.com", true), queues.new("a@example.com", {}, "a@example.com", true);
+		local other = queues.new("b@example.com", {}, "b@example.com", true);
+		one:enqueue(message("m1"));
+		local _, _, _, account_bytes = two:enqueue(message("m2"));
+		other:enqueue(message("m3"));
+		assert.equal(one:bytes() + two:bytes(), account_bytes);
+		assert.same({ account_bytes, 2 }, { queues.account_bytes("a@example.com") });
+		assert.same({ "a@example.com", account_bytes }, { queues.largest() });
+		one:close();
+		two:close();
+		assert.equal("b@example.com", (queues.largest()));
+		other:close();
+		assert.not_equal("b@example.com", (queues.largest()));
+	end);
+
+	describe("of several that hold a message", function ()
+		local account = "a@example.com";
+
+		local function two_queues()
+			return queues.new(account, {}, account, true), queues.new(account, {}, account, true);
+		end
+
+		local function carbon(kind, inner)
+			local copy = st.clone(inner);
+			copy.attr.xmlns = "jabber:client";
+			return st.message({ from = account, to = account.."/s" }):tag(kind, { xmlns = "urn:xmpp:carbons:2" })
+				:tag("forwarded", { xmlns = "urn:xmpp:forward:0" }):add_child(copy):reset();
+		end
+
+		local function fate(q) return (select(2, q:consume()())); end
+
+		it("the last one knows that it is, copies or not", function ()
+			for _, other in ipairs { message("m1"), carbon("received", message("m1")) } do
+				local one, two = two_queues();
+				one:enqueue(message("m1"));
+				two:enqueue(other);
+				assert.equal("held", fate(one));
+				assert.equal("last", fate(two));
+				one:close(); two:close();
+			end
+		end);
+
+		it("each learns of an ack to another", function ()
+			local one, two = two_queues();
+			one:enqueue(message("m1"));
+			two:enqueue(carbon("received", message("m1")));
+			one:acknowledge(1);
+			assert.equal("seen", fate(two));
+			one:close(); two:close();
+		end);
+
+		it("those of other messages know nothing", function ()
+			local differing = { message("m2"), message("m1", "other text"), st.presence { id = "m1" },
+				st.message({ to = "a@example.com/other", from = "b@example.com", id = "m1", type = "chat" }, "hello"),
+				st.message({ to = "a@example.com/r", from = "c@example.com", id = "m1", type = "chat" }, "hello") };
+			for _, other in ipairs(differing) do
+				local one, two = two_queues();
+				one:enqueue(message("m1"));
+				two:enqueue(other);
+				assert.equal("alone", fate(one));
+				assert.equal("alone", fate(two));
+				one:close(); two:close();
+			end
+		end);
+
+		it("messages without an id are never taken for one another, unless the archive has given them one", function ()
+			local function anonymous(id)
+				local stanza = st.message({ to = "a@example.com", from = "b@example.com" }, "ok");
+				return id and stanza:tag("stanza-id", { xmlns = "urn:xmpp:sid:0", by = account, id = id }):up() or stanza;
+			end
+			for id, expected in pairs { [false] = "alone", archived = "held" } do
+				local one, two = two_queues();
+				one:enqueue(anonymous(id));
+				two:enqueue(anonymous(id));
+				assert.equal(expected, fate(one));
+				one:close(); two:close();
+			end
+		end);
+
+		it("only the account's server makes copies", function ()
+			local one, two = two_queues();
+			local forged = carbon("received", message("m1"));
+			forged.attr.from = "mallory@example.com";
+			one:enqueue(message("m1"));
+			two:enqueue(forged);
+			assert.equal("alone", fate(one));
+			one:close(); two:close();
+		end);
+
+		it("none is linked where messages do not go to all", function ()
+			local one, two = queues.new("b.example.com", {}, "b.example.com"), queues.new("b.example.com", {}, "b.example.com");
+			one:enqueue(message("m1"));
+			two:enqueue(message("m1"));
+			assert.equal("alone", fate(one));
+			one:close(); two:close();
+		end);
 	end);
 
 	it("refuses what cannot be encoded, and stays as it was", function ()

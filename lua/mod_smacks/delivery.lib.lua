@@ -75,12 +75,13 @@ local function deliver(session, message)
 	return delivered;
 end
 
-local function store(session, message)
+local delivery = {};
+
+-- Returns whether the message is kept for the account's next login
+function delivery.store(session, message)
 	if not user_exists(session.username, module.host) then return false; end -- the account has been deleted
 	return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = message });
 end
-
-local delivery = {};
 
 -- The sender of a message in a room that the session has left has no use for an error
 local function is_from_room(session, stanza)
@@ -123,7 +124,7 @@ local function fail_message(session, stanza, fate)
 	if kind then message = copies.extract(stanza, message); end
 	if deliver(session, message) then
 		session.log("debug", "Undelivered message goes to another resource");
-	elseif store(session, message) then
+	elseif delivery.store(session, message) then
 		session.log("debug", "Undelivered message is stored offline");
 	else
 		delivery.refuse(session, message);

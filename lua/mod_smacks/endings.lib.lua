@@ -23,31 +23,51 @@ local function next_turn()
 	for step in pairs(steps) do step(); end
 end
 
--- fail(session, stanza, fate); refuse(session, stanza): for one with which fail could not cope
-return function (fail, refuse)
+-- delivery: fail(session, stanza, fate); refuse(session, stanza) and store(session, stanza), see there
+return function (delivery)
 	local endings = {};
-	local backlog = {}; -- { session =, queue =, next = }, the oldest first
+	local backlog = {}; -- { session =, queue =, next =, later = }, the oldest first
+	local last_of = {}; -- username -> the last entry of an account in it
+	local is_failing = false;
 	local due = {}; -- functions that end a session and return whether there was one, the oldest first
 
 	-- limit() ends a session that holds too much, and returns whether there was one
 	function endings.limit() return false; end
 
+	local function finish_entry(entry)
+		if backlog[1] ~= entry then return; end -- the server stops meanwhile
+		table.remove(backlog, 1);
+		shared.backlog = shared.backlog - 1;
+		entry.queue:close();
+		local username = entry.session.username;
+		if username and last_of[username] == entry then last_of[username] = nil; end
+	end
+
+	local function handle(entry, stanza, fate)
+		if fate then return delivery.fail(entry.session, stanza, fate); end
+		if not delivery.store(entry.session, stanza) then delivery.refuse(entry.session, stanza); end
+	end
+
 	local function fail_next(entry)
 		local stanza, fate = entry.next();
-		if not stanza then
-			if backlog[1] == entry then
-				table.remove(backlog, 1);
-				shared.backlog = shared.backlog - 1;
-				entry.queue:close();
-			end
-			return;
-		end
-		local ok, err = xpcall(fail, debug.traceback, entry.session, stanza, fate);
+		stanza = stanza or table.remove(entry.later, 1);
+		if not stanza then return finish_entry(entry); end
+		is_failing = true;
+		local ok, err = xpcall(handle, debug.traceback, entry, stanza, fate);
+		is_failing = false;
 		if not ok then
 			module:log("error", "Error in a handler of an undelivered stanza, which is refused: %s", err);
-			refuse(entry.session, stanza);
+			delivery.refuse(entry.session, stanza);
 		end
 	end
+
+	-- What is stored offline meanwhile comes after what came before it
+	module:hook("message/offline/handle", function (event)
+		local entry = last_of[event.username];
+		if not entry or is_failing then return; end
+		table.insert(entry.later, event.stanza);
+		return true;
+	end, 1000);
 
 	local step;
 
@@ -95,8 +115,10 @@ return function (fail, refuse)
 			queue:close();
 			return;
 		end
-		backlog[#backlog + 1] = { session = session, queue = queue, next = queue:consume() };
+		local entry = { session = session, queue = queue, next = queue:consume(), later = {} };
+		backlog[#backlog + 1] = entry;
 		shared.backlog = shared.backlog + 1;
+		if session.username then last_of[session.username] = entry; end
 		if #backlog == 1 then step(); end
 	end
 

@@ -41,7 +41,11 @@ end
 -- The number that may be told to the peer now
 function handled.safe(session)
 	local total = handled.total(session);
-	if session.handled_before_loss or session.handled_turn ~= turns.number or not is_open() then return total; end
+	if session.handled_before_loss then return total; end
+	if session.handled_turn ~= turns.number or not is_open() then
+		session.handled_before_turn = total; -- a later turn may get the same number: less is never told
+		return total;
+	end
 	return session.handled_before_turn;
 end
 

@@ -6,7 +6,7 @@ return function (options, queues, accounts, endings)
 	local over = {}; -- accounts that may be over smacks_max_account_bytes
 
 	-- To be called when something was queued
-	function limits.check(name, account_bytes, total_bytes)
+	function limits.check(name, total_bytes, account_bytes)
 		if account_bytes > options.max_account_bytes then
 			over[name] = true;
 			endings.schedule();

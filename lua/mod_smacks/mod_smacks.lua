@@ -21,7 +21,7 @@ local accounts = module:require "accounts";
 local queues = module:require "queue";
 local acks = module:require "acks" (options);
 local delivery = module:require "delivery";
-local endings = module:require "endings" (delivery.fail, delivery.refuse);
+local endings = module:require "endings" (delivery);
 local limits = module:require "limits" (options, queues, accounts, endings);
 local transport = module:require "transport";
 module:require "figures" (options, queues.total_bytes);
@@ -91,14 +91,14 @@ function outgoing_filter(stanza, session)
 		return stanza;
 	end
 
-	local bytes, is_over, account_bytes, total = queue:enqueue(stanza);
+	local bytes, is_over, total, account_bytes = queue:enqueue(stanza);
 	if not bytes then
 		session.log("error", "A %s from %s cannot be queued (%s): its sender gets an error", stanza.name, stanza.attr.from, is_over);
 		delivery.refuse(session, stanza);
 		return nil;
 	end
 	metrics.queued(1);
-	limits.check(session.smacks_account, account_bytes, total);
+	limits.check(session.smacks_account, total, account_bytes);
 	if is_away then
 		if not session.resending_unacked then fire_queued(session); end -- else it is sent in a moment
 		return nil;

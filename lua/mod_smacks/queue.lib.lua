@@ -61,7 +61,7 @@ local function decode(self, bytes, splice, time)
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- account and by the process; or nil and why the stanza cannot be queued
+-- process and by the account; or nil and why the stanza cannot be queued
 function queue:enqueue(stanza)
 	local bytes, splice, delayed = xml.encode(stanza);
 	if not bytes then return nil, delayed; end
@@ -69,7 +69,7 @@ function queue:enqueue(stanza)
 	local key = self.is_shared and self.items:siblings() > 1 and copies.key(stanza, self.from) or 0;
 	local over, total, account_bytes = self.items:push(bytes, splice, os_time(), key);
 	if over == nil then return nil, total; end
-	return bytes, over, account_bytes, total;
+	return bytes, over, total, account_bytes;
 end
 
 -- The bytes of the i-th held stanza as they are sent again, with their <delay/>

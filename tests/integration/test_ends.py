@@ -335,6 +335,81 @@ def test(server):
 	assert archive(server.again(reader)) == ["hello"]
 
 
+# --- a few at a time ---
+
+ENDINGS = "prosody.hosts['prosody.test'].modules.smacks.module:shared('/*/smacks/endings')"
+
+
+@behaviour("ends: what is stored offline meanwhile comes after what a session still hands on", options=LONG)
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, "one", "two")
+	server.lua(f"local e = {ENDINGS}; e.left, e.scheduled = 0, true")  # as at the end of a long turn
+	end(server, alice)
+	say(bob, alice.bare_jid, "three")
+	assert pending_offline(server, alice.user) == []
+	server.lua(f"local e = {ENDINGS}; e.left, e.scheduled = 1, false; for step in pairs(e.steps) do step(); end")
+	assert pending_offline(server, alice.user) == ["one", "two", "three"]
+	nothing_came(bob)
+
+
+@behaviour("ends: however many sessions expire at once, a few end in a turn of the event loop", options=SHORT)
+def test(server):
+	first = server.login("alice")
+	clients = [first, *(server.again(first) for _ in range(39))]
+	server.options["smacks_max_hibernated_sessions"] = 100
+	server.rewrite_config()
+	server.shell("config", "reload")
+	server.shell("module", "reload", "smacks", server.host)
+	for client in clients:
+		client.enable()
+	server.lua("""
+		local ends, most = 0, 0;
+		local timer = require "util.timer";
+		timer.add_task(0, function () ends = 0; return 0; end);
+		prosody.hosts["prosody.test"].events.add_handler("resource-unbind", function ()
+			ends = ends + 1;
+			most = math.max(most, ends);
+		end);
+		function prosody.most_ends() return most; end""")
+	for client in clients:
+		client.cut()
+	for client in clients:
+		server.wait_gone(client)
+	assert 1 <= int(server.lua("return prosody.most_ends()")) <= 10
+
+
+@behaviour("ends: an error in a handler concerns one stanza, which is refused", options=LONG)
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, "one", "two", "three")
+	server.lua("prosody.hosts['prosody.test'].events.add_handler('delivery/failure', function (event) "
+		"if event.stanza:get_child_text('body') == 'two' then error('expected'); end end, 10)")
+	server.announced += ["expected", "stack traceback"]
+	end(server, alice)
+	bounce = bob.stanza()
+	assert is_bounce(bounce) and bounce["id"] == "two", bounce
+	assert drain(server.again(alice).available()) == ["one", "three"]
+
+
+@behaviour("ends: a handler may wait, and the others follow in order", options=LONG)
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, "one", "two", "three")
+	server.lua("""
+		local async, timer = require "util.async", require "util.timer";
+		prosody.hosts["prosody.test"].events.add_handler("delivery/failure", function (event)
+			local wait, done = async.waiter();
+			timer.add_task(0.05, done);
+			wait();
+		end, 10)""")
+	end(server, alice)
+	wait_offline(server, alice.user, ["one", "two", "three"])
+
+
 # --- all of it ---
 
 class Model:

@@ -1,0 +1,118 @@
+"""An ack is a promise: none leaves before what it acknowledges is committed (storage native), and a request is
+answered all the same."""
+import random
+
+import bed
+import xmpp
+from steps import cut
+from suite import behaviour
+from xmpp import SM3
+
+NATIVE = {"storage": "native"}
+TURNS = "prosody.hosts['prosody.test'].modules.smacks.module:shared('/*/storage_native/turns')"
+KILLS = 8
+
+
+def stored(server, user):
+	"""The bodies that offline storage holds for a user, oldest first."""
+	return server.lua(f"""
+		local store = require "core.storagemanager".open({bed.lua(server.host)}, "offline", "archive");
+		local bodies = {{}};
+		for _, stanza in assert(store:find({bed.lua(user)})) do table.insert(bodies, stanza:get_child_text("body")); end
+		return table.concat(bodies, " ")""").split()
+
+
+def burst(client, to, numbers):
+	"""Messages with a request for an ack behind each, in one segment."""
+	client.send("".join(f"<message type='chat' to='{to}' id='{n}'><body>{n}</body></message><r xmlns='{SM3}'/>" for n in numbers))
+
+
+def read_acks(client):
+	"""Reads to the end of the connection; returns the highest h."""
+	h = 0
+	try:
+		while True:
+			element = client.transport.receive()
+			if element.name == "a":
+				h = int(element["h"])
+	except xmpp.Closed:
+		return h
+
+
+@behaviour("acks: what was acknowledged is in storage after the server was killed", options=NATIVE)
+def test(server):
+	rng = random.Random(server.version)
+	alice, bob = server.account("alice"), server.account("bob")
+	sent = 0
+	for _ in range(KILLS):
+		client, first = server.authenticated(alice).bind(), sent
+		client.enable()
+		for _ in range(rng.randrange(1, 20)):
+			burst(client, f"{bob}@{server.host}", range(sent, sent + 10))
+			sent += 10
+		client.until("a")
+		server.kill()
+		acknowledged = [str(n) for n in range(first, first + read_acks(client))]
+		server.close_clients()
+		server.start()
+		missing = set(acknowledged) - set(stored(server, bob))
+		assert not missing, sorted(missing)
+
+
+@behaviour("acks: each request is answered, in order, and the last answer counts all", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	alice.enable()
+	burst(alice, bob.bare_jid, range(50))
+	answers = [int(alice.until("a")["h"]) for _ in range(50)]
+	assert answers == sorted(answers) and answers[-1] == 50, answers
+
+
+@behaviour("acks: nothing is acknowledged of a turn that is lost, until the client has sent it again", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua(f"local turns = {TURNS}; prosody.lose = function () turns.lost[turns.number] = true end; "
+		"prosody.hosts['prosody.test'].events.add_handler('message/bare', prosody.lose, 1000)")
+	burst(alice, to, [2])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua("prosody.hosts['prosody.test'].events.remove_handler('message/bare', prosody.lose)")
+	burst(alice, to, [3])
+	assert int(alice.until("a")["h"]) == 1
+	cut(server, alice)
+	alice = server.resume(alice)
+	assert alice.resumed["h"] == "1"
+	burst(alice, to, [2, 3, 4])
+	assert [int(alice.until("a")["h"]) for _ in range(3)][-1] == 4
+
+
+@behaviour("acks: a request is answered with what is committed when a commit takes long", options=NATIVE)
+def test(server):
+	alice = server.login("alice")
+	alice.enable()
+	alice.ping()
+	assert alice.handled() == 1
+	server.lua(f"""
+		local turns, session = {TURNS}, prosody.full_sessions[{bed.lua(alice.jid)}];
+		function turns.is_open() session.handled_turn = turns.number; return true; end
+		function turns.when_committed() end""")
+	alice.ping()
+	assert alice.handled() == 1
+	server.lua(f"{TURNS}.is_open = function () return false end")
+	assert alice.handled() == 2
+
+
+@behaviour("acks: the h of <resumed/> and of a closed stream count what is committed", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	alice.enable()
+	burst(alice, f"{bob}@{server.host}", range(5))
+	cut(server, alice)
+	alice = server.resume(alice)
+	assert alice.resumed["h"] == "5"
+	burst(alice, f"{bob}@{server.host}", [5])
+	assert [e["h"] for e in alice.close() if e.name == "a"][-1] == "6"
+	assert stored(server, bob) == [str(n) for n in range(6)]
