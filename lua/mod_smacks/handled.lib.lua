@@ -42,7 +42,7 @@ end
 function handled.safe(session)
 	local total = handled.total(session);
 	if session.handled_before_loss then return total; end
-	if session.handled_turn ~= turns.number or not is_open() then
+	if not is_open() or session.handled_turn ~= turns.number then
 		session.handled_before_turn = total; -- a later turn may get the same number: less is never told
 		return total;
 	end

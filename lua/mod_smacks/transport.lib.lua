@@ -133,13 +133,14 @@ end
 -- What only a connection needs, and what goes with it: its parser, coroutine, buffers, TLS
 local machinery = {
 	"ssl_ctx", "sasl_handler", "stream", "stream_attrs", "rawsend", "data", "thread",
-	"open_stream", "reset_stream", "dispatch_stanza",
+	"open_stream", "reset_stream", "dispatch_stanza", "websocket_request",
 };
 
 -- Lets a session that has lost its connection keep nothing that a resumption brings anew
 local function strip(session)
 	if session.thread and session.thread.state ~= "ready" then return; end -- a handler waits, others behind it
 	for _, name in ipairs(machinery) do session[name] = nil; end
+	session.filters["bytes/in"], session.filters["bytes/out"] = nil, nil;
 	function session.send(data)
 		if data.name then session.filter("stanzas/out", data); end
 		return true;

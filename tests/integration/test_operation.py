@@ -280,3 +280,48 @@ def test(server):
 	code = f"local module = prosody.hosts[{bed.lua(server.host)}].modules.smacks.module; local n = 0; " \
 		"for _ in pairs(module:shared('/*/smacks/resumption-tokens')) do n = n + 1; end; return tostring(n)"
 	assert server.lua(code) == "0"
+
+
+@behaviour("memory: a session that is away keeps little but what was queued", over=("tcp", "websocket"))
+def test(server, transport):
+	server.options["smacks_max_hibernated_sessions"] = 1000
+	server.finish()
+	server.start()
+	heap = "collectgarbage(); collectgarbage(); return string.format('%d', collectgarbage('count') * 1024)"
+	alice = [server.login("alice", transport) for _ in range(2)]  # what is made once
+	for client in alice:
+		client.enable()
+		cut(server, client)
+	before, clients = int(server.lua(heap)), [server.login("alice", transport) for _ in range(60)]
+	for client in clients:
+		client.enable()
+		client.available()
+	for client in clients:
+		cut(server, client)
+	server.wait_until(clients[-1], "not s.stream and not s.thread and not s.data and not s.conn")
+	assert (int(server.lua(heap)) - before) / len(clients) < 10 * 1024
+
+
+@behaviour("memory: a connection that was replaced keeps nothing that its client has not read")
+def test(server):
+	alice, bob = pair(server)
+	for n in range(100):  # more than the socket's buffers hold
+		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
+	bob.ping()
+	server.lua(f"prosody.replaced = prosody.full_sessions[{bed.lua(alice.jid)}].conn; assert(#prosody.replaced.writebuffer > 0)")
+	again = server.resume(alice, h=0)
+	assert server.lua("return tostring(prosody.replaced.conn or prosody.replaced.writebuffer)") == "nil"
+	assert [again.stanza()["id"] for _ in range(100)] == [str(n) for n in range(100)]
+
+
+@behaviour("memory: a connection that is given up keeps nothing that its client has not read")
+def test(server):
+	alice, bob = pair(server)
+	for n in range(100):
+		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
+	bob.ping()
+	server.lua(f"local s = prosody.full_sessions[{bed.lua(alice.jid)}]; prosody.given_up = s.conn; "
+		"require 'core.sessionmanager'.destroy_session(s, 'read timeout')")
+	server.wait_hibernating(alice)
+	assert server.lua("return tostring(prosody.given_up.conn or prosody.given_up.writebuffer)") == "nil"
+	assert [server.resume(alice, h=0).stanza()["id"]] == ["0"]
