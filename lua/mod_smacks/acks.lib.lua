@@ -61,7 +61,7 @@ return function (options)
 		late = nil;
 		for _, answer in ipairs(answers) do
 			local session, xmlns = answer[1], answer[2];
-			if not session.destroyed and not session.hibernating and not session.resending_unacked then send_ack(session, xmlns); end
+			if not session.destroyed and not session.hibernating and session.resending_unacked ~= true then send_ack(session, xmlns); end
 		end
 	end
 

@@ -375,6 +375,7 @@ end
 local function hibernate(session)
 	local queue = session.outgoing_stanza_queue;
 	accounts.set_hibernating(session, os_time());
+	session.resending_unacked, session.smacks_resending = nil, nil;
 	session.awaiting_ack = nil;
 	acks.stop_timer(session);
 	start_watchdog(session);
@@ -504,9 +505,11 @@ function do_resume(session, stanza)
 		id = stanza.attr.previd;
 		finish = function ()
 			metrics.resumption_age:sample(age);
-			if not transport.resend(original) then return; end -- cut off again meanwhile
+			local connected = transport.resend(original, function ()
+				acks.request_if_needed(original, true, "resumed");
+			end);
+			if not connected then return; end -- cut off again meanwhile
 			original.outgoing_stanza_queue:fire("smacks-hibernation-end", original, { origin = session; resumed = original });
-			acks.request_if_needed(original, true, "resumed");
 		end;
 	};
 end

@@ -174,6 +174,10 @@ function queue:start_at(h)
 	self.items = smq.new { account = self.account; bytes = self.limits.bytes; items = self.limits.items; start = h };
 end
 
+-- Positions count what is held from 1, counters all that was pushed
+function queue:counter(i) return counter_of(self, i); end
+function queue:position(counter) return position_of(self, counter); end
+
 function queue:is_over() return self.items:over(); end
 function queue:bytes() return self.items:bytes(); end
 function queue:held() return self.items:held(); end

@@ -177,43 +177,78 @@ local function is_sendable(session)
 end
 
 local CHUNK = 64 * 1024;
+local AT_ONCE = 1024 * 1024; -- bytes that wait in the connection's write buffer, which has a limit, and costs memory
 
-local function resend_bytes(session, queue)
-	local chunk, size = {}, 0;
-	for i = 1, queue:held() do
+-- Sends items from `first` on, and returns the position of the next one; up to AT_ONCE bytes
+local function send_bytes(session, queue, first, progress)
+	local chunk, size, i = {}, 0, first;
+	while i <= queue:held() and progress.written < AT_ONCE do
 		local bytes = queue:bytes_at(i);
+		i = i + 1;
 		chunk[#chunk+1], size = bytes, size + #bytes;
-		if size >= CHUNK then
+		if size >= CHUNK or i > queue:held() then
+			progress.written = progress.written + size;
 			session.send(table.concat(chunk));
 			chunk, size = {}, 0;
-			if not is_sendable(session) then return; end
+			if not is_sendable(session) then return i; end
 		end
 	end
-	if size > 0 then session.send(table.concat(chunk)); end
+	return i;
 end
 
-local function resend_stanzas(session, queue)
-	for _, stanza in queue:resume() do
-		session.send(stanza);
-		if not is_sendable(session) then return; end
+-- The same, for filters of other modules that see stanzas
+local function send_stanzas(session, queue, first, progress)
+	local limit = is_bosh(session) and math.huge or AT_ONCE;
+	local i = first;
+	while i <= queue:held() and progress.written < limit do
+		local stanza = queue:stanza(i);
+		if stanza then -- it is no XML otherwise
+			progress.written = progress.written + #queue:bytes_at(i);
+			session.send(stanza);
+			if not is_sendable(session) then return i; end
+		end
+		i = i + 1;
 	end
 	queue:settle();
+	return i;
 end
 
--- Filters of other modules see stanzas; without any, the bytes are sent as they are.
--- Returns whether the session is still connected.
-local function resend(session)
-	local queue = session.outgoing_stanza_queue;
-	session.log("debug", "Sending %d unacked stanzas again", queue:held());
+-- Sends what is not acknowledged; what the connection does not take now when that has been written. Returns
+-- whether the session is still connected. resent(session) is called at the end.
+local function resend_more(session)
+	local queue, progress = session.outgoing_stanza_queue, session.smacks_resending;
 	session.resending_unacked = "sending";
-	if #session.filters["stanzas/out"] == 1 and not is_bosh(session) then
-		resend_bytes(session, queue);
-	else
-		resend_stanzas(session, queue);
+	local send = #session.filters["stanzas/out"] == 1 and not is_bosh(session) and send_bytes or send_stanzas;
+	local first = queue:position(progress.next);
+	if first > queue:held() + 1 then first = 1; end -- the client has acknowledged what it was not sent
+	local next_position = send(session, queue, first, progress);
+	if not is_sendable(session) then
+		session.resending_unacked = nil;
+		return false;
+	elseif next_position <= queue:held() then
+		progress.next = queue:counter(next_position);
+		session.resending_unacked = "paused";
+		return true;
 	end
-	session.resending_unacked = nil;
+	session.resending_unacked, session.smacks_resending = nil, nil;
+	progress.resent(session);
 	return is_sendable(session);
 end
+
+local function resend(session, resent)
+	local queue = session.outgoing_stanza_queue;
+	session.log("debug", "Sending %d unacked stanzas again", queue:held());
+	session.smacks_resending = { next = queue:counter(1), written = 0, resent = resent };
+	return resend_more(session);
+end
+
+-- Everything that was written to the connection has left it
+module:hook("c2s-ondrain", function (event)
+	local session = event.session;
+	if not session.smacks_resending then return; end
+	session.smacks_resending.written = 0;
+	if session.resending_unacked == "paused" then resend_more(session); end
+end);
 
 return {
 	adopt = adopt;

@@ -357,6 +357,20 @@ def test(server, transport):
 	assert bob.bodies(10) == [str(n) for n in range(10)]
 
 
+@behaviour("pipelining: a hundred stanzas behind <resume/> are all handled before anything more comes",
+	options={"storage": "native"})
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, "waiting")
+	new = server.authenticated(alice.user)
+	new.sm = SM3
+	body = "x" * 1000
+	new.send(f"<resume xmlns='{SM3}' previd='{alice.id}' h='0'/>"
+		+ "".join(f"<message type='chat' to='{bob.jid}' id='{n}'><body>{body}</body></message>" for n in range(100)))
+	assert [bob.stanza()["id"] for _ in range(100)] == [str(n) for n in range(100)]
+
+
 @behaviour("pipelining: bind, <enable/> and stanzas in one segment are answered in order",
 	over=("tcp", "websocket"))
 def test(server, transport):
@@ -366,3 +380,68 @@ def test(server, transport):
 	assert client.next()["type"] == "result"
 	assert client.next().name == "enabled"
 	assert client.until("a")["h"] == "1"
+
+
+# --- a long queue ---
+
+def long_queue(server, transport="tcp", count=60):
+	"""A session that is away, and for which 5 MB wait; returns its client and bob."""
+	alice, bob = pair(server, transport)
+	cut(server, alice)
+	for n in range(count):
+		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
+	bob.ping()
+	return alice, bob
+
+
+def write_buffer(server, client):
+	"""Bytes that wait in the write buffer of a session's connection."""
+	return int(server.session(client, "(function (b) local n = 0; if type(b) == 'table' and not b.sub then "
+		"for _, c in ipairs(b) do n = n + #c; end; return n; end; return b and #b or 0; end)(s.conn.writebuffer)"))
+
+
+@behaviour("resume: a long queue is written as its client reads it, new stanzas behind it", over=("tcp", "websocket"))
+def test(server, transport):
+	alice, bob = long_queue(server, transport)
+	alice = server.resume(alice, transport)
+	assert write_buffer(server, alice) < 1500000
+	say(bob, alice, "after")
+	assert [alice.stanza()["id"] for _ in range(61)] == [*map(str, range(60)), "after"]
+	alice.ack()
+	alice.handled()
+	assert counters(server, alice)[1] == 0
+	alice.nothing_more()
+
+
+@behaviour("resume: requests are answered and acks counted while a long queue is written")
+def test(server):
+	alice, bob = long_queue(server)
+	alice = server.resume(alice)
+	alice.send(f"<r xmlns='{SM3}'/>")
+	assert alice.stanza()["id"] == "0"
+	alice.ack()
+	server.wait_until(alice, "s.outgoing_stanza_queue:count_acked() == 1")
+	assert [alice.stanza()["id"] for _ in range(59)] == [str(n) for n in range(1, 60)]
+	alice.nothing_more()
+
+
+@behaviour("resume: a client that is cut off while a long queue is written misses nothing")
+def test(server):
+	alice, bob = long_queue(server)
+	for n in (0, 3, 7):
+		alice = server.resume(alice, h=n)
+		assert alice.stanza()["id"] == str(n)
+		cut(server, alice)
+		say(bob, alice, f"away at {n}")
+	alice = server.resume(alice, h=10)
+	assert [alice.stanza()["id"] for _ in range(53)] == [*map(str, range(10, 60)), "away at 0", "away at 3", "away at 7"]
+	alice.nothing_more()
+
+
+@behaviour("resume: a long queue goes on over a reload of the module")
+def test(server):
+	alice, bob = long_queue(server)
+	alice = server.resume(alice)
+	assert "reloaded" in server.shell("module", "reload", "smacks", server.host).lower()
+	say(bob, alice, "after")
+	assert [alice.stanza()["id"] for _ in range(61)] == [*map(str, range(60)), "after"]
