@@ -119,7 +119,7 @@ return function (delivery)
 		backlog[#backlog + 1] = entry;
 		shared.backlog = shared.backlog + 1;
 		if session.username then last_of[session.username] = entry; end
-		if #backlog == 1 then step(); end
+		if shared.stopping then endings.finish(); elseif #backlog == 1 then step(); end
 	end
 
 	-- Ends a session in one of the next turns
@@ -131,9 +131,15 @@ return function (delivery)
 	-- Looks at the limits in the next turn
 	endings.schedule = schedule;
 
-	-- Fails all that is left, now: the server stops, or the module is unloaded
+	-- Fails all that is left, now
 	function endings.finish()
 		while backlog[1] do fail_next(backlog[1]); end
+	end
+
+	-- There will be no later turn
+	function endings.stop()
+		shared.stopping = true;
+		endings.finish();
 	end
 
 	function endings.unload()

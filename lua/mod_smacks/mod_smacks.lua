@@ -431,8 +431,7 @@ peers = module:require "peers" (options, metrics, accounts, can_do_smacks,
 
 -- Before mod_c2s closes all sessions: the counters are kept, so that clients learn them after a restart
 module:hook_global("server-stopping", function (event)
-	if not local_sessions then return; end
-	for _, user in pairs(local_sessions) do
+	for _, user in pairs(local_sessions or {}) do
 		for _, session in pairs(user.sessions) do
 			if session.resumption_token and registry.save_counter(session, session.resumption_token) then
 				registry.remove(session);
@@ -442,9 +441,8 @@ module:hook_global("server-stopping", function (event)
 			end
 		end
 	end
-	endings.finish(); -- while senders can be reached
+	endings.stop(); -- while senders can be reached
 end, -90);
-module:hook_global("server-stopping", endings.finish, -110); -- after mod_c2s, for those that it closes
 
 --- Resumption
 
