@@ -302,7 +302,7 @@ static int smq_largest(lua_State *L) {
 
 /* account(name) -> bytes, queues of the account of this name */
 static int smq_account(lua_State *L) {
-	luaL_checkstring(L, 1);
+	luaL_checktype(L, 1, LUA_TSTRING);
 	push_accounts(L);
 	lua_pushvalue(L, 1);
 	const struct account *handle =
