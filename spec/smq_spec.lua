@@ -338,37 +338,64 @@ describe("take", function ()
 		c:close();
 	end);
 
-	it("gives each item once, also where finalizers take or close", function ()
-		for _, act in ipairs { "take", "close" } do
-			local taken, queue = {}, smq.new { account = "a@b" };
-			for i = 1, 2000 do
-				queue:push(("long "):rep(50) .. i, 0, i, i);
-			end
-			local function again()
-				return setmetatable({}, { __gc = function ()
-					if act == "close" and #taken > 500 then
-						queue:close();
-					elseif act == "take" and pcall(queue.held, queue) then
-						local _, _, time = queue:take();
-						if time then table.insert(taken, time); end
-						again();
-					end
-				end });
-			end
-			for _ = 1, 20 do again(); end
-			pcall(function ()
-				for _, _, time in queue.take, queue do
-					table.insert(taken, time);
-					if act == "close" then again(); end
+	-- Takes all items of a queue while finalizers call act() again and again. Little but take()
+	-- allocates meanwhile.
+	local function take_among_finalizers(queue, act)
+		local taken, running = {}, true;
+		local function again()
+			setmetatable({}, { __gc = function ()
+				if running then
+					act(taken);
+					again();
 				end
-			end);
-			queue:close();
-			table.sort(taken);
-			for i, time in ipairs(taken) do
-				assert.equal(i, time);
-			end
-			assert.is_true(act == "close" or #taken == 2000);
+			end });
 		end
+		collectgarbage("incremental", 1, 1000); -- one cycle after the other
+		again();
+		for bytes in queue.take, queue do
+			table.insert(taken, bytes);
+		end
+		running = false;
+		collectgarbage("incremental", 200, 100);
+		return taken;
+	end
+
+	local function long_queue()
+		local queue = smq.new { account = "a@b" };
+		for i = 1, 5000 do
+			queue:push(("%04d"):format(i):rep(200), 0, i, i);
+		end
+		return queue;
+	end
+
+	it("gives each item once, also where finalizers take from the queue", function ()
+		local queue, others = long_queue(), 0;
+		local taken = take_among_finalizers(queue, function (taken)
+			local bytes = queue:take();
+			if bytes then
+				table.insert(taken, bytes);
+				others = others + 1;
+			end
+		end);
+		assert.is_true(others > 0);
+		assert.equal(5000, #taken);
+		table.sort(taken);
+		for i, bytes in ipairs(taken) do
+			assert.equal(("%04d"):format(i):rep(200), bytes);
+		end
+		queue:close();
+	end);
+
+	it("gives nothing more once a finalizer has closed the queue", function ()
+		local queue, count = long_queue(), 0;
+		pcall(take_among_finalizers, queue, function (taken) -- raises if it was closed between two takes
+			count = #taken;
+			if count > 100 then queue:close(); end
+		end);
+		collectgarbage("incremental", 200, 100);
+		assert.matches("closed", select(2, pcall(queue.held, queue)));
+		assert.is_true(count > 100 and count < 5000);
+		assert.same({ 0, 0 }, { smq.total() });
 	end);
 end);
 

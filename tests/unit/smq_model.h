@@ -16,7 +16,7 @@
 
 enum {
 	SMQ_MODEL_OPS = 13,     /* operations that smq_model_step() knows */
-	SMQ_MODEL_MAX = 4096,   /* pushes in all */
+	SMQ_MODEL_MAX = 1024,   /* pushes in all */
 	SMQ_MODEL_LINKED = 64,  /* copies of a message that are linked, of those that are held */
 	SMQ_MODEL_QUEUES = 6,   /* queues at any time */
 	SMQ_MODEL_ACCOUNTS = 3, /* accounts that new queues go to: a half, a third and a sixth */
