@@ -77,18 +77,30 @@ end
 -- Every function of smq.so. One queue is closed, another left to the collector.
 local function use_smq()
 	for _, close in ipairs { true, false } do
-		local queue = smq.new { items = 3, start = 2^32 - 3 | 0 };
+		local queue = smq.new { account = long("a"), items = 3, start = 2^32 - 3 | 0 };
+		local sibling = smq.new { account = long("a") };
 		for n = 1, 5 do
-			assert(queue:push(long(n), n, n) == (n > 3), "push");
+			assert(queue:push(long(n), n, n, n) == (n > 3), "push");
+			assert(sibling:push("copy", 0, n, n) == false, "push of a copy");
 		end
-		assert(queue:shed(function (bytes, _, n) assert(bytes == long(n), "shed"); end) == 2, "count");
+		assert(sibling:ack(1) == 1, "ack of a copy");
+		for n, fate in ipairs { "seen", "held" } do
+			assert(queue:over(), "over");
+			local bytes, splice, time, got = queue:take();
+			assert(bytes == long(n) and splice == n and time == n and got == fate, "take over the limit");
+		end
+		assert(queue:siblings() >= 2 and select(2, smq.account(long("a"))) >= 2, "account");
+		assert(type(smq.largest()) == "string", "largest");
 		assert(queue:at(3) == long(5) and queue:at(4) == nil, "at");
 		assert(queue:ack(0) == 3, "ack");
-		assert(queue:pop() == long(4) and queue:held() == 1, "pop");
+		assert(queue:take() == long(4) and queue:held() == 1, "take");
 		assert(not queue:resumable() and queue:ack(2) == 2 and queue:resumable(), "resumable");
 		queue:push(1.5, 0, 0);
-		assert(queue:pop() == "1.5", "a number");
-		if close then queue:close(); end
+		assert(queue:take() == "1.5", "a number");
+		if close then
+			queue:close();
+			sibling:close();
+		end
 	end
 end
 
@@ -132,7 +144,7 @@ describe("the garbage collector", function ()
 				local queue = smq.new {};
 				queue:push(long(1), 0, 0);
 				coroutine.yield(queue:at(1));
-				coroutine.yield(queue:pop());
+				coroutine.yield((queue:take()));
 			end);
 			assert.equal(long(1), thread());
 			assert.equal(long(1), thread());
@@ -165,19 +177,16 @@ describe("a finalizer", function ()
 		push = function (queue, new) queue:push(new .. "", 0, 0); end;
 		["push of a number"] = function (queue, new) queue:push(new, 0, 0); end;
 		["at"] = function (queue) return is_first(queue:at(1)); end;
-		pop = function (queue) return is_first(queue:pop() or long(1)); end;
-		["shed with a handler"] = function (queue)
-			local good = true;
-			queue:shed(function (bytes) good = is_first(bytes); end);
-			return good;
-		end;
+		take = function (queue) return is_first(queue:take() or long(1)); end;
+		["new in its account"] = function (_, new) smq.new { account = "a" .. new, items = 1 }:close(); end;
+		largest = function () return (smq.largest() or long("a")) == long("a"); end;
 		["ack of a head"] = function (queue) return queue:ack(9) == nil; end;
 	};
 
 	-- Calls, with a finalizer that closes the queue at the nth collection from now: it works, or it
 	-- raises. Returns when the queue was closed.
 	local function close_during(call, nth, new)
-		local queue, phase, closed = smq.new { items = 2 }, "before", nil;
+		local queue, phase, closed = smq.new { account = long("a"), items = 2 }, "before", nil;
 		for n = 1, 3 do queue:push(long(n), 0, n); end
 		local function later(n)
 			setmetatable({}, { __gc = function ()
@@ -208,34 +217,35 @@ describe("a finalizer", function ()
 		end);
 	end
 
-	local function pop(queue, taken)
-		table.insert(taken, (select(3, queue:pop())));
+	local function take(queue, taken)
+		table.insert(taken, (select(3, queue:take())));
 	end
 
-	local function shed(queue, taken)
-		queue:shed(function (_, _, n) table.insert(taken, n); end);
+	local function take_over(queue, taken)
+		while queue:over() do take(queue, taken); end
 	end
 
 	-- Takes all but the last item, in a finalizer too. Returns what was taken, and how often the
 	-- finalizer ran.
-	local function take_all(take, take_in_finalizer)
+	local function take_all(fn, fn_of_finalizer)
 		local queue, taken = smq.new { items = 1 }, {};
 		for n = 1, 12 do queue:push(long(n), 0, n); end
-		local stop = finalizing(function () take_in_finalizer(queue, taken); end);
-		while queue:held() > 1 do take(queue, taken); end
+		local stop = finalizing(function () fn_of_finalizer(queue, taken); end);
+		while queue:held() > 1 do fn(queue, taken); end
 		local runs = stop();
-		while queue:held() > 0 do pop(queue, taken); end
+		while queue:held() > 0 do take(queue, taken); end
 		queue:close();
 		return taken, runs;
 	end
 
-	for name, take in pairs { pop = pop, shed = shed } do
-		for finalizer_name, take_in_finalizer in pairs { pop = pop, shed = shed } do
-			it(("may %s while others %s, and each item is taken once"):format(finalizer_name, name), function ()
+	local ways = { ["take one"] = take, ["take all beyond a limit"] = take_over };
+	for name, fn in pairs(ways) do
+		for name_of_finalizer, fn_of_finalizer in pairs(ways) do
+			it(("may %s while others %s, and each item is taken once"):format(name_of_finalizer, name), function ()
 				with_collector(every_allocation, function ()
 					local runs_in_all = 0;
 					for _ = 1, 20 do
-						local taken, runs = take_all(take, take_in_finalizer);
+						local taken, runs = take_all(fn, fn_of_finalizer);
 						table.sort(taken);
 						assert.equal("1 2 3 4 5 6 7 8 9 10 11 12", table.concat(taken, " "));
 						runs_in_all = runs_in_all + runs;

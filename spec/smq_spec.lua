@@ -337,66 +337,6 @@ describe("take", function ()
 		assert_takes("alone", c);
 		c:close();
 	end);
-
-	-- Takes all items of a queue while finalizers call act() again and again. Little but take()
-	-- allocates meanwhile.
-	local function take_among_finalizers(queue, act)
-		local taken, running = {}, true;
-		local function again()
-			setmetatable({}, { __gc = function ()
-				if running then
-					act(taken);
-					again();
-				end
-			end });
-		end
-		collectgarbage("incremental", 1, 1000); -- one cycle after the other
-		again();
-		for bytes in queue.take, queue do
-			table.insert(taken, bytes);
-		end
-		running = false;
-		collectgarbage("incremental", 200, 100);
-		return taken;
-	end
-
-	local function long_queue()
-		local queue = smq.new { account = "a@b" };
-		for i = 1, 5000 do
-			queue:push(("%04d"):format(i):rep(200), 0, i, i);
-		end
-		return queue;
-	end
-
-	it("gives each item once, also where finalizers take from the queue", function ()
-		local queue, others = long_queue(), 0;
-		local taken = take_among_finalizers(queue, function (taken)
-			local bytes = queue:take();
-			if bytes then
-				table.insert(taken, bytes);
-				others = others + 1;
-			end
-		end);
-		assert.is_true(others > 0);
-		assert.equal(5000, #taken);
-		table.sort(taken);
-		for i, bytes in ipairs(taken) do
-			assert.equal(("%04d"):format(i):rep(200), bytes);
-		end
-		queue:close();
-	end);
-
-	it("gives nothing more once a finalizer has closed the queue", function ()
-		local queue, count = long_queue(), 0;
-		pcall(take_among_finalizers, queue, function (taken) -- raises if it was closed between two takes
-			count = #taken;
-			if count > 100 then queue:close(); end
-		end);
-		collectgarbage("incremental", 200, 100);
-		assert.matches("closed", select(2, pcall(queue.held, queue)));
-		assert.is_true(count > 100 and count < 5000);
-		assert.same({ 0, 0 }, { smq.total() });
-	end);
 end);
 
 describe("largest", function ()

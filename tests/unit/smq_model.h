@@ -67,21 +67,23 @@ static inline size_t smq_model_cost(const struct smq_model_item *item) {
 	return (size_t)item->len + PN_SMQ_ITEM_COST + (item->linked ? PN_SMQ_KEY_COST : 0);
 }
 
-/* What a queue or an account holds: the sum over the items that name it, or over all. */
+/* What queues hold. */
 struct smq_model_sum {
 	size_t bytes;
 	uint32_t items;
 };
 
-static inline struct smq_model_sum smq_model_sum(const struct smq_model *m, uint32_t number) {
+static inline void smq_model_add(struct smq_model_sum *sum, const struct smq_model_item *item) {
+	sum->bytes += smq_model_cost(item);
+	sum->items++;
+}
+
+static inline struct smq_model_sum smq_model_sum(const struct smq_model *m,
+						 const struct smq_model_queue *q) {
 	struct smq_model_sum sum = {0};
 	for (uint32_t n = 0; n < m->count; n++) {
-		const struct smq_model_item *item = &m->items[n];
-		if (item->state == SMQ_MODEL_HELD &&
-		    (number == 0 || item->queue == number || item->account == number)) {
-			sum.bytes += smq_model_cost(item);
-			sum.items++;
-		}
+		if (m->items[n].state == SMQ_MODEL_HELD && m->items[n].queue == q->number)
+			smq_model_add(&sum, &m->items[n]);
 	}
 	return sum;
 }
@@ -97,8 +99,8 @@ static inline uint32_t smq_model_find(const struct smq_model *m, const struct sm
 	return m->count;
 }
 
-static inline bool smq_model_over(const struct smq_model *m, const struct smq_model_queue *q) {
-	const struct smq_model_sum sum = smq_model_sum(m, q->number);
+/* Whether a queue that holds so much is over its limits. */
+static inline bool smq_model_over(const struct smq_model *m, struct smq_model_sum sum) {
 	return sum.items > 1 && ((m->limits.items > 0 && sum.items > m->limits.items) ||
 				 (m->limits.bytes > 0 && sum.bytes > m->limits.bytes));
 }
@@ -195,7 +197,7 @@ static inline bool smq_model_burst(struct smq_model *m, struct smq_model_queue *
 static inline bool smq_model_ack(struct smq_model *m, struct smq_model_queue *q, uint32_t ahead) {
 	const uint32_t newly = ahead % (q->pushed - q->acked + 1);
 	q->acked += newly;
-	while (smq_model_sum(m, q->number).items > q->pushed - q->acked)
+	while (smq_model_sum(m, q).items > q->pushed - q->acked)
 		smq_model_end(m, smq_model_find(m, q, 0), SMQ_MODEL_ACKED);
 	return pn_smq_ack(q->real, m->start + q->acked) == newly;
 }
@@ -218,7 +220,7 @@ static inline bool smq_model_take(struct smq_model *m, struct smq_model_queue *q
 
 static inline bool smq_model_take_over(struct smq_model *m, struct smq_model_queue *q) {
 	bool good = true;
-	while (good && smq_model_over(m, q))
+	while (good && smq_model_over(m, smq_model_sum(m, q)))
 		good = pn_smq_over(q->real) && smq_model_take(m, q);
 	return good;
 }
@@ -233,7 +235,7 @@ static inline bool smq_model_at(const struct smq_model *m, const struct smq_mode
 
 static inline bool smq_model_walk(const struct smq_model *m, const struct smq_model_queue *q,
 				  uint32_t from) {
-	for (uint32_t i = from; i <= smq_model_sum(m, q->number).items; i++) {
+	for (uint32_t i = from; i <= smq_model_sum(m, q).items; i++) {
 		if (!smq_model_at(m, q, i))
 			return false;
 	}
@@ -272,32 +274,49 @@ static inline bool smq_model_replace_account(struct smq_model *m, uint32_t i) {
 /* ---- Comparing ---- */
 
 static inline bool smq_model_queue_agrees(const struct smq_model *m,
-					  const struct smq_model_queue *q) {
-	const struct smq_model_sum sum = smq_model_sum(m, q->number);
+					  const struct smq_model_queue *q,
+					  struct smq_model_sum sum) {
 	return pn_smq_acked(q->real) == m->start + q->acked &&
 	       pn_smq_pushed(q->real) == m->start + q->pushed &&
 	       pn_smq_unacked(q->real) == q->pushed - q->acked &&
 	       pn_smq_held(q->real) == sum.items && pn_smq_bytes(q->real) == sum.bytes &&
-	       pn_smq_over(q->real) == smq_model_over(m, q) &&
+	       pn_smq_over(q->real) == smq_model_over(m, sum) &&
 	       pn_smq_resumable(q->real) == (sum.items == q->pushed - q->acked);
 }
 
-static inline bool smq_model_account_agrees(const struct smq_model *m,
-					    const struct smq_model_account *account) {
-	size_t queues = 0;
-	for (uint32_t i = 0; i < SMQ_MODEL_QUEUES; i++)
-		queues += m->queues[i].account == account->number ? 1 : 0;
-	return pn_smq_account_bytes(account->real) == smq_model_sum(m, account->number).bytes &&
-	       pn_smq_account_queues(account->real) == queues &&
-	       pn_smq_account_name(account->real)[0] == 'a' + (account - m->accounts);
+/* Bytes and queues of an account. */
+static inline struct smq_model_sum
+smq_model_account(const struct smq_model *m, const struct smq_model_sum *sums, uint32_t number) {
+	struct smq_model_sum account = {0};
+	for (uint32_t i = 0; i < SMQ_MODEL_QUEUES; i++) {
+		if (m->queues[i].account == number) {
+			account.bytes += sums[i].bytes;
+			account.items++;
+		}
+	}
+	return account;
+}
+
+static inline bool smq_model_accounts_agree(const struct smq_model *m,
+					    const struct smq_model_sum *sums) {
+	bool good = true;
+	for (uint32_t i = 0; i < SMQ_MODEL_ACCOUNTS; i++) {
+		const struct smq_model_account *it = &m->accounts[i];
+		const struct smq_model_sum want = smq_model_account(m, sums, it->number);
+		good = good && pn_smq_account_bytes(it->real) == want.bytes &&
+		       pn_smq_account_queues(it->real) == want.items &&
+		       pn_smq_account_name(it->real)[0] == (char)('a' + i);
+	}
+	return good;
 }
 
 /* Whether the pool's largest account is as large as the largest one of any queue. */
-static inline bool smq_model_largest_agrees(const struct smq_model *m) {
+static inline bool smq_model_largest_agrees(const struct smq_model *m,
+					    const struct smq_model_sum *sums) {
 	const struct pn_smq_account *got = pn_smq_largest(&m->pool);
 	size_t largest = 0;
 	for (uint32_t i = 0; i < SMQ_MODEL_QUEUES; i++) {
-		const size_t bytes = smq_model_sum(m, m->queues[i].account).bytes;
+		const size_t bytes = smq_model_account(m, sums, m->queues[i].account).bytes;
 		largest = bytes > largest ? bytes : largest;
 	}
 	return largest == 0 ? got == NULL : got != NULL && pn_smq_account_bytes(got) == largest;
@@ -305,13 +324,22 @@ static inline bool smq_model_largest_agrees(const struct smq_model *m) {
 
 /* Whether every figure is the model's. */
 static inline bool smq_model_agrees(const struct smq_model *m) {
-	const struct smq_model_sum all = smq_model_sum(m, 0);
+	struct smq_model_sum all = {0};
+	struct smq_model_sum sums[SMQ_MODEL_QUEUES] = {{0}};
+	for (uint32_t n = 0; n < m->count; n++) {
+		const struct smq_model_item *item = &m->items[n];
+		if (item->state != SMQ_MODEL_HELD)
+			continue;
+		smq_model_add(&all, item);
+		for (uint32_t i = 0; i < SMQ_MODEL_QUEUES; i++) {
+			if (m->queues[i].number == item->queue)
+				smq_model_add(&sums[i], item);
+		}
+	}
 	bool good = m->pool.bytes == all.bytes && m->pool.items == all.items &&
-		    smq_model_largest_agrees(m);
+		    smq_model_accounts_agree(m, sums) && smq_model_largest_agrees(m, sums);
 	for (uint32_t i = 0; i < SMQ_MODEL_QUEUES; i++)
-		good = good && smq_model_queue_agrees(m, &m->queues[i]);
-	for (uint32_t i = 0; i < SMQ_MODEL_ACCOUNTS; i++)
-		good = good && smq_model_account_agrees(m, &m->accounts[i]);
+		good = good && smq_model_queue_agrees(m, &m->queues[i], sums[i]);
 	return good;
 }
 
