@@ -217,6 +217,28 @@ describe("a finalizer", function ()
 		end);
 	end
 
+	it("may make the account that is made just now", function ()
+		local seen = {};
+		with_collector(every_allocation, function ()
+			for attempt = 1, 100 do
+				local limits, phase, first = { account = long(attempt) }, "before", nil;
+				local function later(n)
+					setmetatable({}, { __gc = function ()
+						if n > 1 then later(n - 1); return; end
+						first = smq.new(limits);
+						seen[phase] = true;
+					end });
+				end
+				later(attempt % 10 + 1);
+				phase = "during";
+				local second = smq.new(limits);
+				phase = "after";
+				assert(second:siblings() == (first and 2 or 1), "two accounts of one name");
+			end
+		end);
+		assert.is_true(seen.during);
+	end);
+
 	local function take(queue, taken)
 		table.insert(taken, (select(3, queue:take())));
 	end

@@ -75,28 +75,34 @@ static int account_close(lua_State *L) {
 	return 0;
 }
 
+/* Pushes the account of this name out of the table at the top, or nothing. */
+static bool find_account(lua_State *L, const char *name) {
+	if (lua_getfield(L, -1, name) == LUA_TUSERDATA)
+		return true;
+	lua_pop(L, 1);
+	return false;
+}
+
 /*
  * Pushes the account of this name, making it first where there is none. Returns 0 or an error;
  * raises if the account is finalized, which can be seen only while Lua closes.
  */
 static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
 	push_accounts(L);
-	if (lua_getfield(L, -1, name) == LUA_TUSERDATA) {
-		const struct account *found = lua_touserdata(L, -1);
-		if (found->account == NULL)
-			return luaL_error(L, "the account is closed");
-		lua_remove(L, -2);
-		return PN_OK;
+	if (!find_account(L, name)) {
+		struct account *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
+		lua_insert(L, -2);
+		if (!find_account(L, name)) { /* nor has a finalizer made it meanwhile */
+			const int err = pn_smq_account_new(&made->account, pool, name);
+			if (err != PN_OK)
+				return err;
+			lua_pushvalue(L, -2);
+			lua_pushvalue(L, -1);
+			lua_setfield(L, -3, name);
+		}
 	}
-	lua_pop(L, 1);
-	struct account *handle = pn_glue_handle(L, ACCOUNT, sizeof(*handle), 0);
-	const int err = pn_smq_account_new(&handle->account, pool, name);
-	if (err != PN_OK)
-		return err;
-	lua_pushvalue(L, -1);
-	lua_setfield(L, -3, name);
-	lua_remove(L, -2);
-	return PN_OK;
+	const struct account *account = lua_touserdata(L, -1);
+	return account->account != NULL ? PN_OK : luaL_error(L, "the account is closed");
 }
 
 static const char *check_name(lua_State *L) {
