@@ -127,7 +127,8 @@ int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate);
 
 /*
  * The item at position `index`, 0 being the oldest held. Returns 1 and fills *item, or 0 if there
- * is none. A walk from any position upwards costs O(1) a step; a jump backwards starts over.
+ * is none. A walk from any position upwards costs O(1) a step; a jump backwards starts over, but
+ * for a look at the oldest, which leaves the walk where it is.
  */
 int pn_smq_at(struct pn_smq *queue, uint32_t index, struct pn_smq_item *item);
 
