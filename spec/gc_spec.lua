@@ -77,19 +77,30 @@ end
 -- Every function of smq.so. One queue is closed, another left to the collector.
 local function use_smq()
 	for _, close in ipairs { true, false } do
-		local queue = smq.new { items = 3, start = 2^32 - 3 | 0 };
+		local queue = smq.new { account = long("a"), items = 3, start = 2^32 - 3 | 0 };
+		local sibling = smq.new { account = long("a") };
 		for n = 1, 5 do
-			assert(queue:push(long(n), n, n) == (n > 3), "push");
+			assert(queue:push(long(n), n, n, n) == (n > 3), "push");
+			assert(sibling:push("copy", 0, n, n) == false, "push of a copy");
 		end
-		for n = 1, 2 do assert(queue:over() and queue:take() == long(n), "take"); end
-		assert(not queue:over(), "over");
+		assert(sibling:ack(1) == 1, "ack of a copy");
+		for n, fate in ipairs { "seen", "held" } do
+			assert(queue:over(), "over");
+			local bytes, splice, time, got = queue:take();
+			assert(bytes == long(n) and splice == n and time == n and got == fate, "take over the limit");
+		end
+		assert(queue:siblings() >= 2 and select(2, smq.account(long("a"))) >= 2, "account");
+		assert(type(smq.largest()) == "string", "largest");
 		assert(queue:at(3) == long(5) and queue:at(4) == nil, "at");
 		assert(queue:ack(0) == 3, "ack");
 		assert(queue:take() == long(4) and queue:held() == 1, "take");
 		assert(not queue:resumable() and queue:ack(2) == 2 and queue:resumable(), "resumable");
 		queue:push(1.5, 0, 0);
 		assert(queue:take() == "1.5", "a number");
-		if close then queue:close(); end
+		if close then
+			queue:close();
+			sibling:close();
+		end
 	end
 end
 
@@ -133,7 +144,7 @@ describe("the garbage collector", function ()
 				local queue = smq.new {};
 				queue:push(long(1), 0, 0);
 				coroutine.yield(queue:at(1));
-				coroutine.yield(queue:take());
+				coroutine.yield((queue:take()));
 			end);
 			assert.equal(long(1), thread());
 			assert.equal(long(1), thread());
@@ -166,17 +177,16 @@ describe("a finalizer", function ()
 		push = function (queue, new) queue:push(new .. "", 0, 0); end;
 		["push of a number"] = function (queue, new) queue:push(new, 0, 0); end;
 		["at"] = function (queue) return is_first(queue:at(1)); end;
-		["push with a key"] = function (queue, new) queue:push(new .. "", 0, 0, 1); end;
 		take = function (queue) return is_first(queue:take() or long(1)); end;
-		new = function (_, new) smq.new { account = new .. "" }:close(); end;
-		largest = function () smq.largest(); end;
+		["new in its account"] = function (_, new) smq.new { account = "a" .. new, items = 1 }:close(); end;
+		largest = function () return (smq.largest() or long("a")) == long("a"); end;
 		["ack of a head"] = function (queue) return queue:ack(9) == nil; end;
 	};
 
 	-- Calls, with a finalizer that closes the queue at the nth collection from now: it works, or it
 	-- raises. Returns when the queue was closed.
 	local function close_during(call, nth, new)
-		local queue, phase, closed = smq.new { items = 2 }, "before", nil;
+		local queue, phase, closed = smq.new { account = long("a"), items = 2 }, "before", nil;
 		for n = 1, 3 do queue:push(long(n), 0, n); end
 		local function later(n)
 			setmetatable({}, { __gc = function ()
@@ -207,31 +217,64 @@ describe("a finalizer", function ()
 		end);
 	end
 
+	it("may make the account that is made just now", function ()
+		local seen = {};
+		with_collector(every_allocation, function ()
+			for attempt = 1, 100 do
+				local limits, phase, first = { account = long(attempt) }, "before", nil;
+				local function later(n)
+					setmetatable({}, { __gc = function ()
+						if n > 1 then later(n - 1); return; end
+						first = smq.new(limits);
+						seen[phase] = true;
+					end });
+				end
+				later(attempt % 10 + 1);
+				phase = "during";
+				local second = smq.new(limits);
+				phase = "after";
+				assert(second:siblings() == (first and 2 or 1), "two accounts of one name");
+			end
+		end);
+		assert.is_true(seen.during);
+	end);
+
 	local function take(queue, taken)
 		table.insert(taken, (select(3, queue:take())));
 	end
 
-	-- Takes all items, in a finalizer too. Returns what was taken, and how often the finalizer ran.
-	local function take_all()
-		local queue, taken = smq.new {}, {};
+	local function take_over(queue, taken)
+		while queue:over() do take(queue, taken); end
+	end
+
+	-- Takes all but the last item, in a finalizer too. Returns what was taken, and how often the
+	-- finalizer ran.
+	local function take_all(fn, fn_of_finalizer)
+		local queue, taken = smq.new { items = 1 }, {};
 		for n = 1, 12 do queue:push(long(n), 0, n); end
-		local stop = finalizing(function () take(queue, taken); end);
-		while queue:held() > 0 do take(queue, taken); end
+		local stop = finalizing(function () fn_of_finalizer(queue, taken); end);
+		while queue:held() > 1 do fn(queue, taken); end
 		local runs = stop();
+		while queue:held() > 0 do take(queue, taken); end
 		queue:close();
 		return taken, runs;
 	end
 
-	it("may take while others take, and each item is taken once", function ()
-		with_collector(every_allocation, function ()
-			local runs_in_all = 0;
-			for _ = 1, 80 do
-				local taken, runs = take_all();
-				table.sort(taken);
-				assert.equal("1 2 3 4 5 6 7 8 9 10 11 12", table.concat(taken, " "));
-				runs_in_all = runs_in_all + runs;
-			end
-			assert.is_true(runs_in_all > 0);
-		end);
-	end);
+	local ways = { ["take one"] = take, ["take all beyond a limit"] = take_over };
+	for name, fn in pairs(ways) do
+		for name_of_finalizer, fn_of_finalizer in pairs(ways) do
+			it(("may %s while others %s, and each item is taken once"):format(name_of_finalizer, name), function ()
+				with_collector(every_allocation, function ()
+					local runs_in_all = 0;
+					for _ = 1, 20 do
+						local taken, runs = take_all(fn, fn_of_finalizer);
+						table.sort(taken);
+						assert.equal("1 2 3 4 5 6 7 8 9 10 11 12", table.concat(taken, " "));
+						runs_in_all = runs_in_all + runs;
+					end
+					assert.is_true(runs_in_all > 0);
+				end);
+			end);
+		end
+	end
 end);

@@ -4,6 +4,7 @@ local helper = require "spec.helper";
 local smq = helper.native("smq");
 
 local ITEM_COST = 64; -- bytes counted for an item beside its own
+local KEY_COST = 64; -- and for its key
 
 -- A queue with the given limits that holds these items.
 local function queue_of(limits, ...)
@@ -17,7 +18,7 @@ end
 -- All that can be taken from a queue, oldest first.
 local function drain(queue)
 	local items = {};
-	for bytes in queue.pop, queue do
+	for bytes in queue.take, queue do
 		table.insert(items, bytes);
 	end
 	return items;
@@ -42,7 +43,7 @@ describe("a queue", function ()
 			assert.equal(0, queue:bytes());
 			assert.is_true(queue:resumable());
 			assert.equal(0, select("#", queue:at(1)));
-			assert.equal(0, select("#", queue:pop()));
+			assert.equal(0, select("#", queue:take()));
 			queue:close();
 		end
 	end);
@@ -54,9 +55,9 @@ describe("a queue", function ()
 		assert.same({ "<a\0\255/>", 3, math.mininteger }, { queue:at(1) });
 		assert.same({ "", 0, math.maxinteger }, { queue:at(2) });
 		assert.equal(0, select("#", queue:at(3)));
-		assert.same({ "<a\0\255/>", 3, math.mininteger }, { queue:pop() });
-		assert.same({ "", 0, math.maxinteger }, { queue:pop() });
-		assert.equal(0, select("#", queue:pop()));
+		assert.same({ "<a\0\255/>", 3, math.mininteger, "alone" }, { queue:take() });
+		assert.same({ "", 0, math.maxinteger, "alone" }, { queue:take() });
+		assert.equal(0, select("#", queue:take()));
 		queue:close();
 	end);
 
@@ -84,101 +85,42 @@ describe("a queue", function ()
 		queue:close();
 	end);
 
-	it("says when a push takes it over a limit", function ()
+	it("says when a push takes it over a limit, and drops nothing", function ()
 		local by_items, by_bytes = smq.new { items = 2 }, smq.new { bytes = 2 * (ITEM_COST + 1) };
 		for _, queue in ipairs { by_items, by_bytes } do
+			assert.is_false(queue:over());
 			assert.is_false((queue:push("a", 0, 0)));
 			assert.is_false((queue:push("b", 0, 0)));
+			assert.is_false(queue:over());
 			assert.is_true((queue:push("c", 0, 0)));
-			assert.equal(1, queue:shed());
+			assert.is_true(queue:over());
+			assert.equal(3, queue:held());
+			assert.equal("a", (queue:take()));
+			assert.is_false(queue:over());
 			assert.same({ "b", "c" }, drain(queue));
 			queue:close();
 		end
 	end);
 
+	it("says what it, its account and the process hold", function ()
+		local queue, sibling = smq.new { account = "a@b" }, smq.new { account = "a@b" };
+		local other = smq.new { account = "c@d" };
+		assert.same({ false, ITEM_COST + 1, ITEM_COST + 1 }, { queue:push("a", 0, 0) });
+		assert.same({ false, 2 * ITEM_COST + 3, ITEM_COST + 2 }, { other:push("bc", 0, 0) });
+		assert.same({ false, 3 * ITEM_COST + KEY_COST + 6, 2 * ITEM_COST + KEY_COST + 4 },
+			{ sibling:push("def", 0, 0, 1) });
+		assert.same({ ITEM_COST + 1, ITEM_COST + KEY_COST + 3 }, { queue:bytes(), sibling:bytes() });
+		queue:close(); sibling:close(); other:close();
+	end);
+
 	it("is not resumable while something unacknowledged is gone", function ()
 		local queue = queue_of({}, "a", "b");
-		queue:pop();
+		queue:take();
 		assert.is_false(queue:resumable());
 		assert.equal(2, queue:unacked());
 		queue:ack(1);
 		assert.is_true(queue:resumable());
 		queue:close();
-	end);
-
-	describe("sheds", function ()
-		it("the oldest, and gives each to the handler", function ()
-			local queue, seen = queue_of({ items = 1 }, "a", "b", "c"), {};
-			assert.equal(2, queue:shed(function (...) table.insert(seen, { ... }); end));
-			assert.same({ { "a", 0, 1 }, { "b", 0, 2 } }, seen);
-			assert.same({ "c" }, drain(queue));
-			queue:close();
-		end);
-
-		it("nothing within its limits", function ()
-			local queue = queue_of({}, "a", "b");
-			assert.equal(0, queue:shed(error));
-			assert.same({ "a", "b" }, drain(queue));
-			queue:close();
-		end);
-
-		it("each item once, also when the handler raises", function ()
-			local queue, seen = queue_of({ items = 1 }, "a", "b", "c"), {};
-			local function handler(bytes)
-				table.insert(seen, bytes);
-				error("refused");
-			end
-			for _ = 1, 2 do
-				local ok, err = pcall(queue.shed, queue, handler);
-				assert.is_false(ok);
-				assert.matches("refused", err);
-			end
-			assert.equal(0, queue:shed(handler));
-			assert.same({ "a", "b" }, seen);
-			assert.same({ "c" }, drain(queue));
-			queue:close();
-		end);
-
-		it("until the handler closes it", function ()
-			local queue, seen = queue_of({ items = 1 }, "a", "b", "c"), {};
-			assert.equal(1, queue:shed(function (bytes)
-				table.insert(seen, bytes);
-				queue:close();
-			end));
-			assert.same({ "a" }, seen);
-			assert.has_error(function () queue:held(); end);
-		end);
-
-		it("what the handler pushes, too", function ()
-			local queue, seen = queue_of({ items = 1 }, "a", "b"), {};
-			queue:shed(function (bytes)
-				table.insert(seen, bytes);
-				if #seen < 3 then
-					queue:push("pushed " .. #seen, 0, 0);
-				end
-			end);
-			assert.same({ "a", "b", "pushed 1" }, seen);
-			assert.same({ "pushed 2" }, drain(queue));
-			queue:close();
-		end);
-
-		it("no more when the handler has acknowledged or popped the rest", function ()
-			for _, take in ipairs { function (queue) queue:ack(queue:pushed()); end, drain } do
-				local queue = queue_of({ items = 1 }, "a", "b", "c");
-				assert.equal(1, queue:shed(function () take(queue); end));
-				assert.equal(0, queue:held());
-				queue:close();
-			end
-		end);
-
-		it("nothing through a handler that cannot be called", function ()
-			for _, handler in ipairs { 1, "x", {}, true } do
-				local queue = queue_of({ items = 1 }, "a", "b");
-				assert.has_error(function () queue:shed(handler); end);
-				assert.equal(2, queue:held());
-				queue:close();
-			end
-		end);
 	end);
 
 	it("raises for wrong arguments and changes nothing", function ()
@@ -187,10 +129,11 @@ describe("a queue", function ()
 			{ "push" }, { "push", "b" }, { "push", "b", 0 }, { "push", {}, 0, 0 }, { "push", nil, 0, 0 },
 			{ "push", "b", -1, 0 }, { "push", "b", 2, 0 }, { "push", "b", 0.5, 0 }, { "push", "b", 0, "now" },
 			{ "push", "b", 0, 0.5 }, { "ack" }, { "ack", "x" }, { "ack", -1 }, { "ack", 2^32 | 0 }, { "ack", 0.5 },
+			{ "push", "b", 0, 0, "key" }, { "push", "b", 0, 0, 0.5 }, { "push", "b", 0, 0, {} },
 			{ "at" }, { "at", "x" }, { "at", 0.5 },
 		};
 		for _, call in ipairs(calls) do
-			assert.has_error(function () queue[call[1]](queue, table.unpack(call, 2, 4)); end);
+			assert.has_error(function () queue[call[1]](queue, table.unpack(call, 2, 5)); end);
 		end
 		assert.same({ 0, 1, 1 }, { queue:acked(), queue:pushed(), queue:held() });
 		assert.same({ "a" }, drain(queue));
@@ -199,8 +142,8 @@ describe("a queue", function ()
 
 	it("raises for every method of anything that is no queue", function ()
 		local queue = smq.new {};
-		for _, name in ipairs { "push", "ack", "at", "pop", "shed", "acked", "pushed", "unacked", "held", "bytes",
-			"resumable", "close" } do
+		for _, name in ipairs { "push", "ack", "at", "take", "over", "siblings", "acked", "pushed", "unacked", "held",
+			"bytes", "resumable", "close" } do
 			for _, wrong in ipairs { 1, "x", {}, io.stdout, false } do
 				assert.has_error(function () queue[name](wrong, 1, 0, 0); end);
 			end
@@ -213,8 +156,8 @@ describe("a queue", function ()
 		local queue = queue_of({}, "a");
 		queue:close();
 		queue:close();
-		for name, arguments in pairs { push = { "b", 0, 0 }, ack = { 0 }, at = { 1 }, pop = {}, shed = {}, acked = {},
-			pushed = {}, unacked = {}, held = {}, bytes = {}, resumable = {} } do
+		for name, arguments in pairs { push = { "b", 0, 0 }, ack = { 0 }, at = { 1 }, take = {}, over = {},
+			siblings = {}, acked = {}, pushed = {}, unacked = {}, held = {}, bytes = {}, resumable = {} } do
 			local ok, err = pcall(queue[name], queue, table.unpack(arguments));
 			assert.is_false(ok);
 			assert.matches("closed", err);
@@ -234,10 +177,204 @@ end);
 describe("new", function ()
 	it("raises for wrong limits", function ()
 		for _, limits in ipairs { false, 1, "x", { items = -1 }, { items = 2^32 | 0 }, { items = "x" }, { items = 0.5 },
-			{ bytes = -1 }, { bytes = {} }, { bytes = 1e30 }, { start = -1 }, { start = 2^32 | 0 }, { start = true } } do
+			{ bytes = -1 }, { bytes = {} }, { bytes = 1e30 }, { start = -1 }, { start = 2^32 | 0 }, { start = true },
+			{ account = 1 }, { account = false }, { account = {} }, { account = "a\0b" }, { account = "\0" } } do
 			assert.has_error(function () smq.new(limits); end);
 		end
 		assert.has_error(function () smq.new(); end);
+		assert.same({ 0, 0 }, { smq.total() });
+	end);
+end);
+
+describe("an account", function ()
+	before_each(collect);
+
+	it("is the sum of its queues, whatever its name", function ()
+		for _, name in ipairs { "", "a@b", "\255\1'\"", ("x"):rep(5000), "queue", "__mode", "__gc" } do
+			assert.same({ 0, 0 }, { smq.account(name) });
+			local first, second = smq.new { account = name }, smq.new { account = name };
+			first:push("a", 0, 0);
+			second:push("bc", 0, 0, -1);
+			assert.same({ 2 * ITEM_COST + KEY_COST + 3, 2 }, { smq.account(name) });
+			assert.same({ name, 2 * ITEM_COST + KEY_COST + 3 }, { smq.largest() });
+			assert.same({ 2, 2 }, { first:siblings(), second:siblings() });
+			first:close();
+			assert.same({ ITEM_COST + KEY_COST + 2, 1 }, { smq.account(name) });
+			assert.equal(1, second:siblings());
+			second:close();
+			assert.same({ 0, 0 }, { smq.account(name) });
+		end
+	end);
+
+	it("is shared by queues that name none", function ()
+		local first, second = smq.new {}, smq.new {};
+		first:push("a", 0, 0);
+		assert.same({ ITEM_COST + 1, 2 }, { smq.account("") });
+		first:close(); second:close();
+	end);
+
+	it("that nobody has is empty, and so is one with a zero byte in its name", function ()
+		local queue = queue_of({ account = "a" }, "b");
+		assert.same({ 0, 0 }, { smq.account("b") });
+		assert.same({ 0, 0 }, { smq.account("a\0") });
+		queue:close();
+	end);
+
+	it("needs a name", function ()
+		for _, wrong in ipairs { 1, {}, false } do
+			assert.has_error(function () smq.account(wrong); end);
+		end
+		assert.has_error(function () smq.account(); end);
+	end);
+
+	it("is the same after a garbage collection, while it has a queue", function ()
+		local first = queue_of({ account = "a@b" }, "a");
+		collect();
+		local second = queue_of({ account = "a@b" }, "b");
+		assert.same({ 2 * ITEM_COST + 2, 2 }, { smq.account("a@b") });
+		first:close();
+		first = nil; -- luacheck: ignore 311
+		collect();
+		assert.same({ ITEM_COST + 1, 1 }, { smq.account("a@b") });
+		assert.equal(1, second:siblings());
+		second:close();
+	end);
+
+	it("is collected with its queues, in every mode of the collector", function ()
+		for _, mode in ipairs { "generational", "incremental" } do
+			collectgarbage(mode);
+			local kept = queue_of({ account = "kept" }, "a");
+			for i = 1, 2000 do
+				local account = "a" .. i % 50;
+				queue_of({ account = account }, "a", ("b"):rep(100));
+				local queue = smq.new { account = account };
+				queue:push("c", 0, 0, i);
+				if i % 3 == 0 then queue:close(); end
+			end
+			collect();
+			assert.same({ ITEM_COST + 1, 1 }, { smq.total() });
+			assert.same({ "kept", ITEM_COST + 1 }, { smq.largest() });
+			for i = 0, 49 do
+				assert.same({ 0, 0 }, { smq.account("a" .. i) });
+			end
+			kept:close();
+		end
+		collectgarbage("incremental");
+	end);
+
+	it("may be used by a finalizer that has its queue", function ()
+		local seen = {};
+		do
+			local function on_gc(self)
+				seen[#seen + 1] = not pcall(self.queue.held, self.queue);
+				local queue = queue_of({ account = "a@b" }, "again");
+				seen[#seen + 1] = queue:siblings();
+				queue:close();
+			end
+			local before = setmetatable({}, { __gc = on_gc });
+			local queue = queue_of({ account = "a@b" }, "a");
+			setmetatable({ queue = queue }, { __gc = on_gc });
+			before.queue = queue;
+		end
+		collect();
+		assert.same({ false, 1, true, 1 }, seen); -- the younger one came before its queue was closed
+		assert.same({ 0, 0 }, { smq.total() });
+		assert.same({ 0, 0 }, { smq.account("a@b") });
+	end);
+end);
+
+describe("take", function ()
+	before_each(collect);
+
+	-- Three queues of an account that hold a copy of a message
+	local function copies(key)
+		local queues = {};
+		for i = 1, 3 do
+			queues[i] = smq.new { account = "a@b" };
+			queues[i]:push("copy " .. i, 0, i, key);
+		end
+		return queues[1], queues[2], queues[3];
+	end
+
+	local function assert_takes(fate, queue)
+		assert.equal(fate, (select(4, queue:take())));
+	end
+
+	local function close(...)
+		for _, queue in ipairs { ... } do queue:close(); end
+	end
+
+	it("says that a message is held elsewhere, and who has the last copy", function ()
+		for _, key in ipairs { 1, -1, math.mininteger, math.maxinteger } do
+			local a, b, c = copies(key);
+			assert_takes("held", b);
+			assert_takes("held", a);
+			assert.same({ "copy 3", 0, 3, "last" }, { c:take() });
+			close(a, b, c);
+		end
+	end);
+
+	it("says that a message was seen elsewhere", function ()
+		local a, b, c = copies(7);
+		a:ack(1);
+		assert_takes("seen", b);
+		assert_takes("seen", c);
+		close(a, b, c);
+	end);
+
+	it("says that a message is alone without a key, or in another account, or once others are closed", function ()
+		local a, b, c = copies(0);
+		assert_takes("alone", a);
+		close(a, b, c);
+		a, b, c = copies(nil);
+		assert_takes("alone", a);
+		close(a, b, c);
+		a, b, c = copies(1);
+		local stranger = smq.new { account = "c@d" };
+		stranger:push("no copy", 0, 0, 1);
+		assert_takes("alone", stranger);
+		close(a, b, stranger);
+		assert_takes("alone", c);
+		c:close();
+	end);
+end);
+
+describe("largest", function ()
+	before_each(collect);
+
+	it("is nothing where nothing is held", function ()
+		assert.equal(0, select("#", smq.largest()));
+		local queue = smq.new { account = "a@b" };
+		assert.equal(0, select("#", smq.largest()));
+		queue:close();
+	end);
+
+	it("is the account that holds most, of all loads of the module", function ()
+		local again = helper.native("smq");
+		local a, b = queue_of({ account = "a" }, "abc"), again.new { account = "b" };
+		b:push("defg", 0, 0);
+		assert.same({ "b", ITEM_COST + 4 }, { smq.largest() });
+		a:push("", 0, 0);
+		assert.same({ "a", 2 * ITEM_COST + 3 }, { again.largest() });
+		a:take();
+		assert.same({ "b", ITEM_COST + 4 }, { again.largest() });
+		b:ack(1);
+		assert.same({ "a", ITEM_COST }, { smq.largest() });
+		a:close();
+		assert.equal(0, select("#", smq.largest()));
+		b:close();
+	end);
+
+	it("is an account that several loads of the module share, with its copies", function ()
+		local again = helper.native("smq");
+		local a, b = smq.new { account = "a" }, again.new { account = "a" };
+		a:push("x", 0, 0, 1);
+		b:push("x", 0, 0, 1);
+		assert.same({ "a", 2 * (ITEM_COST + KEY_COST + 1) }, { again.largest() });
+		assert.same({ 2 * (ITEM_COST + KEY_COST + 1), 2 }, { again.account("a") });
+		assert.equal("held", (select(4, a:take())));
+		assert.equal("last", (select(4, again.new {}.take(b))));
+		a:close(); b:close();
 	end);
 end);
 
@@ -259,7 +396,7 @@ describe("total", function ()
 		assert_total(3 * ITEM_COST + 8, 3);
 		assert.equal(2 * ITEM_COST + 4, first:bytes());
 		first:ack(1);
-		second:pop();
+		second:take();
 		assert_total(ITEM_COST + 3, 1);
 		first:close();
 		assert_total(0, 0);
@@ -268,7 +405,8 @@ describe("total", function ()
 
 	it("is nothing again after close", function ()
 		local queue = queue_of({ items = 2 }, "a", "b", "c");
-		queue:shed();
+		assert_total(3 * ITEM_COST + 3, 3);
+		queue:take();
 		assert_total(2 * ITEM_COST + 2, 2);
 		queue:close();
 		assert_total(0, 0);

@@ -33,29 +33,33 @@
 #define PN_SMQ_ITEM_COST 64
 #define PN_SMQ_KEY_COST 64
 
+#define PN_SMQ_LEN_MAX 0x7fffffffu /* bytes of an item */
+
 struct pn_smq_account;
 
 /* All queues of a process. Begins as all zero; owned by the caller; outlives its accounts. */
 struct pn_smq_pool {
 	size_t bytes;                 /* sum of pn_smq_bytes() */
 	size_t items;                 /* sum of pn_smq_held() */
-	struct pn_smq_account *first; /* private: its accounts, linked */
+	struct pn_smq_account **heap; /* private: its accounts, the largest first */
+	size_t accounts;              /* how many it has */
+	size_t room;                  /* private: for how many the heap has memory */
 };
 
 /*
  * Makes an account that holds nothing. `name` is copied; it says to the caller whose account it is.
- * Sets *out, which the caller frees after its queues. Returns 0 or PN_ENOMEM.
+ * Sets *out, which the caller frees. Returns 0 or PN_ENOMEM.
  */
 int pn_smq_account_new(struct pn_smq_account **out, struct pn_smq_pool *pool, const char *name);
 
-/* Frees an account without queues; NULL is allowed. */
+/* Frees the account, or gives it up: it ends with its last queue then. NULL is allowed. */
 void pn_smq_account_free(struct pn_smq_account *account);
 
 const char *pn_smq_account_name(const struct pn_smq_account *account); /* borrowed */
 size_t pn_smq_account_bytes(const struct pn_smq_account *account);     /* of all its queues */
 size_t pn_smq_account_queues(const struct pn_smq_account *account);    /* how many it has */
 
-/* The account that holds most; NULL if none holds anything. O(accounts). */
+/* The account that holds most; NULL if none holds anything. O(1). */
 struct pn_smq_account *pn_smq_largest(const struct pn_smq_pool *pool);
 
 /* What one queue should hold; 0 means no limit. See pn_smq_over(). */
@@ -66,15 +70,18 @@ struct pn_smq_limits {
 
 struct pn_smq_item {
 	const char *bytes; /* the encoded stanza; borrowed until the item leaves the queue */
-	uint32_t len;      /* bytes */
+	uint32_t len;      /* bytes, at most PN_SMQ_LEN_MAX */
 	uint32_t splice;   /* where a child can be spliced in (pn/stanza.h); 0: nowhere */
 	int64_t time;      /* when it was pushed, as the caller gave it */
-	uint64_t key;      /* the same for all copies of a message in an account; 0: none */
+	uint64_t key;      /* the same for all copies of a message in an account; 0: not linked */
 };
 
-/* Who else has the message of an item that is taken: other queues of its account. */
+/*
+ * Who else has the message of an item that is taken: other queues of its account, as far as the
+ * item was held at the same time as their copies. The last of these that applies:
+ */
 enum pn_smq_fate {
-	PN_SMQ_ALONE, /* no other queue has had it, or the item has no key */
+	PN_SMQ_ALONE, /* no other queue has had it, or the item is not linked */
 	PN_SMQ_LAST,  /* others had it, and it was taken from them unacknowledged */
 	PN_SMQ_HELD,  /* another one holds it */
 	PN_SMQ_SEEN,  /* the peer of another one has acknowledged it */
@@ -89,20 +96,23 @@ struct pn_smq;
 int pn_smq_new(struct pn_smq **out, struct pn_smq_account *account, struct pn_smq_limits limits,
 	       uint32_t start);
 
-/* Frees the queue and all it holds, as if nobody had ever had it; NULL is allowed. */
+/* Frees the queue and all it holds, as if it had never held that; NULL is allowed. */
 void pn_smq_free(struct pn_smq *queue);
 
 /*
- * Appends a copy of the item; its `time` and `splice` are given back unchanged. Amortised O(1).
- * Returns 0, PN_ENOMEM (nothing changed), or PN_EINVAL if splice > len.
+ * Appends a copy of the item; its `time` and `splice` are given back unchanged. An item with a key
+ * is linked, unless the account holds 64 linked copies of the message already. O(log accounts), and
+ * for a key O(log items), at most 128 steps whatever the keys are. Returns 0; PN_ENOMEM (nothing
+ * changed); or PN_EINVAL if len is above its maximum, if splice > len, or if 2^32-1 items are
+ * unacknowledged, so that the counters would be equal again.
  */
 int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item);
 
 /*
  * The peer has handled stanzas up to counter h. Returns how many were newly acknowledged, as an
  * int64_t from 0 to 2^32-1; PN_EHEAD if h is beyond what was pushed; PN_ETAIL if h is behind what
- * was acknowledged before. The nearer side decides which of the two it is. Amortised O(1) for items
- * whose key no other item has.
+ * was acknowledged before. The nearer side decides which of the two it is. Costs for each item
+ * what it cost to push it.
  */
 int64_t pn_smq_ack(struct pn_smq *queue, uint32_t h);
 
@@ -117,7 +127,8 @@ int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate);
 
 /*
  * The item at position `index`, 0 being the oldest held. Returns 1 and fills *item, or 0 if there
- * is none. A walk from any position upwards costs O(1) a step; a jump backwards starts over.
+ * is none. A walk from any position upwards costs O(1) a step; a jump backwards starts over, but
+ * for a look at the oldest, which leaves the walk where it is.
  */
 int pn_smq_at(struct pn_smq *queue, uint32_t index, struct pn_smq_item *item);
 

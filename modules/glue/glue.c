@@ -33,10 +33,14 @@ lua_Integer pn_glue_field(lua_State *L, int index, const char *name, lua_Integer
 }
 
 void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close) {
-	if (luaL_newmetatable(L, type) == 0) {
+	if (luaL_getmetatable(L, type) == LUA_TTABLE) {
 		lua_pop(L, 1);
 		return;
 	}
+	lua_pop(L, 1);
+	lua_newtable(L);
+	lua_pushstring(L, type);
+	lua_setfield(L, -2, "__name");
 	lua_newtable(L);
 	luaL_setfuncs(L, methods, 0);
 	lua_pushcfunction(L, close);
@@ -46,7 +50,7 @@ void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
 	lua_setfield(L, -2, "__gc");
 	lua_pushcfunction(L, close);
 	lua_setfield(L, -2, "__close");
-	lua_pop(L, 1);
+	lua_setfield(L, LUA_REGISTRYINDEX, type); /* last: it is complete, and stays so */
 }
 
 void *pn_glue_handle(lua_State *L, const char *type, size_t size, int values) {

@@ -8,45 +8,59 @@
 
 #include <pn/smq.h>
 
-/* One queue's copy of a message. Made by copies_add(), ended by copies_ack() or copies_take(). */
+/*
+ * One queue's copy of a message. Its memory is the queue's. Made by copies_add(), ended by
+ * copies_ack(), copies_take() or copies_forget(). With 24 bytes of the item, and 39 of malloc's,
+ * its 48 stay below PN_SMQ_ITEM_COST + PN_SMQ_KEY_COST.
+ */
 struct copy {
-	struct copy *next; /* in its bucket */
+	struct copy *child[2]; /* of a message's first copy; those of the others mean nothing */
+	struct copy *same;     /* the next copy of the message */
 	uint64_t key;
 	const struct pn_smq *queue; /* who holds it; compared alone */
-	bool met;                   /* another queue has had one */
-	bool seen;                  /* another queue's peer has acknowledged one */
+	bool lost;                  /* one was taken from another queue since this one came */
+	bool seen;                  /* one was acknowledged to another queue since this one came */
 };
 
-/* A hash table of them. Invariant: buckets is a power of 2, or 0 without a table. */
+/* All of an account, in a tree by key. */
 struct copies {
-	struct copy **bucket;
-	size_t buckets;
-	size_t count;
+	struct copy *root;
 };
 
+/* Invariant: pool->heap[place] is the account. */
 struct pn_smq_account {
 	struct pn_smq_pool *pool;
-	struct pn_smq_account *prev; /* in the pool's list */
-	struct pn_smq_account *next;
+	size_t place;
 	size_t bytes;
 	size_t queues;
+	bool given_up; /* by pn_smq_account_free(): ends with its last queue */
 	struct copies copies;
 	char name[];
 };
 
-/*
- * Adds a copy that `queue` holds. Sets *out, NULL where there are so many copies of this message
- * that one more is not linked. Returns 0 or PN_ENOMEM.
- */
-int copies_add(struct copies *copies, uint64_t key, const struct pn_smq *queue, struct copy **out);
+/* An item of `bytes` comes to a queue of the account, or leaves it. O(log accounts). */
+void account_add(struct pn_smq_account *account, size_t bytes);
+void account_subtract(struct pn_smq_account *account, size_t bytes);
 
-/* The peer has acknowledged it: the other queues learn that. Frees the copy; NULL is allowed. */
+/* A queue of the account is freed. */
+void account_leave(struct pn_smq_account *account);
+
+/*
+ * Where one more copy of a message is linked: valid until the next call. NULL where there are so
+ * many that it is not.
+ */
+struct copy **copies_place(struct copies *copies, uint64_t key);
+
+/* Adds a copy, whose key and queue are set and the rest is 0, at its place. */
+void copies_add(struct copy **place, struct copy *copy);
+
+/* The peer has acknowledged it: the other queues learn that. Ends the copy; NULL is allowed. */
 void copies_ack(struct copies *copies, struct copy *copy);
 
-/* Frees the copy and says who else has the message; NULL is alone. */
+/* Ends the copy and says who else has the message, and the others learn it; NULL is alone. */
 enum pn_smq_fate copies_take(struct copies *copies, struct copy *copy);
 
-/* Frees the copy as if its queue had never had it; NULL is allowed. */
+/* Ends the copy as if its queue had never had it; NULL is allowed. */
 void copies_forget(struct copies *copies, struct copy *copy);
 
 #endif

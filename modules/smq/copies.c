@@ -1,127 +1,101 @@
 /*
- * Chains are searched whenever a copy comes or goes. Keys are digests, so that nobody can choose
- * what shares a bucket; but anybody can send one message a thousand times, hence COPIES_MAX.
+ * A digital search tree: bit k of a key says which child of the k-th copy on the path comes next,
+ * so that no path is longer than 64, whoever chooses the keys, and no table has to be grown. A list
+ * hangs from each copy in the tree, with the other copies of its message. Anybody can send one
+ * message a thousand times, hence COPIES_MAX.
  */
-#include <string.h>
-
-#include <pn/alloc.h>
-#include <pn/err.h>
-
 #include "account.h"
 
-enum {
-	FIRST_BUCKETS = 16,
-	COPIES_MAX = 64, /* of one message that are linked: an account has fewer sessions */
-};
+enum { COPIES_MAX = 64 }; /* of one message that are linked: an account has fewer sessions */
 
-static struct copy **bucket_of(const struct copies *copies, uint64_t key) {
-	return &copies->bucket[key & (copies->buckets - 1)];
+/* The link to the first copy with this key; to NULL, where it would be, if there is none. */
+static struct copy **find(struct copies *copies, uint64_t key) {
+	struct copy **link = &copies->root;
+	for (unsigned int bit = 0; *link != NULL && (*link)->key != key; bit++)
+		link = &(*link)->child[key >> bit & 1];
+	return link;
 }
 
-/* Twice the buckets, or the first ones. Without memory the old ones go on, with longer chains. */
-static int grow(struct copies *copies) {
-	const size_t buckets = copies->buckets > 0 ? copies->buckets * 2 : FIRST_BUCKETS;
-	struct copies grown = {.buckets = buckets, .count = copies->count};
-	grown.bucket = pn_malloc(buckets * sizeof(*grown.bucket));
-	if (grown.bucket == NULL)
-		return copies->buckets > 0 ? PN_OK : PN_ENOMEM;
-	memset(grown.bucket, 0, buckets * sizeof(*grown.bucket));
-	for (size_t i = 0; i < copies->buckets; i++) {
-		for (struct copy *copy = copies->bucket[i], *next; copy != NULL; copy = next) {
-			struct copy **bucket = bucket_of(&grown, copy->key);
-			next = copy->next;
-			copy->next = *bucket;
-			*bucket = copy;
-		}
-	}
-	pn_free(copies->bucket);
-	*copies = grown;
-	return PN_OK;
+static size_t count(const struct copy *first) {
+	size_t number = 0;
+	for (; first != NULL; first = first->same)
+		number++;
+	return number;
 }
 
-static bool are_copies(const struct copy *a, const struct copy *b) {
-	return a->key == b->key && a->queue != b->queue;
+struct copy **copies_place(struct copies *copies, uint64_t key) {
+	struct copy **place = find(copies, key);
+	return count(*place) < COPIES_MAX ? place : NULL;
 }
 
-/* Tells the others of a new copy, and it of them. */
-static void introduce(const struct copies *copies, struct copy *copy) {
-	for (struct copy *other = *bucket_of(copies, copy->key); other; other = other->next) {
-		if (are_copies(other, copy)) {
-			other->met = true;
-			copy->met = true;
-		}
+void copies_add(struct copy **place, struct copy *copy) {
+	if (*place == NULL) {
+		*place = copy;
+	} else {
+		copy->same = (*place)->same;
+		(*place)->same = copy;
 	}
 }
 
-static size_t count_of(const struct copies *copies, uint64_t key) {
-	size_t count = 0;
-	if (copies->buckets == 0)
-		return 0;
-	for (const struct copy *copy = *bucket_of(copies, key); copy != NULL; copy = copy->next)
-		count += copy->key == key ? 1 : 0;
-	return count;
+/* Cuts off a leaf below the link, or at it. */
+static struct copy *cut_leaf(struct copy **link) {
+	while ((*link)->child[0] != NULL || (*link)->child[1] != NULL)
+		link = &(*link)->child[(*link)->child[0] == NULL];
+	struct copy *leaf = *link;
+	*link = NULL;
+	return leaf;
 }
 
-int copies_add(struct copies *copies, uint64_t key, const struct pn_smq *queue, struct copy **out) {
-	if (count_of(copies, key) >= COPIES_MAX) {
-		*out = NULL;
-		return PN_OK;
-	}
-	if (copies->count >= copies->buckets && grow(copies) != PN_OK)
-		return PN_ENOMEM;
-	struct copy *copy = pn_malloc(sizeof(*copy));
-	if (copy == NULL)
-		return PN_ENOMEM;
-	*copy = (struct copy){.key = key, .queue = queue};
-	introduce(copies, copy);
-	struct copy **bucket = bucket_of(copies, key);
-	copy->next = *bucket;
-	*bucket = copy;
-	copies->count++;
-	*out = copy;
-	return PN_OK;
+/*
+ * Takes the copy at the link out of the tree. Into its place comes another copy of the message, or
+ * any leaf below it, whose key has the bits that lead there.
+ */
+static void replace_first(struct copy **link) {
+	struct copy *copy = *link;
+	struct copy *heir = copy->same != NULL ? copy->same : cut_leaf(link);
+	if (heir == copy)
+		return;
+	heir->child[0] = copy->child[0];
+	heir->child[1] = copy->child[1];
+	*link = heir;
 }
 
 void copies_forget(struct copies *copies, struct copy *copy) {
 	if (copy == NULL)
 		return;
-	struct copy **link = bucket_of(copies, copy->key);
-	while (*link != copy)
-		link = &(*link)->next;
-	*link = copy->next;
-	pn_free(copy);
-	if (--copies->count == 0) {
-		pn_free(copies->bucket);
-		*copies = (struct copies){0};
+	struct copy **link = find(copies, copy->key);
+	if (*link == copy) {
+		replace_first(link);
+	} else {
+		struct copy *before = *link;
+		while (before->same != copy)
+			before = before->same;
+		before->same = copy->same;
 	}
 }
 
 void copies_ack(struct copies *copies, struct copy *copy) {
 	if (copy == NULL)
 		return;
-	for (struct copy *other = *bucket_of(copies, copy->key); other; other = other->next) {
-		if (are_copies(other, copy))
+	for (struct copy *other = *find(copies, copy->key); other != NULL; other = other->same) {
+		if (other->queue != copy->queue)
 			other->seen = true;
 	}
 	copies_forget(copies, copy);
 }
 
-static bool is_held_elsewhere(const struct copies *copies, const struct copy *copy) {
-	for (const struct copy *other = *bucket_of(copies, copy->key); other; other = other->next) {
-		if (are_copies(other, copy))
-			return true;
-	}
-	return false;
-}
-
 enum pn_smq_fate copies_take(struct copies *copies, struct copy *copy) {
 	if (copy == NULL)
 		return PN_SMQ_ALONE;
-	enum pn_smq_fate fate = copy->met ? PN_SMQ_LAST : PN_SMQ_ALONE;
+	enum pn_smq_fate fate = copy->lost ? PN_SMQ_LAST : PN_SMQ_ALONE;
+	for (struct copy *other = *find(copies, copy->key); other != NULL; other = other->same) {
+		if (other->queue != copy->queue) {
+			other->lost = true;
+			fate = PN_SMQ_HELD;
+		}
+	}
 	if (copy->seen)
 		fate = PN_SMQ_SEEN;
-	else if (is_held_elsewhere(copies, copy))
-		fate = PN_SMQ_HELD;
 	copies_forget(copies, copy);
 	return fate;
 }

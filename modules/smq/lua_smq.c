@@ -1,6 +1,7 @@
 /* pn/smq.h for Lua: smq.so, luaopen_smq. */
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <pn/err.h>
 #include <pn/smq.h>
@@ -51,15 +52,22 @@ static struct pn_smq_pool *push_pool(lua_State *L) {
 
 /* Pushes the table of accounts, whose values are weak, making it first where there is none. */
 static void push_accounts(lua_State *L) {
-	if (luaL_getsubtable(L, LUA_REGISTRYINDEX, ACCOUNTS))
+	if (lua_getfield(L, LUA_REGISTRYINDEX, ACCOUNTS) == LUA_TTABLE)
 		return;
+	lua_pop(L, 1);
+	lua_newtable(L);
 	lua_createtable(L, 0, 1);
 	lua_pushliteral(L, "v");
 	lua_setfield(L, -2, "__mode");
 	lua_setmetatable(L, -2);
+	lua_pushvalue(L, -1);
+	lua_setfield(L, LUA_REGISTRYINDEX, ACCOUNTS); /* last: it is complete */
 }
 
-/* Queues refer to their account, which was made before them: it is finalized after them. */
+/*
+ * Queues refer to their account, which was made before them: it is finalized after them. A queue
+ * that a finalizer makes while Lua closes has no finalizer itself, and keeps the account.
+ */
 static int account_close(lua_State *L) {
 	struct account *handle = luaL_checkudata(L, 1, ACCOUNT);
 	pn_smq_account_free(handle->account);
@@ -67,29 +75,45 @@ static int account_close(lua_State *L) {
 	return 0;
 }
 
-/* Pushes the account of this name, making it first where there is none. Returns 0 or an error. */
+/* Pushes the account of this name out of the table at the top, or nothing. */
+static bool find_account(lua_State *L, const char *name) {
+	if (lua_getfield(L, -1, name) == LUA_TUSERDATA)
+		return true;
+	lua_pop(L, 1);
+	return false;
+}
+
+/*
+ * Pushes the account of this name, making it first where there is none. Returns 0 or an error;
+ * raises if the account is finalized, which can be seen only while Lua closes.
+ */
 static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
 	push_accounts(L);
-	if (lua_getfield(L, -1, name) == LUA_TUSERDATA) {
-		lua_remove(L, -2);
-		return PN_OK;
+	if (!find_account(L, name)) {
+		struct account *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
+		lua_insert(L, -2);
+		if (!find_account(L, name)) { /* nor has a finalizer made it meanwhile */
+			const int err = pn_smq_account_new(&made->account, pool, name);
+			if (err != PN_OK)
+				return err;
+			lua_pushvalue(L, -2);
+			lua_pushvalue(L, -1);
+			lua_setfield(L, -3, name);
+		}
 	}
-	lua_pop(L, 1);
-	struct account *handle = pn_glue_handle(L, ACCOUNT, sizeof(*handle), 0);
-	const int err = pn_smq_account_new(&handle->account, pool, name);
-	if (err != PN_OK)
-		return err;
-	lua_pushvalue(L, -1);
-	lua_setfield(L, -3, name);
-	lua_remove(L, -2);
-	return PN_OK;
+	const struct account *account = lua_touserdata(L, -1);
+	return account->account != NULL ? PN_OK : luaL_error(L, "the account is closed");
 }
 
 static const char *check_name(lua_State *L) {
 	lua_getfield(L, 1, "account");
-	if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TSTRING)
-		luaL_error(L, "field 'account' must be a string");
-	return luaL_optstring(L, -1, ""); /* stays on the stack */
+	if (lua_isnil(L, -1))
+		return "";
+	size_t len = 0;
+	const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+	if (name == NULL || strlen(name) != len)
+		luaL_error(L, "field 'account' must be a string without zero bytes");
+	return name; /* stays on the stack */
 }
 
 /* new{ account =, bytes =, items =, start = } -> queue. Queues without an account share one. */
@@ -130,7 +154,7 @@ static int smq_close(lua_State *L) {
 static int smq_push(lua_State *L) {
 	size_t len;
 	const char *bytes = luaL_checklstring(L, 2, &len);
-	luaL_argcheck(L, len <= UINT32_MAX, 2, "too long");
+	luaL_argcheck(L, len <= PN_SMQ_LEN_MAX, 2, "too long");
 	const struct pn_smq_item item = {
 		.bytes = bytes,
 		.len = (uint32_t)len,
@@ -284,7 +308,7 @@ static int smq_largest(lua_State *L) {
 
 /* account(name) -> bytes, queues of the account of this name */
 static int smq_account(lua_State *L) {
-	luaL_checkstring(L, 1);
+	luaL_checktype(L, 1, LUA_TSTRING);
 	push_accounts(L);
 	lua_pushvalue(L, 1);
 	const struct account *handle =

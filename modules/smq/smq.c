@@ -7,15 +7,18 @@
 #include "account.h"
 
 /*
- * One allocation an item, linked in order: 32 bytes here, and at most 23 of malloc's, stay below
+ * One allocation an item, linked in order: 24 bytes here, and at most 39 of malloc's, stay below
  * PN_SMQ_ITEM_COST at any length of the queue. An array of slots would have to be grown by half or
  * more, and would stop the server while a long queue moves.
+ *
+ *      not linked:                 | node | bytes
+ *      linked:       | struct copy | node | bytes      also one allocation: two would cost more
  */
 struct node {
 	struct node *next;
-	struct copy *copy; /* NULL: nobody needs to know of it */
 	int64_t time;
-	uint32_t len;
+	uint32_t linked : 1;
+	uint32_t len : 31;
 	uint32_t splice;
 	char bytes[];
 };
@@ -37,17 +40,26 @@ struct pn_smq {
 	size_t bytes;
 };
 
-static size_t cost(const struct node *node) {
-	return (size_t)node->len + PN_SMQ_ITEM_COST + (node->copy != NULL ? PN_SMQ_KEY_COST : 0);
+/* What stands before the node; NULL if it is not linked. */
+static struct copy *copy_of(struct node *node) {
+	return node->linked ? (struct copy *)node - 1 : NULL;
 }
 
-static struct pn_smq_item item_of(const struct node *node) {
+static void free_node(struct node *node) {
+	pn_free(node->linked ? (void *)copy_of(node) : node);
+}
+
+static size_t cost(const struct node *node) {
+	return (size_t)node->len + PN_SMQ_ITEM_COST + (node->linked ? PN_SMQ_KEY_COST : 0);
+}
+
+static struct pn_smq_item item_of(struct node *node) {
 	return (struct pn_smq_item){
 		.bytes = node->bytes,
 		.len = node->len,
 		.splice = node->splice,
 		.time = node->time,
-		.key = node->copy != NULL ? node->copy->key : 0,
+		.key = node->linked ? copy_of(node)->key : 0,
 	};
 }
 
@@ -67,41 +79,26 @@ int pn_smq_new(struct pn_smq **out, struct pn_smq_account *account, struct pn_sm
 	return PN_OK;
 }
 
-/* What the queue holds more or less by this node, everywhere it is counted. */
-static void count_in(struct pn_smq *queue, const struct node *node) {
-	queue->held++;
-	queue->bytes += cost(node);
-	queue->account->bytes += cost(node);
-	queue->account->pool->items++;
-	queue->account->pool->bytes += cost(node);
-}
-
-static void count_out(struct pn_smq *queue, const struct node *node) {
+/* Takes the oldest node out of the list. The caller ends its copy and frees it. */
+static struct node *unlink_first(struct pn_smq *queue) {
+	struct node *node = queue->first;
+	queue->first = node->next;
 	queue->held--;
 	queue->bytes -= cost(node);
-	queue->account->bytes -= cost(node);
-	queue->account->pool->items--;
-	queue->account->pool->bytes -= cost(node);
-}
-
-/* Frees the oldest node. Its copy, if it has one, is the caller's to end. */
-static struct copy *remove_first(struct pn_smq *queue) {
-	struct node *node = queue->first;
-	struct copy *copy = node->copy;
-	count_out(queue, node);
-	queue->first = node->next;
+	account_subtract(queue->account, cost(node));
 	if (queue->walk == node)
 		queue->walk = NULL;
 	if (queue->walk != NULL)
 		queue->walk_index--;
-	pn_free(node);
-	return copy;
+	return node;
 }
 
 int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate) {
 	if (queue->first == NULL)
 		return 0;
-	const enum pn_smq_fate found = copies_take(&queue->account->copies, remove_first(queue));
+	struct node *node = unlink_first(queue);
+	const enum pn_smq_fate found = copies_take(&queue->account->copies, copy_of(node));
+	free_node(node);
 	if (fate != NULL)
 		*fate = found;
 	return 1;
@@ -110,44 +107,59 @@ int pn_smq_take(struct pn_smq *queue, enum pn_smq_fate *fate) {
 void pn_smq_free(struct pn_smq *queue) {
 	if (queue == NULL)
 		return;
-	while (queue->first != NULL)
-		copies_forget(&queue->account->copies, remove_first(queue));
-	queue->account->queues--;
+	while (queue->first != NULL) {
+		struct node *node = unlink_first(queue);
+		copies_forget(&queue->account->copies, copy_of(node));
+		free_node(node);
+	}
+	account_leave(queue->account);
 	pn_free(queue);
 }
 
-static struct node *make_node(const struct pn_smq_item *item) {
-	struct node *node = pn_malloc(sizeof(*node) + item->len);
-	if (node == NULL)
+/* A node for the item, behind room for a copy if it is to be linked. */
+static struct node *make_node(const struct pn_smq_item *item, bool linked) {
+	const size_t before = linked ? sizeof(struct copy) : 0;
+	char *block = pn_malloc(before + sizeof(struct node) + item->len);
+	if (block == NULL)
 		return NULL;
-	node->next = NULL;
-	node->copy = NULL;
-	node->time = item->time;
-	node->len = item->len;
-	node->splice = item->splice;
+	struct node *node = (struct node *)(void *)(block + before);
+	*node = (struct node){
+		.time = item->time,
+		.linked = linked,
+		.len = item->len & PN_SMQ_LEN_MAX,
+		.splice = item->splice,
+	};
 	if (item->len > 0)
 		memcpy(node->bytes, item->bytes, item->len);
 	return node;
 }
 
-int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item) {
-	if (item->splice > item->len)
-		return PN_EINVAL;
-	struct node *node = make_node(item);
-	if (node == NULL)
-		return PN_ENOMEM;
-	if (item->key != 0 &&
-	    copies_add(&queue->account->copies, item->key, queue, &node->copy) != PN_OK) {
-		pn_free(node);
-		return PN_ENOMEM;
-	}
+static void append(struct pn_smq *queue, struct node *node) {
 	if (queue->first == NULL)
 		queue->first = node;
 	else
 		queue->last->next = node;
 	queue->last = node;
 	queue->pushed++;
-	count_in(queue, node);
+	queue->held++;
+	queue->bytes += cost(node);
+	account_add(queue->account, cost(node));
+}
+
+int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item) {
+	if (item->len > PN_SMQ_LEN_MAX || item->splice > item->len ||
+	    pn_smq_unacked(queue) == UINT32_MAX)
+		return PN_EINVAL;
+	struct copy **place =
+		item->key != 0 ? copies_place(&queue->account->copies, item->key) : NULL;
+	struct node *node = make_node(item, place != NULL);
+	if (node == NULL)
+		return PN_ENOMEM;
+	if (place != NULL) {
+		*copy_of(node) = (struct copy){.key = item->key, .queue = queue};
+		copies_add(place, copy_of(node));
+	}
+	append(queue, node);
 	return PN_OK;
 }
 
@@ -161,8 +173,11 @@ int64_t pn_smq_ack(struct pn_smq *queue, uint32_t h) {
 	}
 	queue->acked = h;
 	const uint32_t left = unacked - newly;
-	while (queue->held > left)
-		copies_ack(&queue->account->copies, remove_first(queue));
+	while (queue->held > left) {
+		struct node *node = unlink_first(queue);
+		copies_ack(&queue->account->copies, copy_of(node));
+		free_node(node);
+	}
 	return newly;
 }
 
@@ -177,6 +192,10 @@ bool pn_smq_over(const struct pn_smq *queue) {
 int pn_smq_at(struct pn_smq *queue, uint32_t index, struct pn_smq_item *item) {
 	if (index >= queue->held)
 		return 0;
+	if (index == 0) { /* leaves the walk where it is, for pn_smq_take() may come in between */
+		*item = item_of(queue->first);
+		return 1;
+	}
 	if (queue->walk == NULL || queue->walk_index > index) {
 		queue->walk = queue->first;
 		queue->walk_index = 0;

@@ -37,15 +37,40 @@ static const char SET_UP[] =
 	"	made(stanza.encode(decoded))\n"
 	"end\n"
 	"function use_smq()\n"
-	"	local shed = 0\n"
-	"	local queue <close> = made(smq.new { items = 3 })\n"
+	"	local queue <close> = made(smq.new { account = 'a@b', items = 3 })\n"
+	"	local other <close> = made(smq.new { account = 'a@b' })\n"
 	"	for n = 1, 6 do\n"
-	"		made(queue:push(('long '):rep(10) .. n, 0, n))\n"
+	"		made(queue:push(('long '):rep(10) .. n, 0, n, n))\n"
+	"		made(other:push('copy', 0, n, n))\n"
 	"	end\n"
-	"	queue:shed(function (bytes) shed = shed + 1 end)\n"
-	"	assert(shed == 3 and queue:held() == 3)\n"
-	"	assert(queue:at(3) and queue:pop() and queue:ack(6) == 6)\n"
-	"	made(made(smq.new {}):push('left to the collector', 0, 0))\n"
+	"	local bytes, accounts = smq.account('a@b')\n"
+	"	assert(smq.largest() == 'a@b' and accounts == 2 and queue:siblings() == 2)\n"
+	"	assert(other:ack(2) == 2)\n"
+	"	for n = 1, 3 do\n"
+	"		assert(queue:over())\n"
+	"		local item, _, time, fate = queue:take()\n"
+	"		assert(time == n and fate == (n <= 2 and 'seen' or 'held'))\n"
+	"	end\n"
+	"	assert(not queue:over() and queue:at(3) and queue:ack(6) == 6)\n"
+	"	made(made(smq.new {}):push('left to the collector', 0, 0, 1))\n"
+	"end\n"
+	"local taken, last\n"
+	"function prepare_to_take()\n"
+	"	taken = { '', '', '', '' }\n" /* to write to it needs no memory later */
+	"	queue = smq.new { account = 'take' }\n"
+	"	for n = 1, 4 do queue:push(('item %d '):format(n):rep(20), n, n, n) end\n"
+	"end\n"
+	"function take_one()\n"
+	"	local bytes, splice, time, fate = queue:take()\n"
+	"	taken[time], last = bytes, fate\n"
+	"end\n"
+	"function check_taken()\n"
+	"	while queue:held() > 0 do take_one() end\n"
+	"	for n = 1, 4 do\n"
+	"		assert(taken[n] == ('item %d '):format(n):rep(20), 'an item is lost')\n"
+	"	end\n"
+	"	assert(last == 'al' .. 'one')\n" /* the whole word would be a string that exists */
+	"	queue:close()\n"
 	"end\n";
 
 static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize) {
@@ -59,12 +84,21 @@ static void *allocate(void *ud, void *ptr, size_t osize, size_t nsize) {
 	return nsize <= osize ? ptr : pn_realloc(ptr, nsize);
 }
 
+static int passed; /* calls of pass(): finalizers that came to their end */
+
+static int pass(lua_State *L) {
+	(void)L;
+	passed++;
+	return 0;
+}
+
 static lua_State *new_state(void) {
 	lua_State *L = lua_newstate(allocate, NULL);
 	REQUIRE(L != NULL);
 	luaL_openlibs(L);
 	luaL_requiref(L, "stanza", luaopen_stanza, 1);
 	luaL_requiref(L, "smq", luaopen_smq, 1);
+	lua_register(L, "pass", pass);
 	lua_settop(L, 0);
 	REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
 	return L;
@@ -124,9 +158,33 @@ TEST(the_methods_of_a_queue_survive_every_failing_allocation) {
 	fail_each("use_smq");
 }
 
+static void take_with_failure(size_t nth, bool fail_after, bool *failed) {
+	lua_State *L = new_state();
+	CHECK(call(L, "prepare_to_take"));
+	test_alloc_fail(nth, fail_after);
+	for (int i = 0; i < 4 && !test_alloc.failed; i++)
+		call(L, "take_one");
+	*failed = test_alloc.failed;
+	test_alloc_fail(0, false);
+	CHECK(call(L, "check_taken"));
+	CHECK(is_all_released(L));
+	lua_close(L);
+	CHECK(test_alloc.blocks == 0);
+}
+
+TEST(no_item_is_lost_that_memory_is_missing_for) {
+	for (int fail_after = 0; fail_after <= 1; fail_after++) {
+		bool failed = true;
+		size_t nth = 1;
+		for (; failed; nth++)
+			take_with_failure(nth, fail_after != 0, &failed);
+		CHECK(nth > 4);
+	}
+}
+
 static int open_both(lua_State *L) {
-	luaL_requiref(L, "stanza", luaopen_stanza, 0);
-	luaL_requiref(L, "smq", luaopen_smq, 0);
+	luaL_requiref(L, "stanza", luaopen_stanza, 1);
+	luaL_requiref(L, "smq", luaopen_smq, 1);
 	return 0;
 }
 
@@ -135,6 +193,8 @@ TEST(loading_survives_every_failing_allocation) {
 	for (size_t nth = 1; failed; nth++) {
 		lua_State *L = lua_newstate(allocate, NULL);
 		REQUIRE(L != NULL);
+		luaL_openlibs(L);
+		lua_settop(L, 0);
 		lua_pushcfunction(L, open_both);
 		test_alloc_fail(nth, true);
 		const int status = lua_pcall(L, 0, 0, 0);
@@ -144,9 +204,58 @@ TEST(loading_survives_every_failing_allocation) {
 		lua_settop(L, 0);
 		lua_pushcfunction(L, open_both);
 		CHECK(lua_pcall(L, 0, 0, 0) == LUA_OK);
+		REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
+		CHECK(call(L, "use_stanza"));
+		CHECK(call(L, "use_smq"));
+		CHECK(is_all_released(L));
 		lua_close(L);
 		CHECK(test_alloc.blocks == 0);
 	}
+}
+
+/* Lua finalizes what is younger first: `older` comes after the queue and its account. */
+static const char FINALIZERS[] =
+	"older = setmetatable({}, { __gc = function () at_the_end() end })\n"
+	"queue = smq.new { account = 'a@b' }\n"
+	"queue:push('abc', 0, 0, 1)\n"
+	"younger = setmetatable({}, { __gc = function () before_the_end() end })\n";
+
+/* Closes a state whose finalizers call at_the_end() and before_the_end(). */
+static void close_with(const char *functions) {
+	lua_State *L = new_state();
+	REQUIRE(luaL_dostring(L, functions) == LUA_OK);
+	REQUIRE(luaL_dostring(L, FINALIZERS) == LUA_OK);
+	lua_close(L);
+	CHECK(test_alloc.blocks == 0 && test_alloc.bytes == 0);
+}
+
+TEST(queues_and_accounts_may_be_used_while_lua_closes) {
+	passed = 0;
+	/* A queue that is made now has no finalizer, and outlives the handle of its account */
+	close_with("function before_the_end()\n"
+		   "	late = smq.new { account = 'a@b' }\n"
+		   "	late:push('abc', 0, 0, 1)\n"
+		   "	assert(select(4, queue:take()) == 'held' and late:siblings() == 2)\n"
+		   "	pass()\n"
+		   "end\n"
+		   "function at_the_end()\n"
+		   "	assert(not pcall(queue.held, queue) and late:siblings() == 1)\n"
+		   "	late:push('def', 0, 0, 2)\n"
+		   "	assert(select(4, late:take()) == 'last' and select(4, late:take()) == "
+		   "'alone')\n"
+		   "	late:close()\n"
+		   "	pass()\n"
+		   "end\n");
+	CHECK(passed == 2);
+	/* An account that is finalized takes no more queues */
+	close_with("function before_the_end() end\n"
+		   "function at_the_end()\n"
+		   "	local ok, text = pcall(smq.new, { account = 'a@b' })\n"
+		   "	assert(not ok and text:find('closed'))\n"
+		   "	assert(smq.account('a@b') == 0 and smq.largest() == nil)\n"
+		   "	pass()\n"
+		   "end\n");
+	CHECK(passed == 3);
 }
 
 TEST(what_is_loaded_twice_shares_one_pool) {
@@ -154,8 +263,13 @@ TEST(what_is_loaded_twice_shares_one_pool) {
 	lua_pushcfunction(L, luaopen_smq);
 	REQUIRE(lua_pcall(L, 0, 1, 0) == LUA_OK);
 	lua_setglobal(L, "again");
-	CHECK(luaL_dostring(L, "smq.new {}:push('abc', 0, 0) return select(2, again.total())") ==
-	      LUA_OK);
+	CHECK(luaL_dostring(
+		      L, "local queue = smq.new { account = 'a@b' }\n"
+			 "queue:push('abc', 0, 0, 1)\n"
+			 "again.new { account = 'a@b' }:push('abc', 0, 0, 1)\n"
+			 "assert(select(4, queue:take()) == 'held')\n"
+			 "assert(again.largest() == 'a@b' and select(2, smq.account('a@b')) == 2)\n"
+			 "return select(2, again.total())") == LUA_OK);
 	CHECK(lua_tointeger(L, -1) == 1);
 	lua_close(L);
 	CHECK(test_alloc.blocks == 0);

@@ -243,16 +243,44 @@ TEST(an_error_in_the_xml_is_never_taken_for_another_one_or_for_success) {
 
 /* ---- Queue ---- */
 
+static int make_an_account(void) {
+	struct pn_smq_account *const untouched = (struct pn_smq_account *)&test_alloc;
+	struct pn_smq_pool pool = {0};
+	size_t made = 0;
+	int err = PN_OK;
+	struct pn_smq_account *accounts[40];
+	for (size_t i = 0; i < 40; i++) {
+		struct pn_smq_account *account = untouched;
+		const int result = pn_smq_account_new(&account, &pool, "a@b");
+		CHECK((result == PN_OK) == (account != untouched));
+		if (result == PN_OK)
+			accounts[made++] = account;
+		err = result != PN_OK ? result : err;
+		CHECK(pool.accounts == made && pn_smq_largest(&pool) == NULL);
+	}
+	for (size_t i = 0; i < made; i++)
+		pn_smq_account_free(accounts[i]);
+	CHECK(pool.accounts == 0 && pool.heap == NULL);
+	return err;
+}
+
+TEST(an_account_that_cannot_be_made_leaves_the_output_and_the_pool_untouched) {
+	fail_each(make_an_account);
+}
+
 static int make_a_queue(void) {
 	struct pn_smq *const untouched = (struct pn_smq *)&test_alloc;
 	struct pn_smq *queue = untouched;
 	struct pn_smq_pool pool = {0};
-	const int err = pn_smq_new(&queue, &pool, (struct pn_smq_limits){0}, 7);
-	if (err != PN_OK) {
-		CHECK(queue == untouched);
-		return err;
-	}
-	pn_smq_free(queue);
+	struct pn_smq_account *account;
+	if (pn_smq_account_new(&account, &pool, "a@b") != PN_OK)
+		return PN_ENOMEM;
+	const int err = pn_smq_new(&queue, account, (struct pn_smq_limits){0}, 7);
+	CHECK((err == PN_OK) == (queue != untouched));
+	CHECK(pn_smq_account_queues(account) == (err == PN_OK ? 1 : 0));
+	if (err == PN_OK)
+		pn_smq_free(queue);
+	pn_smq_account_free(account);
 	return err;
 }
 
@@ -260,57 +288,128 @@ TEST(a_queue_that_cannot_be_made_leaves_the_output_untouched) {
 	fail_each(make_a_queue);
 }
 
-static void check_figures(const struct pn_smq *queue, const struct pn_smq_pool *pool,
-			  uint32_t items) {
-	CHECK(pn_smq_held(queue) == items && pool->items == items);
-	CHECK(pn_smq_pushed(queue) == items && pn_smq_acked(queue) == 0);
-	CHECK(pn_smq_bytes(queue) == (size_t)items * (PN_SMQ_ITEM_COST + 4));
-	CHECK(pool->bytes == pn_smq_bytes(queue));
-}
+/* An account with two queues. */
+struct queues {
+	struct pn_smq_pool pool;
+	struct pn_smq_account *account;
+	struct pn_smq *first;
+	struct pn_smq *second;
+};
 
-static int push_to_a_queue(void) {
-	static const struct pn_smq_item item = {.bytes = "abcd", .len = 4};
-	struct pn_smq_pool pool = {0};
-	struct pn_smq *queue;
-	if (pn_smq_new(&queue, &pool, (struct pn_smq_limits){0}, 0) != PN_OK)
-		return PN_ENOMEM;
-	int err = PN_OK;
-	uint32_t held = 0;
-	for (int i = 0; i < 5; i++) {
-		const int pushed = pn_smq_push(queue, &item);
-		held += pushed == PN_OK ? 1 : 0;
-		err = pushed != PN_OK ? pushed : err;
-		check_figures(queue, &pool, held);
-	}
-	const struct test_alloc saved = pause_failing();
-	CHECK(pn_smq_push(queue, &item) == PN_OK);
-	check_figures(queue, &pool, held + 1);
-	CHECK(pn_smq_ack(queue, held + 1) == held + 1);
-	resume_failing(saved);
-	pn_smq_free(queue);
-	CHECK(pool.items == 0 && pool.bytes == 0);
+static int open_queues(struct queues *q, struct pn_smq_limits limits) {
+	*q = (struct queues){0};
+	int err = pn_smq_account_new(&q->account, &q->pool, "a@b");
+	if (err == PN_OK)
+		err = pn_smq_new(&q->first, q->account, limits, 0);
+	if (err == PN_OK)
+		err = pn_smq_new(&q->second, q->account, limits, 0);
 	return err;
 }
 
+static void close_queues(struct queues *q) {
+	pn_smq_free(q->first);
+	pn_smq_free(q->second);
+	pn_smq_account_free(q->account);
+	CHECK(q->pool.items == 0 && q->pool.bytes == 0 && q->pool.accounts == 0);
+}
+
+/* Whether the queue holds `items` that cost `bytes` each, and the account and the pool them alone.
+ */
+static void check_figures(const struct queues *q, const struct pn_smq *queue, uint32_t items,
+			  size_t bytes) {
+	CHECK(pn_smq_held(queue) == items && q->pool.items == items);
+	CHECK(pn_smq_pushed(queue) == items && pn_smq_acked(queue) == 0);
+	CHECK(pn_smq_bytes(queue) == items * bytes);
+	CHECK(q->pool.bytes == items * bytes && pn_smq_account_bytes(q->account) == items * bytes);
+	CHECK(pn_smq_largest(&q->pool) == (items > 0 ? q->account : NULL));
+}
+
+static int push_to_a_queue(uint64_t key, size_t cost) {
+	const struct pn_smq_item item = {.bytes = "abcd", .len = 4, .key = key};
+	struct queues q;
+	enum pn_smq_fate fate;
+	int err = open_queues(&q, (struct pn_smq_limits){0});
+	if (err == PN_OK) {
+		uint32_t held = 0;
+		for (int i = 0; i < 5; i++) {
+			const int pushed = pn_smq_push(q.first, &item);
+			held += pushed == PN_OK ? 1 : 0;
+			err = pushed != PN_OK ? pushed : err;
+			check_figures(&q, q.first, held, cost + 4);
+		}
+		const struct test_alloc saved = pause_failing();
+		CHECK(pn_smq_push(q.first, &item) == PN_OK);
+		check_figures(&q, q.first, held + 1, cost + 4);
+		CHECK(pn_smq_ack(q.first, held) == held);
+		CHECK(pn_smq_push(q.second, &item) == PN_OK);
+		CHECK(pn_smq_take(q.first, &fate) == 1);
+		CHECK(fate == (key != 0 ? PN_SMQ_HELD : PN_SMQ_ALONE));
+		resume_failing(saved);
+	}
+	close_queues(&q);
+	return err;
+}
+
+static int push_without_a_key(void) {
+	return push_to_a_queue(0, PN_SMQ_ITEM_COST);
+}
+
+static int push_with_a_key(void) {
+	return push_to_a_queue(1, PN_SMQ_ITEM_COST + PN_SMQ_KEY_COST);
+}
+
 TEST(a_failed_push_changes_nothing_and_the_queue_goes_on) {
-	fail_each(push_to_a_queue);
+	fail_each(push_without_a_key);
+	fail_each(push_with_a_key);
+}
+
+static int push_copies(void) {
+	enum { COUNT = 20 };
+	struct queues q;
+	int err = open_queues(&q, (struct pn_smq_limits){0});
+	if (err == PN_OK) {
+		bool copied[COUNT];
+		for (uint64_t i = 0; i < COUNT; i++) {
+			const struct pn_smq_item item = {.key = i + 1};
+			const struct test_alloc saved = pause_failing();
+			REQUIRE(pn_smq_push(q.second, &item) == PN_OK);
+			resume_failing(saved);
+			copied[i] = pn_smq_push(q.first, &item) == PN_OK;
+			err = copied[i] ? err : PN_ENOMEM;
+		}
+		for (uint32_t i = 0; i < COUNT; i++) {
+			enum pn_smq_fate fate;
+			CHECK(pn_smq_take(q.second, &fate) == 1);
+			CHECK(fate == (copied[i] ? PN_SMQ_HELD : PN_SMQ_ALONE));
+		}
+	}
+	close_queues(&q);
+	return err;
+}
+
+TEST(a_copy_that_cannot_be_pushed_is_not_known_to_the_others) {
+	fail_each(push_copies);
 }
 
 static int do_all_but_push(void) {
-	static const struct pn_smq_item item = {.bytes = "abcd", .len = 4};
-	struct pn_smq_pool pool = {0};
-	struct pn_smq *queue;
+	struct queues q;
 	struct pn_smq_item got;
 	const struct test_alloc saved = pause_failing();
-	REQUIRE(pn_smq_new(&queue, &pool, (struct pn_smq_limits){.items = 3}, 0) == PN_OK);
-	for (int i = 0; i < 5; i++)
-		REQUIRE(pn_smq_push(queue, &item) == PN_OK);
+	REQUIRE(open_queues(&q, (struct pn_smq_limits){.items = 3}) == PN_OK);
+	for (uint64_t i = 0; i < 5; i++) {
+		const struct pn_smq_item item = {.bytes = "abcd", .len = 4, .key = i};
+		REQUIRE(pn_smq_push(q.first, &item) == PN_OK);
+		REQUIRE(pn_smq_push(q.second, &item) == PN_OK);
+	}
 	resume_failing(saved);
-	CHECK(pn_smq_shed(queue, NULL, NULL) == 2);
-	CHECK(pn_smq_at(queue, 2, &got) == 1);
-	CHECK(pn_smq_drop(queue) == 1);
-	CHECK(pn_smq_ack(queue, 4) == 4);
-	pn_smq_free(queue);
+	while (pn_smq_over(q.first))
+		CHECK(pn_smq_take(q.first, NULL) == 1);
+	CHECK(pn_smq_at(q.first, 2, &got) == 1);
+	CHECK(pn_smq_take(q.first, NULL) == 1);
+	CHECK(pn_smq_ack(q.first, 4) == 4);
+	CHECK(pn_smq_ack(q.second, 4) == 4);
+	CHECK(pn_smq_largest(&q.pool) == q.account);
+	close_queues(&q);
 	return PN_OK;
 }
 
