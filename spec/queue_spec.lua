@@ -315,6 +315,8 @@ describe("mod_smacks queue", function ()
 	end);
 
 	it("says what its account holds, and who holds most", function ()
+		collectgarbage();
+		collectgarbage();
 		local one, two = queues.new("a@example.com", {}, "a@example.com", true), queues.new("a@example.com", {}, "a@example.com", true);
 		local other = queues.new("b@example.com", {}, "b@example.com", true);
 		one:enqueue(message("m1"));

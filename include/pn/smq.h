@@ -101,10 +101,10 @@ void pn_smq_free(struct pn_smq *queue);
 
 /*
  * Appends a copy of the item; its `time` and `splice` are given back unchanged. An item with a key
- * is linked, unless the account holds 64 linked copies of the message already. O(log accounts), and
- * for a key O(log items), at most 128 steps whatever the keys are. Returns 0; PN_ENOMEM (nothing
- * changed); or PN_EINVAL if len is above its maximum, if splice > len, or if 2^32-1 items are
- * unacknowledged, so that the counters would be equal again.
+ * is linked, unless the queue holds an item with that key already, or 64 queues do. O(log
+ * accounts), and for a key O(log items), at most 128 steps whatever the keys are. Returns 0;
+ * PN_ENOMEM (nothing changed); or PN_EINVAL if len is above its maximum, if splice > len, or if
+ * 2^32-1 items are unacknowledged, so that the counters would be equal again.
  */
 int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item);
 

@@ -46,10 +46,10 @@ void account_subtract(struct pn_smq_account *account, size_t bytes);
 void account_leave(struct pn_smq_account *account);
 
 /*
- * Where one more copy of a message is linked: valid until the next call. NULL where there are so
- * many that it is not.
+ * Where one more copy of a message is linked: valid until the next call. NULL where it is not,
+ * because the queue has one already or there are too many.
  */
-struct copy **copies_place(struct copies *copies, uint64_t key);
+struct copy **copies_place(struct copies *copies, uint64_t key, const struct pn_smq *queue);
 
 /* Adds a copy, whose key and queue are set and the rest is 0, at its place. */
 void copies_add(struct copy **place, struct copy *copy);

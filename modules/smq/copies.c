@@ -1,8 +1,7 @@
 /*
  * A digital search tree: bit k of a key says which child of the k-th copy on the path comes next,
  * so that no path is longer than 64, whoever chooses the keys, and no table has to be grown. A list
- * hangs from each copy in the tree, with the other copies of its message. Anybody can send one
- * message a thousand times, hence COPIES_MAX.
+ * hangs from each copy in the tree, with the other copies of its message.
  */
 #include "account.h"
 
@@ -16,16 +15,23 @@ static struct copy **find(struct copies *copies, uint64_t key) {
 	return link;
 }
 
-static size_t count(const struct copy *first) {
-	size_t number = 0;
-	for (; first != NULL; first = first->same)
-		number++;
-	return number;
+/*
+ * Whether one more copy can be linked. Two messages of one sender may look the same: of those that
+ * a queue holds at once only the first is linked, so that what becomes of it is not believed of
+ * the other.
+ */
+static bool has_room(const struct copy *first, const struct pn_smq *queue) {
+	size_t count = 0;
+	for (; first != NULL; first = first->same) {
+		if (first->queue == queue || ++count == COPIES_MAX)
+			return false;
+	}
+	return true;
 }
 
-struct copy **copies_place(struct copies *copies, uint64_t key) {
+struct copy **copies_place(struct copies *copies, uint64_t key, const struct pn_smq *queue) {
 	struct copy **place = find(copies, key);
-	return count(*place) < COPIES_MAX ? place : NULL;
+	return has_room(*place, queue) ? place : NULL;
 }
 
 void copies_add(struct copy **place, struct copy *copy) {

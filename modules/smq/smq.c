@@ -151,7 +151,7 @@ int pn_smq_push(struct pn_smq *queue, const struct pn_smq_item *item) {
 	    pn_smq_unacked(queue) == UINT32_MAX)
 		return PN_EINVAL;
 	struct copy **place =
-		item->key != 0 ? copies_place(&queue->account->copies, item->key) : NULL;
+		item->key != 0 ? copies_place(&queue->account->copies, item->key, queue) : NULL;
 	struct node *node = make_node(item, place != NULL);
 	if (node == NULL)
 		return PN_ENOMEM;

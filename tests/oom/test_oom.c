@@ -325,7 +325,7 @@ static void check_figures(const struct queues *q, const struct pn_smq *queue, ui
 }
 
 static int push_to_a_queue(uint64_t key, size_t cost) {
-	const struct pn_smq_item item = {.bytes = "abcd", .len = 4, .key = key};
+	struct pn_smq_item item = {.bytes = "abcd", .len = 4, .key = key};
 	struct queues q;
 	enum pn_smq_fate fate;
 	int err = open_queues(&q, (struct pn_smq_limits){0});
@@ -336,6 +336,7 @@ static int push_to_a_queue(uint64_t key, size_t cost) {
 			held += pushed == PN_OK ? 1 : 0;
 			err = pushed != PN_OK ? pushed : err;
 			check_figures(&q, q.first, held, cost + 4);
+			item.key *= 2; /* each is a message of its own */
 		}
 		const struct test_alloc saved = pause_failing();
 		CHECK(pn_smq_push(q.first, &item) == PN_OK);

@@ -105,15 +105,20 @@ static inline bool smq_model_over(const struct smq_model *m, struct smq_model_su
 				 (m->limits.bytes > 0 && sum.bytes > m->limits.bytes));
 }
 
-/* How many copies of a message are linked in an account. */
-static inline uint32_t smq_model_linked(const struct smq_model *m, uint32_t account, uint64_t key) {
+/* Whether one more copy of a message is linked: the queue has none, and not too many others do. */
+static inline bool smq_model_links(const struct smq_model *m, const struct smq_model_queue *q,
+				   uint64_t key) {
 	uint32_t count = 0;
 	for (uint32_t n = 0; n < m->count; n++) {
 		const struct smq_model_item *item = &m->items[n];
-		count += item->state == SMQ_MODEL_HELD && item->account == account &&
-			 item->linked && item->key == key;
+		if (item->state != SMQ_MODEL_HELD || item->account != q->account || !item->linked ||
+		    item->key != key)
+			continue;
+		if (item->queue == q->number)
+			return false;
+		count++;
 	}
-	return count;
+	return count < SMQ_MODEL_LINKED;
 }
 
 /* Whether another queue's copy of the item came into this state, while the item was held. */
@@ -169,7 +174,7 @@ static inline bool smq_model_push(struct smq_model *m, struct smq_model_queue *q
 	const uint32_t n = m->count;
 	if (n == SMQ_MODEL_MAX)
 		return true;
-	const bool linked = key != 0 && smq_model_linked(m, q->account, key) < SMQ_MODEL_LINKED;
+	const bool linked = key != 0 && smq_model_links(m, q, key);
 	m->items[n] = (struct smq_model_item){.queue = q->number,
 					      .account = q->account,
 					      .came = ++m->now,
