@@ -63,10 +63,10 @@ contact_info = {
 
 -- A phone without a network for an hour is the rule. Its session waits for it, and what comes meanwhile waits in a queue
 smacks_hibernation_time = 12 * 60 * 60
--- One queue may hold this much; beyond it messages go to the archive, and the client has to begin anew
-smacks_max_queue_bytes = 2 * 1024 * 1024
--- All queues together may hold this much; beyond it the fullest session that waits is ended. This is the bound for who
--- floods the accounts of phones that are away: a quarter of the machine's memory is a good value
+-- The queues of one account may hold this much; beyond it its fullest session ends, and messages go to the archive
+smacks_max_account_bytes = 8 * 1024 * 1024
+-- All queues together may hold this much; beyond it sessions of the account that holds most end. This is the bound for
+-- floods of messages to phones that are away: a quarter of the machine's memory is a good value
 smacks_max_total_bytes = 1024 * 1024 * 1024
 -- Who does not acknowledge what it was sent is asked, so that queues of those that are there stay short
 smacks_max_unacked_stanzas = 50

@@ -67,7 +67,7 @@ gc = { mode = "generational" } -- pages of archives cost a fraction of the time 
 archive_expires_after = "4w"
 
 -- Strangers may fill queues: a small bound for each, and one for all
-smacks_max_queue_bytes = 512 * 1024
+smacks_max_account_bytes = 512 * 1024
 smacks_max_total_bytes = 128 * 1024 * 1024
 
 ---------- Who may come in ----------

@@ -131,20 +131,33 @@ end
 
 -- ---- Contradictions ----
 
+-- The limits that one for all queues should not be below: of what, option, how many of these it should hold, and
+-- the value; that of an account means nothing unless it is configured
+local smaller_limits = {
+	{ "each of them", "smacks_max_queue_bytes", 128, function (values) return values.queue_limits.bytes; end };
+	{ "those of each account", "smacks_max_account_bytes", 16, function (values, host)
+		return config.get(host, "smacks_max_account_bytes") and values.max_account_bytes or 0;
+	end };
+};
+
 local function queue_limits(findings, modules)
 	local smacks, told = family.enabled(modules, "smacks"), false;
 	for _, host in ipairs(smacks and smacks.hosts or {}) do
-		local is_own = stands_below(host, "smacks_max_queue_bytes") or stands_below(host, ALL_QUEUES);
 		local values = family.options(smacks, host).values;
-		local one, all = values and values.queue_limits.bytes, values and values.max_total_bytes;
-		if one and all and all < one and (is_own or not told) then -- else somebody has complained already
-			told = told or not is_own;
-			findings.add("error", {
-				about = ALL_QUEUES, host = is_own and host or nil;
-				what = ("All queues together may hold %d bytes, and each of them %d (smacks_max_queue_bytes)."):format(all, one);
-				why = "One session that is away can make the server end all others that are.";
-				line = line(ALL_QUEUES, one * 128); place = family.place(GLOBAL);
-			});
+		for _, smaller in ipairs(values and smaller_limits or {}) do
+			local what, option, factor, get = table.unpack(smaller);
+			local is_own = stands_below(host, option) or stands_below(host, ALL_QUEUES);
+			local one, all = get(values, host), values.max_total_bytes;
+			if all < one and (is_own or not told) then -- else somebody has complained already
+				told = told or not is_own;
+				findings.add("error", {
+					about = ALL_QUEUES, host = is_own and host or nil;
+					what = ("All queues together may hold %d bytes, and %s %d (%s)."):format(all, what, one, option);
+					why = "One account can fill the memory that is meant for all of them.";
+					line = line(ALL_QUEUES, one * factor); place = family.place(GLOBAL);
+				});
+				break;
+			end
 		end
 	end
 end

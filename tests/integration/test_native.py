@@ -202,7 +202,7 @@ def test(server):
 @behaviour("native check: options that are read for the whole server stand below no host", **site())
 def test(server):
 	server.__class__ = Guests
-	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**7,
+	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**8,
 		"s2s_native_posh": False}
 	configure(server, modules=["native", "smacks"])
 	for option in ("storage_native_path", "smacks_max_total_bytes"):  # s2s_native_posh is the third
@@ -256,6 +256,8 @@ def test(server):
 	expect(server, "error", "smacks_max_total_bytes", "1000000 bytes, and each of them 4194304", "smacks_max_total_bytes = ")
 	configure(server, smacks_max_queue_bytes=10**6)
 	assert findings(server, OK) == {}
+	configure(server, smacks_max_account_bytes=10**7)
+	expect(server, "error", "smacks_max_total_bytes", "1000000 bytes, and those of each account 10000000", "= 160000000")
 
 
 @behaviour("native check: a database that nobody uses any more", **site({"sql": {"driver": "SQLite3"}}))
