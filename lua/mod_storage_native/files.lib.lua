@@ -1,0 +1,142 @@
+-- The stores of mod_storage_internal, read and written as files. The driver itself gives nothing of a list in which one record
+-- is damaged (0.12), or ends in silence there (13.0); it tells no reason; and it rewrites a whole archive for each
+-- item that comes with an id.
+
+local lfs = require "lfs";
+local datamanager = require "core.storagemanager".olddm;
+local datetime = require "util.datetime";
+local serialize = require "util.serialization".serialize;
+local st = require "util.stanza";
+
+local faults = module:require "faults";
+local paths = module:require "paths";
+local records = module:require "records";
+
+local ENOENT = 2;
+local TOO_LONG = "File name too long";
+local EMPTY = "the file has 0 bytes, what was in it is lost; put it back from a backup, or remove it, and run it again";
+local MEND = "; mend or remove it, and run it again";
+
+local function explain(path, text)
+	if text:find(TOO_LONG, 1, true) then
+		return ("the name is too long for a file (%d bytes)"):format(#path:match("[^/]*$"));
+	end
+	return ("%s: %s%s"):format(path, paths.reason(text), MEND);
+end
+
+-- The file of a user, or nil where there is none. Raises a text where it cannot be read.
+local function open(path)
+	local file, text, code = io.open(path, "rb");
+	if file then return file; end
+	if code ~= ENOENT or lfs.symlinkattributes(path, "mode") then error(explain(path, text), 0); end
+end
+
+-- Why a path cannot have a file: the driver writes PATH~ first. Its directories are there.
+local function unfit(path)
+	local _, text = lfs.symlinkattributes(path.."~");
+	return text and text:find(TOO_LONG, 1, true) and explain(path, text) or nil;
+end
+
+-- ---- Tables ----
+
+local keyval = {};
+keyval.__index = keyval;
+
+function keyval:get(user)
+	local path = datamanager.getpath(user, self.host, self.store);
+	local file = open(path);
+	if not file then return nil; end
+	local content, text = file:read("a");
+	file:close();
+	if not content then error(explain(path, text), 0); end
+	if content == "" then error(("%s: %s"):format(path, EMPTY), 0); end
+	local data;
+	data, text = records.read_table(content);
+	if not data then error(("%s: %s%s"):format(path, text, MEND), 0); end
+	return data;
+end
+
+function keyval:set(user, data)
+	local content = "return "..serialize(data)..";\n";
+	local path = datamanager.getpath(user, self.host, self.store, nil, true);
+	local why = unfit(path);
+	if why then return nil, why; end
+	return datamanager.store_raw(path, content);
+end
+
+-- ---- Archives ----
+
+local archive = { checks = true };
+archive.__index = archive;
+
+-- An item is the stanza, preserialized, with these beside it.
+local function take_apart(item)
+	local id, when, with = item.key, item.when or datetime.parse(item.attr.stamp), item.with;
+	item.key, item.when, item.with = nil, nil, nil;
+	item.attr.stamp, item.attr.stamp_legacy = nil, nil;
+	return { id = id, stanza = st.deserialize(item), when = when, with = with };
+end
+
+local function read_item(item, where)
+	local id = type(item) == "table" and type(item.key) == "string" and item.key or nil;
+	local ok, result = pcall(take_apart, item);
+	if ok then return result; end
+	return { id = id, bad = ("%s: %s"):format(where, faults.text_of(result)) };
+end
+
+-- Calls add(item) for all that is in one part of a list.
+local function read_part(path, text, line, add)
+	local items, bad = records.read(text, line);
+	for _, item in ipairs(items) do add(read_item(item, ("%s, line %d"):format(path, line))); end
+	if bad then add { bad = ("%s, %s"):format(path, bad) }; end
+end
+
+-- An iterator of items: { id = or nil, stanza =, when =, with = }, or { id = or nil, bad = reason }
+function archive:items(user)
+	local path = datamanager.getpath(user, self.host, self.store, "list");
+	local file = open(path);
+	if not file then return function () end; end
+	local ok, size = pcall(file.seek, file, "end");
+	if ok and size == 0 then error(("%s: %s"):format(path, EMPTY), 0); end
+	file:seek("set", 0);
+	local next_part = records.split(file:lines("L"));
+	local queue, first = {}, 1;
+	local function add(item) queue[#queue + 1] = item; end
+	return function ()
+		while not queue[first] do
+			queue, first = {}, 1;
+			local read, text, line = pcall(next_part);
+			if not read then error(explain(path, text), 0); end
+			if not text then
+				file:close();
+				return nil;
+			end
+			read_part(path, text, line, add);
+		end
+		first = first + 1;
+		return queue[first - 1];
+	end
+end
+
+-- Nothing with the same id may be there.
+function archive:append(user, id, stanza, when, with)
+	local why = unfit(datamanager.getpath(user, self.host, self.store, "list", true));
+	if why then return nil, why; end
+	if not id then return self.driver_store:append(user, nil, stanza, when, with); end
+	local item = st.preserialize(st.clone(stanza));
+	item.key, item.when, item.with = id, when, with;
+	item.attr.stamp = datetime.datetime(when);
+	return datamanager.list_append(user, self.host, self.store, item);
+end
+
+local function users(self)
+	return self.driver_store:users();
+end
+keyval.users, archive.users = users, users;
+
+local types = { keyval = keyval, archive = archive };
+
+-- A store that the driver has opened. exact: a table is read back as it was written.
+return function (driver_store, host, name, typ)
+	return setmetatable({ driver_store = driver_store, host = host, store = name, exact = true }, types[typ]);
+end

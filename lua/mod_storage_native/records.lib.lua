@@ -1,0 +1,73 @@
+-- The records of a list of mod_storage_internal, one by one, so that a damaged one does not hide the others:
+--
+--   item({
+--           ["name"] = "message";
+--           ...
+--   });
+--
+-- Within a string Prosody escapes every control character. So "item({" and a line feed begin a record wherever they
+-- stand, also behind a record that was torn; and a byte that is zero was never written.
+
+local BEGIN = "item({\n";
+
+local records = {};
+
+-- Parts of a file, each of which begins a record at most: an iterator of text, number of its first line, from one of lines,
+-- each with its line feed
+function records.split(next_line)
+	local parts, begun, number, rest = {}, 1, 0, nil;
+
+	local function finish(line)
+		local text, first = table.concat(parts), begun;
+		parts, begun = { line }, number;
+		return text, first;
+	end
+
+	return function ()
+		while true do
+			local line = rest or next_line();
+			if not line then break; end
+			if not rest then number = number + 1; end
+			rest = nil;
+			if line:sub(1, 5) ~= "item(" and line:sub(-#BEGIN) == BEGIN then
+				line, rest = line:sub(1, -#BEGIN - 1), BEGIN;
+			end
+			if line:sub(1, 5) == "item(" and parts[1] then return finish(line); end
+			parts[#parts + 1] = line;
+		end
+		if parts[1] then return finish(nil); end
+	end
+end
+
+-- "line:2: unexpected symbol" within a part that begins in line 7: "line 8: unexpected symbol"
+local function explain(err, first)
+	local line, text = tostring(err):match("^line:(%d+): (.*)$");
+	if not line then return ("line %d: %s"):format(first, tostring(err)); end
+	return ("line %d: %s"):format(first + tonumber(line) - 1, text);
+end
+
+-- Reads one part. Returns an array of items, and a reason where something in it cannot be read.
+function records.read(text, first)
+	local items, zero = {}, text:find("\0", 1, true);
+	local written = zero and text:sub(1, zero - 1) or text;
+	local function item(value) items[#items + 1] = value; end
+	local chunk, err = load(written, "=line", "t", { item = item });
+	local ok = chunk ~= nil;
+	if ok then ok, err = pcall(chunk); end
+	if not ok then return items, explain(err, first); end
+	if zero then return items, ("line %d: zeros instead of a record"):format(first + select(2, written:gsub("\n", ""))); end
+	if not items[1] and written:find("%S") then return items, ("line %d: no item"):format(first); end
+	return items;
+end
+
+-- What the file of a table holds: the table; or nil, reason
+function records.read_table(text)
+	local chunk, err = load(text, "=line", "t", {});
+	if not chunk then return nil, explain(err, 1); end
+	local ok, value = pcall(chunk);
+	if not ok then return nil, explain(value, 1); end
+	if type(value) ~= "table" then return nil, ("holds a %s instead of a table"):format(type(value)); end
+	return value;
+end
+
+return records;
