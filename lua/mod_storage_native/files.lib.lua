@@ -18,9 +18,6 @@ local EMPTY = "the file has 0 bytes, what was in it is lost; put it back from a 
 local MEND = "; mend or remove it, and run it again";
 
 local function explain(path, text)
-	if text:find(TOO_LONG, 1, true) then
-		return ("the name is too long for a file (%d bytes)"):format(#path:match("[^/]*$"));
-	end
 	return ("%s: %s%s"):format(path, paths.reason(text), MEND);
 end
 
@@ -28,18 +25,27 @@ end
 local function open(path)
 	local file, text, code = io.open(path, "rb");
 	if file then return file; end
+	if text:find(TOO_LONG, 1, true) then return nil; end -- nobody can have made it
 	if code ~= ENOENT or lfs.symlinkattributes(path, "mode") then error(explain(path, text), 0); end
 end
 
--- Why a path cannot have a file: the driver writes PATH~ first. Its directories are there.
-local function unfit(path)
+local function longest_name(path)
+	local longest = 0;
+	for name in path:gmatch("[^/]+") do longest = math.max(longest, #name); end
+	return longest;
+end
+
+-- Why there can be no file of a user: the driver writes PATH~ first. Makes the directories.
+local function unfit(self, user)
+	local path = datamanager.getpath(user, self.host, self.store, self.extension, true);
 	local _, text = lfs.symlinkattributes(path.."~");
-	return text and text:find(TOO_LONG, 1, true) and explain(path, text) or nil;
+	if not text or not text:find(TOO_LONG, 1, true) then return nil; end
+	return ("%s (%d bytes): internal cannot hold it"):format(TOO_LONG, longest_name(path));
 end
 
 -- ---- Tables ----
 
-local keyval = {};
+local keyval = { extension = "dat", unfit = unfit };
 keyval.__index = keyval;
 
 function keyval:get(user)
@@ -57,16 +63,13 @@ function keyval:get(user)
 end
 
 function keyval:set(user, data)
-	local content = "return "..serialize(data)..";\n";
-	local path = datamanager.getpath(user, self.host, self.store, nil, true);
-	local why = unfit(path);
-	if why then return nil, why; end
-	return datamanager.store_raw(path, content);
+	return datamanager.store_raw(datamanager.getpath(user, self.host, self.store, nil, true),
+		"return "..serialize(data)..";\n");
 end
 
 -- ---- Archives ----
 
-local archive = { checks = true };
+local archive = { extension = "list", unfit = unfit, checks = true };
 archive.__index = archive;
 
 -- An item is the stanza, preserialized, with these beside it.
@@ -120,8 +123,6 @@ end
 
 -- Nothing with the same id may be there.
 function archive:append(user, id, stanza, when, with)
-	local why = unfit(datamanager.getpath(user, self.host, self.store, "list", true));
-	if why then return nil, why; end
 	if not id then return self.driver_store:append(user, nil, stanza, when, with); end
 	local item = st.preserialize(st.clone(stanza));
 	item.key, item.when, item.with = id, when, with;

@@ -58,8 +58,8 @@ function keyval.copy(source, target, user, state, write, left_out)
 	local data = load_table(source, user);
 	local count = size(data);
 	if not data or state then return count; end
-	local reason, key;
-	if target.refuses then reason, key = target:refuses(data); end
+	local reason, key = target.unfit and target:unfit(user), nil;
+	if not reason and target.refuses then reason, key = target:refuses(data); end
 	if reason then
 		left_out(key, reason, count);
 	else
@@ -198,12 +198,14 @@ function archive.copy(source, target, user, state, write, left_out)
 		count = count + 1;
 		left_out(item, reason, 1);
 	end
+	local why = target.unfit and source:items(user)() and target:unfit(user);
 	for item in good_items(source, target, user, skip) do
 		count, number = count + 1, number + 1;
-		if number > (state and state.copied or 0) then
+		if not why and number > (state and state.copied or 0) then
 			write(item.name, 1, function () return target:append(user, item.id or nil, item.stanza, item.when, item.with); end);
 		end
 	end
+	if why then left_out(nil, why, number); end
 	return count;
 end
 

@@ -83,9 +83,7 @@ local function print_table(rows)
 			total[name] = total[name] + row[name];
 		end
 	end
-	local last = cells(total);
-	last[#last] = "";
-	io.stdout:write(format_table(COLUMNS, lines, last));
+	io.stdout:write(format_table(COLUMNS, lines, cells(total)));
 	return total.skipped;
 end
 
@@ -100,7 +98,7 @@ local function print_failures(failures)
 	if not failures[1] then return; end
 	local lines = {};
 	for i = 1, math.min(#failures, SHOWN_FAILURES) do lines[i] = failure_cells(failures[i]); end
-	terminal.error("%s; everything else was copied", plural(#failures, "failure"));
+	terminal.error("%s; the rest was copied", plural(#failures, "failure"));
 	io.stderr:write(format_table(FAILURE_COLUMNS, lines));
 	if #failures > SHOWN_FAILURES then
 		io.stderr:write(("... and %d more; --json shows all\n"):format(#failures - SHOWN_FAILURES));

@@ -67,7 +67,9 @@ end
 
 -- The first number of a value that JSON and SQL do not have, with the way to it
 local function not_finite(value, path)
-	if type(value) == "number" and (value ~= value or math.abs(value) == math.huge) then return path..tostring(value); end
+	if type(value) == "number" and (value ~= value or math.abs(value) == math.huge) then
+		return path..(value ~= value and "NaN" or tostring(value));
+	end
 	for key, member in pairs(type(value) == "table" and value or {}) do
 		local found = not_finite(key, path) or not_finite(member, ("%s%s: "):format(path, tostring(key)));
 		if found then return found; end
@@ -82,6 +84,7 @@ local function read_back(value)
 end
 
 local function unfit(value)
+	if type(value) == "string" and value:find("\0", 1, true) then return "SQL has no text with a zero byte"; end
 	local number = not_finite(value, "");
 	return number and ("SQL has no such number: %s"):format(number) or difference(value, read_back(value));
 end

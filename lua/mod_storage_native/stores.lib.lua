@@ -7,6 +7,7 @@
 --               append(user, id, stanza, when, with); find(user, query) where caps.total is set
 --   both        users()
 --               refuses(table or item) -> reason, key | nil: what would be written and not read again. Optional
+--               unfit(user) -> reason | nil: why nothing of this user can be written. Optional
 --               exact: tables are read back as they were written; checks: stanzas that it reads are good ones
 
 local faults = module:require "faults";
