@@ -10,7 +10,6 @@ local AGAIN, NEVER = true, false;
 
 -- Texts of libraries and of the operating system. They are fixed in the locale that prosodyctl runs in.
 local ALWAYS = {
-	["interrupted!"] = AGAIN; -- Ctrl-C, as the Lua interpreter raises it
 	["not enough memory"] = AGAIN;
 	["Cannot allocate memory"] = AGAIN;
 	["Too many open files"] = AGAIN;
@@ -48,7 +47,7 @@ end
 -- Drivers raise texts, or util.error's tables, which have a text. Where in Prosody a text was raised is nothing to an operator.
 local function text_of(err)
 	local text = type(err) == "table" and (err.text or err.condition) or err;
-	return (tostring(text):gsub("^[^\n:]*%.lua:%d+: ", ""));
+	return (tostring(text):gsub("%S*%.lua:%d+: ", ""));
 end
 
 function faults.stop(text, again)

@@ -94,11 +94,11 @@ local function failure_cells(failure)
 		printable(failure.item or ""), printable(failure.reason) };
 end
 
-local function print_failures(failures)
+local function print_failures(failures, copied)
 	if not failures[1] then return; end
 	local lines = {};
 	for i = 1, math.min(#failures, SHOWN_FAILURES) do lines[i] = failure_cells(failures[i]); end
-	terminal.error("%s; the rest was copied", plural(#failures, "failure"));
+	terminal.error("%s%s", plural(#failures, "failure"), copied and "; the rest was copied" or "");
 	io.stderr:write(format_table(FAILURE_COLUMNS, lines));
 	if #failures > SHOWN_FAILURES then
 		io.stderr:write(("... and %d more; --json shows all\n"):format(#failures - SHOWN_FAILURES));
@@ -164,7 +164,7 @@ function report.new(job, as_json)
 		if skipped > 0 then
 			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(skipped, job.to)));
 		end
-		print_failures(failures);
+		print_failures(failures, rows[1] ~= nil);
 	end
 
 	-- Prints it. Returns the exit status.

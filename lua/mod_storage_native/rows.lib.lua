@@ -8,6 +8,8 @@ local parse_xml = require "util.xml".parse;
 local difference = module:require "difference";
 local faults = module:require "faults";
 
+local MEND = "; mend or remove it, and run it again";
+
 -- The driver keeps its connections to itself but for this.
 local function engines()
 	return pairs(module:shared("/*/sql/connections"));
@@ -57,9 +59,9 @@ function keyval:get(user)
 	local data, text = self.driver_store:get(user);
 	if data == nil and text then
 		check_connection(text);
-		local fault = faults.of(text);
-		fault.item = self:bad_key(user);
-		error(fault, 0);
+		local key, fault = self:bad_key(user), faults.of(text);
+		local which = key == "" and " with an empty key" or key and " with this key" or "";
+		error({ item = key, reason = ("the row%s in the table prosody: %s%s"):format(which, fault.reason, MEND) }, 0);
 	end
 	check_connection();
 	return data;
@@ -119,7 +121,7 @@ archive.__index = archive;
 function archive:describe(user, n)
 	local row = select_rows([[SELECT "key", "sort_id" FROM "prosodyarchive" WHERE "host"=? AND "user"=? AND "store"=?
 		ORDER BY "sort_id" LIMIT 1 OFFSET ]]..(n - 1)..";", self.host, user or "", self.store)[1];
-	if row then return row[1], ("row with the sort_id %s: "):format(row[2]); end
+	if row then return row[1], ("the row with the sort_id %s in the table prosodyarchive: "):format(row[2]); end
 	return nil, "";
 end
 
