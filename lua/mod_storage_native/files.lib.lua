@@ -74,6 +74,7 @@ archive.__index = archive;
 
 -- An item is the stanza, preserialized, with these beside it.
 local function take_apart(item)
+	if type(item) ~= "table" or type(item.name) ~= "string" or type(item.attr) ~= "table" then error("it is not a stanza", 0); end
 	local id, when, with = item.key, item.when or datetime.parse(item.attr.stamp), item.with;
 	item.key, item.when, item.with = nil, nil, nil;
 	item.attr.stamp, item.attr.stamp_legacy = nil, nil;

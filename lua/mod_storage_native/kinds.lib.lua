@@ -108,7 +108,7 @@ local function good_items(source, target, user, left_out)
 	return function ()
 		for item in next_item do
 			number = number + 1;
-			item.name = type(item.id) == "string" and item.id or ("item %d"):format(number);
+			item.name = type(item.id) == "string" and item.id ~= "" and item.id or ("item %d"):format(number);
 			local reason = unfit(item, seen) or unfit_stanza(source, item) or (target.refuses and target:refuses(item));
 			if not reason then
 				if item.id then seen[item.id] = true; end

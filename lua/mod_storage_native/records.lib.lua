@@ -6,36 +6,49 @@
 --   });
 --
 -- Within a string Prosody escapes every control character. So "item({" and a line feed begin a record wherever they
--- stand, also behind a record that was torn; and a byte that is zero was never written.
+-- stand, also behind a record that was torn; a line that ends with "});" ends one; and a byte that is zero was never
+-- written.
 
-local BEGIN = "item({\n";
+local BEGIN, END = "item({\n", "});\n";
 
 local records = {};
 
--- Parts of a file, each of which begins a record at most: an iterator of text, number of its first line, from one of lines,
--- each with its line feed
-function records.split(next_line)
-	local parts, begun, number, rest = {}, 1, 0, nil;
-
-	local function finish(line)
-		local text, first = table.concat(parts), begun;
-		parts, begun = { line }, number;
-		return text, first;
+-- Lines, each with its line feed, but divided where a record begins within one: an iterator of text, number
+local function divide(next_line)
+	local number, rest = 0, nil;
+	return function ()
+		local line = rest or next_line();
+		if not rest then number = number + 1; end
+		rest = nil;
+		if line and #line > #BEGIN and line:sub(-#BEGIN) == BEGIN then
+			line, rest = line:sub(1, -#BEGIN - 1), BEGIN;
+		end
+		return line, number;
 	end
+end
+
+-- Parts of a file that are a record each, or something else: an iterator of text, number of its first line, from one of
+-- lines
+function records.split(next_line)
+	local next_piece = divide(next_line);
+	local held, held_number;
 
 	return function ()
+		local parts, first = {}, nil;
 		while true do
-			local line = rest or next_line();
+			local line, number = held, held_number;
+			held = nil;
+			if not line then line, number = next_piece(); end
 			if not line then break; end
-			if not rest then number = number + 1; end
-			rest = nil;
-			if line:sub(1, 5) ~= "item(" and line:sub(-#BEGIN) == BEGIN then
-				line, rest = line:sub(1, -#BEGIN - 1), BEGIN;
+			if parts[1] and line:sub(1, 5) == "item(" then
+				held, held_number = line, number;
+				break;
 			end
-			if line:sub(1, 5) == "item(" and parts[1] then return finish(line); end
+			first = first or number;
 			parts[#parts + 1] = line;
+			if line:sub(-#END) == END then break; end
 		end
-		if parts[1] then return finish(nil); end
+		if parts[1] then return table.concat(parts), first; end
 	end
 end
 
