@@ -8,6 +8,7 @@ local faults = module:require "faults";
 local hosts = module:require "hosts";
 local kinds = module:require "kinds";
 local matches = module:require "names".matches;
+local paths = module:require "paths";
 local new_store = module:require "stores";
 local report = module:require "report";
 local terminal = module:require "terminal";
@@ -178,10 +179,15 @@ local function copy_store(job, store)
 	if units[1] then job.result.add(store, units); end
 end
 
+-- The fault of a whole store, or host
+local function fail_all(job, store, fault)
+	job.result.failed(store, nil, fault.item, paths.explain(fault.reason));
+end
+
 local function copy_all(job, stores)
 	for _, store in ipairs(stores) do
 		local ok, fault = faults.protect(copy_store, job, store);
-		if not ok then job.result.failed(store, nil, fault.item, fault.reason); end
+		if not ok then fail_all(job, store, fault); end
 	end
 	job.progress.finish();
 	return job.result.finish();
@@ -191,13 +197,13 @@ local function run(job)
 	local stores, conflicts = {}, {};
 	for _, host in ipairs(job.hosts) do
 		local listed, list = faults.protect(stores_of, job, host);
-		if not listed then job.result.failed({ host = host }, nil, nil, list.reason); end
+		if not listed then fail_all(job, { host = host }, list); end
 		for _, store in ipairs(listed and list or {}) do
 			local ok, fault = faults.protect(compare_store, store, conflicts);
 			if ok then
 				stores[#stores + 1] = store;
 			else
-				job.result.failed(store, nil, fault.item, fault.reason);
+				fail_all(job, store, fault);
 			end
 		end
 	end

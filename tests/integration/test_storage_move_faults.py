@@ -151,3 +151,165 @@ def test(server):
 	copied = {user: ids(server, user) for user in LISTS}
 	assert copied == {user: keys for user, (_, _, keys) in LISTS.items()}, copied
 	assert ids(server, "alice") == ["1", "2"] and ids(server, "zoe") == ["1"]
+
+
+@behaviour("move faults: a record that was mended later is not put behind later ones, and stops nobody else", **over())
+def test(server):
+	server.finish()
+	write(server, "archive", {"alice.list": item('"1"') + item('"2"', r"\001") + item('"3"')})
+	failures(server, "import", "--from", "internal")
+	write(server, "archive", {"alice.list": "".join(item(f'"{n}"') for n in range(1, 6)), "bob.list": item('"1"')})
+	missing = {("archive", "alice"): [("2", "^missing in native, .* remove this archive there")]}
+	named_again(server, missing, "import", "--from", "internal")
+	server.start()
+	assert ids(server, "alice") == ["1", "3", "4", "5"] and ids(server, "bob") == ["1"]
+	server.lua(f"""assert(require "core.storagemanager".open({bed.lua(HOST)}, "archive", "archive"):delete("alice"))""")
+	server.finish()
+	assert totals(good(server, "import", "--from", "internal")) == [2, 6, 6]
+	server.start()
+	assert ids(server, "alice") == ["1", "2", "3", "4", "5"]
+
+
+@behaviour("move faults: NaN is equal to itself", **over())
+def test(server):
+	server.finish()
+	write(server, "odd", {"alice.dat": "return { nan = 0/0, deep = { nan = -(0/0), inf = 1/0 } };"})
+	for words in (("import", "--from", "internal"), ("export", "--to", "internal")) * 2:
+		assert totals(good(server, *words)) == [1, 2, 2]
+	remove_data(server, "internal")
+	for words in (("export", "--to", "internal"), ("import", "--from", "internal")) * 2:
+		assert totals(good(server, *words)) == [1, 2, 2]
+
+
+def closed_to_nobody(server):
+	"""Gives all that the server has to a user who is not root; a tester who is not root keeps it."""
+	for path in (*server.directory.parents[:0], server.directory, *server.directory.rglob("*")):
+		if os.geteuid() == 0:
+			os.chown(path, 65534, 65534, follow_symlinks=False)
+	return NOBODY if os.geteuid() == 0 else []
+
+
+@behaviour("move faults: what is closed to the tool is named, be it a file, a store, or a host", **over(components={"rooms." + HOST: "muc"}))
+def test(server):
+	server.finish()
+	write(server, "roster", {"alice.dat": TABLE, "bob.dat": TABLE})
+	write(server, "vcard", {"alice.dat": TABLE})
+	rooms = server.directory / "data/rooms%2eprosody%2etest"
+	rooms.write_text("no directory")
+	user = closed_to_nobody(server)
+	(place(server, "roster") / "alice.dat").chmod(0)
+	place(server, "vcard").chmod(0)
+	done = subprocess.run([*user, *command(server, "import", "--from", "internal", "--json")], timeout=35, check=False,
+		stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+	place(server, "vcard").chmod(0o700)
+	report = json.loads(done.stdout)
+	named = {(f["host"], f["store"], f["user"]): f["reason"] for f in report["failures"]}
+	denied = "Permission denied; prosodyctl works as the user that Prosody runs as"
+	assert done.returncode == 1 and named.keys() == {(HOST, "roster", "alice"), (HOST, "vcard", "(all users)"),
+		("rooms." + HOST, "(all stores)", "(all users)")}, done
+	assert f"alice.dat: {denied}" in named[(HOST, "roster", "alice")], named
+	assert f"vcard: {denied}" in named[(HOST, "vcard", "(all users)")], named
+	assert f"{rooms}: it is not a directory" in named[("rooms." + HOST, "(all stores)", "(all users)")], named
+	assert [c["target"] for c in report["counts"]] == [1], report
+
+
+@behaviour("move faults: the tables that are printed line up, and tell what was left out", **over())
+def test(server):
+	server.finish()
+	write(server, "archive", {"alice.list": item('"1"'), "bob.list": item('"1"') + item('"with-a-long-id"', r"\255")})
+	write(server, "roster", {f"user{n}.dat": "" for n in range(101)})
+	output = bad(server, "import", "--from", "internal", says="error: 102 failures; the rest was copied")
+	assert re.search(r"^prosody.test  archive  archive      2       3       2  differs, 1 failed$", output.out, re.M), output
+	assert totals(output.out) == [103, 3, 2], output
+	_, title, *rows, more = output.err.splitlines()
+	columns = [title.index(name) for name in ("host", "store", "type", "user", "item", "reason")]
+	assert len(rows) == 100 and more == "... and 2 more; --json shows all", output
+	assert all(row[at - 1] == " " != row[at] for row in rows for at in columns[1:4] + columns[5:]), output
+	assert rows[0].split()[:5] == ["prosody.test", "archive", "archive", "bob", "with-a-long-id"], output
+	assert "run it again" not in rows[0], output
+
+
+# --- import from SQL ---
+
+def fill_sql(server):
+	server.finish()
+	start_with(server, "sql")
+	server.lua("""
+		local sm, st = require "core.storagemanager", require "util.stanza";
+		for _, user in ipairs { "alice", "bob", "carol", "dave", "erin", "zoe" } do
+			local archive = sm.open("%s", "archive", "archive");
+			for n = 1, 4 do
+				local message = st.message({ id = "m" }, user..n..("x"):rep(3000)); -- a page of SQLite for each
+				assert(archive:append(user, "id"..n, message, 1700000000 + n, "bob@other.test"));
+			end
+			local roster = { [false] = { version = 1 }, ["b@c.test"] = { name = "B" }, ["c@d.test"] = { name = "C" } };
+			assert(sm.open("%s", "roster"):set(user, roster));
+			assert(sm.open("%s", "numbers"):set(user, { number = 5 }));
+		end""" % (HOST, HOST, HOST))
+	server.finish()
+	server.options["storage"] = "native"
+	server.rewrite_config()
+	return server.directory / "data/prosody.sqlite"
+
+
+def change(database, statement, *values):
+	connection = sqlite3.connect(database)
+	with connection:
+		assert connection.execute(statement, values).rowcount > 0
+	connection.close()
+
+
+@behaviour("move faults: a damaged row of SQL is named, and the others are copied", **over())
+def test(server):
+	database = fill_sql(server)
+	archive, table = 'UPDATE prosodyarchive SET %s WHERE user=? AND "key"=?', 'UPDATE prosody SET %s WHERE user=? AND "key"=?'
+	change(database, archive % "value=substr(value, 1, 20)", "alice", "id2")
+	change(database, archive % "type='thing'", "bob", "id1")
+	change(database, archive % "type='string'", "carol", "id4")
+	change(database, archive % "\"when\"='noon'", "dave", "id3")
+	change(database, archive % "value=replace(value, 'erin3', cast(x'65ff' AS TEXT))", "erin", "id3")
+	change(database, archive % "value=replace(value, 'erin4', char(1))", "erin", "id4")
+	change(database, table % "value='{\"a'", "alice", "b@c.test")
+	change(database, table % "value='[[]'", "bob", "")
+	change(database, table % "type='thing'", "carol", "c@d.test")
+	change(database, table % "value='inf'", "dave", "number")
+	row, mend = "the row with the sort_id %d in the table prosodyarchive: ", "in the table prosody: .*; mend or remove it, and run it again$"
+	named_again(server, {
+		("archive", "alice"): [("id2", row % 2 + "unclosed token")],
+		("archive", "bob"): [("id1", row % 5 + "Unhandled value type")],
+		("archive", "carol"): [("id4", "^it is not a stanza$")],
+		("archive", "dave"): [("id3", "^its time is noon$")],
+		("archive", "erin"): [("id3", row % 19 + "not well-formed"), ("id4", row % 20 + "not well-formed")],
+		("roster", "alice"): [("b@c.test", "^the row with this key " + mend)],
+		("roster", "bob"): [("", "^the row with an empty key " + mend)],
+		("roster", "carol"): [("c@d.test", "^the row with this key " + mend)],
+		("numbers", "dave"): [("number", "^the row with this key " + mend)]}, "import", "--from", "sql")
+	counts = stat(server)
+	assert [counts[(HOST, "archive", "archive", user)] for user in ("alice", "bob", "carol", "dave", "erin", "zoe")] == [3, 3, 3, 3, 2, 4]
+	assert {key[3] for key in counts if key[1] == "roster"} == {"dave", "erin", "zoe"}
+	server.start()
+	assert ids(server, "alice") == ["id1", "id3", "id4"] and ids(server, "bob") == ["id2", "id3", "id4"]
+
+
+@behaviour("move faults: a damaged page of SQLite fails for the archive that it belongs to", **over())
+def test(server):
+	database = fill_sql(server)
+	content = bytearray(database.read_bytes())
+	page = content.index(b"dave2") // 4096 * 4096
+	content[page:page + 4096] = bytes(4096)
+	database.write_bytes(content)
+	named_again(server, {("archive", "dave"): [(None, "database disk image is malformed")]}, "import", "--from", "sql")
+	assert {key[3] for key in stat(server, HOST, "archive")} == {"alice", "bob", "carol", "erin", "zoe"}
+
+
+@behaviour("move faults: a locked database stops an import and an export, which go on once it is free", **over())
+def test(server):
+	database = fill_sql(server)
+	good(server, "import", "--from", "sql", HOST, "roster")
+	for words in (("import", "--from", "sql"), ("export", "--to", "sql")):
+		with sqlite3.connect(database, isolation_level=None) as holder:
+			holder.execute("BEGIN EXCLUSIVE")
+			bad(server, *words, says=r"error: [^\n]*database is locked\nOnce that is mended, run it again")
+			holder.execute("ROLLBACK")
+		holder.close()
+		good(server, *words)
