@@ -13,6 +13,7 @@ local paths = module:require "paths";
 local records = module:require "records";
 
 local ENOENT = 2;
+local NOTHING = "No such file or directory";
 local TOO_LONG = "File name too long";
 local EMPTY = "the file has 0 bytes, what was in it is lost; put it back from a backup, or remove it, and run it again";
 local MEND = "; mend or remove it, and run it again";
@@ -35,12 +36,22 @@ local function longest_name(path)
 	return longest;
 end
 
--- Why there can be no file of a user: the driver writes PATH~ first. Makes the directories.
+-- Makes a directory where there is none. Returns a text where that fails.
+local function make(directory)
+	if lfs.attributes(directory, "mode") then return nil; end
+	local ok, text = lfs.mkdir(directory);
+	return not ok and text or nil;
+end
+
+-- Why there can be no file of a user: the driver, which gives no reason, makes the directories and writes PATH~ first.
 local function unfit(self, user)
 	local path = datamanager.getpath(user, self.host, self.store, self.extension, true);
-	local _, text = lfs.symlinkattributes(path.."~");
-	if not text or not text:find(TOO_LONG, 1, true) then return nil; end
-	return ("%s (%d bytes): internal cannot hold it"):format(TOO_LONG, longest_name(path));
+	local directory = path:match("^(.*)/");
+	local text = make(directory:match("^(.*)/")) or make(directory);
+	if not text then text = select(2, lfs.symlinkattributes(path.."~")); end
+	if not text or text:find(NOTHING, 1, true) then return nil; end
+	if text:find(TOO_LONG, 1, true) then return ("%s (%d bytes): internal cannot hold it"):format(TOO_LONG, longest_name(path)); end
+	return faults.of(("%s: %s"):format(directory, paths.reason(text)), true).reason;
 end
 
 -- ---- Tables ----

@@ -40,6 +40,14 @@ local function check_connection(text)
 	end
 end
 
+-- To be called after each write. LuaDBI has no reason for a commit that fails; it concerns no item, for SQL was right.
+local function check_written(ok, text)
+	check_connection(not ok and text or nil);
+	if not ok and text == "commit failed" then
+		faults.stop("the database did not commit; see whether its disk is full, or closed to writing", true);
+	end
+end
+
 -- ---- Tables ----
 
 local keyval = {};
@@ -108,7 +116,7 @@ end
 
 function keyval:set(user, data)
 	local ok, text = self.driver_store:set(user, data);
-	check_connection(not ok and text or nil);
+	check_written(ok, text);
 	return ok, text;
 end
 
@@ -154,7 +162,7 @@ end
 
 function archive:append(...)
 	local id, text = self.driver_store:append(...);
-	check_connection(not id and text or nil);
+	check_written(id, text);
 	return id, text;
 end
 

@@ -183,7 +183,7 @@ def test(server):
 
 def closed_to_nobody(server):
 	"""Gives all that the server has to a user who is not root; a tester who is not root keeps it."""
-	for path in (*server.directory.parents[:0], server.directory, *server.directory.rglob("*")):
+	for path in (server.directory, *server.directory.rglob("*")):
 		if os.geteuid() == 0:
 			os.chown(path, 65534, 65534, follow_symlinks=False)
 	return NOBODY if os.geteuid() == 0 else []
@@ -313,3 +313,173 @@ def test(server):
 			holder.execute("ROLLBACK")
 		holder.close()
 		good(server, *words)
+
+
+# --- export ---
+
+DIFFICULT = """
+	local sm, st = require "core.storagemanager", require "util.stanza";
+	local face, host = "\\240\\159\\152\\128", "%s";
+	local long_user, long_node = ("u"):rep(300), face:rep(100);
+	local function table_of(store, user, data) assert(sm.open(host, store):set(user, data)); end
+	local function append(store, user, id, message)
+		assert(sm.open(host, store, "archive"):append(user, id, message, 1700000000, "bob@other.test"));
+	end
+	local deep = {};
+	for _ = 1, 140 do deep = { deep }; end
+	table_of("roster", "alice", { ["b@c.test"] = { name = "B" } });
+	table_of("roster", long_user, { ["b@c.test"] = { name = "B" } });
+	table_of("pep", "alice", { [long_node] = { config = { max_items = 1/0 } } });
+	table_of("pep", "bob", { ok = { config = {} }, bad = { config = { max_items = 0/0 } } });
+	table_of("pep", "carol", { ok = { config = {} } });
+	table_of("odd", "alice", { number = -1/0 });
+	table_of("odd", "bob", { text = "a\\0b" });
+	table_of("odd", "carol", { deep = deep });
+	table_of("odd", "dave", { no = false, yes = true, fraction = 0.1 + 0.2, big = 1 << 60, [false] = "no", [1.5] = { 1, nil, 3 } });
+	append("pep_"..long_node, "alice", "current", st.stanza("item", { id = "current" }));
+	for n = 1, 5 do
+		append("archive", long_user, "long"..n, st.message({}, "long"));
+		local message = st.message({ id = "m" }, "DAMAGE"..n);
+		if n == 2 then message.tags[1][1] = "bad \\255"; end
+		if n == 3 then message.attr.to = "bad\\1"; end
+		append("archive", "alice", "id"..n, message);
+	end""" % HOST
+
+TOO_LONG = r"^File name too long \(%d bytes\): internal cannot hold it$"
+REFUSED = {
+	"internal": {
+		("archive", "alice"): [("id2", "contains invalid utf8"), ("id3", "contains control characters")],
+		("archive", LONG_USER): [(None, TOO_LONG % 305)],
+		("odd", "carol"): [(None, "max table depth reached")],
+		(LONG_NODE, "alice"): [(None, TOO_LONG % 1204)],
+		("roster", LONG_USER): [(None, TOO_LONG % 304)]},
+	"sql": {
+		("archive", "alice"): [("id2", "contains invalid utf8"), ("id3", "contains control characters")],
+		("odd", "alice"): [("number", "^SQL has no such number: -inf$")],
+		("odd", "bob"): [("text", "^SQL has no text with a zero byte$")],
+		("odd", "dave"): [("no", "it is read back differently: false became nil")],
+		("pep", "alice"): [(100 * FACE, "^SQL has no such number: config: max_items: inf$")],
+		("pep", "bob"): [("bad", "^SQL has no such number: config: max_items: NaN$")]},
+}
+KEPT = """
+	local sm, kept = require "core.storagemanager", {};
+	for _, store in ipairs { "roster", "pep", "odd" } do
+		for _, user in ipairs { "alice", "bob", "carol", "dave" } do
+			if sm.open("%s", store):get(user) then table.insert(kept, store.." "..user); end
+		end
+	end
+	return table.concat(kept, "\\n")""" % HOST
+
+
+@behaviour("move faults: what a driver cannot hold does not keep the rest from the way back", over=OTHERS, **over())
+def test(server, driver):
+	server.lua(DIFFICULT)
+	before = set(server.lua(KEPT).splitlines())
+	server.finish()
+	named_again(server, REFUSED[driver], "export", "--to", driver)
+	lost = {" ".join(name) for name, pairs in REFUSED[driver].items() if "read back" not in pairs[0][1]}
+	start_with(server, driver)
+	assert set(server.lua(KEPT).splitlines()) == before - lost and len(before) == 8
+	assert ids(server, "alice") == ["id1", "id4", "id5"]
+	dave = server.lua(f"""
+		local data = require "core.storagemanager".open("{HOST}", "odd"):get("dave");
+		return ("%s %d %s %d"):format(data.yes, data.big, data[false], data[1.5][3])""")
+	assert dave == f"true {1 << 60} no 3", dave
+
+
+@behaviour("move faults: a message that is damaged in the native store is named, and the others go out", **over())
+def test(server):
+	server.lua(DIFFICULT)
+	server.finish()
+	content = data_file(server).read_bytes()
+	text = b"\3\7DAMAGE4"
+	assert content.count(text) == 1
+	data_file(server).write_bytes(content.replace(text, b"\x09\7DAMAGE4"))
+	named_again(server, REFUSED["internal"] | {("archive", "alice"): [
+		("id2", "invalid utf8"), ("id3", "control characters"), ("id4", "the message is damaged in the store")]},
+		"export", "--to", "internal")
+	start_with(server, "internal")
+	assert ids(server, "alice") == ["id1", "id5"]
+
+
+@behaviour("move faults: damage in the target is named, and nothing is written there", over=OTHERS, **over())
+def test(server, driver):
+	server.finish()
+	write(server, "archive", {f"{user}.list": item('"1"') + item('"2"') for user in ("alice", "bob")})
+	write(server, "roster", {f"{user}.dat": TABLE for user in ("alice", "bob")})
+	good(server, "import", "--from", "internal")
+	remove_data(server, "internal")
+	good(server, "export", "--to", driver)
+	if driver == "internal":
+		files = [place(server, "archive") / "bob.list", place(server, "roster") / "bob.dat"]
+		for file in files:
+			file.write_text(file.read_text()[:-9])
+		expected = {("archive", "bob"): [("item 2", "^cannot be read in the target: ")], ("roster", "bob"): [(None, "bob.dat: ")]}
+	else:
+		files = [server.directory / "data/prosody.sqlite"]
+		change(files[0], "UPDATE prosodyarchive SET value='<a' WHERE user='bob' AND \"key\"=?", "1")
+		change(files[0], "UPDATE prosody SET value='[[' WHERE user='bob' AND \"key\"=?", "bob@other.test")
+		expected = {("roster", "bob"): [("bob@other.test", "this key")]}
+	before = [file.read_bytes() for file in files]
+	named_again(server, expected, "export", "--to", driver)
+	assert [file.read_bytes() for file in files] == before
+
+
+@behaviour("move faults: with --json, whose data are in the way is an object too", **over())
+def test(server):
+	server.account("alice")
+	server.finish()
+	good(server, "export", "--to", "internal")
+	write(server, "accounts", {"alice1.dat": TABLE, "zoe.dat": ""})
+	output = bad(server, "export", "--to", "internal", "--json", says="accounts .keyval. of alice1@prosody.test holds other data")
+	report = json.loads(output.out)
+	assert report == {"counts": [], "failures": [], "conflicts": [
+		{"host": HOST, "store": "accounts", "type": "keyval", "user": "alice1"}]}, output
+
+
+# --- what stops the run ---
+
+class Disk:
+	"""A small file system in a directory of the server's data."""
+
+	def __init__(self, path):
+		private_mounts()
+		self.path, self.ballast = path, path / "ballast"
+		path.mkdir(parents=True)
+		subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", path], check=True)
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		subprocess.run(["umount", self.path], check=True)
+
+	def remount(self, option):
+		subprocess.run(["mount", "-o", f"remount,{option}", self.path], check=True)
+
+	def fill(self, leaving):
+		with open(self.ballast, "wb", buffering=0) as file:
+			while os.statvfs(self.path).f_bavail * os.statvfs(self.path).f_bsize > leaving:
+				file.write(bytes(4096))
+
+
+@behaviour("move faults: a full disk, or one that is read-only, stops the export, which goes on afterwards", over=OTHERS, **over())
+def test(server, driver):
+	for n in range(30):
+		server.lua(f"""assert(require "core.storagemanager".open("{HOST}", "vcard"):set("user{n}", {{ text = ("x"):rep(3000) }}))""")
+	server.finish()
+	directory = server.directory / "data" / (HOST.replace(".", "%2e") if driver == "internal" else "database")
+	server.options["sql"] = {"driver": "SQLite3", "database": directory / "db"}
+	server.rewrite_config()
+	full, read_only = {"internal": ("No space left on device", "Read-only file system"),
+		"sql": ("did not commit; see whether its disk is full", "readonly database|unable to open database file")}[driver]
+	with Disk(directory) as disk:
+		if driver == "sql":
+			good(server, "export", "--to", "sql", HOST, "roster")  # makes the tables
+		disk.remount("ro")
+		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nOnce that is mended, run it again")
+		disk.remount("rw")
+		disk.fill(leaving=24 << 10)
+		bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nOnce that is mended, run it again")
+		disk.ballast.unlink()
+		assert totals(good(server, "export", "--to", driver)) == [30, 30, 30]
