@@ -38,9 +38,10 @@ local CONDITIONS = {
 	["io-error"] = NEVER; ["storage-foreign"] = NEVER; ["storage-version"] = NEVER;
 };
 
+-- At the end of a text: what a user has written may be quoted in it before.
 local function find_in(list, text)
-	for part, again in pairs(list) do
-		if text:find(part, 1, true) then return again; end
+	for ending, again in pairs(list) do
+		if text:sub(-#ending) == ending then return again; end
 	end
 end
 

@@ -18,16 +18,16 @@ local TOO_LONG = "File name too long";
 local EMPTY = "the file has 0 bytes, what was in it is lost; put it back from a backup, or remove it, and run it again";
 local MEND = "; mend or remove it, and run it again";
 
-local function explain(path, text)
-	return ("%s: %s%s"):format(path, paths.reason(text), MEND);
+local function fail(path, reason, hint)
+	error({ reason = ("%s: %s%s"):format(path, reason, hint or MEND) }, 0);
 end
 
--- The file of a user, or nil where there is none. Raises a text where it cannot be read.
+-- The file of a user, or nil where there is none. Raises a fault where it cannot be read.
 local function open(path)
 	local file, text, code = io.open(path, "rb");
 	if file then return file; end
 	if text:find(TOO_LONG, 1, true) then return nil; end -- nobody can have made it
-	if code ~= ENOENT or lfs.symlinkattributes(path, "mode") then error(explain(path, text), 0); end
+	if code ~= ENOENT or lfs.symlinkattributes(path, "mode") then fail(path, paths.reason(text)); end
 end
 
 local function longest_name(path)
@@ -65,11 +65,11 @@ function keyval:get(user)
 	if not file then return nil; end
 	local content, text = file:read("a");
 	file:close();
-	if not content then error(explain(path, text), 0); end
-	if content == "" then error(("%s: %s"):format(path, EMPTY), 0); end
+	if not content then fail(path, paths.reason(text)); end
+	if content == "" then fail(path, EMPTY, ""); end
 	local data;
 	data, text = records.read_table(content);
-	if not data then error(("%s: %s%s"):format(path, text, MEND), 0); end
+	if not data then fail(path, text); end
 	return data;
 end
 
@@ -112,7 +112,7 @@ function archive:items(user)
 	local file = open(path);
 	if not file then return function () end; end
 	local ok, size = pcall(file.seek, file, "end");
-	if ok and size == 0 then error(("%s: %s"):format(path, EMPTY), 0); end
+	if ok and size == 0 then fail(path, EMPTY, ""); end
 	file:seek("set", 0);
 	local next_part = records.split(file:lines("L"));
 	local queue, first = {}, 1;
@@ -121,7 +121,7 @@ function archive:items(user)
 		while not queue[first] do
 			queue, first = {}, 1;
 			local read, text, line = pcall(next_part);
-			if not read then error(explain(path, text), 0); end
+			if not read then fail(path, paths.reason(text)); end
 			if not text then
 				file:close();
 				return nil;

@@ -17,6 +17,13 @@ local YEAR_0, YEAR_10000 = -62167219200, 253402300800; -- what XEP-0082 can writ
 
 local kinds = {};
 
+-- The result of a call that reads what the target has
+local function in_target(call, ...)
+	local ok, result = faults.protect(call, ...);
+	if ok then return result; end
+	error({ item = result.item, reason = "cannot be read in the target: "..result.reason }, 0);
+end
+
 -- ---- Tables: they are written as a whole ----
 
 local function size(data)
@@ -49,7 +56,7 @@ function keyval.count(store, user)
 end
 
 function keyval.compare(source, target, user)
-	local here, there = load_table(source, user), load_table(target, user);
+	local here, there = load_table(source, user), in_target(load_table, target, user);
 	if not here or not there then return "none"; end
 	return difference(without_false(here, there), there) and "other" or {};
 end
@@ -70,7 +77,7 @@ end
 
 function keyval.verify(source, target, user)
 	if not target.exact then return nil; end
-	local here, there = load_table(source, user) or {}, load_table(target, user) or {};
+	local here, there = load_table(source, user) or {}, in_target(load_table, target, user) or {};
 	for key, value in pairs(here) do
 		local text = difference(value, there[key]);
 		if text then return tostring(key), "it is read back differently: "..text; end
@@ -151,8 +158,10 @@ end
 
 local function last_item(store, user)
 	if has_total(store) then
-		local id, stanza = store:find(user, { reverse = true, limit = 1 })();
-		return { id = id, stanza = stanza };
+		return in_target(function ()
+			local id, stanza = store:find(user, { reverse = true, limit = 1 })();
+			return { id = id, stanza = stanza };
+		end);
 	end
 	local last = {};
 	for item in target_items(store, user) do last = item; end

@@ -1,6 +1,8 @@
 -- The stores of mod_storage_sql, with what the driver does not tell: which row cannot be read, and what it would write but not
 -- read again
 
+-- luacheck: ignore 212/self
+
 local json = require "util.json";
 local is_stanza = require "util.stanza".is_stanza;
 local parse_xml = require "util.xml".parse;
