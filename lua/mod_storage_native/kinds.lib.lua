@@ -3,8 +3,9 @@
 --   copy(source, target, user, state or nil, write, left_out)
 --       calls write(item, count, function) for each piece, and left_out(item, reason, count) for entries that are not copied;
 --       returns how many entries the source has
---   count(store, user)              entries
---   verify(source, target, user)    nil, or key, text: where the target gives back something else
+--   count(store, user)                      entries
+--   verify(source, target, user, compares)  entries in the target; and key, text where it gives back something else: that is
+--                                           looked at if compares is true
 -- All raise a fault where they cannot read. source and target are of stores.lib.lua. Nothing that is in the target is ever
 -- changed: of an archive what is missing at the end is appended.
 
@@ -75,14 +76,14 @@ function keyval.copy(source, target, user, state, write, left_out)
 	return count;
 end
 
-function keyval.verify(source, target, user)
-	if not target.exact then return nil; end
-	local here, there = load_table(source, user) or {}, in_target(load_table, target, user) or {};
+function keyval.verify(source, target, user, compares)
+	local there = in_target(load_table, target, user) or {};
+	local here = compares and target.exact and load_table(source, user) or {};
 	for key, value in pairs(here) do
 		local text = difference(value, there[key]);
-		if text then return tostring(key), "it is read back differently: "..text; end
+		if text then return size(there), tostring(key), "it is read back differently: "..text; end
 	end
-	return nil;
+	return size(there);
 end
 
 -- ---- Archives: items are appended in order, under the ids they have ----
@@ -218,6 +219,9 @@ function archive.copy(source, target, user, state, write, left_out)
 	return count;
 end
 
-function archive.verify() return nil; end -- counts are enough: what is appended was read as a stanza before
+-- The count is enough: an item was read as a stanza before it was appended.
+function archive.verify(_, target, user)
+	return archive.count(target, user);
+end
 
 return kinds;

@@ -135,11 +135,15 @@ function archive:describe(user, n)
 	return nil, "";
 end
 
-function archive:items(user)
-	local iterator, text = self.driver_store:find(user);
+function archive:find(user, query)
+	local iterator, text = self.driver_store:find(user, query);
 	check_connection(not iterator and text or nil);
 	if not iterator then faults.raise(text); end
-	local n = 0;
+	return iterator, text; -- the total
+end
+
+function archive:items(user)
+	local iterator, n = self:find(user), 0;
 	return function ()
 		n = n + 1;
 		local ok, id, stanza, when, with = pcall(iterator); -- goes on behind a row that it cannot read
@@ -150,10 +154,6 @@ function archive:items(user)
 		end
 		return id ~= nil and { id = id, stanza = stanza, when = when, with = with } or nil;
 	end
-end
-
-function archive:find(user, query)
-	return self.driver_store:find(user, query);
 end
 
 function archive:refuses(item)

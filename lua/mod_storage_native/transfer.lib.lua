@@ -107,10 +107,8 @@ end
 -- ---- Copying: units are the data of a user in a store, { user =, source = and target = entries, left_out = of them } ----
 
 local function count_target(job, store, unit)
-	local kind = kinds[store.type];
-	unit.target = kind.count(store.target, unit.user or nil);
 	local key, text;
-	if unit.left_out == 0 then key, text = kind.verify(store.source, store.target, unit.user or nil); end
+	unit.target, key, text = kinds[store.type].verify(store.source, store.target, unit.user or nil, unit.left_out == 0);
 	if key then
 		job.failed(unit, key, text, 0);
 	elseif unit.target ~= unit.source - unit.left_out then

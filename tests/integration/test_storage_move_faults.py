@@ -466,8 +466,12 @@ class Disk:
 
 @behaviour("move faults: a full disk, or one that is read-only, stops the export, which goes on afterwards", over=OTHERS, **over())
 def test(server, driver):
-	for n in range(30):
-		server.lua(f"""assert(require "core.storagemanager".open("{HOST}", "vcard"):set("user{n}", {{ text = ("x"):rep(3000) }}))""")
+	server.lua(f"""
+		local sm, st = require "core.storagemanager", require "util.stanza";
+		for n = 1, 20 do
+			assert(sm.open("{HOST}", "archive", "archive"):append("alice", "id"..n, st.message({{}}, ("x"):rep(3000)), 1700000000));
+			assert(sm.open("{HOST}", "vcard"):set("user"..n, {{ text = ("x"):rep(3000) }}));
+		end""")
 	server.finish()
 	directory = server.directory / "data" / (HOST.replace(".", "%2e") if driver == "internal" else "database")
 	server.options["sql"] = {"driver": "SQLite3", "database": directory / "db"}
@@ -480,7 +484,23 @@ def test(server, driver):
 		disk.remount("ro")
 		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nOnce that is mended, run it again")
 		disk.remount("rw")
-		disk.fill(leaving=24 << 10)
-		bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nOnce that is mended, run it again")
-		disk.ballast.unlink()
-		assert totals(good(server, "export", "--to", driver)) == [30, 30, 30]
+		for room in (24 << 10, 96 << 10):  # for some of the archive, and for some of the tables behind it
+			disk.fill(leaving=room)
+			bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nOnce that is mended, run it again")
+			disk.ballast.unlink()
+		assert totals(good(server, "export", "--to", driver)) == [21, 40, 40]
+
+
+@behaviour("move faults: a native store that is full stops the import, which goes on once it may be larger",
+	**over(options={"storage_native_max_size": 4 << 20}))
+def test(server):
+	server.finish()
+	content = "".join(item(f'"{n}"', 5000 * "x") for n in range(200))
+	write(server, "archive", {f"user{n}.list": content for n in range(4)})
+	output = bad(server, "import", "--from", "internal", says="\nOnce that is mended, run it again")
+	assert "storage_native_max_size" in output.err, output
+	server.options["storage_native_max_size"] = 64 << 20
+	server.rewrite_config()
+	assert totals(good(server, "import", "--from", "internal")) == [4, 800, 800]
+	output = bad(server, "import", "--from", "nosuch", says="cannot be loaded")
+	assert "run it again" not in output.err, output
