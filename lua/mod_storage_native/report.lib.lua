@@ -23,6 +23,7 @@ local FAILURE_COLUMNS = {
 -- No store is called so, and no user: they hold no blanks.
 local ALL_STORES, ALL_USERS, THE_HOST = "(all stores)", "(all users)", "(the host)";
 
+local WHAT_TO_DO = "For what to do about each see \"What cannot be copied\" in README.md.\n";
 local NOT_COPIED = "%d tables or archives were not copied: %s holds other data in their places, and keeps them.";
 
 local report = {};
@@ -103,6 +104,7 @@ local function print_failures(failures, copied)
 	if #failures > SHOWN_FAILURES then
 		io.stderr:write(("... and %d more; --json shows all\n"):format(#failures - SHOWN_FAILURES));
 	end
+	io.stderr:write(WHAT_TO_DO);
 end
 
 local function place(host, store, user)

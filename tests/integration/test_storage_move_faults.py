@@ -221,7 +221,7 @@ def test(server):
 	output = bad(server, "import", "--from", "internal", says="error: 102 failures; the rest was copied")
 	assert re.search(r"^prosody.test  archive  archive      2       3       2  differs, 1 failed$", output.out, re.M), output
 	assert totals(output.out) == [103, 3, 2], output
-	_, title, *rows, more = output.err.splitlines()
+	_, title, *rows, more, _ = output.err.splitlines()
 	columns = [title.index(name) for name in ("host", "store", "type", "user", "item", "reason")]
 	assert len(rows) == 100 and more == "... and 2 more; --json shows all", output
 	assert all(row[at - 1] == " " != row[at] for row in rows for at in columns[1:4] + columns[5:]), output
