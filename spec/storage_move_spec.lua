@@ -11,18 +11,10 @@ end
 describe("records", function ()
 	local records = load_lib "records";
 
-	local function lines_of(text)
-		return text:gmatch("[^\n]*\n?");
-	end
-
 	-- Everything that is read of a list: items by their name, and reasons
 	local function read(text)
-		local next_line = lines_of(text);
 		local found = {};
-		for part, line in records.split(function ()
-			local next_one = next_line();
-			return next_one ~= "" and next_one or nil;
-		end) do
+		for part, line in records.split(text) do
 			local items, reason = records.read(part, line);
 			for _, item in ipairs(items) do found[#found + 1] = item.name; end
 			if reason then found[#found + 1] = reason; end

@@ -22,12 +22,20 @@ local function fail(path, reason, hint)
 	error({ reason = ("%s: %s%s"):format(path, reason, hint or MEND) }, 0);
 end
 
--- The file of a user, or nil where there is none. Raises a fault where it cannot be read.
-local function open(path)
+-- What is in a file, or nil where there is none. Raises a fault where that cannot be read, or is nothing.
+local function read_file(path)
 	local file, text, code = io.open(path, "rb");
-	if file then return file; end
-	if text:find(TOO_LONG, 1, true) then return nil; end -- nobody can have made it
-	if code ~= ENOENT or lfs.symlinkattributes(path, "mode") then fail(path, paths.reason(text)); end
+	if not file then
+		if text:find(TOO_LONG, 1, true) then return nil; end -- nobody can have made it
+		if code == ENOENT and not lfs.symlinkattributes(path, "mode") then return nil; end
+		fail(path, paths.reason(text));
+	end
+	local content;
+	content, text = file:read("a");
+	file:close();
+	if not content then fail(path, paths.reason(text)); end
+	if content == "" then fail(path, EMPTY, ""); end
+	return content;
 end
 
 local function longest_name(path)
@@ -61,14 +69,9 @@ keyval.__index = keyval;
 
 function keyval:get(user)
 	local path = datamanager.getpath(user, self.host, self.store);
-	local file = open(path);
-	if not file then return nil; end
-	local content, text = file:read("a");
-	file:close();
-	if not content then fail(path, paths.reason(text)); end
-	if content == "" then fail(path, EMPTY, ""); end
-	local data;
-	data, text = records.read_table(content);
+	local content = read_file(path);
+	if not content then return nil; end
+	local data, text = records.read_table(content);
 	if not data then fail(path, text); end
 	return data;
 end
@@ -109,23 +112,15 @@ end
 -- An iterator of items: { id = or nil, stanza =, when =, with = }, or { id = or nil, bad = reason }
 function archive:items(user)
 	local path = datamanager.getpath(user, self.host, self.store, "list");
-	local file = open(path);
-	if not file then return function () end; end
-	local ok, size = pcall(file.seek, file, "end");
-	if ok and size == 0 then fail(path, EMPTY, ""); end
-	file:seek("set", 0);
-	local next_part = records.split(file:lines("L"));
+	local content = read_file(path);
+	local next_part = records.split(content or "");
 	local queue, first = {}, 1;
 	local function add(item) queue[#queue + 1] = item; end
 	return function ()
 		while not queue[first] do
 			queue, first = {}, 1;
-			local read, text, line = pcall(next_part);
-			if not read then fail(path, paths.reason(text)); end
-			if not text then
-				file:close();
-				return nil;
-			end
+			local text, line = next_part();
+			if not text then return nil; end
 			read_part(path, text, line, add);
 		end
 		first = first + 1;

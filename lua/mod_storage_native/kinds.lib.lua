@@ -3,7 +3,7 @@
 --   copy(source, target, user, state or nil, write, left_out)
 --       calls write(item, count, function) for each piece, and left_out(item, reason, count) for entries that are not copied;
 --       returns how many entries the source has
---   count(store, user)                      entries
+--   count(source, user)                     entries, also those that cannot be read
 --   verify(source, target, user, compares)  entries in the target; and key, text where it gives back something else: that is
 --                                           looked at if compares is true
 -- All raise a fault where they cannot read. source and target are of stores.lib.lua. Nothing that is in the target is ever
@@ -143,6 +143,12 @@ local function has_total(store)
 end
 
 function archive.count(store, user)
+	local count = 0;
+	for _ in store:items(user) do count = count + 1; end
+	return count;
+end
+
+local function count_target(store, user)
 	if has_total(store) then
 		local _, total = store:find(user, { limit = 0, total = true });
 		if math.type(total) == "integer" then return total; end
@@ -191,7 +197,7 @@ end
 
 -- An earlier copy ends with the item that has the same number in the source. Ids do not repeat.
 function archive.compare(source, target, user)
-	local begun, number, last = archive.count(target, user), 0, nil;
+	local begun, number, last = count_target(target, user), 0, nil;
 	if begun == 0 then return "none"; end
 	for item in good_items(source, target, user, ignore) do
 		number, last = number + 1, item;
@@ -221,7 +227,7 @@ end
 
 -- The count is enough: an item was read as a stanza before it was appended.
 function archive.verify(_, target, user)
-	return archive.count(target, user);
+	return count_target(target, user);
 end
 
 return kinds;

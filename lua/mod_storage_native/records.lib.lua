@@ -13,24 +13,29 @@ local BEGIN, END = "item({\n", "});\n";
 
 local records = {};
 
--- Lines, each with its line feed, but divided where a record begins within one: an iterator of text, number
-local function divide(next_line)
-	local number, rest = 0, nil;
+-- The lines of a text, each with its line feed, but divided where a record begins within one: an iterator of text, number
+local function divide(text)
+	local at, number, rest = 1, 0, nil;
 	return function ()
-		local line = rest or next_line();
-		if not rest then number = number + 1; end
-		rest = nil;
-		if line and #line > #BEGIN and line:sub(-#BEGIN) == BEGIN then
+		if rest then
+			local line = rest;
+			rest = nil;
+			return line, number;
+		end
+		if at > #text then return nil; end
+		local stop = text:find("\n", at, true) or #text;
+		local line = text:sub(at, stop);
+		at, number = stop + 1, number + 1;
+		if #line > #BEGIN and line:sub(-#BEGIN) == BEGIN then
 			line, rest = line:sub(1, -#BEGIN - 1), BEGIN;
 		end
 		return line, number;
 	end
 end
 
--- Parts of a file that are a record each, or something else: an iterator of text, number of its first line, from one of
--- lines
-function records.split(next_line)
-	local next_piece = divide(next_line);
+-- The parts of a list, each of which is a record or something else: an iterator of text, number of its first line
+function records.split(text)
+	local next_piece = divide(text);
 	local held, held_number;
 
 	return function ()

@@ -65,10 +65,10 @@ local function compare_user(store, user, conflicts)
 	local ok, state = faults.protect(kinds[store.type].compare, store.source, store.target, user or nil);
 	if not ok then
 		store.faults[user] = state;
-	elseif state == "other" then
-		conflicts[#conflicts + 1] = { store = store, user = user };
+	elseif state ~= "none" then
+		store.states[user] = state;
 	end
-	if state ~= "none" then store.states[user] = state; end
+	if state == "other" then conflicts[#conflicts + 1] = { store = store, user = user }; end
 end
 
 -- Notes how far earlier copies have come, and what is wrong with whose data; and in conflicts whose are of another origin.

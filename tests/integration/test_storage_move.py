@@ -279,7 +279,7 @@ def test(server):
 	(lists / "twice.list").write_text(item % "same" + item % "same")
 	(lists / "fine.list").write_text(item % "one" + item % "two")
 	output = bad(server, "import", "--from", "internal",
-		says=r"prosody.test  archive  archive  twice  same  its id is that of an earlier one$")
+		says=r"prosody.test  archive  archive  twice  same  its id is that of an earlier one\n")
 	assert "differs" in output.out and totals(output.out)[1:] == [4, 3] and "fine" not in output.err, output
 
 

@@ -101,12 +101,15 @@ def test(server):
 	(rosters / "folder.dat").mkdir()
 	(rosters / "loop.dat").symlink_to("loop.dat")
 	(rosters / "dangling.dat").symlink_to("elsewhere")
+	(rosters.parent / "cron.dat").write_text("return { [")
 	expected = {("roster", user): [(None, reason)] for user, (_, reason) in UNREADABLE.items()} | {
+		("cron", None): [(None, "prosody%2etest/cron.dat: line 1: unexpected symbol")],
 		("roster", "folder"): [(None, "folder.dat: Is a directory; mend or remove it, and run it again")],
 		("roster", "loop"): [(None, "loop.dat: Too many levels of symbolic links")],
 		("roster", "dangling"): [(None, "dangling.dat: No such file or directory")]}
 	named_again(server, expected, "import", "--from", "internal")
 	assert {key[3] for key in stat(server)} == {"alice", "zoe"}
+	(rosters.parent / "cron.dat").unlink()
 	for path in rosters.iterdir():
 		if path.is_dir():
 			path.rmdir()
