@@ -2,8 +2,11 @@
 
 require "spec.helper";
 
-local function load_lib(name, libs)
-	local module = { require = function (_, lib) return assert(libs and libs[lib], lib); end };
+local function load_lib(name, libs, shared)
+	local module = {
+		require = function (_, lib) return assert(libs and libs[lib], lib); end;
+		shared = function () return shared; end;
+	};
 	local environment = setmetatable({ module = module }, { __index = _G });
 	return assert(loadfile("lua/mod_storage_native/"..name..".lib.lua", "t", environment))();
 end
@@ -154,5 +157,64 @@ describe("faults", function ()
 		assert.is_true(stop.stop);
 		local _, fault = pcall(faults.raise, "storage-corrupt", "text");
 		assert.same({ reason = "text" }, fault);
+	end);
+end);
+
+describe("a store of SQL", function ()
+	local libs = { difference = load_lib "difference", faults = load_lib "faults" };
+	local engine, driver_store, store;
+
+	before_each(function ()
+		engine = { conn = {}, transaction = function () return false, "gone"; end };
+		driver_store = {
+			get = function () return { a = 1 }; end;
+			set = function () return true; end;
+		};
+		local driver = { open = function () return { get = function () end }; end };
+		store = load_lib("rows", libs, { engine })(driver_store, "host.test", "roster", "keyval", driver);
+	end);
+
+	local function fail(text)
+		driver_store.get = function () return nil, text; end
+		driver_store.set = function () return false, text; end
+	end
+
+	it("stops the run once the connection is lost", function ()
+		assert.same({ a = 1 }, store:get "user");
+		fail "server closed the connection";
+		engine.conn = nil;
+		for _, method in ipairs { "get", "set" } do
+			local ok, err = pcall(store[method], store, "user", {});
+			assert.is_false(ok);
+			assert.same({ stop = true, again = true,
+				text = "the connection to the database is lost: server closed the connection" }, err);
+		end
+	end);
+
+	it("fails alone while there is a connection", function ()
+		store:set("user", {});
+		fail "Incorrect string value";
+		local ok, err = pcall(store.get, store, "user");
+		assert.is_false(ok);
+		assert.matches("^the row in the table prosody: Incorrect string value; mend", err.reason);
+		assert.same({ false, "Incorrect string value" }, { store:set("user", {}) });
+	end);
+
+	it("does not take a connection that was never used for a lost one", function ()
+		engine.conn = nil;
+		fail "no such row";
+		assert.is_nil(select(2, pcall(store.get, store, "user")).stop);
+	end);
+
+	it("refuses what would not be read back", function ()
+		assert.is_nil(store:refuses { a = 1, b = "x", c = { 1, { d = false } }, [false] = { e = 1.5 }, [2] = "y", big = 1 << 62 });
+		for key, value in pairs { a = 1/0, b = -1/0, c = { d = { 0/0 } }, e = "\0", f = { [1/0] = 1 }, g = { h = print } } do
+			local reason, name = store:refuses { good = 1, [key] = value };
+			assert.is_string(reason);
+			assert.equal(key, name);
+		end
+		local reason, name = store:refuses { [false] = { a = 1/0 } };
+		assert.equal("SQL has no such number: false: a: inf", reason);
+		assert.is_nil(name);
 	end);
 end);

@@ -305,6 +305,18 @@ def test(server):
 	assert {key[3] for key in stat(server, HOST, "archive")} == {"alice", "bob", "carol", "erin", "zoe"}
 
 
+@behaviour("move faults: a table that is missing in SQL is named for each host", **over(components={"rooms." + HOST: "muc"}))
+def test(server):
+	database = fill_sql(server)
+	with sqlite3.connect(database) as connection:
+		connection.execute("DROP TABLE prosodyarchive")
+	connection.close()
+	server.options["sql_manage_tables"] = False
+	server.rewrite_config()
+	assert_named(failures(server, "import", "--from", "sql"), {
+		("(all stores)", "(all users)"): [(None, "^cannot list the archives: .*no such table: prosodyarchive")] * 2})
+
+
 @behaviour("move faults: a locked database stops an import and an export, which go on once it is free", **over())
 def test(server):
 	database = fill_sql(server)
