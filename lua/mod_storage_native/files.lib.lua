@@ -48,7 +48,7 @@ end
 local function make(directory)
 	if lfs.attributes(directory, "mode") then return nil; end
 	local ok, text = lfs.mkdir(directory);
-	return not ok and text or nil;
+	return not ok and ("%s: %s"):format(directory, paths.explain(text)) or nil;
 end
 
 -- Why there can be no file of a user: the driver, which gives no reason, makes the directories and writes PATH~ first.
@@ -58,8 +58,8 @@ local function unfit(self, user)
 	local text = make(directory:match("^(.*)/")) or make(directory);
 	if not text then text = select(2, lfs.symlinkattributes(path.."~")); end
 	if not text or text:find(NOTHING, 1, true) then return nil; end
-	if text:find(TOO_LONG, 1, true) then return ("%s (%d bytes): internal cannot hold it"):format(TOO_LONG, longest_name(path)); end
-	return faults.of(("%s: %s"):format(directory, paths.reason(text)), true).reason;
+	if not text:find(TOO_LONG, 1, true) then return faults.of(text, true).reason; end
+	return ("%s (%d bytes): internal cannot hold it"):format(TOO_LONG, longest_name(path));
 end
 
 -- ---- Tables ----

@@ -57,8 +57,9 @@ function keyval.count(store, user)
 end
 
 function keyval.compare(source, target, user)
-	local here, there = load_table(source, user), in_target(load_table, target, user);
-	if not here or not there then return "none"; end
+	local here = load_table(source, user);
+	local there = here and in_target(load_table, target, user);
+	if not there then return "none"; end
 	return difference(without_false(here, there), there) and "other" or {};
 end
 
@@ -129,7 +130,7 @@ end
 
 -- Items of the target, which may have none that cannot be read: who knows what was there
 local function target_items(store, user)
-	local number, next_item = 0, store:items(user);
+	local number, next_item = 0, in_target(store.items, store, user);
 	return function ()
 		local item = next_item();
 		number = number + 1;
@@ -197,8 +198,10 @@ end
 
 -- An earlier copy ends with the item that has the same number in the source. Ids do not repeat.
 function archive.compare(source, target, user)
-	local begun, number, last = count_target(target, user), 0, nil;
-	if begun == 0 then return "none"; end
+	local ok, begun = faults.protect(count_target, target, user);
+	if begun == 0 or (not ok and not source:items(user)()) then return "none"; end
+	if not ok then error(begun, 0); end
+	local number, last = 0, nil;
 	for item in good_items(source, target, user, ignore) do
 		number, last = number + 1, item;
 		if number == begun then break; end

@@ -108,7 +108,8 @@ local function print_failures(failures, copied)
 end
 
 local function place(host, store, user)
-	return { host = printable(host), store = printable(store.name), type = store.type, user = user and printable(user) or json.null };
+	return { host = printable(host), store = printable(store.name), type = store.type,
+		user = user and printable(user) or json.null };
 end
 
 local function print_json(rows, failures, conflicts)

@@ -101,8 +101,8 @@ local function unfit(value)
 	return number and ("SQL has no such number: %s"):format(number) or difference(value, read_back(value));
 end
 
--- Why the driver could not read a table back, and the key; nil where it can. The driver writes a row for each key that is a string,
--- and one for all other keys.
+-- Why the driver could not read a table back, and the key; nil where it can. The driver writes a row for each key that is
+-- a string, and one for all other keys.
 function keyval:refuses(data)
 	local others = {};
 	for key, value in pairs(data) do

@@ -116,11 +116,11 @@ local function count_target(job, store, unit)
 	end
 end
 
--- Not where something has gone wrong with the whole of it: that is reported.
+-- Where something has gone wrong with the whole of it, that is reported.
 local function verify(job, store, unit)
 	if unit.fault then return; end
 	local ok, fault = faults.protect(count_target, job, store, unit);
-	if not ok then job.failed(unit, fault.item, fault.reason, 0); end
+	if not ok and unit.left_out < unit.source then job.failed(unit, fault.item, fault.reason, 0); end
 end
 
 local function report_missing(job, unit, missing)

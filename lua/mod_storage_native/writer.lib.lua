@@ -1,5 +1,5 @@
--- Writes to a driver: new(database or nil, failed) -> writer. write(unit, item, count, function) runs the function, perhaps later,
--- and calls failed(unit, item, reason, count) where it fails; flush() runs what is left. Raises what stops the run.
+-- Writes to a driver: new(database or nil, failed) -> writer. write(unit, item, count, function) runs the function, perhaps
+-- later, and calls failed(unit, item, reason, count) where it fails; flush() runs what is left. Raises what stops the run.
 
 local faults = module:require "faults";
 
