@@ -1,5 +1,5 @@
--- What goes wrong while data are copied. The fault of one item is reported, and everything else is copied. A fault that every
--- further item would meet as well stops the run.
+-- Failures of import and export. The fault of one item is reported, and everything else is copied. A failure that every further
+-- item would meet as well stops the run.
 --
 --   fault   { item = name or nil, reason = text }
 --   stop    { stop = true, text =, again = whether another run goes on once the cause is gone }

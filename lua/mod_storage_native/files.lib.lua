@@ -1,6 +1,6 @@
--- The stores of mod_storage_internal, read and written as files. The driver itself gives nothing of a list in which one record
--- is damaged (0.12), or ends in silence there (13.0); it tells no reason; and it rewrites a whole archive for each
--- item that comes with an id.
+-- The stores of mod_storage_internal, read and written as files. The driver itself refuses a list in which one record is
+-- damaged (0.12), or ends there without an error (13.0). It gives no reason for a failure, and it rewrites the whole archive
+-- for each item that comes with an id.
 
 local lfs = require "lfs";
 local datamanager = require "core.storagemanager".olddm;
@@ -22,11 +22,12 @@ local function fail(path, reason, hint)
 	error({ reason = ("%s: %s%s"):format(path, reason, hint or MEND) }, 0);
 end
 
--- What is in a file, or nil where there is none. Raises a fault where that cannot be read, or is nothing.
+-- The content of a file, or nil if there is no file. Raises a fault if it cannot be read, or has 0 bytes: Prosody removes a
+-- file that has become empty, so that is the trace of a crash.
 local function read_file(path)
 	local file, text, code = io.open(path, "rb");
 	if not file then
-		if text:find(TOO_LONG, 1, true) then return nil; end -- nobody can have made it
+		if text:find(TOO_LONG, 1, true) then return nil; end -- there cannot be such a file
 		if code == ENOENT and not lfs.symlinkattributes(path, "mode") then return nil; end
 		fail(path, paths.reason(text));
 	end
@@ -51,7 +52,7 @@ local function make(directory)
 	return not ok and ("%s: %s"):format(directory, paths.explain(text)) or nil;
 end
 
--- Why there can be no file of a user: the driver, which gives no reason, makes the directories and writes PATH~ first.
+-- Makes the directories of a user's file. Returns why there can be no such file, or nil. The driver writes PATH~ first.
 local function unfit(self, user)
 	local path = datamanager.getpath(user, self.host, self.store, self.extension, true);
 	local directory = path:match("^(.*)/");
@@ -88,7 +89,9 @@ archive.__index = archive;
 
 -- An item is the stanza, preserialized, with these beside it.
 local function take_apart(item)
-	if type(item) ~= "table" or type(item.name) ~= "string" or type(item.attr) ~= "table" then error("it is not a stanza", 0); end
+	if type(item) ~= "table" or type(item.name) ~= "string" or type(item.attr) ~= "table" then
+		error("it is not a stanza", 0);
+	end
 	local id, when, with = item.key, item.when or datetime.parse(item.attr.stamp), item.with;
 	item.key, item.when, item.with = nil, nil, nil;
 	item.attr.stamp, item.attr.stamp_legacy = nil, nil;
@@ -102,7 +105,7 @@ local function read_item(item, where)
 	return { id = id, bad = ("%s: %s"):format(where, faults.text_of(result)) };
 end
 
--- Calls add(item) for all that is in one part of a list.
+-- Calls add(item) for each item in one part of a list.
 local function read_part(path, text, line, add)
 	local items, bad = records.read(text, line);
 	for _, item in ipairs(items) do add(read_item(item, ("%s, line %d"):format(path, line))); end

@@ -18,7 +18,7 @@ local YEAR_0, YEAR_10000 = -62167219200, 253402300800; -- what XEP-0082 can writ
 
 local kinds = {};
 
--- The result of a call that reads what the target has
+-- Calls a function that reads the target. Its faults say so.
 local function in_target(call, ...)
 	local ok, result = faults.protect(call, ...);
 	if ok then return result; end
@@ -128,7 +128,7 @@ local function good_items(source, target, user, left_out)
 	end
 end
 
--- Items of the target, which may have none that cannot be read: who knows what was there
+-- Items of the target. Raises a fault at one that cannot be read: what is missing after it could not be known.
 local function target_items(store, user)
 	local number, next_item = 0, in_target(store.items, store, user);
 	return function ()
@@ -221,7 +221,9 @@ function archive.copy(source, target, user, state, write, left_out)
 	for item in good_items(source, target, user, skip) do
 		count, number = count + 1, number + 1;
 		if not why and number > (state and state.copied or 0) then
-			write(item.name, 1, function () return target:append(user, item.id or nil, item.stanza, item.when, item.with); end);
+			write(item.name, 1, function ()
+				return target:append(user, item.id, item.stanza, item.when, item.with);
+			end);
 		end
 	end
 	if why then left_out(nil, why, number); end

@@ -1,5 +1,5 @@
--- The stores of mod_storage_sql, with what the driver does not tell: which row cannot be read, and what it would write but not
--- read again
+-- The stores of mod_storage_sql. Beyond the driver: names the row that cannot be read, and refuses values that the driver would
+-- write but could not read back.
 
 -- luacheck: ignore 212/self
 
@@ -12,12 +12,12 @@ local faults = module:require "faults";
 
 local MEND = "; mend or remove it, and run it again";
 
--- The driver keeps its connections to itself but for this.
+-- The driver shares its connections with other hosts by this table.
 local function engines()
 	return pairs(module:shared("/*/sql/connections"));
 end
 
--- Rows of a query; none where it fails, for it is about a failure
+-- Rows of a query; none if it fails: it only adds to the report of another failure
 local function select_rows(...)
 	local list = {};
 	for _, engine in engines() do
@@ -42,7 +42,8 @@ local function check_connection(text)
 	end
 end
 
--- To be called after each write. LuaDBI has no reason for a commit that fails; it concerns no item, for SQL was right.
+-- To be called after each write. LuaDBI gives no reason for a failed commit; all statements have succeeded before it, so the
+-- item is not at fault.
 local function check_written(ok, text)
 	check_connection(not ok and text or nil);
 	if not ok and text == "commit failed" then
