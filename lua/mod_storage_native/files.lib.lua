@@ -98,17 +98,17 @@ local function take_apart(item)
 	return { id = id, stanza = st.deserialize(item), when = when, with = with };
 end
 
-local function read_item(item, where)
+local function read_item(item, path, line)
 	local id = type(item) == "table" and type(item.key) == "string" and item.key or nil;
 	local ok, result = pcall(take_apart, item);
 	if ok then return result; end
-	return { id = id, bad = ("%s: %s"):format(where, faults.text_of(result)) };
+	return { id = id, bad = ("%s, line %d: %s"):format(path, line, faults.text_of(result)) };
 end
 
 -- Calls add(item) for each item in one part of a list.
 local function read_part(path, text, line, add)
 	local items, bad = records.read(text, line);
-	for _, item in ipairs(items) do add(read_item(item, ("%s, line %d"):format(path, line))); end
+	for _, item in ipairs(items) do add(read_item(item, path, line)); end
 	if bad then add { bad = ("%s, %s"):format(path, bad) }; end
 end
 

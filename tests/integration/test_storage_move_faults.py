@@ -102,6 +102,9 @@ def test(server):
 	(rosters / "loop.dat").symlink_to("loop.dat")
 	(rosters / "dangling.dat").symlink_to("elsewhere")
 	(rosters.parent / "cron.dat").write_text("return { [")
+	stray = server.directory / "data/no%2esuch%2ehost/roster"  # belongs to no host of the configuration
+	stray.mkdir(parents=True)
+	(stray / "alice.dat").write_text("return { [")
 	expected = {("roster", user): [(None, reason)] for user, (_, reason) in UNREADABLE.items()} | {
 		("cron", None): [(None, "prosody%2etest/cron.dat: line 1: unexpected symbol")],
 		("roster", "folder"): [(None, "folder.dat: Is a directory; mend or remove it, and run it again")],
