@@ -24,7 +24,16 @@ local function nothing() end
 local keyval, archive = {}, {};
 keyval.__index, archive.__index = keyval, archive;
 
+-- To mod_storage_xep0227, a file that is not XML is one that is not there.
+local function check_file(driver_store, user)
+	if not user or not driver_store._get_user_xml then return; end
+	local xml, text = driver_store:_get_user_xml(user, driver_store.host);
+	if xml or not text then return; end
+	error({ reason = ("the user's file is not well-formed as XML: %s; mend or remove it, and run it again"):format(text) }, 0);
+end
+
 function keyval:get(user)
+	check_file(self.driver_store, user);
 	local data, condition, text = self.driver_store:get(user);
 	if data == nil and condition then faults.raise(condition, text); end
 	return data;
@@ -35,6 +44,7 @@ function keyval:set(user, data)
 end
 
 function archive:find(user, query)
+	check_file(self.driver_store, user);
 	local iterator, condition, text = self.driver_store:find(user, query);
 	if not iterator and condition and not EMPTY[condition] then faults.raise(condition, text); end
 	return iterator or nothing, condition; -- with an iterator, the total

@@ -235,6 +235,20 @@ def test(server):
 	assert "run it again" not in rows[0], output
 
 
+@behaviour("move faults: a torn file of XEP-0227 fails for its user", **over())
+def test(server):
+	users = [server.account(name) for name in ("alice", "bob")]
+	server.finish()
+	tool(server, "export", "--to", "xep0227")
+	remove_data(server, "native")
+	file = server.directory / f"data/{users[1]}@{HOST}.xml"
+	file.write_text(file.read_text()[:-20])
+	found = failures(server, "import", "--from", "xep0227")
+	assert {user for _, user in found} == {users[1]} and ("accounts", users[1]) in found, found
+	assert all("file is not well-formed as XML" in reason for pairs in found.values() for _, reason in pairs), found
+	assert {key[3] for key in stat(server, HOST, "accounts")} == {users[0]}
+
+
 # --- import from SQL ---
 
 def fill_sql(server):
