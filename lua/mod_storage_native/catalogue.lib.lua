@@ -4,6 +4,10 @@
 local lfs = require "lfs";
 local datamanager = require "core.storagemanager".olddm;
 
+local paths = module:require "paths";
+
+local NOTHING = "No such file or directory";
+
 -- What Prosody's own modules open, for drivers that cannot list anything
 local KEYVALS = {
 	"account_activity", "account_details", "account_flags", "account_roles", "accounts", "accounts_cleanup",
@@ -47,15 +51,22 @@ function listers.native(driver)
 	return both "keyval", both "archive";
 end
 
+-- Whether a host has a directory. Raises a text where that is not to be seen, or something else is in its place.
+local function has_directory(path)
+	if not lfs.symlinkattributes(path, "mode") and paths.missing(path) == NOTHING then return false; end
+	local reason = paths.missing(path) or lfs.attributes(path, "mode") ~= "directory" and "it is not a directory";
+	if reason then error(("%s: %s"):format(path, reason), 0); end
+	return true;
+end
+
 -- A directory for each store, and files of the host's own data beside them
 function listers.internal(_, host)
-	local names = collect(datamanager.stores(true, host));
 	local directory = datamanager.getpath(nil, host, "x"):match("^(.*)/");
-	if lfs.attributes(directory, "mode") == "directory" then
-		for file in lfs.dir(directory) do
-			local name = file:match("^(.+)%.dat$") or file:match("^(.+)%.list$");
-			if name then names[#names + 1] = datamanager.path_decode(name); end
-		end
+	if not has_directory(directory) then return {}, {}; end
+	local names = collect(datamanager.stores(true, host));
+	for file in lfs.dir(directory) do
+		local name = file:match("^(.+)%.dat$") or file:match("^(.+)%.list$");
+		if name then names[#names + 1] = datamanager.path_decode(name); end
 	end
 	return names, names;
 end

@@ -248,7 +248,11 @@ end
 
 -- ---- Opening and closing ----
 
+-- Called with the id of a message that could not be read, and was left out
+function database.on_damaged() end
+
 local function damaged(id)
+	database.on_damaged(id);
 	module:log("error", "Message '%s' in %s is damaged and was left out; run prosodyctl mod_storage_native check",
 		id, options.directory);
 end

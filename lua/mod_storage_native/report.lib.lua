@@ -1,35 +1,52 @@
--- What an import or export has copied: a table of counts, and whose data is not the same in both
+-- What an import or export has copied: a table of counts, and a table of what has failed, or both as JSON
+
+local json = require "util.json";
 
 local format_table = module:require "table";
 local name_of_many = module:require "names".name_of_many;
 local terminal = module:require "terminal";
 
+local printable, plural = terminal.printable, terminal.plural;
+
 local SHOWN_FAILURES = 100;
+local MOST = 40; -- columns that a long name does not widen
 
 local COLUMNS = {
 	{ title = "host" }, { title = "store" }, { title = "type" }, { title = "users", right = true },
 	{ title = "source", right = true }, { title = "target", right = true }, { title = "" },
 };
+local FAILURE_COLUMNS = {
+	{ title = "host", most = MOST }, { title = "store", most = MOST }, { title = "type", most = MOST },
+	{ title = "user", most = MOST }, { title = "item", most = MOST }, { title = "reason" },
+};
 
+-- No store is called so, and no user: they hold no blanks.
+local ALL_STORES, ALL_USERS, THE_HOST = "(all stores)", "(all users)", "(the host)";
+
+local WHAT_TO_DO = "For what to do about each see \"What cannot be copied\" in README.md.\n";
 local NOT_COPIED = "%d tables or archives were not copied: %s holds other data in their places, and keeps them.";
 
 local report = {};
 
 local function asked_for(job)
-	if job.store then return (" in the store %s of %s"):format(terminal.printable(job.store), job.host); end
+	if job.store then return (" in the store %s of %s"):format(printable(job.store), job.host); end
 	return job.host and " of "..job.host or "";
 end
 
 function report.name(store, user)
-	return ("%s (%s) of %s"):format(terminal.printable(store.name), store.type,
-		user and terminal.printable(user).."@"..store.host or store.host.." itself");
+	return ("%s (%s) of %s"):format(printable(store.name), store.type,
+		user and printable(user).."@"..store.host or store.host.." itself");
 end
+
+-- ---- Counts ----
 
 local function row_for(rows, store)
 	local name = name_of_many(store.name);
 	local key = ("%s\0%s\0%s"):format(store.host, name, store.type);
 	if not rows[key] then
-		rows[key] = { host = store.host, name = name, type = store.type, users = 0, source = 0, target = 0, skipped = 0 };
+		rows[key] = {
+			host = store.host, name = name, type = store.type, users = 0, source = 0, target = 0, skipped = 0, failures = 0;
+		};
 		rows[#rows + 1] = rows[key];
 	end
 	return rows[key];
@@ -38,66 +55,129 @@ end
 local function add_unit(row, unit)
 	if unit.skipped then
 		row.skipped = row.skipped + 1;
-		return true;
+		return;
 	end
 	row.users, row.source, row.target = row.users + 1, row.source + unit.source, row.target + unit.target;
-	return unit.source == unit.target and not unit.error;
+	row.failures = row.failures + (unit.failures or 0);
+end
+
+local function note(row)
+	local notes = {};
+	if row.source ~= row.target then notes[1] = terminal.style("red", "differs"); end
+	if row.failures > 0 then notes[#notes + 1] = terminal.style("red", row.failures.." failed"); end
+	if row.skipped > 0 then notes[#notes + 1] = row.skipped.." not copied"; end
+	return table.concat(notes, ", ");
 end
 
 local function cells(row)
-	local note = row.differs and terminal.style("red", "differs") or "";
-	if row.skipped > 0 then note = (note.." %d not copied"):format(row.skipped); end
-	return { terminal.printable(row.host), terminal.printable(row.name), row.type, tostring(row.users),
-		tostring(row.source), tostring(row.target), note };
+	return { printable(row.host), printable(row.name), row.type, tostring(row.users),
+		tostring(row.source), tostring(row.target), note(row) };
 end
 
 -- Returns how many tables and archives were skipped.
 local function print_table(rows)
-	local lines, total = {}, { host = "total", name = "", type = "", users = 0, source = 0, target = 0, skipped = 0 };
+	local total = { host = "total", name = "", type = "", users = 0, source = 0, target = 0, skipped = 0, failures = 0 };
+	local lines = {};
 	for i, row in ipairs(rows) do
 		lines[i] = cells(row);
-		for _, name in ipairs { "users", "source", "target", "skipped" } do total[name] = total[name] + row[name]; end
+		for _, name in ipairs { "users", "source", "target", "skipped", "failures" } do
+			total[name] = total[name] + row[name];
+		end
 	end
 	io.stdout:write(format_table(COLUMNS, lines, cells(total)));
 	return total.skipped;
 end
 
+-- ---- Failures ----
+
+local function failure_cells(failure)
+	return { printable(failure.host), printable(failure.store), failure.type or "", printable(failure.user or THE_HOST),
+		printable(failure.item or ""), printable(failure.reason) };
+end
+
+local function print_failures(failures, copied)
+	if not failures[1] then return; end
+	local lines = {};
+	for i = 1, math.min(#failures, SHOWN_FAILURES) do lines[i] = failure_cells(failures[i]); end
+	terminal.error("%s%s", plural(#failures, "failure"), copied and "; the rest was copied" or "");
+	io.stderr:write(format_table(FAILURE_COLUMNS, lines));
+	if #failures > SHOWN_FAILURES then
+		io.stderr:write(("... and %d more; --json shows all\n"):format(#failures - SHOWN_FAILURES));
+	end
+	io.stderr:write(WHAT_TO_DO);
+end
+
+local function place(host, store, user)
+	return { host = printable(host), store = printable(store.name), type = store.type,
+		user = user and printable(user) or json.null };
+end
+
+local function print_json(rows, failures, conflicts)
+	local lists = { counts = {}, failures = {}, conflicts = {} };
+	for i, row in ipairs(rows) do
+		lists.counts[i] = json.encode { host = printable(row.host), store = printable(row.name), type = row.type,
+			users = row.users, source = row.source, target = row.target, not_copied = row.skipped };
+	end
+	for i, failure in ipairs(failures) do
+		lists.failures[i] = json.encode { host = printable(failure.host), store = printable(failure.store),
+			type = failure.type or json.null, user = failure.user and printable(failure.user) or json.null,
+			item = failure.item and printable(failure.item) or json.null, reason = printable(failure.reason) };
+	end
+	for i, conflict in ipairs(conflicts) do
+		lists.conflicts[i] = json.encode(place(conflict.store.host, conflict.store, conflict.user));
+	end
+	io.stdout:write(('{"counts":[%s],"failures":[%s],"conflicts":[%s]}\n'):format(table.concat(lists.counts, ","),
+		table.concat(lists.failures, ","), table.concat(lists.conflicts, ",")));
+end
+
 -- job: { to = the target's driver, host and store = what alone was asked for, or nil }
-function report.new(job)
+function report.new(job, as_json)
 	local rows, failures = {}, {};
 	local result = {};
 
-	-- units of a store: { user =, source =, target =, error = } in entries, or { user =, skipped = true }
+	-- store: { host =, name = or nil for all of the host's, type = }. user: false for the host itself, nil for all users
+	function result.failed(store, user, item, reason)
+		if user == nil then user = ALL_USERS; end
+		failures[#failures + 1] = { host = store.host, store = store.name or ALL_STORES, type = store.type, user = user,
+			item = item, reason = reason };
+	end
+
+	-- units of a store: { user =, source = and target = entries, failures = number }, or { user =, skipped = true }
 	function result.add(store, units)
 		local row = row_for(rows, store);
-		for _, unit in ipairs(units) do
-			if not add_unit(row, unit) then
-				row.differs = true;
-				if not store.unsupported then
-					failures[#failures + 1] = ("%s: %d of %d; %s"):format(report.name(store, unit.user), unit.target,
-						unit.source, unit.error or "what has come is not what was sent");
-				end
-			end
-		end
+		for _, unit in ipairs(units) do add_unit(row, unit); end
 		if store.unsupported then
-			failures[#failures + 1] = ("%s (%s) on %s: %s"):format(terminal.printable(store.name), store.type, store.host,
-				store.unsupported);
+			row.failures = row.failures + 1;
+			result.failed(store, nil, nil, store.unsupported);
 		end
+	end
+
+	-- Nothing was written. conflicts: array of { store =, user = }
+	function result.refused(conflicts, text)
+		if as_json then
+			print_json({}, failures, conflicts);
+		else
+			terminal.print("%s", text);
+		end
+	end
+
+	local function print_text()
+		if not rows[1] and not failures[1] then terminal.print("There is nothing to be copied%s.", asked_for(job)); end
+		local skipped = rows[1] and print_table(rows) or 0;
+		if skipped > 0 then
+			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(skipped, job.to)));
+		end
+		print_failures(failures, rows[1] ~= nil);
 	end
 
 	-- Prints it. Returns the exit status.
 	function result.finish()
-		if not rows[1] then
-			terminal.print("There is nothing to be copied%s.", asked_for(job));
-			return 0;
+		if as_json then
+			print_json(rows, failures, {});
+		else
+			print_text();
 		end
-		local skipped = print_table(rows);
-		if skipped > 0 then
-			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(skipped, job.to)));
-		end
-		for i = 1, math.min(#failures, SHOWN_FAILURES) do terminal.error("%s", failures[i]); end
-		if #failures > SHOWN_FAILURES then terminal.error("... and %d more", #failures - SHOWN_FAILURES); end
-		return #failures == 0 and 0 or 1;
+		return failures[1] and 1 or 0;
 	end
 
 	return result;

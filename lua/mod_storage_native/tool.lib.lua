@@ -47,12 +47,12 @@ return function (database, arg)
 			run = in_file("copies", "compact");
 		};
 		{
-			usage = "import --from DRIVER [HOST [STORE]] [--merge] [--online]";
+			usage = "import --from DRIVER [HOST [STORE]] [--merge] [--online] [--json]";
 			help = "copies from another storage driver, for instance internal or sql";
 			run = transfer "import";
 		};
 		{
-			usage = "export --to DRIVER [HOST [STORE]] [--merge]";
+			usage = "export --to DRIVER [HOST [STORE]] [--merge] [--json]";
 			help = "copies to another storage driver";
 			run = transfer "export";
 		};

@@ -1,4 +1,5 @@
--- Aligned tables: text(columns, rows, total) where columns are { title =, right = true or nil }, rows arrays of texts
+-- Aligned tables: text(columns, rows, total) where columns are { title =, right = true or nil, most = or nil }, rows arrays of
+-- texts. A text longer than most does not widen the column: what is behind it in its row does not line up.
 
 local style = module:require "terminal".style;
 
@@ -9,7 +10,8 @@ local function widths_of(columns, rows)
 	for i, column in ipairs(columns) do
 		widths[i] = #column.title;
 		for _, row in ipairs(rows) do
-			widths[i] = math.max(widths[i], utf8.len(row[i]) or #row[i]);
+			local width = utf8.len(row[i]) or #row[i];
+			if width <= (column.most or math.huge) then widths[i] = math.max(widths[i], width); end
 		end
 	end
 	return widths;

@@ -278,8 +278,9 @@ def test(server):
 	item = 'item({ ["name"] = "message"; ["attr"] = {}; ["key"] = "%s"; ["when"] = 1700000000; ["with"] = "b@c"; });\n'
 	(lists / "twice.list").write_text(item % "same" + item % "same")
 	(lists / "fine.list").write_text(item % "one" + item % "two")
-	output = bad(server, "import", "--from", "internal", says="archive .archive. of twice@prosody.test: 1 of 2")
-	assert "differs" in output.out and totals(output.out)[1:] == [4, 3] and "fine@" not in output.err, output
+	output = bad(server, "import", "--from", "internal",
+		says=r"prosody.test  archive  archive  twice  same  its id is that of an earlier one\n")
+	assert "differs" in output.out and totals(output.out)[1:] == [4, 3] and "fine" not in output.err, output
 
 
 @behaviour("storage move: items without an id, as very old lists have them, are imported once", **over(**MOVED))
@@ -302,15 +303,6 @@ def test(server):
 	write_lists(server, 30)
 	assert totals(good(server, "import", "--from", "internal")) == [USERS, USERS * 30, USERS * 30]
 	assert totals(good(server, "export", "--to", "sql")) == [USERS, USERS * 30, USERS * 30]
-
-
-@behaviour("storage move: a list that cannot be read ends the import with an error", **over(**MOVED))
-def test(server):
-	server.finish()
-	lists = server.directory / "data/prosody%2etest/archive"
-	lists.mkdir(parents=True)
-	(lists / "alice.list").write_text('item({ ["name"] = "mess')
-	bad(server, "import", "--from", "internal", says="Error reading storage")
 
 
 # --- interrupted ---
@@ -448,7 +440,7 @@ def test(server):
 	output = bad(server, "export", "--to", "xep0227", server.host)
 	named = {line.split()[1] for line in output.err.splitlines() if "cannot hold it" in line}
 	assert named == {"cron", "odd", "offline", "pubsub_news", "pubsub_nodes", "uploads"}, output
-	assert "what has come" not in output.err, output
+	assert "counts differ" not in output.err, output
 	assert len(list((server.directory / "data").glob("*@prosody.test.xml"))) == 3
 	remove_data(server, "native")
 	good(server, "import", "--from", "xep0227", server.host)

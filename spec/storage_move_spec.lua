@@ -1,0 +1,220 @@
+-- What import and export read of damaged files, how they compare values, and what stops them
+
+require "spec.helper";
+
+local function load_lib(name, libs, shared)
+	local module = {
+		require = function (_, lib) return assert(libs and libs[lib], lib); end;
+		shared = function () return shared; end;
+	};
+	local environment = setmetatable({ module = module }, { __index = _G });
+	return assert(loadfile("lua/mod_storage_native/"..name..".lib.lua", "t", environment))();
+end
+
+describe("records", function ()
+	local records = load_lib "records";
+
+	-- Everything that is read of a list: items by their name, and reasons
+	local function read(text)
+		local found = {};
+		for part, line in records.split(text) do
+			local items, reason = records.read(part, line);
+			for _, item in ipairs(items) do found[#found + 1] = item.name; end
+			if reason then found[#found + 1] = reason; end
+		end
+		return found;
+	end
+
+	local function record(name)
+		return ('item({\n\t["name"] = "%s";\n\t["attr"] = {\n\t\t["id"] = "1";\n\t};\n});\n'):format(name);
+	end
+
+	it("are divided where they begin and end", function ()
+		assert.same({}, read "");
+		assert.same({ "a" }, read(record "a"));
+		assert.same({ "a", "b", "c" }, read(record "a"..record "b"..record "c"));
+		assert.same({ "a", "b" }, read 'item({ name = "a" });\nitem({ name = "b" });');
+		assert.same({ "a", "b" }, read 'item{ name = "a" } item{ name = "b" }');
+		assert.same({ "a", "b" }, read("\n \n"..record "a".."\n\n"..record "b".."\t\n"));
+	end);
+
+	it("are all read but the one that is torn, wherever that is", function ()
+		local whole = record "torn";
+		for length = 1, #whole - 3 do -- what is missing behind ")" is no loss
+			local torn = whole:sub(1, length);
+			for _, rest in ipairs { "", record "b", record "b"..record "c" } do
+				local found = read(record "a"..torn..rest);
+				assert.equal("a", found[1], torn);
+				assert.matches("^line %d+: ", found[2], 1, torn);
+				assert.equal(2 + select(2, rest:gsub("name", "")), #found, torn);
+			end
+		end
+	end);
+
+	it("are not found in the text of a message", function ()
+		local body = 'item({name=[[forged]]}); item({ item(';
+		local torn = ('item({\n\t["name"] = "%s'):format(body);
+		assert.same({ "a", "line 8: unfinished string near <eof>", "b" }, read(record "a"..torn..record "b"));
+	end);
+
+	it("that were never written are zeros", function ()
+		assert.same({ "a", "line 7: zeros instead of a record" }, read(record "a"..("\0"):rep(9)));
+		assert.same({ "a", "line 7: zeros instead of a record", "b" }, read(record "a"..("\0"):rep(9)..record "b"));
+	end);
+
+	it("tell the line of the file that is wrong", function ()
+		assert.same({ "a", "line 9: unexpected symbol near '='", "b" },
+			read(record "a"..'item({\n\tname = "x";\n\t= 1;\n});\n'..record "b"));
+		assert.same({ "a", "line 7: no item" }, read(record "a".."local x = 1;\n"));
+		assert.same({ "a", "line 7: attempt to call a nil value (global 'os')" }, read(record "a".."os();\n"));
+	end);
+
+	it("of tables are a table, or a reason", function ()
+		assert.same({ 1, x = {} }, records.read_table "return { 1, x = {} };");
+		for text, reason in pairs {
+			["return {"] = "^line 1: unexpected symbol", ["return 1"] = "^holds a number", [""] = "^holds a nil",
+			["\n\nreturn x.y"] = "^line 3: attempt to index", ["\27Lua"] = "^line 1: .*binary chunk",
+			["return { f = f() }"] = "^line 1: attempt to call",
+		} do
+			local value, why = records.read_table(text);
+			assert.is_nil(value);
+			assert.matches(reason, why);
+		end
+	end);
+end);
+
+describe("a difference", function ()
+	local difference = load_lib "difference";
+	local st = require "util.stanza";
+
+	it("is none between what is the same", function ()
+		for _, value in ipairs { 1, "a", true, false, 1/0, -1/0, 0/0, { a = { 0/0, { b = 1/0 } } }, {} } do
+			assert.is_nil(difference(value, value));
+		end
+		assert.is_nil(difference(0/0, -(0/0)));
+		assert.is_nil(difference(1, 1.0));
+		assert.is_nil(difference({ x = { 1, 2 } }, { x = { 1, 2 } }));
+		assert.is_nil(difference(st.message({ id = "1" }, "hi"), st.message({ id = "1" }, "hi")));
+	end);
+
+	it("is none within the digits that SQL keeps", function ()
+		assert.is_nil(difference(0.1 + 0.2, 0.3));
+		assert.is_nil(difference({ 1700000000.123456 }, { tonumber(tostring(1700000000.123456)) }));
+		assert.is_string(difference(1 << 60, (1 << 60) + 1));
+		assert.is_string(difference(0.3, 0.30001));
+	end);
+
+	it("is told with the way to it", function ()
+		assert.equal("1 became 2", difference(1, 2));
+		assert.equal('"1" became 1', difference("1", 1));
+		assert.equal("a: b: false became nil", difference({ a = { b = false } }, { a = {} }));
+		assert.equal("a: nil became 1", difference({}, { a = 1 }));
+		assert.equal("a: a table became NaN", difference({ a = {} }, { a = 0/0 }):gsub("-?nan", "NaN"));
+		assert.is_string(difference(st.message({ id = "1" }), st.message({ id = "2" })));
+	end);
+end);
+
+describe("faults", function ()
+	local faults = load_lib "faults";
+
+	local function kind_of(err, writing)
+		local ok, result = pcall(faults.of, err, writing);
+		return ok and "fault" or (result.again and "stop, again" or "stop");
+	end
+
+	it("concern one item, unless all would meet them", function ()
+		assert.equal("fault", kind_of "/data/a.dat: Is a directory");
+		assert.equal("stop, again", kind_of "Error preparing statement handle: database is locked");
+		assert.equal("stop", kind_of "file is not a database");
+		assert.equal("fault", kind_of("/data/a.dat: Input/output error", false));
+		assert.equal("stop, again", kind_of("/data/a.dat: Input/output error", true));
+		assert.equal("stop, again", kind_of("/data/a.dat~: No space left on device", true));
+	end);
+
+	it("are not made stops by what a user writes", function ()
+		assert.equal("fault", kind_of("unfinished string near '\"No space left on device'", true));
+		assert.equal("fault", kind_of("Duplicate entry 'database is locked' for key 'x'", true));
+	end);
+
+	it("have a text without the place in Prosody", function ()
+		assert.equal("wrong", faults.of("/usr/lib/prosody/util/x.lua:12: wrong").reason);
+		assert.equal("for people", faults.of({ condition = "x", text = "for people" }).reason);
+		assert.equal("k", faults.of({ item = "k", reason = "r" }).item);
+	end);
+
+	it("keep apart what a function has done", function ()
+		assert.same({ true, 5 }, { faults.protect(function (a, b) return a + b; end, 2, 3) });
+		assert.same({ false, { reason = "no" } }, { faults.protect(error, "no", 0) });
+		assert.has_error(function () faults.protect(faults.stop, "all", true); end, { stop = true, text = "all", again = true });
+	end);
+
+	it("of the native store say whether another run helps", function ()
+		for condition, again in pairs { ["disk-full"] = true, ["storage-full"] = true, ["storage-corrupt"] = false, ["io-error"] = false } do
+			local _, stop = pcall(faults.refused, condition, "text");
+			assert.same({ stop = true, text = "text", again = again }, stop);
+		end
+		local _, stop = pcall(faults.raise, "storage-busy", "text");
+		assert.is_true(stop.stop);
+		local _, fault = pcall(faults.raise, "storage-corrupt", "text");
+		assert.same({ reason = "text" }, fault);
+	end);
+end);
+
+describe("a store of SQL", function ()
+	local libs = { difference = load_lib "difference", faults = load_lib "faults" };
+	local engine, driver_store, store;
+
+	before_each(function ()
+		engine = { conn = {}, transaction = function () return false, "gone"; end };
+		driver_store = {
+			get = function () return { a = 1 }; end;
+			set = function () return true; end;
+		};
+		local driver = { open = function () return { get = function () end }; end };
+		store = load_lib("rows", libs, { engine })(driver_store, "host.test", "roster", "keyval", driver);
+	end);
+
+	local function fail(text)
+		driver_store.get = function () return nil, text; end
+		driver_store.set = function () return false, text; end
+	end
+
+	it("stops the run once the connection is lost", function ()
+		assert.same({ a = 1 }, store:get "user");
+		fail "server closed the connection";
+		engine.conn = nil;
+		for _, method in ipairs { "get", "set" } do
+			local ok, err = pcall(store[method], store, "user", {});
+			assert.is_false(ok);
+			assert.same({ stop = true, again = true,
+				text = "the connection to the database is lost: server closed the connection" }, err);
+		end
+	end);
+
+	it("fails alone while there is a connection", function ()
+		store:set("user", {});
+		fail "Incorrect string value";
+		local ok, err = pcall(store.get, store, "user");
+		assert.is_false(ok);
+		assert.matches("^the row in the table prosody: Incorrect string value; mend", err.reason);
+		assert.same({ false, "Incorrect string value" }, { store:set("user", {}) });
+	end);
+
+	it("does not take a connection that was never used for a lost one", function ()
+		engine.conn = nil;
+		fail "no such row";
+		assert.is_nil(select(2, pcall(store.get, store, "user")).stop);
+	end);
+
+	it("refuses what would not be read back", function ()
+		assert.is_nil(store:refuses { a = 1, b = "x", c = { 1, { d = false } }, [false] = { e = 1.5 }, [2] = "y", big = 1 << 62 });
+		for key, value in pairs { a = 1/0, b = -1/0, c = { d = { 0/0 } }, e = "\0", f = { [1/0] = 1 }, g = { h = print } } do
+			local reason, name = store:refuses { good = 1, [key] = value };
+			assert.is_string(reason);
+			assert.equal(key, name);
+		end
+		local reason, name = store:refuses { [false] = { a = 1/0 } };
+		assert.equal("SQL has no such number: false: a: inf", reason);
+		assert.is_nil(name);
+	end);
+end);
