@@ -11,7 +11,7 @@ local MOST = 100; -- domains that a stream may bring: each is looked up in DNS
 local VERDICT = { "cert_chain_status", "cert_identity_status", "cert_chain_errors" };
 local CONDITIONS = { unknown = "remote-server-timeout", ["too many"] = "resource-constraint" }; -- else policy-violation
 
-return function (examine, certificate_of)
+return function (examine, certificate_of, hosts)
 	-- The session's verdict is about the domain in the header of the stream, and stays so.
 	local function examine_apart(session, domain)
 		local first = {};
@@ -34,7 +34,8 @@ return function (examine, certificate_of)
 	return function (event)
 		local session, request = event.origin, event.stanza;
 		local domain, ours = nameprep(request.attr.from or ""), nameprep(request.attr.to or "");
-		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" or not prosody.hosts[ours] then return; end
+		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" then return; end
+		if not prosody.hosts[ours] or not hosts.is_protected(ours) then return; end
 		session.native_examined = session.native_examined or {};
 		if session.native_examined[domain] then return; end
 		session.native_asked = (session.native_asked or 0) + 1;

@@ -12,6 +12,7 @@ local to_hex = hex.encode or hex.to;
 local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how many there are
 local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
 local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no certificate decoded
+local NOT_ASKED = "DNS records have not been looked up"; -- completes "Your server's "
 local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
 
 return function (options, discovery, certs, posh)
@@ -149,10 +150,13 @@ return function (options, discovery, certs, posh)
 	-- The target of a stream; without DANE one about which nothing is known.
 	function proof.target(session, host, outgoing)
 		if not discovery or not host then return { state = "off", references = {} }; end
-		local target = outgoing.target(session);
-		if target then return target; end
+		if session.direction == "outgoing" then
+			local why = outgoing.why_unknown(session);
+			if why then return { error = why, complaint = NOT_ASKED }; end
+			return outgoing.target(session) or { state = "off", references = {} };
+		end
 		local domain = idna_to_ascii(host);
-		if not domain or session.direction ~= "incoming" then return { state = "off", references = {} }; end
+		if not domain then return { state = "off", references = {} }; end
 		local found, err = async.wait_for(incoming_target(domain:lower()));
 		return found or { state = "failed", error = tostring(err), references = {} };
 	end
