@@ -56,7 +56,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
-	cert verify names xmppaddr constraints tlsa dns
+	cert verify refusal names xmppaddr constraints tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
