@@ -64,10 +64,10 @@ module:add_item("native-status", {
 
 -- ---- Certificates ----
 
-local function refuse(session, host, target, why)
+local function refuse(session, host, target, why, result)
 	if why == "mismatch" and session.direction == "outgoing" and outgoing.has_more(session) then
 		session.log("warn", "The certificate of %s at %s:%d %s; trying the next server", host, target.host, target.port,
-			policy.complaint(session));
+			policy.complaint(session, result));
 		outgoing.try_next(session);
 		return false;
 	end
@@ -78,14 +78,14 @@ local function refuse(session, host, target, why)
 		session.log("warn", "Refusing %s: its %s", host or session.ip, detail and complaint..": "..detail or complaint);
 		policy.refuse(session, "remote-connection-failed", complaint);
 	else
-		local complaint = policy.complaint(session);
+		local complaint = policy.complaint(session, result);
 		session.log("warn", "Forbidding connection to/from %s because its certificate %s", host or session.ip, complaint);
 		policy.refuse(session, "not-authorized", "certificate "..complaint);
 	end
 	return false;
 end
 
--- Returns why the peer must be refused, or nil; and what is proven, which is nothing where the stream has
+-- Returns why the peer must be refused, or nil; and what proof.judge() has found, which is nothing where the stream has
 -- ended meanwhile, and the target. A peer without a certificate is the policy's alone.
 local function examine_certificate(session, host, cert)
 	if not cert then
@@ -115,9 +115,9 @@ end
 local function check(event)
 	local session, host = event.session, event.host;
 	if not hosts.protects(session) then return; end
-	local why, _, target = examine(session, host, event.cert);
+	local why, result, target = examine(session, host, event.cert);
 	if session.destroyed then return false; end
-	if why then return refuse(session, host, target, why); end
+	if why then return refuse(session, host, target, why, result); end
 	session.native_examined = { [host or false] = true };
 	return true;
 end
@@ -127,7 +127,8 @@ module:hook("s2s-check-certificate", check, 900);
 local further = module:require "further" (function (session, host, cert)
 	local why, result = examine(session, host, cert);
 	if why then audit.refused(session, why); end
-	return why, result and result.kind ~= "none";
+	local complaint = (why == "mismatch" or why == "policy") and "certificate "..policy.complaint(session, result) or nil;
+	return why, result and result.kind ~= "none", complaint;
 end, proof.certificate, hosts);
 
 hosts.hook("stanza/jabber:server:dialback:result", further, 100); -- before mod_dialback

@@ -13,6 +13,12 @@ local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how man
 local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
 local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no certificate decoded
 local NOT_ASKED = "DNS records have not been looked up"; -- completes "Your server's "
+local MATCHES = "matches a DANE TLSA record, but "; -- these complete "Your server's certificate "
+local FORBIDDEN = "is not valid for this name: a name constraint of an authority forbids it";
+local DOMAINS = { ["DNS-ID"] = true, ["IP-ID"] = true }; -- names whose constraints OpenSSL knows
+local LACKS_ISSUER = { -- what OpenSSL says of a chain that breaks off
+	["unable to get local issuer certificate"] = true, ["unable to verify the first certificate"] = true;
+};
 local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
 
 return function (options, discovery, certs, posh)
@@ -50,27 +56,10 @@ return function (options, discovery, certs, posh)
 		return not not valid, errors;
 	end
 
-	local function is_named(leaf, references)
-		for _, reference in ipairs(references) do
-			if certs.identity(leaf, reference, SERVICE) then return true; end
-		end
-		return false;
-	end
-
 	local function by_depth(errors)
 		local shifted = {};
 		for depth, texts in pairs(errors or {}) do shifted[depth + 1] = texts; end
 		return shifted;
-	end
-
-	-- Sets the session's fields from public authorities alone.
-	local function judge_public(session, leaf, references)
-		local valid, errors = public_chain(session);
-		session.cert_chain_status = valid and "valid" or "invalid";
-		session.cert_chain_errors = not valid and errors or nil;
-		session.cert_identity_status = is_named(leaf, references) and "valid" or "invalid";
-		local proven = valid and session.cert_identity_status == "valid";
-		return { kind = proven and "pkix" or "none" };
 	end
 
 	local function trusted(session)
@@ -78,21 +67,66 @@ return function (options, discovery, certs, posh)
 		return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
 	end
 
-	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
-	local function judge_records(session, leaf, references, records)
+	local function verify(session, leaf, references, records)
 		local cafile, capath = trusted(session);
 		local verdict, condition, text = certs.verify {
 			chain = whole_chain(session, leaf), tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
 		};
-		if not verdict then
-			session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
-			verdict = { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
+		if verdict then return verdict; end
+		session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
+		return { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
+	end
+
+	-- Whether one of the references is named by an identifier of these kinds, or by none of them
+	local function is_named(leaf, references, kinds, among)
+		for _, reference in ipairs(references) do
+			local any, names = certs.identity(leaf, reference, SERVICE);
+			for _, name in ipairs(any and names or {}) do
+				if name.matched and (kinds[name.type] == true) == among then return true; end
+			end
 		end
+		return false;
+	end
+
+	-- The handshake has seen to it that authorities may vouch for the domains of a certificate. For its other names that takes
+	-- the chain. Returns whether a name counts, and what forbids it.
+	local function is_identified(session, leaf, references)
+		if is_named(leaf, references, DOMAINS, true) then return true; end
+		if not is_named(leaf, references, DOMAINS, false) then return false; end
+		local verdict = verify(session, leaf, references);
+		return verdict.identity == "valid", verdict.cause == "name-constraint" and FORBIDDEN or nil;
+	end
+
+	-- Sets the session's fields from public authorities alone.
+	local function judge_public(session, leaf, references)
+		local valid, errors = public_chain(session);
+		local identified, complaint = is_identified(session, leaf, references);
+		session.cert_chain_status = valid and "valid" or "invalid";
+		session.cert_chain_errors = not valid and errors or nil;
+		session.cert_identity_status = identified and "valid" or "invalid";
+		return { kind = valid and identified and "pkix" or "none", complaint = valid and complaint or nil };
+	end
+
+	-- Whether the handshake has found no chain for want of a certificate that a record brings, and for nothing else
+	local function is_completed(verdict, errors)
+		if not verdict.completed or type(errors) ~= "table" then return false; end
+		for _, texts in pairs(errors) do
+			for _, text in ipairs(texts) do
+				if not LACKS_ISSUER[text] then return false; end
+			end
+		end
+		return true;
+	end
+
+	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
+	local function judge_records(session, leaf, references, records)
+		local verdict = verify(session, leaf, references, records);
 		local record = verdict.matched and records[verdict.matched[1]];
 		local errors = by_depth(verdict.errors);
+		local cause = verdict.matches and verdict.cause ~= "none" and verdict.text or nil;
 		if record and record[1] < OWN_ANCHOR then
 			local valid, public_errors = public_chain(session);
-			if not valid then verdict.chain, errors = "invalid", public_errors; end
+			if not valid and not is_completed(verdict, public_errors) then verdict.chain, errors = "invalid", public_errors; end
 		end
 		session.cert_chain_status, session.cert_identity_status = verdict.chain, verdict.identity;
 		session.cert_chain_errors = verdict.chain ~= "valid" and errors or nil;
@@ -100,6 +134,7 @@ return function (options, discovery, certs, posh)
 		return {
 			kind = proven and KINDS[record[1]] or "none";
 			record = record and ("%d %d %d"):format(record[1], record[2], record[3]);
+			matches = verdict.matches, complaint = cause and MATCHES..cause;
 		}, not proven;
 	end
 

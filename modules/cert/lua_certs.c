@@ -186,7 +186,8 @@ static int certs_chain(lua_State *L) {
 }
 
 /* identity(pem, domain, service) -> whether a name matches, { { type =, value =, matched =,
- * reason = }, ... } | nil, condition, text. A domain that is none matches nothing. */
+ * reason = }, ... } | nil, condition, text. A domain that is none matches nothing. What authorities
+ * forbid is not looked at: verify() does. */
 static int certs_identity(lua_State *L) {
 	const struct pn_str pem = check_string(L, 1);
 	const struct pn_str domain = check_string(L, 2);
