@@ -53,20 +53,17 @@ TEST(the_purpose_is_told) {
 }
 
 TEST(a_name_constraint_is_told_whoever_has_seen_it) {
-	const struct cert_wish authority = {.authority = true,
-					    .nid = NID_name_constraints,
-					    .value = "permitted;DNS:b.example"};
+	const struct cert_wish authority = {
+		.authority = true, .nid = NID_name_constraints, .value = "permitted;DNS:b.example"};
 	CHECK(is_told((struct fault){authority, {0}, NULL, PN_CAUSE_CONSTRAINT}));
-	CHECK(is_told((struct fault){
-		authority, {.names = "xmpp:a.example"}, NULL, PN_CAUSE_CONSTRAINT}));
+	CHECK(is_told(
+		(struct fault){authority, {.names = "xmpp:a.example"}, NULL, PN_CAUSE_CONSTRAINT}));
 }
 
 TEST(who_has_expired_or_is_early_is_told) {
 	CHECK(is_told((struct fault){GOOD, {.until = NOW - 1000}, NULL, PN_CAUSE_EXPIRED}));
-	CHECK(is_told((struct fault){{.authority = true, .until = NOW - 1000},
-				     {0},
-				     NULL,
-				     PN_CAUSE_AUTHORITY_EXPIRED}));
+	CHECK(is_told((struct fault){
+		{.authority = true, .until = NOW - 1000}, {0}, NULL, PN_CAUSE_AUTHORITY_EXPIRED}));
 	CHECK(is_told((struct fault){GOOD, {.from = NOW + 1000}, NULL, PN_CAUSE_EARLY}));
 	CHECK(is_told((struct fault){
 		{.authority = true, .from = NOW + 1000}, {0}, NULL, PN_CAUSE_AUTHORITY_EARLY}));
@@ -82,11 +79,10 @@ TEST(a_weak_key_or_signature_is_told) {
 }
 
 TEST(an_authority_that_is_none_is_told) {
-	CHECK(is_told((struct fault){
-		{.nid = NID_basic_constraints, .value = "critical,CA:FALSE"},
-		{0},
-		NULL,
-		PN_CAUSE_AUTHORITY}));
+	CHECK(is_told((struct fault){{.nid = NID_basic_constraints, .value = "critical,CA:FALSE"},
+				     {0},
+				     NULL,
+				     PN_CAUSE_AUTHORITY}));
 }
 
 TEST(an_authority_that_nobody_trusts_is_told) {
@@ -200,17 +196,18 @@ TEST(an_authority_that_a_record_brings_matches_where_the_chain_has_it) {
 TEST(constraints_of_an_authority_that_a_record_brings_hold) {
 	const struct cert root =
 		cert_make((struct cert_wish){.subject = "root", .authority = true});
-	const struct cert middle = cert_make((struct cert_wish){.subject = "middle",
-								.issuer = &root,
-								.authority = true,
-								.nid = NID_name_constraints,
-								.value = "permitted;DNS:b.example"});
+	const struct cert middle =
+		cert_make((struct cert_wish){.subject = "middle",
+					     .issuer = &root,
+					     .authority = true,
+					     .nid = NID_name_constraints,
+					     .value = "permitted;DNS:b.example"});
 	const struct cert leaf =
 		cert_make((struct cert_wish){.issuer = &middle, .names = "xmpp:a.example"});
 	struct records records = {0};
 	records_add(&records, &middle, 0, 0, 0);
-	const struct answer answer = ask(
-		(struct question){.chain = {&leaf}, .trusted = &root, .records = &records});
+	const struct answer answer =
+		ask((struct question){.chain = {&leaf}, .trusted = &root, .records = &records});
 	CHECK(answer.chain && !answer.identity && answer.cause == PN_CAUSE_CONSTRAINT);
 	cert_free(leaf);
 	cert_free(middle);
@@ -222,8 +219,8 @@ TEST(other_records_may_match_a_chain_that_one_completes) {
 	struct records records = {0};
 	records_add(&records, &h.intermediate, 0, 0, 0);
 	records_add(&records, &h.leaf, 1, 1, 1);
-	const struct answer answer = ask((struct question){
-		.chain = {&h.leaf}, .trusted = &h.root, .records = &records});
+	const struct answer answer =
+		ask((struct question){.chain = {&h.leaf}, .trusted = &h.root, .records = &records});
 	CHECK(answer.accepted && answer.completed && answer.record == 1 && answer.depth == 0);
 	hierarchy_free(h);
 }
