@@ -45,6 +45,11 @@ function hosts.begin()
 	for host in pairs(prosody.hosts) do attach(host); end
 	module:hook_global("host-activated", attach, 1000); -- before modules are loaded on it
 	module:hook_global("host-deactivated", detach);
+	-- One that came without the event, or whose event ended in an error of somebody else
+	module:hook_global("s2sout-connected", function (event)
+		local host = event.session.from_host;
+		if not known[host] and prosody.hosts[host] then attach(host); end
+	end, 1000);
 end
 
 return hosts;

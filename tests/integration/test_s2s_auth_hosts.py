@@ -11,7 +11,7 @@ import bed  # noqa: E402
 from peers import MISMATCH  # noqa: E402
 from play import domain, established, on_bed, opened  # noqa: E402
 from raw import Target, peer_stream, read_until  # noqa: E402
-from servers import tls  # noqa: E402
+from servers import Server, tls  # noqa: E402
 
 MATCHING, MISMATCHING, PLAIN = "hosts-matching.lab", "hosts-mismatching.lab", "hosts-plain.lab"
 LATER, LEFT_OUT = "later.strict.lab", "left-out.strict.lab"
@@ -125,6 +125,48 @@ def test(servers):
 	assert handlers(subject) == loaded
 	for here in subject.domains:
 		assert_protected(servers, subject, here)
+
+
+@on_bed("hosts: one that came without an event is protected, too")
+def test(servers):
+	subject = servers.judging = servers.subject("lax", True)
+	names = ("host-activated", "host-deactivated")
+	attached = [subject.lua(f"""
+		for _, handler in ipairs(prosody.events.get_handlers("{name}")) do
+			if debug.getinfo(handler, "S").source:find("s2s_auth_native", 1, true) then
+				prosody.events.remove_handler("{name}", handler);
+				return "removed";
+			end
+		end""") for name in names]
+	assert attached == ["removed", "removed"]
+	try:
+		activate(subject, servers, LATER)
+		outcome = opened(subject, LATER, MATCHING)  # nobody has told its resolver from Prosody's
+		assert not outcome["established"] and REFUSAL in outcome["reason"], outcome
+		servers.forget(MATCHING)
+		established(subject, LATER, MATCHING)
+		assert subject.audit("outgoing", MATCHING)["proof"] == "dane-ee"
+	finally:
+		servers.forget(MATCHING)
+		deactivate(subject, LATER)
+		modulemanager(subject, "reload")
+
+
+@on_bed("hosts: where the module is enabled below a component alone, the virtual host is protected as well")
+def test(servers):
+	here, component = "own.lab", "own-component.lab"
+	certificate = servers.lab.intermediate.issue(here, [f"DNS:{here}", f"DNS:{component}"])
+	ours = {} if servers.stock else {"modules_enabled": ["s2s_auth_native"]}
+	server = Server(servers.lab, servers.peer.version, servers.lab.address(ADDRESS + 1), {here: tls(certificate, servers.lab)},
+		{"s2s_secure_auth": False}, stock=servers.stock, components={component: {**tls(certificate, servers.lab), **ours}})
+	try:
+		server.start()
+		for domain_of_ours in (here, component):
+			established(server, domain_of_ours, MATCHING)
+			assert not opened(server, domain_of_ours, MISMATCHING)["established"]
+		server.assert_no_traceback()
+	finally:
+		server.discard()
 
 
 @on_bed("hosts: one whose modules_disabled names the module is Prosody's own to judge, and the log says so")

@@ -344,19 +344,16 @@ TEST(a_peer_with_one_thing_wrong_is_never_accepted) {
 /* Below an authority that may not vouch for the one name, of a kind that OpenSSL does not look at,
  * and below one that may. */
 TEST(a_name_that_an_authority_forbids_never_counts) {
-	static const char *const names[] = {"xmpp:a.example", "srv:_xmpp-server.a.example"};
-	for (size_t i = 0; i < 4; i++) {
-		const struct cert root = cert_make(
-			(struct cert_wish){.subject = "root",
-					   .authority = true,
-					   .nid = NID_name_constraints,
-					   .value = i / 2 == 0 ? "permitted;DNS:b.example"
-							       : "permitted;DNS:a.example"});
-		const struct cert leaf =
-			cert_make((struct cert_wish){.issuer = &root, .names = names[i % 2]});
-		SCENE(&root, i / 2 == 1, &leaf, &root);
-		fail_each(verify);
-		records_add(&scene.records, &root, 2, 0, 1);
+	for (int allowed = 0; allowed < 2; allowed++) {
+		const struct cert root = cert_make((struct cert_wish){
+			.subject = "root",
+			.authority = true,
+			.nid = NID_name_constraints,
+			.value = allowed ? "permitted;DNS:a.example" : "permitted;DNS:b.example"});
+		const struct cert leaf = cert_make((struct cert_wish){
+			.issuer = &root,
+			.names = allowed ? "xmpp:a.example" : "srv:_xmpp-server.a.example"});
+		SCENE(&root, allowed, &leaf, &root);
 		fail_each(verify);
 		scene_end();
 		cert_free(leaf);
