@@ -171,7 +171,8 @@ static int choose_published(struct work *work) {
 	return err;
 }
 
-static int found(struct work *work, size_t record, int depth) {
+/* Remembers which record is that of a certificate of the chain. */
+static int note_match(struct work *work, size_t record, int depth) {
 	work->record = record;
 	work->depth = depth;
 	return 1;
@@ -185,7 +186,7 @@ static int match_chain(struct work *work, enum pn_tlsa_usage usage, STACK_OF(X50
 		const int result =
 			find_record_of(work, usage, sk_X509_value(chain, depth), &record);
 		if (result != 0)
-			return result > 0 ? found(work, record, depth) : result;
+			return result > 0 ? note_match(work, record, depth) : result;
 	}
 	return 0;
 }
@@ -337,7 +338,7 @@ static int match_public(struct work *work) {
 	size_t record;
 	const int leaf = find_record(work, PN_TLSA_PKIX_EE, leaf_parts(work), &record);
 	if (leaf != 0)
-		return leaf > 0 ? found(work, record, 0) : leaf;
+		return leaf > 0 ? note_match(work, record, 0) : leaf;
 	return match_chain(work, PN_TLSA_PKIX_TA, work->built, 1);
 }
 
@@ -403,7 +404,7 @@ static int match_signed(struct work *work) {
 		if (work->usable[i] && record->usage == PN_TLSA_DANE_TA &&
 		    record->selector == PN_TLSA_SPKI && record->match == PN_TLSA_FULL &&
 		    is_signed_by(work, sk_X509_value(work->built, top), record))
-			return found(work, i, top + 1);
+			return note_match(work, i, top + 1);
 	}
 	return 0;
 }
@@ -432,7 +433,7 @@ static bool counts(const struct work *work, const struct pn_constraints *constra
 }
 
 /* Returns whether one of the references matches. */
-static bool matches(const struct pn_verify *verify, const struct pn_name *name) {
+static bool is_asked_for(const struct pn_verify *verify, const struct pn_name *name) {
 	const char *reason;
 	for (size_t r = 0; r < verify->reference_count; r++) {
 		if (pn_name_matches(name, verify->references[r], &reason))
@@ -448,7 +449,7 @@ static void identify(struct work *work, const struct pn_names *names,
 	bool counted = false;
 	for (size_t i = 0; i < pn_names_count(names) && !counted; i++) {
 		const struct pn_name *name = pn_names_at(names, i);
-		if (!matches(work->verify, name))
+		if (!is_asked_for(work->verify, name))
 			continue;
 		if (forbidden < FORBIDDEN_MAX)
 			counted = counts(work, constraints, name);
@@ -483,7 +484,7 @@ static int verify_leaf(struct work *work) {
 	if (matched <= 0)
 		return matched;
 	work->verdict->identity_valid = true;
-	found(work, record, 0);
+	note_match(work, record, 0);
 	return accept(work);
 }
 

@@ -320,6 +320,8 @@ def test(server):
 	finding = expect(server, "warning", "s2s_auth_native", "enabled below own.prosody.test alone", '"s2s_auth_native"')
 	assert finding["place"] == "In the global section of the configuration", finding
 	protected(server, None, server.host, "own.prosody.test", *COMPONENTS)
+	configure(server, modules_disabled=["tls", "s2s_auth_native"])
+	protected(server, None, "own.prosody.test")
 
 
 @behaviour("native check: components alone do not load a module of the global section", **site(components=COMPONENTS))

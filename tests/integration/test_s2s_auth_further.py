@@ -12,8 +12,8 @@ from play import domain, on_bed  # noqa: E402
 from raw import peer_stream, read_until  # noqa: E402
 from servers import POLICIES  # noqa: E402
 
-FIRST, NAMED, PUBLISHED, MISMATCHING, BOGUS, UNPROVEN = (f"further-{name}.lab" for name in
-	("first", "named", "published", "mismatching", "bogus", "unproven"))
+FIRST, NAMED, PUBLISHED, ANCHORED, MISMATCHING, BOGUS, UNPROVEN = (f"further-{name}.lab" for name in
+	("first", "named", "published", "anchored", "mismatching", "bogus", "unproven"))
 RESULT = "<db:result[^>]*(/>|>.*</db:result>)"
 shown = {}  # by laboratory: the one certificate that the peer shows for all of them
 
@@ -39,6 +39,12 @@ def _(peer):
 def _(peer):
 	peer.shows()
 	peer.target(tlsa=[shown[peer.lab].tlsa(3, 1, 1)])
+
+
+@further(ANCHORED)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(2, 0, 1)])
 
 
 @further(MISMATCHING)
@@ -122,9 +128,19 @@ def _(stream, subject):
 def _(stream, subject):
 	answer = stream.ask_for(MISMATCHING)
 	assert "type='error'" in answer and "<policy-violation" in answer, answer
+	assert "certificate does not match any DANE TLSA records</text>" in answer, answer
+	subject.expect_log(rf"\twarn\tNot authenticating {MISMATCHING} on this stream \(mismatch\): its certificate does not match")
 	assert not dialback_was_asked(subject, MISMATCHING)
 	assert "type='valid'" in stream.ask_for(NAMED)
 	stream.assert_heard(NAMED)
+
+
+@on_subjects("one whose record matches and whose name the certificate does not have is told so")
+def _(stream, subject):
+	answer = stream.ask_for(ANCHORED)
+	assert "<policy-violation" in answer, answer
+	assert "certificate matches a DANE TLSA record, but it is not valid for this name</text>" in answer, answer
+	assert not dialback_was_asked(subject, ANCHORED)
 
 
 @on_subjects("one whose record cannot be validated is refused, whatever its certificate")

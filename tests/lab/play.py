@@ -1,4 +1,5 @@
-"""Scenarios as tests: a peer is set up, and every subject judges it in both directions.
+"""Scenarios as tests: a peer is set up, and every subject judges it in both directions, for its virtual host and its
+component.
 
 	@scenario("DANE-EE matches, names are unrelated", dane=by("dane-ee"), off=UNPROVEN)
 	def _(peer):
