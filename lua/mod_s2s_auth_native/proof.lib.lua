@@ -88,11 +88,12 @@ return function (options, discovery, certs, posh)
 		return false;
 	end
 
-	-- The handshake has seen to it that authorities may vouch for the domains of a certificate. For its other names that takes
-	-- the chain. Returns whether a name counts, and what forbids it.
-	local function is_identified(session, leaf, references)
+	-- In a chain that the handshake takes for good, it has seen to it that authorities may vouch for the domains of a
+	-- certificate. For its other names that takes the chain. Returns whether a name counts, and what forbids it.
+	local function is_identified(session, leaf, references, is_good)
 		if is_named(leaf, references, DOMAINS, true) then return true; end
 		if not is_named(leaf, references, DOMAINS, false) then return false; end
+		if not is_good then return true; end -- which proves nothing
 		local verdict = verify(session, leaf, references);
 		return verdict.identity == "valid", verdict.cause == "name-constraint" and FORBIDDEN or nil;
 	end
@@ -100,11 +101,11 @@ return function (options, discovery, certs, posh)
 	-- Sets the session's fields from public authorities alone.
 	local function judge_public(session, leaf, references)
 		local valid, errors = public_chain(session);
-		local identified, complaint = is_identified(session, leaf, references);
+		local identified, complaint = is_identified(session, leaf, references, valid);
 		session.cert_chain_status = valid and "valid" or "invalid";
 		session.cert_chain_errors = not valid and errors or nil;
 		session.cert_identity_status = identified and "valid" or "invalid";
-		return { kind = valid and identified and "pkix" or "none", complaint = valid and complaint or nil };
+		return { kind = valid and identified and "pkix" or "none", complaint = complaint };
 	end
 
 	-- Whether the handshake has found no chain for want of a certificate that a record brings, and for nothing else

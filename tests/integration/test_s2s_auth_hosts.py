@@ -8,13 +8,14 @@ import threading
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lab"))
 
 import bed  # noqa: E402
-from peers import MISMATCH  # noqa: E402
+from peers import MISMATCH, PORT  # noqa: E402
 from play import domain, established, on_bed, opened  # noqa: E402
 from raw import Target, peer_stream, read_until  # noqa: E402
 from servers import Server, tls  # noqa: E402
 
 MATCHING, MISMATCHING, PLAIN = "hosts-matching.lab", "hosts-mismatching.lab", "hosts-plain.lab"
 LATER, LEFT_OUT = "later.strict.lab", "left-out.strict.lab"
+ONION = "hidden.onion"
 ADDRESS = 31  # the last number of the address of a server that is known by it alone
 REFUSAL = "DNS records have not been looked up"
 DIALBACK = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"
@@ -185,33 +186,29 @@ def test(servers):
 
 # --- Streams about whose server nothing is known ---
 
-# Prosody's own resolver instead of the module's, as another module might have it
-REPLACED = {
+# Another module's resolver instead of this one's
+REPLACE = {
 	"0.12": """
 		local service = require "net.resolvers.service";
-		local theirs, stock = service.new, nil;
-		for index = 1, 10 do
-			local name, value = debug.getupvalue(theirs, index);
-			if name == "stock" then stock = value; end
-		end
-		test_theirs, service.new = theirs, stock or theirs; -- it wraps nothing without DANE""",
+		test_theirs, service.new = service.new, test_resolver;""",
 	"13.0": """
-		test_replace = function (event) event.resolver = require "net.resolvers.service".new(event.session.to_host, "xmpp-server"); end
-		for _, host in pairs(prosody.hosts) do host.events.add_handler("s2sout-pre-connect", test_replace, -1000); end"""}
-RESTORED = {
-	"0.12": 'require "net.resolvers.service".new = test_theirs; test_theirs = nil;',
-	"13.0": """
-		for _, host in pairs(prosody.hosts) do host.events.remove_handler("s2sout-pre-connect", test_replace); end
-		test_replace = nil;"""}
+		function test_theirs(event) event.resolver = test_resolver(); end
+		for _, host in pairs(prosody.hosts) do host.events.add_handler("s2sout-pre-connect", test_theirs, -1000); end"""}
+RESTORE = {
+	"0.12": 'require "net.resolvers.service".new = test_theirs;',
+	"13.0": 'for _, host in pairs(prosody.hosts) do host.events.remove_handler("s2sout-pre-connect", test_theirs); end'}
 
 
-def replaced(servers, subject, function):
-	global_table = "setmetatable(_G, nil); "  # which would let no test add a name
-	subject.lua(global_table + REPLACED[servers.peer.version])
+def replaced(servers, subject, address, function):
+	"""Calls the function while the subject finds every server at this address, by another module."""
+	subject.lua(f"""
+		setmetatable(_G, nil); -- which would let no test add a name
+		function test_resolver() return require "net.resolvers.basic".new("{address}", {PORT}, "tcp", {{}}); end
+		{REPLACE[servers.peer.version]}""")
 	try:
 		function()
 	finally:
-		subject.lua(RESTORED[servers.peer.version])
+		subject.lua(f"{RESTORE[servers.peer.version]} test_resolver, test_theirs = nil, nil;")
 
 
 @on_bed("hosts: a stream whose server another module has found is refused, and both sides are told")
@@ -228,7 +225,7 @@ def test(servers):
 
 	for policy in ("strict", "lax"):
 		subject = servers.judging = servers.subject(policy, True)
-		replaced(servers, subject, refused)
+		replaced(servers, subject, servers.peer.address, refused)
 		established(subject, subject.component, MATCHING)
 		servers.forget(MATCHING)
 
@@ -236,21 +233,36 @@ def test(servers):
 @on_bed("hosts: without DANE a stream whose server another module has found is judged as any")
 def test(servers):
 	subject = servers.judging = servers.subject("lax", False)
-	replaced(servers, subject, lambda: established(subject, subject.component, MATCHING))
+	replaced(servers, subject, servers.peer.address, lambda: established(subject, subject.component, MATCHING))
 	servers.forget(MATCHING)
 
 
 @on_bed("hosts: an unencrypted stream to a server that another module has found is refused before dialback")
 def test(servers):
 	def refused():
-		with Target(servers.lab.address(ADDRESS), DIALBACK) as target:
+		with Target(address, DIALBACK) as target:
 			outcome = opened(subject, subject.component, PLAIN)
 		assert not outcome["established"] and REFUSAL in outcome["reason"], outcome
 		assert "<db:result" not in target.heard, target.heard
 
-	subject = servers.judging = servers.subject("lax", True)
-	replaced(servers, subject, refused)
+	subject, address = servers.subject("lax", True), servers.lab.address(ADDRESS)
+	servers.judging = subject
+	replaced(servers, subject, address, refused)
 	servers.forget(PLAIN)
+
+
+@on_bed("hosts: a server in Tor, which only another module can find, has dialback where the policy is lax")
+def test(servers):
+	def has_dialback():
+		with Target(address, DIALBACK + "</stream:stream>") as target:
+			subject.streams("open", subject.component, ONION)
+			heard = bed.wait_for(lambda: target.heard, "the stream ends")
+		assert "<db:result" in heard, heard
+
+	subject, address = servers.subject("lax", True), servers.lab.address(ADDRESS)
+	servers.judging = subject
+	replaced(servers, subject, address, has_dialback)
+	servers.forget(ONION)
 
 
 @on_bed("hosts: a stream to an address has no records to look up, and has dialback where the policy is lax")
