@@ -15,6 +15,7 @@ local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which ne
 local NOT_ASKED = "DNS records have not been looked up"; -- completes "Your server's "
 local MATCHES = "matches a DANE TLSA record, but "; -- these complete "Your server's certificate "
 local FORBIDDEN = "is not valid for this name: a name constraint of an authority forbids it";
+local UNCHECKED = "is not valid for this name: the name constraints of its authorities cannot be checked";
 local DOMAINS = { ["DNS-ID"] = true, ["IP-ID"] = true }; -- names whose constraints OpenSSL knows
 local LACKS_ISSUER = { -- what OpenSSL says of a chain that breaks off
 	["unable to get local issuer certificate"] = true, ["unable to verify the first certificate"] = true;
@@ -95,7 +96,8 @@ return function (options, discovery, certs, posh)
 		if not is_named(leaf, references, DOMAINS, false) then return false; end
 		if not is_good then return true; end -- which proves nothing
 		local verdict = verify(session, leaf, references);
-		return verdict.identity == "valid", verdict.cause == "name-constraint" and FORBIDDEN or nil;
+		return verdict.identity == "valid",
+			verdict.cause == "name-constraint" and FORBIDDEN or verdict.chain ~= "valid" and UNCHECKED or nil;
 	end
 
 	-- Sets the session's fields from public authorities alone.
@@ -110,13 +112,14 @@ return function (options, discovery, certs, posh)
 
 	-- Whether the handshake has found no chain for want of a certificate that a record brings, and for nothing else
 	local function is_completed(verdict, errors)
-		if not verdict.completed or type(errors) ~= "table" then return false; end
-		for _, texts in pairs(errors) do
+		local lacks_issuer = false;
+		for _, texts in pairs(verdict.completed and errors or {}) do
 			for _, text in ipairs(texts) do
 				if not LACKS_ISSUER[text] then return false; end
+				lacks_issuer = true;
 			end
 		end
-		return true;
+		return lacks_issuer;
 	end
 
 	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
