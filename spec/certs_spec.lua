@@ -94,6 +94,23 @@ describe("certs", function ()
 		assert.equal("invalid", verify { ca = pem, time = 0 }.chain);
 	end);
 
+	it("tells the cause of a refusal, and whether a record matches all the same", function ()
+		local data = assert(certs.tlsa(pem, 1, 1, 1));
+		local function told(changes)
+			local verdict = verify(changes);
+			assert.is_string(verdict.text);
+			assert.is_false(verdict.completed);
+			return { verdict.cause, verdict.matches };
+		end
+		assert.same({ "untrusted", false }, told());
+		assert.same({ "none", false }, told { ca = pem });
+		assert.same({ "not-yet-valid", false }, told { ca = pem, time = 0 });
+		assert.same({ "no-match", false }, told { tlsa = { { 1, 1, 1, ("x"):rep(32) } } });
+		assert.same({ "untrusted", true }, told { tlsa = { { 1, 1, 1, data } } });
+		assert.same({ "name", true }, told { tlsa = { { 1, 1, 1, data } }, ca = pem, references = { "c.example" } });
+		assert.same({ "none", true }, told { tlsa = { { 1, 1, 1, data } }, ca = pem });
+	end);
+
 	it("tells a record that does not match from one that cannot be used", function ()
 		assert.equal("mismatch", verify { tlsa = { { 3, 1, 1, ("x"):rep(32) } } }.dane);
 		assert.equal("unusable", verify { tlsa = { { 3, 1, 1, "short" }, { -1, 1e9 // 1 | 0, 1, "" } } }.dane);

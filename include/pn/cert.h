@@ -146,16 +146,51 @@ enum pn_dane {
 	PN_DANE_NONE,     /* there was no record */
 	PN_DANE_UNUSABLE, /* none could be used: as without any */
 	PN_DANE_MATCH,    /* one matched, and the chain that it asks for is good */
-	PN_DANE_MISMATCH, /* usable ones, and none did: the peer must be refused */
+	PN_DANE_MISMATCH, /* usable ones, and none did so: the peer must be refused */
 };
+
+/*
+ * X(name, code, text)   why a peer is not accepted. The code is for callers to compare; the text
+ * completes "The certificate matches a record, but ".
+ */
+#define PN_CAUSES(X)                                                                               \
+	X(NONE, "none", "nothing is wrong")                                                        \
+	X(NO_MATCH, "no-match", "no record is its own")                                            \
+	X(PURPOSE, "purpose", "its purpose does not allow it")                                     \
+	X(CONSTRAINT, "name-constraint", "a name constraint of an authority forbids it")           \
+	X(NAME, "name", "it is not valid for this name")                                           \
+	X(EXPIRED, "expired", "it has expired")                                                    \
+	X(AUTHORITY_EXPIRED, "authority-expired", "an authority of its chain has expired")         \
+	X(EARLY, "not-yet-valid", "it is not valid yet")                                           \
+	X(AUTHORITY_EARLY, "authority-not-yet-valid",                                              \
+	  "an authority of its chain is not valid yet")                                            \
+	X(AUTHORITY, "not-an-authority", "a certificate of its chain must not issue it")           \
+	X(UNTRUSTED, "untrusted", "its chain does not lead to a trusted authority")                \
+	X(WEAK, "weak", "a key or a signature of its chain is too weak")                           \
+	X(CHAIN, "chain", "its chain is not valid")
+
+enum pn_cause {
+#define PN_CAUSE_ENUM(name, code, text) PN_CAUSE_##name,
+	PN_CAUSES(PN_CAUSE_ENUM)
+#undef PN_CAUSE_ENUM
+};
+
+/* Static texts. */
+const char *pn_cause_code(enum pn_cause cause);
+const char *pn_cause_text(enum pn_cause cause);
 
 struct pn_verdict {
 	bool chain_valid;
-	bool identity_valid;
+	bool identity_valid; /* a name that every authority of the chain allows; an SRV-ID or an
+				XmppAddr counts where the chain is valid alone */
 	enum pn_dane dane;
 	size_t record; /* which record matched, from 0; with PN_DANE_MATCH alone */
 	size_t depth; /* the certificate that it matched, 0 is the leaf; a bare key stands one above
 			 the last */
+	enum pn_cause cause;  /* what is wrong first; PN_CAUSE_NONE: the peer is accepted */
+	bool record_matches;  /* a usable record is that of a certificate, whatever else is wrong */
+	bool completed;       /* a record of usage 0 holds a certificate of the chain that was not
+				 sent: who knows less than the records found no chain */
 	struct pn_buf errors; /* for each: depth u8, length u8, text; the caller frees the buffer */
 };
 

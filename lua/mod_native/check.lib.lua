@@ -8,6 +8,7 @@ local format_table = module:require "table";
 local machine = module:require "machine";
 local new_findings = module:require "findings";
 local plugins = module:require "plugins";
+local protection = module:require "protection";
 local settings = module:require "settings";
 local terminal = module:require "terminal";
 
@@ -52,6 +53,7 @@ function check.collect()
 	local modules, findings = family.modules(), new_findings();
 	plugins(findings, modules);
 	settings(findings, modules);
+	protection(findings);
 	machine(findings, modules);
 	return { versions = versions(modules), modules = modules, findings = findings };
 end
@@ -59,8 +61,12 @@ end
 -- ---- Telling it ----
 
 local function hosts_as_text(found)
-	if not found.hosts[1] then return "-"; end
-	return #found.hosts <= NAMED and table.concat(found.hosts, ", ") or ("%d hosts"):format(#found.hosts);
+	local count = #found.hosts;
+	if count == 0 then return "-"; end
+	if count <= NAMED then return table.concat(found.hosts, ", "); end
+	if not found.is_everywhere then return ("%d hosts"):format(count); end
+	local all = #family.hosts();
+	return count == all and ("all %d hosts"):format(count) or ("%d of %d hosts"):format(count, all);
 end
 
 local function objects_as_text(found)

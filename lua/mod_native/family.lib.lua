@@ -8,13 +8,16 @@ local pluginloader = require "util.pluginloader";
 local format = require "util.format".format;
 local set = require "util.set";
 
+local left_out_because = module:require "everywhere";
+
 local GLOBAL = "*";
 
--- prefix: of the options that are the module's own, is_global: which it reads for the whole server
+-- prefix: of the options that are the module's own, is_global: which it reads for the whole server; is_everywhere: once it is
+-- loaded it serves every host, whichever list names it
 local MODULES = {
 	{ name = "smacks", objects = { "smq", "stanza" }, prefix = "smacks_" };
 	{ name = "storage_native", objects = { "store" }, prefix = "storage_native_", is_global = true };
-	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_", is_global = true };
+	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_", is_global = true, is_everywhere = true };
 	{ name = "certs", objects = { "certs", "dns" } };
 	{ name = "webchat", objects = {}, prefix = "webchat_" };
 	{ name = "native", objects = {} };
@@ -27,11 +30,11 @@ family.directory = module:get_directory():match("^(.*)/[^/]+/?$") or "..";
 
 -- ---- Hosts ----
 
--- Those of the configuration, in order
+-- Those of the configuration that are not switched off, in order
 function family.hosts()
 	local hosts = {};
 	for host in pairs(prosody.hosts) do
-		if host ~= GLOBAL then hosts[#hosts + 1] = host; end
+		if host ~= GLOBAL and config.get(host, "enabled") ~= false then hosts[#hosts + 1] = host; end
 	end
 	table.sort(hosts);
 	return hosts;
@@ -48,19 +51,57 @@ function family.drivers(host)
 	return names;
 end
 
+-- Whether the lists have Prosody load a module with this host
+local function is_named(name, host)
+	return modulemanager.get_modules_for_host(host):contains(name);
+end
+
+-- Hosts whose activation loads a module
+function family.loaded_with(name)
+	local found = {};
+	for _, host in ipairs(family.hosts()) do
+		if is_named(name, host) then found[#found + 1] = host; end
+	end
+	return found;
+end
+
+local function is_loaded(name)
+	for _, host in ipairs(family.hosts()) do
+		if is_named(name, host) then return true; end
+	end
+	return false;
+end
+
+local function is_everywhere(name)
+	for _, known in ipairs(MODULES) do
+		if known.name == name then return known.is_everywhere; end
+	end
+end
+
 local function is_enabled(name, host)
 	local driver = name:match("^storage_(.+)");
 	if driver then return family.drivers(host):contains(driver); end
-	return modulemanager.get_modules_for_host(host):contains(name);
+	if not is_everywhere(name) then return is_named(name, host); end
+	return not left_out_because(name, host) and is_loaded(name);
 end
 
 -- Hosts that have a module, also as a storage driver
 function family.hosts_with(name)
 	local found = {};
+	if is_everywhere(name) and not is_loaded(name) then return found; end
 	for _, host in ipairs(family.hosts()) do
 		if is_enabled(name, host) then found[#found + 1] = host; end
 	end
 	return found;
+end
+
+-- Why a module that serves every host does not serve this one, or nil
+family.left_out_because = left_out_because;
+
+-- Whether the global section enables a module
+function family.is_global(name)
+	return set.new(config.get(GLOBAL, "modules_enabled") or {}):contains(name)
+		and not set.new(config.get(GLOBAL, "modules_disabled") or {}):contains(name);
 end
 
 -- Whether a host has a module, any host where none is named
@@ -88,8 +129,8 @@ local function same_directory(one, other)
 	return a ~= nil and b ~= nil and a.dev == b.dev and a.ino == b.ino;
 end
 
--- Array of what there is in family.directory: { name =, prefix =, is_global =, hosts =, path = where Prosody takes it from,
--- is_ours =, objects = { { name =, path =, error = } } }
+-- Array of what there is in family.directory: { name =, prefix =, is_global =, is_everywhere =, hosts =,
+-- path = where Prosody takes it from, is_ours =, objects = { { name =, path =, error = } } }
 function family.modules()
 	local list = {};
 	for _, known in ipairs(MODULES) do
@@ -97,7 +138,7 @@ function family.modules()
 		if lfs.attributes(directory, "mode") == "directory" then
 			local path = family.path_of(known.name);
 			local found = { name = known.name, prefix = known.prefix, is_global = known.is_global,
-				directory = directory, path = path, objects = {}, hosts = family.hosts_with(known.name),
+				is_everywhere = known.is_everywhere, directory = directory, path = path, objects = {}, hosts = family.hosts_with(known.name),
 				is_ours = path ~= nil and same_directory(path:match("^(.*)/"), directory) };
 			for i, object in ipairs(known.objects) do found.objects[i] = load_object(directory, object); end
 			list[#list + 1] = found;

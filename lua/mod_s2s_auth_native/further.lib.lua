@@ -2,47 +2,52 @@
 -- asked for with <db:result/>, and examined as the first one is. What the peer's certificate proves needs no
 -- dialback; what is refused gets none. RFC 7712 section 6.1, XEP-0220 section 2.2.
 --
--- examine(session, domain, certificate) -> why it must be refused, or nil; and whether it is proven
+-- examine(session, domain, certificate) -> why it must be refused, or nil; whether it is proven; and what to say of it after
+-- "Your server's ", or nil
 
 local nameprep = require "util.encodings".stringprep.nameprep;
 local st = require "util.stanza";
 
 local MOST = 100; -- domains that a stream may bring: each is looked up in DNS
 local VERDICT = { "cert_chain_status", "cert_identity_status", "cert_chain_errors" };
+local STANZAS = { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" };
 local CONDITIONS = { unknown = "remote-server-timeout", ["too many"] = "resource-constraint" }; -- else policy-violation
 
-return function (examine, certificate_of)
+return function (examine, certificate_of, hosts)
 	-- The session's verdict is about the domain in the header of the stream, and stays so.
 	local function examine_apart(session, domain)
 		local first = {};
 		for _, field in ipairs(VERDICT) do first[field], session[field] = session[field], nil; end
-		local why, proven = examine(session, domain, certificate_of(session));
+		local why, proven, complaint = examine(session, domain, certificate_of(session));
 		for _, field in ipairs(VERDICT) do session[field] = first[field]; end
-		return why, proven;
+		return why, proven, complaint;
 	end
 
 	local function reply(request, kind)
 		return st.stanza("db:result", { from = request.attr.to, to = request.attr.from, id = request.attr.id, type = kind });
 	end
 
-	local function refuse(session, request, domain, why)
-		session.log("warn", "Not authenticating %s on this stream (%s)", domain, why);
-		session.sends2s(reply(request, "error"):tag("error", { type = "cancel" })
-			:tag(CONDITIONS[why] or "policy-violation", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }));
+	local function refuse(session, request, domain, why, complaint)
+		session.log("warn", "Not authenticating %s on this stream (%s)%s", domain, why, complaint and ": its "..complaint or "");
+		local answer = reply(request, "error"):tag("error", { type = "cancel" })
+			:tag(CONDITIONS[why] or "policy-violation", STANZAS):up();
+		if complaint then answer:text_tag("text", "Your server's "..complaint, STANZAS); end
+		session.sends2s(answer);
 	end
 
 	return function (event)
 		local session, request = event.origin, event.stanza;
 		local domain, ours = nameprep(request.attr.from or ""), nameprep(request.attr.to or "");
-		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" or not prosody.hosts[ours] then return; end
+		if session.direction ~= "incoming" or not session.secure or not domain or domain == "" then return; end
+		if not prosody.hosts[ours] or not hosts.is_protected(ours) then return; end
 		session.native_examined = session.native_examined or {};
 		if session.native_examined[domain] then return; end
 		session.native_asked = (session.native_asked or 0) + 1;
-		local why, proven = "too many", nil;
-		if session.native_asked <= MOST then why, proven = examine_apart(session, domain); end
+		local why, proven, complaint = "too many", nil, nil;
+		if session.native_asked <= MOST then why, proven, complaint = examine_apart(session, domain); end
 		if session.destroyed then return true; end
 		if why then
-			refuse(session, request, domain, why);
+			refuse(session, request, domain, why, complaint);
 			return true;
 		end
 		session.native_examined[domain] = true;

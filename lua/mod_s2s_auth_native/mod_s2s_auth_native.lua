@@ -11,8 +11,7 @@ local policy = module:require "policy";
 local audit = module:require "audit";
 local posh = module:require "posh";
 local outgoing = module:require "outgoing";
-
-local xmlns_streams = "http://etherx.jabber.org/streams";
+local hosts = module:require "hosts";
 
 local has_unbound = pcall(require, "net.unbound");
 local discovery, lookup;
@@ -21,7 +20,7 @@ if options.use_dane ~= false and has_unbound then
 	discovery = module:require "discovery" (options, lookup, certs);
 end
 local proof = module:require "proof" (options, discovery, certs, posh);
-local install = discovery and outgoing.install(discovery);
+if discovery then outgoing.install(discovery, hosts); end
 
 -- ---- Whether DNS can prove anything, told once ----
 
@@ -65,27 +64,28 @@ module:add_item("native-status", {
 
 -- ---- Certificates ----
 
-local function refuse(session, host, target, why)
+local function refuse(session, host, target, why, result)
 	if why == "mismatch" and session.direction == "outgoing" and outgoing.has_more(session) then
 		session.log("warn", "The certificate of %s at %s:%d %s; trying the next server", host, target.host, target.port,
-			policy.complaint(session));
+			policy.complaint(session, result));
 		outgoing.try_next(session);
 		return false;
 	end
 	audit.refused(session, why);
 	if why == "unknown" then
 		local complaint = target.complaint or "DNS records cannot be validated: "..tostring(target.error or target.broken);
-		session.log("warn", "Refusing %s: its %s", host or session.ip, complaint);
+		local detail = target.complaint and target.error;
+		session.log("warn", "Refusing %s: its %s", host or session.ip, detail and complaint..": "..detail or complaint);
 		policy.refuse(session, "remote-connection-failed", complaint);
 	else
-		local complaint = policy.complaint(session);
+		local complaint = policy.complaint(session, result);
 		session.log("warn", "Forbidding connection to/from %s because its certificate %s", host or session.ip, complaint);
 		policy.refuse(session, "not-authorized", "certificate "..complaint);
 	end
 	return false;
 end
 
--- Returns why the peer must be refused, or nil; and what is proven, which is nothing where the stream has
+-- Returns why the peer must be refused, or nil; and what proof.judge() has found, which is nothing where the stream has
 -- ended meanwhile, and the target. A peer without a certificate is the policy's alone.
 local function examine_certificate(session, host, cert)
 	if not cert then
@@ -114,9 +114,10 @@ end
 
 local function check(event)
 	local session, host = event.session, event.host;
-	local why, _, target = examine(session, host, event.cert);
+	if not hosts.protects(session) then return; end
+	local why, result, target = examine(session, host, event.cert);
 	if session.destroyed then return false; end
-	if why then return refuse(session, host, target, why); end
+	if why then return refuse(session, host, target, why, result); end
 	session.native_examined = { [host or false] = true };
 	return true;
 end
@@ -126,14 +127,31 @@ module:hook("s2s-check-certificate", check, 900);
 local further = module:require "further" (function (session, host, cert)
 	local why, result = examine(session, host, cert);
 	if why then audit.refused(session, why); end
-	return why, result and result.kind ~= "none";
-end, proof.certificate);
+	local complaint = (why == "mismatch" or why == "policy") and "certificate "..policy.complaint(session, result) or nil;
+	return why, result and result.kind ~= "none", complaint;
+end, proof.certificate, hosts);
 
--- ---- A usable record makes TLS mandatory: RFC 7673 section 4 ----
+hosts.hook("stanza/jabber:server:dialback:result", further, 100); -- before mod_dialback
 
+-- ---- Outgoing streams before they are authenticated ----
+
+-- Whether to look at a stream any more; a stanza comes to the host that it names, which need not be the stream's.
+local function is_waiting(session)
+	return session.type == "s2sout_unauthed" and hosts.protects(session);
+end
+
+-- Nothing goes on towards a server about which DNS was not asked.
+local function require_target(session)
+	local target = discovery and is_waiting(session) and proof.target(session, session.to_host, outgoing);
+	if not target or not target.error then return; end
+	refuse(session, session.to_host, target, "unknown");
+	return true;
+end
+
+-- A usable record makes TLS mandatory: RFC 7673 section 4
 local function require_tls(session)
-	local target = session.direction == "outgoing" and outgoing.target(session);
-	if not target or not target.tlsa or session.secure or session.type ~= "s2sout_unauthed" then return; end
+	local target = is_waiting(session) and outgoing.target(session);
+	if not target or not target.tlsa or session.secure then return; end
 	session.log("warn", "%s offers no encryption at %s:%d, where its TLSA records demand it", session.to_host, target.host, target.port);
 	if outgoing.has_more(session) then
 		outgoing.try_next(session);
@@ -144,13 +162,17 @@ local function require_tls(session)
 	return true;
 end
 
-function module.add_host(host_module)
-	if install then install(host_module); end
-	host_module:hook("stanza/jabber:server:dialback:result", further, 100); -- before mod_dialback
-	-- After mod_tls, which begins encryption where it is offered; before any authentication
-	host_module:hook_tag(xmlns_streams, "features", require_tls, 450);
-	host_module:hook("s2sout-authenticate-legacy", function (event) return require_tls(event.origin); end, 150);
-	-- Before mod_s2s believes a target that, unasked, says that dialback has succeeded; for another stream, too
-	host_module:hook("s2s-authenticated", function (event) return require_tls(event.session); end, 1000);
-	host_module:hook("stanza/jabber:server:dialback:verify", function (event) return require_tls(event.origin); end, 100);
-end
+local FEATURES = "stanza/http://etherx.jabber.org/streams:features";
+local VERIFY = "stanza/jabber:server:dialback:verify";
+
+local function by_origin(event) return require_target(event.origin) or require_tls(event.origin); end
+local function by_session(event) return require_target(event.session) or require_tls(event.session); end
+
+hosts.hook(FEATURES, function (event) return require_target(event.origin); end, 1000);
+-- After mod_tls, which begins encryption where it is offered; before any authentication
+hosts.hook(FEATURES, function (event) return require_tls(event.origin); end, 450);
+hosts.hook("s2sout-authenticate-legacy", by_origin, 150);
+-- Before mod_s2s believes a target that, unasked, says that dialback has succeeded; for another stream, too
+hosts.hook("s2s-authenticated", by_session, 1000);
+hosts.hook(VERIFY, by_origin, 100);
+hosts.begin();

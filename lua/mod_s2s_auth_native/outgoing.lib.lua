@@ -110,8 +110,9 @@ local function new_resolver(discovery, session)
 	return resolver;
 end
 
--- 13.0 asks modules for the resolver, 0.12 does not: there the one function that makes it is wrapped.
-function outgoing.install(discovery)
+-- 13.0 asks modules for the resolver. 0.12 does not: there the one function that makes it is wrapped, which mod_s2s calls
+-- right after the event, and once more where it can speak TLS from the start.
+function outgoing.install(discovery, hosts)
 	local stock, coming = service.new, nil;
 
 	local function new_service(hostname, name, ...)
@@ -119,33 +120,45 @@ function outgoing.install(discovery)
 		if not session or session.to_host ~= hostname or (name ~= "xmpp-server" and name ~= "xmpps-server") then
 			return stock(hostname, name, ...);
 		end
+		if name == "xmpps-server" or not session.ssl_ctx then coming = nil; end
 		local resolver = session.native_resolver or new_resolver(discovery, session);
 		if not resolver then return stock(hostname, name, ...); end
 		return name == "xmpp-server" and resolver or nowhere;
 	end
 
-	local asks_modules = module.get_option_period ~= nil;
-	if not asks_modules then service.new = new_service; end
-
-	function module.unload()
-		if service.new == new_service then service.new = stock; end
+	if module.get_option_period ~= nil then
+		hosts.hook("s2sout-pre-connect", function (event)
+			if hosts.protects(event.session) then event.resolver = new_resolver(discovery, event.session) or event.resolver; end
+		end);
+		return;
 	end
 
-	return function (host_module)
-		if asks_modules then
-			host_module:hook("s2sout-pre-connect", function (event)
-				event.resolver = new_resolver(discovery, event.session) or event.resolver;
-			end);
-		else
-			host_module:hook("s2sout-created", function (event) coming = event.session; end, -1000);
-		end
-	end;
+	service.new = new_service;
+	function module.unload()
+		coming = nil;
+		if service.new == new_service then service.new = stock; end
+	end
+	hosts.hook("s2sout-created", function (event)
+		coming = hosts.protects(event.session) and event.session or nil;
+	end, -1000);
 end
 
--- The target of an outgoing session's connection; nil where Prosody's own resolver found it.
+-- The target of an outgoing session's connection; nil where this module's resolver has not found it.
 function outgoing.target(session)
 	local extra = session.conn and session.conn.extra;
 	return extra and extra.native_target;
+end
+
+-- Names for which DNS has nothing to say: addresses, and those of Tor (RFC 7686)
+local function is_beyond_dns(name)
+	return is_address(name) or name:match("%.onion$");
+end
+
+-- Why nothing is known of the server that an outgoing stream has reached, where its records had to be looked up; or nil.
+function outgoing.why_unknown(session)
+	if outgoing.target(session) or is_beyond_dns(session.to_host) then return nil; end
+	if session.native_resolver then return "another module has replaced the resolver"; end
+	return "another module has made the connection, or it is older than this module";
 end
 
 function outgoing.has_more(session)

@@ -8,6 +8,10 @@ local FRIENDLY = {
 	{ "self signed certificate", "is self-signed" };
 	{ "self-signed certificate", "is self-signed" };
 	{ "no matching DANE TLSA records", "does not match any DANE TLSA records" };
+	{ "permitted subtree violation", "has a name that a name constraint of an authority forbids" };
+	{ "excluded subtree violation", "has a name that a name constraint of an authority forbids" };
+	{ "unsuitable certificate purpose", "has a purpose that does not allow it" };
+	{ "unsupported certificate purpose", "has a purpose that does not allow it" };
 };
 
 local function has(texts, wanted)
@@ -19,8 +23,8 @@ end
 
 local policy = {};
 
--- Completes "Your server's certificate ". errors[depth + 1] are the texts for one certificate.
-function policy.complaint(session)
+-- errors[depth + 1] are the texts for one certificate.
+local function complaint_of(session)
 	if session.cert_chain_status == nil then return "could not be validated"; end
 	if session.cert_chain_status == "valid" then return "is not valid for this name"; end
 	for depth, texts in pairs(session.cert_chain_errors or {}) do
@@ -30,6 +34,12 @@ function policy.complaint(session)
 		end
 	end
 	return "is not trusted";
+end
+
+-- Completes "Your server's certificate ". `result` is what proof.judge() has found, nil where there is no certificate.
+function policy.complaint(session, result)
+	if result and result.complaint then return result.complaint; end
+	return (result and result.matches and "matches a DANE TLSA record, but " or "")..complaint_of(session);
 end
 
 local function must_be_secure(options, host)

@@ -12,6 +12,14 @@ local to_hex = hex.encode or hex.to;
 local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how many there are
 local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
 local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no certificate decoded
+local NOT_ASKED = "DNS records have not been looked up"; -- completes "Your server's "
+local MATCHES = "matches a DANE TLSA record, but "; -- these complete "Your server's certificate "
+local FORBIDDEN = "is not valid for this name: a name constraint of an authority forbids it";
+local UNCHECKED = "is not valid for this name: the name constraints of its authorities cannot be checked";
+local DOMAINS = { ["DNS-ID"] = true, ["IP-ID"] = true }; -- names whose constraints OpenSSL knows
+local LACKS_ISSUER = { -- what OpenSSL says of a chain that breaks off
+	["unable to get local issuer certificate"] = true, ["unable to verify the first certificate"] = true;
+};
 local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
 
 return function (options, discovery, certs, posh)
@@ -49,27 +57,10 @@ return function (options, discovery, certs, posh)
 		return not not valid, errors;
 	end
 
-	local function is_named(leaf, references)
-		for _, reference in ipairs(references) do
-			if certs.identity(leaf, reference, SERVICE) then return true; end
-		end
-		return false;
-	end
-
 	local function by_depth(errors)
 		local shifted = {};
 		for depth, texts in pairs(errors or {}) do shifted[depth + 1] = texts; end
 		return shifted;
-	end
-
-	-- Sets the session's fields from public authorities alone.
-	local function judge_public(session, leaf, references)
-		local valid, errors = public_chain(session);
-		session.cert_chain_status = valid and "valid" or "invalid";
-		session.cert_chain_errors = not valid and errors or nil;
-		session.cert_identity_status = is_named(leaf, references) and "valid" or "invalid";
-		local proven = valid and session.cert_identity_status == "valid";
-		return { kind = proven and "pkix" or "none" };
 	end
 
 	local function trusted(session)
@@ -77,21 +68,69 @@ return function (options, discovery, certs, posh)
 		return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
 	end
 
-	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
-	local function judge_records(session, leaf, references, records)
+	local function verify(session, leaf, references, records)
 		local cafile, capath = trusted(session);
 		local verdict, condition, text = certs.verify {
 			chain = whole_chain(session, leaf), tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
 		};
-		if not verdict then
-			session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
-			verdict = { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
+		if verdict then return verdict; end
+		session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
+		return { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
+	end
+
+	-- Whether one of the references is named by an identifier of these kinds, or by none of them
+	local function is_named(leaf, references, kinds, among)
+		for _, reference in ipairs(references) do
+			local any, names = certs.identity(leaf, reference, SERVICE);
+			for _, name in ipairs(any and names or {}) do
+				if name.matched and (kinds[name.type] == true) == among then return true; end
+			end
 		end
+		return false;
+	end
+
+	-- In a chain that the handshake takes for good, it has seen to it that authorities may vouch for the domains of a
+	-- certificate. For its other names that takes the chain. Returns whether a name counts, and what forbids it.
+	local function is_identified(session, leaf, references, is_good)
+		if is_named(leaf, references, DOMAINS, true) then return true; end
+		if not is_named(leaf, references, DOMAINS, false) then return false; end
+		if not is_good then return true; end -- which proves nothing
+		local verdict = verify(session, leaf, references);
+		return verdict.identity == "valid",
+			verdict.cause == "name-constraint" and FORBIDDEN or verdict.chain ~= "valid" and UNCHECKED or nil;
+	end
+
+	-- Sets the session's fields from public authorities alone.
+	local function judge_public(session, leaf, references)
+		local valid, errors = public_chain(session);
+		local identified, complaint = is_identified(session, leaf, references, valid);
+		session.cert_chain_status = valid and "valid" or "invalid";
+		session.cert_chain_errors = not valid and errors or nil;
+		session.cert_identity_status = identified and "valid" or "invalid";
+		return { kind = valid and identified and "pkix" or "none", complaint = complaint };
+	end
+
+	-- Whether the handshake has found no chain for want of a certificate that a record brings, and for nothing else
+	local function is_completed(verdict, errors)
+		local lacks_issuer = false;
+		for _, texts in pairs(verdict.completed and errors or {}) do
+			for _, text in ipairs(texts) do
+				if not LACKS_ISSUER[text] then return false; end
+				lacks_issuer = true;
+			end
+		end
+		return lacks_issuer;
+	end
+
+	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
+	local function judge_records(session, leaf, references, records)
+		local verdict = verify(session, leaf, references, records);
 		local record = verdict.matched and records[verdict.matched[1]];
 		local errors = by_depth(verdict.errors);
+		local cause = verdict.matches and verdict.cause ~= "none" and verdict.text or nil;
 		if record and record[1] < OWN_ANCHOR then
 			local valid, public_errors = public_chain(session);
-			if not valid then verdict.chain, errors = "invalid", public_errors; end
+			if not valid and not is_completed(verdict, public_errors) then verdict.chain, errors = "invalid", public_errors; end
 		end
 		session.cert_chain_status, session.cert_identity_status = verdict.chain, verdict.identity;
 		session.cert_chain_errors = verdict.chain ~= "valid" and errors or nil;
@@ -99,6 +138,7 @@ return function (options, discovery, certs, posh)
 		return {
 			kind = proven and KINDS[record[1]] or "none";
 			record = record and ("%d %d %d"):format(record[1], record[2], record[3]);
+			matches = verdict.matches, complaint = cause and MATCHES..cause;
 		}, not proven;
 	end
 
@@ -149,10 +189,13 @@ return function (options, discovery, certs, posh)
 	-- The target of a stream; without DANE one about which nothing is known.
 	function proof.target(session, host, outgoing)
 		if not discovery or not host then return { state = "off", references = {} }; end
-		local target = outgoing.target(session);
-		if target then return target; end
+		if session.direction == "outgoing" then
+			local why = outgoing.why_unknown(session);
+			if why then return { error = why, complaint = NOT_ASKED }; end
+			return outgoing.target(session) or { state = "off", references = {} };
+		end
 		local domain = idna_to_ascii(host);
-		if not domain or session.direction ~= "incoming" then return { state = "off", references = {} }; end
+		if not domain then return { state = "off", references = {} }; end
 		local found, err = async.wait_for(incoming_target(domain:lower()));
 		return found or { state = "failed", error = tostring(err), references = {} };
 	end

@@ -54,12 +54,33 @@ int pn_print_name(const X509_NAME *name, struct pn_buf *out);
 /* Appends what a record with this matching type holds of an encoding. */
 int pn_tlsa_associate(struct pn_str encoding, unsigned match, struct pn_buf *data);
 
+/* ---- Name constraints ---- */
+
+struct pn_constraints; /* of the authorities of one chain */
+
+/* Reads those of every certificate above the leaf; NULL, or a chain of one, has none. The caller
+ * frees. Returns 0 or PN_ENOMEM. */
+int pn_constraints_new(struct pn_constraints **constraints, STACK_OF(X509) * chain);
+void pn_constraints_free(struct pn_constraints *constraints);
+
+/* Whether every authority allows the leaf a name without a fault. What cannot be compared is not
+ * allowed. */
+bool pn_constraints_allow(const struct pn_constraints *constraints, const struct pn_name *name);
+
+/* What an error of OpenSSL, X509_V_ERR_..., at this depth of a chain says about a peer. */
+enum pn_cause pn_cause_of(int error, int depth);
+
 /* What keeps bytes from being a domain name, or NULL. Static text. */
 const char *pn_domain_fault(struct pn_str domain, bool wildcard);
 
 enum { PN_DOMAIN_MAX = 253 };
 
-/* The domain in A-labels and small letters, ended by a NUL. Returns false for what is none. */
+/* The domain in A-labels and small letters, ended by a NUL. Returns false for what is none. Unicode
+ * is mapped as by UTS 46, which nameprep is a part of: but characters that nameprep turns into
+ * others, such as sharp s into ss, stand for a domain of their own. */
 bool pn_domain_ascii(struct pn_str domain, char ascii[PN_DOMAIN_MAX + 1]);
+
+/* Whether such a domain has A-labels that stand for what IDNA allows alone. */
+bool pn_domain_is_idna(const char *ascii);
 
 #endif

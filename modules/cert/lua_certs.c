@@ -186,7 +186,8 @@ static int certs_chain(lua_State *L) {
 }
 
 /* identity(pem, domain, service) -> whether a name matches, { { type =, value =, matched =,
- * reason = }, ... } | nil, condition, text. A domain that is none matches nothing. */
+ * reason = }, ... } | nil, condition, text. A domain that is none matches nothing. What authorities
+ * forbid is not looked at: verify() does. */
 static int certs_identity(lua_State *L) {
 	const struct pn_str pem = check_string(L, 1);
 	const struct pn_str domain = check_string(L, 2);
@@ -327,7 +328,7 @@ static void push_verdict(lua_State *L, const struct pn_verdict *verdict) {
 		[PN_DANE_MATCH] = "match",
 		[PN_DANE_MISMATCH] = "mismatch",
 	};
-	lua_createtable(L, 0, 5);
+	lua_createtable(L, 0, 9);
 	lua_pushstring(L, verdict->chain_valid ? "valid" : "invalid");
 	lua_setfield(L, -2, "chain");
 	lua_pushstring(L, verdict->identity_valid ? "valid" : "invalid");
@@ -342,6 +343,14 @@ static void push_verdict(lua_State *L, const struct pn_verdict *verdict) {
 		lua_rawseti(L, -2, 2);
 		lua_setfield(L, -2, "matched");
 	}
+	lua_pushstring(L, pn_cause_code(verdict->cause));
+	lua_setfield(L, -2, "cause");
+	lua_pushstring(L, pn_cause_text(verdict->cause));
+	lua_setfield(L, -2, "text");
+	lua_pushboolean(L, verdict->record_matches);
+	lua_setfield(L, -2, "matches");
+	lua_pushboolean(L, verdict->completed);
+	lua_setfield(L, -2, "completed");
 	push_errors(L, &verdict->errors);
 	lua_setfield(L, -2, "errors");
 }
@@ -350,7 +359,9 @@ static void push_verdict(lua_State *L, const struct pn_verdict *verdict) {
  * verify{ chain = PEM, tlsa = { { usage, selector, match, data }, ... } or nil, references =
  * { domains }, service = "xmpp-server", ca = PEM, cafile = path, capath = path, time = seconds }
  * -> { chain = "valid" or "invalid", identity = the same, dane = nil, "unusable", "match" or
- * "mismatch", matched = { record from 1, depth from 0 }, errors = { [depth] = { texts } } }
+ * "mismatch", matched = { record from 1, depth from 0 }, errors = { [depth] = { texts } }, cause =
+ * code of pn/cert.h, text = what completes "The certificate matches a record, but ", matches =
+ * whether one does, completed = whether a record brings a certificate of the chain }
  * | nil, condition, text
  */
 static int certs_verify(lua_State *L) {

@@ -94,6 +94,19 @@ bool pn_domain_ascii(struct pn_str domain, char ascii[PN_DOMAIN_MAX + 1]) {
 	return good;
 }
 
+bool pn_domain_is_idna(const char *ascii) {
+	char back[PN_DOMAIN_MAX + 1];
+	char *unicode = NULL;
+	if (strstr(ascii, "xn--") == NULL)
+		return true;
+	if (idn2_to_unicode_8z8z(ascii, &unicode, 0) != IDN2_OK)
+		return false;
+	const bool good = pn_domain_ascii((struct pn_str){unicode, strlen(unicode)}, back) &&
+			  strcmp(back, ascii) == 0;
+	idn2_free(unicode);
+	return good;
+}
+
 /* ---- References ---- */
 
 /* Writes the usual text of an address, which may stand in brackets. */

@@ -72,7 +72,9 @@ static const char *xmpp_fault(struct pn_str value) {
 	if (memchr(value.bytes, '@', value.len) != NULL ||
 	    memchr(value.bytes, '/', value.len) != NULL)
 		return "it is the address of an account, not of a server";
-	return pn_domain_ascii(value, ascii) ? NULL : "it is no domain name";
+	if (!pn_domain_ascii(value, ascii))
+		return "it is no domain name";
+	return pn_domain_is_idna(ascii) ? NULL : "it has a label that IDNA does not allow";
 }
 
 static void enter(struct entry *entry, enum pn_name_type type, struct pn_str value,

@@ -9,8 +9,10 @@ enum {
 	SECURITY_LEVEL =
 		2, /* RSA and DSA from 2048 bits, no SHA-1: as a server's connections ask for */
 	DEPTH_MAX = 32,
-	SENT_MAX = 32,   /* certificates of the chain that are looked at */
-	TRIES_MAX = 32,  /* of bare keys on certificates: a key may make each as slow as it likes */
+	SENT_MAX = 32,  /* certificates of the chain that are looked at */
+	TRIES_MAX = 32, /* of bare keys on certificates: a key may make each as slow as it likes */
+	FORBIDDEN_MAX =
+		64, /* names that match and are not allowed: a chain may have many constraints */
 	ERRORS_MAX = 64, /* texts: a hostile chain does not fill the log */
 	SELECTORS = 2,
 	MATCHES = 3
@@ -20,13 +22,19 @@ enum {
 struct work {
 	const struct pn_verify *verify;
 	struct pn_verdict *verdict;
-	STACK_OF(X509) * sent; /* what is looked at of the chain, once a chain has to be built;
-				  borrowed certificates */
-	bool *usable;          /* for each record; owned */
+	STACK_OF(X509) * sent; /* what is looked at of the chain, once a chain has to be built, and
+				  behind it `published`; borrowed certificates */
+	int sent_count;        /* of those that were sent */
+	STACK_OF(X509) * published; /* what records of usage 0 hold whole; owned */
+	bool *usable;               /* for each record; owned */
 	bool has_usage[PN_TLSA_DANE_EE + 1];
 	unsigned tries;         /* of bare keys on certificates */
 	unsigned errors;        /* of the chain that is being built */
+	int error, error_depth; /* the first one of them; X509_V_OK: there is none */
 	STACK_OF(X509) * built; /* the chain that was built last, the leaf first; owned */
+	size_t record;          /* the one that was found last, */
+	int depth;              /* and where in the chain */
+	bool anchor_sent;       /* a record is that of a certificate that was sent */
 };
 
 static X509 *certificate(const struct work *work, int depth) {
@@ -58,6 +66,7 @@ static int choose_certificates(struct work *work) {
 		if (err == PN_OK && sk_X509_push(work->sent, cert) <= 0)
 			err = PN_ENOMEM;
 	}
+	work->sent_count = sk_X509_num(work->sent);
 	return err;
 }
 
@@ -135,23 +144,99 @@ static int find_record_of(const struct work *work, enum pn_tlsa_usage usage, con
 	return found;
 }
 
-static int accept(struct work *work, size_t record, int depth) {
-	work->verdict->dane = PN_DANE_MATCH;
-	work->verdict->record = record;
-	work->verdict->depth = (size_t)depth;
-	work->verdict->chain_valid = true;
+static int take_published(struct work *work, const struct pn_tlsa *record) {
+	const unsigned char *at = (const unsigned char *)record->data.bytes;
+	X509 *cert = d2i_X509(NULL, &at, (long)record->data.len);
+	if (cert == NULL || sk_X509_push(work->published, cert) <= 0) {
+		X509_free(cert);
+		return PN_ENOMEM; /* a usable record can be decoded */
+	}
+	return sk_X509_push(work->sent, cert) > 0 ? PN_OK : PN_ENOMEM;
+}
+
+/* What a record of usage 0 holds whole need not be sent, as OpenSSL has it: it is part of a chain
+ * if it leads to a public authority. */
+static int choose_published(struct work *work) {
+	int err = PN_OK;
+	work->published = sk_X509_new_null();
+	if (work->published == NULL)
+		return PN_ENOMEM;
+	for (size_t i = 0; i < work->verify->record_count && err == PN_OK; i++) {
+		const struct pn_tlsa *record = &work->verify->records[i];
+		if (work->usable[i] && record->usage == PN_TLSA_PKIX_TA &&
+		    record->selector == PN_TLSA_CERT && record->match == PN_TLSA_FULL &&
+		    sk_X509_num(work->published) < SENT_MAX)
+			err = take_published(work, record);
+	}
+	return err;
+}
+
+/* Remembers which record is that of a certificate of the chain. */
+static int note_match(struct work *work, size_t record, int depth) {
+	work->record = record;
+	work->depth = depth;
 	return 1;
 }
 
-/* As find_record_of(), from `depth` on in a chain; a match is entered in the verdict. */
+/* As find_record_of(), from `depth` on in a chain. */
 static int match_chain(struct work *work, enum pn_tlsa_usage usage, STACK_OF(X509) * chain,
 		       int depth) {
 	for (; depth < sk_X509_num(chain); depth++) {
 		size_t record;
-		const int found = find_record_of(work, usage, sk_X509_value(chain, depth), &record);
-		if (found != 0)
-			return found > 0 ? accept(work, record, depth) : found;
+		const int result =
+			find_record_of(work, usage, sk_X509_value(chain, depth), &record);
+		if (result != 0)
+			return result > 0 ? note_match(work, record, depth) : result;
 	}
+	return 0;
+}
+
+static bool was_sent(const struct work *work, const X509 *cert) {
+	for (int i = 0; i < work->sent_count; i++) {
+		if (X509_cmp(certificate(work, i), cert) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool was_published(const struct work *work, const X509 *cert) {
+	for (int i = work->sent_count; i < sk_X509_num(work->sent); i++) {
+		if (X509_cmp(certificate(work, i), cert) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the chain has a certificate that only a record brings. */
+static bool is_completed(const struct work *work) {
+	for (int i = 1; i < sk_X509_num(work->built); i++) {
+		const X509 *cert = sk_X509_value(work->built, i);
+		if (was_published(work, cert) && !was_sent(work, cert))
+			return true;
+	}
+	return false;
+}
+
+/* The record that was found last lets the peer in, as far as the chain is concerned. */
+static int accept(struct work *work) {
+	work->verdict->dane = PN_DANE_MATCH;
+	work->verdict->record = work->record;
+	work->verdict->depth = (size_t)work->depth;
+	work->verdict->chain_valid = work->verdict->record_matches = true;
+	work->verdict->completed = is_completed(work);
+	return 1;
+}
+
+/* Puts together whether a chain is good, and whether a record is that of one of its certificates.
+ * Returns 1, 0, or a negative code. */
+static int conclude(struct work *work, bool is_good, int matched) {
+	if (matched <= 0)
+		return matched;
+	if (is_good)
+		return accept(work);
+	if (!work->verdict->record_matches)
+		work->verdict->cause = pn_cause_of(work->error, work->error_depth);
+	work->verdict->record_matches = true;
 	return 0;
 }
 
@@ -161,6 +246,10 @@ static int note_error(int ok, X509_STORE_CTX *context) {
 	struct work *work = X509_STORE_CTX_get_app_data(context);
 	const int error = X509_STORE_CTX_get_error(context);
 	const int depth = X509_STORE_CTX_get_error_depth(context);
+	if (!ok && work->error == X509_V_OK) {
+		work->error = error;
+		work->error_depth = depth;
+	}
 	if (!ok)
 		add_error(work, depth, X509_verify_cert_error_string(error));
 	/* Going on shows what else is wrong; but where memory is missing, nothing more is to be
@@ -185,6 +274,7 @@ static int build(struct work *work, X509_STORE *trusted, unsigned long flags) {
 	X509_VERIFY_PARAM_set_flags(param, flags);
 	X509_STORE_CTX_set_verify_cb(context, note_error);
 	work->errors = 0;
+	work->error = X509_V_OK;
 	const int result = X509_verify_cert(context);
 	const bool memory =
 		result <= 0 && (pn_openssl_no_memory() ||
@@ -196,6 +286,8 @@ static int build(struct work *work, X509_STORE *trusted, unsigned long flags) {
 		return PN_ENOMEM;
 	if (result < 0 && work->errors == 0)
 		add_error(work, 0, "the chain cannot be verified");
+	if (work->errors > 0 && work->error == X509_V_OK)
+		work->error = X509_V_ERR_UNSPECIFIED;
 	return result == 1 && work->errors == 0;
 }
 
@@ -241,12 +333,12 @@ static int verify_public(struct work *work) {
 	return err;
 }
 
-/* The chain is good: do usages 0 and 1, which limit whom it may come from, allow it? */
+/* Usages 0 and 1 limit whom a public chain may come from. */
 static int match_public(struct work *work) {
 	size_t record;
 	const int leaf = find_record(work, PN_TLSA_PKIX_EE, leaf_parts(work), &record);
 	if (leaf != 0)
-		return leaf > 0 ? accept(work, record, 0) : leaf;
+		return leaf > 0 ? note_match(work, record, 0) : leaf;
 	return match_chain(work, PN_TLSA_PKIX_TA, work->built, 1);
 }
 
@@ -295,9 +387,10 @@ static int trust_published(struct work *work, X509_STORE *store) {
 	}
 	for (int i = 1; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
 		size_t record;
-		const int found =
+		const int matched =
 			find_record_of(work, PN_TLSA_DANE_TA, certificate(work, i), &record);
-		err = found > 0 ? trust(store, certificate(work, i)) : found;
+		work->anchor_sent = work->anchor_sent || matched > 0;
+		err = matched > 0 ? trust(store, certificate(work, i)) : matched;
 	}
 	return err;
 }
@@ -311,44 +404,75 @@ static int match_signed(struct work *work) {
 		if (work->usable[i] && record->usage == PN_TLSA_DANE_TA &&
 		    record->selector == PN_TLSA_SPKI && record->match == PN_TLSA_FULL &&
 		    is_signed_by(work, sk_X509_value(work->built, top), record))
-			return accept(work, i, top + 1);
+			return note_match(work, i, top + 1);
 	}
 	return 0;
 }
 
 static int verify_published(struct work *work) {
 	X509_STORE *store = X509_STORE_new();
-	int err = store != NULL ? trust_published(work, store) : PN_ENOMEM;
-	if (err == PN_OK)
-		err = build(work, store, X509_V_FLAG_PARTIAL_CHAIN);
+	int result = store != NULL ? trust_published(work, store) : PN_ENOMEM;
+	if (result == PN_OK)
+		result = build(work, store, X509_V_FLAG_PARTIAL_CHAIN);
 	X509_STORE_free(store);
-	if (err <= 0)
-		return err;
+	if (result < 0)
+		return result;
 	const int matched = match_chain(work, PN_TLSA_DANE_TA, work->built, 1);
-	return matched != 0 ? matched : match_signed(work);
+	return conclude(work, result > 0, matched != 0 ? matched : match_signed(work));
 }
 
 /* ---- Identity ---- */
 
-static bool is_named(const struct pn_names *names, const struct pn_verify *verify) {
+/* Whether a name that matches counts. Constraints are known where the chain is; of DNS-IDs OpenSSL
+ * has seen to them, whoever has built the chain. */
+static bool counts(const struct work *work, const struct pn_constraints *constraints,
+		   const struct pn_name *name) {
+	if (!work->verdict->chain_valid && name->type != PN_NAME_DNS && name->type != PN_NAME_IP)
+		return false;
+	return pn_constraints_allow(constraints, name);
+}
+
+/* Returns whether one of the references matches. */
+static bool is_asked_for(const struct pn_verify *verify, const struct pn_name *name) {
 	const char *reason;
-	for (size_t i = 0; i < pn_names_count(names); i++) {
-		for (size_t r = 0; r < verify->reference_count; r++) {
-			if (pn_name_matches(pn_names_at(names, i), verify->references[r], &reason))
-				return true;
-		}
+	for (size_t r = 0; r < verify->reference_count; r++) {
+		if (pn_name_matches(name, verify->references[r], &reason))
+			return true;
 	}
 	return false;
 }
 
+/* Enters whether a name counts, and why not. */
+static void identify(struct work *work, const struct pn_names *names,
+		     const struct pn_constraints *constraints) {
+	unsigned forbidden = 0;
+	bool counted = false;
+	for (size_t i = 0; i < pn_names_count(names) && !counted; i++) {
+		const struct pn_name *name = pn_names_at(names, i);
+		if (!is_asked_for(work->verify, name))
+			continue;
+		if (forbidden < FORBIDDEN_MAX)
+			counted = counts(work, constraints, name);
+		forbidden += counted ? 0 : 1;
+	}
+	work->verdict->identity_valid = counted;
+	if (work->verdict->chain_valid && !counted)
+		work->verdict->cause = forbidden > 0 ? PN_CAUSE_CONSTRAINT : PN_CAUSE_NAME;
+}
+
+/* Once the chain is there, for its authorities have a say. */
 static int verify_identity(struct work *work) {
 	struct pn_names *names;
-	const int err = pn_names_new(&names, work->verify->chain, 0);
+	struct pn_constraints *constraints = NULL;
+	int err = pn_names_new(&names, work->verify->chain, 0);
 	if (err != PN_OK)
 		return err;
-	work->verdict->identity_valid = is_named(names, work->verify);
+	err = pn_constraints_new(&constraints, work->built);
+	if (err == PN_OK)
+		identify(work, names, constraints);
+	pn_constraints_free(constraints);
 	pn_names_free(names);
-	return PN_OK;
+	return err;
 }
 
 /* ---- The verdict ---- */
@@ -356,11 +480,12 @@ static int verify_identity(struct work *work) {
 /* Usage 3 says all there is to say: names, dates and authorities are not looked at. */
 static int verify_leaf(struct work *work) {
 	size_t record;
-	const int found = find_record(work, PN_TLSA_DANE_EE, leaf_parts(work), &record);
-	if (found <= 0)
-		return found;
+	const int matched = find_record(work, PN_TLSA_DANE_EE, leaf_parts(work), &record);
+	if (matched <= 0)
+		return matched;
 	work->verdict->identity_valid = true;
-	return accept(work, record, 0);
+	note_match(work, record, 0);
+	return accept(work);
 }
 
 /* Returns 1 once the chain is good, 0 if it is not, or an error. */
@@ -370,10 +495,24 @@ static int verify_chain(struct work *work) {
 	if (result != 0 || (work->verdict->dane == PN_DANE_MISMATCH && !limited))
 		return result;
 	result = verify_public(work);
-	if (result > 0 && work->verdict->dane == PN_DANE_MISMATCH)
-		return match_public(work);
+	if (result >= 0 && work->verdict->dane == PN_DANE_MISMATCH)
+		return conclude(work, result > 0, match_public(work));
 	work->verdict->chain_valid = result > 0;
 	return result;
+}
+
+/* The chain is not valid, and no record is that of one of its certificates. */
+static void blame(struct work *work) {
+	struct pn_verdict *verdict = work->verdict;
+	if (verdict->dane != PN_DANE_MISMATCH) {
+		verdict->cause = pn_cause_of(work->error, work->error_depth);
+	} else if (work->anchor_sent) { /* and has not signed what it was sent with */
+		verdict->cause = PN_CAUSE_UNTRUSTED;
+		verdict->record_matches = true;
+	} else {
+		verdict->cause = PN_CAUSE_NO_MATCH;
+		add_error(work, 0, "no matching DANE TLSA records");
+	}
 }
 
 static int verify_all(struct work *work) {
@@ -382,16 +521,20 @@ static int verify_all(struct work *work) {
 		result = verify_leaf(work);
 	if (result != 0)
 		return result;
-	result = verify_identity(work);
+	result = choose_certificates(work);
 	if (result == PN_OK)
-		result = choose_certificates(work);
+		result = choose_published(work);
 	if (result == PN_OK)
 		result = verify_chain(work);
-	if (work->verdict->chain_valid)
+	if (result < 0)
+		return result;
+	if (work->verdict->chain_valid) {
 		work->verdict->errors.len = 0; /* of another way that was tried before */
-	else if (result == 0 && work->verdict->dane == PN_DANE_MISMATCH)
-		add_error(work, 0, "no matching DANE TLSA records");
-	return result;
+		work->verdict->cause = PN_CAUSE_NONE;
+	} else if (!work->verdict->record_matches) {
+		blame(work);
+	}
+	return verify_identity(work);
 }
 
 int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict) {
@@ -403,9 +546,11 @@ int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict) {
 		err = verdict->errors.err;
 	if (err < 0) { /* what could not be found out is never "valid" */
 		verdict->chain_valid = verdict->identity_valid = false;
+		verdict->cause = PN_CAUSE_CHAIN;
 	}
 	sk_X509_pop_free(work.built, X509_free);
 	sk_X509_free(work.sent);
+	sk_X509_pop_free(work.published, X509_free);
 	pn_free(work.usable);
 	return pn_openssl_leave(err < 0 ? err : PN_OK);
 }

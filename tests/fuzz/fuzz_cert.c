@@ -61,6 +61,35 @@ static void check_errors(const struct pn_verdict *verdict) {
 	FUZZ_ASSERT(wire.err == PN_OK);
 }
 
+static void check_cause(const struct pn_verdict *verdict) {
+	const bool accepted = verdict->chain_valid && verdict->identity_valid;
+	FUZZ_ASSERT(accepted == (verdict->cause == PN_CAUSE_NONE));
+	FUZZ_ASSERT(pn_cause_text(verdict->cause)[0] != '\0');
+	FUZZ_ASSERT(verdict->dane != PN_DANE_MATCH || verdict->record_matches);
+	FUZZ_ASSERT(verdict->record_matches || !verdict->completed);
+}
+
+/* The last certificate is its own authority, or what a record of usage 0 or 2 brings; the leaf
+ * below it is no better for that. */
+static void check_anchor(const struct pn_verify *asked, unsigned kind, bool decoded) {
+	struct pn_verify verify = *asked;
+	struct pn_verdict verdict = {0};
+	struct pn_buf data = {0};
+	const size_t last = pn_chain_count(verify.chain) - 1;
+	const int err = pn_cert_tlsa(verify.chain, last, 0, 0, &data);
+	FUZZ_ASSERT(err == PN_OK || err == PN_ECERT);
+	const struct pn_tlsa record = {kind % 2 * 2, 0, 0, {(const char *)data.data, data.len}};
+	verify.records = &record;
+	verify.record_count = err == PN_OK && data.len > 0 ? 1 : 0;
+	const int result = pn_cert_verify(&verify, &verdict);
+	FUZZ_ASSERT(result == PN_OK || (result == PN_ECERT && !decoded));
+	check_errors(&verdict);
+	check_cause(&verdict);
+	FUZZ_ASSERT(!verdict.completed || record.usage == PN_TLSA_PKIX_TA);
+	pn_buf_free(&verdict.errors);
+	pn_buf_free(&data);
+}
+
 /* The record that the leaf matches, for any usage; only 3 lets it in without an authority. */
 static void check_record(const struct pn_verify *asked, unsigned kind, bool decoded) {
 	struct pn_verify verify = *asked;
@@ -78,6 +107,7 @@ static void check_record(const struct pn_verify *asked, unsigned kind, bool deco
 	FUZZ_ASSERT(result == PN_OK || (result == PN_ECERT && !decoded));
 	FUZZ_ASSERT(result == PN_OK || !verdict.chain_valid);
 	check_errors(&verdict);
+	check_cause(&verdict);
 	if (verify.record_count == 1 && pn_tlsa_fault(&record) == NULL && usage == PN_TLSA_DANE_EE)
 		FUZZ_ASSERT(verdict.chain_valid && verdict.identity_valid && verdict.depth == 0);
 	else
@@ -102,10 +132,13 @@ static void check_verdict(const struct pn_chain *chain, struct pn_str pem, unsig
 	const int err = pn_cert_verify(&verify, &verdict);
 	FUZZ_ASSERT(err == PN_OK || (err == PN_ECERT && !decoded));
 	check_errors(&verdict);
+	check_cause(&verdict);
 	FUZZ_ASSERT(verdict.dane == PN_DANE_NONE);
-	FUZZ_ASSERT(verdict.identity_valid == (err == PN_OK && matched > 0));
+	/* An authority may forbid a name */
+	FUZZ_ASSERT(!verdict.identity_valid || (err == PN_OK && matched > 0));
 	pn_buf_free(&verdict.errors);
 	check_record(&verify, kind, decoded);
+	check_anchor(&verify, kind, decoded);
 	pn_reference_free(reference);
 }
 

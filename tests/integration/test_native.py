@@ -288,6 +288,54 @@ def test(server):
 	assert findings(server, OK) == {}
 
 
+COMPONENTS = {f"{name}.prosody.test": {"component_module": "muc"} for name in ("push", "rooms", "upload")}
+
+
+def protected(server, status, *expected):
+	"""The hosts that mod_s2s_auth_native protects are these, and no others."""
+	modules = {each["name"]: each["hosts"] for each in check(server, status)["modules"]}
+	assert modules["s2s_auth_native"] == sorted(expected), modules
+
+
+@behaviour("native check: every host and component is protected that no list takes out",
+	**site(components={**COMPONENTS, "left.prosody.test": {"modules_disabled": ["s2s_auth_native"]}}))
+def test(server):
+	enabled = {"modules": ["native", "s2s_auth_native"], "modules_disabled": ["tls"], "use_dane": False}
+	configure(server, **enabled)
+	finding = expect(server, "warning", "s2s_auth_native", "does not protect this host: modules_disabled of this host", "take")
+	assert finding["host"] == "left.prosody.test", finding
+	protected(server, None, server.host, *COMPONENTS)
+	assert re.search("^mod_s2s_auth_native +4 of 5 hosts", TOOL.run(server, "check").out, re.M)
+	del server.components["left.prosody.test"]
+	configure(server, **enabled)
+	assert findings(server, OK) == {}
+	protected(server, None, server.host, *COMPONENTS)
+	assert re.search("^mod_s2s_auth_native +all 4 hosts", TOOL.run(server, "check").out, re.M)
+	configure(server, modules_disabled=["tls", "s2s_auth_native"])
+	protected(server, None)
+
+
+@behaviour("native check: a module that is enabled below a host alone protects all, as long as there is that host",
+	**site(components={**COMPONENTS, "own.prosody.test": {"modules_enabled": ["s2s_auth_native"]}}))
+def test(server):
+	configure(server, modules_disabled=["tls"], use_dane=False)
+	finding = expect(server, "warning", "s2s_auth_native", "enabled below own.prosody.test alone", '"s2s_auth_native"')
+	assert finding["place"] == "In the global section of the configuration", finding
+	protected(server, None, server.host, "own.prosody.test", *COMPONENTS)
+	configure(server, modules_disabled=["tls", "s2s_auth_native"])
+	protected(server, None, "own.prosody.test")
+
+
+@behaviour("native check: components alone do not load a module of the global section", **site(components=COMPONENTS))
+def test(server):
+	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
+	config = server.config.read_text()
+	server.config.write_text(config.replace(f'VirtualHost "{server.host}"', f'VirtualHost "{server.host}"\nenabled = false'))
+	found = findings(server, ERRORS)
+	assert "no host loads it" in found["error", "s2s_auth_native"]["what"], found
+	protected(server, None)
+
+
 @behaviour("native check: an endpoint for metrics that has none", **site())
 def test(server):
 	configure(server, modules=["native", "http_openmetrics"])

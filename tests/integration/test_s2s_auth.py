@@ -151,6 +151,76 @@ def _(peer):
 	peer.target(tlsa=[(1, 1, 1)])
 
 
+# --- A record matches, but ---
+
+def refusal(cause):
+	"""What is said on the way out, and what a peer is told."""
+	text = f"certificate matches a DANE TLSA record, but {cause}"
+	return {"outgoing": f"server's {text}", "incoming": rf"^not-authorized \(Your server's {text}\)"}
+
+
+@scenario("DANE-TA matches, the certificate's purpose is another", dane=REFUSED, off=UNPROVEN,
+	says=refusal("its purpose does not allow it"))
+def _(peer):
+	peer.shows(peer.lab.private, chain=[peer.lab.private], purpose="clientAuth")
+	peer.target(tlsa=[peer.lab.private.tlsa(2, 0, 1)])
+
+
+@scenario("DANE-TA matches, the authority has expired", dane=REFUSED, off=UNPROVEN,
+	says=refusal("an authority of its chain has expired"))
+def _(peer):
+	peer.shows(peer.lab.expired, chain=[peer.lab.expired])
+	peer.target(tlsa=[peer.lab.expired.tlsa(2, 0, 1)])
+
+
+@scenario("DANE-TA matches, the authority is for another domain", dane=REFUSED, off=UNPROVEN,
+	says=refusal("a name constraint of an authority forbids it"))
+def _(peer):
+	peer.shows(peer.lab.for_another)
+	peer.target(tlsa=[peer.lab.for_another.tlsa(2, 0, 1)])
+
+
+@scenario("DANE-TA matches, the authority is for another domain than the SRV-ID's", dane=REFUSED, off=UNPROVEN,
+	says=refusal("a name constraint of an authority forbids it"))
+def _(peer):
+	peer.shows(peer.lab.for_another, names=[f"SRV:_xmpp-server.{peer.domain}"])
+	peer.target(tlsa=[peer.lab.for_another.tlsa(2, 0, 1)])
+
+
+@scenario("PKIX-EE matches, the certificate is nobody's", dane=REFUSED, off=UNPROVEN,
+	says=refusal("its chain does not lead to a trusted authority"))
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[(1, 1, 1)])
+
+
+@scenario("PKIX-TA matches, the certificate names somebody else", dane=REFUSED, off=UNPROVEN,
+	says=refusal("it is not valid for this name"))
+def _(peer):
+	peer.shows(peer.lab.intermediate, names=["DNS:elsewhere.example"])
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 1)])
+
+
+# --- PKIX-TA with the authority in the record ---
+
+@scenario("PKIX-TA holds the authority that is not sent", dane=by("pkix-ta"), off=UNPROVEN, completed=True)
+def _(peer):
+	peer.shows(peer.lab.intermediate, chain=[])
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 0)])
+
+
+@scenario("PKIX-TA holds the authority that is not sent, the certificate has expired", dane=REFUSED, off=UNPROVEN)
+def _(peer):
+	peer.shows(peer.lab.intermediate, chain=[], days=EXPIRED)
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 0)])
+
+
+@scenario("PKIX-TA has but the digest of the authority that is not sent", dane=REFUSED, off=UNPROVEN, says=COMPLAINT)
+def _(peer):
+	peer.shows(peer.lab.intermediate, chain=[])
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 1)])
+
+
 # --- Several records ---
 
 @scenario("one of two DANE-EE records matches", dane=by("dane-ee"), off=UNPROVEN)

@@ -12,8 +12,8 @@ from play import domain, on_bed  # noqa: E402
 from raw import peer_stream, read_until  # noqa: E402
 from servers import POLICIES  # noqa: E402
 
-FIRST, NAMED, PUBLISHED, MISMATCHING, BOGUS, UNPROVEN = (f"further-{name}.lab" for name in
-	("first", "named", "published", "mismatching", "bogus", "unproven"))
+FIRST, NAMED, PUBLISHED, ANCHORED, MISMATCHING, BOGUS, UNPROVEN = (f"further-{name}.lab" for name in
+	("first", "named", "published", "anchored", "mismatching", "bogus", "unproven"))
 RESULT = "<db:result[^>]*(/>|>.*</db:result>)"
 shown = {}  # by laboratory: the one certificate that the peer shows for all of them
 
@@ -41,6 +41,12 @@ def _(peer):
 	peer.target(tlsa=[shown[peer.lab].tlsa(3, 1, 1)])
 
 
+@further(ANCHORED)
+def _(peer):
+	peer.shows()
+	peer.target(tlsa=[peer.lab.intermediate.tlsa(2, 0, 1)])
+
+
 @further(MISMATCHING)
 def _(peer):
 	peer.shows()
@@ -65,16 +71,22 @@ def stream(servers, subject, origin=f"from='{FIRST}'"):
 	return peer_stream(subject, servers.lab.public, origin, shown[servers.lab])
 
 
-def ask_for(connection, subject, name):
-	"""Asks to be authenticated for a domain, with a key that nobody will own; returns the answer."""
-	connection.sendall(f"<db:result from='{name}' to='{subject.domain}'>key</db:result>".encode())
-	return re.search(RESULT, read_until(connection, RESULT)).group()
+class Asking:
+	"""A stream to a subject, whose peer asks to be authenticated for domains towards `ours`, any of the subject's."""
 
+	def __init__(self, connection, subject, ours):
+		self.connection, self.subject, self.ours = connection, subject, ours
 
-def assert_heard(connection, subject, name):
-	"""A stanza from the domain is processed."""
-	connection.sendall(f"<iq type='result' id='heard-{name}' from='{name}' to='{subject.domain}'/>".encode())
-	bed.wait_for(lambda: re.search(rf"Received\[[^\n]*heard-{name}", subject.log()[subject.mark:]), "the stanza is processed")
+	def ask_for(self, name):
+		"""Asks for a domain, with a key that nobody will own; returns the answer."""
+		self.connection.sendall(f"<db:result from='{name}' to='{self.ours}'>key</db:result>".encode())
+		return re.search(RESULT, read_until(self.connection, RESULT)).group()
+
+	def assert_heard(self, name):
+		"""A stanza from the domain is processed."""
+		self.connection.sendall(f"<iq type='result' id='heard-{name}' from='{name}' to='{self.ours}'/>".encode())
+		bed.wait_for(lambda: re.search(rf"Received\[[^\n]*heard-{name}", self.subject.log()[self.subject.mark:]),
+			"the stanza is processed")
 
 
 def dialback_was_asked(subject, name):
@@ -82,80 +94,92 @@ def dialback_was_asked(subject, name):
 
 
 def on_subjects(title, dane=True, policies=POLICIES):
-	"""A test that a stream to a subject of each of the policies passes."""
+	"""A test that a stream to a subject of each of the policies passes, towards its host and its component."""
 	def register(function):
 		@on_bed(f"further domains: {title}")
 		def test(servers):
 			for policy in policies:
 				subject = servers.subject(policy, dane)
-				with stream(servers, subject) as connection:
-					read_until(connection, "</stream:features>")
-					function(connection, subject)
+				for ours in subject.domains:
+					with stream(servers, subject) as connection:
+						read_until(connection, "</stream:features>")
+						function(Asking(connection, subject, ours), subject)
+					servers.finish()  # the next one's log begins here
 		return function
 	return register
 
 
 @on_subjects("one whose record matches the stream's certificate is there without dialback")
-def _(connection, subject):
-	assert "type='valid'" in ask_for(connection, subject, PUBLISHED)
+def _(stream, subject):
+	assert "type='valid'" in stream.ask_for(PUBLISHED)
 	assert subject.audit("incoming", PUBLISHED)["proof"] == "dane-ee"
-	assert_heard(connection, subject, PUBLISHED)
+	stream.assert_heard(PUBLISHED)
 	assert not dialback_was_asked(subject, PUBLISHED)
 
 
 @on_subjects("one that the certificate names, too", dane=False)
-def _(connection, subject):
-	assert "type='valid'" in ask_for(connection, subject, NAMED)
+def _(stream, subject):
+	assert "type='valid'" in stream.ask_for(NAMED)
 	assert subject.audit("incoming", NAMED)["proof"] == "pkix"
-	assert_heard(connection, subject, NAMED)
+	stream.assert_heard(NAMED)
 
 
 @on_subjects("one whose record does not match is refused, and the stream goes on")
-def _(connection, subject):
-	answer = ask_for(connection, subject, MISMATCHING)
+def _(stream, subject):
+	answer = stream.ask_for(MISMATCHING)
 	assert "type='error'" in answer and "<policy-violation" in answer, answer
+	assert "certificate does not match any DANE TLSA records</text>" in answer, answer
+	subject.expect_log(rf"\twarn\tNot authenticating {MISMATCHING} on this stream \(mismatch\): its certificate does not match")
 	assert not dialback_was_asked(subject, MISMATCHING)
-	assert "type='valid'" in ask_for(connection, subject, NAMED)
-	assert_heard(connection, subject, NAMED)
+	assert "type='valid'" in stream.ask_for(NAMED)
+	stream.assert_heard(NAMED)
+
+
+@on_subjects("one whose record matches and whose name the certificate does not have is told so")
+def _(stream, subject):
+	answer = stream.ask_for(ANCHORED)
+	assert "<policy-violation" in answer, answer
+	assert "certificate matches a DANE TLSA record, but it is not valid for this name</text>" in answer, answer
+	assert not dialback_was_asked(subject, ANCHORED)
 
 
 @on_subjects("one whose record cannot be validated is refused, whatever its certificate")
-def _(connection, subject):
-	answer = ask_for(connection, subject, BOGUS)
+def _(stream, subject):
+	answer = stream.ask_for(BOGUS)
 	assert "type='error'" in answer and "<remote-server-timeout" in answer, answer
 	assert not dialback_was_asked(subject, BOGUS)
 
 
 @on_subjects("one without a proof is refused where the policy is strict", policies=["strict"])
-def _(connection, subject):
-	answer = ask_for(connection, subject, UNPROVEN)
+def _(stream, subject):
+	answer = stream.ask_for(UNPROVEN)
 	assert "type='error'" in answer and "<policy-violation" in answer, answer
 	assert not dialback_was_asked(subject, UNPROVEN)
 
 
 @on_subjects("one without a proof has dialback where the policy is lax", policies=["lax"])
-def _(connection, subject):
-	assert "type='invalid'" in ask_for(connection, subject, UNPROVEN)  # its server does not know the key
+def _(stream, subject):
+	assert "type='invalid'" in stream.ask_for(UNPROVEN)  # its server does not know the key
 	assert dialback_was_asked(subject, UNPROVEN)
 
 
 @on_subjects("the one in the header has dialback if it wants to, and is examined once", policies=["lax"])
-def _(connection, subject):
-	assert "type='invalid'" in ask_for(connection, subject, FIRST)
+def _(stream, subject):
+	assert "type='invalid'" in stream.ask_for(FIRST)
 	assert len(re.findall(rf"peer {FIRST} \(incoming\)", subject.log()[subject.mark:])) == 1
 
 
 @on_subjects("what one that was refused sends ends the stream")
-def _(connection, subject):
-	ask_for(connection, subject, PUBLISHED)
-	ask_for(connection, subject, MISMATCHING)
-	connection.sendall(f"<iq type='result' id='never' from='{MISMATCHING}' to='{subject.domain}'/>".encode())
-	assert "<not-authorized" in read_until(connection, "</stream:error>")
+def _(stream, subject):
+	stream.ask_for(PUBLISHED)
+	stream.ask_for(MISMATCHING)
+	stream.connection.sendall(f"<iq type='result' id='never' from='{MISMATCHING}' to='{stream.ours}'/>".encode())
+	assert "<not-authorized" in read_until(stream.connection, "</stream:error>")
 
 
 @on_subjects("a stream may ask for a hundred", policies=["strict"])
-def _(connection, subject):
-	answers = [ask_for(connection, subject, f"n{number}.{UNPROVEN}") for number in range(101)]
+def _(stream, subject):
+	answers = [stream.ask_for(f"n{number}.{UNPROVEN}") for number in range(101)]
 	assert all("<policy-violation" in each for each in answers[:100]), answers
 	assert "<resource-constraint" in answers[100], answers[100]
 
@@ -163,8 +187,10 @@ def _(connection, subject):
 @on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
 def test(servers):
 	subject = servers.subject("lax", True)
-	with stream(servers, subject, "") as connection:
-		read_until(connection, "</stream:features>")
-		assert "<policy-violation" in ask_for(connection, subject, MISMATCHING)
-		assert "type='valid'" in ask_for(connection, subject, PUBLISHED)
-		assert_heard(connection, subject, PUBLISHED)
+	for ours in subject.domains:
+		with stream(servers, subject, "") as connection:
+			read_until(connection, "</stream:features>")
+			asking = Asking(connection, subject, ours)
+			assert "<policy-violation" in asking.ask_for(MISMATCHING)
+			assert "type='valid'" in asking.ask_for(PUBLISHED)
+			asking.assert_heard(PUBLISHED)

@@ -60,26 +60,28 @@ def _(peer):
 
 def leave(servers, policies, burst, certificate=None, **settings):
 	"""Has subjects connect to a target that sends `burst`, and looks at what becomes of it."""
-	for policy in policies:
-		subject = servers.judging = servers.subject(policy, True)
-		here, mark = subject.domain, len(servers.peer.log())
-		with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate, **settings) as refused:
-			established(subject, here, LEAVING)
-		assert re.fullmatch(HEADER_ALONE, refused.heard or ""), refused.heard
-		assert subject.audit("outgoing", LEAVING)["proof"] == "dane-ee"
-		assert not re.search(PROCESSED, subject.log()[subject.mark:])
-		bed.wait_for(lambda mark=mark: "id='opener'" in servers.peer.log()[mark:], "the next target has the stanza")
-		servers.forget(LEAVING)
+	for subject in (servers.subject(policy, True) for policy in policies):
+		for here in subject.domains:
+			servers.judging, mark = subject, len(servers.peer.log())
+			with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate, **settings) as refused:
+				established(subject, here, LEAVING)
+			assert re.fullmatch(HEADER_ALONE, refused.heard or ""), refused.heard
+			assert subject.audit("outgoing", LEAVING)["proof"] == "dane-ee"
+			assert not re.search(PROCESSED, subject.log()[subject.mark:])
+			bed.wait_for(lambda mark=mark: "id='opener'" in servers.peer.log()[mark:], "the next target has the stanza")
+			servers.forget(LEAVING)
+			servers.finish()  # the next one's log begins here
 
 
 def refuse(servers, burst, certificate=None):
 	"""The same where there is no other target."""
 	subject = servers.judging = servers.subject("lax", True)
-	with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=subject.domain), certificate) as refused:
-		outcome = opened(subject, subject.domain, ONLY_ONE)
-	assert not outcome["established"], outcome
-	assert re.fullmatch(HEADER_AND_ERROR, refused.heard or ""), refused.heard
-	assert not re.search(PROCESSED, subject.log()[subject.mark:])
+	for here in subject.domains:
+		with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate) as refused:
+			outcome = opened(subject, here, ONLY_ONE)
+		assert not outcome["established"], outcome
+		assert re.fullmatch(HEADER_AND_ERROR, refused.heard or ""), refused.heard
+		assert not re.search(PROCESSED, subject.log()[subject.mark:])
 
 
 def another_certificate(servers):
@@ -118,13 +120,19 @@ for title, each in UNENCRYPTED.items():
 @on_bed("what a target with a usable record says without encryption of another stream's dialback is not believed")
 def test(servers):
 	subject = servers.judging = servers.subject("lax", True)
+	for here in subject.domains:
+		claim_of_another(servers, subject, here)
+		servers.finish()
+
+
+def claim_of_another(servers, subject, here):
 	with peer_stream(subject, servers.lab.public, f"from='{ONLY_ONE}'") as connection:
 		stream_id = re.search(r"<stream:stream[^>]* id=['\"]([^'\"]+)", read_until(connection, "</stream:features>")).group(1)
-		claim = f"<db:verify from='{ONLY_ONE}' to='{subject.domain}' id='{stream_id}' type='valid'/>"
+		claim = f"<db:verify from='{ONLY_ONE}' to='{here}' id='{stream_id}' type='valid'/>"
 		with Target(servers.lab.address(REFUSED_TARGET), FEATURES.replace("<", claim + "<", 1)) as refused:
-			connection.sendall(f"<db:result from='{ONLY_ONE}' to='{subject.domain}'>key</db:result>".encode())
+			connection.sendall(f"<db:result from='{ONLY_ONE}' to='{here}'>key</db:result>".encode())
 			heard = bed.wait_for(lambda: refused.heard, "the target is left")
 		assert re.fullmatch(HEADER_AND_ERROR, heard), heard
-		connection.sendall(f"<iq type='result' id='injected' from='{ONLY_ONE}' to='{subject.domain}'/>".encode())
+		connection.sendall(f"<iq type='result' id='injected' from='{ONLY_ONE}' to='{here}'/>".encode())
 		received = bed.wait_for(lambda: re.search(PROCESSED, subject.log()[subject.mark:]), "the stanza comes").group()
 		assert "[s2sin_unauthed]" in received, received

@@ -83,6 +83,32 @@ def _(peer):
 	peer.target(tlsa=[(3, 1, 1)])
 
 
+@scenario("an internationalised domain, named by an XmppAddr in upper case", label="müller", dane=by("pkix"), off=by("pkix"))
+def _(peer):
+	peer.shows(peer.lab.intermediate, names=[f"XMPP:{peer.domain.upper()}"])
+	peer.target()
+
+
+# --- Authorities for some domains alone ---
+
+NOT_VALID = "certificate is not valid for this name: a name constraint of an authority forbids it"
+FORBIDDEN = {"outgoing": NOT_VALID, "incoming": rf"^not-authorized \(Your server's {NOT_VALID}"}
+FORBIDDEN_BY_OPENSSL = {direction: "certificate has a name that a name constraint of an authority forbids"
+	for direction in FORBIDDEN}
+
+for title, each in NAMES.items():
+	@scenario(f"an authority for this domain, the certificate names {title}", dane=by("pkix"), off=by("pkix"))
+	def _(peer, name=each):
+		peer.shows(peer.lab.for_lab, names=[written(name, peer)])
+		peer.target()
+
+	@scenario(f"an authority for another domain, the certificate names {title}", dane=UNPROVEN, off=UNPROVEN,
+		says=FORBIDDEN_BY_OPENSSL if each.startswith("DNS") else FORBIDDEN)
+	def _(peer, name=each):
+		peer.shows(peer.lab.for_another, names=[written(name, peer)])
+		peer.target()
+
+
 # --- What the policy says where there is no DNSSEC ---
 
 @scenario("a valid certificate without DNSSEC", zone="insecure.lab", dane=by("pkix"), off=by("pkix"))

@@ -42,7 +42,7 @@ subjectKeyIdentifier = hash
 SERVER = """\
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
+extendedKeyUsage = {purpose}
 subjectKeyIdentifier = hash
 subjectAltName = @names
 """
@@ -84,20 +84,22 @@ class Certificate:
 
 
 class Authority(Certificate):
-	"""A certificate that issues others; without an issuer it signs itself."""
+	"""A certificate that issues others; without an issuer it signs itself. `constraints` are name constraints, such as
+	"permitted;DNS:alpha.lab"."""
 
-	def __init__(self, directory, name, issuer=None):
+	def __init__(self, directory, name, issuer=None, days=(-10, 365), constraints=None):
 		super().__init__(directory, name, issuer)
 		self.directory = directory
 		(directory / f"{name}.index").touch()
-		make(self, f"Laboratory's {name}", AUTHORITY, [], (-10, 365), issuer or self)
+		extensions = AUTHORITY + (f"nameConstraints = critical, {constraints}\n" if constraints else "")
+		make(self, f"Laboratory's {name}", extensions, [], days, issuer or self)
 		self.write_chain([])
 
-	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None):
+	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None, purpose="serverAuth"):
 		"""`names` such as "DNS:alpha.lab", "SRV:_xmpp-server.alpha.lab" and "XMPP:alpha.lab". With the
 		leaf are sent `chain`, or the authorities up to the root, which is left out."""
 		certificate = Certificate(self.directory, name, self)
-		make(certificate, common_name, SERVER, names, days, self)
+		make(certificate, common_name, SERVER.format(purpose=purpose), names, days, self)
 		certificate.write_chain(self.path() if chain is None else chain)
 		return certificate
 
@@ -110,7 +112,7 @@ def self_signed(directory, name, names, days=(-1, 30), common_name="server"):
 	"""A certificate that nobody else has signed."""
 	certificate = Certificate(directory, name, None)
 	(directory / f"{name}.index").touch()
-	make(certificate, common_name, SERVER, names, days, certificate)
+	make(certificate, common_name, SERVER.format(purpose="serverAuth"), names, days, certificate)
 	certificate.write_chain([])
 	return certificate
 

@@ -52,6 +52,9 @@ class Lab:
 		self.public = Authority(self.directory, "public")
 		self.intermediate = Authority(self.directory, "intermediate", self.public)
 		self.private = Authority(self.directory, "private")
+		self.for_lab = Authority(self.directory, "for-lab", self.public, constraints="permitted;DNS:lab")
+		self.for_another = Authority(self.directory, "for-another", self.public, constraints="permitted;DNS:elsewhere.example")
+		self.expired = Authority(self.directory, "expired", self.private, days=(-20, -10))
 		self.zones = {}
 		self.sites = {}
 		self._lay_out()

@@ -28,17 +28,18 @@ class Scenario:
 		zone; the worst of all servers' where the stream is incoming, with `incoming_state`
 	says	{direction: regular expression}, where DANE is on: why an outgoing stream is refused, and what
 		an incoming peer is told
-	named_by_srv	its certificate names the target of a secure SRV record, and not the domain"""
+	named_by_srv	its certificate names the target of a secure SRV record, and not the domain
+	completed	a record holds the authority that its chain lacks"""
 
 	def __init__(self, title, set_up, dane, off, incoming=None, incoming_off=None, zone="lab", label=None,
-			listed=False, state=None, incoming_state=None, says=None, named_by_srv=False):
+			listed=False, state=None, incoming_state=None, says=None, named_by_srv=False, completed=False):
 		self.title, self.set_up = title, set_up
 		self.label, self.zone = label or f"s{len(scenarios)}", zone
 		self.domain = f"{self.label}.{zone}"
 		self.listed, self.says = listed, says or {}
 		state = state or ("insecure" if zone == "insecure.lab" else "secure")
 		self.states = {"outgoing": state, "incoming": incoming_state or state}
-		self.named_by_srv = named_by_srv
+		self.named_by_srv, self.completed = named_by_srv, completed
 		self.expected = {("outgoing", True): dane, ("incoming", True): incoming or dane,
 			("outgoing", False): off, ("incoming", False): incoming_off or off}
 

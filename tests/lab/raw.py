@@ -27,20 +27,22 @@ def read_until(connection, pattern):
 
 
 @contextlib.contextmanager
-def peer_stream(subject, authority, origin, certificate=None):
+def peer_stream(subject, authority, origin, certificate=None, to=None):
 	"""A stream to a server of the laboratory, encrypted, with a peer's certificate or none; `origin` is its
-	"from" attribute, or nothing. Gives the connection, on which the second header has been sent."""
+	"from" attribute, or nothing, `to` another of the server's hosts. Gives the connection, on which the second header
+	has been sent."""
 	context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 	context.load_verify_locations(authority.file)
 	if certificate:
 		context.load_cert_chain(certificate.file, certificate.key)
-	header = STREAM.format(f"{origin} to='{subject.domain}'").encode()
+	to = to or subject.domain
+	header = STREAM.format(f"{origin} to='{to}'").encode()
 	with socket.create_connection((subject.address, PORT), timeout=xmpp.READ_TIMEOUT) as plain:
 		plain.sendall(header)
 		read_until(plain, "</stream:features>")
 		plain.sendall(STARTTLS.encode())
 		read_until(plain, "<proceed[^>]*>")
-		with context.wrap_socket(plain, server_hostname=subject.domain) as encrypted:
+		with context.wrap_socket(plain, server_hostname=to) as encrypted:
 			encrypted.sendall(header)
 			yield encrypted
 
@@ -60,11 +62,12 @@ def direct_stream(server, origin, certificate):
 class Target:
 	"""A server at `address` that has one stream: it encrypts, if it has a certificate, and answers the
 	header that comes then with one of its own and `burst` behind it, all at once. `heard` is what comes
-	from that header on, until the other side ends the connection, or this one, which `hangs_up` at once."""
+	from that header on, until the other side ends the connection, or this one, which `hangs_up` at once.
+	`reached` tells that the header has come, and the answer waits for the event `go`."""
 
-	def __init__(self, address, burst, certificate=None, hangs_up=False):
-		self.burst, self.certificate, self.hangs_up = burst, certificate, hangs_up
-		self.heard = None
+	def __init__(self, address, burst, certificate=None, hangs_up=False, go=None):
+		self.burst, self.certificate, self.hangs_up, self.go = burst, certificate, hangs_up, go
+		self.heard, self.reached = None, threading.Event()
 		self.listener = socket.create_server((address, PORT))
 		self.listener.settimeout(xmpp.READ_TIMEOUT)
 		self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -80,6 +83,9 @@ class Target:
 			if self.certificate:
 				connection = self._encrypt(connection)
 			heard = read_until(connection, OPENED)
+			self.reached.set()
+			if self.go:
+				self.go.wait(xmpp.READ_TIMEOUT)
 			connection.sendall((HEADER + self.burst).encode())
 			self.heard = heard if self.hangs_up else heard + read_rest(connection)
 			connection.close()

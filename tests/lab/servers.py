@@ -2,7 +2,8 @@
 is every one of their peers.
 
 Subjects differ in their policy, strict where s2s_secure_auth is true and lax where it is not, and in
-whether DANE is on: strict.lab, lax.lab, strict-off.lab, lax-off.lab.
+whether DANE is on: strict.lab, lax.lab, strict-off.lab, lax-off.lab. Each has a component beside its
+virtual host, rooms.strict.lab and so on.
 """
 import hashlib
 import json
@@ -18,7 +19,7 @@ PEER_ADDRESS, FIRST_SUBJECT = 10, 11
 START_TIMEOUT = 60
 POLICIES = ["strict", "lax"]
 MODULES = ["s2s", "tls", "dialback", "saslauth", "admin_shell", "test_streams"]
-AUDIT = (r"peer (?P<peer>\S+) \((?P<direction>\w+)\): proof (?P<proof>[\w-]+), record (?P<record>.+?), "
+AUDIT = (r"(?P<session>\w+)\tinfo\tpeer (?P<peer>\S+) \((?P<direction>\w+)\): proof (?P<proof>[\w-]+), record (?P<record>.+?), "
 	r"DNS (?P<state>\w+), key (?P<key>\w+)")
 
 
@@ -27,10 +28,10 @@ def tls(certificate, lab):
 
 
 class Server(bed.Prosody):
-	"""A Prosody with `hosts`, {domain: options}, and s2s alone, on an address of its own."""
+	"""A Prosody with `hosts` and `components`, {domain: options}, and s2s alone, on an address of its own."""
 
-	def __init__(self, lab, version, address, hosts, options, modules=(), stock=True):
-		super().__init__(version, stock_smacks=stock, start=False)
+	def __init__(self, lab, version, address, hosts, options, modules=(), stock=True, components=None):
+		super().__init__(version, stock_smacks=stock, start=False, components=components)
 		self.address, self.hosts, self.modules = address, hosts, [*MODULES, *modules]
 		default = lab.self_signed(f"default-{address}", ["DNS:nobody.lab"])  # ports want one beside the hosts'
 		self.options = {
@@ -56,9 +57,10 @@ class Server(bed.Prosody):
 			"modules_enabled": self.modules,
 			**self.options}
 		lines = [f"{name} = {bed.lua(value)}" for name, value in settings.items()]
-		for domain, options in self.hosts.items():
-			lines.append(f"VirtualHost {bed.lua(domain)}")
-			lines += [f"{name} = {bed.lua(value)}" for name, value in options.items()]
+		sections = [(f"VirtualHost {bed.lua(domain)}", options) for domain, options in self.hosts.items()]
+		sections += [(f'Component {bed.lua(domain)} "test_component"', options) for domain, options in self.components.items()]
+		for head, options in sections:
+			lines += [head, *(f"{name} = {bed.lua(value)}" for name, value in options.items())]
 		return "\n".join(lines) + "\n"
 
 	def start(self):
@@ -90,29 +92,34 @@ class Server(bed.Prosody):
 		"""How the latest stream began or ended, or None as long as it has done neither."""
 		return json.loads(self.streams("outcome", direction, here, there))
 
-	def audit(self, direction, peer):
-		"""What its log says of the latest stream since the test's beginning: proof, record, state, key."""
+	def audit(self, direction, peer, session=None):
+		"""What its log says of the latest stream since the test's beginning, or of this session: proof, record,
+		state, key."""
 		found = [line.groupdict() for line in re.finditer(AUDIT, self.log()[self.mark:])]
-		found = [line for line in found if (line["peer"], line["direction"]) == (peer, direction)]
+		found = [line for line in found if (line["peer"], line["direction"]) == (peer, direction)
+			and session in (None, line["session"])]
 		return found[-1] if found else None
 
 
 class Subject(Server):
-	"""A server of ours, for one domain."""
+	"""A server of ours, for one domain and a component below it: `domains`."""
 
 	def __init__(self, lab, version, number, policy, dane, stock):
 		self.policy, self.dane = policy, dane
 		self.domain = f"{policy}.lab" if dane else f"{policy}-off.lab"
+		self.component = f"rooms.{self.domain}"
+		self.domains = [self.domain, self.component]
 		address = lab.address(FIRST_SUBJECT + number)
-		lab.zone("lab").add(self.domain.removesuffix(".lab"), "A", address)
-		certificate = lab.intermediate.issue(self.domain, [f"DNS:{self.domain}"])
+		for domain in self.domains:
+			lab.zone("lab").add(domain.removesuffix(".lab"), "A", address)
+		certificate = lab.intermediate.issue(self.domain, [f"DNS:{domain}" for domain in self.domains])
 		exceptions = [each.domain for each in scenarios if each.listed]
 		options = {
 			"use_dane": dane,
 			"s2s_secure_auth": policy == "strict",
 			"s2s_insecure_domains" if policy == "strict" else "s2s_secure_domains": exceptions}
 		super().__init__(lab, version, address, {self.domain: tls(certificate, lab)}, options,
-			[] if stock else ["s2s_auth_native"], stock)
+			[] if stock else ["s2s_auth_native"], stock, {self.component: tls(certificate, lab)})
 
 
 class Bed:

@@ -182,8 +182,10 @@ static int verify(struct notes *notes) {
 		err = pn_cert_verify(&asked, &verdict);
 		const bool is_valid = verdict.chain_valid && verdict.identity_valid;
 		CHECK(!is_valid || (err == PN_OK && scene.is_valid));
-		note(notes, "%d %d %d %zu %zu ", verdict.chain_valid, verdict.identity_valid,
-		     verdict.dane, verdict.record, verdict.depth);
+		CHECK(is_valid == (verdict.cause == PN_CAUSE_NONE));
+		note(notes, "%d %d %d %zu %zu %d %d %d ", verdict.chain_valid,
+		     verdict.identity_valid, verdict.dane, verdict.record, verdict.depth,
+		     verdict.cause, verdict.record_matches, verdict.completed);
 		note_bytes(notes, verdict.errors.data, verdict.errors.len);
 	}
 	pn_buf_free(&verdict.errors);
@@ -337,6 +339,38 @@ TEST(a_peer_with_one_thing_wrong_is_never_accepted) {
 		cert_free(leaf);
 		cert_free(root);
 	}
+}
+
+/* Below an authority that may not vouch for the one name, of a kind that OpenSSL does not look at,
+ * and below one that may. */
+TEST(a_name_that_an_authority_forbids_never_counts) {
+	for (int allowed = 0; allowed < 2; allowed++) {
+		const struct cert root = cert_make((struct cert_wish){
+			.subject = "root",
+			.authority = true,
+			.nid = NID_name_constraints,
+			.value = allowed ? "permitted;DNS:a.example" : "permitted;DNS:b.example"});
+		const struct cert leaf = cert_make((struct cert_wish){
+			.issuer = &root,
+			.names = allowed ? "xmpp:a.example" : "srv:_xmpp-server.a.example"});
+		SCENE(&root, allowed, &leaf, &root);
+		fail_each(verify);
+		scene_end();
+		cert_free(leaf);
+		cert_free(root);
+	}
+}
+
+/* A record brings the authority that was not sent; with a public authority, and without. */
+TEST(a_chain_that_a_record_completes_is_good_or_refused) {
+	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
+	for (int i = 0; i < 2; i++) {
+		SCENE(i == 0 ? &h.root : NULL, i == 0, &h.leaf);
+		records_add(&scene.records, &h.intermediate, 0, 0, 0);
+		fail_each(verify);
+		scene_end();
+	}
+	hierarchy_free(h);
 }
 
 /* The chain is good, but no record lets it in; each kind of them is read in another way. */

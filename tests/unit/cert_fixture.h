@@ -332,6 +332,8 @@ struct answer {
 	bool accepted, chain, identity; /* accepted is both of the others */
 	enum pn_dane dane;
 	size_t record, depth;
+	enum pn_cause cause;
+	bool record_matches, completed;
 	size_t errors;                /* how many texts of errors there are */
 	unsigned error_at;            /* the first one's depth */
 	char error[PN_CERT_TEXT * 4]; /* its text */
@@ -370,6 +372,10 @@ static inline struct answer ask_about(const struct pn_verify *verify) {
 	answer.dane = verdict.dane;
 	answer.record = verdict.record;
 	answer.depth = verdict.depth;
+	answer.cause = verdict.cause;
+	answer.record_matches = verdict.record_matches;
+	answer.completed = verdict.completed;
+	CHECK(answer.accepted == (answer.cause == PN_CAUSE_NONE));
 	answer_errors(&answer, &verdict.errors);
 	pn_buf_free(&verdict.errors);
 	return answer;

@@ -15,7 +15,7 @@ end
 local function established(event)
 	local session = event.session;
 	outcomes[of(session)] = {
-		established = true, secure = session.secure or false,
+		established = true, id = session.id, secure = session.secure or false,
 		chain = session.cert_chain_status, identity = session.cert_identity_status,
 	};
 end

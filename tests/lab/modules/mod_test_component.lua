@@ -1,0 +1,1 @@
+-- A component that serves nothing: what counts is what Prosody loads on it beside this module.
