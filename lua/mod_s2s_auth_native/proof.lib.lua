@@ -1,11 +1,12 @@
 -- What a peer's certificate proves: DANE (RFC 7671, 7673), PKIX (RFC 6120 section 13.7), POSH (RFC 7711).
 
-local async = require "util.async";
 local hashes = require "util.hashes";
 local hex = require "util.hex";
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
 local pem2der = require "util.x509".pem2der;
 local promise = require "util.promise";
+
+local wait = module:require "patience";
 
 local SERVICE = "xmpp-server";
 local to_hex = hex.encode or hex.to;
@@ -144,7 +145,7 @@ return function (options, discovery, certs, posh)
 
 	local function judge_posh(session, host, leaf, result)
 		if not options.posh or not host or result.kind ~= "none" then return result; end
-		local digests = async.wait_for(posh(host));
+		local digests = wait(session, posh(host));
 		local der = digests and next(digests) and pem2der(leaf);
 		if not der then return result; end
 		if digests["sha-256 "..hashes.sha256(der, true)] or digests["sha-512 "..hashes.sha512(der, true)] then
@@ -196,7 +197,7 @@ return function (options, discovery, certs, posh)
 		end
 		local domain = idna_to_ascii(host);
 		if not domain then return { state = "off", references = {} }; end
-		local found, err = async.wait_for(incoming_target(domain:lower()));
+		local found, err = wait(session, incoming_target(domain:lower()));
 		return found or { state = "failed", error = tostring(err), references = {} };
 	end
 

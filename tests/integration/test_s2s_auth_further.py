@@ -194,3 +194,14 @@ def test(servers):
 			assert "<policy-violation" in asking.ask_for(MISMATCHING)
 			assert "type='valid'" in asking.ask_for(PUBLISHED)
 			asking.assert_heard(PUBLISHED)
+
+
+@on_subjects("what was read together with one is handled once it has been examined, without a further packet")
+def _(stream, subject):
+	assert "type='valid'" in stream.ask_for(NAMED)
+	behind = "".join(f"<iq type='result' id='behind-{n}.' from='{NAMED}' to='{stream.ours}'><x xmlns='urn:x'>{'x' * 400}</x></iq>"
+		for n in range(25))  # more than Prosody reads at once, and in one record of TLS, of which nothing is left to poll for
+	stream.connection.sendall(f"<db:result from='{PUBLISHED}' to='{stream.ours}'>key</db:result>{behind}".encode())
+	read_until(stream.connection, RESULT)
+	for n in (0, 24):
+		bed.wait_for(lambda: re.search(rf"Received\[[^\n]*behind-{n}\.", subject.log()[subject.mark:]), f"stanza {n} is handled")
