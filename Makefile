@@ -52,7 +52,8 @@ $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
-	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
+	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua) \
+	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua
 
 UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
 	cert verify names tlsa dns

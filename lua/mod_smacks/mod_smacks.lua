@@ -22,6 +22,7 @@ local fail = module:require "delivery";
 local limits = module:require "limits" (options, metrics, queues, fail);
 local transport = module:require "transport";
 module:require "figures" (options, queues.total_bytes);
+module:require "tuning";
 
 local xmlns_client = "jabber:client";
 local xmlns_stanza_errors = "urn:ietf:params:xml:ns:xmpp-stanzas";
