@@ -93,6 +93,20 @@ function module.memory(full_jid)
 		queue.bytes and queue:bytes() or 0);
 end
 
+local ballast;
+
+-- Holds about so many MiB of stanzas, as sessions, rosters and rooms would
+function module.ballast(mebibytes)
+	ballast = {};
+	collectgarbage();
+	local before = collectgarbage("count");
+	while collectgarbage("count") - before < mebibytes * 1024 do
+		for _ = 1, 100 do ballast[#ballast + 1] = make_stanza("typical", #ballast); end
+	end
+	collectgarbage();
+	return #ballast;
+end
+
 local STEP, ENOUGH, MAX_STEPS = 10, 0.2, 200; -- stanzas, seconds of CPU
 
 -- Seconds to queue one stanza for a hibernating session whose queue keeps its length, give or take STEP
