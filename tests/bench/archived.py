@@ -4,7 +4,7 @@ import contextlib
 from figures import MESSAGE, SHAPES, by_turns
 from samples import Samples
 from server import Pairs
-from storage import INTERNAL, NATIVE, SQL, Keeper
+from storage import INTERNAL, NATIVE, SQL, TIMEOUT, Keeper
 from tables import Table, mebi, micro
 
 # Prosody asks for each message whether its recipient has an account, which a driver reads from where it keeps accounts
@@ -56,14 +56,16 @@ def archived_table(results, targets):
 	return [table]
 
 
-def collector(version, rounds, pairs=10, messages=60):
-	"""Seconds of the server's CPU a message and bytes that it takes up, with each of the collectors."""
+def collector(version, rounds, pairs=10, messages=300):
+	"""Seconds of the server's CPU a message and bytes that it takes up, with each of the collectors. So many messages that
+	garbage is collected several times in a round."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
 		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=gc, **ACCOUNTS[", accounts not read"])
 			for driver in (NATIVE, INTERNAL) for name, gc in COLLECTORS.items()}
 		for ballast in (0, BALLAST):
 			for clients in running.values():
+				clients.server.admin.sock.settimeout(TIMEOUT)
 				clients.server.measure("ballast", ballast)
 				clients.chat(1, messages)
 			for number in samples.rounds(rounds):

@@ -53,8 +53,11 @@ class Machine:
 		self.watch, self.patience, self.say = watch or quiet.Watch(), patience, say
 
 	def wait(self):
+		"""Returns whether it is quiet; without a look once all patience is used up."""
+		if self.patience <= 0:
+			return False
 		began = self.watch.look().time
-		is_quiet = self.watch.wait(max(self.patience, 0), self.say)
+		is_quiet = self.watch.wait(self.patience, self.say)
 		self.patience -= self.watch.look().time - began - quiet.LOOK_FOR * is_quiet
 		return is_quiet
 

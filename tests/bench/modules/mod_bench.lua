@@ -99,10 +99,10 @@ local ballast;
 function module.ballast(mebibytes)
 	ballast = {};
 	collectgarbage();
-	local before = collectgarbage("count");
-	while collectgarbage("count") - before < mebibytes * 1024 do
-		for _ = 1, 100 do ballast[#ballast + 1] = make_stanza("typical", #ballast); end
-	end
+	local before, stanza = collectgarbage("count"), make_stanza("typical", 1);
+	collectgarbage("stop"); -- it would look at all that is there, again and again
+	while collectgarbage("count") - before < mebibytes * 1024 do ballast[#ballast + 1] = st.clone(stanza); end
+	collectgarbage("restart");
 	collectgarbage();
 	return #ballast;
 end
