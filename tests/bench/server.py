@@ -24,9 +24,9 @@ MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # w
 LONG_QUEUES = {"smacks_max_queue_size": 100000, "smacks_max_queue_bytes": 256 * 1024 * 1024}
 
 
-# Unless a figure is about it, both sides collect garbage alike: our modules' default is not Prosody's, and would be all there is
-# to see
-COLLECTOR = {"threshold": 200}
+# Unless a figure is about it both sides collect garbage as Prosody does by default: our modules would choose otherwise, and the
+# collector would be most of what is compared
+COLLECTOR = {"threshold": 105}
 
 
 def pin(pid, core):

@@ -207,7 +207,8 @@ def tables(results, targets):
 		"Prosody", "archive", "messages", "us", "native", "SQLite", "native / SQLite", "internal", "native / internal")
 	pages = Table("A page of 50 messages, or a count",
 		"CPU of find and of its iterator run to the end. One archive has all the messages. Most of ours is Lua's garbage "
-		"collector, so there are lines with `gc = { mode = \"generational\" }`, and without any. internal is measured with "
+		"collector as Prosody sets it by default; so there are lines with `gc = { mode = \"generational\" }`, and without "
+		"any. internal is measured with "
 		f"{INTERNAL_MOST} messages only, because it takes minutes with more; and it knows no totals.",
 		"Prosody", "archive", "page", "native, ms", "SQLite, ms", "native / SQLite", "internal, ms")
 	disk = Table("Bytes on disk a message", "What the data directory takes up once it has been filled.",
