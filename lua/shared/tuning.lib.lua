@@ -20,7 +20,7 @@ local function send_at_once(server)
 end
 
 -- Prosody collects garbage whenever memory has grown by 5 %, which takes about half of a busy server's CPU time.
--- The generational mode is none for everybody: its full collections stop the server, and Lua 5.4.4 times them wrongly.
+-- The generational mode is not for everybody: a full collection stops the server, and Lua before 5.4.5 errs in when it begins one.
 local function collect_less_often()
 	if _VERSION ~= "Lua 5.4" or config.get(GLOBAL, "gc") ~= nil then return; end
 	local threshold = collectgarbage("setpause", THRESHOLD);

@@ -5,7 +5,7 @@ from figures import MESSAGE, SHAPES, by_turns
 from samples import Samples
 from server import Pairs
 from storage import INTERNAL, NATIVE, SQL, TIMEOUT, Keeper
-from tables import Table, mebi, micro
+from tables import Table, mebi, micro, milli
 
 # Prosody asks for each message whether its recipient has an account, which a driver reads from where it keeps accounts
 ACCOUNTS = {"": {}, ", accounts not read": {"authentication": "bench"}}
@@ -57,8 +57,8 @@ def archived_table(results, targets):
 
 
 def collector(version, rounds, pairs=10, messages=300):
-	"""Seconds of the server's CPU a message and bytes that it takes up, with each of the collectors. So many messages that
-	garbage is collected several times in a round."""
+	"""Seconds of the server's CPU a message, bytes that it takes up, and seconds of its longest stop, with each of the collectors.
+	So many messages that garbage is collected several times in a round."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
 		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=gc, **ACCOUNTS[", accounts not read"])
@@ -74,15 +74,19 @@ def collector(version, rounds, pairs=10, messages=300):
 						samples.add((ballast, shape), which, clients.chat(window, messages)[0])
 				for which, clients in running.items():
 					samples.add((ballast, "resident"), which, clients.server.resident())
+		for number in samples.rounds(rounds):  # afterwards: it leaves the heap larger
+			for which, clients in by_turns(running, number):
+				samples.add((BALLAST, "stop"), which, *clients.server.measure("longest_stop"))
 	return samples
 
 
 def collector_table(results):
 	table = Table("Lua's garbage collectors",
-		"The server's CPU an archived chat message, as above with accounts not read, and the memory that the process takes up; "
-		f"also with {BALLAST} MiB more in use by Lua. {DEFAULT} is Prosody's default, and what the ratio is of.",
+		"The server's CPU an archived chat message, as above with accounts not read, the memory that the process takes up; also "
+		f"with {BALLAST} MiB more in use by Lua, and then the longest that it stands still while they double. {DEFAULT} is Prosody's "
+		"default, and what the ratio is of.",
 		"Prosody", "storage", "in use beside, MiB", "gc", "paced, us", "of the default", "bursts, us", "of the default",
-		"resident, MiB")
+		"resident, MiB", "longest stop, ms")
 	for version, samples in results.items():
 		for driver in (NATIVE, INTERNAL):
 			for ballast in (0, BALLAST):
@@ -92,5 +96,7 @@ def collector_table(results):
 						row = (ballast, shape)
 						cells += [micro(samples.median(row, (driver, name))),
 							samples.ratio(row, (driver, name), (driver, DEFAULT))]
-					table.add(version, driver, ballast, name, *cells, mebi(samples.median((ballast, "resident"), (driver, name))))
+					which = (driver, name)
+					stop = milli(samples.median((ballast, "stop"), which)) if ballast else "-"
+					table.add(version, driver, ballast, name, *cells, mebi(samples.median((ballast, "resident"), which)), stop)
 	return [table]
