@@ -23,7 +23,7 @@ HIDDEN_NOISE = 0.1  # of one processor: all that was used is known by samples, o
 TICKS = os.sysconf("SC_CLK_TCK")
 KTHREADD = 2  # the parent of all threads of the kernel
 
-Process = collections.namedtuple("Process", "parent name ticks")  # ticks: its own and of children it has waited for
+Process = collections.namedtuple("Process", "parent name ticks waited")  # ticks: its own, and of children it has waited for
 Look = collections.namedtuple("Look", "time used stolen processes")  # ticks; processes: pid -> Process
 Usage = collections.namedtuple("Usage", "share busy")  # busy: [(share, name, pid)], the busiest first
 
@@ -31,7 +31,7 @@ Usage = collections.namedtuple("Usage", "share busy")  # busy: [(share, name, pi
 def parse_process(text):
 	"""A line of /proc/PID/stat: its name stands in brackets and may contain anything."""
 	name, fields = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 1:].split()
-	return Process(int(fields[1]), name, sum(map(int, fields[11:15])))
+	return Process(int(fields[1]), name, int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14]))
 
 
 def parse_processors(text):
@@ -60,9 +60,13 @@ def usage(before, after, own):
 	kernel = family(after.processes, KTHREADD) if KTHREADD in after.processes else set()
 
 	def spent(pids):
-		"""A process that is gone is counted by the parent that has waited for it."""
-		return sum(look.processes[pid].ticks * sign for look, sign in ((after, 1), (before, -1))
-			for pid in pids if pid in look.processes)
+		"""What a process used that is gone is with the parent that has waited for it."""
+		return sum(sign * (look.processes[pid].ticks + look.processes[pid].waited)
+			for look, sign in ((after, 1), (before, -1)) for pid in pids if pid in look.processes)
+
+	def alone(pid):
+		begun = before.processes[pid].ticks if pid in before.processes else 0
+		return (after.processes[pid].ticks - begun) / elapsed
 
 	others = (before.processes.keys() | after.processes.keys()) - ours - kernel
 	visible = max(spent(others), 0) / elapsed
@@ -71,7 +75,8 @@ def usage(before, after, own):
 	else:
 		hidden = (after.used - before.used - spent(ours)) / elapsed - HIDDEN_NOISE
 	stolen = (after.stolen - before.stolen) / elapsed
-	busy = [(spent([pid]) / elapsed, after.processes[pid].name, pid) for pid in others & after.processes.keys()]
+	busy = [(alone(pid), after.processes[pid].name, pid) for pid in others & after.processes.keys()]
+	busy += [(visible - sum(share for share, *_ in busy), "processes that have ended", None)]
 	busy += [(stolen, "stolen by the hypervisor", None), (hidden - visible, "processes that are hidden here", None)]
 	return Usage(max(visible, hidden) + stolen, sorted((b for b in busy if b[0] > LOUD), key=lambda b: -b[0]))
 
