@@ -53,6 +53,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/everywhere.lib.lua mod_native/everywhere.lib.lua \
+	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive open sync crash pages pages_damage \
@@ -62,6 +63,7 @@ FUZZERS := decode encode smq pack store pages cert tlsa dns
 .DEFAULT_GOAL := all
 .PHONY: all help webchat install uninstall deb test-deb clean demo test unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
+.SECONDARY: # what was compiled for a test is there for the next run
 
 all: $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS)) ## build the modules; lua/ can be named in plugin_paths
 
@@ -150,13 +152,13 @@ demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 
 
 test: ## set up, build, and run every test there is
 	@tests/setup
-	@$(MAKE) -s all
+	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@tests/run
 
 # Many programs over the same objects: optimizing each as a whole would take minutes
 LINK_TEST = $(CC) $(CFLAGS) -fno-lto $(LDFLAGS)
 
-UNIT_PROGRAMS := $(addprefix oom/test_,cert_faults store_faults oom lua) $(addprefix unit/test_,$(UNIT_TESTS))
+UNIT_PROGRAMS := $(addprefix oom/test_,cert_faults cert_refusals store_faults oom lua) $(addprefix unit/test_,$(UNIT_TESTS))
 unit: $(addprefix run/,$(UNIT_PROGRAMS)) replay ## C tests of the cores
 
 run/%: $(OUT)/tests/%
@@ -176,7 +178,7 @@ $(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
-$(OUT)/tests/oom/test_cert_faults: $(addprefix $(OUT)/,tests/oom/test_cert_faults.o tests/oom/alloc.o $(CORES))
+$(OUT)/tests/oom/test_cert_%: $(OUT)/tests/oom/test_cert_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))

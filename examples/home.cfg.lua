@@ -55,9 +55,6 @@ modules_enabled = {
 -- prosodyctl mod_storage_native import --from internal
 storage = "native"
 
--- Pages of archives cost a fraction of the time with it
-gc = { mode = "generational" }
-
 -- A family likes to find old messages and pictures; the archive of a family is small. Messages in rooms: see below
 archive_expires_after = "never"
 

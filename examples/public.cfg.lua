@@ -75,10 +75,6 @@ smacks_max_unacked_stanzas = 50
 c2s_stanza_size_limit = 256 * 1024
 s2s_stanza_size_limit = 512 * 1024
 
--- Most objects of a server die young; with many sessions this collector is the cheaper one, and pages of archives cost
--- a fraction of the time
-gc = { mode = "generational" }
-
 ---------- Storage ----------
 
 -- Everything in one file, below Prosody's data directory in native/. What is there already is moved before this is set:

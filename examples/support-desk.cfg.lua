@@ -63,7 +63,6 @@ statistics_interval = "manual"
 -- Everything in one file, below Prosody's data directory in native/. Nothing of a visitor is stored but what they write
 -- in a room whose messages are
 storage = "native"
-gc = { mode = "generational" } -- pages of archives cost a fraction of the time with it
 archive_expires_after = "4w"
 
 -- Strangers may fill queues: a small bound for each, and one for all

@@ -25,6 +25,7 @@ local endings = module:require "endings" (delivery);
 local limits = module:require "limits" (options, queues, accounts, endings);
 local transport = module:require "transport";
 module:require "figures" (options, queues.total_bytes);
+module:require "tuning";
 
 local xmlns_client = "jabber:client";
 local xmlns_stanza_errors = "urn:ietf:params:xml:ns:xmpp-stanzas";

@@ -8,6 +8,7 @@ local database = module:require "database";
 local keyval_types = module:require "keyval";
 local archive_type = module:require "archive";
 module:require "figures" (database);
+module:require "tuning";
 
 -- ---- The store's life ----
 

@@ -1,10 +1,9 @@
 """What is measured. Each function takes a Prosody version and a number of rounds, in which ours and
 stock come by turns, and returns its Samples."""
-import collections
 import contextlib
-import statistics
 import time
 
+from samples import Samples
 from server import LONG_QUEUES, OURS, STOCK, Pairs, Server
 
 BOTH = (OURS, STOCK)
@@ -17,23 +16,6 @@ MESSAGE = ("<message to='{to}' type='chat' id='8c1f0a52-4d0e'>"
 	"<body>Don&apos;t wait for me at the station, the train is late &amp; I walk</body>"
 	"<origin-id xmlns='urn:xmpp:sid:0' id='8c1f0a52-4d0e'/><request xmlns='urn:xmpp:receipts'/>"
 	"<markable xmlns='urn:xmpp:chat-markers:0'/></message>")
-
-
-class Samples(collections.defaultdict):
-	"""(row, column) -> what was measured, a number each round."""
-
-	def __init__(self):
-		super().__init__(list)
-
-	def add(self, row, column, value):
-		self[row, column].append(value)
-
-	def median(self, row, column):
-		return statistics.median(self[row, column])
-
-	def ratio(self, row, above, below):
-		"""Median of the rounds' ratios: what slows the machine for a while slows both."""
-		return statistics.median(a / b for a, b in zip(self[row, above], self[row, below]))
 
 
 def by_turns(running, number):
@@ -53,7 +35,7 @@ def outgoing(version, rounds):
 		jids = {which: server.client("juliet", managed=True).jid for which, server in running.items()}
 		for which, server in running.items():
 			server.measure("outgoing", jids[which], "typical", count)  # warms up
-		for number in range(rounds):
+		for number in samples.rounds(rounds):
 			for kind in KINDS:
 				for which, server in by_turns(running, number):
 					samples.add(kind, which, *server.measure("outgoing", jids[which], kind, count))
@@ -70,7 +52,7 @@ def chat(version, rounds, pairs=10, messages=600):
 			for managed in (False, True) for which in BOTH}
 		for clients in running.values():
 			clients.chat(1, messages // pairs)  # warms up
-		for number in range(rounds):
+		for number in samples.rounds(rounds):
 			for shape, window in SHAPES.items():
 				for (which, managed), clients in by_turns(running, number):
 					cpu, requests = clients.chat(window, messages // pairs)
@@ -84,7 +66,7 @@ def hibernation(version, rounds, lengths=LENGTHS):
 
 	`lengths` fall, because the memory of a fresh process is what can be told apart."""
 	samples = Samples()
-	for _ in range(rounds):
+	for _ in samples.rounds(rounds):
 		for which in BOTH:
 			with Server(version, which, LONG_QUEUES) as server:
 				client = server.client("juliet", managed=True)
@@ -143,7 +125,7 @@ def codec(version, rounds):
 	"""Seconds per stanza of the encoder and the decoder, and of what they stand beside."""
 	samples = Samples()
 	with Server(version, OURS) as server:
-		for _ in range(rounds):
+		for _ in samples.rounds(rounds):
 			for kind in KINDS:
 				for column, value in zip(CODECS, server.measure("codec", kind, 500)):
 					samples.add(kind, column, value)

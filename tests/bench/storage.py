@@ -2,11 +2,11 @@
 Prosody's own files. Drivers take turns; each returns the same messages, which is looked at."""
 import contextlib
 import os
-import statistics
 import sys
 
-from figures import MESSAGE, Samples, by_turns
-from server import MODULES, OURS, STOCK, Pairs, Server, bed
+from figures import by_turns
+from samples import Samples
+from server import MODULES, OURS, STOCK, Server, bed
 from tables import Table, micro, milli, verdict
 
 NATIVE, SQL, INTERNAL = "native", "sql", "internal"
@@ -97,7 +97,7 @@ def storage(version, rounds, sizes):
 				running[driver].fill(size)
 				samples.add((size, "disk"), driver, running[driver].disk_bytes() / running[driver].messages())
 				samples.add((size, "payload"), driver, running[driver].payload / running[driver].messages())
-			for number in range(rounds):
+			for number in samples.rounds(rounds):
 				progress(f"{size} messages, round {number + 1} of {rounds}")
 				measure_appends(running, number, size, samples)
 				measure_queries(running, number, size, samples)
@@ -124,26 +124,6 @@ def measure_queries(running, number, size, samples):
 			samples.add((size, kind, total, collector), driver, cpu)
 		if answers[NATIVE] != answers[SQL]:
 			raise RuntimeError(f"{kind}, total {total}: not the same messages: {answers}")
-
-
-def archived_chat(version, rounds, pairs=10, messages=600):
-	"""Seconds of the server's CPU a message between clients that have stream management and carbons,
-	archived for both."""
-	samples = Samples()
-	with contextlib.ExitStack() as stack:
-		running = {}
-		for driver in (NATIVE, INTERNAL, SQL):
-			server = stack.enter_context(Keeper(version, driver, ["carbons", "mam"]))
-			running[driver] = Pairs(server, pairs, True, MESSAGE)
-			for clients in running[driver].pairs:
-				for client in clients:
-					client.ask("<enable xmlns='urn:xmpp:carbons:2'/>", "set")
-			running[driver].chat(1, messages // pairs)  # warms up
-		for number in range(rounds):
-			for shape, window in {"paced": 1, "bursts": 50}.items():
-				for driver, clients in by_turns(running, number):
-					samples.add(shape, driver, clients.chat(window, messages // pairs)[0])
-	return samples
 
 
 # --- tables; results: version -> Samples ---
@@ -195,7 +175,7 @@ def add_counts(version, samples, table, targets):
 		for kind, name in COUNTS.items():
 			row, page = (size, kind, True, CONFIGURED), (size, "last", False, CONFIGURED)
 			native, sql = (samples.median(row, driver) for driver in (NATIVE, SQL))
-			share = statistics.median(a / b for a, b in zip(samples[row, NATIVE], samples[page, NATIVE]))
+			share = samples.ratio_of((row, NATIVE), (page, NATIVE))
 			table.add(version, size, f"count {name}", milli(native), milli(sql), samples.ratio(row, NATIVE, SQL), "-")
 			targets.add(version, f"count {name}, at {size}: native / its last page", share, 2)
 
@@ -240,17 +220,3 @@ def tables(results, targets):
 		add_growth(version, samples, targets)
 		add_disk(version, samples, disk, targets)
 	return [appends, pages, disk]
-
-
-def chat_table(results, targets):
-	table = Table("An archived chat message through the whole server",
-		"The server's CPU a message between two clients with stream management and carbons, archived for both. Native: our "
-		"mod_smacks and storage; the others: Prosody's own.",
-		"Prosody", "shape", "native, us", "internal, us", "native / internal", "SQLite, us", "native / SQLite")
-	for version, samples in results.items():
-		for shape in ("paced", "bursts"):
-			native, internal, sql = (samples.median(shape, driver) for driver in (NATIVE, INTERNAL, SQL))
-			share = samples.ratio(shape, NATIVE, INTERNAL)
-			table.add(version, shape, micro(native), micro(internal), share, micro(sql), samples.ratio(shape, NATIVE, SQL))
-			targets.add(version, f"archived chat message, {shape}: native / internal", share, 1 / 3)
-	return [table]

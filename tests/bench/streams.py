@@ -1,11 +1,11 @@
 """Setting up a stream with another server: Prosody's own authentication beside ours, in both directions."""
 import contextlib
-import os
 import sys
 import time
 
-from figures import Samples, by_turns
-from server import HERE, OURS, SERVER_CORE, STOCK, bed
+from figures import by_turns
+from samples import Samples
+from server import COLLECTOR, HERE, OURS, SERVER_CORE, STOCK, bed, pin
 from tables import Table, milli, verdict, write
 
 sys.path.insert(0, str(HERE.parent / "lab"))
@@ -32,7 +32,7 @@ class Measured(Server):
 		zone.add(label, "A", address)
 		zone.add(f"_{PORT}._tcp.{label}", "TLSA", certificate.tlsa(3, 1, 1))
 		plugins = [HERE / "modules"] if which == STOCK else [bed.PROJECT / "lua", HERE / "modules"]
-		options = {"s2s_secure_auth": True, "use_dane": which == OURS_DANE, "plugin_paths": plugins,
+		options = {"s2s_secure_auth": True, "use_dane": which == OURS_DANE, "plugin_paths": plugins, "gc": COLLECTOR,
 			"modules_enabled": ["s2s", "tls", "saslauth", "admin_shell", "bench_streams"] +
 				([] if which == STOCK else ["s2s_auth_native"])}
 		super().__init__(lab, version, address, {domain: tls(certificate, lab)}, options, stock=which == STOCK)
@@ -76,13 +76,14 @@ def streams(version, rounds, count=50):
 		lab.start()
 		for server in [peer, *running.values()]:
 			stack.enter_context(server.start())
-			os.sched_setaffinity(server.process.pid, {SERVER_CORE})
-		for number in range(-1, rounds):  # the first one warms up
+			pin(server.process.pid, SERVER_CORE)
+		for direction in DIRECTIONS:
+			for server in running.values():
+				measure(server, peer, direction, count)  # warms up
+		for number in samples.rounds(rounds):
 			for direction in DIRECTIONS:
 				for which, server in by_turns(running, number):
-					spent = measure(server, peer, direction, count)
-					if number >= 0:
-						samples.add(direction, which, spent)
+					samples.add(direction, which, measure(server, peer, direction, count))
 	return samples
 
 

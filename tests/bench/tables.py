@@ -2,10 +2,10 @@
 
 
 class Table:
-	"""Title, what it means, and rows of texts and numbers."""
+	"""Title, what it means, rows of texts and numbers, and notes that stand below them."""
 
 	def __init__(self, title, text, *header):
-		self.title, self.text, self.header, self.rows = title, text, header, []
+		self.title, self.text, self.header, self.rows, self.notes = title, text, header, [], []
 
 	def add(self, *row):
 		self.rows.append(row)
@@ -23,14 +23,16 @@ class Table:
 			for cell, width, right in zip(row, widths, is_number)) + " |" for row in cells]
 		rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-")
 			for width, right in zip(widths, is_number)) + "|"
-		return "\n".join([f"## {self.title}", "", self.text, "", lines[0], rule, *lines[1:], ""])
+		return "\n".join([f"## {self.title}", "", self.text, "", lines[0], rule, *lines[1:], "",
+			*(self.notes and [" ".join(self.notes), ""])])
 
 
 def write(value):
 	if isinstance(value, (str, int)):
 		return str(value)
 	places = 0 if value >= 1000 else 1 if value >= 10 else 2 if value >= 0.1 else 3
-	return f"{value:.{places}f}"
+	spread = getattr(value, "spread", None)  # of a median
+	return f"{value:.{places}f}" + (f" ±{spread:.0%}" if spread is not None else "")
 
 
 def micro(seconds):
@@ -39,6 +41,10 @@ def micro(seconds):
 
 def milli(seconds):
 	return seconds * 1e3
+
+
+def mebi(number):
+	return number * (1 / (1 << 20))
 
 
 def verdict(is_met):

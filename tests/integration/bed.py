@@ -42,6 +42,8 @@ OPTIONS = {
 	"run_as_root": True,
 	"daemonize": False,
 	"storage": "internal",
+	"archive_expires_after": "30y",  # else old messages go a second after the start; where none ever goes, 0.12 counts none
+	"muc_log_expires_after": "30y",
 	"authentication": "internal_plain",
 	"allow_unencrypted_plain_auth": True,
 	"c2s_require_encryption": False,

@@ -8,7 +8,6 @@ Each test has a Prosody of its own. Keywords of @behaviour:
 	federation	the test takes a bed.Federation, of each version with each
 """
 import concurrent.futures
-import itertools
 import multiprocessing
 import os
 import signal
@@ -19,15 +18,18 @@ import bed
 
 TIME_LIMIT = 40
 LOG_LINES = 60
+AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test waits for more than half of its time
 PAIRS = {"0.12": [("0.12", "0.12")], "13.0": [("13.0", "13.0"), ("0.12", "13.0"), ("13.0", "0.12")]}
 
 tests = []
 
 
 class Test:
-	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT):
+	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds."""
+
+	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None):
 		self.name, self.function, self.version, self.make = name, function, version, make
-		self.time_limit = time_limit
+		self.time_limit, self.together = time_limit, together
 		self.arguments = [transport] if transport else []
 
 	def run(self, stock_smacks):
@@ -87,26 +89,43 @@ def _register_federation(name, function, version, settings):
 
 
 def run(names, versions, stock_smacks, colour):
-	"""Runs what matches, as many at a time as there are processors; returns how many passed and failed."""
+	"""Runs what matches, several at a time; returns how many passed and failed."""
 	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions)]
 	passed = failed = 0
 	fork = multiprocessing.get_context("fork")
-	with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), fork) as pool:
-		outcomes = pool.map(_run, chosen, itertools.repeat(stock_smacks))
-		for test, (failure, seconds) in zip((tests[n] for n in chosen), outcomes):
-			_report(test, failure, seconds, colour)
+	with concurrent.futures.ProcessPoolExecutor(AT_A_TIME, fork) as pool:
+		outcomes = {}
+		for numbers in _tasks(chosen):
+			task = pool.submit(_run, numbers, stock_smacks)
+			outcomes.update((n, task) for n in numbers)
+		for n in chosen:
+			failure, seconds = outcomes[n].result()[n]
+			_report(tests[n], failure, seconds, colour)
 			passed, failed = passed + (not failure), failed + bool(failure)
 	return passed, failed
+
+
+def _tasks(chosen):
+	"""Lists of tests that belong together, and then each other test alone: what takes long is begun first."""
+	together = {}
+	for n in chosen:
+		if tests[n].together is not None:
+			together.setdefault(tests[n].together, []).append(n)
+	return [*together.values(), *([n] for n in chosen if tests[n].together is None)]
 
 
 def _matches(test, names, versions):
 	return (not versions or test.version in versions) and (not names or any(n in test.name for n in names))
 
 
-def _run(number, stock_smacks):
-	began = time.monotonic()
-	failure = tests[number].run(stock_smacks)
-	return failure, time.monotonic() - began
+def _run(numbers, stock_smacks):
+	"""Number of a test -> its failure and the seconds that it took."""
+	outcomes = {}
+	for n in numbers:
+		began = time.monotonic()
+		failure = tests[n].run(stock_smacks)
+		outcomes[n] = failure, time.monotonic() - began
+	return outcomes
 
 
 def _report(test, failure, seconds, colour):

@@ -6,7 +6,7 @@ component.
 		peer.shows(peer.lab.private, names=["DNS:elsewhere.example"])
 		peer.target(tlsa=[(3, 1, 1)])
 
-peers.Scenario lists the keywords. One bed serves all scenarios of a version that a process plays.
+peers.Scenario lists the keywords. One bed serves all scenarios of a version: it takes long to make.
 """
 import functools
 import multiprocessing.util
@@ -24,15 +24,19 @@ USAGES = {"pkix-ta": 0, "pkix-ee": 1, "dane-ta": 2, "dane-ee": 3}
 PROVEN_BY_DANE = {"dane-ee", "dane-ta"}
 
 
+def add(title, function, version):
+	"""A test, which shares the bed with all others of its version."""
+	suite.tests.append(suite.Test(f"s2s_auth: {title}", function, version, functools.partial(bed_of, version),
+		together=f"s2s_auth {version}"))
+
+
 def scenario(title, **settings):
 	def register(set_up):
 		played = Scenario(title, set_up, **settings)
 		scenarios.append(played)
 		for version in bed.VERSIONS:
 			for direction in ("outgoing", "incoming"):
-				suite.tests.append(suite.Test(f"s2s_auth: {title}, {direction}",
-					functools.partial(play, played=played, direction=direction), version,
-					functools.partial(bed_of, version)))
+				add(f"{title}, {direction}", functools.partial(play, played=played, direction=direction), version)
 		return set_up
 	return register
 
@@ -49,7 +53,7 @@ def on_bed(title, versions=bed.VERSIONS):
 	"""A test that does something else with the bed, its argument."""
 	def register(function):
 		for version in set(versions) & set(bed.VERSIONS):
-			suite.tests.append(suite.Test(f"s2s_auth: {title}", function, version, functools.partial(bed_of, version)))
+			add(title, function, version)
 		return function
 	return register
 

@@ -93,6 +93,34 @@ function module.memory(full_jid)
 		queue.bytes and queue:bytes() or 0);
 end
 
+local ballast;
+
+-- Holds about so many MiB of stanzas, as sessions, rosters and rooms would
+function module.ballast(mebibytes)
+	ballast = {};
+	collectgarbage();
+	local before, stanza = collectgarbage("count"), make_stanza("typical", 1);
+	collectgarbage("stop"); -- it would look at all that is there, again and again
+	while collectgarbage("count") - before < mebibytes * 1024 do ballast[#ballast + 1] = st.clone(stanza); end
+	collectgarbage("restart");
+	collectgarbage();
+	return #ballast;
+end
+
+-- Seconds of the longest stop while as much comes into use as the ballast takes up
+function module.longest_stop()
+	local stanza, longest, count = make_stanza("typical", 1), 0, #ballast;
+	for n = 1, count do
+		local started = clock();
+		local copy = st.clone(stanza);
+		for _ = 1, 3 do st.clone(stanza); end -- garbage
+		longest = math.max(longest, clock() - started);
+		ballast[count + n] = copy; -- not timed: the table grows
+	end
+	for n = 2 * count, count + 1, -1 do ballast[n] = nil; end
+	return longest;
+end
+
 local STEP, ENOUGH, MAX_STEPS = 10, 0.2, 200; -- stanzas, seconds of CPU
 
 -- Seconds to queue one stanza for a hibernating session whose queue keeps its length, give or take STEP

@@ -1,0 +1,102 @@
+"""An archived chat message through the whole server: the drivers beside each other, and Lua's garbage collectors."""
+import contextlib
+
+from figures import MESSAGE, SHAPES, by_turns
+from samples import Samples
+from server import Pairs
+from storage import INTERNAL, NATIVE, SQL, TIMEOUT, Keeper
+from tables import Table, mebi, micro, milli
+
+# Prosody asks for each message whether its recipient has an account, which a driver reads from where it keeps accounts
+ACCOUNTS = {"": {}, ", accounts not read": {"authentication": "bench"}}
+
+DEFAULT = "threshold 105"
+COLLECTORS = {DEFAULT: {"threshold": 105}, "threshold 200": {"threshold": 200}, "generational": {"mode": "generational"}}
+BALLAST = 32  # MiB that are in use beside, as with some hundred sessions
+
+
+def chatting(stack, version, driver, pairs, messages, **options):
+	"""Clients with stream management and carbons, on a server that archives for both."""
+	server = stack.enter_context(Keeper(version, driver, ["carbons", "mam"], **options))
+	clients = Pairs(server, pairs, True, MESSAGE)
+	for pair in clients.pairs:
+		for client in pair:
+			client.ask("<enable xmlns='urn:xmpp:carbons:2'/>", "set")
+	clients.chat(1, messages)  # warms up
+	return clients
+
+
+def archived(version, rounds, pairs=10, messages=60):
+	"""Seconds of the server's CPU a message. Each side has the collector that it has by default."""
+	samples = Samples()
+	with contextlib.ExitStack() as stack:
+		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=None, **accounts)
+			for name, accounts in ACCOUNTS.items() for driver in (NATIVE, INTERNAL, SQL)}
+		for number in samples.rounds(rounds):
+			for shape, window in SHAPES.items():
+				for (driver, name), clients in by_turns(running, number):
+					samples.add(shape + name, driver, clients.chat(window, messages)[0])
+	return samples
+
+
+def archived_table(results, targets):
+	table = Table("An archived chat message through the whole server",
+		"The server's CPU a message between two clients with stream management and carbons, archived for both. Native: our "
+		"mod_smacks and storage, and the collector that they set; the others: Prosody's own. `collector` tells apart what is "
+		"due to what. Accounts not read: an authentication that has them in memory, on both sides.",
+		"Prosody", "shape", "native, us", "internal, us", "native / internal", "SQLite, us", "native / SQLite")
+	for version, samples in results.items():
+		for name in ACCOUNTS:
+			for shape in SHAPES:
+				row = shape + name
+				native, internal, sql = (micro(samples.median(row, driver)) for driver in (NATIVE, INTERNAL, SQL))
+				share = samples.ratio(row, NATIVE, INTERNAL)
+				table.add(version, row, native, internal, share, sql, samples.ratio(row, NATIVE, SQL))
+				targets.add(version, f"archived chat message, {row}: native / internal", share, 1 / 3)
+	return [table]
+
+
+def collector(version, rounds, pairs=10, messages=300):
+	"""Seconds of the server's CPU a message, bytes that it takes up, and seconds of its longest stop, with each of the collectors.
+	So many messages that garbage is collected several times in a round."""
+	samples = Samples()
+	with contextlib.ExitStack() as stack:
+		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=gc, **ACCOUNTS[", accounts not read"])
+			for driver in (NATIVE, INTERNAL) for name, gc in COLLECTORS.items()}
+		for ballast in (0, BALLAST):
+			for clients in running.values():
+				clients.server.admin.sock.settimeout(TIMEOUT)
+				clients.server.measure("ballast", ballast)
+				clients.chat(1, messages)
+			for number in samples.rounds(rounds):
+				for shape, window in SHAPES.items():
+					for which, clients in by_turns(running, number):
+						samples.add((ballast, shape), which, clients.chat(window, messages)[0])
+				for which, clients in running.items():
+					samples.add((ballast, "resident"), which, clients.server.resident())
+		for number in samples.rounds(rounds):  # afterwards: it leaves the heap larger
+			for which, clients in by_turns(running, number):
+				samples.add((BALLAST, "stop"), which, *clients.server.measure("longest_stop"))
+	return samples
+
+
+def collector_table(results):
+	table = Table("Lua's garbage collectors",
+		"The server's CPU an archived chat message, as above with accounts not read, the memory that the process takes up; also "
+		f"with {BALLAST} MiB more in use by Lua, and then the longest that it stands still while they double. {DEFAULT} is Prosody's "
+		"default, and what the ratio is of.",
+		"Prosody", "storage", "in use beside, MiB", "gc", "paced, us", "of the default", "bursts, us", "of the default",
+		"resident, MiB", "longest stop, ms")
+	for version, samples in results.items():
+		for driver in (NATIVE, INTERNAL):
+			for ballast in (0, BALLAST):
+				for name in COLLECTORS:
+					cells = []
+					for shape in SHAPES:
+						row = (ballast, shape)
+						cells += [micro(samples.median(row, (driver, name))),
+							samples.ratio(row, (driver, name), (driver, DEFAULT))]
+					which = (driver, name)
+					stop = milli(samples.median((ballast, "stop"), which)) if ballast else "-"
+					table.add(version, driver, ballast, name, *cells, mebi(samples.median((ballast, "resident"), which)), stop)
+	return [table]

@@ -1,0 +1,134 @@
+"""What was measured, round by round: medians, their spread, and whether the machine was quiet meanwhile.
+
+	samples = Samples()
+	for number in samples.rounds(15):
+		samples.add("row", "column", seconds)
+	samples.median("row", "column")  # 0.00012 ±3%
+
+A round in which others were busy is kept apart, and the machine is waited for. Further rounds take its place, and others follow
+where the spread is wide, to three times the number at most. Where too few were quiet all count, and the figure is marked.
+"""
+import collections
+import statistics
+
+import quiet
+
+MOST = 3  # times as many rounds as were asked for
+WIDE = 0.05  # half of the quartiles' distance, of the median
+
+
+class Median(float):
+	"""A median that knows how far the rounds were apart; also in another unit."""
+
+	def __new__(cls, value, spread):
+		self = super().__new__(cls, value)
+		self.spread = spread
+		return self
+
+	@classmethod
+	def of(cls, values):
+		return cls(statistics.median(values), spread(values))
+
+	def __mul__(self, factor):
+		return Median(float(self) * factor, self.spread)
+
+
+def spread(values):
+	"""Half of the distance that the middle half of the values takes up, of all where they are few; in parts of the median."""
+	values = list(values)
+	middle = statistics.median(values)
+	if middle == 0:
+		return 0.0
+	if len(values) < 4:
+		low, high = min(values), max(values)
+	else:
+		low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+	return abs((high - low) / 2 / middle)
+
+
+class Machine:
+	"""Tells whether rounds were quiet, and waits until the next may be. One for all figures, with one store of patience."""
+
+	def __init__(self, patience=0, say=print, watch=None):
+		self.watch, self.patience, self.say = watch or quiet.Watch(), patience, say
+
+	def wait(self):
+		"""Returns whether it is quiet; without a look once all patience is used up."""
+		if self.patience <= 0:
+			return False
+		began = self.watch.look().time
+		is_quiet = self.watch.wait(self.patience, self.say)
+		self.patience -= self.watch.look().time - began - quiet.LOOK_FOR * is_quiet
+		return is_quiet
+
+
+class Samples(collections.defaultdict):
+	"""(row, column) -> a number each round."""
+
+	machine = None  # Machine: nobody looks whether it is quiet while there is none
+
+	def __init__(self):
+		super().__init__(list)
+		self.shares = []  # of a processor that others used in each round that counts
+		self.current = None
+
+	def add(self, row, column, value):
+		(self if self.current is None else self.current)[row, column].append(value)
+
+	def median(self, row, column):
+		return Median.of(self[row, column])
+
+	def ratio(self, row, above, below):
+		"""Median of the rounds' ratios: what slows the machine for a while slows both."""
+		return self.ratio_of((row, above), (row, below))
+
+	def ratio_of(self, above, below):
+		return Median.of([a / b for a, b in zip(self[above], self[below])])
+
+	@property
+	def is_quiet(self):
+		return all(share <= quiet.LOUD for share in self.shares)
+
+	def describe(self):
+		count = f"{len(self.shares)} rounds" if len(self.shares) != 1 else "1 round"
+		if not self.shares:
+			return "not watched"
+		if self.is_quiet:
+			return f"quiet, {count}"
+		return f"NOT QUIET, {count}: others used up to {max(self.shares):.0%} of a processor"
+
+	# --- rounds ---
+
+	def rounds(self, count):
+		"""Their numbers. What is added meanwhile belongs to the round."""
+		if self.machine is None:
+			yield from range(count)
+			return
+		quiet_ones, loud_ones = [], []
+		for number in range(MOST * count):
+			before = self.machine.watch.look()
+			self.current = collections.defaultdict(list)
+			yield number
+			values, self.current = self.current, None
+			seen = self.machine.watch.since(before)
+			is_quiet = seen.share <= quiet.LOUD
+			(quiet_ones if is_quiet else loud_ones).append((values, seen.share))
+			if len(quiet_ones) >= count and widest(quiet_ones) <= WIDE:
+				break
+			if not is_quiet:
+				self.machine.say(f"round {number + 1} was not quiet; {quiet.describe(seen)}")
+				if not self.machine.wait() and len(quiet_ones) + len(loud_ones) >= count:
+					break
+		for values, share in quiet_ones if len(quiet_ones) >= count else quiet_ones + loud_ones:
+			self.shares.append(share)
+			for key, numbers in values.items():
+				self[key] += numbers
+
+
+def widest(rounds):
+	"""The spread of what differs most between rounds, a list of (values, share)."""
+	together = collections.defaultdict(list)
+	for values, _ in rounds:
+		for key, numbers in values.items():
+			together[key] += numbers
+	return max(map(spread, together.values()), default=0.0)
