@@ -25,7 +25,7 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 SMQ := modules/smq/smq.o
-STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
+STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o verify.o request.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
@@ -167,10 +167,10 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 # What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
-$(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create)
+$(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create mdb_txn_begin)
 
-FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_commit env_create \
-	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check) fdatasync fsync
+FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \
+	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check)
 $(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)

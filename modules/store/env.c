@@ -237,6 +237,7 @@ static void close_all(struct pn_store *store) {
 		mdb_env_close(store->env);
 	}
 	pn_crypt_free(store->crypt);
+	pn_redo_free(&store->redo);
 	if (store->locks >= 0)
 		close(store->locks);
 	if (store->directory >= 0)
@@ -329,6 +330,7 @@ void pn_store_forget(struct pn_store *store) {
 	unregister(store);
 	pn_sync_forget(store->sync);
 	pn_crypt_free(store->crypt);
+	pn_redo_free(&store->redo);
 	close(store->locks);
 	close(store->directory);
 	pn_free(store);
