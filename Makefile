@@ -25,7 +25,7 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 SMQ := modules/smq/smq.o
-STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o env.o space.o kv.o \
+STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o format.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o verify.o request.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
@@ -184,6 +184,10 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
 $(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(BINDINGS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
+
+# It replaces functions of libc, for LMDB too
+$(OUT)/tests/crash/test_powercut: $(addprefix $(OUT)/tests/,crash/test_powercut.o crash/disk.o oom/alloc.o) $(addprefix $(OUT)/,$(CORES))
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 .PHONY: replay
 replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus

@@ -90,6 +90,18 @@ enum pn_lock {
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
 void pn_lock_drop(int fd, enum pn_lock lock);
 
+/* ---- The file's format ---- */
+
+/*
+ * Makes the data file where there is none, in the directory that is open and has this path: it is
+ * there with its name, durable, or not at all. Nobody else may have the store open. Removes what a
+ * power failure has left of an earlier attempt.
+ */
+int pn_format_create(int directory, const char *path);
+
+/* Reads the format record, or writes it in an empty database. Sets the secret. */
+int pn_format_open(struct pn_store *store);
+
 /* ---- Calls: every function that reads or writes records stands between begin and end ---- */
 
 int pn_call_read(struct pn_store *store);
