@@ -202,8 +202,9 @@ spec: all ## busted specs of the bindings and of the Lua libraries, on every unp
 integration: all ## real servers, real clients
 	@tests/run integration
 
-crash: all ## kill a writing server KILLS times (200), and check what is left
+crash: all ## cut the power at any write; kill a writing server KILLS times (200); check what is left
 	@tests/setup build prosody
+	@$(MAKE) -s run/crash/test_powercut
 	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
 
 .PHONY: sanitized

@@ -142,15 +142,17 @@ static int keep_directory(int directory) {
 	return err;
 }
 
-/* The old record goes first: it describes a file that is not there any more. */
+/*
+ * The record of what is durable goes first: it describes a file that is not there any more. The
+ * caller makes the new name durable, before anything is stored.
+ */
 static int put_in_place(int directory) {
 	int err = pn_sync_drop_record(directory);
 	if (err == PN_OK)
 		err = keep_directory(directory);
 	if (err != PN_OK)
 		return err;
-	if (fsync(directory) != 0 || renameat(directory, NEW_FILE, directory, "data.mdb") != 0 ||
-	    fsync(directory) != 0)
+	if (fsync(directory) != 0 || renameat(directory, NEW_FILE, directory, "data.mdb") != 0)
 		return pn_store_error(errno);
 	return PN_OK;
 }

@@ -93,9 +93,10 @@ void pn_lock_drop(int fd, enum pn_lock lock);
 /* ---- The file's format ---- */
 
 /*
- * Makes the data file where there is none, in the directory that is open and has this path: it is
- * there with its name, durable, or not at all. Nobody else may have the store open. Removes what a
- * power failure has left of an earlier attempt.
+ * Makes the data file where there is none, or an empty one, in the directory that is open and has
+ * this path. What has its name is durable as a whole; the name is not until the directory is
+ * synced. Nobody else may have the store open. Removes what a power failure has left of an earlier
+ * attempt.
  */
 int pn_format_create(int directory, const char *path);
 

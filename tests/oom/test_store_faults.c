@@ -422,6 +422,60 @@ TEST(whatever_allocation_fails_what_was_written_before_in_the_turn_stands) {
 	}
 }
 
+/* ---- A store that is being made ---- */
+
+/* A directory in which there is nothing yet. */
+static void empty_site_make(struct fixture *f) {
+	site_make(f);
+	directory_remove(f->directory);
+}
+
+/* Whether the store that could not be made can be now, and has nothing. */
+static bool is_made(struct fixture *f, int opened) {
+	struct stat st;
+	char name[PATH_SIZE + 16];
+	if (opened == PN_OK)
+		stores_open++;
+	else
+		open_store(f);
+	snprintf(name, sizeof(name), "%s/data.mdb.new", f->directory);
+	const bool good =
+		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->store) == 0;
+	teardown(f);
+	return good;
+}
+
+TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
+	for (int way = 0; way < FAULT_WAYS; way++) {
+		bool failed = true;
+		for (size_t at = 1; failed || at < 60; at++) {
+			struct fixture f;
+			empty_site_make(&f);
+			faults_begin((struct faults){.at = at, .way = way});
+			const int opened = pn_store_open(&f.store, &f.options);
+			const struct faults seen = faults_end();
+			failed = seen.failed != 0;
+			if (!CHECK(is_made(&f, opened)))
+				printf("# %s, error %d: opened %d\n", failed ? seen.name : "none",
+				       seen.failed, opened);
+		}
+	}
+}
+
+TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
+	bool failed = true;
+	for (size_t at = 1; failed; at++) {
+		struct fixture f;
+		empty_site_make(&f);
+		test_alloc_fail(at, true);
+		const int opened = pn_store_open(&f.store, &f.options);
+		failed = test_alloc.failed;
+		test_alloc_fail(0, false);
+		CHECK((opened != PN_OK) == failed);
+		CHECK(is_made(&f, opened));
+	}
+}
+
 int main(void) {
 	base_make();
 	count_calls();
