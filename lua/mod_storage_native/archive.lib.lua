@@ -8,9 +8,6 @@ local timer = require "util.timer";
 
 local SLICE = 200; -- messages deleted at once: a few milliseconds
 
--- Prosody 0.12 formats whole seconds only
-local fractional = pcall(datetime.datetime, 0.5);
-
 -- Lets the event loop run, where the caller can wait
 local function pause()
 	local ready = async.ready and async.ready();
@@ -39,7 +36,7 @@ return function (database, get_space, iterate)
 		local space, condition, text = get_space(self, true);
 		if not space then return nil, condition, text; end
 		when = when or now();
-		if not fractional then when = math.floor(when); end
+		if database.whole_seconds then when = math.floor(when); end
 		return wrote(space:append(user, key, stanza, when, with, self.quota or 0));
 	end
 
@@ -47,7 +44,7 @@ return function (database, get_space, iterate)
 		if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
 		local space, condition, text = get_space(self); -- of what is not stored there is nothing to be set
 		if not space then return nil, condition, text; end
-		if when and not fractional then when = math.floor(when); end
+		if when and database.whole_seconds then when = math.floor(when); end
 		return wrote(space:set(user, id, stanza, when, with));
 	end
 

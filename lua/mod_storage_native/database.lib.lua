@@ -1,6 +1,7 @@
 -- The one store of this server: opened when it is first used, committed at the end of each turn of
 -- the event loop, made durable behind it
 
+local datetime = require "util.datetime".datetime;
 local lfs = require "lfs";
 local server = require "net.server";
 local timer = require "util.timer";
@@ -19,7 +20,8 @@ local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and sec
 -- What nobody needs to be told of: the caller knows what to make of it
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
-local database = {}; -- directory = of the store, once the options are read
+-- directory = of the store, once the options are read; whole_seconds = whether Prosody can format no other times, as 0.12
+local database = { whole_seconds = not pcall(datetime, 0.5) };
 
 local options;
 local handle, watch; -- the open store, and the watch of its descriptor
@@ -261,6 +263,7 @@ local function open()
 		verify = options.verify;
 		metatable = stanza_mt;
 		damaged = damaged;
+		whole_seconds = database.whole_seconds;
 	};
 	if not handle then
 		local retry = began + RETRY * (time.monotonic() - began);

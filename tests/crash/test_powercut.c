@@ -9,7 +9,7 @@
 #include "disk.h"
 
 enum {
-	STORIES = 12,
+	STORIES = 8,
 	TURNS = 14,
 	CUTS = 250, /* of each story, beside those while the store is made */
 	STATES = TURNS * 2 + 4,
