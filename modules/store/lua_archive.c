@@ -163,10 +163,9 @@ static double last_told(const struct pn_lua_store *store, double end) {
 		return end;
 	const double second = floor(end + PARSED);
 	const double part = floor((end + PARSED - second) * parts);
-	double last = second + (part + 1) / parts;
-	while (floor((last - second) * parts) > part)
-		last = nextafter(last, -INFINITY);
-	return last;
+	const double next =
+		second + (part + 1) / parts; /* is told by the next stamp, unless rounded down */
+	return floor((next - second) * parts) > part ? nextafter(next, -INFINITY) : next;
 }
 
 static void push_when(lua_State *L, const struct pn_lua_store *store, double when) {
