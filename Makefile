@@ -54,7 +54,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
-UNIT_TESTS := base stanza decode smq pack holes store archive open sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq pack holes store archive damage open sync crash pages pages_damage \
 	cert verify names tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
