@@ -28,13 +28,16 @@
  * A thread makes them durable (fdatasync) and then writes into a file of its own, "durable", which
  * state of the database that was; a reader's transaction keeps the pages of that state from being
  * used again. After a power failure, pn_store_open() goes back to that state, of which every page
- * is on the disk.
+ * is on the disk. A new store is made under another name, made durable, and renamed: it is there as
+ * a whole or not at all. That holds from when pn_store_open() has returned; of what a power failure
+ * leaves before, the next call makes a new store.
  *
  * A call that fails changes nothing, and what other calls have written in the same transaction
  * stands: one damaged record is a matter of those who touch it. If the call had begun to write, the
  * transaction is begun anew, and what was written in it before is written again, out of memory that
  * holds a copy of it until the commit. Only where that fails as well, for want of memory or because
- * of the disk, is the transaction lost: nothing is written then until pn_store_commit() has told so.
+ * of the disk, is the transaction lost: nothing is written then until pn_store_commit() has told
+ * so.
  *
  * Errors of every function, unless it says otherwise: PN_ENOMEM, PN_EFULL, PN_ENOSPACE,
  * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO; and PN_ELOST where the open transaction
@@ -95,9 +98,8 @@ int pn_store_begin(struct pn_store *store);
 
 /*
  * Commits what is open. After an error nothing of the transaction is stored; PN_ELOST: it was lost
- * before, and the error of that was another call's. With an interval of 0
- * it is durable when this returns, or else pn_store_durable() has not grown, and pn_store_sync()
- * tells why.
+ * before, by the error of another call. With an interval of 0 it is durable when this returns, or
+ * else pn_store_durable() has not grown, and pn_store_sync() tells why.
  */
 int pn_store_commit(struct pn_store *store);
 
