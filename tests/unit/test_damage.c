@@ -296,7 +296,7 @@ static int failures;
 
 /* Plays an operation between two writes of somebody else. */
 static bool play(struct fixture *f, int number) {
-	char before[16], after[16];
+	char before[32], after[32];
 	snprintf(before, sizeof(before), "before %d", number);
 	snprintf(after, sizeof(after), "after %d", number);
 	bool good = write_romeos(f, before) == PN_OK;
