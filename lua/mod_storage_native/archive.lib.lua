@@ -61,9 +61,9 @@ return function (database, get_space, iterate)
 		return stanza, when, with;
 	end
 
-	-- All users of the store, a slice at a time
+	-- All users of the store, a slice at a time. A damaged archive keeps no other one from being deleted from.
 	local function delete_from_all(self, query)
-		local count, position = 0, nil;
+		local count, left_out, position = 0, 0, nil;
 		repeat
 			local space, condition, text = get_space(self, true);
 			if not space then return nil, condition, text; end
@@ -71,10 +71,13 @@ return function (database, get_space, iterate)
 			local ok;
 			ok, condition, text = wrote(deleted, not deleted and next_position or nil, detail);
 			if not ok then return nil, condition, text; end
-			count, position = count + deleted, next_position;
+			count, position, left_out = count + deleted, next_position, left_out + detail;
 			if position then pause(); end
 		until not position;
-		return count;
+		if left_out == 0 then return count; end
+		return database.failed("delete from all archives in", "storage-corrupt",
+			("%d of them damaged and left out, %d messages deleted from the others; run prosodyctl mod_storage_native check")
+				:format(left_out, count));
 	end
 
 	local function delete_from_user(self, user, query)

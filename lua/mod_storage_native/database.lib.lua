@@ -26,7 +26,7 @@ local database = { whole_seconds = not pcall(datetime, 0.5) };
 local options;
 local handle, watch; -- the open store, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
-local logged = {}; -- condition -> when it was logged last
+local logged = {}; -- what was being done, and condition -> when that was logged last
 local in_loop = false; -- the event loop runs: there will be an end of the turn
 local batch = false; -- whoever writes commits by itself
 local turn_began, turn_writes = 0, 0;
@@ -48,9 +48,9 @@ end
 
 -- Logs an error, but one that goes on and on only now and then. Returns it.
 function database.failed(doing, condition, text)
-	local now = time.now();
-	if not EXPECTED[condition] and now - (logged[condition] or 0) >= REPEAT then
-		logged[condition] = now;
+	local now, kind = time.now(), doing.." "..condition;
+	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
+		logged[kind] = now;
 		module:log("error", "Cannot %s %s: %s (%s)", doing, options.directory, text, condition);
 	end
 	return nil, condition, text;

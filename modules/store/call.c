@@ -496,6 +496,8 @@ int pn_call_end(struct pn_store *store, int result) {
 		keep_call(store);
 	else if (store->pending == 0)
 		pn_store_abort(store);
+	else
+		store->estimate = store->kept_estimate; /* it has added nothing */
 	store->wrote = false;
 	return result;
 }

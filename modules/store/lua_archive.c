@@ -314,8 +314,9 @@ static int archive_delete(lua_State *L) {
 }
 
 /*
- * delete_all(query or nil, position, slice) -> count, position | nil, condition, text
- * position: nil at first, then what the call before returned; nil again at the end.
+ * delete_all(query or nil, position, slice) -> count, position, damaged | nil, condition, text
+ * position: nil at first, then what the call before returned; nil again at the end. damaged: so
+ * many archives were passed over.
  */
 static int archive_delete_all(lua_State *L) {
 	struct pn_lua_store *store;
@@ -338,9 +339,11 @@ static int archive_delete_all(lua_State *L) {
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
 	if (err == 0)
-		return 1;
-	lua_pushlstring(L, (const char *)position.user, sizeof(position.user));
-	return 2;
+		lua_pushnil(L);
+	else
+		lua_pushlstring(L, (const char *)position.user, sizeof(position.user));
+	lua_pushinteger(L, (lua_Integer)position.damaged);
+	return 3;
 }
 
 /* dates(user) -> array of seconds of midnights, perhaps repeated | nil, condition, text */

@@ -10,6 +10,9 @@
 
 enum { MAP_SIZE = 1 << 24, RECORDS = 200, DAMAGES = 6 };
 
+static const struct pn_user OTHER[] = {{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}, {"e", 1}, {"f", 1}};
+enum { OTHERS = sizeof(OTHER) / sizeof(OTHER[0]) };
+
 /* ---- Operations on the user whose record is damaged ---- */
 
 static int set_some(struct fixture *f) {
@@ -231,10 +234,20 @@ static int write_romeos(struct fixture *f, const char *value) {
 	return err != PN_OK ? err : append_to(f, ROMEO, value, 100, "a@b/c", NULL, NULL);
 }
 
+/* Users whose archives come before and after the damaged one, in the order of digests. */
+static void write_others(struct fixture *f) {
+	for (int i = 0; i < OTHERS; i++) {
+		CHECK(append_to(f, OTHER[i], "old", 1, "a@b/c", NULL, NULL) == PN_OK);
+		CHECK(append_to(f, OTHER[i], "new", 100, "a@b/c", NULL, NULL) == PN_OK);
+	}
+	commit(f);
+}
+
 static void base_make(void) {
 	struct fixture f;
 	setup(&f);
 	CHECK(write_romeos(&f, "base") == PN_OK);
+	write_others(&f);
 	close_store(&f);
 	list_records(f.directory);
 	const int others = record_count;
@@ -327,6 +340,36 @@ TEST(whatever_record_of_one_user_is_damaged_another_one_loses_nothing) {
 		}
 	}
 	CHECK(failures > record_count * DAMAGES); /* or else not much was tried */
+}
+
+/* In slices of so many. Returns how many archives were passed over, or an error. */
+static int64_t expire_all(struct fixture *f, uint64_t slice) {
+	const struct pn_archive_query old = {.has_end = true, .end = 9};
+	struct pn_archive_position position = {0};
+	uint64_t count = 0;
+	int more;
+	do {
+		more = pn_archive_delete_all(f->store, &f->archive, &old, &position, slice, &count);
+		CHECK(pn_store_commit(f->store) == PN_OK);
+	} while (more > 0);
+	return more < 0 ? more : (int64_t)position.damaged;
+}
+
+TEST(whatever_record_of_one_archive_is_damaged_all_others_are_expired) {
+	int64_t passed = 0;
+	for (int i = 0; i < record_count; i++) {
+		for (int way = 0; way < DAMAGES; way++) {
+			struct fixture f;
+			site_make(&f, &records[i], way);
+			const int64_t damaged = expire_all(&f, i % 2 == 0 ? SLICE : 3);
+			CHECK(damaged == 0 || damaged == 1);
+			for (int other = 0; other < OTHERS; other++)
+				CHECK(total(&f, OTHER[other], &EVERYTHING) == 1);
+			passed += damaged;
+			teardown(&f);
+		}
+	}
+	CHECK(passed > record_count); /* or else not much was tried */
 }
 
 int main(void) {
