@@ -285,16 +285,21 @@ int pn_store_begin(struct pn_store *store) {
 	store->estimate = PER_TRANSACTION * (uint64_t)store->page_size;
 	store->kept_estimate = store->estimate;
 	store->wrote = false;
-	pn_redo_clear(&store->redo);
 	return bound_growth(store);
+}
+
+/* Once LMDB's transaction has ended. */
+static void end_turn(struct pn_store *store) {
+	store->write = NULL;
+	pn_redo_clear(&store->redo);
+	pn_lock_drop(store->locks, PN_LOCK_WRITER);
 }
 
 void pn_store_abort(struct pn_store *store) {
 	if (store->write == NULL)
 		return;
 	mdb_txn_abort(store->write);
-	store->write = NULL;
-	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	end_turn(store);
 }
 
 /*
@@ -341,7 +346,7 @@ int pn_store_commit(struct pn_store *store) {
 	} else {
 		store->reserved = 0;
 	}
-	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	end_turn(store);
 	return err;
 }
 
@@ -478,7 +483,7 @@ static void undo_call(struct pn_store *store) {
 	store->estimate = store->kept_estimate;
 	store->lost = err != PN_OK;
 	if (store->write == NULL)
-		pn_lock_drop(store->locks, PN_LOCK_WRITER);
+		end_turn(store);
 	else if (store->lost)
 		pn_store_abort(store);
 }
