@@ -126,10 +126,9 @@ int pn_archive_delete(struct pn_store *store, const struct pn_space *space, stru
 /*
  * Deletes the messages that match, of all users but the host itself, a slice at a time: goes on
  * after the place in *position (all zero at first), until `limit` messages are deleted or archives
- * looked at. Adds to *count. Returns 1 while there is more. Each archive is a call of its own:
- * after an error, what was deleted from those before it stays so, and is counted. One that is
- * damaged is left as it is, counted in `damaged`, and passed over: it keeps no other one from being
- * deleted from.
+ * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate call: after
+ * an error, the deletions from earlier archives stand and are counted. A damaged archive is left
+ * unchanged, counted in `damaged`, and skipped.
  */
 struct pn_archive_position {
 	unsigned char user[16];

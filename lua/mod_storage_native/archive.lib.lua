@@ -61,7 +61,7 @@ return function (database, get_space, iterate)
 		return stanza, when, with;
 	end
 
-	-- All users of the store, a slice at a time. A damaged archive keeps no other one from being deleted from.
+	-- All users of the store, a slice at a time. Damaged archives are skipped.
 	local function delete_from_all(self, query)
 		local count, left_out, position = 0, 0, nil;
 		repeat

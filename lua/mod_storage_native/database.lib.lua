@@ -20,13 +20,13 @@ local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and sec
 -- What nobody needs to be told of: the caller knows what to make of it
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
--- directory = of the store, once the options are read; whole_seconds = whether Prosody can format no other times, as 0.12
+-- directory = of the store, once the options are read; whole_seconds = whether util.datetime formats whole seconds only, as on 0.12
 local database = { whole_seconds = not pcall(datetime, 0.5) };
 
 local options;
 local handle, watch; -- the open store, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
-local logged = {}; -- what was being done, and condition -> when that was logged last
+local logged = {}; -- operation and condition -> when this was logged last
 local in_loop = false; -- the event loop runs: there will be an end of the turn
 local batch = false; -- whoever writes commits by itself
 local turn_began, turn_writes = 0, 0;

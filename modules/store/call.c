@@ -457,7 +457,7 @@ void pn_call_refund(struct pn_store *store, size_t bytes) {
 	store->estimate -= store->estimate < bytes ? store->estimate : bytes;
 }
 
-/* After some errors, also of reading, LMDB does nothing more in a transaction. */
+/* After some errors, also of reading, LMDB refuses all further use of a transaction. */
 static bool is_spoilt(struct pn_store *store) {
 	MDB_stat stat;
 	return mdb_stat(store->write, store->dbi, &stat) != MDB_SUCCESS;
@@ -469,7 +469,7 @@ static void keep_call(struct pn_store *store) {
 	pn_redo_keep(&store->redo);
 }
 
-/* The writer's lock is held all the while: what was written before meets what it met then. */
+/* The writer's lock is held throughout, so the writes are repeated on the same state. */
 static void undo_call(struct pn_store *store) {
 	if (store->pending == 0) {
 		pn_store_abort(store);
@@ -502,7 +502,7 @@ int pn_call_end(struct pn_store *store, int result) {
 	else if (store->pending == 0)
 		pn_store_abort(store);
 	else
-		store->estimate = store->kept_estimate; /* it has added nothing */
+		store->estimate = store->kept_estimate; /* the call wrote nothing */
 	store->wrote = false;
 	return result;
 }

@@ -120,8 +120,8 @@ static int prepare_file(struct pn_store *store, const char *path, bool verify) {
 }
 
 /*
- * Those who have it open share the lock; they have prepared it. Who waits for one that prepares it
- * has to do so itself where that one fails.
+ * Processes that have the store open share the lock; the first one has prepared the file. If that
+ * fails, the next process that waits prepares it.
  */
 static int take_place(struct pn_store *store, const struct pn_store_options *options) {
 	int err = PN_EBUSY;

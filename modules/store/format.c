@@ -1,4 +1,4 @@
-/* The record that tells what a store's file is; and making a file that has nothing else. */
+/* The format record, and the creation of a data file that holds only this record. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static int put_format(struct pn_buf *buf, unsigned char secret[PN_SECRET]) {
 	return buf->err;
 }
 
-/* An empty database may have been made by an earlier version that was killed before it did this. */
+/* An earlier version created the database first: killed then, it left an empty one. */
 static int write_format(struct pn_store *store, unsigned char secret[PN_SECRET]) {
 	struct pn_buf buf = {0};
 	const struct pn_key key = pn_key_format();
@@ -132,7 +132,7 @@ static int write_at(const char *directory, const struct pn_buf *value) {
 	return err;
 }
 
-/* The directory may be new as well. One above it that cannot be read was not made by us. */
+/* The directory may be new too. A parent that we may not read cannot be synced. */
 static int keep_directory(int directory) {
 	const int above = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (above < 0)
@@ -143,8 +143,8 @@ static int keep_directory(int directory) {
 }
 
 /*
- * The record of what is durable goes first: it describes a file that is not there any more. The
- * caller makes the new name durable, before anything is stored.
+ * The file "durable" is removed first: it would describe an earlier data file. The caller syncs the
+ * directory again, before anything is stored.
  */
 static int put_in_place(int directory) {
 	int err = pn_sync_drop_record(directory);

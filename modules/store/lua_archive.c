@@ -145,17 +145,18 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	return query;
 }
 
-/* ---- Times, as Prosody tells them: util.datetime drops what is less than a microsecond ---- */
+/* ---- Times as clients see them: util.datetime truncates to microseconds, on 0.12 to seconds ----
+ */
 
 enum { MICROSECONDS = 1000000 };
 
-/* A time of today has 22 bits behind the point: a stamp that was parsed is off by half of the last.
- */
+/* A parsed stamp is off by rounding: a double of today's time has steps of 2^-22 s. */
 static const double PARSED = 0.25 / MICROSECONDS;
 
 /*
- * The last time that is told by the same stamp as `end`: who asks for all until a stamp that was
- * told wants the message that had it, too. A stamp as `start` is never after its message.
+ * The last time that has the same stamp as `end`: a query whose end is the stamp of a message
+ * includes that message. `start` needs no change: a truncated stamp is never later than its
+ * message.
  */
 static double last_told(const struct pn_lua_store *store, double end) {
 	const double parts = store->whole_seconds ? 1 : MICROSECONDS;
@@ -164,7 +165,7 @@ static double last_told(const struct pn_lua_store *store, double end) {
 	const double second = floor(end + PARSED);
 	const double part = floor((end + PARSED - second) * parts);
 	const double next =
-		second + (part + 1) / parts; /* is told by the next stamp, unless rounded down */
+		second + (part + 1) / parts; /* has the next stamp, unless it was rounded down */
 	return floor((next - second) * parts) > part ? nextafter(next, -INFINITY) : next;
 }
 
@@ -176,7 +177,7 @@ static void push_when(lua_State *L, const struct pn_lua_store *store, double whe
 		lua_pushnumber(L, told);
 }
 
-/* The space and the store of a query, in terms of which its times are put. */
+/* The space and the store; also widens the query's end to the whole stamp. */
 static const struct pn_space *check_for_query(lua_State *L, struct pn_lua_store **store,
 					      struct pn_archive_query *query) {
 	const struct pn_space *space = check(L, store);

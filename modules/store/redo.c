@@ -1,7 +1,6 @@
 /*
- * What the calls of the open transaction have written, in order, so that the transaction can be
- * begun anew without the last of them. LMDB could undo a call by a nested transaction; but that
- * costs as much as the call, and is paid by each.
+ * The writes of the open transaction, in order, so that the transaction can be repeated without its
+ * last call. A nested transaction of LMDB for each call would double the cost of an append.
  */
 #include <string.h>
 

@@ -16,7 +16,7 @@ enum { PN_VALUE_VERSION = 1 };
 
 struct pn_sync;
 
-/* What the open transaction has written, see redo.c. */
+/* The writes of the open transaction, see redo.c. */
 struct pn_redo {
 	struct pn_buf changes; /* of all calls, in order */
 	size_t kept;           /* bytes of these: of calls that have ended well */
@@ -93,10 +93,9 @@ void pn_lock_drop(int fd, enum pn_lock lock);
 /* ---- The file's format ---- */
 
 /*
- * Makes the data file where there is none, or an empty one, in the directory that is open and has
- * this path. What has its name is durable as a whole; the name is not until the directory is
- * synced. Nobody else may have the store open. Removes what a power failure has left of an earlier
- * attempt.
+ * Creates the data file if it is missing or empty. `directory` is a descriptor of `path`. The
+ * file's content is durable before it gets its name; the caller syncs the directory. No other
+ * process may have the store open. Removes the remains of an interrupted attempt.
  */
 int pn_format_create(int directory, const char *path);
 
@@ -127,13 +126,13 @@ void pn_call_estimate(struct pn_store *store, unsigned puts);
 void pn_call_refund(struct pn_store *store, size_t bytes);
 
 /*
- * Ends the call with its result, which it gives back. A failed one that has changed something, or
- * that LMDB's transaction did not survive, is undone: the transaction is begun anew, and gets what
- * the calls before it had written. Where that fails too, the transaction is lost.
+ * Ends the call, and returns `result`. If the call has failed and has written, or has left LMDB's
+ * transaction unusable, it is undone: the transaction is begun again, and the writes of the earlier
+ * calls are repeated. If that fails, the transaction is lost.
  */
 int pn_call_end(struct pn_store *store, int result);
 
-/* ---- What has been written, for pn_call_end() ---- */
+/* ---- The writes of the open transaction, for pn_call_end() ---- */
 
 void pn_redo_clear(struct pn_redo *redo);
 void pn_redo_free(struct pn_redo *redo);
@@ -145,7 +144,7 @@ int pn_redo_remove(struct pn_redo *redo, struct pn_str key);
 /* The current call has ended well. */
 void pn_redo_keep(struct pn_redo *redo);
 
-/* Forgets the changes of the current call, and makes those of all before it in `txn`. */
+/* Drops the changes of the current call, and repeats those of the earlier calls in `txn`. */
 int pn_redo_run(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
 
 /* ---- Records. Values are borrowed until the next change or the end of the call. ---- */
@@ -153,7 +152,7 @@ int pn_redo_run(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
 /* Returns 1, or 0 if there is none. `value` is a cursor behind the version byte. */
 int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *value);
 
-/* The value, whose first byte is to be PN_VALUE_VERSION, and which is not borrowed. */
+/* The value begins with PN_VALUE_VERSION, and does not point into a record. */
 int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len);
 
 /* The value is the version byte and a u32. */
