@@ -35,7 +35,8 @@
  * Ids. Where the caller gave no key, the id is archive, seq, epoch and a check of 24 bits,
  * enciphered with the store's secret (AES-128, one block) and written in 22 characters of
  * base64url. It needs no index, tells nothing and cannot be forged. The epoch is drawn at random
- * whenever a store is opened, so that a seq that is used again after a crash gives another id.
+ * whenever a store is opened, and changed when a transaction is undone, so that a seq that is used
+ * again gives another id.
  */
 #ifndef PN_ARCHIVE_H
 #define PN_ARCHIVE_H

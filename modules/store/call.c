@@ -295,10 +295,16 @@ static void end_turn(struct pn_store *store) {
 	pn_lock_drop(store->locks, PN_LOCK_WRITER);
 }
 
+/* The ids of messages that are undone may be known already: they must not be given again. */
+static void forget_ids(struct pn_store *store) {
+	store->epoch += store->pending > 0;
+}
+
 void pn_store_abort(struct pn_store *store) {
 	if (store->write == NULL)
 		return;
 	mdb_txn_abort(store->write);
+	forget_ids(store);
 	end_turn(store);
 }
 
@@ -345,6 +351,7 @@ int pn_store_commit(struct pn_store *store) {
 		pn_sync_committed(store->sync);
 	} else {
 		store->reserved = 0;
+		forget_ids(store);
 	}
 	end_turn(store);
 	return err;
@@ -482,10 +489,12 @@ static void undo_call(struct pn_store *store) {
 		err = pn_redo_run(&store->redo, store->write, store->dbi);
 	store->estimate = store->kept_estimate;
 	store->lost = err != PN_OK;
-	if (store->write == NULL)
-		end_turn(store);
-	else if (store->lost)
+	if (store->write != NULL && store->lost) {
 		pn_store_abort(store);
+	} else if (store->lost) {
+		forget_ids(store);
+		end_turn(store);
+	}
 }
 
 int pn_call_end(struct pn_store *store, int result) {
