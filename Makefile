@@ -25,7 +25,7 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
-STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o sync.o pages.o env.o space.o kv.o \
+STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o format.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
@@ -56,7 +56,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive open sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive damage open sync crash pages pages_damage \
 	cert verify refusal names xmppaddr constraints tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
@@ -170,10 +170,10 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 # What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
-$(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create)
+$(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create mdb_txn_begin)
 
-FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_commit env_create \
-	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check) fdatasync fsync
+FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \
+	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check)
 $(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
@@ -188,6 +188,10 @@ $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
 $(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(BINDINGS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
+# It replaces functions of libc, for LMDB too
+$(OUT)/tests/crash/test_powercut: $(addprefix $(OUT)/tests/,crash/test_powercut.o crash/disk.o oom/alloc.o) $(addprefix $(OUT)/,$(CORES))
+	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
+
 .PHONY: replay
 replay: $(addprefix $(OUT)/tests/fuzz/replay_,$(FUZZERS)) ## run the fuzzers' corpus
 	@for fuzzer in $(FUZZERS); do $(OUT)/tests/fuzz/replay_$$fuzzer tests/fuzz/corpus/$$fuzzer/* || exit 1; done
@@ -201,8 +205,9 @@ spec: all ## busted specs of the bindings and of the Lua libraries, on every unp
 integration: all ## real servers, real clients
 	@tests/run integration
 
-crash: all ## kill a writing server KILLS times (200), and check what is left
+crash: all ## cut the power at any write; kill a writing server KILLS times (200); check what is left
 	@tests/setup build prosody
+	@$(MAKE) -s run/crash/test_powercut
 	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
 
 .PHONY: sanitized

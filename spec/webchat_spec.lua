@@ -128,6 +128,46 @@ describe("webchat bars", function ()
 		assert.is_nil(bars.find("192.0.2.1", "a@rooms.test"));
 	end);
 
+	it("are not shortened by a shorter one", function ()
+		assert.equal(100, bars.add("192.0.2.1", nil, 100));
+		assert.equal(100, bars.add("192.0.2.1", nil, 10));
+		assert.equal(1100, bars.find("192.0.2.1"));
+		now = 1050;
+		assert.equal(50, bars.add("192.0.2.1", nil, 10));
+		assert.equal(60, bars.add("192.0.2.1", nil, 60));
+		assert.equal(1110, bars.find("192.0.2.1"));
+		assert.is_true(bars.lift("192.0.2.1"));
+		assert.equal(10, bars.add("192.0.2.1", nil, 10));
+	end);
+
+	it("that bans have set are lifted by themselves", function ()
+		local room = "a@rooms.test";
+		assert.equal(100, bars.add("192.0.2.1", room, 100, "first@guests.test"));
+		assert.equal(100, bars.add("192.0.2.1", room, 20));
+		assert.equal(100, bars.add("192.0.2.1", room, 50, "second@guests.test"));
+		assert.same({ { network = "192.0.2.1", room = room, ends = 1100 } }, bars.list());
+		assert.equal(1, count.value);
+		assert.is_true(bars.lift_ban("first@guests.test", room));
+		assert.equal(1050, bars.find("192.0.2.1", room));
+		assert.is_true(bars.lift_ban("second@guests.test", room));
+		assert.equal(1020, bars.find("192.0.2.1", room));
+		assert.is_false(bars.lift_ban("second@guests.test", room));
+		bars.add("192.0.2.1", room, 60, "third@guests.test");
+		assert.is_true(bars.lift("192.0.2.1", room));
+		assert.is_nil(bars.find("192.0.2.1", room));
+		assert.is_false(bars.lift_ban("third@guests.test", room));
+		assert.equal(0, count.value);
+	end);
+
+	it("end each at its own time", function ()
+		bars.add("192.0.2.1", "a@rooms.test", 10);
+		bars.add("192.0.2.1", "a@rooms.test", 5, "visitor@guests.test");
+		now = 1006;
+		bars.prune();
+		assert.is_false(bars.lift_ban("visitor@guests.test", "a@rooms.test"));
+		assert.equal(1010, bars.find("192.0.2.1", "a@rooms.test"));
+	end);
+
 	it("are listed and counted while they hold, through a reload too", function ()
 		bars.add("192.0.2.2", nil, 20);
 		bars.add("192.0.2.1", "a@rooms.test", 10);

@@ -35,7 +35,8 @@
  * Ids. Where the caller gave no key, the id is archive, seq, epoch and a check of 24 bits,
  * enciphered with the store's secret (AES-128, one block) and written in 22 characters of
  * base64url. It needs no index, tells nothing and cannot be forged. The epoch is drawn at random
- * whenever a store is opened, so that a seq that is used again after a crash gives another id.
+ * whenever a store is opened, and changed when a transaction is undone, so that a seq that is used
+ * again gives another id.
  */
 #ifndef PN_ARCHIVE_H
 #define PN_ARCHIVE_H
@@ -126,11 +127,14 @@ int pn_archive_delete(struct pn_store *store, const struct pn_space *space, stru
 /*
  * Deletes the messages that match, of all users but the host itself, a slice at a time: goes on
  * after the place in *position (all zero at first), until `limit` messages are deleted or archives
- * looked at. Adds to *count. Returns 1 while there is more.
+ * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate call: after
+ * an error, the deletions from earlier archives stand and are counted. A damaged archive is left
+ * unchanged, counted in `damaged`, and skipped.
  */
 struct pn_archive_position {
 	unsigned char user[16];
 	bool begun;
+	uint64_t damaged;
 };
 int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
 			  const struct pn_archive_query *query,

@@ -28,11 +28,19 @@
  * A thread makes them durable (fdatasync) and then writes into a file of its own, "durable", which
  * state of the database that was; a reader's transaction keeps the pages of that state from being
  * used again. After a power failure, pn_store_open() goes back to that state, of which every page
- * is on the disk.
+ * is on the disk. A new store is written under another name, made durable, and renamed: after a
+ * power failure it exists as a whole or not at all, and pn_store_open() creates it in the latter
+ * case. Once pn_store_open() has returned, the store survives.
+ *
+ * A call that fails changes nothing, and the writes of other calls in the same transaction stand: a
+ * damaged record affects the calls that use it. If the failed call has already written, the
+ * transaction is aborted, begun again, and the writes of the earlier calls are repeated from a copy
+ * in memory. If that fails too, because memory or the disk fails, the transaction is lost: every
+ * later write returns PN_ELOST until pn_store_commit() has returned it.
  *
  * Errors of every function, unless it says otherwise: PN_ENOMEM, PN_EFULL, PN_ENOSPACE,
- * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO; and PN_ELOST where an earlier failure
- * has undone the open transaction: then nothing is written until pn_store_commit() has been called.
+ * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO; and PN_ELOST where the open transaction
+ * is lost.
  */
 #ifndef PN_STORE_H
 #define PN_STORE_H
@@ -88,9 +96,9 @@ uint64_t pn_store_recovered(const struct pn_store *store);
 int pn_store_begin(struct pn_store *store);
 
 /*
- * Commits what is open. After an error nothing of the transaction is stored. With an interval of 0
- * it is durable when this returns, or else pn_store_durable() has not grown, and pn_store_sync()
- * tells why.
+ * Commits what is open. After an error nothing of the transaction is stored; PN_ELOST: an earlier
+ * call has failed and could not be undone alone. With an interval of 0 it is durable when this
+ * returns, or else pn_store_durable() has not grown, and pn_store_sync() tells why.
  */
 int pn_store_commit(struct pn_store *store);
 

@@ -8,9 +8,6 @@ local timer = require "util.timer";
 
 local SLICE = 200; -- messages deleted at once: a few milliseconds
 
--- Prosody 0.12 formats whole seconds only
-local fractional = pcall(datetime.datetime, 0.5);
-
 -- Lets the event loop run, where the caller can wait
 local function pause()
 	local ready = async.ready and async.ready();
@@ -39,7 +36,7 @@ return function (database, get_space, iterate)
 		local space, condition, text = get_space(self, true);
 		if not space then return nil, condition, text; end
 		when = when or now();
-		if not fractional then when = math.floor(when); end
+		if database.whole_seconds then when = math.floor(when); end
 		return wrote(space:append(user, key, stanza, when, with, self.quota or 0));
 	end
 
@@ -47,7 +44,7 @@ return function (database, get_space, iterate)
 		if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
 		local space, condition, text = get_space(self); -- of what is not stored there is nothing to be set
 		if not space then return nil, condition, text; end
-		if when and not fractional then when = math.floor(when); end
+		if when and database.whole_seconds then when = math.floor(when); end
 		return wrote(space:set(user, id, stanza, when, with));
 	end
 
@@ -64,9 +61,9 @@ return function (database, get_space, iterate)
 		return stanza, when, with;
 	end
 
-	-- All users of the store, a slice at a time
+	-- All users of the store, a slice at a time. Damaged archives are skipped.
 	local function delete_from_all(self, query)
-		local count, position = 0, nil;
+		local count, left_out, position = 0, 0, nil;
 		repeat
 			local space, condition, text = get_space(self, true);
 			if not space then return nil, condition, text; end
@@ -74,10 +71,13 @@ return function (database, get_space, iterate)
 			local ok;
 			ok, condition, text = wrote(deleted, not deleted and next_position or nil, detail);
 			if not ok then return nil, condition, text; end
-			count, position = count + deleted, next_position;
+			count, position, left_out = count + deleted, next_position, left_out + detail;
 			if position then pause(); end
 		until not position;
-		return count;
+		if left_out == 0 then return count; end
+		return database.failed("delete from all archives in", "storage-corrupt",
+			("%d of them damaged and left out, %d messages deleted from the others; run prosodyctl mod_storage_native check")
+				:format(left_out, count));
 	end
 
 	local function delete_from_user(self, user, query)

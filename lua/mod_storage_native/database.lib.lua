@@ -1,6 +1,7 @@
 -- The one store of this server: opened when it is first used, committed at the end of each turn of
 -- the event loop, made durable behind it
 
+local datetime = require "util.datetime".datetime;
 local lfs = require "lfs";
 local server = require "net.server";
 local timer = require "util.timer";
@@ -19,12 +20,13 @@ local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and sec
 -- What nobody needs to be told of: the caller knows what to make of it
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
-local database = {}; -- directory = of the store, once the options are read
+-- directory = of the store, once the options are read; whole_seconds = whether util.datetime formats whole seconds only, as on 0.12
+local database = { whole_seconds = not pcall(datetime, 0.5) };
 
 local options;
 local handle, watch; -- the open store, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
-local logged = {}; -- condition -> when it was logged last
+local logged = {}; -- operation and condition -> when this was logged last
 local in_loop = false; -- the event loop runs: there will be an end of the turn
 local batch = false; -- whoever writes commits by itself
 local turn_began, turn_writes = 0, 0;
@@ -53,9 +55,9 @@ end
 
 -- Logs an error, but one that goes on and on only now and then. Returns it.
 function database.failed(doing, condition, text)
-	local now = time.now();
-	if not EXPECTED[condition] and now - (logged[condition] or 0) >= REPEAT then
-		logged[condition] = now;
+	local now, kind = time.now(), doing.." "..condition;
+	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
+		logged[kind] = now;
 		module:log("error", "Cannot %s %s: %s (%s)", doing, options.directory, text, condition);
 	end
 	return nil, condition, text;
@@ -296,6 +298,7 @@ local function open()
 		verify = options.verify;
 		metatable = stanza_mt;
 		damaged = damaged;
+		whole_seconds = database.whole_seconds;
 	};
 	if not handle then
 		local retry = began + RETRY * (time.monotonic() - began);

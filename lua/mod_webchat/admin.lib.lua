@@ -46,8 +46,7 @@ return function (options, rooms, visitors, bars)
 		if not seconds or seconds <= 0 or seconds > LONGEST then
 			return nil, ("The time is a number of seconds, greater than 0 and at most %d"):format(LONGEST);
 		end
-		seconds = math.ceil(seconds);
-		bars.add(network, room_jid, seconds);
+		seconds = bars.add(network, room_jid, math.ceil(seconds));
 		local where = room_jid or "the webchat";
 		module:log("info", "Barred %s from %s for %d s: by an admin", network, where, seconds);
 		remove(network, room_jid);

@@ -18,8 +18,8 @@ return function (options, rooms, visitors, bars)
 			module:log("info", "The network of %s, banned from %s, is not known any more and not barred", event.jid, event.room.jid);
 			return;
 		end
-		bars.add(network, event.room.jid, options.bar_time, event.jid);
-		module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, event.room.jid, options.bar_time,
+		local seconds = bars.add(network, event.room.jid, options.bar_time, event.jid);
+		module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, event.room.jid, seconds,
 			event.actor or "the server");
 		remove_others(event.room, network, event.reason);
 	end

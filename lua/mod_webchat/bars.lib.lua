@@ -2,11 +2,17 @@
 
 local now = require "util.time".now;
 
-local EVERYWHERE = "*";
+local EVERYWHERE, ADMIN = "*", "";
+
+local function latest(causes)
+	local ends = 0;
+	for _, until_then in pairs(causes or {}) do ends = math.max(ends, until_then); end
+	return ends;
+end
 
 return function (metrics)
 	local bars = {};
-	local by_network = {}; -- network -> room or "*" -> { ends = time, jid = who was banned, or nil }
+	local by_network = {}; -- network -> room or "*" -> who was banned, or "" for an admin's -> when it ends
 
 	local function count()
 		local n = 0;
@@ -16,9 +22,23 @@ return function (metrics)
 		metrics.bars:set(n);
 	end
 
+	-- jid: who was banned, or nil. Returns for how many seconds the network is barred now: a longer bar stays in force.
 	function bars.add(network, room, seconds, jid)
-		by_network[network] = by_network[network] or {};
-		by_network[network][room or EVERYWHERE] = { ends = now() + seconds, jid = jid };
+		local rooms = by_network[network] or {};
+		local causes = rooms[room or EVERYWHERE] or {};
+		local time = now();
+		local ends, cause = time + seconds, jid or ADMIN;
+		by_network[network], rooms[room or EVERYWHERE] = rooms, causes;
+		causes[cause] = math.max(causes[cause] or 0, ends);
+		count();
+		local last = latest(causes);
+		return last > ends and math.ceil(last - time) or seconds;
+	end
+
+	local function remove(network, room)
+		local rooms = by_network[network];
+		rooms[room] = nil;
+		if not next(rooms) then by_network[network] = nil; end
 		count();
 	end
 
@@ -27,16 +47,19 @@ return function (metrics)
 		local rooms = by_network[network];
 		room = room or EVERYWHERE;
 		if not rooms or not rooms[room] then return false; end
-		rooms[room] = nil;
-		if not next(rooms) then by_network[network] = nil; end
-		count();
+		remove(network, room);
 		return true;
 	end
 
-	-- Lifts what a ban of this JID in a room had set
+	-- Lifts what a ban of this JID in a room had set, and nothing else
 	function bars.lift_ban(jid, room)
 		for network, rooms in pairs(by_network) do
-			if rooms[room] and rooms[room].jid == jid then return bars.lift(network, room); end
+			local causes = rooms[room];
+			if causes and causes[jid] then
+				causes[jid] = nil;
+				if not next(causes) then remove(network, room); end
+				return true;
+			end
 		end
 		return false;
 	end
@@ -44,8 +67,7 @@ return function (metrics)
 	-- When the bar of a network ends, from everything or from this room; nil without one
 	function bars.find(network, room)
 		local rooms = by_network[network] or {};
-		local everywhere, there = rooms[EVERYWHERE], rooms[room or EVERYWHERE];
-		local ends = math.max(everywhere and everywhere.ends or 0, there and there.ends or 0);
+		local ends = math.max(latest(rooms[EVERYWHERE]), latest(rooms[room or EVERYWHERE]));
 		return ends > now() and ends or nil;
 	end
 
@@ -58,19 +80,27 @@ return function (metrics)
 		bars.prune();
 		local list = {};
 		for network, rooms in pairs(by_network) do
-			for room, bar in pairs(rooms) do
-				list[#list+1] = { network = network, room = room ~= EVERYWHERE and room or nil, ends = bar.ends };
+			for room, causes in pairs(rooms) do
+				list[#list+1] = { network = network, room = room ~= EVERYWHERE and room or nil, ends = latest(causes) };
 			end
 		end
 		table.sort(list, function (a, b) return a.network .. (a.room or "") < b.network .. (b.room or ""); end);
 		return list;
 	end
 
-	function bars.prune()
-		for network, rooms in pairs(by_network) do
-			for room, bar in pairs(rooms) do
-				if bar.ends <= now() then rooms[room] = nil; end
+	local function prune_rooms(rooms, time)
+		for room, causes in pairs(rooms) do
+			for cause, ends in pairs(causes) do
+				if ends <= time then causes[cause] = nil; end
 			end
+			if not next(causes) then rooms[room] = nil; end
+		end
+	end
+
+	function bars.prune()
+		local time = now();
+		for network, rooms in pairs(by_network) do
+			prune_rooms(rooms, time);
 			if not next(rooms) then by_network[network] = nil; end
 		end
 		count();

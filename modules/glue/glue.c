@@ -20,12 +20,13 @@ lua_Integer pn_glue_integer(lua_State *L, int arg, lua_Integer min, lua_Integer 
 lua_Integer pn_glue_field(lua_State *L, int index, const char *name, lua_Integer min,
 			  lua_Integer max, lua_Integer absent) {
 	int is_integer = 0;
-	if (lua_getfield(L, index, name) == LUA_TNIL) {
+	const int type = lua_getfield(L, index, name);
+	if (type == LUA_TNIL) {
 		lua_pop(L, 1);
 		return absent;
 	}
 	const lua_Integer value = lua_tointegerx(L, -1, &is_integer);
-	if (!is_integer || value < min || value > max)
+	if (type != LUA_TNUMBER || !is_integer || value < min || value > max)
 		luaL_error(L, "field '%s' must be an integer from %I to %I", name, (LUAI_UACINT)min,
 			   (LUAI_UACINT)max);
 	lua_pop(L, 1);

@@ -1,4 +1,4 @@
-/* Transactions, and access to records inside a call. */
+/* Transactions, the room that they need on the disk, and calls. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -283,16 +283,29 @@ int pn_store_begin(struct pn_store *store) {
 	}
 	store->pending = 0;
 	store->estimate = PER_TRANSACTION * (uint64_t)store->page_size;
+	store->kept_estimate = store->estimate;
 	store->wrote = false;
 	return bound_growth(store);
+}
+
+/* Once LMDB's transaction has ended. */
+static void end_turn(struct pn_store *store) {
+	store->write = NULL;
+	pn_redo_clear(&store->redo);
+	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+}
+
+/* The ids of messages that are undone may be known already: they must not be given again. */
+static void forget_ids(struct pn_store *store) {
+	store->epoch += store->pending > 0;
 }
 
 void pn_store_abort(struct pn_store *store) {
 	if (store->write == NULL)
 		return;
 	mdb_txn_abort(store->write);
-	store->write = NULL;
-	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	forget_ids(store);
+	end_turn(store);
 }
 
 /*
@@ -338,8 +351,9 @@ int pn_store_commit(struct pn_store *store) {
 		pn_sync_committed(store->sync);
 	} else {
 		store->reserved = 0;
+		forget_ids(store);
 	}
-	pn_lock_drop(store->locks, PN_LOCK_WRITER);
+	end_turn(store);
 	return err;
 }
 
@@ -450,6 +464,39 @@ void pn_call_refund(struct pn_store *store, size_t bytes) {
 	store->estimate -= store->estimate < bytes ? store->estimate : bytes;
 }
 
+/* After some errors, also of reading, LMDB refuses all further use of a transaction. */
+static bool is_spoilt(struct pn_store *store) {
+	MDB_stat stat;
+	return mdb_stat(store->write, store->dbi, &stat) != MDB_SUCCESS;
+}
+
+static void keep_call(struct pn_store *store) {
+	store->pending++;
+	store->kept_estimate = store->estimate;
+	pn_redo_keep(&store->redo);
+}
+
+/* The writer's lock is held throughout, so the writes are repeated on the same state. */
+static void undo_call(struct pn_store *store) {
+	if (store->pending == 0) {
+		pn_store_abort(store);
+		return;
+	}
+	mdb_txn_abort(store->write);
+	store->write = NULL;
+	int err = pn_store_error(mdb_txn_begin(store->env, NULL, 0, &store->write));
+	if (err == PN_OK)
+		err = pn_redo_run(&store->redo, store->write, store->dbi);
+	store->estimate = store->kept_estimate;
+	store->lost = err != PN_OK;
+	if (store->write != NULL && store->lost) {
+		pn_store_abort(store);
+	} else if (store->lost) {
+		forget_ids(store);
+		end_turn(store);
+	}
+}
+
 int pn_call_end(struct pn_store *store, int result) {
 	const bool writing = store->write != NULL && store->txn == store->write;
 	store->txn = NULL;
@@ -457,111 +504,14 @@ int pn_call_end(struct pn_store *store, int result) {
 		mdb_txn_reset(store->read);
 		return result;
 	}
-	if (store->wrote && result < 0) {
-		store->lost = store->pending > 0;
+	if (result < 0 && (store->wrote || is_spoilt(store)))
+		undo_call(store);
+	else if (store->wrote)
+		keep_call(store);
+	else if (store->pending == 0)
 		pn_store_abort(store);
-	} else if (store->wrote) {
-		store->pending++;
-		store->wrote = false;
-	} else if (store->pending == 0) {
-		pn_store_abort(store);
-	}
+	else
+		store->estimate = store->kept_estimate; /* the call wrote nothing */
+	store->wrote = false;
 	return result;
-}
-
-/* ---- Records ---- */
-
-static MDB_val to_val(const struct pn_key *key) {
-	return (MDB_val){.mv_size = key->len, .mv_data = (void *)key->bytes};
-}
-
-static int open_value(MDB_val data, struct pn_wire *value) {
-	*value = pn_wire_open(data.mv_data, data.mv_size);
-	const uint8_t version = pn_wire_u8(value);
-	if (version == PN_VALUE_VERSION)
-		return 1;
-	return version > PN_VALUE_VERSION ? PN_EVERSION : PN_ECORRUPT;
-}
-
-int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *value) {
-	MDB_val name = to_val(key);
-	MDB_val data;
-	const int rc = mdb_get(store->txn, store->dbi, &name, &data);
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	return rc == MDB_SUCCESS ? open_value(data, value) : pn_store_error(rc);
-}
-
-int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len) {
-	MDB_val name = to_val(key);
-	MDB_val data = {.mv_size = len, .mv_data = (void *)value};
-	store->wrote = true;
-	return pn_store_error(mdb_put(store->txn, store->dbi, &name, &data, 0));
-}
-
-int pn_put_u32(struct pn_store *store, const struct pn_key *key, uint32_t number) {
-	const unsigned char value[5] = {PN_VALUE_VERSION, (unsigned char)(number >> 24),
-					(unsigned char)(number >> 16), (unsigned char)(number >> 8),
-					(unsigned char)number};
-	return pn_put(store, key, value, sizeof(value));
-}
-
-int pn_remove(struct pn_store *store, const struct pn_key *key) {
-	MDB_val name = to_val(key);
-	const int rc = mdb_del(store->txn, store->dbi, &name, NULL);
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	store->wrote = true;
-	return rc == MDB_SUCCESS ? 1 : pn_store_error(rc);
-}
-
-int pn_cursor_open(struct pn_store *store, struct pn_cursor *cursor) {
-	*cursor = (struct pn_cursor){0};
-	return pn_store_error(mdb_cursor_open(store->txn, store->dbi, &cursor->mdb));
-}
-
-void pn_cursor_close(struct pn_cursor *cursor) {
-	if (cursor->mdb != NULL)
-		mdb_cursor_close(cursor->mdb);
-	cursor->mdb = NULL;
-}
-
-/* A value that cannot be opened is an error to whoever reads it, not to who passes by. */
-static int move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
-	MDB_val data;
-	const int rc = mdb_cursor_get(cursor->mdb, &name, &data, op);
-	if (rc == MDB_NOTFOUND)
-		return 0;
-	if (rc != MDB_SUCCESS)
-		return pn_store_error(rc);
-	cursor->key = (struct pn_str){name.mv_data, name.mv_size};
-	cursor->size = name.mv_size + data.mv_size;
-	const int err = open_value(data, &cursor->value);
-	if (err < 0)
-		cursor->value = (struct pn_wire){.pos = data.mv_data, .err = err};
-	return 1;
-}
-
-int pn_cursor_seek(struct pn_cursor *cursor, const struct pn_key *key) {
-	return move(cursor, to_val(key), MDB_SET_RANGE);
-}
-
-int pn_cursor_seek_before(struct pn_cursor *cursor, const struct pn_key *key) {
-	const int found = move(cursor, to_val(key), MDB_SET_RANGE);
-	if (found < 0)
-		return found;
-	return move(cursor, (MDB_val){0}, found > 0 ? MDB_PREV : MDB_LAST);
-}
-
-int pn_cursor_next(struct pn_cursor *cursor) {
-	return move(cursor, (MDB_val){0}, MDB_NEXT);
-}
-
-int pn_cursor_previous(struct pn_cursor *cursor) {
-	return move(cursor, (MDB_val){0}, MDB_PREV);
-}
-
-int pn_cursor_remove(struct pn_store *store, struct pn_cursor *cursor) {
-	store->wrote = true;
-	return pn_store_error(mdb_cursor_del(cursor->mdb, 0));
 }

@@ -14,79 +14,16 @@
 #include "sync.h"
 
 enum {
-	FORMAT_VERSION = 1,
 	OPEN_WAIT = 2000, /* ms for those who are opening it, or compacting */
 	FILE_MODE = 0600,
 	LOCK_FILE = 16 * 1024, /* bytes: room for twice the readers that LMDB allows unless told */
 	DIRECTORY_MODE = 0700,
 };
 
-static const char MAGIC[] = "pn-store";
 static const uint64_t MAP_BYTES[] = {1ull << 40, 1ull << 36, 1ull << 33, 1ull << 30};
 
 /* LMDB allows no environment to be open twice in a process: each is shared by all hosts. */
 static struct pn_store *registry;
-
-/* ---- Format record: version u8 (of the value), format u32, magic, secret(16) ---- */
-
-static int create_format(struct pn_store *store, unsigned char secret[PN_SECRET]) {
-	struct pn_buf buf = {0};
-	const struct pn_key key = pn_key_format();
-	int err = pn_crypt_random(secret, PN_SECRET);
-	if (err != PN_OK)
-		return err;
-	pn_wire_put_u8(&buf, PN_VALUE_VERSION);
-	pn_wire_put_u32(&buf, FORMAT_VERSION);
-	pn_buf_append(&buf, MAGIC, sizeof(MAGIC));
-	pn_buf_append(&buf, secret, PN_SECRET);
-	err = buf.err != PN_OK
-		      ? buf.err
-		      : pn_call_write(store, (struct pn_claim){.puts = 1, .bytes = buf.len});
-	if (err == PN_OK)
-		err = pn_call_end(store, pn_put(store, &key, buf.data, buf.len));
-	pn_buf_free(&buf);
-	return err == PN_OK ? pn_store_commit(store) : err;
-}
-
-/* Returns 1 and the secret, 0 for an empty database, or an error. */
-static int read_format(struct pn_store *store, unsigned char secret[PN_SECRET]) {
-	const struct pn_key key = pn_key_format();
-	struct pn_wire value;
-	MDB_stat stat;
-	const int found = pn_get(store, &key, &value);
-	if (found == PN_ECORRUPT)
-		return PN_EFOREIGN;
-	if (found < 0)
-		return found;
-	if (found == 0) {
-		const int rc = mdb_stat(store->txn, store->dbi, &stat);
-		if (rc != MDB_SUCCESS)
-			return pn_store_error(rc);
-		return stat.ms_entries == 0 ? 0 : PN_EFOREIGN;
-	}
-	const uint32_t format = pn_wire_u32(&value);
-	const char *magic = pn_wire_take(&value, sizeof(MAGIC));
-	const char *bytes = pn_wire_take(&value, PN_SECRET);
-	if (bytes == NULL || memcmp(magic, MAGIC, sizeof(MAGIC)) != 0)
-		return PN_EFOREIGN;
-	if (format != FORMAT_VERSION)
-		return PN_EVERSION;
-	memcpy(secret, bytes, PN_SECRET);
-	return 1;
-}
-
-static int open_format(struct pn_store *store) {
-	unsigned char secret[PN_SECRET];
-	int err = pn_call_read(store);
-	if (err != PN_OK)
-		return err;
-	err = pn_call_end(store, read_format(store, secret));
-	if (err == 0)
-		err = create_format(store, secret);
-	if (err < 0)
-		return err;
-	return pn_crypt_key(store->crypt, secret);
-}
 
 /* ---- The environment ---- */
 
@@ -161,16 +98,18 @@ static int allocate_lock_file(const struct pn_store *store) {
  * What only the first process to open it does: nobody else may have it open meanwhile. The record
  * of what is durable is then of no more use; it may even be that of another file.
  */
-static int prepare_file(struct pn_store *store, bool verify) {
+static int prepare_file(struct pn_store *store, const char *path, bool verify) {
 	struct pn_pages_report report;
-	int err = pn_sync_recover(store->directory, &store->recovered);
+	int err = pn_format_create(store->directory, path);
+	if (err == PN_OK)
+		err = pn_sync_recover(store->directory, &store->recovered);
 	if (err == PN_OK)
 		err = allocate_lock_file(store);
 	if (err != PN_OK)
 		return err;
 	const int fd = openat(store->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? PN_OK : pn_store_error(errno);
+		return pn_store_error(errno);
 	err = fdatasync(fd) == 0 ? PN_OK : pn_store_error(errno);
 	if (err == PN_OK && verify)
 		err = pn_pages_verify(fd, &report);
@@ -180,16 +119,22 @@ static int prepare_file(struct pn_store *store, bool verify) {
 	return err == PN_OK ? keep_names(store) : err;
 }
 
-static int take_place(struct pn_store *store, bool verify) {
-	int err = pn_lock_take(store->locks, PN_LOCK_PRESENT, false, 0);
-	if (err == PN_OK) {
-		err = prepare_file(store, verify);
-		if (err != PN_OK)
-			return err;
-	} else if (err != PN_EBUSY) {
-		return err;
+/*
+ * Processes that have the store open share the lock; the first one has prepared the file. If that
+ * fails, the next process that waits prepares it.
+ */
+static int take_place(struct pn_store *store, const struct pn_store_options *options) {
+	int err = PN_EBUSY;
+	for (int waited = 0; err == PN_EBUSY && waited < OPEN_WAIT; waited++) {
+		err = pn_lock_take(store->locks, PN_LOCK_PRESENT, false, 0);
+		if (err == PN_OK) {
+			err = prepare_file(store, options->directory, options->verify);
+			break;
+		}
+		if (err == PN_EBUSY)
+			err = pn_lock_take(store->locks, PN_LOCK_PRESENT, true, 1);
 	}
-	return pn_lock_take(store->locks, PN_LOCK_PRESENT, true, OPEN_WAIT);
+	return err == PN_OK ? pn_lock_take(store->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
 
 static int make_durable_once(struct pn_store *store) {
@@ -206,7 +151,7 @@ static int open_all(struct pn_store *store, const struct pn_store_options *optio
 	store->locks = openat(store->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
 	if (store->locks < 0)
 		return pn_store_error(errno);
-	int err = take_place(store, options->verify);
+	int err = take_place(store, options);
 	if (err == PN_OK)
 		err = open_env(store, options->directory);
 	if (err == PN_OK)
@@ -225,7 +170,7 @@ static int open_all(struct pn_store *store, const struct pn_store_options *optio
 	if (err == PN_OK)
 		pn_call_set_aside(store);
 	if (err == PN_OK)
-		err = open_format(store);
+		err = pn_format_open(store);
 	return err;
 }
 
@@ -237,6 +182,7 @@ static void close_all(struct pn_store *store) {
 		mdb_env_close(store->env);
 	}
 	pn_crypt_free(store->crypt);
+	pn_redo_free(&store->redo);
 	if (store->locks >= 0)
 		close(store->locks);
 	if (store->directory >= 0)
@@ -329,6 +275,7 @@ void pn_store_forget(struct pn_store *store) {
 	unregister(store);
 	pn_sync_forget(store->sync);
 	pn_crypt_free(store->crypt);
+	pn_redo_free(&store->redo);
 	close(store->locks);
 	close(store->directory);
 	pn_free(store);

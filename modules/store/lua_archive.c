@@ -145,6 +145,47 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	return query;
 }
 
+/* ---- Times as clients see them: util.datetime truncates to microseconds, on 0.12 to seconds ----
+ */
+
+enum { MICROSECONDS = 1000000 };
+
+/* A parsed stamp is off by rounding: a double of today's time has steps of 2^-22 s. */
+static const double PARSED = 0.25 / MICROSECONDS;
+
+/*
+ * The last time that has the same stamp as `end`: a query whose end is the stamp of a message
+ * includes that message. `start` needs no change: a truncated stamp is never later than its
+ * message.
+ */
+static double last_told(const struct pn_lua_store *store, double end) {
+	const double parts = store->whole_seconds ? 1 : MICROSECONDS;
+	if (!isfinite(end))
+		return end;
+	const double second = floor(end + PARSED);
+	const double part = floor((end + PARSED - second) * parts);
+	const double next =
+		second + (part + 1) / parts; /* has the next stamp, unless it was rounded down */
+	return floor((next - second) * parts) > part ? nextafter(next, -INFINITY) : next;
+}
+
+static void push_when(lua_State *L, const struct pn_lua_store *store, double when) {
+	const double told = store->whole_seconds ? floor(when) : when;
+	if (told == floor(told) && fabs(told) < 9e15)
+		lua_pushinteger(L, (lua_Integer)told);
+	else
+		lua_pushnumber(L, told);
+}
+
+/* The space and the store; also widens the query's end to the whole stamp. */
+static const struct pn_space *check_for_query(lua_State *L, struct pn_lua_store **store,
+					      struct pn_archive_query *query) {
+	const struct pn_space *space = check(L, store);
+	if (query->has_end)
+		query->end = last_told(*store, query->end);
+	return space;
+}
+
 static uint64_t field_limit(lua_State *L, int table, const char *name, bool *given) {
 	double number = 0;
 	*given = !lua_isnoneornil(L, table) && field_number(L, table, name, &number);
@@ -175,7 +216,7 @@ static int archive_find(lua_State *L) {
 	bool limited, wanted = false;
 	lua_settop(L, 3);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_archive_query query = check_query(L, 3);
+	struct pn_archive_query query = check_query(L, 3);
 	const uint64_t limit = field_limit(L, 3, "limit", &limited);
 	if (lua_istable(L, 3)) {
 		push_field(L, 3, "total");
@@ -184,7 +225,7 @@ static int archive_find(lua_State *L) {
 	}
 	struct cursor *cursor = pn_glue_handle(L, CURSOR, sizeof(*cursor), CURSOR_VALUES);
 	const int at = lua_gettop(L);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_space *space = check_for_query(L, &store, &query);
 	lua_getiuservalue(L, -1, PN_LUA_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_OWNER);
@@ -198,13 +239,6 @@ static int archive_find(lua_State *L) {
 		return 1;
 	lua_pushinteger(L, (lua_Integer)total);
 	return 2;
-}
-
-static void push_when(lua_State *L, double when) {
-	if (when == floor(when) && fabs(when) < 9e15)
-		lua_pushinteger(L, (lua_Integer)when);
-	else
-		lua_pushnumber(L, when);
 }
 
 /* Tells whoever wants to know of a message that cannot be read, and goes on without it. */
@@ -242,7 +276,7 @@ static int cursor_next(lua_State *L) {
 			lua_settop(L, METATABLE);
 			continue;
 		}
-		push_when(L, message.when);
+		push_when(L, lua_touserdata(L, OWNER), message.when);
 		if (message.with.bytes != NULL)
 			lua_pushlstring(L, message.with.bytes, message.with.len);
 		else
@@ -270,7 +304,7 @@ static int archive_delete(lua_State *L) {
 	struct pn_archive_query query = check_query(L, 3);
 	truncate.keep = field_limit(L, 3, "truncate", &truncate.wanted);
 	query.ids_optional = true;
-	const struct pn_space *space = check(L, &store);
+	const struct pn_space *space = check_for_query(L, &store, &query);
 	const int err =
 		pn_archive_delete(store->store, space, user, &query, truncate, slice, &count);
 	if (err < 0)
@@ -281,8 +315,9 @@ static int archive_delete(lua_State *L) {
 }
 
 /*
- * delete_all(query or nil, position, slice) -> count, position | nil, condition, text
- * position: nil at first, then what the call before returned; nil again at the end.
+ * delete_all(query or nil, position, slice) -> count, position, damaged | nil, condition, text
+ * position: nil at first, then what the call before returned; nil again at the end. damaged: so
+ * many archives were passed over.
  */
 static int archive_delete_all(lua_State *L) {
 	struct pn_lua_store *store;
@@ -298,16 +333,18 @@ static int archive_delete_all(lua_State *L) {
 	}
 	struct pn_archive_query query = check_query(L, 2);
 	query.ids_optional = true;
-	const struct pn_space *space = check(L, &store);
+	const struct pn_space *space = check_for_query(L, &store, &query);
 	const int err =
 		pn_archive_delete_all(store->store, space, &query, &position, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
 	if (err == 0)
-		return 1;
-	lua_pushlstring(L, (const char *)position.user, sizeof(position.user));
-	return 2;
+		lua_pushnil(L);
+	else
+		lua_pushlstring(L, (const char *)position.user, sizeof(position.user));
+	lua_pushinteger(L, (lua_Integer)position.damaged);
+	return 3;
 }
 
 /* dates(user) -> array of seconds of midnights, perhaps repeated | nil, condition, text */
@@ -324,7 +361,7 @@ static int archive_dates(lua_State *L) {
 	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
 	lua_newtable(L);
 	for (lua_Integer i = 1; wire.left > 0; i++) {
-		push_when(L, pn_wire_f64(&wire));
+		push_when(L, store, pn_wire_f64(&wire));
 		lua_rawseti(L, -2, i);
 	}
 	pn_buf_free(buf);

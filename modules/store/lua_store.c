@@ -79,32 +79,50 @@ int pn_lua_result(lua_State *L, int err) {
 
 /* ---- Opening ---- */
 
-static bool field_boolean(lua_State *L, int table, const char *name) {
-	lua_getfield(L, table, name);
-	const bool value = lua_toboolean(L, -1);
+/* Pushes a field, which has that type or is nil. Returns whether it is there. */
+static bool push_option(lua_State *L, const char *name, int type) {
+	const int found = lua_getfield(L, 1, name);
+	if (found != LUA_TNIL && found != type)
+		luaL_error(L, "field '%s' must be a %s, not a %s", name, lua_typename(L, type),
+			   lua_typename(L, found));
+	return found != LUA_TNIL;
+}
+
+static bool option_boolean(lua_State *L, const char *name) {
+	const bool value = push_option(L, name, LUA_TBOOLEAN) && lua_toboolean(L, -1);
 	lua_pop(L, 1);
 	return value;
 }
 
 /*
- * open{ directory =, max_bytes =, interval =, verify =, metatable =, damaged = } -> store
- * metatable: util.stanza's. damaged(id): called for each message that cannot be read.
+ * open{ directory =, max_bytes =, interval =, verify =, metatable =, damaged =, whole_seconds = }
+ *         -> store
+ * directory: a string. The others may be nil; max_bytes, interval (ms): integers, 0; verify: a
+ * boolean, false. metatable: util.stanza's. damaged(id): called for each message that cannot be
+ * read. whole_seconds: a boolean, false; true where Prosody can format no fractions of a second.
+ * Raises where one has another type.
  */
 static int store_open(lua_State *L) {
+	enum { DIRECTORY = 2, METATABLE, DAMAGED };
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	lua_getfield(L, 1, "directory");
+	if (!push_option(L, "directory", LUA_TSTRING))
+		luaL_error(L, "field 'directory' is missing");
+	(void)push_option(L, "metatable", LUA_TTABLE);
+	(void)push_option(L, "damaged", LUA_TFUNCTION);
+	const bool whole_seconds = option_boolean(L, "whole_seconds");
 	const struct pn_store_options options = {
-		.directory = pn_lua_check_path(L, 2),
+		.directory = pn_lua_check_path(L, DIRECTORY),
 		.max_bytes = (uint64_t)pn_glue_field(L, 1, "max_bytes", 0, INT64_MAX, 0),
 		.interval = (unsigned)pn_glue_field(L, 1, "interval", 0, INT32_MAX, 0),
-		.verify = field_boolean(L, 1, "verify"),
+		.verify = option_boolean(L, "verify"),
 	};
 	struct pn_lua_store *store =
 		pn_glue_handle(L, PN_LUA_STORE, sizeof(*store), PN_LUA_STORE_VALUES);
-	lua_getfield(L, 1, "metatable");
+	store->whole_seconds = whole_seconds;
+	lua_pushvalue(L, METATABLE);
 	lua_setiuservalue(L, -2, PN_LUA_METATABLE);
-	lua_getfield(L, 1, "damaged");
+	lua_pushvalue(L, DAMAGED);
 	lua_setiuservalue(L, -2, PN_LUA_DAMAGED);
 	const int err = pn_store_open(&store->store, &options);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);

@@ -15,6 +15,7 @@
 struct pn_lua_store {
 	struct pn_store *store; /* NULL once closed */
 	struct pn_buf scratch;
+	bool whole_seconds; /* Prosody can format no other times */
 };
 
 enum { PN_LUA_METATABLE = 1, PN_LUA_DAMAGED, PN_LUA_STORE_VALUES = 2 };

@@ -161,54 +161,63 @@ static int next_archive(struct pn_store *store, const struct pn_space *space,
 	return err;
 }
 
+static int delete_of_user(struct pn_store *store, uint32_t archive,
+			  const struct pn_archive_query *query, uint64_t limit, uint64_t *count) {
+	static const struct pn_archive_truncate none = {false, 0};
+	struct pn_names names;
+	const int err = pn_collection_names(store, archive, &names);
+	if (err != PN_OK || names.user.bytes == NULL)
+		return err;
+	return delete_from(store, archive, query, none, limit, count);
+}
+
+/* Moves past the archive at `next`, of which so many messages were deleted. */
+static void pass(struct pn_archive_position *position, struct pn_archive_position next,
+		 uint64_t *left, uint64_t done) {
+	*position = next;
+	*left -= *left < done + 1 ? *left : done + 1; /* looking at it takes time, too */
+}
+
 /* Deletes from the next archive. Returns 1, with *left what is left of the slice, or 0 at the end.
  */
 static int delete_next(struct pn_store *store, const struct pn_space *space,
 		       const struct pn_archive_query *query, struct pn_archive_position *position,
 		       uint64_t *left, uint64_t *count) {
-	static const struct pn_archive_truncate none = {false, 0};
 	struct pn_archive_position next = *position;
-	struct pn_names names;
 	uint32_t archive;
 	uint64_t done = 0;
-	int err = next_archive(store, space, &next, &archive);
-	if (err <= 0)
+	int err = pn_call_write(store, (struct pn_claim){.puts = DELETE_PUTS,
+							 .bytes = (size_t)*left * PER_MESSAGE,
+							 .removes = true});
+	if (err != PN_OK)
 		return err;
-	err = pn_collection_names(store, archive, &names);
-	if (err == PN_OK && names.user.bytes != NULL)
-		err = delete_from(store, archive, query, none, *left, &done);
-	if (err < 0)
-		return err;
-	*count += done;
-	if (err > 0) {
-		*left = 0; /* the same once more, next time */
+	const int found = next_archive(store, space, &next, &archive);
+	err = found > 0 ? delete_of_user(store, archive, query, *left, &done) : found;
+	pn_call_refund(store, (size_t)(*left - (done < *left ? done : *left)) * PER_MESSAGE);
+	err = pn_call_end(store, err);
+	if (found > 0 && (err == PN_ECORRUPT || err == PN_EVERSION)) {
+		next.damaged++;
+		pass(position, next, left, 0);
 		return 1;
 	}
-	*position = next;
-	*left -= *left < done + 1 ? *left : done + 1; /* looking at it takes time, too */
+	if (found <= 0 || err < 0)
+		return err;
+	*count += done;
+	if (err > 0)
+		*left = 0; /* the same once more, next time */
+	else
+		pass(position, next, left, done);
 	return 1;
 }
 
 int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
 			  const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
-	uint64_t left, done = 0;
-	struct pn_archive_position reached = *position;
-	left = limit = limit < SLICE_MAX ? limit : SLICE_MAX;
-	int err = pn_call_write(store, (struct pn_claim){.puts = DELETE_PUTS,
-							 .bytes = (size_t)limit * PER_MESSAGE,
-							 .removes = true});
-	if (err != PN_OK)
-		return err;
+	uint64_t left = limit < SLICE_MAX ? limit : SLICE_MAX;
+	int err;
 	do {
-		err = delete_next(store, space, query, &reached, &left, &done);
+		err = delete_next(store, space, query, position, &left, count);
 	} while (err > 0 && left > 0);
-	pn_call_refund(store, (size_t)(limit - (done < limit ? done : limit)) * PER_MESSAGE);
-	err = pn_call_end(store, err);
-	if (err >= 0) {
-		*position = reached;
-		*count += done;
-	}
 	return err;
 }
 

@@ -16,6 +16,12 @@ enum { PN_VALUE_VERSION = 1 };
 
 struct pn_sync;
 
+/* The writes of the open transaction, see redo.c. */
+struct pn_redo {
+	struct pn_buf changes; /* of all calls, in order */
+	size_t kept;           /* bytes of these: of calls that have ended well */
+};
+
 /*
  * Invariants: while `write` is open this process holds the writer's lock. `lost` is set when
  * `write` had to be undone; then `write` is NULL until pn_store_commit(). `txn` is set inside a
@@ -43,9 +49,11 @@ struct pn_store {
 	MDB_txn *read; /* kept between calls, reset */
 	MDB_txn *txn;  /* the one that the current call uses */
 	bool lost;
-	bool wrote;        /* the current call has changed something */
-	unsigned pending;  /* calls that have written in `write` */
-	uint64_t estimate; /* bytes that `write` may add to the file */
+	bool wrote;             /* the current call has changed something */
+	unsigned pending;       /* calls that have written in `write` */
+	uint64_t estimate;      /* bytes that `write` may add to the file */
+	uint64_t kept_estimate; /* the same, without the current call */
+	struct pn_redo redo;
 	uint64_t reserved; /* bytes of the file that are sure to have a place on the disk */
 	uint64_t file_end; /* first byte after the last page, when `write` was begun */
 
@@ -82,6 +90,18 @@ enum pn_lock {
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
 void pn_lock_drop(int fd, enum pn_lock lock);
 
+/* ---- The file's format ---- */
+
+/*
+ * Creates the data file if it is missing or empty. `directory` is a descriptor of `path`. The
+ * file's content is durable before it gets its name; the caller syncs the directory. No other
+ * process may have the store open. Removes the remains of an interrupted attempt.
+ */
+int pn_format_create(int directory, const char *path);
+
+/* Reads the format record, or writes it in an empty database. Sets the secret. */
+int pn_format_open(struct pn_store *store);
+
 /* ---- Calls: every function that reads or writes records stands between begin and end ---- */
 
 int pn_call_read(struct pn_store *store);
@@ -106,17 +126,33 @@ void pn_call_estimate(struct pn_store *store, unsigned puts);
 void pn_call_refund(struct pn_store *store, size_t bytes);
 
 /*
- * Ends the call with its result, which it gives back. After a failed one that has changed something
- * the whole transaction is undone.
+ * Ends the call, and returns `result`. If the call has failed and has written, or has left LMDB's
+ * transaction unusable, it is undone: the transaction is begun again, and the writes of the earlier
+ * calls are repeated. If that fails, the transaction is lost.
  */
 int pn_call_end(struct pn_store *store, int result);
+
+/* ---- The writes of the open transaction, for pn_call_end() ---- */
+
+void pn_redo_clear(struct pn_redo *redo);
+void pn_redo_free(struct pn_redo *redo);
+
+/* Note a change of the current call. Return 0 or PN_ENOMEM. */
+int pn_redo_put(struct pn_redo *redo, struct pn_str key, struct pn_str value);
+int pn_redo_remove(struct pn_redo *redo, struct pn_str key);
+
+/* The current call has ended well. */
+void pn_redo_keep(struct pn_redo *redo);
+
+/* Drops the changes of the current call, and repeats those of the earlier calls in `txn`. */
+int pn_redo_run(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
 
 /* ---- Records. Values are borrowed until the next change or the end of the call. ---- */
 
 /* Returns 1, or 0 if there is none. `value` is a cursor behind the version byte. */
 int pn_get(struct pn_store *store, const struct pn_key *key, struct pn_wire *value);
 
-/* The value, whose first byte is to be PN_VALUE_VERSION. */
+/* The value begins with PN_VALUE_VERSION, and does not point into a record. */
 int pn_put(struct pn_store *store, const struct pn_key *key, const void *value, size_t len);
 
 /* The value is the version byte and a u32. */

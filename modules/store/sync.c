@@ -138,13 +138,15 @@ static bool is_meta(const unsigned char *meta) {
 	return flags == META_FLAG;
 }
 
-/* The record's meta page on both pages, the other one as that of the transaction before: LMDB
- * overwrites that next. */
+/*
+ * The record's meta page on both pages, the other one as that of the transaction before: LMDB
+ * overwrites that next. In a file of no transaction yet both are alike.
+ */
 static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
 	const uint64_t txnid = meta_txnid(meta);
 	memset(metas, 0, 2 * page_size);
 	for (uint64_t i = 0; i < 2; i++) {
-		const uint64_t number = i == (txnid & 1) ? txnid : txnid - 1;
+		const uint64_t number = i == (txnid & 1) || txnid == 0 ? txnid : txnid - 1;
 		unsigned char *const page = metas + i * page_size;
 		memcpy(page, meta, PAGE);
 		memcpy(page, &i, sizeof(i));

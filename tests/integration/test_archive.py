@@ -195,6 +195,52 @@ def test(server):
 		check(page, inside[:PAGE], len(counted), len(inside) <= PAGE)
 
 
+def fractions(count):
+	"""Messages within seconds of one another, at times of which a client is told no more than a part."""
+	messages = entries(count)
+	for n, message in enumerate(messages):
+		message.when = NOW - 60 + n * 0.2718281828
+	return messages
+
+
+def check_stamps(client, count):
+	"""Whoever asks for what lies between two stamps that were told gets both messages, and all between."""
+	everything = query(client, max=count)
+	assert len(everything.ids) == count, everything
+	for low, high in ((0, 0), (0, count - 1), (3, 3), (2, 7), (count - 1, count - 1)):
+		start, end = everything.stamps[low], everything.stamps[high]
+		inside = [ident for ident, told in zip(everything.ids, everything.stamps)
+			if start.rstrip("Z") <= told.rstrip("Z") <= end.rstrip("Z")]
+		page = query(client, max=count, fields={"start": start, "end": end})
+		assert (page.ids, page.count) == (inside, len(inside)), (start, end, page, everything)
+		assert {everything.ids[low], everything.ids[high]} <= set(page.ids), page
+	(first, start), (last, end) = metadata(client)
+	assert (first, start, last, end) == (everything.ids[0], everything.stamps[0], everything.ids[-1], everything.stamps[-1])
+
+
+@behaviour("archive: a stamp that was told selects its message, as start and as end", **NATIVE)
+def test(server):
+	check_stamps(owner_of(server, fractions(2 * PAGE)), 2 * PAGE)
+
+
+if len(bed.VERSIONS) > 1:
+	@behaviour("archive: what one version of Prosody has stored is read, with its times, by the other one", **NATIVE)
+	def test(server):
+		messages = fractions(2 * PAGE)
+		alice = owner_of(server, messages)
+		for version in (*(v for v in bed.VERSIONS if v != server.version), server.version):
+			server.finish()
+			server.version = version
+			server.start()
+			alice = server.again(alice)
+			page = query(alice, max=50)
+			assert (page.ids, page.bodies) == ([m.id for m in messages], bodies(messages)), page
+			assert [told[:len("2020-01-01T00:00:00")] for told in page.stamps] == [stamp(m.when)[:-1] for m in messages], page
+			check_stamps(alice, len(messages))
+			messages += fill(server, alice.user, [Entry(f"under {version}", NOW + 0.5, PEER)])
+			check_stamps(alice, len(messages))
+
+
 @behaviour("archive: order is that of appending, also when clocks go back", **NATIVE)
 def test(server):
 	messages = entries(2 * PAGE + 1)

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import bed
-from mam import forth
+from mam import Entry, fill, forth, run_task
 from steps import say
 from suite import behaviour
 from test_storage import login, over, private, result, stores
@@ -295,6 +295,54 @@ def test(server):
 @behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))
 def test(server):
 	refuses_store(server, with_empty_page, "is damaged")
+
+
+def spoil_correspondents(store):
+	"""Makes nonsense of the index of correspondents of the archive that was made first."""
+	data = (store / "data.mdb").read_bytes()
+	record = re.compile(rb"(r\0\0\0(.)w\0\0\0\x01\0\0\0\0.)\x01", re.S)
+	first = min(match[2] for match in record.finditer(data))
+	data = record.sub(lambda match: match[1] + (b"\0" if match[2] == first else b"\1"), data)
+	(store / "data.mdb").write_bytes(data)
+
+
+# Appends to both archives in one turn; tells what came of it, and what became of the turn
+BOTH = """
+	local driver = require "core.storagemanager".get_driver(%(host)s, "archive");
+	local archive = require "core.storagemanager".open(%(host)s, "archive", "archive");
+	local message = require "util.stanza".message({ type = "chat" }, "together");
+	local function append(user)
+		local ok, condition = archive:append(user, nil, message, os.time(), "peer@prosody.test");
+		return ok and "stored" or condition;
+	end
+	local results = { append(%(bob)s), append(%(alice)s), append(%(bob)s) };
+	driver.when_durable(function (ok, condition)
+		module:log("info", "Both: %%s, then %%s", table.concat(results, " "), ok and "durable" or condition);
+	end);"""
+
+
+@behaviour("storage faults: a damaged record of one user is an error for that user alone", modules=["mam", "cron"],
+	options={"storage": "native", "archive_expires_after": "1w"})
+def test(server):
+	alice, bob = server.account("alice"), server.account("bob")
+	now = int(time.time())
+	for user in (alice, bob):
+		fill(server, user, [Entry(f"old {n}", now - 8 * 86400, "peer@prosody.test") for n in range(3)])
+		fill(server, user, [Entry("new", now, "peer@prosody.test")])
+	server.finish()
+	spoil_correspondents(server.directory / "data/native")
+	server.start()
+	server.announced.append("storage-corrupt")
+	server.lua(f"local module = require 'core.modulemanager'.get_module({bed.lua(server.host)}, 'mam').module;"
+		+ BOTH % {"host": bed.lua(server.host), "alice": bed.lua(alice), "bob": bed.lua(bob)})
+	server.expect_log("Both: stored storage-corrupt stored, then durable")
+	server.expect_log(r"Cannot write to .*storage-corrupt")
+	server.lua("true")
+	with_mam = login(server, bob)
+	assert forth(with_mam, 50)[0].bodies == ["old 0", "old 1", "old 2", "new", "together", "together"]
+	run_task(server, "Remove expired messages")
+	server.expect_log("1 of them damaged and left out, 3 messages deleted from the others")
+	assert forth(with_mam, 50)[0].bodies == ["new", "together", "together"]
 
 
 @behaviour("storage faults: a store of a newer format is refused and left alone", **over(["private"]))

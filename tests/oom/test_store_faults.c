@@ -1,15 +1,19 @@
 /*
  * A script of every operation of a store, again and again, with the first call of LMDB failing,
- * then the second, and so on, in each way in which that call can fail; and the same with memory. A
- * caller ends its turn at the first error. Then nothing is lost but the turn, nothing is half
- * there, the store goes on, and nothing is leaked.
+ * then the second, and so on, in each way in which that call can fail; and the same with memory.
+ * Then nothing is half there, the store goes on, and nothing is leaked. What was written before in
+ * the same turn stands, also where LMDB's transaction is of no more use; only where it cannot be
+ * written again is the turn lost, and its commit tells.
  */
 #include <stdint.h>
 
 #include "../unit/store_fixture.h"
 #include "faults.h"
 
-/* ---- The operations. Each changes all that it means to, or nothing. ---- */
+/*
+ * ---- The operations. Each changes all that it means to, or nothing; but expiry is a call for each
+ *      archive, of which one alone has something to delete. ----
+ */
 
 static int set_first(struct fixture *f) {
 	return put(f, ROMEO, "key", "value");
@@ -77,7 +81,7 @@ static int expire(struct fixture *f) {
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	const int more = pn_archive_delete_all(f->store, &f->archive, &old, &position, 100, &count);
-	return more < 0 ? more : PN_OK;
+	return more < 0 ? more : position.damaged > 0 ? PN_ECORRUPT : PN_OK;
 }
 
 static int purge(struct fixture *f) {
@@ -274,16 +278,20 @@ static void base_make(void) {
 
 static size_t calls; /* of LMDB, of a run in which none fails */
 
+/* What a caller does after an error. */
+enum attitude { COMMITS, TRIES_AGAIN };
+
 /* What has become of a run. */
 struct outcome {
 	int opened;     /* what opening returned */
 	size_t opening; /* calls that it took */
 	int done;       /* operations of the turn that went well */
-	int err;        /* of the one that did not, or of one that commits */
+	bool failed;    /* one of the turn did not, the first time */
+	int err;        /* of the last one of the turn, or of one that commits */
 	int committed;
 };
 
-static struct outcome run(struct fixture *f) {
+static struct outcome run(struct fixture *f, enum attitude attitude) {
 	struct outcome outcome = {.opened = pn_store_open(&f->store, &f->options)};
 	outcome.opening = faults.calls;
 	if (outcome.opened != PN_OK)
@@ -291,6 +299,9 @@ static struct outcome run(struct fixture *f) {
 	stores_open++;
 	while (outcome.done < COUNT && outcome.err == PN_OK) {
 		outcome.err = OPERATIONS[outcome.done](f);
+		outcome.failed = outcome.failed || outcome.err != PN_OK;
+		if (outcome.err != PN_OK && attitude == TRIES_AGAIN)
+			outcome.err = OPERATIONS[outcome.done](f);
 		outcome.done += outcome.err == PN_OK ? 1 : 0;
 	}
 	outcome.committed = pn_store_commit(f->store);
@@ -299,17 +310,26 @@ static struct outcome run(struct fixture *f) {
 	return outcome;
 }
 
+/* Whether the store holds what the run has left. */
+static bool holds_result(struct fixture *f, struct outcome outcome) {
+	const uint64_t found = state(f);
+	if (outcome.committed != PN_OK)
+		return found == base.states[0];
+	const bool in_part = outcome.done < COUNT && OPERATIONS[outcome.done] == expire;
+	return found == base.states[outcome.done] ||
+	       (in_part && found == base.states[outcome.done + 1]);
+}
+
 /* Looks at all that is left after a run, first as it is open, then after opening it anew. */
 static bool judge(struct fixture *f, struct outcome outcome) {
-	const uint64_t want = base.states[outcome.committed == PN_OK ? outcome.done : 0];
 	bool good = true;
 	if (outcome.opened != PN_OK) {
 		open_store(f);
 		return problems(f->store) == 0 && state(f) == base.states[0];
 	}
-	good = state(f) == want && problems(f->store) == 0;
+	good = holds_result(f, outcome) && problems(f->store) == 0;
 	reopen(f);
-	good = state(f) == want && problems(f->store) == 0 && good;
+	good = holds_result(f, outcome) && problems(f->store) == 0 && good;
 	/* it goes on */
 	good = put(f, HOST, "next", "turn") == PN_OK && append_earlier(f) == PN_OK && good;
 	good = pn_store_commit(f->store) == PN_OK && problems(f->store) == 0 && good;
@@ -330,8 +350,8 @@ static bool went_well(struct outcome outcome) {
 static void count_calls(void) {
 	struct fixture f;
 	site_make(&f);
-	faults_begin(0, 0);
-	const struct outcome outcome = run(&f);
+	faults_begin((struct faults){0});
+	const struct outcome outcome = run(&f, COMMITS);
 	calls = faults_end().calls;
 	REQUIRE(went_well(outcome) && judge(&f, outcome));
 	REQUIRE(calls > 1000 && calls < FAULT_CALLS);
@@ -345,42 +365,126 @@ static bool is_healed(const struct faults *seen, struct outcome outcome) {
 	       (seen->failed == ENOMEM && strcmp(seen->name, "mdb_env_open") == 0);
 }
 
-TEST(whatever_call_of_lmdb_fails_a_turn_is_there_or_not_and_the_store_goes_on) {
-	for (int way = 0; way < FAULT_WAYS; way++) {
-		for (size_t at = 1; at <= calls; at++) {
-			struct fixture f;
-			if (way >= fault_ways[at])
-				continue;
-			site_make(&f);
-			faults_begin(at, way);
-			const struct outcome outcome = run(&f);
-			const struct faults seen = faults_end();
-			const bool told = is_healed(&seen, outcome) || !went_well(outcome);
-			const bool good = judge(&f, outcome);
-			if (!CHECK(seen.failed != 0) || !CHECK(told) || !CHECK(good))
-				report(outcome, seen.name != NULL ? seen.name : "none", seen.failed,
-				       at);
-			teardown(&f);
+/* Whether the caller of what has failed was told, and those who had written before lost nothing. */
+static bool is_right(const struct faults *seen, struct outcome outcome, enum attitude attitude) {
+	const bool told = is_healed(seen, outcome) || outcome.failed || !went_well(outcome);
+	if (seen->failed == 0 || !told)
+		return false;
+	if (attitude == TRIES_AGAIN && outcome.failed && outcome.done < COUNT)
+		return false;
+	return !outcome.failed || seen->lasting || outcome.committed == PN_OK;
+}
+
+static void try_fault(struct faults fault, enum attitude attitude) {
+	struct fixture f;
+	site_make(&f);
+	faults_begin(fault);
+	const struct outcome outcome = run(&f, attitude);
+	const struct faults seen = faults_end();
+	const bool right = is_right(&seen, outcome, attitude);
+	const bool good = judge(&f, outcome);
+	if (!CHECK(right) || !CHECK(good))
+		report(outcome, seen.name != NULL ? seen.name : "none", seen.failed, fault.at);
+	teardown(&f);
+}
+
+/* Lets each call fail, in each of so many ways. */
+static void try_faults(struct faults fault, int ways, enum attitude attitude) {
+	for (fault.way = 0; fault.way < ways; fault.way++) {
+		for (fault.at = 1; fault.at <= calls; fault.at++) {
+			if (fault.way < fault_ways[fault.at])
+				try_fault(fault, attitude);
 		}
 	}
 }
 
-TEST(whatever_allocation_fails_a_turn_is_there_or_not_and_the_store_goes_on) {
+TEST(whatever_call_of_lmdb_fails_what_was_written_before_in_the_turn_stands) {
+	try_faults((struct faults){0}, FAULT_WAYS, COMMITS);
+}
+
+TEST(also_where_it_leaves_a_transaction_that_is_of_no_more_use) {
+	try_faults((struct faults){.spoils = true}, 1, COMMITS);
+}
+
+TEST(a_call_that_has_failed_may_be_made_again_in_the_same_turn) {
+	try_faults((struct faults){.spoils = true}, 1, TRIES_AGAIN);
+}
+
+TEST(where_all_calls_of_lmdb_fail_from_then_on_a_turn_is_there_or_its_commit_tells) {
+	try_faults((struct faults){.spoils = true, .lasting = true}, 1, COMMITS);
+}
+
+TEST(whatever_allocation_fails_what_was_written_before_in_the_turn_stands) {
 	for (int fail_after = 0; fail_after < 2; fail_after++) {
 		bool failed = true;
 		for (size_t at = 1; failed; at++) {
 			struct fixture f;
 			site_make(&f);
 			test_alloc_fail(at, fail_after != 0);
-			const struct outcome outcome = run(&f);
+			const struct outcome outcome = run(&f, COMMITS);
 			failed = test_alloc.failed;
 			test_alloc_fail(0, false);
 			const bool told = !failed || !went_well(outcome);
+			const bool stands = !outcome.failed || outcome.committed == PN_OK;
 			const bool good = judge(&f, outcome);
-			if (!CHECK(told) || !CHECK(good))
+			if (!CHECK(told) || !CHECK(stands) || !CHECK(good))
 				report(outcome, "memory", PN_ENOMEM, at);
 			teardown(&f);
 		}
+	}
+}
+
+/* ---- A store that is being made ---- */
+
+/* A directory in which there is nothing yet. */
+static void empty_site_make(struct fixture *f) {
+	site_make(f);
+	directory_remove(f->directory);
+}
+
+/* Whether the store that could not be made can be now, and has nothing. */
+static bool is_made(struct fixture *f, int opened) {
+	struct stat st;
+	char name[PATH_SIZE + 16];
+	if (opened == PN_OK)
+		stores_open++;
+	else
+		open_store(f);
+	snprintf(name, sizeof(name), "%s/data.mdb.new", f->directory);
+	const bool good =
+		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->store) == 0;
+	teardown(f);
+	return good;
+}
+
+TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
+	for (int way = 0; way < FAULT_WAYS; way++) {
+		bool failed = true;
+		for (size_t at = 1; failed || at < 60; at++) {
+			struct fixture f;
+			empty_site_make(&f);
+			faults_begin((struct faults){.at = at, .way = way});
+			const int opened = pn_store_open(&f.store, &f.options);
+			const struct faults seen = faults_end();
+			failed = seen.failed != 0;
+			if (!CHECK(is_made(&f, opened)))
+				printf("# %s, error %d: opened %d\n", failed ? seen.name : "none",
+				       seen.failed, opened);
+		}
+	}
+}
+
+TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
+	bool failed = true;
+	for (size_t at = 1; failed; at++) {
+		struct fixture f;
+		empty_site_make(&f);
+		test_alloc_fail(at, true);
+		const int opened = pn_store_open(&f.store, &f.options);
+		failed = test_alloc.failed;
+		test_alloc_fail(0, false);
+		CHECK((opened != PN_OK) == failed);
+		CHECK(is_made(&f, opened));
 	}
 }
 

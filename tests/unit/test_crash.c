@@ -1,4 +1,6 @@
 /* pn/store.h: what a power failure leaves, and what opening makes of it */
+#include <lmdb.h>
+
 #include "crash.h"
 
 enum { BEFORE = 30, AFTER = 70, FAILURES = 60 };
@@ -257,6 +259,76 @@ TEST(a_file_that_replaced_a_newer_one_by_hand_is_kept_and_made_durable_from_then
 TEST(a_file_that_replaced_an_older_one_by_hand_is_kept_and_made_durable_from_then_on) {
 	replace_by_hand(AFTER * 2, false);
 	replace_by_hand(AFTER * 2, true);
+}
+
+/* ---- A store that has no transaction yet ---- */
+
+/* As LMDB makes it, and earlier versions left it when they were killed in between. */
+static void make_empty_database(const char *directory) {
+	MDB_env *env;
+	REQUIRE(mdb_env_create(&env) == 0 && mdb_env_open(env, directory, 0, 0600) == 0);
+	mdb_env_close(env);
+}
+
+TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
+	struct past past = {0};
+	srandom(12);
+	past.f.options = (struct pn_store_options){.interval = 60000, .verify = true};
+	directory_make(past.f.directory);
+	past.f.options.directory = past.f.directory;
+	make_empty_database(past.f.directory);
+	past.old = image_read(past.f.directory, "data.mdb");
+	REQUIRE(pn_space_init(&past.f.keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_space_init(&past.f.archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	open_store(&past.f);
+	past.then = contents(&past.f);
+	past.durable = image_read(past.f.directory, "durable");
+	REQUIRE(newest_slot(&past.durable) == 0 && record_txnid(&past.durable, 0) == 0);
+	turns(&past.f, 0, 5);
+	look(&past);
+	age_records(&past.durable);
+	for (int i = 0; i < FAILURES; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		go_on(&site);
+		image_free(&left);
+	}
+	past_teardown(&past);
+}
+
+/* Its record describes another file, of more transactions, made durable at this start or before. */
+static void make_anew(bool aged) {
+	struct past past;
+	past_setup(&past);
+	if (aged)
+		age_records(&past.durable);
+	close_store(&past.f);
+	image_write(&past.durable, past.f.directory, "durable");
+	char file[2 * PATH_SIZE];
+	snprintf(file, sizeof(file), "%s/data.mdb", past.f.directory);
+	REQUIRE(unlink(file) == 0);
+	open_store(&past.f);
+	turns(&past.f, 0, 3);
+	make_durable(&past);
+	turns(&past.f, 3, 10);
+	look(&past);
+	age_records(&past.durable);
+	for (int i = 0; i < FAILURES / 10; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past.old, &past.now);
+		crash_site(&site, &left, &past.durable);
+		CHECK(open_site(&site) == past.then);
+		teardown(&site);
+		image_free(&left);
+	}
+	past_teardown(&past);
+}
+
+TEST(where_the_data_file_was_moved_away_a_new_one_is_made_and_made_durable_from_then_on) {
+	make_anew(false);
+	make_anew(true);
 }
 
 int main(void) {

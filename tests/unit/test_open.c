@@ -76,6 +76,27 @@ TEST(a_file_that_is_no_database_is_foreign_and_an_empty_one_is_new) {
 	}
 }
 
+TEST(what_is_left_of_a_store_that_was_being_made_is_removed) {
+	struct fixture f;
+	struct stat st;
+	char name[PATH_SIZE + 16];
+	for (int there = 0; there < 2; there++) {
+		setup(&f);
+		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
+		close_store(&f);
+		snprintf(name, sizeof(name), "%s/data.mdb", f.directory);
+		REQUIRE(there == 1 || unlink(name) == 0);
+		const int fd = directory_open(f.directory, "data.mdb.new", O_WRONLY | O_CREAT);
+		REQUIRE(write(fd, "half", 4) == 4);
+		close(fd);
+		open_store(&f);
+		CHECK(holds(&f, JULIET, "key", there == 1 ? "value" : NULL));
+		snprintf(name, sizeof(name), "%s/data.mdb.new", f.directory);
+		CHECK(stat(name, &st) != 0);
+		teardown(&f);
+	}
+}
+
 /* Lets LMDB put a record in the store's file, which is not open. */
 static void put_raw(const struct fixture *f, const char *key, const void *value, size_t len) {
 	MDB_env *env;
@@ -318,6 +339,45 @@ TEST(what_two_processes_write_by_turns_is_all_there) {
 	CHECK(total(&f, ROMEO, &EVERYTHING) == TURNS);
 	check_whole(&f);
 	teardown(&f);
+}
+
+/* In a child: opens the store of a directory where there may be none yet, and writes its name. */
+static void make_and_write(struct fixture *f, struct signal_pipe *start, const char *name) {
+	await(start);
+	REQUIRE(pn_store_open(&f->store, &f->options) == PN_OK);
+	for (int tries = 0; put(f, JULIET, name, "1") != PN_OK; tries++)
+		REQUIRE(tries < 10); /* the other one's turn: each waits a second */
+	commit(f);
+	pn_store_close(f->store);
+	leave();
+}
+
+TEST(of_two_processes_that_open_a_new_store_at_once_one_makes_it) {
+	enum { ROUNDS = 20 };
+	static const char *const names[] = {"first", "second"};
+	for (int round = 0; round < ROUNDS; round++) {
+		struct fixture f;
+		struct signal_pipe start[2];
+		pid_t children[2];
+		setup(&f); /* for its spaces */
+		close_store(&f);
+		directory_remove(f.directory);
+		for (int i = 0; i < 2; i++) {
+			pipe_make(&start[i]);
+			children[i] = fork();
+			if (children[i] == 0)
+				make_and_write(&f, &start[i], names[i]);
+		}
+		tell(&start[0]);
+		tell(&start[1]);
+		CHECK(succeeds(children[0]) && succeeds(children[1]));
+		open_store(&f);
+		CHECK(count_records(&f, JULIET) == 2);
+		check_whole(&f);
+		pipe_close(&start[0]);
+		pipe_close(&start[1]);
+		teardown(&f);
+	}
 }
 
 /* ---- Copies ---- */

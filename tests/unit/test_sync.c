@@ -6,6 +6,8 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include <lmdb.h>
+
 #include "store_fixture.h"
 
 enum { INTERVAL = 100, LONG = 10000 /* ms after which a test is stuck */ };
@@ -19,6 +21,7 @@ static struct {
 	size_t pwrite_most; /* bytes that are written, where that is less than asked; 0: all */
 	int fallocate;
 	int pthread_create;
+	int txn_begin;  /* of LMDB */
 	unsigned syncs; /* calls of fdatasync for the data file */
 } faults;
 
@@ -41,6 +44,13 @@ int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 			  void *argument);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
 			  void *argument);
+int __real_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
+int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
+
+int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn) {
+	return faults.txn_begin != 0 ? faults.txn_begin
+				     : __real_mdb_txn_begin(env, parent, flags, txn);
+}
 
 int __wrap_fdatasync(int fd) {
 	const bool record = is_record(fd);
@@ -223,14 +233,40 @@ TEST(with_an_interval_of_0_a_commit_is_durable_when_it_returns) {
 	teardown(&f);
 }
 
-TEST(a_turn_that_failed_does_not_keep_earlier_ones_from_being_durable) {
+/* Lets a call fail after it has written, and then what it takes to undo it alone. */
+static void lose_turn(struct fixture *f) {
+	faults.txn_begin = ENOMEM;
+	test_alloc_fail(2, true);
+	CHECK(put(f, ROMEO, "key", "3") == PN_ENOMEM);
+	test_alloc_fail(0, false);
+	faults.txn_begin = 0;
+}
+
+TEST(a_turn_that_cannot_be_kept_is_lost_and_every_call_tells_until_the_commit_has) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
-	test_alloc_fail(2, true);
-	CHECK(put(&f, ROMEO, "key", "3") == PN_ENOMEM);
-	test_alloc_fail(0, false);
+	lose_turn(&f);
+	CHECK(pn_store_pending(f.store) == 1); /* whoever waits for it has to be told */
+	CHECK(put(&f, JULIET, "later", "1") == PN_ELOST);
+	CHECK(append_to(&f, JULIET, "later", 1, NULL, NULL, NULL) == PN_ELOST);
+	CHECK(pn_store_begin(f.store) == PN_ELOST);
+	CHECK(holds(&f, JULIET, "key", "1"));
+	CHECK(pn_store_commit(f.store) == PN_ELOST);
+	CHECK(pn_store_pending(f.store) == 0);
+	write_one(&f, "next");
+	CHECK(count_records(&f, JULIET) == 1 && count_records(&f, ROMEO) == 0);
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(a_turn_that_is_lost_does_not_keep_earlier_ones_from_being_durable) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
+	lose_turn(&f);
 	CHECK(pn_store_flush(f.store) == PN_ELOST);
 	CHECK(is_durable(&f));
 	CHECK(holds(&f, JULIET, "key", "1"));

@@ -1,0 +1,314 @@
+/*
+ * The power is cut at any write, from the first one that makes a store. The next start opens it; it
+ * then holds one of the states that were committed, as a whole, and none older than the last one
+ * that was reported durable.
+ */
+#include <poll.h>
+
+#include "../unit/crash.h"
+#include "disk.h"
+
+enum {
+	STORIES = 8,
+	TURNS = 14,
+	CUTS = 250, /* of each story, beside those while the store is made */
+	STATES = TURNS * 2 + 4,
+	TIMES_OPENING = 3, /* each cut while the store is made, with so many remains */
+	WAIT = 10000,      /* ms after which a test is stuck */
+};
+
+/* What was written, and what was promised when. */
+struct story {
+	unsigned seed;
+	struct fixture f;
+	char parent[PATH_SIZE];
+	struct tape tape;
+	size_t opened;         /* operations that it took to make the store */
+	uint64_t sums[STATES]; /* contents after each turn */
+	size_t begun[STATES];  /* operations before that turn's commit */
+	int states;
+	struct {
+		size_t at;
+		int state;
+	} promises[STATES];
+	int promise_count;
+};
+
+static struct story story;
+
+/* ---- Telling a story ---- */
+
+static void promise(int state) {
+	story.promises[story.promise_count].at = story.tape.count;
+	story.promises[story.promise_count].state = state;
+	story.promise_count++;
+}
+
+static void write_turn(void) {
+	story.begun[story.states] = story.tape.count;
+	turn(&story.f, story.states);
+	story.sums[story.states] = contents(&story.f);
+	story.states++;
+}
+
+/* Another turn is written and committed while the disk is busy with the one before. */
+static void sync_in_background(uint64_t now) {
+	int wait;
+	const int state = story.states - 1;
+	struct pollfd fd = {.fd = pn_store_event_fd(story.f.store), .events = POLLIN};
+	const uint64_t transaction = pn_store_committed(story.f.store);
+	disk_gate(true);
+	CHECK(pn_store_sync(story.f.store, now, &wait) == PN_OK);
+	write_turn();
+	disk_gate(false);
+	if (pn_store_durable(story.f.store) < transaction)
+		REQUIRE(poll(&fd, 1, WAIT) == 1);
+	pn_store_event_clear(story.f.store);
+	CHECK(pn_store_durable(story.f.store) >= transaction);
+	promise(state);
+}
+
+static void go_on_somehow(uint64_t now) {
+	switch (random() % 5) {
+	case 0:
+		CHECK(pn_store_flush(story.f.store) == PN_OK);
+		promise(story.states - 1);
+		break;
+	case 1:
+		reopen(&story.f);
+		promise(story.states - 1);
+		break;
+	case 2:
+		sync_in_background(now);
+		break;
+	default:
+		break; /* what was committed waits */
+	}
+}
+
+static void fixture_at(struct fixture *f, const char *parent, unsigned interval) {
+	*f = (struct fixture){.options = {.interval = interval, .verify = true}};
+	snprintf(f->directory, sizeof(f->directory), "%.200s/native", parent);
+	f->options.directory = f->directory;
+	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+}
+
+/* With an interval of 0 every commit is a promise. */
+static void tell(unsigned seed) {
+	const unsigned interval = seed % 3 == 0 ? 0 : 1;
+	memset(&story, 0, sizeof(story));
+	story.seed = seed;
+	srandom(seed);
+	directory_make(story.parent);
+	fixture_at(&story.f, story.parent, interval);
+	disk_boot();
+	disk_record(&story.tape, story.f.directory);
+	open_store(&story.f);
+	story.opened = story.tape.count;
+	story.sums[0] = contents(&story.f);
+	story.states = 1;
+	promise(0);
+	for (int i = 0; i < TURNS; i++) {
+		write_turn();
+		if (interval == 0)
+			promise(story.states - 1);
+		go_on_somehow((uint64_t)i * 1000);
+	}
+	disk_stop();
+}
+
+static void forget_story(void) {
+	teardown(&story.f);
+	REQUIRE(rmdir(story.parent) == 0);
+	tape_free(&story.tape);
+}
+
+/* ---- After the power is back ---- */
+
+static void ignore_problem(void *context, const char *text) {
+	(void)text;
+	*(unsigned *)context += 1;
+}
+
+static bool is_whole(struct pn_store *store) {
+	struct pn_check *check;
+	struct pn_progress progress;
+	unsigned count = 0;
+	if (pn_check_new(&check, store, ignore_problem, &count) != PN_OK)
+		return false;
+	int more;
+	do
+		more = pn_check_step(check, &progress);
+	while (more > 0);
+	pn_check_free(check);
+	return more == 0 && count == 0;
+}
+
+static int promised(size_t at) {
+	int state = -1;
+	for (int i = 0; i < story.promise_count && story.promises[i].at <= at; i++)
+		state = story.promises[i].state > state ? story.promises[i].state : state;
+	return state;
+}
+
+/* The newest state that has these contents and whose commit had begun, or -1. */
+static int find_state(uint64_t sum, size_t at) {
+	int state = story.states - 1;
+	while (state >= 0 && (story.sums[state] != sum || story.begun[state] > at))
+		state--;
+	return state;
+}
+
+/* Opens what is left. Returns NULL, or what is wrong; then it is closed. Sets *sum. */
+static const char *open_remains(struct fixture *f, uint64_t *sum) {
+	disk_boot();
+	if (pn_store_open(&f->store, &f->options) != PN_OK)
+		return "it is refused";
+	stores_open++;
+	if (is_whole(f->store)) {
+		*sum = contents(f);
+		return NULL;
+	}
+	close_store(f);
+	return "something is half there";
+}
+
+/* That what was recovered is written to, closed and opened as any other. */
+static const char *use(struct fixture *f) {
+	uint64_t again;
+	turns(f, STATES, STATES + 2);
+	const uint64_t sum = contents(f);
+	close_store(f);
+	const char *wrong = open_remains(f, &again);
+	if (wrong == NULL && again != sum) {
+		close_store(f);
+		wrong = "what was written after it is lost";
+	}
+	return wrong;
+}
+
+/* The power fails again while the store is being opened, and in the first turn after. */
+static const char *cut_again(struct cut cut, struct fixture *f) {
+	static struct tape second;
+	struct fixture site;
+	char parent[PATH_SIZE];
+	uint64_t sum = 0, again = 0;
+	disk_record(&second, f->directory);
+	const char *wrong = open_remains(f, &sum);
+	const size_t opened = second.count;
+	if (wrong == NULL)
+		turn(f, STATES + 5);
+	const uint64_t later = wrong == NULL ? contents(f) : 0;
+	disk_stop();
+	for (unsigned i = 0; wrong == NULL && i < 6; i++) {
+		const struct cut at = {.at = i < 4 ? (size_t)random() % (opened + 1)
+						   : (size_t)random() % (second.count + 1),
+				       .seed = cut.seed + i};
+		directory_make(parent);
+		fixture_at(&site, parent, 60000);
+		disk_cut(&second, at, site.directory);
+		wrong = open_remains(&site, &again);
+		if (wrong == NULL)
+			close_store(&site);
+		if (wrong == NULL && again != sum && (at.at < opened || again != later))
+			wrong = "a second power failure changes what was recovered";
+		directory_remove(site.directory);
+		REQUIRE(rmdir(parent) == 0);
+	}
+	if (stores_open > 1)
+		close_store(f);
+	tape_free(&second);
+	return wrong;
+}
+
+/* Returns NULL, or what is wrong with the store that the cut leaves. */
+static const char *judge(struct cut cut, struct fixture *f) {
+	uint64_t sum;
+	if (cut.seed % 8 == 1 && !cut.no_syncs && !cut.no_name_syncs)
+		return cut_again(cut, f);
+	const char *wrong = open_remains(f, &sum);
+	if (wrong != NULL)
+		return wrong;
+	const int state = find_state(sum, cut.at);
+	if (state < 0)
+		wrong = "it holds what was never committed";
+	else if (state < promised(cut.at))
+		wrong = "what was reported durable is lost";
+	else if (cut.seed % 4 == 0)
+		wrong = use(f);
+	if (stores_open > 1)
+		close_store(f);
+	return wrong;
+}
+
+static const char *try_cut(struct cut cut) {
+	struct fixture f;
+	char parent[PATH_SIZE];
+	directory_make(parent);
+	fixture_at(&f, parent, 60000);
+	disk_cut(&story.tape, cut, f.directory);
+	const char *wrong = judge(cut, &f);
+	directory_remove(f.directory);
+	REQUIRE(rmdir(parent) == 0);
+	return wrong;
+}
+
+static void check_cut(struct cut cut) {
+	const char *wrong = try_cut(cut);
+	if (!CHECK(wrong == NULL))
+		printf("# story %u, power cut at operation %zu of %zu, remains %u: %s\n",
+		       story.seed, cut.at, story.tape.count, cut.seed, wrong);
+}
+
+/* ---- What is promised ---- */
+
+TEST(whenever_the_power_fails_while_a_store_is_made_the_next_start_makes_it_or_has_it) {
+	for (unsigned seed = 1; seed <= 2; seed++) {
+		tell(seed);
+		for (unsigned i = 0; i <= story.opened * TIMES_OPENING; i++)
+			check_cut((struct cut){.at = i / TIMES_OPENING, .seed = seed * 1000 + i});
+		forget_story();
+	}
+}
+
+TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_that_was_reported_durable) {
+	for (unsigned seed = 1; seed <= STORIES; seed++) {
+		tell(seed);
+		for (unsigned i = 0; i < CUTS; i++)
+			check_cut((struct cut){.at = (size_t)random() % (story.tape.count + 1),
+					       .seed = seed * 1000 + i});
+		forget_story();
+	}
+}
+
+/* ---- Negative controls: what the tests above would not see, these would not either ---- */
+
+static int count_wrong(struct cut cut, size_t most) {
+	int count = 0;
+	for (unsigned i = 0; i < CUTS; i++) {
+		cut.at = (size_t)random() % (most + 1);
+		cut.seed = i;
+		count += try_cut(cut) != NULL;
+	}
+	return count;
+}
+
+TEST(on_a_disk_that_ignores_syncs_of_files_stores_are_lost) {
+	tell(1);
+	CHECK(count_wrong((struct cut){.no_syncs = true}, story.tape.count) > CUTS / 10);
+	forget_story();
+}
+
+TEST(on_a_disk_that_ignores_syncs_of_directories_stores_are_lost) {
+	tell(1);
+	CHECK(count_wrong((struct cut){.no_name_syncs = true}, story.tape.count) > CUTS / 10);
+	forget_story();
+}
+
+/* The disk is simulated: where there is a file system in memory, no real one is kept busy. */
+int main(void) {
+	if (access("/dev/shm", W_OK) == 0)
+		setenv("TMPDIR", "/dev/shm", 0);
+	return test_run("power cuts");
+}
