@@ -33,7 +33,9 @@ local function send_request(session)
 end
 
 return function (options)
-	local acks = {};
+	local acks = {
+		REQUEST_BYTES = 32; -- at most
+	};
 
 	local function send_ack(session, xmlns)
 		local send = session.sends2s or session.send;

@@ -91,9 +91,12 @@ function outgoing_filter(stanza, session)
 		return stanza;
 	end
 
-	local bytes, is_over, total, account_bytes = queue:enqueue(stanza);
+	local max_bytes = session.outgoing_stanza_size_limit; -- of the other server (XEP-0478), for what is sent at once
+	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, max_bytes);
+	session.smacks_writing.answer = bytes and "queued" or "refused";
 	if not bytes then
-		session.log("error", "A %s from %s cannot be queued (%s): its sender gets an error", stanza.name, stanza.attr.from, is_over);
+		session.log(is_over == queues.TOO_LARGE and "info" or "error", "A %s from %s cannot be queued (%s): its sender gets an error",
+			stanza.name, stanza.attr.from, is_over);
 		delivery.refuse(session, stanza);
 		return nil;
 	end
@@ -107,7 +110,8 @@ function outgoing_filter(stanza, session)
 	-- What is queued is what is sent, unless another filter comes after this one and wants to see a stanza
 	local list = session.filters["stanzas/out"];
 	if list[#list] == outgoing_filter then
-		return session.awaiting_ack and bytes or acks.append_request(session, bytes, is_over);
+		if session.awaiting_ack or max_bytes and #bytes + acks.REQUEST_BYTES > max_bytes then return bytes; end
+		return acks.append_request(session, bytes, is_over);
 	end
 	if is_over then
 		acks.request_if_needed(session, true, "queue limit");
@@ -157,6 +161,7 @@ local function start_counting_out(session)
 		local from = jid.bare(session.full_jid or session.host or module.host);
 		session.outgoing_stanza_queue = queues.new(from, options.queue_limits, account, session.username ~= nil);
 	end
+	transport.guard_writes(session);
 	add_filter(session, "stanzas/out", outgoing_filter, -999);
 end
 
