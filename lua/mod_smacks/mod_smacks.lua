@@ -220,6 +220,7 @@ function do_enable(session, stanza)
 		resume_max = max and tostring(max);
 		session = session;
 		finish = function ()
+			if session.destroyed or session.smacks then return; end
 			session.log("debug", "Enabling stream management");
 			session.smacks = stanza.attr.xmlns;
 			if token then registry.add(session, token); end
@@ -243,7 +244,7 @@ function handle_enable(session, stanza, xmlns_sm)
 	send_to(session, st.stanza("enabled", {
 		xmlns = xmlns_sm; id = enabled.id; resume = enabled.id and "true" or nil; max = enabled.resume_max;
 	}));
-	if not session.destroyed then enabled.finish(); end
+	enabled.finish();
 	return true;
 end
 
@@ -353,12 +354,13 @@ local function expire(session, reason)
 end
 
 -- Ends a session, connected or not, that holds what others need
-function terminate(session, text)
-	if not session.username then return peers.terminate(session, text); end
+function terminate(session, text, condition)
+	condition = condition or "resource-constraint";
+	if not session.username then return peers.terminate(session, text, condition); end
 	local token = registry.remove(session);
 	if token then registry.save_counter(session, token); end
 	cancel_watchdog(session);
-	transport.end_connection(session, "resource-constraint", text);
+	transport.end_connection(session, condition, text);
 	run_async(function () sessionmanager.destroy_session(session, text); end);
 end
 
@@ -417,19 +419,22 @@ end);
 
 -- What is left is handed on once contacts and rooms know that the resource is gone: errors that come after that
 -- throw nobody out of a room
-local closing = setmetatable({}, { __mode = "k" }); -- session -> function that hands on
+local closing = {}; -- session -> function that hands on
+
+local function hand_on(session)
+	local close = closing[session];
+	closing[session] = nil;
+	if close then close(); end
+end
 
 module:hook("resource-unbind", function (event)
 	local session = event.session;
 	if session.smacks == nil then return; end
 	closing[session] = close_queue(session);
+	timer.add_task(0, function () hand_on(session); end); -- where a handler in between has failed
 end, 1000);
 
-module:hook("resource-unbind", function (event)
-	local hand_on = closing[event.session];
-	closing[event.session] = nil;
-	if hand_on then hand_on(); end
-end, -1000);
+module:hook("resource-unbind", function (event) hand_on(event.session); end, -1000);
 
 peers = module:require "peers" (options, metrics, accounts, can_do_smacks,
 	{ out = start_counting_out, in_ = start_counting_in, filter = outgoing_filter }, close_queue);
@@ -498,7 +503,6 @@ function do_resume(session, stanza)
 	transport.adopt(original, session);
 	original.resending_unacked = true;
 	handled.resume(original);
-	handled.count(original, waiting);
 	start_counting_out(original);
 	start_counting_in(original);
 
@@ -507,11 +511,13 @@ function do_resume(session, stanza)
 		session = original;
 		id = stanza.attr.previd;
 		finish = function ()
+			if original.resending_unacked ~= true then return; end -- cut off again meanwhile
 			metrics.resumption_age:sample(age);
+			handled.count(original, waiting);
 			local connected = transport.resend(original, function ()
 				acks.request_if_needed(original, true, "resumed");
 			end);
-			if not connected then return; end -- cut off again meanwhile
+			if not connected then return; end
 			original.outgoing_stanza_queue:fire("smacks-hibernation-end", original, { origin = session; resumed = original });
 		end;
 	};
@@ -545,6 +551,16 @@ end
 
 --- Reloading: sessions go on with the new module's filters
 
+local function each_session(visit)
+	for _, user in pairs(local_sessions or {}) do
+		for _, session in pairs(user.sessions) do visit(session); end
+	end
+	for _, session in pairs(prosody.hosts[module.host].s2sout or {}) do visit(session); end
+	for session in pairs(prosody.incoming_s2s) do
+		if session.to_host == module.host then visit(session); end
+	end
+end
+
 local filters = module:shared "filters"; -- { out =, in = } of the module that was loaded before
 
 local function replace_filters(session)
@@ -557,17 +573,21 @@ local function replace_filters(session)
 	if session.hibernating then registry.save_counter_soon(session); end
 end
 
+-- Without the module nobody counts, acknowledges or ends a session that hibernates
+local function end_sessions()
+	local all = {};
+	each_session(function (session) all[session] = session.outgoing_stanza_queue; end);
+	for session in pairs(all) do
+		if session.outgoing_stanza_queue then terminate(session, "Stream management is switched off", "reset"); end
+	end
+end
+
 function module.unload()
+	if not module.reloading then end_sessions(); end
 	endings.unload();
 end
 
 function module.load()
-	for _, user in pairs(local_sessions or {}) do
-		for _, session in pairs(user.sessions) do replace_filters(session); end
-	end
-	for _, session in pairs(prosody.hosts[module.host].s2sout or {}) do replace_filters(session); end
-	for session in pairs(prosody.incoming_s2s) do
-		if session.to_host == module.host then replace_filters(session); end
-	end
+	each_session(replace_filters);
 	filters.out, filters["in"] = outgoing_filter, incoming_filter;
 end
