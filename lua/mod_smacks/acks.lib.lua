@@ -49,7 +49,7 @@ return function (options)
 
 	-- Tells the peer how many of its stanzas were handled, at once
 	function acks.send(session, xmlns)
-		handled.commit();
+		handled.commit(session);
 		send_ack(session, xmlns);
 	end
 

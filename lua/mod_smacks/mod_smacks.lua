@@ -496,7 +496,7 @@ function do_resume(session, stanza)
 		return nil, err;
 	end
 	session.log("debug", "Resuming session %s", original.full_jid);
-	handled.commit();
+	handled.commit(original);
 	transport.end_connection(original, "conflict");
 	local age = wake(original);
 	local waiting = count_waiting(session, stanza);

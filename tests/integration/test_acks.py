@@ -116,3 +116,46 @@ def test(server):
 	burst(alice, f"{bob}@{server.host}", [5])
 	assert [e["h"] for e in alice.close() if e.name == "a"][-1] == "6"
 	assert stored(server, bob) == [str(n) for n in range(6)]
+
+
+@behaviour("acks: nothing is acknowledged in the middle of its handling, though the store commits there", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua(f"""
+		local store = require "core.storagemanager".open({bed.lua(server.host)}, "test", "map");
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function (event)
+			if event.stanza.attr.id == "3" then
+				for n = 1, 1500 do store:set("somebody", tostring(n), n); end -- more than a transaction takes
+			end
+		end, 1000)""")
+	server.lua(f"""
+		local session = prosody.full_sessions[{bed.lua(alice.jid)}];
+		local handling = false;
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function () handling = true; end, 1001)
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function () handling = false; end, 999)
+		prosody.early = 0;
+		require "util.filters".add_filter(session, "bytes/out", function (bytes)
+			if handling and bytes:match("^<a ") then prosody.early = prosody.early + 1; end
+			return bytes;
+		end)""")
+	burst(alice, to, [2, 3])
+	alice.until("a")
+	assert int(alice.until("a")["h"]) == 3
+	assert server.lua("return tostring(prosody.early)") == "0"
+
+
+@behaviour("acks: a stanza of which one part is committed and another is lost is not acknowledged", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua(f"local turns = {TURNS}; prosody.hosts['prosody.test'].events.add_handler('message/bare', function () "
+		"turns.commit(); turns.lost[turns.number] = true; end, 1000)")
+	burst(alice, to, [2])
+	assert int(alice.until("a")["h"]) == 1
