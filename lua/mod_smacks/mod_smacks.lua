@@ -32,6 +32,7 @@ local xmlns_sm2 = "urn:xmpp:sm:2";
 local xmlns_sm3 = "urn:xmpp:sm:3";
 
 local H_MASK = 0xFFFFFFFF; -- counters are unsigned 32-bit integers that wrap
+local STRIP_AGAIN = 1; -- seconds
 
 local local_sessions = prosody.hosts[module.host].sessions; -- nil on a component
 
@@ -393,7 +394,7 @@ local function hibernate(session)
 	session.log("debug", "Connection lost, session hibernates with %d unacked stanzas", queue:count_unacked());
 	queue:fire("smacks-hibernation-start", session, {});
 	timer.add_task(0, function () -- what was read together with the end is still handled
-		if session.hibernating and not session.destroyed then transport.strip(session); end
+		if session.hibernating and not session.destroyed and not transport.strip(session) then return STRIP_AGAIN; end
 	end);
 	limits.check_hibernating(session.smacks_account);
 end

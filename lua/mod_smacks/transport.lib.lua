@@ -155,15 +155,17 @@ local machinery = {
 	"open_stream", "reset_stream", "dispatch_stanza", "websocket_request",
 };
 
--- Lets a session that has lost its connection keep nothing that a resumption brings anew
+-- Lets a session that has lost its connection keep nothing that a resumption brings anew. Returns whether it
+-- could: while a handler waits, what was read behind it needs all of that.
 local function strip(session)
-	if session.thread and session.thread.state ~= "ready" then return; end -- a handler waits, others behind it
+	if session.thread and session.thread.state ~= "ready" then return false; end
 	for _, name in ipairs(machinery) do session[name] = nil; end
 	session.filters["bytes/in"], session.filters["bytes/out"] = nil, nil;
 	function session.send(data)
 		if data.name then session.filter("stanzas/out", data); end
 		return true;
 	end
+	return true;
 end
 
 -- Moves the connection of `from`, which must not be used any more afterwards, to the session `to`

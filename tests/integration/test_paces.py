@@ -167,3 +167,69 @@ def test(server):
 	server.lua("require 'core.hostmanager'.activate('prosody.test')")
 	for client in clients:
 		assert pending_offline(server, client.user) == ["kept"]
+
+
+# --- two steps, a handler that waits, resources that are taken ---
+
+SMACKS = "prosody.hosts['prosody.test'].modules.smacks"
+DESTROY = "require 'core.sessionmanager'.destroy_session"
+
+
+@behaviour("two steps: a session that ends before it is enabled leaves nothing behind")
+def test(server):
+	alice = server.login("alice")
+	server.lua(f"""
+		local session = prosody.full_sessions[{bed.lua(alice.jid)}];
+		local enable = require "util.stanza".stanza("enable", {{ xmlns = "urn:xmpp:sm:3", resume = "true" }});
+		local enabled, again = {SMACKS}.do_enable(session, enable), {SMACKS}.do_enable(session, enable);
+		{DESTROY}(session);
+		enabled.finish();
+		again.finish();""")
+	assert server.lua(f"return tostring(next({ACCOUNTS}))") == "nil"
+	assert server.lua(f"return tostring(next({SMACKS}.module:shared('/*/smacks/resumption-tokens')))") == "nil"
+
+
+@behaviour("two steps: a connection that is lost before the resumption is finished leaves a session that can be resumed")
+def test(server):
+	alice, bob = pair(server)
+	cut(server, alice)
+	say(bob, alice, "one")
+	new = server.authenticated(alice.user)
+	server.lua(f"""
+		local session;
+		for _, s in pairs({SMACKS}.module:shared("/*/c2s/sessions")) do
+			if s.username == {bed.lua(alice.user)} and not s.full_jid then session = s; end
+		end
+		local resumed = assert({SMACKS}.do_resume(session, require "util.stanza".stanza("resume",
+			{{ xmlns = "urn:xmpp:sm:3", previd = {bed.lua(alice.id)}, h = "0" }})));
+		{DESTROY}(resumed.session);
+		resumed.finish();""")
+	assert server.session(alice, "s.hibernating and not s.smacks_resending and not s.resending_unacked") == "true"
+	new.transport.wait_for_end()
+	alice = server.resume(alice)
+	assert alice.message().body == "one"
+	assert server.lua(f"return tostring({ACCOUNTS}[{bed.lua(alice.bare_jid)}].hibernating)") == "0"
+
+
+@behaviour("waiting: a session that is cut off while a handler waits handles what it has read, and is stripped then", options=LONG)
+def test(server):
+	alice, bob = pair(server)
+	server.lua(f"""
+		local async = require "util.async";
+		{HOOK}("message/full", function (event)
+			if event.stanza.attr.id ~= "one" then return; end
+			local wait, done = async.waiter();
+			prosody.done = done;
+			wait();
+		end, 10)""")
+	bob.ping()
+	to = bob.jid
+	alice.send("".join(f"<message type='chat' to='{to}' id='{n}'><body>{n}</body></message>" for n in ("one", "two")))
+	bed.wait_for(lambda: server.lua("return tostring(prosody.done ~= nil)") == "true", "the handler waits")
+	server.lua(f"{DESTROY}(prosody.full_sessions[{bed.lua(alice.jid)}])")
+	server.wait_hibernating(alice)
+	server.settle()
+	server.lua("prosody.done()")
+	assert bob.bodies(2) == ["one", "two"]
+	server.wait_until(alice, "not s.thread and not s.stream")
+	assert server.resume(alice).resumed["h"] == "2"
