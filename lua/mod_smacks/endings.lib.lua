@@ -29,7 +29,7 @@ return function (delivery)
 	local backlog = {}; -- { session =, queue =, next =, later = }, the oldest first
 	local last_of = {}; -- username -> the last entry of an account in it
 	local records = setmetatable({}, { __mode = "k" }); -- of sessions that were handed over
-	local is_last_turn = false; -- of this host
+	local is_working, is_last_turn = false, false; -- in step(); of this host
 	local due = module:shared "due"; -- functions that end a session and return whether there was one, the oldest first
 
 	-- limit() ends a session that holds too much, and returns whether there was one
@@ -114,7 +114,9 @@ return function (delivery)
 	end
 
 	function step()
+		is_working = true;
 		local ok, err = xpcall(work_for_a_while, debug.traceback);
+		is_working = false;
 		if not ok then module:log("error", "Traceback: %s", err); end
 		if has_work() or shared.left < TURN_SECONDS then schedule(); end
 	end
@@ -129,7 +131,7 @@ return function (delivery)
 		backlog[#backlog + 1], records[session] = entry, true;
 		shared.backlog = shared.backlog + 1;
 		if session.username then last_of[session.username] = entry; end
-		if shared.stopping or is_last_turn then endings.finish(); elseif #backlog == 1 then step(); end
+		if shared.stopping or is_last_turn then endings.finish(); elseif not is_working then step(); end
 	end
 
 	-- Ends a session in one of the next turns
