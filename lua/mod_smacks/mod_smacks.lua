@@ -571,6 +571,7 @@ local function replace_filters(session)
 	if was_out then add_filter(session, "stanzas/out", outgoing_filter, -999); end
 	if was_in then add_filter(session, "stanzas/in", incoming_filter, 999); end
 	if session.outgoing_stanza_queue then accounts.join(session, terminate); end
+	if not session.smacks_writing then transport.guard_writes(session); end -- a module before had none
 	if session.hibernating then registry.save_counter_soon(session); end
 end
 

@@ -169,6 +169,25 @@ def test(server):
 		assert pending_offline(server, client.user) == ["kept"]
 
 
+@behaviour("stop: what is still to be handed on when the server stops is stored before", options=LONG)
+def test(server):
+	alice, bob = pair(server)
+	carol = server.login("carol")
+	carol.enable()
+	for client in (alice, carol):
+		cut(server, client)
+		say(bob, client, "one", "two")
+	hold(server)
+	end(server, alice)
+	end(server, carol)
+	say(bob, alice.bare_jid, "three")
+	server.settle()
+	server.terminate()
+	server.start()
+	assert pending_offline(server, alice.user) == ["one", "two", "three"]
+	assert pending_offline(server, carol.user) == ["one", "two"]
+
+
 # --- two steps, a handler that waits, resources that are taken ---
 
 SMACKS = "prosody.hosts['prosody.test'].modules.smacks"
