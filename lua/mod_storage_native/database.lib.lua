@@ -186,6 +186,7 @@ end
 turns.commit = database.commit;
 
 local function end_of_turn()
+	if not commit_scheduled then return; end -- the module has been unloaded
 	commit_scheduled = false;
 	database.commit();
 	end_turn();
@@ -359,6 +360,7 @@ end
 
 function database.unload()
 	database.close();
+	commit_scheduled = false;
 	end_turn();
 	turns.is_open, turns.when_committed, turns.commit = nil, nil, nil;
 end

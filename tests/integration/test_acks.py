@@ -159,3 +159,19 @@ def test(server):
 		"turns.commit(); turns.lost[turns.number] = true; end, 1000)")
 	burst(alice, to, [2])
 	assert int(alice.until("a")["h"]) == 1
+
+
+@behaviour("acks: what is asked for when a module is reloaded is answered", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	for number, (module, host) in enumerate([("smacks", "'prosody.test'"), ("storage_native", "'*'")], 1):
+		server.lua(f"prosody.hosts['prosody.test'].events.add_handler('iq/host/urn:test:reload{number}:query', function () "
+			f"assert(require 'core.modulemanager'.reload({host}, '{module}')); return true; end)")
+		alice.send(f"<message type='chat' to='{to}' id='{number}'><body>{number}</body></message><r xmlns='{SM3}'/>"
+			f"<iq type='get' id='r' to='prosody.test'><query xmlns='urn:test:reload{number}'/></iq>")
+		assert int(alice.until("a")["h"]) in (2 * number - 1, 2 * number)
+	alice.ping()
+	assert alice.handled() == 5
+	assert stored(server, bob) == ["1", "2"]
