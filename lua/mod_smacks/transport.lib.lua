@@ -76,6 +76,13 @@ local function close_at_once(conn)
 	conn:close();
 end
 
+-- Ends a connection that cannot be written to. A client's session does not wait for TLS to be closed.
+local function give_up(session)
+	local conn = session.conn;
+	if session.username then sessionmanager.destroy_session(session, "write buffer full"); end
+	close_at_once(conn);
+end
+
 -- A stanza that is queued, or refused, is answered for, also where it cannot be written: else its sender, or
 -- Prosody's routing, would look for another way. What comes after it must not be written either, for the peer
 -- would count that in its place.
@@ -90,7 +97,7 @@ local function guard_writes(session)
 		local answer = writing.answer;
 		writing.answer = outer;
 		if ok or not answer then return ok, err; end
-		if answer == "queued" and session.conn then close_at_once(session.conn); end
+		if answer == "queued" and session.conn then give_up(session); end
 		return true;
 	end
 end
