@@ -33,11 +33,32 @@ local waiting = {}; -- { transaction, callback } in order of transactions
 local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
 local this_turn = {}; -- callbacks that wait for the open transaction to be durable
 
+-- A set of numbers that grow. A disk may be full for days: of those that follow each other the first and the last are kept.
+local function number_set()
+	local ranges = {};
+	return setmetatable({}, {
+		__newindex = function (_, number)
+			local last = ranges[#ranges];
+			if last and number <= last.to + 1 then
+				last.to = math.max(last.to, number);
+			else
+				ranges[#ranges + 1] = { from = number, to = number };
+			end
+		end;
+		__index = function (_, number)
+			for i = #ranges, 1, -1 do
+				if not number or number > ranges[i].to then return nil; end
+				if number >= ranges[i].from then return true; end
+			end
+		end;
+	});
+end
+
 -- For modules that acknowledge what they have done, mod_smacks for instance. All else are functions:
 -- see README.md.
 local turns = module:shared "/*/storage_native/turns";
 turns.number = turns.number or 1; -- of this turn of the event loop, if it writes; it rises with the commit at its end
-turns.lost = turns.lost or {}; -- numbers of those of which a commit has failed
+turns.lost = turns.lost or number_set(); -- numbers of those of which a commit has failed
 local to_commit = {}; -- callbacks that wait for the end of the turn
 local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 

@@ -175,3 +175,19 @@ def test(server):
 	alice.ping()
 	assert alice.handled() == 5
 	assert stored(server, bob) == ["1", "2"]
+
+
+@behaviour("acks: turns that are lost, one after another, take no memory", options=NATIVE)
+def test(server):
+	result = server.lua(f"""
+		local turns = {TURNS};
+		local first, heap = turns.number + 10, collectgarbage("count");
+		collectgarbage(); collectgarbage();
+		heap = collectgarbage("count");
+		for number = first, first + 99999 do turns.lost[number] = true; end
+		turns.lost[first + 100001] = true;
+		collectgarbage(); collectgarbage();
+		local seen = {{}};
+		for _, n in ipairs {{ -1, 0, 50000, 99999, 100000, 100001, 100002 }} do seen[#seen + 1] = tostring(turns.lost[first + n] or false); end
+		return table.concat(seen, " ")..(collectgarbage("count") - heap < 100 and " small" or " large")""")
+	assert result == "false true true true false true false small", result
