@@ -4,7 +4,7 @@
 
 local jid_bare = require "util.jid".bare;
 
--- name -> { sessions = { [session] = function that ends it }, hibernating = how many of them do }
+-- name -> { sessions = { [session] = function that ends it }, hibernating = how many of them do, away = how many have done so }
 local all = module:shared "/*/smacks/accounts";
 
 local accounts = {};
@@ -18,7 +18,7 @@ end
 function accounts.join(session, terminate)
 	local name = session.smacks_account or name_of(session);
 	session.smacks_account = name;
-	all[name] = all[name] or { sessions = {}, hibernating = 0 };
+	all[name] = all[name] or { sessions = {}, hibernating = 0, away = 0 };
 	all[name].sessions[session] = terminate;
 	return name;
 end
@@ -36,8 +36,8 @@ end
 function accounts.set_hibernating(session, since)
 	local account = all[session.smacks_account];
 	local change = (since and 1 or 0) - (session.hibernating and 1 or 0);
-	account.hibernating = account.hibernating + change;
-	session.hibernating = since;
+	account.hibernating, account.away = account.hibernating + change, account.away + 1;
+	session.hibernating, session.smacks_away = since, account.away;
 end
 
 function accounts.count_hibernating(name)
@@ -66,9 +66,8 @@ end
 
 -- The session that has hibernated for longest
 function accounts.longest_away(name)
-	local now = os.time();
 	return (most(name, function (session)
-		return session.hibernating and now - session.hibernating + 1 or 0;
+		return session.hibernating and math.maxinteger - session.smacks_away or 0; -- clocks are too coarse, and go back
 	end));
 end
 

@@ -33,7 +33,9 @@ local function send_request(session)
 end
 
 return function (options)
-	local acks = {};
+	local acks = {
+		REQUEST_BYTES = 32; -- at most
+	};
 
 	local function send_ack(session, xmlns)
 		local send = session.sends2s or session.send;
@@ -47,7 +49,7 @@ return function (options)
 
 	-- Tells the peer how many of its stanzas were handled, at once
 	function acks.send(session, xmlns)
-		handled.commit();
+		handled.commit(session);
 		send_ack(session, xmlns);
 	end
 

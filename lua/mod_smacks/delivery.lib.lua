@@ -78,7 +78,7 @@ end
 local delivery = {};
 
 -- Returns whether the message is kept for the account's next login
-function delivery.store(session, message)
+local function store(session, message)
 	if not user_exists(session.username, module.host) then return false; end -- the account has been deleted
 	return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = message });
 end
@@ -103,6 +103,17 @@ function delivery.refuse(session, stanza)
 	module:send(st.error_reply(stanza, "cancel", condition, nil, by));
 end
 
+-- Sees to a message that nobody has
+function delivery.pass_on(session, message)
+	if deliver(session, message) then
+		session.log("debug", "Undelivered message goes to another resource");
+	elseif store(session, message) then
+		session.log("debug", "Undelivered message is stored offline");
+	else
+		delivery.refuse(session, message);
+	end
+end
+
 -- Returns why nothing has to be done for a message, or nil
 local function excuse(session, message, kind, fate)
 	if not is_to_be_kept(session, message) then return "not kept"; end
@@ -122,13 +133,7 @@ local function fail_message(session, stanza, fate)
 		return true;
 	end
 	if kind then message = copies.extract(stanza, message); end
-	if deliver(session, message) then
-		session.log("debug", "Undelivered message goes to another resource");
-	elseif delivery.store(session, message) then
-		session.log("debug", "Undelivered message is stored offline");
-	else
-		delivery.refuse(session, message);
-	end
+	delivery.pass_on(session, message);
 	return true;
 end
 

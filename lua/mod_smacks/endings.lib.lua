@@ -23,13 +23,14 @@ local function next_turn()
 	for step in pairs(steps) do step(); end
 end
 
--- delivery: fail(session, stanza, fate); refuse(session, stanza) and store(session, stanza), see there
+-- delivery: fail(session, stanza, fate), refuse(session, stanza) and pass_on(session, message), see there
 return function (delivery)
 	local endings = {};
 	local backlog = {}; -- { session =, queue =, next =, later = }, the oldest first
 	local last_of = {}; -- username -> the last entry of an account in it
-	local is_failing = false;
-	local due = {}; -- functions that end a session and return whether there was one, the oldest first
+	local records = setmetatable({}, { __mode = "k" }); -- of sessions that were handed over
+	local is_working, is_last_turn = false, false; -- in step(); of this host
+	local due = module:shared "due"; -- functions that end a session and return whether there was one, the oldest first
 
 	-- limit() ends a session that holds too much, and returns whether there was one
 	function endings.limit() return false; end
@@ -45,16 +46,14 @@ return function (delivery)
 
 	local function handle(entry, stanza, fate)
 		if fate then return delivery.fail(entry.session, stanza, fate); end
-		if not delivery.store(entry.session, stanza) then delivery.refuse(entry.session, stanza); end
+		delivery.pass_on(entry.session, stanza);
 	end
 
 	local function fail_next(entry)
 		local stanza, fate = entry.next();
 		stanza = stanza or table.remove(entry.later, 1);
 		if not stanza then return finish_entry(entry); end
-		is_failing = true;
 		local ok, err = xpcall(handle, debug.traceback, entry, stanza, fate);
-		is_failing = false;
 		if not ok then
 			module:log("error", "Error in a handler of an undelivered stanza, which is refused: %s", err);
 			delivery.refuse(entry.session, stanza);
@@ -64,7 +63,7 @@ return function (delivery)
 	-- What is stored offline meanwhile comes after what came before it
 	module:hook("message/offline/handle", function (event)
 		local entry = last_of[event.username];
-		if not entry or is_failing then return; end
+		if not entry or records[event.origin] then return; end
 		table.insert(entry.later, event.stanza);
 		return true;
 	end, 1000);
@@ -100,13 +99,26 @@ return function (delivery)
 		return true;
 	end
 
-	function step()
+	local function work_for_a_while()
 		local began = now();
 		while shared.left > 0 and work() do
 			local time = now();
 			shared.left, began = shared.left - (time - began), time;
 		end
-		if backlog[1] and thread.state == "ready" or due[1] or shared.left < TURN_SECONDS then schedule(); end
+	end
+
+	-- While a handler waits there is nothing to do; when it is ready, the next turn is scheduled
+	local function has_work()
+		if backlog[1] then return thread.state == "ready"; end
+		return due[1] ~= nil;
+	end
+
+	function step()
+		is_working = true;
+		local ok, err = xpcall(work_for_a_while, debug.traceback);
+		is_working = false;
+		if not ok then module:log("error", "Traceback: %s", err); end
+		if has_work() or shared.left < TURN_SECONDS then schedule(); end
 	end
 
 	-- Takes the queue of a session over
@@ -116,10 +128,10 @@ return function (delivery)
 			return;
 		end
 		local entry = { session = session, queue = queue, next = queue:consume(), later = {} };
-		backlog[#backlog + 1] = entry;
+		backlog[#backlog + 1], records[session] = entry, true;
 		shared.backlog = shared.backlog + 1;
 		if session.username then last_of[session.username] = entry; end
-		if shared.stopping then endings.finish(); elseif #backlog == 1 then step(); end
+		if shared.stopping or is_last_turn then endings.finish(); elseif not is_working then step(); end
 	end
 
 	-- Ends a session in one of the next turns
@@ -142,10 +154,18 @@ return function (delivery)
 		endings.finish();
 	end
 
+	-- Nor one of this host, whose modules are unloaded after its sessions have been closed
+	module:hook_global("host-deactivating", function (event)
+		if event.host == module.host then is_last_turn = true; end
+	end);
+
+	-- Sessions that are due stay so, for the module that is loaded next
 	function endings.unload()
 		endings.finish();
 		shared.steps[step] = nil;
 	end
+
+	if due[1] then schedule(); end
 
 	return endings;
 end

@@ -55,12 +55,12 @@ function handled.resume(session)
 	session.handled_before_loss, session.handled_turn = nil, nil;
 end
 
--- Commits the open turn, if there is one
-function handled.commit()
-	if is_open() then turns.commit(); end
+-- Commits what was written in this turn, so that all that the session has handled may be told
+function handled.commit(session)
+	if is_open() and turns.commit() then session.handled_before_turn = handled.total(session); end
 end
 
--- Calls back after the commit of the open turn, whatever became of it; at once if none is open
+-- Calls back after the commit at the end of the open turn, whatever became of it; at once if none is open
 function handled.when_committed(callback)
 	if is_open() then
 		turns.when_committed(callback);

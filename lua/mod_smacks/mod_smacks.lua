@@ -33,6 +33,7 @@ local xmlns_sm2 = "urn:xmpp:sm:2";
 local xmlns_sm3 = "urn:xmpp:sm:3";
 
 local H_MASK = 0xFFFFFFFF; -- counters are unsigned 32-bit integers that wrap
+local STRIP_AGAIN = 1; -- seconds
 
 local local_sessions = prosody.hosts[module.host].sessions; -- nil on a component
 
@@ -92,9 +93,12 @@ function outgoing_filter(stanza, session)
 		return stanza;
 	end
 
-	local bytes, is_over, total, account_bytes = queue:enqueue(stanza);
+	local max_bytes = session.outgoing_stanza_size_limit; -- of the other server (XEP-0478), for what is sent at once
+	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, max_bytes);
+	session.smacks_writing.answer = bytes and "queued" or "refused";
 	if not bytes then
-		session.log("error", "A %s from %s cannot be queued (%s): its sender gets an error", stanza.name, stanza.attr.from, is_over);
+		session.log(is_over == queues.TOO_LARGE and "info" or "error", "A %s from %s cannot be queued (%s): its sender gets an error",
+			stanza.name, stanza.attr.from, is_over);
 		delivery.refuse(session, stanza);
 		return nil;
 	end
@@ -108,7 +112,8 @@ function outgoing_filter(stanza, session)
 	-- What is queued is what is sent, unless another filter comes after this one and wants to see a stanza
 	local list = session.filters["stanzas/out"];
 	if list[#list] == outgoing_filter then
-		return session.awaiting_ack and bytes or acks.append_request(session, bytes, is_over);
+		if session.awaiting_ack or max_bytes and #bytes + acks.REQUEST_BYTES > max_bytes then return bytes; end
+		return acks.append_request(session, bytes, is_over);
 	end
 	if is_over then
 		acks.request_if_needed(session, true, "queue limit");
@@ -158,6 +163,7 @@ local function start_counting_out(session)
 		local from = jid.bare(session.full_jid or session.host or module.host);
 		session.outgoing_stanza_queue = queues.new(from, options.queue_limits, account, session.username ~= nil);
 	end
+	transport.guard_writes(session);
 	add_filter(session, "stanzas/out", outgoing_filter, -999);
 end
 
@@ -216,6 +222,7 @@ function do_enable(session, stanza)
 		resume_max = max and tostring(max);
 		session = session;
 		finish = function ()
+			if session.destroyed or session.smacks then return; end
 			session.log("debug", "Enabling stream management");
 			session.smacks = stanza.attr.xmlns;
 			if token then registry.add(session, token); end
@@ -239,7 +246,7 @@ function handle_enable(session, stanza, xmlns_sm)
 	send_to(session, st.stanza("enabled", {
 		xmlns = xmlns_sm; id = enabled.id; resume = enabled.id and "true" or nil; max = enabled.resume_max;
 	}));
-	if not session.destroyed then enabled.finish(); end
+	enabled.finish();
 	return true;
 end
 
@@ -349,12 +356,13 @@ local function expire(session, reason)
 end
 
 -- Ends a session, connected or not, that holds what others need
-function terminate(session, text)
-	if not session.username then return peers.terminate(session, text); end
+function terminate(session, text, condition)
+	condition = condition or "resource-constraint";
+	if not session.username then return peers.terminate(session, text, condition); end
 	local token = registry.remove(session);
 	if token then registry.save_counter(session, token); end
 	cancel_watchdog(session);
-	transport.end_connection(session, "resource-constraint", text);
+	transport.end_connection(session, condition, text);
 	run_async(function () sessionmanager.destroy_session(session, text); end);
 end
 
@@ -387,7 +395,7 @@ local function hibernate(session)
 	session.log("debug", "Connection lost, session hibernates with %d unacked stanzas", queue:count_unacked());
 	queue:fire("smacks-hibernation-start", session, {});
 	timer.add_task(0, function () -- what was read together with the end is still handled
-		if session.hibernating and not session.destroyed then transport.strip(session); end
+		if session.hibernating and not session.destroyed and not transport.strip(session) then return STRIP_AGAIN; end
 	end);
 	limits.check_hibernating(session.smacks_account);
 end
@@ -413,19 +421,22 @@ end);
 
 -- What is left is handed on once contacts and rooms know that the resource is gone: errors that come after that
 -- throw nobody out of a room
-local closing = setmetatable({}, { __mode = "k" }); -- session -> function that hands on
+local closing = {}; -- session -> function that hands on
+
+local function hand_on(session)
+	local close = closing[session];
+	closing[session] = nil;
+	if close then close(); end
+end
 
 module:hook("resource-unbind", function (event)
 	local session = event.session;
 	if session.smacks == nil then return; end
 	closing[session] = close_queue(session);
+	timer.add_task(0, function () hand_on(session); end); -- where a handler in between has failed
 end, 1000);
 
-module:hook("resource-unbind", function (event)
-	local hand_on = closing[event.session];
-	closing[event.session] = nil;
-	if hand_on then hand_on(); end
-end, -1000);
+module:hook("resource-unbind", function (event) hand_on(event.session); end, -1000);
 
 peers = module:require "peers" (options, metrics, accounts, can_do_smacks,
 	{ out = start_counting_out, in_ = start_counting_in, filter = outgoing_filter }, close_queue);
@@ -487,14 +498,13 @@ function do_resume(session, stanza)
 		return nil, err;
 	end
 	session.log("debug", "Resuming session %s", original.full_jid);
-	handled.commit();
+	handled.commit(original);
 	transport.end_connection(original, "conflict");
 	local age = wake(original);
 	local waiting = count_waiting(session, stanza);
 	transport.adopt(original, session);
 	original.resending_unacked = true;
 	handled.resume(original);
-	handled.count(original, waiting);
 	start_counting_out(original);
 	start_counting_in(original);
 
@@ -503,11 +513,13 @@ function do_resume(session, stanza)
 		session = original;
 		id = stanza.attr.previd;
 		finish = function ()
+			if original.resending_unacked ~= true then return; end -- cut off again meanwhile
 			metrics.resumption_age:sample(age);
+			handled.count(original, waiting);
 			local connected = transport.resend(original, function ()
 				acks.request_if_needed(original, true, "resumed");
 			end);
-			if not connected then return; end -- cut off again meanwhile
+			if not connected then return; end
 			original.outgoing_stanza_queue:fire("smacks-hibernation-end", original, { origin = session; resumed = original });
 		end;
 	};
@@ -541,6 +553,16 @@ end
 
 --- Reloading: sessions go on with the new module's filters
 
+local function each_session(visit)
+	for _, user in pairs(local_sessions or {}) do
+		for _, session in pairs(user.sessions) do visit(session); end
+	end
+	for _, session in pairs(prosody.hosts[module.host].s2sout or {}) do visit(session); end
+	for session in pairs(prosody.incoming_s2s) do
+		if session.to_host == module.host then visit(session); end
+	end
+end
+
 local filters = module:shared "filters"; -- { out =, in = } of the module that was loaded before
 
 local function replace_filters(session)
@@ -550,20 +572,25 @@ local function replace_filters(session)
 	if was_out then add_filter(session, "stanzas/out", outgoing_filter, -999); end
 	if was_in then add_filter(session, "stanzas/in", incoming_filter, 999); end
 	if session.outgoing_stanza_queue then accounts.join(session, terminate); end
+	if not session.smacks_writing then transport.guard_writes(session); end -- a module before had none
 	if session.hibernating then registry.save_counter_soon(session); end
 end
 
+-- Without the module nobody counts, acknowledges or ends a session that hibernates
+local function end_sessions()
+	local all = {};
+	each_session(function (session) all[session] = session.outgoing_stanza_queue; end);
+	for session in pairs(all) do
+		if session.outgoing_stanza_queue then terminate(session, "Stream management is switched off", "reset"); end
+	end
+end
+
 function module.unload()
+	if not module.reloading then end_sessions(); end
 	endings.unload();
 end
 
 function module.load()
-	for _, user in pairs(local_sessions or {}) do
-		for _, session in pairs(user.sessions) do replace_filters(session); end
-	end
-	for _, session in pairs(prosody.hosts[module.host].s2sout or {}) do replace_filters(session); end
-	for session in pairs(prosody.incoming_s2s) do
-		if session.to_host == module.host then replace_filters(session); end
-	end
+	each_session(replace_filters);
 	filters.out, filters["in"] = outgoing_filter, incoming_filter;
 end

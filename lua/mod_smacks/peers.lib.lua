@@ -79,9 +79,9 @@ return function (options, metrics, accounts, can_enable, start, close_queue)
 	module:hook("s2sin-destroyed", handle_destroyed);
 
 	-- Ends a stream that holds what others need
-	function peers.terminate(session, text)
+	function peers.terminate(session, text, condition)
 		local hand_on = close_queue(session);
-		session:close({ condition = "resource-constraint", text = text });
+		session:close({ condition = condition, text = text });
 		hand_on();
 	end
 

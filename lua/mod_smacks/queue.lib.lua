@@ -13,6 +13,8 @@ local st = require "util.stanza";
 
 local copies = module:require "copies";
 
+local TOO_LARGE = "larger than the other server takes";
+
 local function is_own_field(key)
 	return key == "name" or key == "attr" or key == "tags" or key == "namespaces" or key == "last_add";
 end
@@ -61,10 +63,11 @@ local function decode(self, bytes, splice, time)
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- process and by the account; or nil and why the stanza cannot be queued
-function queue:enqueue(stanza)
+-- process and by the account; or nil and why the stanza cannot be queued. max_bytes: of a stanza
+function queue:enqueue(stanza, max_bytes)
 	local bytes, splice, delayed = xml.encode(stanza);
 	if not bytes then return nil, delayed; end
+	if max_bytes and #bytes > max_bytes then return nil, TOO_LARGE; end
 	if delayed or stanza.name == "iq" then splice = 0; end
 	local key = self.is_shared and self.items:siblings() > 1 and copies.key(stanza, self.from) or 0;
 	local over, total, account_bytes = self.items:push(bytes, splice, os_time(), key);
@@ -251,6 +254,7 @@ end
 
 return {
 	new = new;
+	TOO_LARGE = TOO_LARGE;
 	total_bytes = smq.total;
 	account_bytes = smq.account;
 	largest = smq.largest;

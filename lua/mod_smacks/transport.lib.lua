@@ -76,6 +76,32 @@ local function close_at_once(conn)
 	conn:close();
 end
 
+-- Ends a connection that cannot be written to. A client's session does not wait for TLS to be closed.
+local function give_up(session)
+	local conn = session.conn;
+	if session.username then sessionmanager.destroy_session(session, "write buffer full"); end
+	close_at_once(conn);
+end
+
+-- A stanza that is queued, or refused, is answered for, also where it cannot be written: else its sender, or
+-- Prosody's routing, would look for another way. What comes after it must not be written either, for the peer
+-- would count that in its place.
+local function guard_writes(session)
+	local name = session.sends2s and "sends2s" or "send";
+	local send, writing = session[name], {}; -- answer = what became of the stanza that is sent: "queued", "refused"
+	session.smacks_writing = writing;
+	session[name] = function (data)
+		local outer = writing.answer; -- filters may send, too
+		writing.answer = nil;
+		local ok, err = send(data);
+		local answer = writing.answer;
+		writing.answer = outer;
+		if ok or not answer then return ok, err; end
+		if answer == "queued" and session.conn then give_up(session); end
+		return true;
+	end
+end
+
 -- Parts a session from its connection, of which nothing more is expected
 local function detach(session)
 	if is_bosh(session) then
@@ -136,15 +162,17 @@ local machinery = {
 	"open_stream", "reset_stream", "dispatch_stanza", "websocket_request",
 };
 
--- Lets a session that has lost its connection keep nothing that a resumption brings anew
+-- Lets a session that has lost its connection keep nothing that a resumption brings anew. Returns whether it
+-- could: while a handler waits, what was read behind it needs all of that.
 local function strip(session)
-	if session.thread and session.thread.state ~= "ready" then return; end -- a handler waits, others behind it
+	if session.thread and session.thread.state ~= "ready" then return false; end
 	for _, name in ipairs(machinery) do session[name] = nil; end
 	session.filters["bytes/in"], session.filters["bytes/out"] = nil, nil;
 	function session.send(data)
 		if data.name then session.filter("stanzas/out", data); end
 		return true;
 	end
+	return true;
 end
 
 -- Moves the connection of `from`, which must not be used any more afterwards, to the session `to`
@@ -176,8 +204,11 @@ local function is_sendable(session)
 	return session.conn and not session.hibernating and not session.destroyed;
 end
 
-local CHUNK = 64 * 1024;
-local AT_ONCE = 1024 * 1024; -- bytes that wait in the connection's write buffer, which has a limit, and costs memory
+-- Bytes that wait in the connection's write buffer, which costs memory, and on 13.0 has a limit; and of a write
+local network = module:get_option("network_settings");
+local buffer_size = type(network) == "table" and tonumber(network.max_send_buffer_size) or math.huge;
+local AT_ONCE = math.min(1024 * 1024, buffer_size / 2);
+local CHUNK = math.min(64 * 1024, AT_ONCE);
 
 -- Sends items from `first` on, and returns the position of the next one; up to AT_ONCE bytes
 local function send_bytes(session, queue, first, progress)
@@ -254,6 +285,7 @@ return {
 	adopt = adopt;
 	detach = detach;
 	end_connection = end_connection;
+	guard_writes = guard_writes;
 	is_bosh = is_bosh;
 	resend = resend;
 	strip = strip;

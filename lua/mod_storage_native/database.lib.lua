@@ -35,12 +35,34 @@ local waiting = {}; -- { transaction, callback } in order of transactions
 local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
 local this_turn = {}; -- callbacks that wait for the open transaction to be durable
 
+-- A set of numbers that grow. A disk may be full for days: of those that follow each other the first and the last are kept.
+local function number_set()
+	local ranges = {};
+	return setmetatable({}, {
+		__newindex = function (_, number)
+			local last = ranges[#ranges];
+			if last and number <= last.to + 1 then
+				last.to = math.max(last.to, number);
+			else
+				ranges[#ranges + 1] = { from = number, to = number };
+			end
+		end;
+		__index = function (_, number)
+			for i = #ranges, 1, -1 do
+				if not number or number > ranges[i].to then return nil; end
+				if number >= ranges[i].from then return true; end
+			end
+		end;
+	});
+end
+
 -- For modules that acknowledge what they have done, mod_smacks for instance. All else are functions:
 -- see README.md.
 local turns = module:shared "/*/storage_native/turns";
-turns.number = turns.number or 1; -- of the turn that is open; it rises with each commit
-turns.lost = turns.lost or {}; -- numbers of those whose commit has failed
-local to_commit = {}; -- callbacks that wait for the open transaction to be committed
+turns.number = turns.number or 1; -- of this turn of the event loop, if it writes; it rises with the commit at its end
+turns.lost = turns.lost or number_set(); -- numbers of those of which a commit has failed
+local to_commit = {}; -- callbacks that wait for the end of the turn
+local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 
 -- Reads the options. prosodyctl loads the module before it runs a command of it: what is wrong with an option would then
 -- stand among the command's results, so there they are read when the store is used.
@@ -134,17 +156,21 @@ local function fail_turn(condition, text)
 	call_all(callbacks, nil, condition, text);
 end
 
--- Tells who waits for the commit how it went
-local function end_turn(...)
-	if not ... then turns.lost[turns.number] = true; end
+-- Tells who waits for the end of the turn how it went
+local function end_turn()
+	local callbacks, failed_with = to_commit, turn_failure;
+	to_commit, turn_failure = {}, nil;
 	turns.number = turns.number + 1;
-	local callbacks = to_commit;
-	to_commit = {};
-	call_all(callbacks, ...);
+	if failed_with then
+		call_all(callbacks, nil, failed_with[1], failed_with[2]);
+	else
+		call_all(callbacks, true);
+	end
 end
 
+-- A turn that writes much is committed in parts: only at its end is all of it committed that was begun in it
 function turns.is_open()
-	return handle ~= nil and handle:pending() > 0;
+	return commit_scheduled;
 end
 
 function turns.when_committed(callback)
@@ -161,8 +187,11 @@ function database.commit()
 	local ok, condition, text = handle:commit();
 	if not ok then
 		failed("write to", condition, text);
+		if in_loop then
+			turns.lost[turns.number] = true;
+			turn_failure = turn_failure or { condition, text };
+		end
 		fail_turn(condition, text);
-		end_turn(nil, condition, text);
 		return nil, condition, text;
 	end
 	local transaction = handle:committed();
@@ -175,14 +204,15 @@ function database.commit()
 	this_turn = {};
 	if in_loop or prosody.process_type ~= "prosody" then sync(); end -- a thread may not be started before
 	call_durable();
-	end_turn(true);
 	return true;
 end
 turns.commit = database.commit;
 
 local function end_of_turn()
+	if not commit_scheduled then return; end -- the module has been unloaded
 	commit_scheduled = false;
 	database.commit();
+	end_turn();
 end
 
 -- To be called after each write. The result of the write is given back.
@@ -358,6 +388,8 @@ end
 
 function database.unload()
 	database.close();
+	commit_scheduled = false;
+	end_turn();
 	turns.is_open, turns.when_committed, turns.commit = nil, nil, nil;
 end
 

@@ -116,3 +116,78 @@ def test(server):
 	burst(alice, f"{bob}@{server.host}", [5])
 	assert [e["h"] for e in alice.close() if e.name == "a"][-1] == "6"
 	assert stored(server, bob) == [str(n) for n in range(6)]
+
+
+@behaviour("acks: nothing is acknowledged in the middle of its handling, though the store commits there", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua(f"""
+		local store = require "core.storagemanager".open({bed.lua(server.host)}, "test", "map");
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function (event)
+			if event.stanza.attr.id == "3" then
+				for n = 1, 1500 do store:set("somebody", tostring(n), n); end -- more than a transaction takes
+			end
+		end, 1000)""")
+	server.lua(f"""
+		local session = prosody.full_sessions[{bed.lua(alice.jid)}];
+		local handling = false;
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function () handling = true; end, 1001)
+		prosody.hosts['prosody.test'].events.add_handler('message/bare', function () handling = false; end, 999)
+		prosody.early = 0;
+		require "util.filters".add_filter(session, "bytes/out", function (bytes)
+			if handling and bytes:match("^<a ") then prosody.early = prosody.early + 1; end
+			return bytes;
+		end)""")
+	burst(alice, to, [2, 3])
+	alice.until("a")
+	assert int(alice.until("a")["h"]) == 3
+	assert server.lua("return tostring(prosody.early)") == "0"
+
+
+@behaviour("acks: a stanza of which one part is committed and another is lost is not acknowledged", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	server.lua(f"local turns = {TURNS}; prosody.hosts['prosody.test'].events.add_handler('message/bare', function () "
+		"turns.commit(); turns.lost[turns.number] = true; end, 1000)")
+	burst(alice, to, [2])
+	assert int(alice.until("a")["h"]) == 1
+
+
+@behaviour("acks: what is asked for when a module is reloaded is answered", options=NATIVE)
+def test(server):
+	alice, bob = server.login("alice"), server.account("bob")
+	to = f"{bob}@{server.host}"
+	alice.enable()
+	for number, (module, host) in enumerate([("smacks", "'prosody.test'"), ("storage_native", "'*'")], 1):
+		server.lua(f"prosody.hosts['prosody.test'].events.add_handler('iq/host/urn:test:reload{number}:query', function () "
+			f"assert(require 'core.modulemanager'.reload({host}, '{module}')); return true; end)")
+		alice.send(f"<message type='chat' to='{to}' id='{number}'><body>{number}</body></message><r xmlns='{SM3}'/>"
+			f"<iq type='get' id='r' to='prosody.test'><query xmlns='urn:test:reload{number}'/></iq>")
+		assert int(alice.until("a")["h"]) in (2 * number - 1, 2 * number)
+	alice.ping()
+	assert alice.handled() == 5
+	assert stored(server, bob) == ["1", "2"]
+
+
+@behaviour("acks: turns that are lost, one after another, take no memory", options=NATIVE)
+def test(server):
+	result = server.lua(f"""
+		local turns = {TURNS};
+		local first, heap = turns.number + 10, collectgarbage("count");
+		collectgarbage(); collectgarbage();
+		heap = collectgarbage("count");
+		for number = first, first + 99999 do turns.lost[number] = true; end
+		turns.lost[first + 100001] = true;
+		collectgarbage(); collectgarbage();
+		local seen = {{}};
+		for _, n in ipairs {{ -1, 0, 50000, 99999, 100000, 100001, 100002 }} do seen[#seen + 1] = tostring(turns.lost[first + n] or false); end
+		return table.concat(seen, " ")..(collectgarbage("count") - heap < 100 and " small" or " large")""")
+	assert result == "false true true true false true false small", result

@@ -346,7 +346,7 @@ def test(server):
 		client.enable()
 	for n, client in enumerate(clients[:3]):
 		say(bob, client, f"for {n}")
-		cut_at(server, client, n)
+		cut(server, client)
 	server.wait_gone(clients[0])
 	server.expect_log(r"\tinfo\t.*smacks_max_hibernated_sessions")
 	wait_offline(server, first.user, ["for", "0"])
@@ -354,7 +354,58 @@ def test(server):
 		assert server.resume(clients[n]).message().body == f"for {n}"
 
 
-def cut_at(server, client, n):
-	"""Cut a session; hibernation counts whole seconds, so let it have begun n seconds later than the first."""
-	cut(server, client)
-	server.lua(f"local s = prosody.full_sessions[{bed.lua(client.jid)}]; if s then s.hibernating = s.hibernating - 100 + {n} end")
+# --- a write buffer that is full ---
+
+SMALL_BUFFER = {"network_settings": {"max_send_buffer_size": 100000}, "smacks_max_queue_bytes": 100000000, **QUIET}
+
+
+@behaviour("buffer: what a full write buffer does not take is in the queue alone", versions=["13.0"], options=SMALL_BUFFER)
+def test(server):
+	alice, bob = pair(server)
+	alice.send("<presence/>")
+	alice.handled()
+	count = 0
+	while server.session(alice, "s.hibernating") == "nil":
+		bob.send(f"<message to='{alice.bare_jid}' id='{count}'><body>{count} {'x' * 60000}</body></message>")
+		count += 1
+		bob.ping()
+	assert pending_offline(server, alice.user) == []
+	alice = server.resume(alice, h=0)
+	assert alice.stanza().name == "presence"
+	assert [alice.stanza()["id"] for _ in range(count)] == [str(n) for n in range(count)]
+
+
+@behaviour("buffer: a connection whose writes wait, and whose buffer is full, is given up", versions=["13.0"], options=SMALL_BUFFER)
+def test(server):
+	alice, bob = pair(server)
+	server.lua(f"prosody.full_sessions[{bed.lua(alice.jid)}].conn:pause_writes()")
+	for n in range(3):
+		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{n} {'x' * 60000}</body></message>")
+		bob.ping()
+	server.wait_hibernating(alice)
+	assert pending_offline(server, alice.user) == []
+	alice = server.resume(alice, h=0)
+	assert [alice.stanza()["id"] for _ in range(3)] == ["0", "1", "2"]
+
+
+@behaviour("buffer: what is handed on to a session with a full buffer is in its queue alone", versions=["13.0"], options=SMALL_BUFFER)
+def test(server):
+	alice, bob = pair(server)
+	phone = server.again(alice)
+	phone.enable()
+	phone.send("<presence/>")
+	phone.handled()
+	cut(server, alice)
+	for n in range(4):
+		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{n} {'x' * 40000}</body></message>")
+	bob.ping()
+	server.lua(f"local s = prosody.full_sessions[{bed.lua(phone.jid)}]; s.conn:pause_writes(); "
+		f"prosody.full_sessions[{bed.lua(alice.jid)}]:close()")
+	server.wait_gone(alice)
+	server.wait_hibernating(phone)
+	server.settle()
+	held = int(server.session(phone, "s.outgoing_stanza_queue:held()"))
+	stored = [body for body in pending_offline(server, alice.user) if len(body) < 3]
+	phone = server.resume(phone, h=0)
+	queued = [phone.stanza()["id"] for _ in range(held)]
+	assert [n for n in queued if n] + stored == ["0", "1", "2", "3"], (queued, stored)

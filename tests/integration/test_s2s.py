@@ -1,5 +1,6 @@
 """Stream management between servers: acknowledgements in both directions, no resumption."""
 import bed
+from steps import say
 from suite import behaviour
 from xmpp import STANZA_ERRORS
 
@@ -154,3 +155,19 @@ def test(servers):
 		alice.chat(bob, str(n))
 	assert bob.bodies(5) == list("01234")
 	wait_acknowledged(servers, 5)
+
+
+@behaviour("limit: a stanza larger than the other server takes is refused once, and not counted", federation=True,
+	versions=["13.0"])
+def test(servers):
+	alice, bob = servers.a.login("alice"), servers.b.login("bob")
+	say(alice, bob, "first")
+	assert bob.message().body == "first"
+	servers.a.lua("for _, s in pairs(prosody.hosts['a.test'].s2sout) do s.outgoing_stanza_size_limit = 3000 end")
+	alice.chat(bob, "x" * 5000)
+	assert alice.stanza()["type"] == "error"
+	say(alice, bob, "second")
+	assert bob.message().body == "second"
+	bed.wait_for(lambda: servers.a.lua("for _, s in pairs(prosody.hosts['a.test'].s2sout) do "
+		"return tostring(not s.outgoing_stanza_queue or s.outgoing_stanza_queue:count_unacked() == 0) end") == "true",
+		"the other server has acknowledged all")
