@@ -5,7 +5,7 @@ import time
 
 from test_certs_check import FIRST_NAME_SERVER, OK, SECOND_NAME_SERVER, SERVERS, behaviour, check
 from certsite import bad, tool
-from authority import SERVER as EXTENSIONS, openssl
+from authority import SERVER, openssl
 
 
 def rollover(site, certificate, *words, status):
@@ -150,7 +150,7 @@ def test(site):
 def test(site):
 	old, issuer = site.good(), site.lab.intermediate
 	extensions, again = (site.directory / name for name in ("extensions", "again.pem"))
-	extensions.write_text(EXTENSIONS.replace("@names", "DNS:good.lab"))
+	extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", "DNS:good.lab"))
 	again.write_bytes(openssl("x509", "-req", "-in", old.request, "-CA", issuer.alone, "-CAkey", issuer.key, "-days", 90,
 		"-extfile", extensions) + issuer.alone.read_bytes())
 	site.go()

@@ -265,7 +265,8 @@ def test(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	say(alice, bob, "first")
 	assert bob.message().body == "first"
-	servers.a.lua("for _, s in pairs(prosody.hosts['a.test'].s2sout) do assert(s.outgoing_stanza_queue) end")
+	bed.wait_for(lambda: servers.a.lua("local s = prosody.hosts['a.test'].s2sout['b.test']; "
+		"return tostring(s and s.smacks and s.handled_stanza_count ~= nil)") == "true", "stream management is enabled")
 	servers.to_b.freeze()
 	for body in FILL:
 		alice.chat(bob, body)
