@@ -7,8 +7,10 @@ from server import Pairs
 from storage import INTERNAL, NATIVE, SQL, TIMEOUT, Keeper
 from tables import Table, mebi, micro, milli
 
-# Prosody asks for each message whether its recipient has an account, which a driver reads from where it keeps accounts
-ACCOUNTS = {"": {}, ", accounts not read": {"authentication": "bench"}}
+# Prosody reads both sides' archive_prefs for each message, from where a driver keeps them, and the account of a recipient who is
+# not connected. The second row compares archives alone.
+BESIDE = {"": lambda driver: {}, ", archive alone": lambda driver: {
+	"storage": {"archive": driver}, "default_storage": "memory", "authentication": "bench"}}
 
 DEFAULT = "threshold 105"
 COLLECTORS = {DEFAULT: {"threshold": 105}, "threshold 200": {"threshold": 200}, "generational": {"mode": "generational"}}
@@ -31,8 +33,8 @@ def archived(version, rounds, pairs=10, messages=60):
 	"""Seconds of the server's CPU a message. Each side has the collector that it has by default."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
-		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=None, **accounts)
-			for name, accounts in ACCOUNTS.items() for driver in (NATIVE, INTERNAL, SQL)}
+		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=None, **options(driver))
+			for name, options in BESIDE.items() for driver in (NATIVE, INTERNAL, SQL)}
 		for number in samples.rounds(rounds):
 			for shape, window in SHAPES.items():
 				for (driver, name), clients in by_turns(running, number):
@@ -44,10 +46,10 @@ def archived_table(results, targets):
 	table = Table("An archived chat message through the whole server",
 		"The server's CPU a message between two clients with stream management and carbons, archived for both. Native: our "
 		"mod_smacks and storage, and the collector that they set; the others: Prosody's own. `collector` tells apart what is "
-		"due to what. Accounts not read: an authentication that has them in memory, on both sides.",
+		"due to what. Archive alone: all else is kept in memory, on both sides.",
 		"Prosody", "shape", "native, us", "internal, us", "native / internal", "SQLite, us", "native / SQLite")
 	for version, samples in results.items():
-		for name in ACCOUNTS:
+		for name in BESIDE:
 			for shape in SHAPES:
 				row = shape + name
 				native, internal, sql = (micro(samples.median(row, driver)) for driver in (NATIVE, INTERNAL, SQL))
@@ -62,7 +64,7 @@ def collector(version, rounds, pairs=10, messages=300):
 	So many messages that garbage is collected several times in a round."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
-		running = {name: chatting(stack, version, NATIVE, pairs, messages, gc=gc, **ACCOUNTS[", accounts not read"])
+		running = {name: chatting(stack, version, NATIVE, pairs, messages, gc=gc)
 			for name, gc in COLLECTORS.items()}
 		for ballast in (0, BALLAST):
 			for clients in running.values():
@@ -83,7 +85,7 @@ def collector(version, rounds, pairs=10, messages=300):
 
 def collector_table(results):
 	table = Table("Lua's garbage collectors",
-		"The server's CPU an archived chat message with storage native, as above with accounts not read, the memory that the process "
+		"The server's CPU an archived chat message with storage native, as above, the memory that the process "
 		f"takes up; also with {BALLAST} MiB more in use by Lua, and then the longest that it stands still while they double. {DEFAULT} "
 		"is Prosody's default, and what the ratio is of.",
 		"Prosody", "in use beside, MiB", "gc", "paced, us", "of the default", "bursts, us", "of the default",
