@@ -11,7 +11,7 @@ local function soon(func) timer.add_task(0, func); end
 local function read_on(session)
 	local conn, thread = session.conn, session.thread;
 	if session.destroyed or not conn or not thread or thread.state ~= "ready" then return; end
-	-- _wantread: of net.server_epoll. While it is not set, whoever pauses the connection will go on with it.
+	-- _wantread is net.server_epoll's. While it is not set, the connection is paused, and will be resumed.
 	local socket = conn._wantread and conn:socket();
 	if socket and socket:dirty() then conn:onreadable(); end
 end

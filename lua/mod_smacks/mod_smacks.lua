@@ -300,7 +300,7 @@ end
 
 --- The end of a session
 
--- What a session is to those who are told of its stanzas: it does not exist any more by then
+-- A record of a session for handlers of its stanzas: the session itself does not exist any more by then
 local function record_of(session)
 	local record = { destroyed = true, send = function () return false; end };
 	for _, field in ipairs { "username", "host", "resource", "full_jid", "type", "id", "log", "mam_requested", "directed",
