@@ -1,7 +1,7 @@
 -- wait(session, promise): waits in the session's thread, as async.wait_for does.
 --
 -- Prosody pauses the connection meanwhile. When it goes on it waits for the socket to become readable, which it
--- never does for what LuaSocket or OpenSSL have read ahead: that is read here.
+-- never does for bytes that LuaSocket or OpenSSL have read ahead: those are handled here.
 
 local async = require "util.async";
 local timer = require "util.timer";

@@ -27,6 +27,15 @@ def burst(client, to, numbers):
 	client.send("".join(f"<message type='chat' to='{to}' id='{n}'><body>{n}</body></message><r xmlns='{SM3}'/>" for n in numbers))
 
 
+def acknowledged_one(server):
+	"""Alice, one of whose messages to an account that is away was acknowledged, and that account."""
+	alice, to = server.login("alice"), f"{server.account('bob')}@{server.host}"
+	alice.enable()
+	burst(alice, to, [1])
+	assert int(alice.until("a")["h"]) == 1
+	return alice, to
+
+
 def read_acks(client):
 	"""Reads to the end of the connection; returns the highest h."""
 	h = 0
@@ -70,11 +79,7 @@ def test(server):
 
 @behaviour("acks: nothing is acknowledged of a turn that is lost, until the client has sent it again", options=NATIVE)
 def test(server):
-	alice, bob = server.login("alice"), server.account("bob")
-	to = f"{bob}@{server.host}"
-	alice.enable()
-	burst(alice, to, [1])
-	assert int(alice.until("a")["h"]) == 1
+	alice, to = acknowledged_one(server)
 	server.lua(f"local turns = {TURNS}; prosody.lose = function () turns.lost[turns.number] = true end; "
 		"prosody.hosts['prosody.test'].events.add_handler('message/bare', prosody.lose, 1000)")
 	burst(alice, to, [2])
@@ -120,11 +125,7 @@ def test(server):
 
 @behaviour("acks: nothing is acknowledged in the middle of its handling, though the store commits there", options=NATIVE)
 def test(server):
-	alice, bob = server.login("alice"), server.account("bob")
-	to = f"{bob}@{server.host}"
-	alice.enable()
-	burst(alice, to, [1])
-	assert int(alice.until("a")["h"]) == 1
+	alice, to = acknowledged_one(server)
 	server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "test", "map");
 		prosody.hosts['prosody.test'].events.add_handler('message/bare', function (event)
@@ -150,11 +151,7 @@ def test(server):
 
 @behaviour("acks: a stanza of which one part is committed and another is lost is not acknowledged", options=NATIVE)
 def test(server):
-	alice, bob = server.login("alice"), server.account("bob")
-	to = f"{bob}@{server.host}"
-	alice.enable()
-	burst(alice, to, [1])
-	assert int(alice.until("a")["h"]) == 1
+	alice, to = acknowledged_one(server)
 	server.lua(f"local turns = {TURNS}; prosody.hosts['prosody.test'].events.add_handler('message/bare', function () "
 		"turns.commit(); turns.lost[turns.number] = true; end, 1000)")
 	burst(alice, to, [2])
