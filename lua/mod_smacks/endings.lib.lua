@@ -23,21 +23,40 @@ local function next_turn()
 	for step in pairs(steps) do step(); end
 end
 
+-- What waits, the first one to come first. There may be a hundred thousand: table.remove() would move them all, each time.
+local function line(list)
+	list.first, list.last = list.first or 1, list.last or 0;
+	return list;
+end
+
+local function append(list, item)
+	list.last = list.last + 1;
+	list[list.last] = item;
+end
+
+local function head(list) return list[list.first]; end
+
+local function shift(list)
+	local item = head(list);
+	if item ~= nil then list[list.first], list.first = nil, list.first + 1; end
+	return item;
+end
+
 -- delivery: fail(session, stanza, fate), refuse(session, stanza) and pass_on(session, message), see there
 return function (delivery)
 	local endings = {};
-	local backlog = {}; -- { session =, queue =, next =, later = }, the oldest first
+	local backlog = line {}; -- { session =, queue =, next =, later = }
 	local last_of = {}; -- username -> the last entry of an account in it
 	local records = setmetatable({}, { __mode = "k" }); -- of sessions that were handed over
 	local is_working, is_last_turn = false, false; -- in step(); of this host
-	local due = module:shared "due"; -- functions that end a session and return whether there was one, the oldest first
+	local due = line(module:shared "due"); -- functions that end a session and return whether there was one
 
 	-- limit() ends a session that holds too much, and returns whether there was one
 	function endings.limit() return false; end
 
 	local function finish_entry(entry)
-		if backlog[1] ~= entry then return; end -- the server stops meanwhile
-		table.remove(backlog, 1);
+		if head(backlog) ~= entry then return; end -- the server stops meanwhile
+		shift(backlog);
 		shared.backlog = shared.backlog - 1;
 		entry.queue:close();
 		local username = entry.session.username;
@@ -51,7 +70,7 @@ return function (delivery)
 
 	local function fail_next(entry)
 		local stanza, fate = entry.next();
-		stanza = stanza or table.remove(entry.later, 1);
+		stanza = stanza or shift(entry.later);
 		if not stanza then return finish_entry(entry); end
 		local ok, err = xpcall(handle, debug.traceback, entry, stanza, fate);
 		if not ok then
@@ -64,7 +83,7 @@ return function (delivery)
 	module:hook("message/offline/handle", function (event)
 		local entry = last_of[event.username];
 		if not entry or records[event.origin] then return; end
-		table.insert(entry.later, event.stanza);
+		append(entry.later, event.stanza);
 		return true;
 	end, 1000);
 
@@ -86,16 +105,16 @@ return function (delivery)
 	local function end_next()
 		if shared.ends <= 0 then return false; end
 		local ended = shared.backlog == 0 and endings.limit(); -- what is under way already may suffice
-		while not ended and due[1] do ended = table.remove(due, 1)(); end
+		while not ended and head(due) do ended = shift(due)(); end
 		if ended then shared.ends = shared.ends - 1; end
 		return ended;
 	end
 
 	-- Returns whether there was something to do
 	local function work()
-		if not backlog[1] then return end_next(); end
+		if not head(backlog) then return end_next(); end
 		if thread.state ~= "ready" then return false; end
-		thread:run(backlog[1]);
+		thread:run(head(backlog));
 		return true;
 	end
 
@@ -109,8 +128,8 @@ return function (delivery)
 
 	-- While a handler waits there is nothing to do; when it is ready, the next turn is scheduled
 	local function has_work()
-		if backlog[1] then return thread.state == "ready"; end
-		return due[1] ~= nil;
+		if head(backlog) then return thread.state == "ready"; end
+		return head(due) ~= nil;
 	end
 
 	function step()
@@ -127,8 +146,9 @@ return function (delivery)
 			queue:close();
 			return;
 		end
-		local entry = { session = session, queue = queue, next = queue:consume(), later = {} };
-		backlog[#backlog + 1], records[session] = entry, true;
+		local entry = { session = session, queue = queue, next = queue:consume(), later = line {} };
+		append(backlog, entry);
+		records[session] = true;
 		shared.backlog = shared.backlog + 1;
 		if session.username then last_of[session.username] = entry; end
 		if shared.stopping or is_last_turn then endings.finish(); elseif not is_working then step(); end
@@ -136,7 +156,7 @@ return function (delivery)
 
 	-- Ends a session in one of the next turns
 	function endings.add(terminate)
-		due[#due + 1] = terminate;
+		append(due, terminate);
 		schedule();
 	end
 
@@ -145,7 +165,7 @@ return function (delivery)
 
 	-- Fails all that is left, now
 	function endings.finish()
-		while backlog[1] do fail_next(backlog[1]); end
+		while head(backlog) do fail_next(head(backlog)); end
 	end
 
 	-- There will be no later turn
@@ -165,7 +185,7 @@ return function (delivery)
 		shared.steps[step] = nil;
 	end
 
-	if due[1] then schedule(); end
+	if head(due) then schedule(); end
 
 	return endings;
 end
