@@ -68,6 +68,17 @@ def test(servers):
 	assert alice.bodies(50) == [str(n) for n in range(50)]
 
 
+@behaviour("s2s: what waits for a new stream is acknowledged as everything after it", federation=True)
+def test(servers):
+	alice, bob = servers.a.login("alice"), servers.b.login("bob")
+	alice.send("".join(f"<message to='{bob.jid}' type='chat'><body>{n} &lt;&amp;&gt; ä</body><x xmlns='urn:x'><y/></x></message>"
+		for n in range(5)))
+	messages = [bob.message() for _ in range(5)]
+	assert [m.body for m in messages] == [f"{n} <&> ä" for n in range(5)]
+	assert all(m.child("x", "urn:x").child("y", "urn:x") is not None for m in messages)
+	wait_acknowledged(servers, 5)
+
+
 @behaviour("s2s: both ends of a stream have counted the same", federation=True)
 def test(servers):
 	alice, bob = both(servers)
