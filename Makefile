@@ -25,23 +25,25 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
-STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o format.o env.o space.o kv.o \
-	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
+DB := $(addprefix modules/db/,error.o lock.o crypt.o lmdb_file.o sync.o redo.o reader.o room.o turn.o txn.o records.o format.o env.o \
+	snapshot.o copy.o info.o)
+STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE) $(CERT) $(DNS)
+CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS)
 BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-LUA_STORE := $(addprefix modules/store/,lua_store.o lua_value.o lua_keyval.o lua_archive.o lua_tools.o)
+LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
 SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so
 $(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
 $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
-$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(STORE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,modules/cert/lua_certs.o $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
@@ -56,7 +58,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive damage open sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open sync crash pages pages_damage \
 	cert verify refusal names xmppaddr constraints tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
@@ -89,7 +91,7 @@ $(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
 $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"

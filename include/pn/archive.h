@@ -1,41 +1,41 @@
 /*
  * Archives: messages of one user (or room, or node) in the order in which they were appended.
  *
- * Keys and values, in addition to those of pn/store.h; every value begins with a version byte:
+ * Keys and values, in addition to those of pn/keys.h; every value begins with a version byte:
  *
  *      key: r archive and               value
- *      e seq                            when f64: an exception
- *      h with level u8 block u64        deleted positions
+ *      e seq                            when f64: out of order
+ *      h peer level u8 block u64        deleted positions
  *      k tag key                        seq u64
  *      m seq                            message
  *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
- *                                       next with u32, exceptions u64
- *      p digest(with)                   with u32
- *      q with                           with of the bare JID u32 (0: it is bare), bytes
- *      w with seq                       ordinal u32
+ *                                       next peer u32, out of order u64
+ *      p digest(peer's name)            peer u32
+ *      q peer                           peer of the bare JID u32 (0: it is bare), bytes
+ *      w peer seq                       ordinal u32
  *
  * All that belongs to an archive lies together, and its state beside its last message: appending
  * one changes few pages.
  *
- *      message   u8 flags  u32 epoch  u32 with  f64 when  [f64 latest]  [bytes key]  packed stanza
- *                flags: 1 it is an exception, has `latest`; 2 it has a key of its own
+ *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  packed stanza
+ *                flags: 1 it is out of order, has `latest`; 2 it has a key of its own
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
- *      with      u32, from 1; 0 in h stands for all messages
+ *      peer      u32, from 1: with whom a message was exchanged; 0 in h stands for all messages
  *
  * Time. `latest` of a message is the greatest `when` of all that were appended up to it. It never
  * falls from one message to the next, so that a time is found by bisection over the messages. A
- * message whose own `when` differs (the clock went back, or it was set later) is an exception;
+ * message whose own `when` differs (the clock went back, or it was set later) is out of order;
  * those are few, and queries by time go through them one by one.
  *
- * Counts. Messages have positions: their seq, and with one correspondent their ordinal. The number
+ * Counts. Messages have positions: their seq, and with one peer their ordinal. The number
  * between two of them is the difference less the deleted positions, which are counted in blocks:
  * level 0 is a bitmap of 256 positions (32 bytes), level n the number of deleted positions in a
  * block of 256 of level n-1 (u64). Positions before the first message are not kept.
  *
  * Ids. Where the caller gave no key, the id is archive, seq, epoch and a check of 24 bits,
- * enciphered with the store's secret (AES-128, one block) and written in 22 characters of
+ * enciphered with the database's secret (AES-128, one block) and written in 22 characters of
  * base64url. It needs no index, tells nothing and cannot be forged. The epoch is drawn at random
- * whenever a store is opened, and changed when a transaction is undone, so that a seq that is used
+ * whenever a database is opened, and changed when a turn is undone, so that a seq that is used
  * again gives another id.
  */
 #ifndef PN_ARCHIVE_H
@@ -53,7 +53,7 @@ enum { PN_ARCHIVE_ID_LEN = 22 };
 struct pn_message {
 	struct pn_str id;     /* reading: the key or the opaque id */
 	struct pn_str stanza; /* packed, pn/pack.h */
-	struct pn_str with;   /* any bytes; of "a/b" the bare form is "a" */
+	struct pn_str with;   /* the peer: any bytes; of "a/b" the bare form is "a" */
 	double when;          /* seconds since 1970, finite */
 };
 
@@ -62,7 +62,7 @@ struct pn_message {
  * one that has it already is deleted. quota: the most messages that the archive may hold, 0 none.
  * Errors also: PN_EQUOTA, PN_EINVAL (when is not finite).
  */
-int pn_archive_append(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+int pn_archive_append(struct pn_db *db, const struct pn_store *store, struct pn_user user,
 		      const struct pn_message *message, struct pn_str key, uint64_t quota,
 		      char id[PN_ARCHIVE_ID_LEN]);
 
@@ -70,7 +70,7 @@ int pn_archive_append(struct pn_store *store, const struct pn_space *space, stru
  * Replaces the stanza of the message `id`, and its when and with if they are given. Id and position
  * stay. Returns PN_ENOTFOUND if there is none.
  */
-int pn_archive_set(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+int pn_archive_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
 		   struct pn_str id, struct pn_str stanza, const double *when,
 		   const struct pn_str *with);
 
@@ -97,11 +97,11 @@ struct pn_archive_cursor;
 
 /*
  * total: NULL, or where the number of matches is put, before and after left out of account.
- * limit: the most messages that the cursor will give; UINT64_MAX: all. space and store are borrowed
+ * limit: the most messages that the cursor will give; UINT64_MAX: all. db and store are borrowed
  * until the cursor is freed. Returns PN_ENOTFOUND for an unknown id.
  */
-int pn_archive_find(struct pn_archive_cursor **cursor, struct pn_store *store,
-		    const struct pn_space *space, struct pn_user user,
+int pn_archive_find(struct pn_archive_cursor **cursor, struct pn_db *db,
+		    const struct pn_store *store, struct pn_user user,
 		    const struct pn_archive_query *query, uint64_t limit, uint64_t *total);
 
 /* Returns 1 and sets *message, whose strings are borrowed until the next call; or 0 at the end. */
@@ -120,14 +120,14 @@ struct pn_archive_truncate {
  * stops and returns 1, if there are more; call again then. 0: done. To delete all that an archive
  * has takes no longer than to delete one.
  */
-int pn_archive_delete(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_user user,
 		      const struct pn_archive_query *query, struct pn_archive_truncate truncate,
 		      uint64_t limit, uint64_t *count);
 
 /*
  * Deletes the messages that match, of all users but the host itself, a slice at a time: goes on
  * after the place in *position (all zero at first), until `limit` messages are deleted or archives
- * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate call: after
+ * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate operation: after
  * an error, the deletions from earlier archives stand and are counted. A damaged archive is left
  * unchanged, counted in `damaged`, and skipped.
  */
@@ -136,7 +136,7 @@ struct pn_archive_position {
 	bool begun;
 	uint64_t damaged;
 };
-int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
+int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
 			  const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count);
 
@@ -144,7 +144,35 @@ int pn_archive_delete_all(struct pn_store *store, const struct pn_space *space,
  * Appends the days (f64, seconds of midnight UTC) on which the archive has messages: in no order,
  * and a day may be there several times.
  */
-int pn_archive_dates(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_user user,
 		     struct pn_buf *days);
+
+/* ---- For store/ ---- */
+
+/* Sets the number of messages of an archive, and the bytes of their records. */
+void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
+
+/*
+ * Compares the records of archives, which a walk over all records passes in order of their keys.
+ * `problem` gets a sentence for each that is wrong.
+ */
+struct pn_archive_check {
+	struct pn_txn *txn;
+	void (*problem)(void *context, const char *text);
+	void *context;
+	/* What was counted of the archive whose messages the walk is at */
+	uint32_t archive; /* 0: none */
+	uint64_t messages;
+	uint64_t bytes;
+	uint64_t seq; /* of the last */
+	double latest;
+};
+
+/* The record at the cursor, which belongs to the archive. */
+void pn_archive_check_record(struct pn_archive_check *check, uint32_t archive, enum pn_kind kind,
+			     const struct pn_cursor *cursor);
+
+/* The record at the cursor is about to be checked; NULL: the walk has ended. */
+void pn_archive_check_passed(struct pn_archive_check *check, const struct pn_cursor *cursor);
 
 #endif

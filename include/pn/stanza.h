@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include <pn/buf.h>
+#include <pn/str.h>
 
 /* ---- Encoder ---- */
 
@@ -27,12 +28,6 @@ enum {
 	PN_STANZA_MAX_BYTES = 64 * 1024 * 1024,
 	PN_STANZA_MAX_DEPTH = 100000,     /* of nested elements, the root being 1 */
 	PN_STANZA_MAX_ELEMENTS = 5000000, /* decoder only */
-};
-
-/* A string that is borrowed for the call; it need not end with a NUL. bytes is never NULL. */
-struct pn_str {
-	const char *bytes;
-	size_t len;
 };
 
 struct pn_element; /* an open element */

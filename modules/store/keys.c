@@ -1,14 +1,15 @@
+/* The keys of records, as bytes. */
 #include <assert.h>
 #include <string.h>
 
-#include "keys.h"
+#include <pn/keys.h>
 
 enum {
 	COLLECTION_LEN = 5, /* r, collection */
 	RECORD_LEN = 6,     /* r, collection, kind */
 	SEQ_LEN = 11,
-	WITH_LEN = 15,
-	HOLES_LEN = 19,
+	PEER_LEN = 15,
+	DELETED_LEN = 19,
 };
 
 /* ---- Writing ---- */
@@ -30,10 +31,6 @@ static struct pn_key start(enum pn_kind kind) {
 	key.bytes[0] = (unsigned char)kind;
 	key.len = 1;
 	return key;
-}
-
-struct pn_key pn_key_format(void) {
-	return start(PN_KIND_FORMAT);
 }
 
 struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
@@ -77,28 +74,28 @@ struct pn_key pn_key_seq(uint32_t archive, enum pn_kind kind, uint64_t seq) {
 	return key;
 }
 
-struct pn_key pn_key_with(uint32_t archive, uint32_t with, uint64_t seq) {
-	struct pn_key key = pn_key_record(archive, PN_KIND_WITH);
-	put_uint(&key, with, 4);
+struct pn_key pn_key_peer(uint32_t archive, uint32_t peer, uint64_t seq) {
+	struct pn_key key = pn_key_record(archive, PN_KIND_PEER);
+	put_uint(&key, peer, 4);
 	put_uint(&key, seq, 5);
 	return key;
 }
 
-struct pn_key pn_key_with_name(uint32_t archive, const pn_digest digest) {
-	struct pn_key key = pn_key_record(archive, PN_KIND_WITH_NAME);
+struct pn_key pn_key_peer_name(uint32_t archive, const pn_digest digest) {
+	struct pn_key key = pn_key_record(archive, PN_KIND_PEER_NAME);
 	put(&key, digest, PN_DIGEST);
 	return key;
 }
 
-struct pn_key pn_key_with_id(uint32_t archive, uint32_t with) {
-	struct pn_key key = pn_key_record(archive, PN_KIND_WITH_ID);
-	put_uint(&key, with, 4);
+struct pn_key pn_key_peer_id(uint32_t archive, uint32_t peer) {
+	struct pn_key key = pn_key_record(archive, PN_KIND_PEER_ID);
+	put_uint(&key, peer, 4);
 	return key;
 }
 
-struct pn_key pn_key_holes(uint32_t archive, uint32_t with, uint8_t level, uint64_t block) {
-	struct pn_key key = pn_key_record(archive, PN_KIND_HOLES);
-	put_uint(&key, with, 4);
+struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uint64_t block) {
+	struct pn_key key = pn_key_record(archive, PN_KIND_DELETED);
+	put_uint(&key, peer, 4);
 	put_uint(&key, level, 1);
 	put_uint(&key, block, 8);
 	return key;
@@ -149,21 +146,21 @@ bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, ui
 	return true;
 }
 
-bool pn_key_read_with(struct pn_str key, uint32_t *archive, uint32_t *with, uint64_t *seq) {
-	if (!is(key, PN_KIND_WITH, WITH_LEN))
+bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint64_t *seq) {
+	if (!is(key, PN_KIND_PEER, PEER_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
-	*with = (uint32_t)read_uint(key, RECORD_LEN, 4);
+	*peer = (uint32_t)read_uint(key, RECORD_LEN, 4);
 	*seq = read_uint(key, RECORD_LEN + 4, 5);
 	return true;
 }
 
-bool pn_key_read_holes(struct pn_str key, uint32_t *archive, uint32_t *with, uint8_t *level,
+bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
 		       uint64_t *block) {
-	if (!is(key, PN_KIND_HOLES, HOLES_LEN))
+	if (!is(key, PN_KIND_DELETED, DELETED_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
-	*with = (uint32_t)read_uint(key, RECORD_LEN, 4);
+	*peer = (uint32_t)read_uint(key, RECORD_LEN, 4);
 	*level = (uint8_t)read_uint(key, RECORD_LEN + 4, 1);
 	*block = read_uint(key, RECORD_LEN + 5, 8);
 	return true;

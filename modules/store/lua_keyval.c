@@ -4,7 +4,7 @@
 #include <pn/alloc.h>
 #include <pn/err.h>
 
-#include "lua_store.h"
+#include "../glue/store.h"
 
 const char PN_LUA_KEYVAL[] = "pn.store.keyval";
 
@@ -14,8 +14,8 @@ static int push_metatable(lua_State *L, int owner) {
 	return lua_gettop(L);
 }
 
-static const struct pn_space *check(lua_State *L, struct pn_lua_store **store) {
-	return pn_lua_check_space(L, PN_LUA_KEYVAL, store);
+static const struct pn_store *check(lua_State *L, struct pn_lua_db **db) {
+	return pn_lua_check_store(L, PN_LUA_KEYVAL, db);
 }
 
 /* Frees the buffer and pushes the error. */
@@ -60,12 +60,12 @@ static int push_records(lua_State *L, const struct pn_buf *buf, int count, int m
 
 /* get(user) -> table or nil | nil, condition, text */
 static int keyval_get(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct pn_buf *buf = pn_lua_buffer(L);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	const int count = pn_kv_load(store->store, space, user, buf);
+	const int count = pn_kv_load(db->db, store, user, buf);
 	if (count < 0)
 		return fail(L, buf, count);
 	if (count == 0)
@@ -130,13 +130,13 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 }
 
 /* What is done with the records that were put in a buffer. */
-typedef int (*write_records)(struct pn_store *store, const struct pn_space *space,
+typedef int (*write_records)(struct pn_db *db, const struct pn_store *store,
 			     struct pn_user user, struct pn_record *records, size_t count);
 
 /* A record with an empty value is one without. */
-static int write_buffer(struct pn_lua_store *store, const struct pn_space *space,
+static int write_buffer(struct pn_lua_db *db, const struct pn_store *store,
 			struct pn_user user, int count, write_records write) {
-	struct pn_wire wire = pn_wire_open(store->scratch.data, store->scratch.len);
+	struct pn_wire wire = pn_wire_open(db->scratch.data, db->scratch.len);
 	if (count < 0)
 		return count;
 	struct pn_record *records = pn_malloc(((size_t)count + 1) * sizeof(*records));
@@ -148,43 +148,43 @@ static int write_buffer(struct pn_lua_store *store, const struct pn_space *space
 		if (records[i].value.len == 0)
 			records[i].value.bytes = NULL;
 	}
-	const int err = write(store->store, space, user, records, (size_t)count);
+	const int err = write(db->db, store, user, records, (size_t)count);
 	pn_free(records);
 	return err;
 }
 
-static int set_records(struct pn_store *store, const struct pn_space *space, struct pn_user user,
+static int set_records(struct pn_db *db, const struct pn_store *store, struct pn_user user,
 		       struct pn_record *records, size_t count) {
-	return pn_kv_set(store, space, user, records, count);
+	return pn_kv_set(db, store, user, records, count);
 }
 
 /* set(user, table or nil) -> true | nil, condition, text */
 static int keyval_set(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 3);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	struct pn_buf *const buf = pn_lua_scratch(store);
+	struct pn_buf *const buf = pn_lua_scratch(db);
 	const int count = put_data(L, 3, metatable, buf);
-	return pn_lua_result(L, write_buffer(store, space, user, count, pn_kv_replace));
+	return pn_lua_result(L, write_buffer(db, store, user, count, pn_kv_replace));
 }
 
 /* ---- Single keys ---- */
 
 /* get_key(user, key) -> value or nil | nil, condition, text */
 static int keyval_get_key(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 3);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct pn_buf *key = pn_lua_buffer(L);
 	struct pn_buf *value = pn_lua_buffer(L);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
 	int found = pn_lua_put_key(L, 3, key);
 	if (found == PN_OK) {
 		const struct pn_str name = {(const char *)key->data, key->len};
-		found = pn_kv_get(store->store, space, user, name, value);
+		found = pn_kv_get(db->db, store, user, name, value);
 	}
 	pn_buf_free(key);
 	int err = found < 0 ? found : PN_OK;
@@ -199,44 +199,44 @@ static int keyval_get_key(lua_State *L) {
 
 /* set_key(user, key, value or nil) -> true | nil, condition, text */
 static int keyval_set_key(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 4);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	struct pn_buf *const buf = pn_lua_scratch(store);
+	struct pn_buf *const buf = pn_lua_scratch(db);
 	const int err = put_pair(L, 3, lua_isnil(L, 4) ? 0 : 4, metatable, buf);
 	const int count = err == PN_OK ? 1 : err;
-	return pn_lua_result(L, write_buffer(store, space, user, count, set_records));
+	return pn_lua_result(L, write_buffer(db, store, user, count, set_records));
 }
 
 /* set_keys(user, table, remove) -> true | nil, condition, text: `remove` as value removes a key */
 static int keyval_set_keys(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 4);
 	luaL_checktype(L, 3, LUA_TTABLE);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	struct pn_buf *const buf = pn_lua_scratch(store);
+	struct pn_buf *const buf = pn_lua_scratch(db);
 	const int count = put_pairs(L, 3, metatable, 4, buf);
-	return pn_lua_result(L, write_buffer(store, space, user, count, set_records));
+	return pn_lua_result(L, write_buffer(db, store, user, count, set_records));
 }
 
 /* ---- All users ---- */
 
 /* get_all(key) -> table of values by user, or nil | nil, condition, text */
 static int keyval_get_all(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 2);
 	luaL_checktype(L, 2, LUA_TSTRING);
 	struct pn_buf *key = pn_lua_buffer(L);
 	struct pn_buf *buf = pn_lua_buffer(L);
-	const struct pn_space *space = check(L, &store);
+	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
 	int err = pn_lua_put_key(L, 2, key);
 	if (err == PN_OK)
-		err = pn_kv_get_all(store->store, space,
+		err = pn_kv_get_all(db->db, store,
 				    (struct pn_str){(const char *)key->data, key->len}, buf);
 	pn_buf_free(key);
 	if (err != PN_OK)
@@ -260,34 +260,16 @@ static int keyval_get_all(lua_State *L) {
 
 /* delete_all(key) -> true | nil, condition, text */
 static int keyval_delete_all(lua_State *L) {
-	struct pn_lua_store *store;
+	struct pn_lua_db *db;
 	lua_settop(L, 2);
 	luaL_checktype(L, 2, LUA_TSTRING);
-	const struct pn_space *space = check(L, &store);
-	struct pn_buf *const buf = pn_lua_scratch(store);
+	const struct pn_store *store = check(L, &db);
+	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_key(L, 2, buf);
 	if (err == PN_OK)
-		err = pn_kv_delete_all(store->store, space,
+		err = pn_kv_delete_all(db->db, store,
 				       (struct pn_str){(const char *)buf->data, buf->len});
 	return pn_lua_result(L, err);
-}
-
-int pn_lua_users(lua_State *L, const char *type) {
-	struct pn_lua_store *store;
-	struct pn_buf *buf = pn_lua_buffer(L);
-	const struct pn_space *space = pn_lua_check_space(L, type, &store);
-	const int err = pn_space_users(store->store, space, buf);
-	if (err != PN_OK)
-		return fail(L, buf, err);
-	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
-	lua_newtable(L);
-	for (lua_Integer i = 1; wire.left > 0; i++) {
-		const struct pn_str user = take_str(&wire);
-		lua_pushlstring(L, user.bytes, user.len);
-		lua_rawseti(L, -2, i);
-	}
-	pn_buf_free(buf);
-	return 1;
 }
 
 /* users() -> array of names | nil, condition, text */

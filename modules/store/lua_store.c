@@ -1,81 +1,9 @@
 /* pn/store.h and pn/archive.h for Lua: store.so, luaopen_store. */
 #include <string.h>
 
-#include <lmdb.h>
-
 #include <pn/err.h>
 
-#include "lua_store.h"
-
-const char PN_LUA_STORE[] = "pn.store";
-static const char BUFFER[] = "pn.store.buffer";
-
-enum { KEEP = 256 * 1024 }; /* bytes of scratch memory that stay with a store */
-
-/* ---- What the binding's files share ---- */
-
-void pn_lua_register(lua_State *L, const luaL_Reg *list) {
-	pn_glue_dictionary(L);
-	lua_pushliteral(L, "name");
-	lua_pushliteral(L, "attr");
-	luaL_setfuncs(L, list, PN_UP_COUNT);
-}
-
-struct pn_lua_store *pn_lua_check_store(lua_State *L) {
-	struct pn_lua_store *store = luaL_checkudata(L, 1, PN_LUA_STORE);
-	luaL_argcheck(L, store->store != NULL, 1, "the store is closed");
-	return store;
-}
-
-const struct pn_space *pn_lua_check_space(lua_State *L, const char *type,
-					  struct pn_lua_store **store) {
-	const struct pn_lua_space *space = luaL_checkudata(L, 1, type);
-	lua_getiuservalue(L, 1, PN_LUA_OWNER);
-	*store = lua_touserdata(L, -1);
-	luaL_argcheck(L, *store != NULL && (*store)->store != NULL, 1, "the store is closed");
-	return &space->space;
-}
-
-struct pn_buf *pn_lua_scratch(struct pn_lua_store *store) {
-	pn_buf_reset(&store->scratch, KEEP);
-	return &store->scratch;
-}
-
-static int buffer_close(lua_State *L) {
-	pn_buf_free(luaL_checkudata(L, 1, BUFFER));
-	return 0;
-}
-
-struct pn_buf *pn_lua_buffer(lua_State *L) {
-	return pn_glue_handle(L, BUFFER, sizeof(struct pn_buf), 0);
-}
-
-struct pn_str pn_lua_check_str(lua_State *L, int arg) {
-	struct pn_str str;
-	luaL_checktype(L, arg, LUA_TSTRING);
-	str.bytes = lua_tolstring(L, arg, &str.len);
-	return str;
-}
-
-const char *pn_lua_check_path(lua_State *L, int arg) {
-	const struct pn_str path = pn_lua_check_str(L, arg);
-	luaL_argcheck(L, strlen(path.bytes) == path.len, arg, "a path has no NUL");
-	return path.bytes;
-}
-
-struct pn_user pn_lua_check_user(lua_State *L, int arg) {
-	if (lua_isnoneornil(L, arg))
-		return (struct pn_user){NULL, 0};
-	const struct pn_str str = pn_lua_check_str(L, arg);
-	return (struct pn_user){str.bytes, str.len};
-}
-
-int pn_lua_result(lua_State *L, int err) {
-	if (err < 0)
-		return pn_glue_error(L, err);
-	lua_pushboolean(L, 1);
-	return 1;
-}
+#include "../glue/store.h"
 
 /* ---- Opening ---- */
 
@@ -111,44 +39,44 @@ static int store_open(lua_State *L) {
 	(void)push_option(L, "metatable", LUA_TTABLE);
 	(void)push_option(L, "damaged", LUA_TFUNCTION);
 	const bool whole_seconds = option_boolean(L, "whole_seconds");
-	const struct pn_store_options options = {
+	const struct pn_db_options options = {
 		.directory = pn_lua_check_path(L, DIRECTORY),
 		.max_bytes = (uint64_t)pn_glue_field(L, 1, "max_bytes", 0, INT64_MAX, 0),
 		.interval = (unsigned)pn_glue_field(L, 1, "interval", 0, INT32_MAX, 0),
 		.verify = option_boolean(L, "verify"),
 	};
-	struct pn_lua_store *store =
-		pn_glue_handle(L, PN_LUA_STORE, sizeof(*store), PN_LUA_STORE_VALUES);
-	store->whole_seconds = whole_seconds;
+	struct pn_lua_db *db =
+		pn_glue_handle(L, PN_LUA_DB, sizeof(*db), PN_LUA_DB_VALUES);
+	db->whole_seconds = whole_seconds;
 	lua_pushvalue(L, METATABLE);
 	lua_setiuservalue(L, -2, PN_LUA_METATABLE);
 	lua_pushvalue(L, DAMAGED);
 	lua_setiuservalue(L, -2, PN_LUA_DAMAGED);
-	const int err = pn_store_open(&store->store, &options);
+	const int err = pn_db_open(&db->db, &options);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
 static int store_close(lua_State *L) {
-	struct pn_lua_store *store = luaL_checkudata(L, 1, PN_LUA_STORE);
-	struct pn_store *const open = store->store;
-	store->store = NULL;
-	pn_buf_free(&store->scratch);
-	if (open != NULL && pn_store_mine(open))
-		pn_store_close(open);
+	struct pn_lua_db *db = luaL_checkudata(L, 1, PN_LUA_DB);
+	struct pn_db *const open = db->db;
+	db->db = NULL;
+	pn_buf_free(&db->scratch);
+	if (open != NULL && pn_db_mine(open))
+		pn_db_close(open);
 	else if (open != NULL)
-		pn_store_forget(open);
+		pn_db_forget(open);
 	return 0;
 }
 
 /* mine() -> whether this process opened it */
 static int store_mine(lua_State *L) {
-	lua_pushboolean(L, pn_store_mine(pn_lua_check_store(L)->store));
+	lua_pushboolean(L, pn_db_mine(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 /* recovered() -> transactions that a power failure had undone */
 static int store_recovered(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)pn_store_recovered(pn_lua_check_store(L)->store));
+	lua_pushinteger(L, (lua_Integer)pn_db_recovered(pn_lua_check_db(L)->db));
 	return 1;
 }
 
@@ -156,22 +84,22 @@ static int store_recovered(lua_State *L) {
 
 /* commit() -> true | nil, condition, text */
 static int store_commit(lua_State *L) {
-	return pn_lua_result(L, pn_store_commit(pn_lua_check_store(L)->store));
+	return pn_lua_result(L, pn_db_commit(pn_lua_check_db(L)->db));
 }
 
 /* pending() -> number of calls that have written since the last commit */
 static int store_pending(lua_State *L) {
-	lua_pushinteger(L, pn_store_pending(pn_lua_check_store(L)->store));
+	lua_pushinteger(L, pn_db_pending(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 static int store_committed(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)pn_store_committed(pn_lua_check_store(L)->store));
+	lua_pushinteger(L, (lua_Integer)pn_db_committed(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 static int store_durable(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)pn_store_durable(pn_lua_check_store(L)->store));
+	lua_pushinteger(L, (lua_Integer)pn_db_durable(pn_lua_check_db(L)->db));
 	return 1;
 }
 
@@ -179,7 +107,7 @@ static int store_durable(lua_State *L) {
 static int store_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
 	int wait;
-	const int err = pn_store_sync(pn_lua_check_store(L)->store, now, &wait);
+	const int err = pn_db_sync(pn_lua_check_db(L)->db, now, &wait);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, wait);
@@ -188,32 +116,32 @@ static int store_sync(lua_State *L) {
 
 /* flush() -> true | nil, condition, text */
 static int store_flush(lua_State *L) {
-	return pn_lua_result(L, pn_store_flush(pn_lua_check_store(L)->store));
+	return pn_lua_result(L, pn_db_flush(pn_lua_check_db(L)->db));
 }
 
 static int store_event_fd(lua_State *L) {
-	lua_pushinteger(L, pn_store_event_fd(pn_lua_check_store(L)->store));
+	lua_pushinteger(L, pn_db_event_fd(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 static int store_event_clear(lua_State *L) {
-	pn_store_event_clear(pn_lua_check_store(L)->store);
+	pn_db_event_clear(pn_lua_check_db(L)->db);
 	return 0;
 }
 
-/* ---- Stores and users ---- */
+/* ---- All stores of a user ---- */
 
 /* purge(host, user) -> true | nil, condition, text */
 static int store_purge(lua_State *L) {
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_user user = pn_lua_check_user(L, 3);
-	return pn_lua_result(L, pn_store_purge(pn_lua_check_store(L)->store, host, user));
+	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
 /* erase(limit) -> true if there is more | nil, condition, text */
 static int store_erase(lua_State *L) {
 	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
-	const int more = pn_store_erase(pn_lua_check_store(L)->store, limit);
+	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
 	if (more < 0)
 		return pn_glue_error(L, more);
 	lua_pushboolean(L, more);
@@ -244,23 +172,23 @@ static int store_list(lua_State *L) {
 	const bool all = lua_isboolean(L, 3) && lua_toboolean(L, 3);
 	const struct pn_user user = all ? (struct pn_user){NULL, 0} : pn_lua_check_user(L, 3);
 	struct pn_buf *buf = pn_lua_buffer(L);
-	struct pn_store *store = pn_lua_check_store(L)->store;
+	struct pn_db *db = pn_lua_check_db(L)->db;
 	const int err =
-		all ? pn_store_list_all(store, host, buf) : pn_store_list(store, host, user, buf);
+		all ? pn_store_list_all(db, host, buf) : pn_store_list(db, host, user, buf);
 	const int results = err == PN_OK ? push_list(L, buf) : pn_glue_error(L, err);
 	pn_buf_free(buf);
 	return results;
 }
 
-/* ---- Spaces ---- */
+/* ---- Stores ---- */
 
-static int new_space(lua_State *L, enum pn_type type, const char *metatable) {
+static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_settop(L, 3);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_str name = pn_lua_check_str(L, 3);
-	pn_lua_check_store(L);
-	struct pn_lua_space *space =
-		pn_glue_handle(L, metatable, sizeof(*space), PN_LUA_SPACE_VALUES);
+	pn_lua_check_db(L);
+	struct pn_lua_store *store =
+		pn_glue_handle(L, metatable, sizeof(*store), PN_LUA_STORE_VALUES);
 	lua_pushvalue(L, 1);
 	lua_setiuservalue(L, 4, PN_LUA_OWNER);
 	lua_createtable(L, 2, 0);
@@ -269,18 +197,18 @@ static int new_space(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_pushvalue(L, 3);
 	lua_rawseti(L, -2, 2);
 	lua_setiuservalue(L, 4, PN_LUA_NAMES);
-	const int err = pn_space_init(&space->space, type, host, name);
+	const int err = pn_store_init(&store->store, type, host, name);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
-/* keyval(host, name) -> space | nil, condition, text */
+/* keyval(host, name) -> store | nil, condition, text */
 static int store_keyval(lua_State *L) {
-	return new_space(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
+	return new_store(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
 }
 
-/* archive(host, name) -> space | nil, condition, text */
+/* archive(host, name) -> store | nil, condition, text */
 static int store_archive(lua_State *L) {
-	return new_space(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
+	return new_store(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
 }
 
 static const luaL_Reg METHODS[] = {
@@ -312,18 +240,16 @@ static const luaL_Reg FUNCTIONS[] = {
 	{NULL, NULL},
 };
 
-static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
-
 PN_EXPORT int luaopen_store(lua_State *L);
 
 int luaopen_store(lua_State *L) {
-	pn_glue_type(L, BUFFER, NO_METHODS, buffer_close);
-	pn_glue_type(L, PN_LUA_STORE, METHODS, store_close);
+	pn_lua_open_buffer(L);
+	pn_glue_type(L, PN_LUA_DB, METHODS, store_close);
 	pn_lua_open_keyval(L);
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);
 	luaL_newlib(L, FUNCTIONS);
-	lua_pushstring(L, mdb_version(NULL, NULL, NULL));
+	lua_pushstring(L, pn_db_lmdb_version());
 	lua_setfield(L, -2, "lmdb");
 	return 1;
 }

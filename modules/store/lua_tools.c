@@ -3,7 +3,7 @@
 
 #include <pn/err.h>
 
-#include "lua_store.h"
+#include "../glue/store.h"
 
 static const char COPY[] = "pn.store.copy";
 static const char CHECK[] = "pn.store.check";
@@ -13,10 +13,14 @@ static void set_integer(lua_State *L, const char *name, uint64_t value) {
 	lua_setfield(L, -2, name);
 }
 
-/* info() -> table of numbers: see struct pn_store_info | nil, condition, text */
+/* info() -> table of numbers: see struct pn_db_info, and erasing | nil, condition, text */
 int pn_lua_info(lua_State *L) {
-	struct pn_store_info info;
-	const int err = pn_store_info(pn_lua_check_store(L)->store, &info);
+	struct pn_db *const db = pn_lua_check_db(L)->db;
+	struct pn_db_info info = {0};
+	uint64_t erasing = 0;
+	int err = pn_db_info(db, &info);
+	if (err == PN_OK)
+		err = pn_store_erasing(db, &erasing);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
 	lua_newtable(L);
@@ -25,7 +29,7 @@ int pn_lua_info(lua_State *L) {
 	set_integer(L, "max_bytes", info.max_bytes);
 	set_integer(L, "transaction", info.transaction);
 	set_integer(L, "durable", info.durable);
-	set_integer(L, "erasing", info.erasing);
+	set_integer(L, "erasing", erasing);
 	set_integer(L, "records", info.records);
 	set_integer(L, "readers", info.readers);
 	return 1;
@@ -35,7 +39,7 @@ int pn_lua_info(lua_State *L) {
 
 enum { LIST_STEP = 256 };
 
-static void put_collection(void *context, const struct pn_collection *found) {
+static void put_collection(void *context, const struct pn_stat *found) {
 	struct pn_buf *const buf = context;
 	pn_wire_put_u8(buf, (uint8_t)found->type);
 	pn_wire_put_bytes(buf, found->host.bytes, (uint32_t)found->host.len);
@@ -78,7 +82,7 @@ int pn_lua_collections(lua_State *L) {
 	uint32_t position = (uint32_t)pn_glue_integer(L, 2, 0, UINT32_MAX);
 	const bool counted = lua_toboolean(L, 3);
 	struct pn_buf *buf = pn_lua_buffer(L);
-	const int more = pn_store_collections(pn_lua_check_store(L)->store, &position, LIST_STEP,
+	const int more = pn_store_stat(pn_lua_check_db(L)->db, &position, LIST_STEP,
 					      counted, put_collection, buf);
 	const int err = more < 0 ? more : buf->err;
 	if (err != PN_OK) {
@@ -133,7 +137,7 @@ static int copy_step(lua_State *L) {
 int pn_lua_copy(lua_State *L) {
 	const char *file = pn_lua_check_path(L, 2);
 	struct copy *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
-	const int err = pn_copy_new(&copy->copy, pn_lua_check_store(L)->store, file);
+	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
@@ -141,7 +145,7 @@ int pn_lua_copy(lua_State *L) {
 int pn_lua_replace(lua_State *L) {
 	const char *directory = pn_lua_check_path(L, 1);
 	const char *file = pn_lua_check_path(L, 2);
-	return pn_lua_result(L, pn_store_replace(directory, file));
+	return pn_lua_result(L, pn_db_replace(directory, file));
 }
 
 /* ---- Checks ---- */
@@ -192,7 +196,7 @@ static int check_step(lua_State *L) {
 /* check() -> check | nil, condition, text */
 int pn_lua_check(lua_State *L) {
 	struct check *check = pn_glue_handle(L, CHECK, sizeof(*check), 0);
-	const int err = pn_check_new(&check->check, pn_lua_check_store(L)->store, put_problem,
+	const int err = pn_check_new(&check->check, pn_lua_check_db(L)->db, put_problem,
 				     &check->problems);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }

@@ -55,23 +55,23 @@ static void write_turn(void) {
 static void sync_in_background(uint64_t now) {
 	int wait;
 	const int state = story.states - 1;
-	struct pollfd fd = {.fd = pn_store_event_fd(story.f.store), .events = POLLIN};
-	const uint64_t transaction = pn_store_committed(story.f.store);
+	struct pollfd fd = {.fd = pn_db_event_fd(story.f.db), .events = POLLIN};
+	const uint64_t transaction = pn_db_committed(story.f.db);
 	disk_gate(true);
-	CHECK(pn_store_sync(story.f.store, now, &wait) == PN_OK);
+	CHECK(pn_db_sync(story.f.db, now, &wait) == PN_OK);
 	write_turn();
 	disk_gate(false);
-	if (pn_store_durable(story.f.store) < transaction)
+	if (pn_db_durable(story.f.db) < transaction)
 		REQUIRE(poll(&fd, 1, WAIT) == 1);
-	pn_store_event_clear(story.f.store);
-	CHECK(pn_store_durable(story.f.store) >= transaction);
+	pn_db_event_clear(story.f.db);
+	CHECK(pn_db_durable(story.f.db) >= transaction);
 	promise(state);
 }
 
 static void go_on_somehow(uint64_t now) {
 	switch (random() % 5) {
 	case 0:
-		CHECK(pn_store_flush(story.f.store) == PN_OK);
+		CHECK(pn_db_flush(story.f.db) == PN_OK);
 		promise(story.states - 1);
 		break;
 	case 1:
@@ -90,8 +90,8 @@ static void fixture_at(struct fixture *f, const char *parent, unsigned interval)
 	*f = (struct fixture){.options = {.interval = interval, .verify = true}};
 	snprintf(f->directory, sizeof(f->directory), "%.200s/native", parent);
 	f->options.directory = f->directory;
-	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 /* With an interval of 0 every commit is a promise. */
@@ -131,11 +131,11 @@ static void ignore_problem(void *context, const char *text) {
 	*(unsigned *)context += 1;
 }
 
-static bool is_whole(struct pn_store *store) {
+static bool is_whole(struct pn_db *db) {
 	struct pn_check *check;
 	struct pn_progress progress;
 	unsigned count = 0;
-	if (pn_check_new(&check, store, ignore_problem, &count) != PN_OK)
+	if (pn_check_new(&check, db, ignore_problem, &count) != PN_OK)
 		return false;
 	int more;
 	do
@@ -163,10 +163,10 @@ static int find_state(uint64_t sum, size_t at) {
 /* Opens what is left. Returns NULL, or what is wrong; then it is closed. Sets *sum. */
 static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	disk_boot();
-	if (pn_store_open(&f->store, &f->options) != PN_OK)
+	if (pn_db_open(&f->db, &f->options) != PN_OK)
 		return "it is refused";
 	stores_open++;
-	if (is_whole(f->store)) {
+	if (is_whole(f->db)) {
 		*sum = contents(f);
 		return NULL;
 	}

@@ -73,9 +73,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	struct fuzz_input in = {data, size};
 	struct image image = image_copy(&base.image);
 	damage(&image, &in);
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_of(&image);
-	const int err = pn_pages_verify(fd, &report);
+	const int err = pn_lmdb_verify(fd, &report);
 	FUZZ_ASSERT(err == PN_OK || err == PN_ECORRUPT || err == PN_EVERSION || err == PN_EFOREIGN);
 	FUZZ_ASSERT((err == PN_ECORRUPT) == (report.problem != NULL));
 	const char *failed = err == PN_OK ? lmdb_use(fd, &report) : NULL;

@@ -19,7 +19,7 @@
 #include <pn/archive.h>
 #include <pn/err.h>
 #include <pn/pack.h>
-#include <pn/store.h>
+#include <pn/db.h>
 #include <pn/wire.h>
 
 #include "fuzz.h"
@@ -36,7 +36,7 @@ static struct {
 	char directory[64];
 	unsigned char *bytes; /* of the file as it was made */
 	size_t size;
-	struct pn_space keyval, archive;
+	struct pn_store keyval, archive;
 } base;
 
 /* ---- Making the store ---- */
@@ -45,7 +45,7 @@ static struct pn_str str(const char *text) {
 	return (struct pn_str){text, strlen(text)};
 }
 
-static void append(struct pn_store *store, struct pn_user user, double when, const char *with,
+static void append(struct pn_db *db, struct pn_user user, double when, const char *with,
 		   const char *key) {
 	static const char stanza[] = "\1\1\1m\1\1b\3\5hello\4\4";
 	char id[PN_ARCHIVE_ID_LEN];
@@ -54,30 +54,30 @@ static void append(struct pn_store *store, struct pn_user user, double when, con
 		.with = with != NULL ? str(with) : (struct pn_str){NULL, 0},
 		.when = when,
 	};
-	FUZZ_ASSERT(pn_archive_append(store, &base.archive, user, &message,
+	FUZZ_ASSERT(pn_archive_append(db, &base.archive, user, &message,
 				      key != NULL ? str(key) : (struct pn_str){NULL, 0}, 0,
 				      id) == PN_OK);
 }
 
-static void fill(struct pn_store *store) {
+static void fill(struct pn_db *db) {
 	static const char *const withs[] = {"a@b/c", "a@b", "e@f", NULL};
 	static char key[500];
 	memset(key, 'k', sizeof(key));
 	const struct pn_record records[] = {
 		{str("a"), str("1")}, {str("b"), str("2")}, {{key, 500}, str("3")}};
-	FUZZ_ASSERT(pn_kv_set(store, &base.keyval, USERS[0], records, 3) == PN_OK);
-	FUZZ_ASSERT(pn_kv_set(store, &base.keyval, USERS[1], records, 2) == PN_OK);
+	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[0], records, 3) == PN_OK);
+	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[1], records, 2) == PN_OK);
 	for (int i = 0; i < 8; i++)
-		append(store, USERS[0], i == 5 ? 1 : i * 50000, withs[i % 4],
+		append(db, USERS[0], i == 5 ? 1 : i * 50000, withs[i % 4],
 		       i == 2 ? "key" : NULL);
-	append(store, USERS[1], 1, "a@b/c", NULL);
-	append(store, USERS[2], 1, "a@b/c", "key");
+	append(db, USERS[1], 1, "a@b/c", NULL);
+	append(db, USERS[2], 1, "a@b/c", "key");
 	const struct pn_archive_query hole = {
 		.has_start = true, .start = 150000, .has_end = true, .end = 200000};
 	uint64_t count = 0;
-	FUZZ_ASSERT(pn_archive_delete(store, &base.archive, USERS[0], &hole,
+	FUZZ_ASSERT(pn_archive_delete(db, &base.archive, USERS[0], &hole,
 				      (struct pn_archive_truncate){0}, 10, &count) == 0);
-	FUZZ_ASSERT(pn_store_purge(store, HOST, USERS[2]) == PN_OK);
+	FUZZ_ASSERT(pn_store_purge(db, HOST, USERS[2]) == PN_OK);
 }
 
 static void path_of(const char *name, char path[128]) {
@@ -94,10 +94,10 @@ static void remove_directory(void) {
 	(void)rmdir(base.directory);
 }
 
-static struct pn_store *open_store(void) {
-	struct pn_store *store;
-	const struct pn_store_options options = {.directory = base.directory, .interval = 60000};
-	return pn_store_open(&store, &options) == PN_OK ? store : NULL;
+static struct pn_db *open_store(void) {
+	struct pn_db *db;
+	const struct pn_db_options options = {.directory = base.directory, .interval = 60000};
+	return pn_db_open(&db, &options) == PN_OK ? db : NULL;
 }
 
 static void read_base(void) {
@@ -118,12 +118,12 @@ static void make_base(void) {
 	snprintf(base.directory, sizeof(base.directory), "%s/pn-fuzz-XXXXXX",
 		 parent != NULL ? parent : P_tmpdir);
 	FUZZ_ASSERT(mkdtemp(base.directory) != NULL);
-	FUZZ_ASSERT(pn_space_init(&base.keyval, PN_TYPE_KEYVAL, HOST, str("kv")) == PN_OK);
-	FUZZ_ASSERT(pn_space_init(&base.archive, PN_TYPE_ARCHIVE, HOST, str("mam")) == PN_OK);
-	struct pn_store *store = open_store();
-	FUZZ_ASSERT(store != NULL);
-	fill(store);
-	pn_store_close(store);
+	FUZZ_ASSERT(pn_store_init(&base.keyval, PN_TYPE_KEYVAL, HOST, str("kv")) == PN_OK);
+	FUZZ_ASSERT(pn_store_init(&base.archive, PN_TYPE_ARCHIVE, HOST, str("mam")) == PN_OK);
+	struct pn_db *db = open_store();
+	FUZZ_ASSERT(db != NULL);
+	fill(db);
+	pn_db_close(db);
 	read_base();
 	atexit(remove_directory);
 }
@@ -245,18 +245,18 @@ static void tell(void *context, const char *text) {
 	touch(text, strlen(text));
 }
 
-static void check(struct pn_store *store) {
+static void check(struct pn_db *db) {
 	struct pn_check *state;
 	struct pn_progress progress;
 	int steps = 0;
-	if (pn_check_new(&state, store, tell, NULL) != PN_OK)
+	if (pn_check_new(&state, db, tell, NULL) != PN_OK)
 		return;
 	while (pn_check_step(state, &progress) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
 	pn_check_free(state);
 }
 
-static void touch_collection(void *context, const struct pn_collection *found) {
+static void touch_collection(void *context, const struct pn_stat *found) {
 	(void)context;
 	touch(found->host.bytes, found->host.len);
 	touch(found->store.bytes, found->store.len);
@@ -268,35 +268,35 @@ static void touch_list(struct pn_buf *buf) {
 	pn_buf_reset(buf, SIZE_MAX);
 }
 
-static void list(struct pn_store *store, struct pn_user user) {
+static void list(struct pn_db *db, struct pn_user user) {
 	struct pn_buf buf = {0};
-	struct pn_store_info info;
+	struct pn_db_info info;
 	uint32_t position = 0;
 	int steps = 0;
-	(void)pn_kv_get(store, &base.keyval, user, str("a"), &buf);
+	(void)pn_kv_get(db, &base.keyval, user, str("a"), &buf);
 	touch_list(&buf);
-	(void)pn_kv_load(store, &base.keyval, user, &buf);
+	(void)pn_kv_load(db, &base.keyval, user, &buf);
 	touch_list(&buf);
-	(void)pn_kv_get_all(store, &base.keyval, str("a"), &buf);
+	(void)pn_kv_get_all(db, &base.keyval, str("a"), &buf);
 	touch_list(&buf);
-	(void)pn_space_users(store, &base.archive, &buf);
-	(void)pn_store_list(store, HOST, user, &buf);
-	(void)pn_store_list_all(store, HOST, &buf);
-	(void)pn_archive_dates(store, &base.archive, user, &buf);
+	(void)pn_store_users(db, &base.archive, &buf);
+	(void)pn_store_list(db, HOST, user, &buf);
+	(void)pn_store_list_all(db, HOST, &buf);
+	(void)pn_archive_dates(db, &base.archive, user, &buf);
 	touch_list(&buf);
 	pn_buf_free(&buf);
-	(void)pn_store_info(store, &info);
-	while (pn_store_collections(store, &position, 3, true, touch_collection, NULL) > 0)
+	(void)pn_db_info(db, &info);
+	while (pn_store_stat(db, &position, 3, true, touch_collection, NULL) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
 }
 
-static void find(struct pn_store *store, struct pn_user user,
+static void find(struct pn_db *db, struct pn_user user,
 		 const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	struct pn_message message = {0};
 	uint64_t total;
 	int steps = 0;
-	if (pn_archive_find(&cursor, store, &base.archive, user, query, UINT64_MAX, &total) !=
+	if (pn_archive_find(&cursor, db, &base.archive, user, query, UINT64_MAX, &total) !=
 	    PN_OK)
 		return;
 	while (pn_archive_next(cursor, &message) > 0) {
@@ -310,7 +310,7 @@ static void find(struct pn_store *store, struct pn_user user,
 	pn_archive_cursor_free(cursor);
 }
 
-static void find_all(struct pn_store *store, struct pn_user user) {
+static void find_all(struct pn_db *db, struct pn_user user) {
 	static const struct pn_str ids[] = {{"key", 3}, {"none", 4}};
 	const struct pn_archive_query queries[] = {
 		{0},
@@ -324,20 +324,20 @@ static void find_all(struct pn_store *store, struct pn_user user) {
 		{.before = str("key"), .reverse = true},
 	};
 	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
-		find(store, user, &queries[i]);
+		find(db, user, &queries[i]);
 }
 
-static void delete_slices(struct pn_store *store, struct pn_user user,
+static void delete_slices(struct pn_db *db, struct pn_user user,
 			  const struct pn_archive_query *query,
 			  struct pn_archive_truncate truncate) {
 	uint64_t count = 0;
 	int steps = 0;
-	while (pn_archive_delete(store, &base.archive, user, query, truncate, 2, &count) > 0)
+	while (pn_archive_delete(db, &base.archive, user, query, truncate, 2, &count) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
-	(void)pn_store_commit(store);
+	(void)pn_db_commit(db);
 }
 
-static void change_all(struct pn_store *store, struct pn_user user) {
+static void change_all(struct pn_db *db, struct pn_user user) {
 	static const char stanza[] = "\1\1\1m\4";
 	const struct pn_message message = {
 		.stanza = {stanza, sizeof(stanza) - 1}, .with = str("a@b/new"), .when = 70000};
@@ -345,58 +345,58 @@ static void change_all(struct pn_store *store, struct pn_user user) {
 	const struct pn_str with = str("a@b");
 	const double when = 3;
 	char id[PN_ARCHIVE_ID_LEN];
-	(void)pn_archive_append(store, &base.archive, user, &message, (struct pn_str){NULL, 0}, 0,
+	(void)pn_archive_append(db, &base.archive, user, &message, (struct pn_str){NULL, 0}, 0,
 				id);
-	(void)pn_store_commit(store);
-	(void)pn_archive_append(store, &base.archive, user, &message, str("key"), 0, id);
-	(void)pn_store_commit(store);
-	(void)pn_archive_set(store, &base.archive, user, str("key"), message.stanza, &when, &with);
-	(void)pn_store_commit(store);
-	(void)pn_kv_set(store, &base.keyval, user, records, 2);
-	(void)pn_store_commit(store);
-	(void)pn_kv_replace(store, &base.keyval, user, records, 1);
-	(void)pn_store_commit(store);
-	(void)pn_kv_delete_all(store, &base.keyval, str("a"));
-	(void)pn_store_commit(store);
+	(void)pn_db_commit(db);
+	(void)pn_archive_append(db, &base.archive, user, &message, str("key"), 0, id);
+	(void)pn_db_commit(db);
+	(void)pn_archive_set(db, &base.archive, user, str("key"), message.stanza, &when, &with);
+	(void)pn_db_commit(db);
+	(void)pn_kv_set(db, &base.keyval, user, records, 2);
+	(void)pn_db_commit(db);
+	(void)pn_kv_replace(db, &base.keyval, user, records, 1);
+	(void)pn_db_commit(db);
+	(void)pn_kv_delete_all(db, &base.keyval, str("a"));
+	(void)pn_db_commit(db);
 }
 
-static void remove_all(struct pn_store *store, struct pn_user user) {
+static void remove_all(struct pn_db *db, struct pn_user user) {
 	const struct pn_archive_query with = {.with = str("a@b/c")};
 	const struct pn_archive_query old = {.has_end = true, .end = 100000};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	int steps = 0;
-	delete_slices(store, user, &with, (struct pn_archive_truncate){true, 1});
-	while (pn_archive_delete_all(store, &base.archive, &old, &position, 2, &count) > 0)
+	delete_slices(db, user, &with, (struct pn_archive_truncate){true, 1});
+	while (pn_archive_delete_all(db, &base.archive, &old, &position, 2, &count) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
-	(void)pn_store_commit(store);
-	delete_slices(store, user, &old, (struct pn_archive_truncate){0});
-	delete_slices(store, user, &(struct pn_archive_query){0},
+	(void)pn_db_commit(db);
+	delete_slices(db, user, &old, (struct pn_archive_truncate){0});
+	delete_slices(db, user, &(struct pn_archive_query){0},
 		      (struct pn_archive_truncate){true, 1});
-	(void)pn_store_purge(store, HOST, user);
-	(void)pn_store_commit(store);
-	while (pn_store_erase(store, 7) > 0)
+	(void)pn_store_purge(db, HOST, user);
+	(void)pn_db_commit(db);
+	while (pn_store_erase(db, 7) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
-	(void)pn_store_commit(store);
+	(void)pn_db_commit(db);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	if (base.bytes == NULL)
 		make_base();
 	write_file(data, size);
-	struct pn_store *store = open_store();
-	if (store == NULL)
+	struct pn_db *db = open_store();
+	if (db == NULL)
 		return 0;
-	check(store);
+	check(db);
 	for (int i = 0; i < 3; i++) {
-		list(store, USERS[i]);
-		find_all(store, USERS[i]);
+		list(db, USERS[i]);
+		find_all(db, USERS[i]);
 	}
 	for (int i = 0; i < 3; i++)
-		change_all(store, USERS[i]);
+		change_all(db, USERS[i]);
 	for (int i = 0; i < 3; i++)
-		remove_all(store, USERS[i]);
-	check(store);
-	pn_store_close(store);
+		remove_all(db, USERS[i]);
+	check(db);
+	pn_db_close(db);
 	return 0;
 }

@@ -22,7 +22,7 @@ static int set_first(struct fixture *f) {
 static int set_some(struct fixture *f) {
 	const struct pn_record records[] = {
 		{str("a"), str("changed")}, {str("b"), NONE}, {str("new"), str("value")}};
-	return pn_kv_set(f->store, &f->keyval, JULIET, records, 3);
+	return pn_kv_set(f->db, &f->keyval, JULIET, records, 3);
 }
 
 static int replace_all(struct fixture *f) {
@@ -30,11 +30,11 @@ static int replace_all(struct fixture *f) {
 	memset(key, 'k', 600);
 	struct pn_record records[] = {
 		{str(key), str("long")}, {str("a"), str("1")}, {str("c"), str("changed")}};
-	return pn_kv_replace(f->store, &f->keyval, JULIET, records, 3);
+	return pn_kv_replace(f->db, &f->keyval, JULIET, records, 3);
 }
 
 static int delete_key(struct fixture *f) {
-	return pn_kv_delete_all(f->store, &f->keyval, str("only juliet's"));
+	return pn_kv_delete_all(f->db, &f->keyval, str("only juliet's"));
 }
 
 static int append_first(struct fixture *f) {
@@ -55,7 +55,7 @@ static int set_message(struct fixture *f) {
 	const double when = 1;
 	const int err = stanza.err != PN_OK
 				? stanza.err
-				: pn_archive_set(f->store, &f->archive, JULIET, str("key"),
+				: pn_archive_set(f->db, &f->archive, JULIET, str("key"),
 						 (struct pn_str){(char *)stanza.data, stanza.len},
 						 &when, &with);
 	pn_buf_free(&stanza);
@@ -80,16 +80,16 @@ static int expire(struct fixture *f) {
 	const struct pn_archive_query old = {.has_end = true, .end = 2};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
-	const int more = pn_archive_delete_all(f->store, &f->archive, &old, &position, 100, &count);
+	const int more = pn_archive_delete_all(f->db, &f->archive, &old, &position, 100, &count);
 	return more < 0 ? more : position.damaged > 0 ? PN_ECORRUPT : PN_OK;
 }
 
 static int purge(struct fixture *f) {
-	return pn_store_purge(f->store, str("host"), JULIET);
+	return pn_store_purge(f->db, str("host"), JULIET);
 }
 
 static int erase(struct fixture *f) {
-	const int more = pn_store_erase(f->store, 10);
+	const int more = pn_store_erase(f->db, 10);
 	return more < 0 ? more : PN_OK;
 }
 
@@ -97,19 +97,19 @@ static int erase(struct fixture *f) {
 
 static int list_everything(struct fixture *f) {
 	struct pn_buf buf = {0};
-	int err = pn_kv_get(f->store, &f->keyval, JULIET, str("a"), &buf);
+	int err = pn_kv_get(f->db, &f->keyval, JULIET, str("a"), &buf);
 	if (err >= 0)
-		err = pn_kv_load(f->store, &f->keyval, JULIET, &buf);
+		err = pn_kv_load(f->db, &f->keyval, JULIET, &buf);
 	if (err >= 0)
-		err = pn_kv_get_all(f->store, &f->keyval, str("a"), &buf);
+		err = pn_kv_get_all(f->db, &f->keyval, str("a"), &buf);
 	if (err >= 0)
-		err = pn_space_users(f->store, &f->keyval, &buf);
+		err = pn_store_users(f->db, &f->keyval, &buf);
 	if (err >= 0)
-		err = pn_store_list(f->store, str("host"), JULIET, &buf);
+		err = pn_store_list(f->db, str("host"), JULIET, &buf);
 	if (err >= 0)
-		err = pn_store_list_all(f->store, str("host"), &buf);
+		err = pn_store_list_all(f->db, str("host"), &buf);
 	if (err >= 0)
-		err = pn_archive_dates(f->store, &f->archive, JULIET, &buf);
+		err = pn_archive_dates(f->db, &f->archive, JULIET, &buf);
 	pn_buf_free(&buf);
 	return err < 0 ? err : PN_OK;
 }
@@ -134,7 +134,7 @@ static int find_everything(struct fixture *f) {
 	return PN_OK;
 }
 
-static void ignore_collection(void *context, const struct pn_collection *found) {
+static void ignore_collection(void *context, const struct pn_stat *found) {
 	(void)context;
 	(void)found;
 }
@@ -145,11 +145,11 @@ static void note_problem(void *context, const char *text) {
 }
 
 static int inspect(struct fixture *f) {
-	struct pn_store_info info;
+	struct pn_db_info info;
 	uint32_t position = 0;
-	const int err = pn_store_info(f->store, &info);
+	const int err = pn_db_info(f->db, &info);
 	return err != PN_OK ? err
-			    : pn_store_collections(f->store, &position, 10, true, ignore_collection,
+			    : pn_store_stat(f->db, &position, 10, true, ignore_collection,
 						   NULL);
 }
 
@@ -159,7 +159,7 @@ static int check_all_records(struct fixture *f) {
 	struct pn_check *check;
 	struct pn_progress progress;
 	bool problem = false;
-	int more = pn_check_new(&check, f->store, note_problem, &problem);
+	int more = pn_check_new(&check, f->db, note_problem, &problem);
 	if (more != PN_OK)
 		return more;
 	do
@@ -174,7 +174,7 @@ static int copy(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s.copy", f->directory);
-	int more = pn_copy_new(&made, f->store, file);
+	int more = pn_copy_new(&made, f->db, file);
 	if (more == PN_OK) {
 		do
 			more = pn_copy_step(made, &progress);
@@ -186,7 +186,7 @@ static int copy(struct fixture *f) {
 }
 
 static int flush(struct fixture *f) {
-	return pn_store_flush(f->store);
+	return pn_db_flush(f->db);
 }
 
 typedef int operation(struct fixture *f);
@@ -216,7 +216,7 @@ static uint64_t state(struct fixture *f) {
 	for (int i = 0; i < 2; i++) {
 		struct pn_buf buf = {0};
 		char texts[4096];
-		CHECK(pn_kv_load(f->store, &f->keyval, users[i], &buf) >= 0);
+		CHECK(pn_kv_load(f->db, &f->keyval, users[i], &buf) >= 0);
 		sum = mix(sum, buf.data, buf.len);
 		pn_buf_free(&buf);
 		CHECK(find_texts(f, users[i], &EVERYTHING, UINT64_MAX, texts, sizeof(texts)) ==
@@ -242,8 +242,8 @@ static void site_make(struct fixture *f) {
 	const int fd = directory_open(f->directory, "data.mdb", O_WRONLY | O_CREAT);
 	REQUIRE(write(fd, base.bytes, base.size) == (ssize_t)base.size);
 	close(fd);
-	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 static void base_make(void) {
@@ -258,7 +258,7 @@ static void base_make(void) {
 	const struct pn_archive_query hole = {
 		.has_start = true, .start = 8, .has_end = true, .end = 8};
 	CHECK(delete_matching(&f, &hole) == 1);
-	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
 	const int fd = directory_open(f.directory, "data.mdb", O_RDONLY);
 	const ssize_t size = read(fd, base.bytes, sizeof(base.bytes));
 	REQUIRE(size > 0 && size < (ssize_t)sizeof(base.bytes));
@@ -292,7 +292,7 @@ struct outcome {
 };
 
 static struct outcome run(struct fixture *f, enum attitude attitude) {
-	struct outcome outcome = {.opened = pn_store_open(&f->store, &f->options)};
+	struct outcome outcome = {.opened = pn_db_open(&f->db, &f->options)};
 	outcome.opening = faults.calls;
 	if (outcome.opened != PN_OK)
 		return outcome;
@@ -304,7 +304,7 @@ static struct outcome run(struct fixture *f, enum attitude attitude) {
 			outcome.err = OPERATIONS[outcome.done](f);
 		outcome.done += outcome.err == PN_OK ? 1 : 0;
 	}
-	outcome.committed = pn_store_commit(f->store);
+	outcome.committed = pn_db_commit(f->db);
 	for (int i = 0; i < COMMITTING_COUNT && outcome.err == PN_OK; i++)
 		outcome.err = COMMITTING[i](f);
 	return outcome;
@@ -325,14 +325,14 @@ static bool judge(struct fixture *f, struct outcome outcome) {
 	bool good = true;
 	if (outcome.opened != PN_OK) {
 		open_store(f);
-		return problems(f->store) == 0 && state(f) == base.states[0];
+		return problems(f->db) == 0 && state(f) == base.states[0];
 	}
-	good = holds_result(f, outcome) && problems(f->store) == 0;
+	good = holds_result(f, outcome) && problems(f->db) == 0;
 	reopen(f);
-	good = holds_result(f, outcome) && problems(f->store) == 0 && good;
+	good = holds_result(f, outcome) && problems(f->db) == 0 && good;
 	/* it goes on */
 	good = put(f, HOST, "next", "turn") == PN_OK && append_earlier(f) == PN_OK && good;
-	good = pn_store_commit(f->store) == PN_OK && problems(f->store) == 0 && good;
+	good = pn_db_commit(f->db) == PN_OK && problems(f->db) == 0 && good;
 	return good;
 }
 
@@ -452,7 +452,7 @@ static bool is_made(struct fixture *f, int opened) {
 		open_store(f);
 	snprintf(name, sizeof(name), "%s/data.mdb.new", f->directory);
 	const bool good =
-		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->store) == 0;
+		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->db) == 0;
 	teardown(f);
 	return good;
 }
@@ -464,7 +464,7 @@ TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
 			struct fixture f;
 			empty_site_make(&f);
 			faults_begin((struct faults){.at = at, .way = way});
-			const int opened = pn_store_open(&f.store, &f.options);
+			const int opened = pn_db_open(&f.db, &f.options);
 			const struct faults seen = faults_end();
 			failed = seen.failed != 0;
 			if (!CHECK(is_made(&f, opened)))
@@ -480,7 +480,7 @@ TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
 		struct fixture f;
 		empty_site_make(&f);
 		test_alloc_fail(at, true);
-		const int opened = pn_store_open(&f.store, &f.options);
+		const int opened = pn_db_open(&f.db, &f.options);
 		failed = test_alloc.failed;
 		test_alloc_fail(0, false);
 		CHECK((opened != PN_OK) == failed);

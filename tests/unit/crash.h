@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "../../modules/store/crypt.h"
+#include "../../modules/db/db.h"
 #include "store_fixture.h"
 
 enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
@@ -72,7 +72,7 @@ static inline void age_records(struct image *durable) {
 		const struct pn_str rest = {(char *)record + RECORD_BOOT,
 					    RECORD_SIZE - RECORD_BOOT};
 		memset(record + RECORD_BOOT, 0xb0, 16);
-		REQUIRE(pn_crypt_digest(NULL, &rest, 1, record + RECORD_DIGEST) == PN_OK);
+		REQUIRE(pn_db_digest(NULL, &rest, 1, record + RECORD_DIGEST) == PN_OK);
 	}
 }
 
@@ -122,8 +122,8 @@ static inline void crash_site(struct fixture *f, const struct image *data,
 	f->options.directory = f->directory;
 	image_write(data, f->directory, "data.mdb");
 	image_write(durable, f->directory, "durable");
-	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 /* ---- What a store holds ---- */
@@ -139,10 +139,10 @@ static inline uint64_t contents(struct fixture *f) {
 	struct pn_buf buf = {0};
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
-	CHECK(pn_kv_load(f->store, &f->keyval, JULIET, &buf) >= 0);
+	CHECK(pn_kv_load(f->db, &f->keyval, JULIET, &buf) >= 0);
 	uint64_t sum = mix(0xcbf29ce484222325, buf.data, buf.len);
 	pn_buf_free(&buf);
-	REQUIRE(pn_archive_find(&cursor, f->store, &f->archive, JULIET, &EVERYTHING, UINT64_MAX,
+	REQUIRE(pn_archive_find(&cursor, f->db, &f->archive, JULIET, &EVERYTHING, UINT64_MAX,
 				NULL) == PN_OK);
 	int found;
 	while ((found = pn_archive_next(cursor, &message)) > 0) {

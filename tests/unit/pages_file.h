@@ -15,7 +15,7 @@
 
 #include <pn/err.h>
 
-#include "../../modules/store/pages.h"
+#include "../../modules/db/lmdb_file.h"
 
 enum { MAP_SIZE = 1 << 30, KEY_SIZE = 301, SAMPLE_TXNS = 6 };
 
@@ -69,9 +69,9 @@ static inline void image_free(struct image *image) {
 	*image = (struct image){0};
 }
 
-static inline int image_verify(const struct image *image, struct pn_pages_report *report) {
+static inline int image_verify(const struct image *image, struct pn_lmdb_report *report) {
 	const int fd = file_of(image);
-	const int err = pn_pages_verify(fd, report);
+	const int err = pn_lmdb_verify(fd, report);
 	close(fd);
 	return err;
 }
@@ -224,10 +224,10 @@ static inline bool lmdb_clear(MDB_txn *txn, MDB_dbi dbi) {
 }
 
 static inline bool lmdb_compacts(MDB_env *env, uint64_t entries) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_new();
 	const bool right = mdb_env_copyfd2(env, fd, MDB_CP_COMPACT) == 0 &&
-			   pn_pages_verify(fd, &report) == PN_OK && report.entries == entries &&
+			   pn_lmdb_verify(fd, &report) == PN_OK && report.entries == entries &&
 			   report.free_pages == 0 && report.used == report.pages;
 	close(fd);
 	return right;
@@ -249,7 +249,7 @@ static inline int64_t lmdb_change(MDB_txn *txn, MDB_dbi dbi, int step, uint64_t 
  * writes to it, deletes everything. Returns NULL where LMDB did as it should all along, or what it
  * did not do; but where it crashes, it does not return.
  */
-static inline const char *lmdb_use(int fd, const struct pn_pages_report *report) {
+static inline const char *lmdb_use(int fd, const struct pn_lmdb_report *report) {
 	const char *failed = NULL;
 	const bool lossless = report->used + report->free_pages == report->pages;
 	MDB_dbi dbi;
@@ -260,7 +260,7 @@ static inline const char *lmdb_use(int fd, const struct pn_pages_report *report)
 	mdb_txn_abort(txn);
 	if (failed == NULL && lossless && !lmdb_compacts(env, report->entries))
 		failed = "compact";
-	struct pn_pages_report now = *report;
+	struct pn_lmdb_report now = *report;
 	for (int step = 0; step < 5 && failed == NULL; step++) {
 		txn = lmdb_begin(env, 0, &dbi);
 		const int64_t entries = lmdb_change(txn, dbi, step, now.entries);
@@ -270,7 +270,7 @@ static inline const char *lmdb_use(int fd, const struct pn_pages_report *report)
 			failed = "walk what was changed";
 		if (mdb_txn_commit(txn) != 0)
 			failed = "commit";
-		else if (failed == NULL && pn_pages_verify(fd, &now) != PN_OK)
+		else if (failed == NULL && pn_lmdb_verify(fd, &now) != PN_OK)
 			failed = now.problem;
 		else if (failed == NULL && now.entries != (uint64_t)entries)
 			failed = "count";

@@ -100,7 +100,7 @@ static inline void setup(struct fixture *f) {
 }
 
 static inline void check(struct fixture *f, int want) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	CHECK(image_verify(&f->image, &report) == want);
 	CHECK(report.problem == NULL && report.bad_page == 0);
 	CHECK(test_alloc.blocks == 0);
@@ -109,7 +109,7 @@ static inline void check(struct fixture *f, int want) {
 
 /* That it is found, and where. */
 static inline void damaged(struct fixture *f, uint64_t at, const char *problem) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int err = image_verify(&f->image, &report);
 	CHECK(err == PN_ECORRUPT);
 	if (err == PN_ECORRUPT) {

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include <pn/archive.h>
+#include <pn/db.h>
 #include <pn/err.h>
 #include <pn/pack.h>
-#include <pn/store.h>
 #include <pn/wire.h>
 
 #include "../oom/alloc.h"
@@ -29,10 +29,10 @@ static const struct pn_archive_truncate NO_TRUNCATE = {0};
 
 struct fixture {
 	char directory[PATH_SIZE];
-	struct pn_store_options options;
-	struct pn_store *store;
-	struct pn_space keyval;
-	struct pn_space archive;
+	struct pn_db_options options;
+	struct pn_db *db;
+	struct pn_store keyval;
+	struct pn_store archive;
 };
 
 /* ---- Directories ---- */
@@ -68,26 +68,26 @@ static inline int directory_open(const char *directory, const char *name, int fl
 static unsigned stores_open;
 
 static inline void open_store(struct fixture *f) {
-	REQUIRE(pn_store_open(&f->store, &f->options) == PN_OK);
+	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
 	stores_open++;
 }
 
-static inline void setup_with(struct fixture *f, struct pn_store_options options) {
+static inline void setup_with(struct fixture *f, struct pn_db_options options) {
 	*f = (struct fixture){.options = options};
 	directory_make(f->directory);
 	f->options.directory = f->directory;
 	open_store(f);
-	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 static inline void setup(struct fixture *f) {
-	setup_with(f, (struct pn_store_options){.interval = 60000, .verify = true});
+	setup_with(f, (struct pn_db_options){.interval = 60000, .verify = true});
 }
 
 static inline void close_store(struct fixture *f) {
-	pn_store_close(f->store);
-	f->store = NULL;
+	pn_db_close(f->db);
+	f->db = NULL;
 	stores_open--;
 	CHECK(stores_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
 }
@@ -103,7 +103,7 @@ static inline void teardown(struct fixture *f) {
 }
 
 static inline void commit(struct fixture *f) {
-	CHECK(pn_store_commit(f->store) == PN_OK);
+	CHECK(pn_db_commit(f->db) == PN_OK);
 }
 
 /* ---- The checker ---- */
@@ -115,11 +115,11 @@ static inline void count_problem(void *context, const char *text) {
 }
 
 /* Runs pn_check to its end. Returns how many problems it has told, or an error. */
-static inline int problems(struct pn_store *store) {
+static inline int problems(struct pn_db *db) {
 	struct pn_check *check;
 	struct pn_progress progress;
 	unsigned count = 0;
-	int more = pn_check_new(&check, store, count_problem, &count);
+	int more = pn_check_new(&check, db, count_problem, &count);
 	if (more != PN_OK)
 		return more;
 	do
@@ -131,7 +131,7 @@ static inline int problems(struct pn_store *store) {
 
 static inline void check_whole(struct fixture *f) {
 	commit(f);
-	CHECK(problems(f->store) == 0);
+	CHECK(problems(f->db) == 0);
 }
 
 /* ---- Key-value ---- */
@@ -139,7 +139,7 @@ static inline void check_whole(struct fixture *f) {
 /* value: NULL removes the record. */
 static inline int put(struct fixture *f, struct pn_user user, const char *key, const char *value) {
 	const struct pn_record record = {str(key), value != NULL ? str(value) : NONE};
-	return pn_kv_set(f->store, &f->keyval, user, &record, 1);
+	return pn_kv_set(f->db, &f->keyval, user, &record, 1);
 }
 
 static inline int drop(struct fixture *f, struct pn_user user, const char *key) {
@@ -150,7 +150,7 @@ static inline int drop(struct fixture *f, struct pn_user user, const char *key) 
 static inline bool holds(struct fixture *f, struct pn_user user, const char *key,
 			 const char *value) {
 	struct pn_buf buf = {0};
-	const int found = pn_kv_get(f->store, &f->keyval, user, str(key), &buf);
+	const int found = pn_kv_get(f->db, &f->keyval, user, str(key), &buf);
 	bool same = value == NULL ? found == 0 && buf.len == 0 : found == 1;
 	if (value != NULL)
 		same = same && buf.len == strlen(value) &&
@@ -162,7 +162,7 @@ static inline bool holds(struct fixture *f, struct pn_user user, const char *key
 /* The number of the user's records, or an error. */
 static inline int count_records(struct fixture *f, struct pn_user user) {
 	struct pn_buf buf = {0};
-	const int count = pn_kv_load(f->store, &f->keyval, user, &buf);
+	const int count = pn_kv_load(f->db, &f->keyval, user, &buf);
 	pn_buf_free(&buf);
 	return count;
 }
@@ -202,7 +202,7 @@ static inline int append_to(struct fixture *f, struct pn_user user, const char *
 	};
 	const int err = stanza.err != PN_OK
 				? stanza.err
-				: pn_archive_append(f->store, &f->archive, user, &message,
+				: pn_archive_append(f->db, &f->archive, user, &message,
 						    key != NULL ? str(key) : NONE, 0,
 						    id != NULL ? id->bytes : unwanted.bytes);
 	pn_buf_free(&stanza);
@@ -235,7 +235,7 @@ static inline int find_texts(struct fixture *f, struct pn_user user,
 	struct pn_message message;
 	size_t len = 0;
 	texts[0] = '\0';
-	int err = pn_archive_find(&cursor, f->store, &f->archive, user, query, limit, NULL);
+	int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, limit, NULL);
 	if (err != PN_OK)
 		return err;
 	while ((err = pn_archive_next(cursor, &message)) > 0 && len < size - 1) {
@@ -264,7 +264,7 @@ static inline int64_t total(struct fixture *f, struct pn_user user,
 			    const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	uint64_t count = 0;
-	const int err = pn_archive_find(&cursor, f->store, &f->archive, user, query, 0, &count);
+	const int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, 0, &count);
 	if (err != PN_OK)
 		return err;
 	pn_archive_cursor_free(cursor);
@@ -277,7 +277,7 @@ static inline int64_t delete_slices(struct fixture *f, const struct pn_archive_q
 	uint64_t count = 0;
 	int more;
 	do
-		more = pn_archive_delete(f->store, &f->archive, JULIET, query, truncate, slice,
+		more = pn_archive_delete(f->db, &f->archive, JULIET, query, truncate, slice,
 					 &count);
 	while (more > 0);
 	return more < 0 ? more : (int64_t)count;

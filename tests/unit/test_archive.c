@@ -50,7 +50,7 @@ TEST(a_message_comes_back_with_its_time_its_correspondent_and_its_id) {
 	setup(&f);
 	CHECK(append(&f, "hello", 1234567890.123456, "a@b/c", &id) == PN_OK);
 	CHECK(append_to(&f, JULIET, "keyed", 2e9, NULL, "my key", NULL) == PN_OK);
-	REQUIRE(pn_archive_find(&cursor, f.store, &f.archive, JULIET, &EVERYTHING, UINT64_MAX,
+	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX,
 				NULL) == PN_OK);
 	CHECK(pn_archive_next(cursor, &message) == 1);
 	CHECK(message.when == 1234567890.123456);
@@ -118,7 +118,7 @@ TEST(a_walk_in_pages_of_any_size_gives_every_message_once_in_both_directions) {
 				struct pn_archive_query query = {.reverse = reverse != 0};
 				if (seen > 0)
 					*(reverse ? &query.before : &query.after) = id_str(&last);
-				REQUIRE(pn_archive_find(&cursor, f.store, &f.archive, JULIET,
+				REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET,
 							&query, size, NULL) == PN_OK);
 				for (more = false; pn_archive_next(cursor, &message) == 1; seen++) {
 					const int at = reverse ? COUNT - 1 - seen : seen;
@@ -296,7 +296,7 @@ TEST(an_id_lasts_as_long_as_its_message_and_is_not_given_again) {
 	for (int i = 0; i < 3; i++)
 		CHECK(known(&f, JULIET, id_str(&ids[i])));
 	CHECK(delete_matching(&f, &EVERYTHING) == 3);
-	while (pn_store_erase(f.store, 1000) == 1)
+	while (pn_store_erase(f.db, 1000) == 1)
 		continue;
 	reopen(&f);
 	for (int i = 0; i < 3; i++) {
@@ -317,7 +317,7 @@ TEST(an_id_that_an_aborted_turn_gave_finds_nothing_once_its_place_is_taken) {
 		append_many(&f, 2, NULL, NULL);
 		commit(&f);
 		CHECK(append(&f, "lost", 3, NULL, &lost) == PN_OK);
-		pn_store_abort(f.store);
+		pn_db_abort(f.db);
 		if (again == 1)
 			reopen(&f); /* as after a crash */
 		CHECK(append(&f, "next", 3, NULL, &next) == PN_OK);
@@ -383,13 +383,13 @@ TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
 	struct id id;
 	setup(&f);
 	for (int i = 0; i < 2; i++)
-		CHECK(pn_archive_append(f.store, &f.archive, JULIET, &message,
+		CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message,
 					str(i == 0 ? "a" : "b"), 2, id.bytes) == PN_OK);
-	CHECK(pn_archive_append(f.store, &f.archive, JULIET, &message, NONE, 2, id.bytes) ==
+	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, NONE, 2, id.bytes) ==
 	      PN_EQUOTA);
-	CHECK(pn_archive_append(f.store, &f.archive, JULIET, &message, str("c"), 2, id.bytes) ==
+	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str("c"), 2, id.bytes) ==
 	      PN_EQUOTA);
-	CHECK(pn_archive_append(f.store, &f.archive, JULIET, &message, str("a"), 2, id.bytes) ==
+	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str("a"), 2, id.bytes) ==
 	      PN_OK);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 2);
 	pn_buf_free(&stanza);
@@ -402,7 +402,7 @@ static int set(struct fixture *f, struct pn_str id, const char *text, const doub
 	       const char *with) {
 	struct pn_buf stanza = packed(text);
 	const struct pn_str name = with != NULL ? str(with) : NONE;
-	const int err = pn_archive_set(f->store, &f->archive, JULIET, id,
+	const int err = pn_archive_set(f->db, &f->archive, JULIET, id,
 				       (struct pn_str){(char *)stanza.data, stanza.len}, when,
 				       with != NULL ? &name : NULL);
 	pn_buf_free(&stanza);

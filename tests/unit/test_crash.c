@@ -22,14 +22,14 @@ static void look(struct past *past) {
 }
 
 static void make_durable(struct past *past) {
-	CHECK(pn_store_flush(past->f.store) == PN_OK);
-	CHECK(pn_store_durable(past->f.store) == pn_store_committed(past->f.store));
+	CHECK(pn_db_flush(past->f.db) == PN_OK);
+	CHECK(pn_db_durable(past->f.db) == pn_db_committed(past->f.db));
 	image_free(&past->old);
 	image_free(&past->durable);
 	past->old = image_read(past->f.directory, "data.mdb");
 	past->durable = image_read(past->f.directory, "durable");
 	past->then = contents(&past->f);
-	past->txnid = pn_store_durable(past->f.store);
+	past->txnid = pn_db_durable(past->f.db);
 }
 
 static void past_setup(struct past *past) {
@@ -52,7 +52,7 @@ static void past_teardown(struct past *past) {
 /* Opens what is left. Returns the sum of its contents, after a look at all of it. */
 static uint64_t open_site(struct fixture *site) {
 	open_store(site);
-	CHECK(problems(site->store) == 0);
+	CHECK(problems(site->db) == 0);
 	return contents(site);
 }
 
@@ -62,7 +62,7 @@ static void go_on(struct fixture *site) {
 	const uint64_t sum = contents(site);
 	reopen(site);
 	CHECK(contents(site) == sum);
-	CHECK(problems(site->store) == 0);
+	CHECK(problems(site->db) == 0);
 	teardown(site);
 }
 
@@ -87,7 +87,7 @@ TEST(a_power_failure_brings_back_the_durable_state_whatever_was_written_since) {
 		struct image left = power_failure(&past.old, &past.now);
 		crash_site(&site, &left, &past.durable);
 		CHECK(open_site(&site) == past.then);
-		CHECK((pn_store_recovered(site.store) > 0) == is_later(&past, &left));
+		CHECK((pn_db_recovered(site.db) > 0) == is_later(&past, &left));
 		later += is_later(&past, &left) ? 1 : 0;
 		go_on(&site);
 		image_free(&left);
@@ -126,7 +126,7 @@ TEST(a_process_that_is_killed_loses_nothing_that_was_committed) {
 	past_setup(&past);
 	crash_site(&site, &past.now, &past.durable); /* the same start of the machine */
 	CHECK(open_site(&site) == contents(&past.f));
-	CHECK(pn_store_recovered(site.store) == 0);
+	CHECK(pn_db_recovered(site.db) == 0);
 	go_on(&site);
 	past_teardown(&past);
 }
@@ -200,7 +200,7 @@ TEST(without_a_record_that_is_whole_the_file_stays_as_it_is) {
 		bad.size = i == 2 ? 0 : i == 3 ? 100 : bad.size;
 		crash_site(&site, &past.now, &bad);
 		CHECK(open_site(&site) == now);
-		CHECK(pn_store_recovered(site.store) == 0);
+		CHECK(pn_db_recovered(site.db) == 0);
 		go_on(&site);
 		image_free(&bad);
 	}
@@ -231,7 +231,7 @@ static void replace_by_hand(int count, bool aged) {
 		age_records(&past.durable);
 	crash_site(&site, &other, &past.durable);
 	CHECK(open_site(&site) == sum);
-	CHECK(pn_store_recovered(site.store) == 0);
+	CHECK(pn_db_recovered(site.db) == 0);
 	/* from now on its own states are made durable */
 	past_teardown(&past);
 	past = (struct past){.f = site};
@@ -273,13 +273,13 @@ static void make_empty_database(const char *directory) {
 TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
 	struct past past = {0};
 	srandom(12);
-	past.f.options = (struct pn_store_options){.interval = 60000, .verify = true};
+	past.f.options = (struct pn_db_options){.interval = 60000, .verify = true};
 	directory_make(past.f.directory);
 	past.f.options.directory = past.f.directory;
 	make_empty_database(past.f.directory);
 	past.old = image_read(past.f.directory, "data.mdb");
-	REQUIRE(pn_space_init(&past.f.keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&past.f.archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&past.f.keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&past.f.archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 	open_store(&past.f);
 	past.then = contents(&past.f);
 	past.durable = image_read(past.f.directory, "durable");

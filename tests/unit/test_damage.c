@@ -5,7 +5,7 @@
  */
 #include <lmdb.h>
 
-#include "../../modules/store/store.h"
+#include "../../modules/db/db.h"
 #include "crash.h"
 
 enum { MAP_SIZE = 1 << 24, RECORDS = 200, DAMAGES = 6 };
@@ -18,20 +18,20 @@ enum { OTHERS = sizeof(OTHER) / sizeof(OTHER[0]) };
 static int set_some(struct fixture *f) {
 	const struct pn_record records[] = {
 		{str("a"), str("changed")}, {str("b"), NONE}, {str("new"), str("value")}};
-	return pn_kv_set(f->store, &f->keyval, JULIET, records, 3);
+	return pn_kv_set(f->db, &f->keyval, JULIET, records, 3);
 }
 
 static int replace_all(struct fixture *f) {
 	struct pn_record records[] = {{str("a"), str("1")}, {str("c"), str("changed")}};
-	return pn_kv_replace(f->store, &f->keyval, JULIET, records, 2);
+	return pn_kv_replace(f->db, &f->keyval, JULIET, records, 2);
 }
 
 static int replace_by_nothing(struct fixture *f) {
-	return pn_kv_replace(f->store, &f->keyval, JULIET, NULL, 0);
+	return pn_kv_replace(f->db, &f->keyval, JULIET, NULL, 0);
 }
 
 static int delete_key(struct fixture *f) {
-	return pn_kv_delete_all(f->store, &f->keyval, str("a"));
+	return pn_kv_delete_all(f->db, &f->keyval, str("a"));
 }
 
 static int append_one(struct fixture *f) {
@@ -55,7 +55,7 @@ static int set_message(struct fixture *f) {
 	const struct pn_str with = str("e@f/g");
 	const double when = 1;
 	const int err =
-		pn_archive_set(f->store, &f->archive, JULIET, str("key"),
+		pn_archive_set(f->db, &f->archive, JULIET, str("key"),
 			       (struct pn_str){(char *)stanza.data, stanza.len}, &when, &with);
 	pn_buf_free(&stanza);
 	return err;
@@ -92,16 +92,16 @@ static int expire(struct fixture *f) {
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	const int more =
-		pn_archive_delete_all(f->store, &f->archive, &old, &position, 1000, &count);
+		pn_archive_delete_all(f->db, &f->archive, &old, &position, 1000, &count);
 	return more < 0 ? more : PN_OK;
 }
 
 static int purge(struct fixture *f) {
-	return pn_store_purge(f->store, str("host"), JULIET);
+	return pn_store_purge(f->db, str("host"), JULIET);
 }
 
 static int erase(struct fixture *f) {
-	const int more = pn_store_erase(f->store, 1000);
+	const int more = pn_store_erase(f->db, 1000);
 	return more < 0 ? more : PN_OK;
 }
 
@@ -201,14 +201,15 @@ static uint64_t sum_records(struct fixture *f) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	uint64_t sum = 1;
-	REQUIRE(pn_call_read(f->store) == PN_OK);
-	REQUIRE(mdb_cursor_open(f->store->txn, f->store->dbi, &cursor) == 0);
+	struct pn_txn txn;
+	REQUIRE(pn_txn_read(f->db, &txn) == PN_OK);
+	REQUIRE(mdb_cursor_open(txn.mdb, f->db->dbi, &cursor) == 0);
 	while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
 		sum = mix(sum, key.mv_data, key.mv_size);
 		sum = mix(sum, data.mv_data, data.mv_size);
 	}
 	mdb_cursor_close(cursor);
-	CHECK(pn_call_end(f->store, PN_OK) == PN_OK);
+	CHECK(pn_txn_end(&txn, PN_OK) == PN_OK);
 	return sum;
 }
 
@@ -298,8 +299,8 @@ static void site_make(struct fixture *f, const struct record *record, int way) {
 	struct raw raw = raw_open(f->directory);
 	damage(&raw, record, way);
 	raw_close(&raw);
-	REQUIRE(pn_space_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_space_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 	open_store(f);
 }
 
@@ -318,7 +319,7 @@ static bool play(struct fixture *f, int number) {
 	failures += err < 0;
 	good = (err >= 0 || sum_records(f) == sum) && good;
 	good = write_romeos(f, after) == PN_OK && good;
-	good = pn_store_commit(f->store) == PN_OK && good;
+	good = pn_db_commit(f->db) == PN_OK && good;
 	return holds(f, ROMEO, "key", after) &&
 	       total(f, ROMEO, &EVERYTHING) == 1 + 2 * (number + 1) && good;
 }
@@ -349,8 +350,8 @@ static int64_t expire_all(struct fixture *f, uint64_t slice) {
 	uint64_t count = 0;
 	int more;
 	do {
-		more = pn_archive_delete_all(f->store, &f->archive, &old, &position, slice, &count);
-		CHECK(pn_store_commit(f->store) == PN_OK);
+		more = pn_archive_delete_all(f->db, &f->archive, &old, &position, slice, &count);
+		CHECK(pn_db_commit(f->db) == PN_OK);
 	} while (more > 0);
 	return more < 0 ? more : (int64_t)position.damaged;
 }

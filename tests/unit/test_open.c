@@ -10,18 +10,18 @@
 
 TEST(a_directory_that_is_open_gives_the_same_store_by_any_name) {
 	struct fixture f;
-	struct pn_store *again, *by_link;
+	struct pn_db *again, *by_link;
 	char name[PATH_SIZE + 8];
 	setup(&f);
 	snprintf(name, sizeof(name), "%s-link", f.directory);
 	REQUIRE(symlink(f.directory, name) == 0);
-	const struct pn_store_options link = {.directory = name};
-	CHECK(pn_store_open(&again, &f.options) == PN_OK && again == f.store);
-	CHECK(pn_store_open(&by_link, &link) == PN_OK && by_link == f.store);
-	pn_store_close(f.store);
-	pn_store_close(again);
+	const struct pn_db_options link = {.directory = name};
+	CHECK(pn_db_open(&again, &f.options) == PN_OK && again == f.db);
+	CHECK(pn_db_open(&by_link, &link) == PN_OK && by_link == f.db);
+	pn_db_close(f.db);
+	pn_db_close(again);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK); /* the third has it open still */
-	pn_store_close(by_link);
+	pn_db_close(by_link);
 	unlink(name);
 	open_store(&f);
 	stores_open--;
@@ -35,15 +35,15 @@ TEST(a_directory_is_made_but_its_parent_is_not) {
 	char name[PATH_SIZE + 16];
 	directory_make(f.directory);
 	REQUIRE(rmdir(f.directory) == 0);
-	const struct pn_store_options options = {.directory = f.directory};
-	CHECK(pn_store_open(&f.store, &options) == PN_OK);
+	const struct pn_db_options options = {.directory = f.directory};
+	CHECK(pn_db_open(&f.db, &options) == PN_OK);
 	CHECK(stat(f.directory, &st) == 0 && (st.st_mode & 0777) == 0700);
-	pn_store_close(f.store);
+	pn_db_close(f.db);
 	snprintf(name, sizeof(name), "%s/none/none", f.directory);
-	const struct pn_store_options orphan = {.directory = name};
-	CHECK(pn_store_open(&f.store, &orphan) == PN_EACCESS);
+	const struct pn_db_options orphan = {.directory = name};
+	CHECK(pn_db_open(&f.db, &orphan) == PN_EACCESS);
 	snprintf(name, sizeof(name), "%s/data.mdb", f.directory);
-	CHECK(pn_store_open(&f.store, &orphan) == PN_EACCESS); /* no directory */
+	CHECK(pn_db_open(&f.db, &orphan) == PN_EACCESS); /* no directory */
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
@@ -57,10 +57,10 @@ static int open_bytes(const void *bytes, size_t len, bool verify) {
 	const int fd = directory_open(f.directory, "data.mdb", O_WRONLY | O_CREAT);
 	REQUIRE(write(fd, bytes, len) == (ssize_t)len);
 	close(fd);
-	const struct pn_store_options options = {.directory = f.directory, .verify = verify};
-	const int err = pn_store_open(&f.store, &options);
+	const struct pn_db_options options = {.directory = f.directory, .verify = verify};
+	const int err = pn_db_open(&f.db, &options);
 	if (err == PN_OK)
-		pn_store_close(f.store);
+		pn_db_close(f.db);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 	return err;
@@ -115,12 +115,12 @@ TEST(a_database_of_another_program_is_foreign) {
 	struct fixture f;
 	directory_make(f.directory);
 	put_raw(&f, "key", "value", 5);
-	const struct pn_store_options options = {.directory = f.directory, .verify = true};
-	CHECK(pn_store_open(&f.store, &options) == PN_EFOREIGN);
+	const struct pn_db_options options = {.directory = f.directory, .verify = true};
+	CHECK(pn_db_open(&f.db, &options) == PN_EFOREIGN);
 	put_raw(&f, "F", "\1alue", 5); /* where our format is */
-	CHECK(pn_store_open(&f.store, &options) == PN_EFOREIGN);
+	CHECK(pn_db_open(&f.db, &options) == PN_EFOREIGN);
 	put_raw(&f, "F", "\1\0\0\0\1pn-stone\0secret of 16 byte", 30);
-	CHECK(pn_store_open(&f.store, &options) == PN_EFOREIGN);
+	CHECK(pn_db_open(&f.db, &options) == PN_EFOREIGN);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
@@ -130,11 +130,11 @@ TEST(a_newer_format_is_told_and_left_alone) {
 	static const char newer_value[] = "\2what it means is not known yet";
 	struct fixture f;
 	directory_make(f.directory);
-	const struct pn_store_options options = {.directory = f.directory, .verify = true};
+	const struct pn_db_options options = {.directory = f.directory, .verify = true};
 	put_raw(&f, "F", newer, sizeof(newer) - 1);
-	CHECK(pn_store_open(&f.store, &options) == PN_EVERSION);
+	CHECK(pn_db_open(&f.db, &options) == PN_EVERSION);
 	put_raw(&f, "F", newer_value, sizeof(newer_value) - 1);
-	CHECK(pn_store_open(&f.store, &options) == PN_EVERSION);
+	CHECK(pn_db_open(&f.db, &options) == PN_EVERSION);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
@@ -153,7 +153,7 @@ TEST(a_damaged_file_is_told_where_it_is_verified) {
 			REQUIRE(pwrite(fd, page, 4096, at * 4096) == 4096);
 	}
 	close(fd);
-	CHECK(pn_store_open(&f.store, &f.options) == PN_ECORRUPT);
+	CHECK(pn_db_open(&f.db, &f.options) == PN_ECORRUPT);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
@@ -196,30 +196,30 @@ static void pipe_close(struct signal_pipe *pipe_) {
 
 TEST(a_forked_child_forgets_the_store_and_opens_its_own) {
 	struct fixture f;
-	struct pn_store *second;
+	struct pn_db *second;
 	setup(&f);
-	CHECK(pn_store_open(&second, &f.options) == PN_OK);
+	CHECK(pn_db_open(&second, &f.options) == PN_OK);
 	CHECK(put(&f, JULIET, "parent", "1") == PN_OK);
 	commit(&f);
 	const pid_t child = fork();
 	if (child == 0) {
-		struct pn_store *const parents = f.store;
-		CHECK(!pn_store_mine(f.store));
-		pn_store_forget(f.store);
-		CHECK(pn_store_open(&f.store, &f.options) == PN_OK); /* one is left to forget */
-		CHECK(f.store != parents && pn_store_mine(f.store));
-		pn_store_forget(second);
+		struct pn_db *const parents = f.db;
+		CHECK(!pn_db_mine(f.db));
+		pn_db_forget(f.db);
+		CHECK(pn_db_open(&f.db, &f.options) == PN_OK); /* one is left to forget */
+		CHECK(f.db != parents && pn_db_mine(f.db));
+		pn_db_forget(second);
 		CHECK(holds(&f, JULIET, "parent", "1"));
 		CHECK(put(&f, JULIET, "child", "1") == PN_OK);
-		pn_store_close(f.store);
+		pn_db_close(f.db);
 		leave();
 	}
 	CHECK(succeeds(child));
-	CHECK(pn_store_mine(f.store));
+	CHECK(pn_db_mine(f.db));
 	CHECK(put(&f, JULIET, "parent", "2") == PN_OK);
 	commit(&f);
 	CHECK(holds(&f, JULIET, "child", "1") && holds(&f, JULIET, "parent", "2"));
-	pn_store_close(second);
+	pn_db_close(second);
 	check_whole(&f);
 	teardown(&f);
 }
@@ -227,28 +227,28 @@ TEST(a_forked_child_forgets_the_store_and_opens_its_own) {
 TEST(a_child_that_was_forked_in_the_middle_of_a_turn_leaves_it_to_its_parent) {
 	struct fixture f;
 	int wait;
-	setup_with(&f, (struct pn_store_options){.interval = 10});
+	setup_with(&f, (struct pn_db_options){.interval = 10});
 	CHECK(put(&f, JULIET, "key", "1") == PN_OK);
 	commit(&f);
-	CHECK(pn_store_sync(f.store, 1000, &wait) == PN_OK); /* there is a thread now */
+	CHECK(pn_db_sync(f.db, 1000, &wait) == PN_OK); /* there is a thread now */
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
 	const pid_t child = fork();
 	if (child == 0) {
-		pn_store_forget(f.store);
+		pn_db_forget(f.db);
 		leave();
 	}
 	CHECK(succeeds(child));
 	commit(&f);
 	CHECK(holds(&f, JULIET, "key", "2"));
-	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
 	check_whole(&f);
 	teardown(&f);
 }
 
 /* In a child: opens the store as another process would. */
 static void open_as_another(struct fixture *f) {
-	pn_store_forget(f->store);
-	REQUIRE(pn_store_open(&f->store, &f->options) == PN_OK);
+	pn_db_forget(f->db);
+	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
 }
 
 TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
@@ -266,11 +266,11 @@ TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
 		tell(&begun);
 		await(&done);
 		commit(&f);
-		pn_store_close(f.store);
+		pn_db_close(f.db);
 		leave();
 	}
 	await(&begun);
-	CHECK(pn_store_begin(f.store) == PN_EBUSY);
+	CHECK(pn_db_begin(f.db) == PN_EBUSY);
 	CHECK(put(&f, JULIET, "key", "3") == PN_EBUSY);
 	CHECK(holds(&f, JULIET, "key", "1"));
 	tell(&done);
@@ -327,7 +327,7 @@ TEST(what_two_processes_write_by_turns_is_all_there) {
 			CHECK(append(&f, "child", i, "a@b/c", NULL) == PN_OK);
 			commit(&f);
 		}
-		pn_store_close(f.store);
+		pn_db_close(f.db);
 		leave();
 	}
 	for (int i = 0; i < TURNS; i++) {
@@ -344,11 +344,11 @@ TEST(what_two_processes_write_by_turns_is_all_there) {
 /* In a child: opens the store of a directory where there may be none yet, and writes its name. */
 static void make_and_write(struct fixture *f, struct signal_pipe *start, const char *name) {
 	await(start);
-	REQUIRE(pn_store_open(&f->store, &f->options) == PN_OK);
+	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
 	for (int tries = 0; put(f, JULIET, name, "1") != PN_OK; tries++)
 		REQUIRE(tries < 10); /* the other one's turn: each waits a second */
 	commit(f);
-	pn_store_close(f->store);
+	pn_db_close(f->db);
 	leave();
 }
 
@@ -391,7 +391,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	for (int i = 0; i < 3000; i++)
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.store, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
 	int more, steps = 0;
 	while ((more = pn_copy_step(copy, &progress)) == 1) {
 		CHECK(append(&f, "later", 5000, NULL, NULL) == PN_OK);
@@ -401,11 +401,11 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	CHECK(more == 0 && steps > 1 && progress.done == progress.total);
 	CHECK(pn_copy_step(copy, &progress) == 0);
 	pn_copy_free(copy);
-	CHECK(pn_copy_new(&copy, f.store, file) == PN_EBUSY);
-	CHECK(pn_store_replace(f.directory, file) == PN_EBUSY);
+	CHECK(pn_copy_new(&copy, f.db, file) == PN_EBUSY);
+	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
 	close_store(&f);
-	CHECK(pn_store_replace(f.directory, file) == PN_OK);
+	CHECK(pn_db_replace(f.directory, file) == PN_OK);
 	open_store(&f);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000);
 	CHECK(access(file, F_OK) != 0);
@@ -420,7 +420,7 @@ TEST(a_copy_that_was_given_up_leaves_no_file) {
 	setup(&f);
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.store, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
 	CHECK(access(file, F_OK) == 0);
 	pn_copy_free(copy);
 	CHECK(access(file, F_OK) != 0);
@@ -430,7 +430,7 @@ TEST(a_copy_that_was_given_up_leaves_no_file) {
 
 /* ---- Lists for operators ---- */
 
-static void add_collection(void *context, const struct pn_collection *found) {
+static void add_collection(void *context, const struct pn_stat *found) {
 	uint64_t *sums = context;
 	sums[0]++;
 	sums[1] += found->type == PN_TYPE_ARCHIVE ? found->entries : 0;
@@ -454,7 +454,7 @@ TEST(every_collection_is_listed_once_in_slices_of_any_size) {
 		uint32_t position = 0;
 		int more = 1;
 		while (more > 0)
-			more = pn_store_collections(f.store, &position, limit, true, add_collection,
+			more = pn_store_stat(f.db, &position, limit, true, add_collection,
 						    sums);
 		CHECK(more == 0);
 		CHECK(sums[0] == 25 + 24 && sums[1] == 24 * 25 / 2 && sums[2] == 50);

@@ -6,18 +6,18 @@
 /* ---- Files that are sound ---- */
 
 TEST(an_empty_file_is_sound) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_new();
-	CHECK(pn_pages_verify(fd, &report) == PN_OK);
+	CHECK(pn_lmdb_verify(fd, &report) == PN_OK);
 	CHECK(report.pages == 0 && report.used == 0 && report.txnid == 0);
 	close(fd);
 }
 
 TEST(a_file_without_a_transaction_is_sound) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_new();
 	mdb_env_close(lmdb_open(fd));
-	CHECK(pn_pages_verify(fd, &report) == PN_OK);
+	CHECK(pn_lmdb_verify(fd, &report) == PN_OK);
 	CHECK(report.pages == 2 && report.used == 2 && report.txnid == 0);
 	CHECK(lmdb_use(fd, &report) == NULL);
 	close(fd);
@@ -26,9 +26,9 @@ TEST(a_file_without_a_transaction_is_sound) {
 TEST(the_report_says_what_LMDB_says) {
 	struct fixture f;
 	setup(&f);
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_of(&f.image);
-	REQUIRE(pn_pages_verify(fd, &report) == PN_OK);
+	REQUIRE(pn_lmdb_verify(fd, &report) == PN_OK);
 	MDB_env *env = lmdb_open(fd);
 	MDB_stat stat;
 	MDB_envinfo info;
@@ -90,10 +90,10 @@ static void random_transactions(uint64_t seed, int txns, int steps, bool pinned)
 			CHECK(lmdb_thin(txn, dbi) > 0);
 		const int64_t entries = lmdb_walk(txn, dbi);
 		REQUIRE(mdb_txn_commit(txn) == 0);
-		struct pn_pages_report report;
+		struct pn_lmdb_report report;
 		mdb_filehandle_t fd;
 		REQUIRE(mdb_env_get_fd(env, &fd) == 0);
-		if (!CHECK(pn_pages_verify(fd, &report) == PN_OK))
+		if (!CHECK(pn_lmdb_verify(fd, &report) == PN_OK))
 			printf("# transaction %d, page %ju: %s\n", t, (uintmax_t)report.bad_page,
 			       report.problem);
 		CHECK(report.entries == (uint64_t)entries && report.txnid == (uint64_t)t + 1);
@@ -130,8 +130,8 @@ TEST(a_free_list_may_take_pages_of_its_own) {
 	REQUIRE(mdb_txn_commit(txn) == 0);
 	mdb_env_close(env);
 	struct image image = image_of(fd);
-	struct pn_pages_report report;
-	CHECK(pn_pages_verify(fd, &report) == PN_OK);
+	struct pn_lmdb_report report;
+	CHECK(pn_lmdb_verify(fd, &report) == PN_OK);
 	CHECK(report.entries == 0 && report.free_pages > 3000);
 	CHECK(get64(image.bytes + 40 + 24) > 1); /* runs of the free tree, in meta 0 */
 	CHECK(lmdb_use(fd, &report) == NULL);
@@ -140,11 +140,11 @@ TEST(a_free_list_may_take_pages_of_its_own) {
 }
 
 TEST(a_file_without_a_tree_that_is_cut_off_is_damaged) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_new();
 	mdb_env_close(lmdb_open(fd));
 	REQUIRE(ftruncate(fd, sysconf(_SC_PAGESIZE) + 200) == 0);
-	CHECK(pn_pages_verify(fd, &report) == PN_ECORRUPT && report.bad_page == 1);
+	CHECK(pn_lmdb_verify(fd, &report) == PN_ECORRUPT && report.bad_page == 1);
 	close(fd);
 }
 
@@ -162,10 +162,10 @@ TEST(free_pages_at_the_end_need_not_be_in_the_file) {
 		REQUIRE(mdb_txn_commit(txn) == 0);
 	}
 	mdb_env_close(env);
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	struct stat st;
 	REQUIRE(fstat(fd, &st) == 0);
-	CHECK(pn_pages_verify(fd, &report) == PN_OK);
+	CHECK(pn_lmdb_verify(fd, &report) == PN_OK);
 	CHECK(report.pages * (uint64_t)sysconf(_SC_PAGESIZE) > (uint64_t)st.st_size);
 	CHECK(report.used + report.free_pages == report.pages);
 	CHECK(lmdb_use(fd, &report) == NULL);
@@ -213,8 +213,8 @@ TEST(a_file_of_another_data_version_is_told_apart) {
 }
 
 TEST(a_file_that_cannot_be_read_is_an_error_of_reading) {
-	struct pn_pages_report report;
-	CHECK(pn_pages_verify(-1, &report) == PN_EIO);
+	struct pn_lmdb_report report;
+	CHECK(pn_lmdb_verify(-1, &report) == PN_EIO);
 	struct fixture f;
 	setup(&f);
 	const int fd = file_of(&f.image);
@@ -222,7 +222,7 @@ TEST(a_file_that_cannot_be_read_is_an_error_of_reading) {
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	const int unreadable = open(path, O_WRONLY | O_CLOEXEC);
 	REQUIRE(unreadable >= 0);
-	CHECK(pn_pages_verify(unreadable, &report) == PN_EIO);
+	CHECK(pn_lmdb_verify(unreadable, &report) == PN_EIO);
 	CHECK(report.problem == NULL && test_alloc.blocks == 0);
 	close(unreadable);
 	close(fd);
@@ -232,7 +232,7 @@ TEST(a_file_that_cannot_be_read_is_an_error_of_reading) {
 TEST(each_allocation_may_fail) {
 	struct fixture f;
 	setup(&f);
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	int err;
 	size_t nth = 0;
 	do {
@@ -286,9 +286,9 @@ static void find_spots(struct spots *spots, struct fixture *f) {
 
 /* Either it is found, or LMDB can use the file in full. Says which. */
 static bool is_found_or_harmless(const struct image *image, bool *found) {
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_of(image);
-	const int err = pn_pages_verify(fd, &report);
+	const int err = pn_lmdb_verify(fd, &report);
 	*found = err != PN_OK;
 	const char *failed = err == PN_OK ? lmdb_use(fd, &report) : NULL;
 	if (failed != NULL)
@@ -350,7 +350,7 @@ TEST(a_file_that_is_cut_off_is_found_to_be_damaged) {
 	const size_t torn[] = {0, 1, 17, f.page_size / 2, f.page_size - 1};
 	const size_t whole = f.image.size;
 	for (size_t i = 1; i < pages * 5; i++) {
-		struct pn_pages_report report;
+		struct pn_lmdb_report report;
 		f.image.size = i / 5 * f.page_size + torn[i % 5];
 		const int err = image_verify(&f.image, &report);
 		CHECK(err == (f.image.size < 44 ? PN_EFOREIGN : PN_ECORRUPT));

@@ -300,9 +300,9 @@ TEST(a_lost_page_is_counted_and_harms_nobody) {
 	struct fixture f;
 	setup(&f);
 	put64(value(f.free_list, 1), 0); /* as LMDB leaves a list that it reserved in vain */
-	struct pn_pages_report report;
+	struct pn_lmdb_report report;
 	const int fd = file_of(&f.image);
-	CHECK(pn_pages_verify(fd, &report) == PN_OK);
+	CHECK(pn_lmdb_verify(fd, &report) == PN_OK);
 	CHECK(report.pages - report.used - report.free_pages == 6);
 	const int copy = file_new();
 	MDB_env *env = lmdb_open(fd);

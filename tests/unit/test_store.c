@@ -14,10 +14,10 @@ TEST(a_value_comes_back_as_it_was) {
 		all[i] = (char)i;
 	const struct pn_str any = {all, sizeof(all)};
 	const struct pn_record record = {any, any};
-	CHECK(pn_kv_set(f.store, &f.keyval, JULIET, &record, 1) == PN_OK);
+	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, &record, 1) == PN_OK);
 	for (int round = 0; round < 2; round++) {
 		pn_buf_append(&got, "before", 6);
-		CHECK(pn_kv_get(f.store, &f.keyval, JULIET, any, &got) == 1);
+		CHECK(pn_kv_get(f.db, &f.keyval, JULIET, any, &got) == 1);
 		CHECK(got.len == 6 + sizeof(all) && memcmp(got.data + 6, all, sizeof(all)) == 0);
 		pn_buf_free(&got);
 		reopen(&f);
@@ -116,8 +116,8 @@ TEST(spaces_whose_names_run_together_are_not_the_same) {
 	struct fixture f;
 	setup(&f);
 	for (int i = 0; i < COUNT; i++) {
-		f.keyval = (struct pn_space){0};
-		REQUIRE(pn_space_init(&f.keyval, PN_TYPE_KEYVAL, str(names[i][0]),
+		f.keyval = (struct pn_store){0};
+		REQUIRE(pn_store_init(&f.keyval, PN_TYPE_KEYVAL, str(names[i][0]),
 				      str(names[i][1])) == PN_OK);
 		CHECK(count_records(&f, JULIET) == 0);
 		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
@@ -135,12 +135,12 @@ TEST(several_records_are_set_and_removed_by_one_call) {
 		{str("c"), str("4")}, {str("a"), NONE}, {str("nothing"), NONE}};
 	const struct pn_record none[] = {{str("b"), NONE}, {str("c"), NONE}};
 	setup(&f);
-	CHECK(pn_kv_set(f.store, &f.keyval, JULIET, set, 3) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 1);
-	CHECK(pn_kv_set(f.store, &f.keyval, JULIET, change, 3) == PN_OK);
+	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, set, 3) == PN_OK);
+	CHECK(pn_db_pending(f.db) == 1);
+	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, change, 3) == PN_OK);
 	CHECK(count_records(&f, JULIET) == 2);
 	CHECK(holds(&f, JULIET, "a", NULL) && holds(&f, JULIET, "c", "4"));
-	CHECK(pn_kv_set(f.store, &f.keyval, JULIET, none, 2) == PN_OK);
+	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, none, 2) == PN_OK);
 	CHECK(count_records(&f, JULIET) == 0);
 	check_whole(&f);
 	teardown(&f);
@@ -154,7 +154,7 @@ static int replace(struct fixture *f, const char *const *words, size_t count) {
 	REQUIRE(count <= 8);
 	for (size_t i = 0; i < count; i++)
 		records[i] = (struct pn_record){str(words[i]), str(words[i])};
-	return pn_kv_replace(f->store, &f->keyval, JULIET, records, count);
+	return pn_kv_replace(f->db, &f->keyval, JULIET, records, count);
 }
 
 TEST(a_replacement_leaves_exactly_what_was_given) {
@@ -176,9 +176,9 @@ TEST(a_replacement_leaves_exactly_what_was_given) {
 	teardown(&f);
 }
 
-static struct pn_store_info info_of(struct fixture *f) {
-	struct pn_store_info info = {0};
-	CHECK(pn_store_info(f->store, &info) == PN_OK);
+static struct pn_db_info info_of(struct fixture *f) {
+	struct pn_db_info info = {0};
+	CHECK(pn_db_info(f->db, &info) == PN_OK);
 	return info;
 }
 
@@ -191,17 +191,17 @@ TEST(a_replacement_by_the_same_writes_nothing) {
 	struct fixture f;
 	setup(&f);
 	CHECK(replace(&f, words, 3) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 1);
+	CHECK(pn_db_pending(f.db) == 1);
 	commit(&f);
 	const uint64_t before = transaction(&f);
 	CHECK(replace(&f, words, 3) == PN_OK);
 	CHECK(put(&f, JULIET, "a", "a") == PN_OK);
 	CHECK(drop(&f, JULIET, "nothing") == PN_OK);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_db_pending(f.db) == 0);
 	commit(&f);
 	CHECK(transaction(&f) == before);
 	CHECK(replace(&f, words, 2) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 1);
+	CHECK(pn_db_pending(f.db) == 1);
 	commit(&f);
 	CHECK(transaction(&f) == before + 1);
 	teardown(&f);
@@ -219,7 +219,7 @@ TEST(a_replacement_of_thousands_of_long_keys_is_whole) {
 			snprintf(keys[i], sizeof(keys[i]), "%0*d", len, (i * 7 + round) % COUNT);
 			records[i] = (struct pn_record){str(keys[i]), str("v")};
 		}
-		CHECK(pn_kv_replace(f.store, &f.keyval, JULIET, records, COUNT) == PN_OK);
+		CHECK(pn_kv_replace(f.db, &f.keyval, JULIET, records, COUNT) == PN_OK);
 		CHECK(count_records(&f, JULIET) == COUNT);
 	}
 	for (int i = 0; i < COUNT; i += 100)
@@ -243,13 +243,13 @@ TEST(a_key_is_got_from_and_removed_from_all_users) {
 			CHECK(put(&f, user, "other", "value") == PN_OK);
 	}
 	CHECK(put(&f, HOST, "wanted", "the host's own") == PN_OK);
-	CHECK(pn_kv_get_all(f.store, &f.keyval, str("wanted"), &buf) == PN_OK);
+	CHECK(pn_kv_get_all(f.db, &f.keyval, str("wanted"), &buf) == PN_OK);
 	CHECK(buf.len > 100 * (4 + 5 + 4 + 5) && buf.len <= 100 * (4 + 7 + 4 + 5));
 	pn_buf_free(&buf);
-	CHECK(pn_kv_delete_all(f.store, &f.keyval, str("wanted")) == PN_OK);
-	CHECK(pn_kv_get_all(f.store, &f.keyval, str("wanted"), &buf) == PN_OK);
+	CHECK(pn_kv_delete_all(f.db, &f.keyval, str("wanted")) == PN_OK);
+	CHECK(pn_kv_get_all(f.db, &f.keyval, str("wanted"), &buf) == PN_OK);
 	CHECK(buf.len == 0);
-	CHECK(pn_space_users(f.store, &f.keyval, &buf) == PN_OK);
+	CHECK(pn_store_users(f.db, &f.keyval, &buf) == PN_OK);
 	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
 	int users = 0;
 	for (; wire.left > 0; users++)
@@ -268,8 +268,8 @@ static const char *stores(struct fixture *f, struct pn_user user, bool all) {
 	struct pn_buf buf = {0};
 	size_t len = 0;
 	text[0] = '\0';
-	CHECK((all ? pn_store_list_all(f->store, str("host"), &buf)
-		   : pn_store_list(f->store, str("host"), user, &buf)) == PN_OK);
+	CHECK((all ? pn_store_list_all(f->db, str("host"), &buf)
+		   : pn_store_list(f->db, str("host"), user, &buf)) == PN_OK);
 	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
 	while (wire.left > 0) {
 		const bool archive = pn_wire_u8(&wire) == PN_TYPE_ARCHIVE;
@@ -322,25 +322,27 @@ TEST(a_purge_removes_all_of_one_user_and_nothing_of_another) {
 	for (int i = 0; i < 20; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "pep_%d", i);
-		REQUIRE(pn_space_init(&f.keyval, PN_TYPE_KEYVAL, str("host"), str(name)) == PN_OK);
-		REQUIRE(pn_space_init(&f.archive, PN_TYPE_ARCHIVE, str("host"), str(name)) ==
+		REQUIRE(pn_store_init(&f.keyval, PN_TYPE_KEYVAL, str("host"), str(name)) == PN_OK);
+		REQUIRE(pn_store_init(&f.archive, PN_TYPE_ARCHIVE, str("host"), str(name)) ==
 			PN_OK);
 		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
 		CHECK(put(&f, ROMEO, "key", "value") == PN_OK);
 		CHECK(append(&f, "hello", i, "romeo@montague.lit/orchard", NULL) == PN_OK);
 	}
-	CHECK(pn_store_purge(f.store, str("host"), JULIET) == PN_OK);
+	CHECK(pn_store_purge(f.db, str("host"), JULIET) == PN_OK);
 	CHECK_STR(stores(&f, JULIET, false), "");
 	CHECK(holds(&f, JULIET, "key", NULL) && holds(&f, ROMEO, "key", "value"));
 	CHECK(total(&f, JULIET, &EVERYTHING) == 0);
 	check_whole(&f);
-	CHECK(pn_store_purge(f.store, str("host"), JULIET) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_store_purge(f.db, str("host"), JULIET) == PN_OK);
+	CHECK(pn_db_pending(f.db) == 0);
 	teardown(&f);
 }
 
 static uint64_t erasing(struct fixture *f) {
-	return info_of(f).erasing;
+	uint64_t count = 0;
+	CHECK(pn_store_erasing(f->db, &count) == PN_OK);
+	return count;
 }
 
 TEST(what_was_removed_is_erased_in_slices) {
@@ -357,16 +359,16 @@ TEST(what_was_removed_is_erased_in_slices) {
 	CHECK(erasing(&f) == 1);
 	check_whole(&f);
 	int slices = 1;
-	while (pn_store_erase(f.store, 50) == 1)
+	while (pn_store_erase(f.db, 50) == 1)
 		slices++;
 	CHECK(slices > 200 * 3 / 50 && slices < 200 * 4 / 50);
 	CHECK(erasing(&f) == 0);
 	check_whole(&f);
 	/* format, and of romeo c, d, u, s and v */
-	REQUIRE(pn_check_new(&check, f.store, count_problem, &wrong) == PN_OK);
+	REQUIRE(pn_check_new(&check, f.db, count_problem, &wrong) == PN_OK);
 	CHECK(pn_check_step(check, &progress) == 0);
 	CHECK(progress.total == 6 && progress.done == 6 && wrong == 0);
-	const struct pn_store_info info = info_of(&f);
+	const struct pn_db_info info = info_of(&f);
 	CHECK(info.records == 6);
 	pn_check_free(check);
 	CHECK(info_of(&f).readers == info.readers - 1);
@@ -382,7 +384,7 @@ TEST(a_collection_can_be_made_anew_before_the_old_one_is_erased) {
 	CHECK(delete_matching(&f, &EVERYTHING) == 1);
 	CHECK(put(&f, JULIET, "new", "value") == PN_OK);
 	CHECK(append(&f, "new", 1, NULL, NULL) == PN_OK);
-	while (pn_store_erase(f.store, 3) == 1)
+	while (pn_store_erase(f.db, 3) == 1)
 		continue;
 	CHECK(count_records(&f, JULIET) == 1 && holds(&f, JULIET, "new", "value"));
 	check_all(&f, "new");
@@ -398,7 +400,7 @@ TEST(reading_leaves_nothing_open) {
 	CHECK(holds(&f, JULIET, "key", NULL));
 	CHECK(drop(&f, JULIET, "key") == PN_OK);
 	CHECK(delete_matching(&f, &EVERYTHING) == 0);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_db_pending(f.db) == 0);
 	const uint64_t before = transaction(&f);
 	commit(&f);
 	CHECK(transaction(&f) == before);
@@ -408,18 +410,18 @@ TEST(reading_leaves_nothing_open) {
 TEST(every_call_that_writes_is_pending_until_the_commit) {
 	struct fixture f;
 	setup(&f);
-	const uint64_t before = pn_store_committed(f.store);
+	const uint64_t before = pn_db_committed(f.db);
 	CHECK(put(&f, JULIET, "a", "1") == PN_OK);
 	CHECK(put(&f, JULIET, "b", "2") == PN_OK);
 	CHECK(append(&f, "hello", 1, NULL, NULL) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 3);
+	CHECK(pn_db_pending(f.db) == 3);
 	CHECK(holds(&f, JULIET, "a", "1"));
-	CHECK(pn_store_pending(f.store) == 3);
-	CHECK(pn_store_committed(f.store) == before);
+	CHECK(pn_db_pending(f.db) == 3);
+	CHECK(pn_db_committed(f.db) == before);
 	commit(&f);
-	CHECK(pn_store_pending(f.store) == 0);
-	CHECK(pn_store_committed(f.store) == transaction(&f));
-	CHECK(pn_store_committed(f.store) > before);
+	CHECK(pn_db_pending(f.db) == 0);
+	CHECK(pn_db_committed(f.db) == transaction(&f));
+	CHECK(pn_db_committed(f.db) > before);
 	teardown(&f);
 }
 
@@ -431,9 +433,9 @@ TEST(an_abort_undoes_all_since_the_commit) {
 	CHECK(put(&f, JULIET, "kept", "2") == PN_OK);
 	CHECK(put(&f, ROMEO, "gone", "1") == PN_OK);
 	CHECK(append(&f, "gone", 1, NULL, NULL) == PN_OK);
-	pn_store_abort(f.store);
-	pn_store_abort(f.store);
-	CHECK(pn_store_pending(f.store) == 0);
+	pn_db_abort(f.db);
+	pn_db_abort(f.db);
+	CHECK(pn_db_pending(f.db) == 0);
 	CHECK(holds(&f, JULIET, "kept", "1") && holds(&f, ROMEO, "gone", NULL));
 	check_all(&f, "");
 	check_whole(&f);
@@ -457,14 +459,14 @@ TEST(a_call_that_fails_while_it_writes_is_undone_alone) {
 	CHECK(append(&f, "hello", 1, "a@b/c", NULL) == PN_OK);
 	CHECK(drop(&f, ROMEO, "gone") == PN_OK);
 	fail_while_writing(&f);
-	CHECK(pn_store_pending(f.store) == 3);
+	CHECK(pn_db_pending(f.db) == 3);
 	CHECK(holds(&f, JULIET, "turn", "1") && holds(&f, ROMEO, "gone", NULL));
 	CHECK(put(&f, JULIET, "later", "1") == PN_OK);
 	fail_while_writing(&f);
 	CHECK(append(&f, "later", 2, "a@b/c", NULL) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 5);
+	CHECK(pn_db_pending(f.db) == 5);
 	commit(&f);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_db_pending(f.db) == 0);
 	CHECK(count_records(&f, JULIET) == 3 && count_records(&f, ROMEO) == 0);
 	check_all(&f, "hello later");
 	check_whole(&f);
@@ -518,7 +520,7 @@ TEST(a_failed_call_that_wrote_nothing_leaves_the_turn_as_it_is) {
 	const struct pn_archive_query unknown = {.after = str("nobody")};
 	CHECK(delete_matching(&f, &unknown) == PN_ENOTFOUND);
 	CHECK(append(&f, "no time", (double)NAN, NULL, NULL) == PN_EINVAL);
-	CHECK(pn_store_pending(f.store) == 2);
+	CHECK(pn_db_pending(f.db) == 2);
 	commit(&f);
 	CHECK(holds(&f, JULIET, "turn", "1"));
 	check_all(&f, "hello");
@@ -529,9 +531,9 @@ TEST(a_read_after_a_failed_call_is_no_write) {
 	struct fixture f;
 	setup(&f);
 	fail_while_writing(&f);
-	CHECK(pn_store_begin(f.store) == PN_OK);
+	CHECK(pn_db_begin(f.db) == PN_OK);
 	CHECK(holds(&f, JULIET, "key", NULL));
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_db_pending(f.db) == 0);
 	commit(&f);
 	teardown(&f);
 }
@@ -542,7 +544,7 @@ TEST(closing_commits_what_is_open) {
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
 	reopen(&f);
 	CHECK(holds(&f, JULIET, "key", "value"));
-	pn_store_close(NULL);
+	pn_db_close(NULL);
 	teardown(&f);
 }
 

@@ -82,7 +82,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 
 static void setup_interval(struct fixture *f, unsigned interval) {
 	memset(&faults, 0, sizeof(faults));
-	setup_with(f, (struct pn_store_options){.interval = interval});
+	setup_with(f, (struct pn_db_options){.interval = interval});
 }
 
 static void repair(void) {
@@ -97,22 +97,22 @@ static void write_one(struct fixture *f, const char *value) {
 }
 
 static bool is_durable(struct fixture *f) {
-	return pn_store_durable(f->store) == pn_store_committed(f->store);
+	return pn_db_durable(f->db) == pn_db_committed(f->db);
 }
 
 /* What sync returns; *wait gets when it wants to be called again. */
 static int sync_at(struct fixture *f, uint64_t now, int *wait) {
 	*wait = -2;
-	const int err = pn_store_sync(f->store, now, wait);
+	const int err = pn_db_sync(f->db, now, wait);
 	CHECK(*wait >= -1);
 	return err;
 }
 
 /* Whether the event tells of something within `ms`; takes it back. */
 static bool event(struct fixture *f, int ms) {
-	struct pollfd fd = {.fd = pn_store_event_fd(f->store), .events = POLLIN};
+	struct pollfd fd = {.fd = pn_db_event_fd(f->db), .events = POLLIN};
 	const bool told = poll(&fd, 1, ms) == 1;
-	pn_store_event_clear(f->store);
+	pn_db_event_clear(f->db);
 	CHECK(poll(&fd, 1, 0) == 0);
 	return told;
 }
@@ -143,7 +143,7 @@ TEST(nothing_is_made_durable_twice) {
 	const unsigned before = faults.syncs;
 	for (uint64_t now = 1000; now < 3000; now += INTERVAL)
 		CHECK(sync_at(&f, now, &wait) == PN_OK && wait == -1);
-	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
 	CHECK(faults.syncs == before);
 	teardown(&f);
 }
@@ -216,8 +216,8 @@ TEST(a_flush_commits_and_returns_when_all_is_durable) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-	CHECK(pn_store_flush(f.store) == PN_OK);
-	CHECK(pn_store_pending(f.store) == 0 && is_durable(&f));
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	CHECK(pn_db_pending(f.db) == 0 && is_durable(&f));
 	teardown(&f);
 }
 
@@ -248,13 +248,13 @@ TEST(a_turn_that_cannot_be_kept_is_lost_and_every_call_tells_until_the_commit_ha
 	write_one(&f, "1");
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
 	lose_turn(&f);
-	CHECK(pn_store_pending(f.store) == 1); /* whoever waits for it has to be told */
+	CHECK(pn_db_pending(f.db) == 1); /* whoever waits for it has to be told */
 	CHECK(put(&f, JULIET, "later", "1") == PN_ELOST);
 	CHECK(append_to(&f, JULIET, "later", 1, NULL, NULL, NULL) == PN_ELOST);
-	CHECK(pn_store_begin(f.store) == PN_ELOST);
+	CHECK(pn_db_begin(f.db) == PN_ELOST);
 	CHECK(holds(&f, JULIET, "key", "1"));
-	CHECK(pn_store_commit(f.store) == PN_ELOST);
-	CHECK(pn_store_pending(f.store) == 0);
+	CHECK(pn_db_commit(f.db) == PN_ELOST);
+	CHECK(pn_db_pending(f.db) == 0);
 	write_one(&f, "next");
 	CHECK(count_records(&f, JULIET) == 1 && count_records(&f, ROMEO) == 0);
 	check_whole(&f);
@@ -267,7 +267,7 @@ TEST(a_turn_that_is_lost_does_not_keep_earlier_ones_from_being_durable) {
 	write_one(&f, "1");
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
 	lose_turn(&f);
-	CHECK(pn_store_flush(f.store) == PN_ELOST);
+	CHECK(pn_db_flush(f.db) == PN_ELOST);
 	CHECK(is_durable(&f));
 	CHECK(holds(&f, JULIET, "key", "1"));
 	teardown(&f);
@@ -279,10 +279,10 @@ TEST(a_turn_that_is_lost_does_not_keep_earlier_ones_from_being_durable) {
 static void check_failed(struct fixture *f) {
 	int wait;
 	repair();
-	CHECK(pn_store_begin(f->store) == PN_EIO);
+	CHECK(pn_db_begin(f->db) == PN_EIO);
 	CHECK(put(f, JULIET, "key", "later") == PN_EIO);
 	CHECK(holds(f, JULIET, "key", "1"));
-	CHECK(pn_store_flush(f->store) == PN_EIO);
+	CHECK(pn_db_flush(f->db) == PN_EIO);
 	CHECK(sync_at(f, 1000000, &wait) == PN_EIO);
 	CHECK(!is_durable(f));
 	teardown(f);
@@ -308,7 +308,7 @@ TEST(a_flush_tells_that_the_disk_has_failed) {
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
 	faults.fdatasync_data = EIO;
-	CHECK(pn_store_flush(f.store) == PN_EIO);
+	CHECK(pn_db_flush(f.db) == PN_EIO);
 	check_failed(&f);
 }
 
@@ -372,9 +372,9 @@ static void make_room(struct fixture *f, int count) {
 	uint64_t deleted = 0;
 	int more;
 	do {
-		more = pn_archive_delete(f->store, &f->archive, JULIET, &half, NO_TRUNCATE, 10,
+		more = pn_archive_delete(f->db, &f->archive, JULIET, &half, NO_TRUNCATE, 10,
 					 &deleted);
-		CHECK(pn_store_flush(f->store) == PN_OK); /* the durable state keeps old pages */
+		CHECK(pn_db_flush(f->db) == PN_OK); /* the durable state keeps old pages */
 	} while (more > 0);
 	CHECK(more == 0 && deleted == (uint64_t)count / 2);
 }
@@ -382,7 +382,7 @@ static void make_room(struct fixture *f, int count) {
 /* That a store into which no more goes is read and deleted from. */
 static void check_full(struct fixture *f, int error, int count) {
 	CHECK(append_long(f, count) == error);
-	CHECK(pn_store_pending(f->store) == 0);
+	CHECK(pn_db_pending(f->db) == 0);
 	CHECK(total(f, JULIET, &EVERYTHING) == count);
 	make_room(f, count);
 	CHECK(total(f, JULIET, &EVERYTHING) == count - count / 2);
@@ -393,7 +393,7 @@ static void check_room(struct fixture *f, int count) {
 	const int64_t before = total(f, JULIET, &EVERYTHING);
 	for (int i = 0; i < count; i++) {
 		CHECK(append_long(f, 10000 + i) == PN_OK);
-		CHECK(pn_store_flush(f->store) == PN_OK);
+		CHECK(pn_db_flush(f->db) == PN_OK);
 	}
 	CHECK(total(f, JULIET, &EVERYTHING) == before + count);
 	check_whole(f);
@@ -402,15 +402,15 @@ static void check_room(struct fixture *f, int count) {
 TEST(a_store_that_has_reached_its_limit_is_read_deleted_from_and_then_written_to_again) {
 	enum { LIMIT = 32 * 1024 * 1024 };
 	struct fixture f;
-	struct pn_store_info info = {0};
+	struct pn_db_info info = {0};
 	int count = 0;
 	memset(&faults, 0, sizeof(faults));
-	setup_with(&f, (struct pn_store_options){.interval = INTERVAL, .max_bytes = LIMIT});
+	setup_with(&f, (struct pn_db_options){.interval = INTERVAL, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
 	CHECK(count > LIMIT / 2 / 100000 && count < LIMIT / 100000);
 	check_full(&f, PN_EFULL, count);
 	check_room(&f, count / 8);
-	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(pn_db_info(f.db, &info) == PN_OK);
 	CHECK(info.max_bytes == LIMIT && info.file_bytes <= LIMIT);
 	teardown(&f);
 }
@@ -420,7 +420,7 @@ TEST(a_store_at_its_limit_is_so_too_after_it_was_closed) {
 	struct fixture f;
 	int count = 0;
 	memset(&faults, 0, sizeof(faults));
-	setup_with(&f, (struct pn_store_options){.interval = INTERVAL, .max_bytes = LIMIT});
+	setup_with(&f, (struct pn_db_options){.interval = INTERVAL, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
 	reopen(&f);
 	CHECK(fill(&f, &count) == PN_EFULL); /* what only the pin had kept may be used now */
@@ -435,19 +435,19 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 	struct fixture f;
 	int count = 0;
 	uint64_t deleted = 0;
-	struct pn_store_info info = {0};
+	struct pn_db_info info = {0};
 	memset(&faults, 0, sizeof(faults));
-	setup_with(&f, (struct pn_store_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
+	setup_with(&f, (struct pn_db_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
-	while (pn_archive_delete(f.store, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10,
+	while (pn_archive_delete(f.db, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10,
 				 &deleted) > 0)
 		;
 	CHECK(deleted == (uint64_t)count);
-	while (pn_store_erase(f.store, SLICE) > 0)
+	while (pn_store_erase(f.db, SLICE) > 0)
 		;
-	CHECK(pn_store_flush(f.store) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
 	check_room(&f, count / 4);
-	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(pn_db_info(f.db, &info) == PN_OK);
 	CHECK(info.file_bytes <= LIMIT);
 	teardown(&f);
 }
@@ -456,10 +456,10 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 TEST(a_store_whose_data_stay_below_its_limit_goes_on_however_much_a_turn_writes) {
 	enum { LIMIT = 4 * 1024 * 1024, TURNS = 40, PER_TURN = 50 };
 	struct fixture f;
-	struct pn_store_info info = {0};
+	struct pn_db_info info = {0};
 	int refused = 0;
 	memset(&faults, 0, sizeof(faults));
-	setup_with(&f, (struct pn_store_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
+	setup_with(&f, (struct pn_db_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
 	for (int turn = 0; turn < TURNS; turn++) {
 		char value[1001] = {0};
 		memset(value, 'a' + turn % 26, sizeof(value) - 1);
@@ -473,7 +473,7 @@ TEST(a_store_whose_data_stay_below_its_limit_goes_on_however_much_a_turn_writes)
 	}
 	CHECK(refused == 0);
 	CHECK(count_records(&f, JULIET) == PER_TURN);
-	CHECK(pn_store_info(f.store, &info) == PN_OK);
+	CHECK(pn_db_info(f.db, &info) == PN_OK);
 	CHECK(info.file_bytes <= LIMIT);
 	check_whole(&f);
 	teardown(&f);

@@ -1,0 +1,74 @@
+/* The days on which an archive has messages. */
+#include <math.h>
+
+#include <pn/err.h>
+
+#include "archive.h"
+
+enum { DAY = 86400 };
+
+static double day_of(double when) {
+	return floor(when / DAY) * DAY;
+}
+
+/* Appends a day, unless it is the last one already. */
+static void put_day(struct pn_buf *days, double when) {
+	const double day = day_of(when);
+	if (days->len >= sizeof(day)) {
+		struct pn_wire last = pn_wire_open(days->data + days->len - sizeof(day), sizeof(day));
+		if (pn_wire_f64(&last) == day)
+			return;
+	}
+	pn_wire_put_f64(days, day);
+}
+
+/*
+ * The days of the messages that are in order: from each day's first message to the first of a later
+ * day by bisection. Those of the others follow, in no order.
+ */
+static void list_days(const struct pn_archive *archive, struct pn_buf *days) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	struct pn_cursor cursor;
+	struct pn_stored stored;
+	struct pn_key key = pn_message_key(archive, 0);
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	while (pn_cursor_seek(&cursor, &key)) {
+		uint64_t seq = pn_seq_of(cursor.key);
+		if (seq == 0 || !pn_stored_read(archive->txn, cursor.value, &stored))
+			break;
+		if (!stored.out_of_order) {
+			put_day(days, stored.when);
+			const double tomorrow = day_of(stored.when) + DAY;
+			const uint64_t later = pn_time_find(archive, tomorrow, false);
+			/* of a day that is far off, `tomorrow` may be the same number */
+			seq = later > seq ? later - 1 : seq;
+		}
+		key = pn_message_key(archive, seq + 1);
+	}
+	pn_cursor_close(&cursor);
+}
+
+static void list_out_of_order(const struct pn_archive *archive, struct pn_buf *days) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_OUT_OF_ORDER);
+	struct pn_cursor cursor;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
+		const double when = pn_wire_f64(&cursor.value);
+		if (pn_txn_sound(archive->txn, &cursor.value))
+			put_day(days, when);
+	}
+	pn_cursor_close(&cursor);
+}
+
+int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_user user,
+		     struct pn_buf *days) {
+	struct pn_txn txn;
+	struct pn_archive archive;
+	pn_txn_read(db, &txn);
+	if (pn_archive_open(&archive, &txn, store, user)) {
+		list_days(&archive, days);
+		list_out_of_order(&archive, days);
+	}
+	pn_txn_fail(&txn, days->err);
+	return pn_txn_end(&txn, PN_OK);
+}

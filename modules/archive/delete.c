@@ -1,0 +1,267 @@
+/* Deleting messages: one, or those that a query selects. */
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "archive.h"
+
+enum {
+	DELETE_PUTS = 4, /* of a slice: neighbours share their pages, so that few are changed */
+	SLICE_MAX = 65536,
+	/* Bytes of pages that the deletion of one message changes, on average: 100 000 messages in
+	 * slices of 1000, with two peers each, changed 310. Test: "full: what is there can be
+	 * deleted". */
+	PER_MESSAGE = 400,
+	BLOCK_BITS = 8, /* of positions, see deleted.c */
+};
+
+/* ---- One message ---- */
+
+/* Marks the position as deleted, unless it is at the archive's beginning now. */
+static void mark_deleted(const struct pn_archive *archive, uint64_t seq) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	struct pn_cursor cursor;
+	uint64_t first = seq;
+	if (pn_cursor_find(archive->txn, &cursor, &prefix, NULL)) {
+		first = pn_seq_of(cursor.key);
+		pn_cursor_close(&cursor);
+		if (first < seq)
+			pn_deleted_add(archive, PN_PEER_ALL, seq);
+		if (first < seq || first >> BLOCK_BITS == seq >> BLOCK_BITS)
+			return;
+	}
+	pn_deleted_drop_below(archive, PN_PEER_ALL, first);
+}
+
+void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
+	static const struct pn_stored gone = {0};
+	struct pn_txn *const txn = archive->txn;
+	const struct pn_key key = pn_message_key(archive, seq);
+	struct pn_stored stored;
+	struct pn_key name_key = {0};
+	struct pn_str name;
+	uint32_t bare = 0;
+	size_t bytes = 0;
+	if (!pn_message_get(archive, seq, &stored, &bytes)) {
+		pn_txn_fail(txn, PN_ECORRUPT);
+		return;
+	}
+	const bool keyed = stored.key.bytes != NULL;
+	if (keyed)
+		name_key = pn_name_key(txn, archive->number, PN_KIND_NAME, stored.key);
+	if (stored.peer != 0)
+		pn_peer_name(archive, stored.peer, &name, &bare);
+	pn_remove(txn, &key); /* key and stanza are borrowed until here */
+	if (keyed)
+		pn_remove(txn, &name_key);
+	pn_message_list(archive, seq, stored.out_of_order, &gone);
+	if (stored.peer != 0)
+		pn_peer_remove(archive, stored.peer, seq);
+	if (bare != 0)
+		pn_peer_remove(archive, bare, seq);
+	mark_deleted(archive, seq);
+	archive->state.count -= 1;
+	archive->state.bytes -= bytes;
+}
+
+/* ---- Those that a query selects ---- */
+
+/* What is to be deleted, and how much of it has been. */
+struct deletion {
+	const struct pn_archive_query *query;
+	struct pn_archive_truncate truncate;
+	uint64_t limit; /* of messages */
+	uint64_t done;
+};
+
+static bool selects_all(const struct deletion *deletion) {
+	const struct pn_archive_query *const query = deletion->query;
+	return !deletion->truncate.wanted && !query->has_start && !query->has_end &&
+	       query->with.bytes == NULL && query->before.bytes == NULL &&
+	       query->after.bytes == NULL && query->ids == NULL && query->key.bytes == NULL;
+}
+
+/* The number of messages that match, page and all. */
+static uint64_t count_page(const struct pn_archive *archive, const struct pn_plan *plan) {
+	struct pn_walk walk = {.archive = archive, .plan = plan};
+	uint64_t count = 0;
+	if (plan->page.from == 1 && plan->page.to == archive->state.next)
+		return pn_plan_count(archive, plan);
+	while (pn_walk_next(&walk))
+		count++;
+	pn_walk_close(&walk);
+	return count;
+}
+
+/* How many of the matches are to be deleted. */
+static uint64_t count_victims(const struct pn_archive *archive, const struct pn_plan *plan,
+			      struct pn_archive_truncate truncate) {
+	if (!truncate.wanted)
+		return UINT64_MAX;
+	const uint64_t count = count_page(archive, plan);
+	return count > truncate.keep ? count - truncate.keep : 0;
+}
+
+/* Deletes up to `limit` in the plan's order. Returns their number; each changes the indexes, so the
+ * walk begins anew. */
+static uint64_t delete_matches(struct pn_archive *archive, const struct pn_plan *plan,
+			       uint64_t limit) {
+	struct pn_walk walk = {.archive = archive, .plan = plan};
+	uint64_t count = 0;
+	while (count < limit && pn_walk_next(&walk)) {
+		pn_walk_close(&walk);
+		pn_message_delete(archive, walk.seq);
+		count++;
+	}
+	pn_walk_close(&walk);
+	return count;
+}
+
+/* Returns whether there is more. */
+static bool delete_planned(struct pn_archive *archive, const struct pn_plan *plan,
+			   struct deletion *deletion) {
+	const uint64_t victims = count_victims(archive, plan, deletion->truncate);
+	const uint64_t most = victims < deletion->limit ? victims : deletion->limit;
+	deletion->done = delete_matches(archive, plan, most);
+	if (deletion->done > 0 && archive->state.count > 0)
+		pn_archive_write_state(archive);
+	else if (deletion->done > 0)
+		pn_collection_drop(archive->txn, archive->number);
+	return deletion->done == most && victims > deletion->limit;
+}
+
+static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
+	struct pn_plan plan;
+	bool more = false;
+	if (archive->txn->err != PN_OK)
+		return false;
+	if (selects_all(deletion)) {
+		deletion->done = archive->state.count;
+		pn_collection_drop(archive->txn, archive->number);
+		return false;
+	}
+	if (pn_plan_make(archive, deletion->query, &plan))
+		more = delete_planned(archive, &plan, deletion);
+	pn_plan_free(&plan);
+	return more;
+}
+
+static uint64_t slice(uint64_t limit) {
+	return limit < SLICE_MAX ? limit : SLICE_MAX;
+}
+
+static void begin(struct pn_db *db, struct pn_txn *txn, uint64_t limit) {
+	pn_txn_write(db, txn,
+		     (struct pn_claim){
+			     .puts = DELETE_PUTS,
+			     .bytes = (size_t)limit * PER_MESSAGE,
+			     .removes = true,
+		     });
+}
+
+static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
+	const uint64_t limit = deletion->limit;
+	const uint64_t used = deletion->done < limit ? deletion->done : limit;
+	pn_txn_refund(txn, (size_t)(limit - used) * PER_MESSAGE);
+	return pn_txn_end(txn, result);
+}
+
+int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_user user,
+		      const struct pn_archive_query *query, struct pn_archive_truncate truncate,
+		      uint64_t limit, uint64_t *count) {
+	struct pn_txn txn;
+	struct pn_archive archive;
+	struct deletion deletion = {
+		.query = query,
+		.truncate = truncate,
+		.limit = query->key.bytes != NULL ? 1 : slice(limit),
+	};
+	bool more = false;
+	begin(db, &txn, deletion.limit);
+	if (pn_archive_open(&archive, &txn, store, user))
+		more = delete_from(&archive, &deletion);
+	else if (query->before.bytes != NULL || query->after.bytes != NULL)
+		pn_txn_fail(&txn, PN_ENOTFOUND);
+	const int result = end(&txn, &deletion, more);
+	if (result >= 0)
+		*count += deletion.done;
+	return result;
+}
+
+/* ---- Of all users ---- */
+
+/* The archive of the store that comes after the position: whether there is one. */
+static bool next_archive(struct pn_txn *txn, const struct pn_store *store,
+			 struct pn_archive_position *position, uint32_t *archive) {
+	const struct pn_key prefix = pn_directory_start(store);
+	struct pn_key place = prefix;
+	if (position->begun) {
+		memcpy(place.bytes + place.len, position->user, PN_DIGEST);
+		place.len += PN_DIGEST;
+		place.bytes[place.len++] = 0;
+	}
+	if (!pn_directory_next(txn, store, &place, archive))
+		return false;
+	memcpy(position->user, place.bytes + prefix.len, PN_DIGEST);
+	position->begun = true;
+	return true;
+}
+
+/* Deletes from the archive, unless it is the host's own. Returns whether there is more. */
+static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion *deletion) {
+	struct pn_owner owner;
+	struct pn_archive archive;
+	if (!pn_collection_owner(txn, number, &owner) || owner.user.bytes == NULL)
+		return false;
+	return pn_archive_open_number(&archive, txn, number) && delete_from(&archive, deletion);
+}
+
+/* Moves past the archive at `next`, of which so many messages were deleted. */
+static void pass(struct pn_archive_position *position, struct pn_archive_position next,
+		 uint64_t *left, uint64_t done) {
+	*position = next;
+	*left -= *left < done + 1 ? *left : done + 1; /* looking at it takes time, too */
+}
+
+static bool is_damage(int err) {
+	return err == PN_ECORRUPT || err == PN_EVERSION;
+}
+
+/* Deletes from the next archive. Returns 1, with *left what is left of the slice, or 0 at the end.
+ */
+static int delete_next(struct pn_db *db, const struct pn_store *store,
+		       const struct pn_archive_query *query, struct pn_archive_position *position,
+		       uint64_t *left, uint64_t *count) {
+	struct pn_archive_position next = *position;
+	struct deletion deletion = {.query = query, .limit = *left};
+	struct pn_txn txn;
+	uint32_t archive;
+	begin(db, &txn, *left);
+	const bool found = next_archive(&txn, store, &next, &archive);
+	const bool more = found && delete_of_user(&txn, archive, &deletion);
+	const int err = end(&txn, &deletion, PN_OK);
+	if (found && is_damage(err)) {
+		next.damaged++;
+		pass(position, next, left, 0);
+		return 1;
+	}
+	if (!found || err != PN_OK)
+		return err;
+	*count += deletion.done;
+	if (more)
+		*left = 0; /* the same once more, next time */
+	else
+		pass(position, next, left, deletion.done);
+	return 1;
+}
+
+int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
+			  const struct pn_archive_query *query,
+			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
+	uint64_t left = slice(limit);
+	int err;
+	do
+		err = delete_next(db, store, query, position, &left, count);
+	while (err > 0 && left > 0);
+	return err;
+}

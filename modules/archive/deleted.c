@@ -1,0 +1,264 @@
+/* Deleted positions, counted in blocks of 256 to the power of 1, 2, 3 ... */
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "archive.h"
+
+enum {
+	BITS = 8,                 /* a block of one level is 256 of the level below */
+	BITMAP = (1 << BITS) / 8, /* bytes */
+	LEVELS = 5,               /* 40 bits of position */
+	POSITION_IN_BLOCK = (1 << BITS) - 1,
+};
+
+/* The number of the block of a level that has the position. */
+static uint64_t block_of(uint64_t position, uint8_t level) {
+	return position >> (BITS * (level + 1));
+}
+
+static uint64_t min(uint64_t a, uint64_t b) {
+	return a < b ? a : b;
+}
+
+static struct pn_key block_key(const struct pn_archive *archive, uint32_t peer, uint8_t level,
+			       uint64_t block) {
+	return pn_key_deleted(archive->number, peer, level, block);
+}
+
+/* The prefix of the blocks of a level. */
+static struct pn_key level_prefix(const struct pn_archive *archive, uint32_t peer, uint8_t level) {
+	struct pn_key key = block_key(archive, peer, level, 0);
+	key.len -= 8; /* the block */
+	return key;
+}
+
+/* The number of the block at the cursor, which is in a level. */
+static uint64_t cursor_block(const struct pn_cursor *cursor) {
+	uint32_t archive, peer;
+	uint8_t level;
+	uint64_t block;
+	if (pn_key_read_deleted(cursor->key, &archive, &peer, &level, &block))
+		return block;
+	pn_txn_fail(cursor->txn, PN_ECORRUPT);
+	return UINT64_MAX;
+}
+
+/* ---- Changing ---- */
+
+/* The bitmap of a block, all zero where there is none. */
+static void read_bitmap(struct pn_txn *txn, const struct pn_key *key,
+			unsigned char bitmap[BITMAP]) {
+	struct pn_wire value;
+	memset(bitmap, 0, BITMAP);
+	if (!pn_get(txn, key, &value))
+		return;
+	const char *bytes = pn_wire_take(&value, BITMAP);
+	if (pn_txn_sound(txn, &value))
+		memcpy(bitmap, bytes, BITMAP);
+}
+
+/* Sets or clears a bit. Returns whether that changed it. */
+static bool change_bit(const struct pn_archive *archive, uint32_t peer, uint64_t position,
+		       bool deleted) {
+	static const unsigned char empty[BITMAP] = {0};
+	const struct pn_key key = block_key(archive, peer, 0, block_of(position, 0));
+	unsigned char bitmap[BITMAP];
+	read_bitmap(archive->txn, &key, bitmap);
+	unsigned char *const byte = &bitmap[(position & POSITION_IN_BLOCK) / 8];
+	const unsigned char bit = (unsigned char)(1u << (position & 7));
+	if (((*byte & bit) != 0) == deleted)
+		return false;
+	*byte ^= bit;
+	if (memcmp(bitmap, empty, BITMAP) == 0) {
+		pn_remove(archive->txn, &key);
+		return true;
+	}
+	struct pn_buf value = pn_value();
+	pn_buf_append(&value, bitmap, BITMAP);
+	pn_put(archive->txn, &key, &value);
+	return true;
+}
+
+static void put_count(struct pn_txn *txn, const struct pn_key *key, uint64_t count) {
+	if (count == 0) {
+		pn_remove(txn, key);
+		return;
+	}
+	struct pn_buf value = pn_value();
+	pn_wire_put_u64(&value, count);
+	pn_put(txn, key, &value);
+}
+
+/* The count of a block, 0 where there is none. */
+static uint64_t get_count(struct pn_txn *txn, const struct pn_key *key) {
+	struct pn_wire value;
+	if (!pn_get(txn, key, &value))
+		return 0;
+	const uint64_t count = pn_wire_u64(&value);
+	return pn_txn_sound(txn, &value) ? count : 0;
+}
+
+static void change(const struct pn_archive *archive, uint32_t peer, uint64_t position,
+		   bool deleted) {
+	if (!change_bit(archive, peer, position, deleted))
+		return;
+	for (uint8_t level = 1; level < LEVELS; level++) {
+		const struct pn_key key = block_key(archive, peer, level, block_of(position, level));
+		const uint64_t before = get_count(archive->txn, &key);
+		const uint64_t after = deleted ? before + 1 : before - min(before, 1);
+		put_count(archive->txn, &key, after);
+	}
+}
+
+void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t position) {
+	change(archive, peer, position, true);
+}
+
+/* ---- Counting ---- */
+
+static unsigned count_bits(const unsigned char *bitmap, unsigned from, unsigned to) {
+	unsigned count = 0;
+	for (unsigned i = from; i < to; i++)
+		count += (bitmap[i / 8] >> (i & 7)) & 1;
+	return count;
+}
+
+/* The bits from `from` to `to`, of 256, in one block. */
+static uint64_t count_part(const struct pn_archive *archive, uint32_t peer, uint64_t block,
+			   unsigned from, unsigned to) {
+	const struct pn_key key = block_key(archive, peer, 0, block);
+	unsigned char bitmap[BITMAP];
+	if (from >= to)
+		return 0;
+	read_bitmap(archive->txn, &key, bitmap);
+	return count_bits(bitmap, from, to);
+}
+
+/* What the block at the cursor counts. */
+static uint64_t count_block(struct pn_cursor *cursor, uint8_t level) {
+	if (level > 0)
+		return pn_wire_u64(&cursor->value);
+	const char *bitmap = pn_wire_take(&cursor->value, BITMAP);
+	return bitmap != NULL ? count_bits((const unsigned char *)bitmap, 0, 1u << BITS) : 0;
+}
+
+/* Whole blocks of one level. */
+static uint64_t count_blocks(const struct pn_archive *archive, uint32_t peer, uint8_t level,
+			     struct pn_range blocks) {
+	const struct pn_key prefix = level_prefix(archive, peer, level);
+	const struct pn_key start = block_key(archive, peer, level, blocks.from);
+	struct pn_cursor cursor;
+	uint64_t count = 0;
+	if (blocks.from >= blocks.to)
+		return 0;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_seek(&cursor, &start); any; any = pn_cursor_next(&cursor)) {
+		if (cursor_block(&cursor) >= blocks.to)
+			break;
+		count += count_block(&cursor, level);
+		pn_txn_sound(archive->txn, &cursor.value);
+	}
+	pn_cursor_close(&cursor);
+	return count;
+}
+
+/* Whole blocks of level 0: as many as possible by the counts of the levels above. */
+static uint64_t count_levels(const struct pn_archive *archive, uint32_t peer,
+			     struct pn_range blocks) {
+	uint64_t count = 0;
+	for (uint8_t level = 0; blocks.from < blocks.to; level++) {
+		const struct pn_range above = {(blocks.from + POSITION_IN_BLOCK) >> BITS,
+					       blocks.to >> BITS};
+		if (level == LEVELS - 1 || above.from >= above.to)
+			return count + count_blocks(archive, peer, level, blocks);
+		const struct pn_range left = {blocks.from, above.from << BITS};
+		const struct pn_range right = {above.to << BITS, blocks.to};
+		count += count_blocks(archive, peer, level, left);
+		count += count_blocks(archive, peer, level, right);
+		blocks = above;
+	}
+	return count;
+}
+
+/* Whether there is any deleted position at or after the block of `from`. */
+static bool any_from(const struct pn_archive *archive, uint32_t peer, uint64_t from) {
+	const struct pn_key prefix = level_prefix(archive, peer, 0);
+	const struct pn_key start = block_key(archive, peer, 0, block_of(from, 0));
+	struct pn_cursor cursor;
+	if (!pn_cursor_find(archive->txn, &cursor, &prefix, &start))
+		return false;
+	pn_cursor_close(&cursor);
+	return true;
+}
+
+uint64_t pn_deleted_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range) {
+	const uint64_t first = block_of(range.from, 0);
+	const uint64_t last = block_of(range.to, 0);
+	const unsigned in_first = (unsigned)(range.from & POSITION_IN_BLOCK);
+	const unsigned in_last = (unsigned)(range.to & POSITION_IN_BLOCK);
+	if (range.from >= range.to || !any_from(archive, peer, range.from))
+		return 0;
+	if (first == last)
+		return count_part(archive, peer, first, in_first, in_last);
+	return count_part(archive, peer, first, in_first, 1u << BITS) +
+	       count_part(archive, peer, last, 0, in_last) +
+	       count_levels(archive, peer, (struct pn_range){first + 1, last});
+}
+
+/* ---- Dropping ---- */
+
+/* Removes the blocks of a level from `from` up to, not including, `to`. */
+static void remove_blocks(const struct pn_archive *archive, uint32_t peer, uint8_t level,
+			  struct pn_range blocks) {
+	const struct pn_key prefix = level_prefix(archive, peer, level);
+	const struct pn_key start = block_key(archive, peer, level, blocks.from);
+	struct pn_cursor cursor;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_seek(&cursor, &start); any; any = pn_cursor_next(&cursor)) {
+		if (cursor_block(&cursor) >= blocks.to)
+			break;
+		pn_cursor_remove(&cursor);
+	}
+	pn_cursor_close(&cursor);
+}
+
+/* Counts the blocks of the level below that are left in the block where `from` is. */
+static void recount(const struct pn_archive *archive, uint32_t peer, uint8_t level, uint64_t from) {
+	const uint64_t at = block_of(from, level);
+	const struct pn_key key = block_key(archive, peer, level, at);
+	const struct pn_range below = {at << BITS, (at + 1) << BITS};
+	const uint64_t before = get_count(archive->txn, &key);
+	if (before == 0)
+		return;
+	const uint64_t count = count_blocks(archive, peer, (uint8_t)(level - 1), below);
+	if (count < before) /* positions before the first one are not counted any more */
+		put_count(archive->txn, &key, count);
+}
+
+void pn_deleted_drop_from(const struct pn_archive *archive, uint32_t peer, uint64_t from) {
+	const uint64_t block_end = (block_of(from, 0) + 1) << BITS;
+	if ((from & POSITION_IN_BLOCK) != 0) {
+		for (uint64_t position = from; position < block_end; position++)
+			change(archive, peer, position, false);
+	}
+	for (uint8_t level = 0; level < LEVELS; level++) {
+		/* the block of `from` stays, unless nothing of it does */
+		const uint64_t block = block_of(from, level);
+		const bool whole = block << (BITS * (level + 1)) == from;
+		remove_blocks(archive, peer, level,
+			      (struct pn_range){whole ? block : block + 1, UINT64_MAX});
+		if (level > 0 && !whole)
+			recount(archive, peer, level, from);
+	}
+}
+
+void pn_deleted_drop_below(const struct pn_archive *archive, uint32_t peer, uint64_t first) {
+	for (uint8_t level = 0; level < LEVELS; level++)
+		remove_blocks(archive, peer, level, (struct pn_range){0, block_of(first, level)});
+}
+
+void pn_deleted_drop(const struct pn_archive *archive, uint32_t peer) {
+	for (uint8_t level = 0; level < LEVELS; level++)
+		remove_blocks(archive, peer, level, (struct pn_range){0, UINT64_MAX});
+}

@@ -1,0 +1,406 @@
+/* Archives for Lua. */
+#include <math.h>
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "../glue/store.h"
+
+const char PN_LUA_ARCHIVE[] = "pn.store.archive";
+static const char CURSOR[] = "pn.store.cursor";
+
+static const struct pn_str NONE = {NULL, 0};
+
+static const struct pn_store *check(lua_State *L, struct pn_lua_db **db) {
+	return pn_lua_check_store(L, PN_LUA_ARCHIVE, db);
+}
+
+static struct pn_str optional_str(lua_State *L, int arg) {
+	return lua_isnoneornil(L, arg) ? NONE : pn_lua_check_str(L, arg);
+}
+
+/* ---- Writing ---- */
+
+/*
+ * append(user, key or nil, stanza, when, with or nil, quota) -> id | nil, condition, text
+ * quota: 0 for none.
+ */
+static int archive_append(lua_State *L) {
+	struct pn_lua_db *db;
+	char id[PN_ARCHIVE_ID_LEN];
+	lua_settop(L, 7);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const struct pn_str key = optional_str(L, 3);
+	luaL_checktype(L, 4, LUA_TTABLE);
+	struct pn_message message = {
+		.when = luaL_checknumber(L, 5),
+		.with = optional_str(L, 6),
+	};
+	const uint64_t quota = (uint64_t)pn_glue_integer(L, 7, 0, INT64_MAX);
+	const struct pn_store *store = check(L, &db);
+	struct pn_buf *const buf = pn_lua_scratch(db);
+	int err = pn_lua_put_stanza(L, 4, buf);
+	message.stanza = (struct pn_str){(const char *)buf->data, buf->len};
+	if (err == PN_OK)
+		err = pn_archive_append(db->db, store, user, &message, key, quota, id);
+	if (err != PN_OK)
+		return pn_glue_error(L, err);
+	if (key.bytes != NULL)
+		lua_pushvalue(L, 3);
+	else
+		lua_pushlstring(L, id, sizeof(id));
+	return 1;
+}
+
+/* set(user, id, stanza, when or nil, with or nil) -> true | nil, condition, text */
+static int archive_set(lua_State *L) {
+	struct pn_lua_db *db;
+	lua_settop(L, 6);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const struct pn_str id = pn_lua_check_str(L, 3);
+	luaL_checktype(L, 4, LUA_TTABLE);
+	const double when = luaL_optnumber(L, 5, 0);
+	const struct pn_str with = optional_str(L, 6);
+	const struct pn_store *store = check(L, &db);
+	struct pn_buf *const buf = pn_lua_scratch(db);
+	int err = pn_lua_put_stanza(L, 4, buf);
+	if (err == PN_OK)
+		err = pn_archive_set(db->db, store, user, id,
+				     (struct pn_str){(const char *)buf->data, buf->len},
+				     lua_isnil(L, 5) ? NULL : &when,
+				     with.bytes != NULL ? &with : NULL);
+	return pn_lua_result(L, err);
+}
+
+/* ---- Queries: a table, whose strings are borrowed while it is on the stack ---- */
+
+/* Pushes a field, which the table holds: no metamethod makes one up. False is as good as nil. */
+static int push_field(lua_State *L, int table, const char *name) {
+	lua_pushstring(L, name);
+	const int type = lua_rawget(L, table);
+	return lua_toboolean(L, -1) ? type : LUA_TNIL;
+}
+
+static struct pn_str field_str(lua_State *L, int table, const char *name) {
+	struct pn_str str = NONE;
+	switch (push_field(L, table, name)) {
+	case LUA_TNIL:
+		break;
+	case LUA_TSTRING:
+		str.bytes = lua_tolstring(L, -1, &str.len);
+		break;
+	default:
+		luaL_error(L, "query field '%s' must be a string", name);
+	}
+	lua_pop(L, 1);
+	return str;
+}
+
+static bool field_number(lua_State *L, int table, const char *name, double *number) {
+	const int type = push_field(L, table, name);
+	if (type != LUA_TNIL && type != LUA_TNUMBER)
+		luaL_error(L, "query field '%s' must be a number", name);
+	*number = lua_tonumber(L, -1);
+	lua_pop(L, 1);
+	return type != LUA_TNIL;
+}
+
+/* The ids, in memory that is pushed, or nil. */
+static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
+	const int type = push_field(L, table, "ids");
+	if (type == LUA_TNIL)
+		return; /* with nil or false pushed */
+	if (type != LUA_TTABLE)
+		luaL_error(L, "query field 'ids' must be a table");
+	query->ids_count = (size_t)lua_rawlen(L, -1);
+	struct pn_str *ids = lua_newuserdatauv(L, (query->ids_count + 1) * sizeof(*ids), 0);
+	for (size_t i = 0; i < query->ids_count; i++) {
+		if (lua_rawgeti(L, -2, (lua_Integer)i + 1) != LUA_TSTRING)
+			luaL_error(L, "query field 'ids' must hold strings");
+		ids[i].bytes = lua_tolstring(L, -1, &ids[i].len);
+		lua_pop(L, 1);
+	}
+	query->ids = ids;
+	lua_remove(L, -2);
+}
+
+/* Reads the query at `table`, which may be nil. Pushes what its ids are kept in, or nil. */
+static struct pn_archive_query check_query(lua_State *L, int table) {
+	struct pn_archive_query query = {0};
+	if (lua_isnoneornil(L, table)) {
+		lua_pushnil(L);
+		return query;
+	}
+	luaL_checktype(L, table, LUA_TTABLE);
+	query.has_start = field_number(L, table, "start", &query.start);
+	query.has_end = field_number(L, table, "end", &query.end);
+	query.with = field_str(L, table, "with");
+	query.before = field_str(L, table, "before");
+	query.after = field_str(L, table, "after");
+	query.key = field_str(L, table, "key");
+	push_field(L, table, "reverse");
+	query.reverse = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	field_ids(L, table, &query);
+	return query;
+}
+
+/* ---- Times as clients see them: util.datetime truncates to microseconds, on 0.12 to seconds ----
+ */
+
+enum { MICROSECONDS = 1000000 };
+
+/* A parsed stamp is off by rounding: a double of today's time has steps of 2^-22 s. */
+static const double PARSED = 0.25 / MICROSECONDS;
+
+/*
+ * The last time that has the same stamp as `end`: a query whose end is the stamp of a message
+ * includes that message. `start` needs no change: a truncated stamp is never later than its
+ * message.
+ */
+static double last_told(const struct pn_lua_db *db, double end) {
+	const double parts = db->whole_seconds ? 1 : MICROSECONDS;
+	if (!isfinite(end))
+		return end;
+	const double second = floor(end + PARSED);
+	const double part = floor((end + PARSED - second) * parts);
+	const double next =
+		second + (part + 1) / parts; /* has the next stamp, unless it was rounded down */
+	return floor((next - second) * parts) > part ? nextafter(next, -INFINITY) : next;
+}
+
+static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
+	const double told = db->whole_seconds ? floor(when) : when;
+	if (told == floor(told) && fabs(told) < 9e15)
+		lua_pushinteger(L, (lua_Integer)told);
+	else
+		lua_pushnumber(L, told);
+}
+
+/* The space and the store; also widens the query's end to the whole stamp. */
+static const struct pn_store *check_for_query(lua_State *L, struct pn_lua_db **db,
+					      struct pn_archive_query *query) {
+	const struct pn_store *store = check(L, db);
+	if (query->has_end)
+		query->end = last_told(*db, query->end);
+	return store;
+}
+
+static uint64_t field_limit(lua_State *L, int table, const char *name, bool *given) {
+	double number = 0;
+	*given = !lua_isnoneornil(L, table) && field_number(L, table, name, &number);
+	return number > 0 ? (number < 1e15 ? (uint64_t)number : UINT64_MAX) : 0;
+}
+
+/* ---- Finding ---- */
+
+struct cursor {
+	struct pn_archive_cursor *cursor; /* NULL where finding has failed */
+	const struct pn_db *db;     /* that it belongs to */
+};
+
+enum { CURSOR_OWNER = 1, CURSOR_METATABLE, CURSOR_VALUES = 2 };
+
+/* Only for the collector: nobody can close a cursor that is in use. */
+static int cursor_collect(lua_State *L) {
+	struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
+	pn_archive_cursor_free(cursor->cursor);
+	cursor->cursor = NULL;
+	return 0;
+}
+
+/* find(user, query or nil) -> cursor, total or nil | nil, condition, text */
+static int archive_find(lua_State *L) {
+	struct pn_lua_db *db;
+	uint64_t total = 0;
+	bool limited, wanted = false;
+	lua_settop(L, 3);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	struct pn_archive_query query = check_query(L, 3);
+	const uint64_t limit = field_limit(L, 3, "limit", &limited);
+	if (lua_istable(L, 3)) {
+		push_field(L, 3, "total");
+		wanted = lua_toboolean(L, -1);
+		lua_pop(L, 1);
+	}
+	struct cursor *cursor = pn_glue_handle(L, CURSOR, sizeof(*cursor), CURSOR_VALUES);
+	const int at = lua_gettop(L);
+	const struct pn_store *store = check_for_query(L, &db, &query);
+	lua_getiuservalue(L, -1, PN_LUA_METATABLE);
+	lua_setiuservalue(L, at, CURSOR_METATABLE);
+	lua_setiuservalue(L, at, CURSOR_OWNER);
+	cursor->db = db->db;
+	const int err = pn_archive_find(&cursor->cursor, db->db, store, user, &query,
+					limited ? limit : UINT64_MAX, wanted ? &total : NULL);
+	if (err != PN_OK)
+		return pn_glue_error(L, err);
+	lua_settop(L, at);
+	if (!wanted)
+		return 1;
+	lua_pushinteger(L, (lua_Integer)total);
+	return 2;
+}
+
+/* Tells whoever wants to know of a message that cannot be read, and goes on without it. */
+static void report_damage(lua_State *L, int owner, struct pn_str id) {
+	if (lua_getiuservalue(L, owner, PN_LUA_DAMAGED) == LUA_TFUNCTION) {
+		lua_pushlstring(L, id.bytes, id.len);
+		lua_call(L, 1, 0);
+	} else {
+		lua_pop(L, 1);
+	}
+}
+
+/* The cursor's next message. Raises where its store was closed, which any Lua code can do. */
+static int read_next(lua_State *L, const struct cursor *cursor, int owner,
+		     struct pn_message *message) {
+	const struct pn_lua_db *db = lua_touserdata(L, owner);
+	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1,
+		      "the store is closed");
+	return pn_archive_next(cursor->cursor, message);
+}
+
+/* cursor() -> id, stanza, when, with | nothing at the end. Raises an error of reading. */
+static int cursor_next(lua_State *L) {
+	enum { OWNER = 2, METATABLE = 3 };
+	struct pn_message message;
+	int found;
+	lua_settop(L, 1);
+	const struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
+	lua_getiuservalue(L, 1, CURSOR_OWNER);
+	lua_getiuservalue(L, 1, CURSOR_METATABLE);
+	while ((found = read_next(L, cursor, OWNER, &message)) > 0) {
+		lua_pushlstring(L, message.id.bytes, message.id.len);
+		if (pn_lua_push_stanza(L, message.stanza, METATABLE) != PN_OK) {
+			report_damage(L, OWNER, message.id);
+			lua_settop(L, METATABLE);
+			continue;
+		}
+		push_when(L, lua_touserdata(L, OWNER), message.when);
+		if (message.with.bytes != NULL)
+			lua_pushlstring(L, message.with.bytes, message.with.len);
+		else
+			lua_pushnil(L);
+		return 4;
+	}
+	if (found < 0)
+		return luaL_error(L, "archive: %s", pn_err_text(found));
+	return 0;
+}
+
+/* ---- Deleting ---- */
+
+/*
+ * delete(user, query or nil, slice) -> count, more | nil, condition, text
+ * Deletes at most `slice` messages; `more` is true if some are left.
+ */
+static int archive_delete(lua_State *L) {
+	struct pn_lua_db *db;
+	uint64_t count = 0;
+	struct pn_archive_truncate truncate;
+	lua_settop(L, 4);
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
+	struct pn_archive_query query = check_query(L, 3);
+	truncate.keep = field_limit(L, 3, "truncate", &truncate.wanted);
+	query.ids_optional = true;
+	const struct pn_store *store = check_for_query(L, &db, &query);
+	const int err =
+		pn_archive_delete(db->db, store, user, &query, truncate, slice, &count);
+	if (err < 0)
+		return pn_glue_error(L, err);
+	lua_pushinteger(L, (lua_Integer)count);
+	lua_pushboolean(L, err > 0);
+	return 2;
+}
+
+/*
+ * delete_all(query or nil, position, slice) -> count, position, damaged | nil, condition, text
+ * position: nil at first, then what the call before returned; nil again at the end. damaged: so
+ * many archives were passed over.
+ */
+static int archive_delete_all(lua_State *L) {
+	struct pn_lua_db *db;
+	struct pn_archive_position position = {0};
+	uint64_t count = 0;
+	lua_settop(L, 4);
+	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
+	if (!lua_isnil(L, 3)) {
+		const struct pn_str bytes = pn_lua_check_str(L, 3);
+		luaL_argcheck(L, bytes.len == sizeof(position.user), 3, "no position");
+		memcpy(position.user, bytes.bytes, sizeof(position.user));
+		position.begun = true;
+	}
+	struct pn_archive_query query = check_query(L, 2);
+	query.ids_optional = true;
+	const struct pn_store *store = check_for_query(L, &db, &query);
+	const int err =
+		pn_archive_delete_all(db->db, store, &query, &position, slice, &count);
+	if (err < 0)
+		return pn_glue_error(L, err);
+	lua_pushinteger(L, (lua_Integer)count);
+	if (err == 0)
+		lua_pushnil(L);
+	else
+		lua_pushlstring(L, (const char *)position.user, sizeof(position.user));
+	lua_pushinteger(L, (lua_Integer)position.damaged);
+	return 3;
+}
+
+/* dates(user) -> array of seconds of midnights, perhaps repeated | nil, condition, text */
+static int archive_dates(lua_State *L) {
+	struct pn_lua_db *db;
+	const struct pn_user user = pn_lua_check_user(L, 2);
+	struct pn_buf *buf = pn_lua_buffer(L);
+	const struct pn_store *store = check(L, &db);
+	const int err = pn_archive_dates(db->db, store, user, buf);
+	if (err != PN_OK) {
+		pn_buf_free(buf);
+		return pn_glue_error(L, err);
+	}
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_newtable(L);
+	for (lua_Integer i = 1; wire.left > 0; i++) {
+		push_when(L, db, pn_wire_f64(&wire));
+		lua_rawseti(L, -2, i);
+	}
+	pn_buf_free(buf);
+	return 1;
+}
+
+/* users() -> array of names | nil, condition, text */
+static int archive_users(lua_State *L) {
+	return pn_lua_users(L, PN_LUA_ARCHIVE);
+}
+
+static const luaL_Reg METHODS[] = {
+	{"append", archive_append},
+	{"set", archive_set},
+	{"find", archive_find},
+	{"delete", archive_delete},
+	{"delete_all", archive_delete_all},
+	{"dates", archive_dates},
+	{"users", archive_users},
+	{NULL, NULL},
+};
+
+static const luaL_Reg CURSOR_METHODS[] = {
+	{"__call", cursor_next},
+	{"__gc", cursor_collect},
+	{NULL, NULL},
+};
+
+void pn_lua_open_archive(lua_State *L) {
+	if (luaL_newmetatable(L, PN_LUA_ARCHIVE) != 0) {
+		lua_newtable(L);
+		pn_lua_register(L, METHODS);
+		lua_setfield(L, -2, "__index");
+	}
+	lua_pop(L, 1);
+	if (luaL_newmetatable(L, CURSOR) != 0) {
+		pn_lua_register(L, CURSOR_METHODS);
+		lua_pushboolean(L, 0); /* nobody gets at __gc */
+		lua_setfield(L, -2, "__metatable");
+	}
+	lua_pop(L, 1);
+}

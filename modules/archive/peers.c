@@ -1,0 +1,188 @@
+/* Peers of an archive: those with whom its messages were exchanged, and the index of each. */
+#include <string.h>
+
+#include <pn/err.h>
+
+#include "archive.h"
+
+enum { BLOCK_BITS = 8 }; /* of positions, see deleted.c */
+
+/* ---- Names and numbers ---- */
+
+static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
+	pn_digest digest = {0};
+	pn_name_digest(archive->txn, name, digest);
+	return pn_key_peer_name(archive->number, digest);
+}
+
+static uint32_t find(const struct pn_archive *archive, const struct pn_key *key) {
+	struct pn_wire value;
+	if (!pn_get(archive->txn, key, &value))
+		return 0;
+	const uint32_t peer = pn_wire_u32(&value);
+	return pn_txn_sound(archive->txn, &value) ? peer : 0;
+}
+
+uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name) {
+	const struct pn_key key = name_key(archive, name);
+	return find(archive, &key);
+}
+
+bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str *name,
+		  uint32_t *bare) {
+	const struct pn_key key = pn_key_peer_id(archive->number, peer);
+	struct pn_wire value;
+	if (!pn_get(archive->txn, &key, &value)) {
+		pn_txn_fail(archive->txn, PN_ECORRUPT);
+		return false;
+	}
+	*bare = pn_wire_u32(&value);
+	*name = (struct pn_str){(const char *)value.pos, value.left};
+	return pn_txn_sound(archive->txn, &value);
+}
+
+static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare) {
+	struct pn_txn *const txn = archive->txn;
+	const struct pn_key by_name = name_key(archive, name);
+	const uint32_t found = find(archive, &by_name);
+	if (found != 0 || txn->err != PN_OK)
+		return found;
+	if (archive->state.next_peer == UINT32_MAX) {
+		pn_txn_fail(txn, PN_EFULL);
+		return 0;
+	}
+	const uint32_t number = archive->state.next_peer++;
+	const struct pn_key by_number = pn_key_peer_id(archive->number, number);
+	struct pn_buf value = pn_value();
+	pn_wire_put_u32(&value, bare);
+	pn_buf_append(&value, name.bytes, name.len);
+	pn_txn_claim_more(txn, 2, 0);
+	pn_put_u32(txn, &by_name, number);
+	pn_put(txn, &by_number, &value);
+	return number;
+}
+
+struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name) {
+	const char *slash = memchr(name.bytes, '/', name.len);
+	struct pn_peers peers = {0, 0};
+	if (slash != NULL) {
+		const struct pn_str bare = {name.bytes, (size_t)(slash - name.bytes)};
+		peers.bare = make_one(archive, bare, 0);
+	}
+	peers.peer = make_one(archive, name, peers.bare);
+	return peers;
+}
+
+/* Forgets a peer who has no message any more. */
+static void forget(const struct pn_archive *archive, uint32_t peer) {
+	struct pn_str name;
+	uint32_t bare;
+	if (!pn_peer_name(archive, peer, &name, &bare))
+		return;
+	const struct pn_key by_name = name_key(archive, name);
+	const struct pn_key by_number = pn_key_peer_id(archive->number, peer);
+	pn_remove(archive->txn, &by_name);
+	pn_remove(archive->txn, &by_number);
+	pn_deleted_drop(archive, peer);
+}
+
+/* ---- The index of a peer: ordinals by seq ---- */
+
+struct pn_key pn_peer_prefix(const struct pn_archive *archive, uint32_t peer) {
+	struct pn_key key = pn_key_peer(archive->number, peer, 0);
+	key.len -= 5; /* the seq */
+	return key;
+}
+
+uint64_t pn_peer_seq_of(struct pn_str key) {
+	uint32_t archive, peer;
+	uint64_t seq;
+	return pn_key_read_peer(key, &archive, &peer, &seq) ? seq : 0;
+}
+
+/* A message and its place in the index. */
+struct entry {
+	uint64_t seq; /* 0: there is none */
+	uint64_t ordinal;
+};
+
+static struct entry read_entry(const struct pn_cursor *cursor, bool any) {
+	struct entry entry = {0, 0};
+	struct pn_wire value = cursor->value;
+	if (!any)
+		return entry;
+	entry.seq = pn_peer_seq_of(cursor->key);
+	entry.ordinal = pn_wire_u32(&value);
+	pn_txn_sound(cursor->txn, &value);
+	return entry;
+}
+
+static void put_ordinal(struct pn_txn *txn, const struct pn_key *key, uint64_t ordinal) {
+	if (ordinal > UINT32_MAX)
+		pn_txn_fail(txn, PN_EFULL);
+	pn_put_u32(txn, key, (uint32_t)ordinal);
+}
+
+/* Numbers the messages of a peer anew, without gaps. Each write moves the cursor's record. */
+static void renumber(const struct pn_archive *archive, uint32_t peer) {
+	const struct pn_key prefix = pn_peer_prefix(archive, peer);
+	struct pn_cursor cursor;
+	struct pn_key place = prefix;
+	uint64_t ordinal = 0;
+	pn_deleted_drop(archive, peer);
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	while (pn_cursor_seek(&cursor, &place)) {
+		place.len = cursor.key.len;
+		memcpy(place.bytes, cursor.key.bytes, cursor.key.len);
+		put_ordinal(archive->txn, &place, ordinal++);
+		place.bytes[place.len++] = 0; /* just after it */
+	}
+	pn_cursor_close(&cursor);
+}
+
+void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) {
+	const struct pn_key prefix = pn_peer_prefix(archive, peer);
+	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
+	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
+	struct pn_cursor cursor;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	const struct entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
+	pn_cursor_close(&cursor);
+	put_ordinal(archive->txn, &key, last.seq != 0 ? last.ordinal + 1 : 0);
+	if (last.seq >= seq)
+		renumber(archive, peer);
+}
+
+/* The ordinal was given to a message between two others, or to the first, or the last. */
+static void drop_ordinal(const struct pn_archive *archive, uint32_t peer, uint64_t ordinal,
+			 struct entry before, struct entry after) {
+	if (before.seq == 0 && after.seq == 0)
+		forget(archive, peer);
+	else if (after.seq == 0)
+		pn_deleted_drop_from(archive, peer, before.ordinal + 1); /* to be given again */
+	else if (before.seq != 0)
+		pn_deleted_add(archive, peer, ordinal);
+	else if (ordinal >> BLOCK_BITS != after.ordinal >> BLOCK_BITS)
+		pn_deleted_drop_below(archive, peer, after.ordinal);
+}
+
+void pn_peer_remove(const struct pn_archive *archive, uint32_t peer, uint64_t seq) {
+	struct pn_txn *const txn = archive->txn;
+	const struct pn_key prefix = pn_peer_prefix(archive, peer);
+	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
+	struct pn_wire value;
+	struct pn_cursor cursor;
+	if (!pn_get(txn, &key, &value)) {
+		pn_txn_fail(txn, PN_ECORRUPT);
+		return;
+	}
+	const uint64_t ordinal = pn_wire_u32(&value);
+	pn_txn_sound(txn, &value);
+	pn_remove(txn, &key);
+	pn_cursor_open(txn, &cursor, &prefix);
+	const struct entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
+	const struct entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
+	pn_cursor_close(&cursor);
+	if (txn->err == PN_OK)
+		drop_ordinal(archive, peer, ordinal, before, after);
+}

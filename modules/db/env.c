@@ -1,0 +1,320 @@
+/* Opening and closing a store, and the registry of those that this process has open. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <pn/alloc.h>
+#include <pn/err.h>
+
+#include "lmdb_file.h"
+#include "db.h"
+#include "sync.h"
+
+enum {
+	OPEN_WAIT = 2000, /* ms for those who are opening it, or compacting */
+	FILE_MODE = 0600,
+	LOCK_FILE = 16 * 1024, /* bytes: room for twice the readers that LMDB allows unless told */
+	DIRECTORY_MODE = 0700,
+};
+
+static const uint64_t MAP_BYTES[] = {1ull << 40, 1ull << 36, 1ull << 33, 1ull << 30};
+
+/* LMDB allows no environment to be open twice in a process: each is shared by all hosts. */
+static struct pn_db *registry;
+
+/* ---- The environment ---- */
+
+static int open_env(struct pn_db *db, const char *path) {
+	const unsigned flags = MDB_NOSYNC | MDB_NOTLS;
+	int rc = ENOMEM;
+	for (size_t i = 0; i < sizeof(MAP_BYTES) / sizeof(MAP_BYTES[0]); i++) {
+		if (MAP_BYTES[i] > SIZE_MAX)
+			continue;
+		rc = mdb_env_create(&db->env);
+		if (rc != MDB_SUCCESS)
+			return pn_db_error(rc);
+		rc = mdb_env_set_mapsize(db->env, (size_t)MAP_BYTES[i]);
+		if (rc == MDB_SUCCESS)
+			rc = mdb_env_open(db->env, path, flags, FILE_MODE);
+		if (rc == MDB_SUCCESS) {
+			db->map_bytes = MAP_BYTES[i];
+			return PN_OK;
+		}
+		mdb_env_close(db->env);
+		db->env = NULL;
+		if (rc != ENOMEM && rc != EINVAL)
+			break; /* not for want of address space */
+	}
+	return pn_db_error(rc);
+}
+
+static int open_database(struct pn_db *db) {
+	MDB_txn *txn;
+	MDB_stat stat;
+	int dead;
+	int rc = mdb_reader_check(db->env, &dead);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+	if (rc != MDB_SUCCESS)
+		return pn_db_error(rc);
+	rc = mdb_dbi_open(txn, NULL, 0, &db->dbi);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_stat(txn, db->dbi, &stat);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_txn_commit(txn);
+	else
+		mdb_txn_abort(txn);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_get_fd(db->env, &db->data);
+	if (rc == MDB_SUCCESS)
+		db->page_size = stat.ms_psize;
+	return pn_db_error(rc);
+}
+
+/* Makes the names of files durable: a record that was removed must not be there again. */
+static int sync_directory(const struct pn_db *db) {
+	return fsync(db->directory) == 0 ? PN_OK : pn_db_error(errno);
+}
+
+/*
+ * LMDB maps its lock file: on a full disk, a page of it that has no place yet would end the process
+ * by a signal. Not while the environment is open, for closing the file gives up LMDB's locks.
+ */
+static int allocate_lock_file(const struct pn_db *db) {
+	const int fd =
+		openat(db->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (fd < 0)
+		return pn_db_error(errno);
+	const bool failed = fallocate(fd, 0, 0, LOCK_FILE) != 0 && errno != EOPNOTSUPP;
+	const int err = failed ? pn_db_error(errno) : PN_OK;
+	close(fd);
+	return err;
+}
+
+/*
+ * What only the first process to open it does: nobody else may have it open meanwhile. The record
+ * of what is durable is then of no more use; it may even be that of another file.
+ */
+static int prepare_file(struct pn_db *db, const char *path, bool verify) {
+	struct pn_lmdb_report report;
+	int err = pn_format_create(db->directory, path);
+	if (err == PN_OK)
+		err = pn_sync_recover(db->directory, &db->recovered);
+	if (err == PN_OK)
+		err = allocate_lock_file(db);
+	if (err != PN_OK)
+		return err;
+	const int fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return pn_db_error(errno);
+	err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
+	if (err == PN_OK && verify)
+		err = pn_lmdb_verify(fd, &report);
+	close(fd);
+	if (err == PN_OK)
+		err = pn_sync_drop_record(db->directory);
+	return err == PN_OK ? sync_directory(db) : err;
+}
+
+/*
+ * Processes that have the store open share the lock; the first one has prepared the file. If that
+ * fails, the next process that waits prepares it.
+ */
+static int lock_presence(struct pn_db *db, const struct pn_db_options *options) {
+	int err = PN_EBUSY;
+	for (int waited = 0; err == PN_EBUSY && waited < OPEN_WAIT; waited++) {
+		err = pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0);
+		if (err == PN_OK) {
+			err = prepare_file(db, options->directory, options->verify);
+			break;
+		}
+		if (err == PN_EBUSY)
+			err = pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 1);
+	}
+	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
+}
+
+static int make_durable_once(struct pn_db *db) {
+	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	if (err != PN_OK)
+		return err;
+	err = pn_sync_now(db->sync);
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+static int open_all(struct pn_db *db, const struct pn_db_options *options) {
+	db->max_bytes = options->max_bytes != 0 ? options->max_bytes : UINT64_MAX;
+	db->locks = openat(db->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (db->locks < 0)
+		return pn_db_error(errno);
+	int err = lock_presence(db, options);
+	if (err == PN_OK)
+		err = open_env(db, options->directory);
+	if (err == PN_OK)
+		err = open_database(db);
+	if (err == PN_OK)
+		err = pn_sync_new(&db->sync, db->env, db->directory, db->locks,
+				  options->interval);
+	if (err == PN_OK)
+		err = pn_crypt_new(&db->crypt);
+	if (err == PN_OK)
+		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
+	if (err == PN_OK)
+		err = make_durable_once(db); /* before the first write: see sync.h */
+	if (err == PN_OK)
+		err = sync_directory(db);
+	if (err == PN_OK)
+		pn_room_set_aside(db);
+	if (err == PN_OK)
+		err = pn_format_open(db);
+	return err;
+}
+
+static void close_all(struct pn_db *db) {
+	pn_db_abort(db);
+	if (db->env != NULL) {
+		mdb_txn_abort(db->read);
+		pn_sync_free(db->sync);
+		mdb_env_close(db->env);
+	}
+	pn_crypt_free(db->crypt);
+	pn_redo_free(&db->redo);
+	if (db->locks >= 0)
+		close(db->locks);
+	if (db->directory >= 0)
+		close(db->directory);
+	pn_free(db);
+}
+
+static struct pn_db *find_open(const struct stat *directory) {
+	struct pn_db *db = registry;
+	while (db != NULL && (db->inode != directory->st_ino ||
+				 db->device != directory->st_dev || !pn_db_mine(db)))
+		db = db->next;
+	return db;
+}
+
+static int open_directory(const char *path, struct stat *about) {
+	if (mkdir(path, DIRECTORY_MODE) != 0 && errno != EEXIST)
+		return pn_db_error(errno);
+	const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return pn_db_error(errno);
+	if (fstat(fd, about) != 0) {
+		const int err = pn_db_error(errno);
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int pn_db_open(struct pn_db **out, const struct pn_db_options *options) {
+	struct stat about;
+	const int directory = open_directory(options->directory, &about);
+	if (directory < 0)
+		return directory;
+	struct pn_db *db = find_open(&about);
+	if (db != NULL) {
+		close(directory);
+		db->users++;
+		*out = db;
+		return PN_OK;
+	}
+	db = pn_malloc(sizeof(*db));
+	if (db == NULL) {
+		close(directory);
+		return PN_ENOMEM;
+	}
+	*db = (struct pn_db){
+		.users = 1,
+		.device = about.st_dev,
+		.inode = about.st_ino,
+		.process = getpid(),
+		.directory = directory,
+		.locks = -1,
+	};
+	const int err = open_all(db, options);
+	if (err != PN_OK) {
+		close_all(db);
+		return err;
+	}
+	db->next = registry;
+	registry = db;
+	*out = db;
+	return PN_OK;
+}
+
+static void unregister(const struct pn_db *db) {
+	struct pn_db **link = &registry;
+	while (*link != NULL && *link != db)
+		link = &(*link)->next;
+	if (*link != NULL)
+		*link = db->next;
+}
+
+void pn_db_close(struct pn_db *db) {
+	if (db == NULL || --db->users > 0)
+		return;
+	unregister(db);
+	(void)pn_db_flush(db);
+	close_all(db);
+}
+
+bool pn_db_mine(const struct pn_db *db) {
+	return db->process == getpid();
+}
+
+/* LMDB's structures stay behind: in a child nothing may be done with them, not even closing. */
+void pn_db_forget(struct pn_db *db) {
+	if (--db->users > 0)
+		return;
+	unregister(db);
+	pn_sync_forget(db->sync);
+	pn_crypt_free(db->crypt);
+	pn_redo_free(&db->redo);
+	close(db->locks);
+	close(db->directory);
+	pn_free(db);
+}
+
+uint64_t pn_db_recovered(const struct pn_db *db) {
+	return db->recovered;
+}
+
+/* ---- Durability ---- */
+
+uint64_t pn_db_committed(const struct pn_db *db) {
+	return db->committed;
+}
+
+uint64_t pn_db_durable(const struct pn_db *db) {
+	return pn_sync_durable(db->sync);
+}
+
+int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
+	*wait = 1;
+	if (db->write != NULL)
+		return PN_OK; /* the writer's lock is taken, by us */
+	return pn_sync_run(db->sync, db->committed, now, wait);
+}
+
+int pn_db_event_fd(const struct pn_db *db) {
+	return pn_sync_event_fd(db->sync);
+}
+
+void pn_db_event_clear(struct pn_db *db) {
+	uint64_t count;
+	(void)!read(pn_sync_event_fd(db->sync), &count, sizeof(count));
+}
+
+uint32_t pn_db_epoch(const struct pn_db *db) {
+	return db->epoch;
+}
+
+uint32_t *pn_db_high_mark(struct pn_db *db) {
+	return &db->high_mark;
+}

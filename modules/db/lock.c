@@ -1,0 +1,37 @@
+/* Locks of an open file description: they end with the process, and threads do not share them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <pn/err.h>
+
+#include "db.h"
+
+static int set(int fd, enum pn_lock lock, short type) {
+	struct flock range = {
+		.l_type = type,
+		.l_whence = SEEK_SET,
+		.l_start = lock,
+		.l_len = 1,
+	};
+	return fcntl(fd, F_OFD_SETLK, &range);
+}
+
+/* By polling: a wait without an end would stop the server for as long as a stuck process likes. */
+int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait) {
+	const struct timespec moment = {.tv_nsec = 1000 * 1000};
+	for (;;) {
+		if (set(fd, lock, shared ? F_RDLCK : F_WRLCK) == 0)
+			return PN_OK;
+		if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+			return pn_db_error(errno);
+		if (wait-- == 0)
+			return PN_EBUSY;
+		nanosleep(&moment, NULL);
+	}
+}
+
+void pn_lock_drop(int fd, enum pn_lock lock) {
+	(void)set(fd, lock, F_UNLCK);
+}

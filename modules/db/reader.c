@@ -1,0 +1,27 @@
+/* Readers: the one that is kept between operations, and those of all processes. */
+#include <stdio.h>
+
+#include "db.h"
+
+int pn_db_renew_reader(struct pn_db *db) {
+	return db->read != NULL ? mdb_txn_renew(db->read)
+				: mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->read);
+}
+
+/* For mdb_reader_list(): a line "PID THREAD TRANSACTION", or "-" for one that reads nothing. */
+static int note_reader(const char *line, void *context) {
+	struct pn_readers *const readers = context;
+	size_t transaction;
+	if (sscanf(line, "%*s %*s %zu", &transaction) != 1)
+		return 0;
+	readers->count++;
+	if (transaction < readers->oldest)
+		readers->oldest = transaction;
+	return 0;
+}
+
+struct pn_readers pn_db_readers(const struct pn_db *db) {
+	struct pn_readers readers = {.count = 0, .oldest = SIZE_MAX};
+	(void)mdb_reader_list(db->env, note_reader, &readers);
+	return readers;
+}

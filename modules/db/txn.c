@@ -1,0 +1,132 @@
+/* Operations: every function that reads or writes records stands between begin and end. */
+#include <pn/err.h>
+
+#include "turn.h"
+
+enum {
+	LOCK_WAIT = 1000, /* ms for another process, where the map has to grow */
+	/* Pages that a put changes: its leaf, and its share of splits and branches. Test: "a turn
+	 * writes no more than it has claimed". */
+	PER_PUT = 2,
+};
+
+int pn_txn_fail(struct pn_txn *txn, int err) {
+	if (txn->err == PN_OK && err < 0)
+		txn->err = err;
+	return txn->err;
+}
+
+bool pn_txn_sound(struct pn_txn *txn, const struct pn_wire *value) {
+	if (value->err != PN_OK)
+		pn_txn_fail(txn, value->err == PN_EVERSION ? PN_EVERSION : PN_ECORRUPT);
+	return txn->err == PN_OK;
+}
+
+int pn_txn_take(struct pn_txn *txn) {
+	const int err = txn->err;
+	txn->err = PN_OK;
+	return err;
+}
+
+uint64_t pn_txn_entries(struct pn_txn *txn) {
+	MDB_stat stat = {0};
+	if (txn->err == PN_OK)
+		pn_txn_fail(txn, pn_db_error(mdb_stat(txn->mdb, txn->db->dbi, &stat)));
+	return stat.ms_entries;
+}
+
+/* ---- Beginning ---- */
+
+static int renew_grown(struct pn_db *db) {
+	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
+	if (err != PN_OK)
+		return err;
+	err = pn_db_grow_map(db);
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err == PN_OK ? pn_db_error(pn_db_renew_reader(db)) : err;
+}
+
+int pn_txn_read(struct pn_db *db, struct pn_txn *txn) {
+	*txn = (struct pn_txn){.db = db, .mdb = db->write};
+	if (db->write != NULL)
+		return PN_OK;
+	const int rc = pn_db_renew_reader(db);
+	txn->err = rc == MDB_MAP_RESIZED ? renew_grown(db) : pn_db_error(rc);
+	if (txn->err == PN_OK)
+		txn->mdb = db->read;
+	return txn->err;
+}
+
+static bool wants_room(int err) {
+	return err == PN_EFULL || err == PN_ENOSPACE;
+}
+
+/* Reserves space for the operation, by committing the turn's writes so far where nothing else
+ * helps. */
+static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
+	int err = pn_room_reserve(db, claim, bytes);
+	if (wants_room(err) && db->pending > 0) {
+		err = pn_turn_commit_part(db);
+		if (err == PN_OK)
+			err = pn_room_reserve(db, claim, bytes);
+	}
+	if (db->write != NULL && wants_room(err) && pn_room_after_advance(db, claim, bytes) &&
+	    pn_turn_advance(db) == PN_OK)
+		err = pn_room_reserve(db, claim, bytes);
+	return err;
+}
+
+int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
+	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * db->page_size + claim.bytes;
+	*txn = (struct pn_txn){.db = db, .err = pn_db_begin(db)};
+	if (txn->err != PN_OK)
+		return txn->err;
+	txn->err = reserve(db, &claim, bytes);
+	if (txn->err != PN_OK) {
+		if (db->write != NULL && db->pending == 0)
+			pn_db_abort(db);
+		return txn->err;
+	}
+	db->estimate += bytes;
+	db->wrote = false;
+	txn->mdb = db->write;
+	return PN_OK;
+}
+
+void pn_txn_claim_more(struct pn_txn *txn, unsigned puts, uint64_t bytes) {
+	if (txn->mdb != NULL)
+		txn->db->estimate += (uint64_t)puts * PER_PUT * txn->db->page_size + bytes;
+}
+
+void pn_txn_refund(struct pn_txn *txn, size_t bytes) {
+	struct pn_db *const db = txn->db;
+	if (txn->mdb != NULL)
+		db->estimate -= db->estimate < bytes ? db->estimate : bytes;
+}
+
+/* ---- Ending ---- */
+
+/* After some errors, also of reading, LMDB refuses all further use of a transaction. */
+static bool is_spoilt(struct pn_db *db) {
+	MDB_stat stat;
+	return mdb_stat(db->write, db->dbi, &stat) != MDB_SUCCESS;
+}
+
+int pn_txn_end(struct pn_txn *txn, int result) {
+	struct pn_db *const db = txn->db;
+	if (txn->mdb == NULL)
+		return txn->err;
+	if (txn->mdb != db->write)
+		mdb_txn_reset(txn->mdb);
+	else if (txn->err != PN_OK && (db->wrote || is_spoilt(db)))
+		pn_turn_undo(db);
+	else if (db->wrote)
+		pn_turn_keep(db);
+	else if (db->pending == 0)
+		pn_db_abort(db);
+	else
+		db->estimate = db->kept_estimate; /* the operation wrote nothing */
+	db->wrote = false;
+	txn->mdb = NULL;
+	return txn->err != PN_OK ? txn->err : result;
+}

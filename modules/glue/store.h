@@ -1,0 +1,116 @@
+/* What the files of the binding share: handles, scratch memory, and Lua values as bytes. */
+#ifndef PN_GLUE_STORE_H
+#define PN_GLUE_STORE_H
+
+#include <pn/archive.h>
+#include <pn/db.h>
+
+#include "glue.h"
+#include "stanza.h"
+
+/*
+ * A database for Lua. Its user values: the metatable of stanzas, and the function that is told of
+ * damaged messages.
+ */
+struct pn_lua_db {
+	struct pn_db *db; /* NULL once closed */
+	struct pn_buf scratch;
+	bool whole_seconds; /* Prosody can format no other times */
+};
+
+enum { PN_LUA_METATABLE = 1, PN_LUA_DAMAGED, PN_LUA_DB_VALUES = 2 };
+
+/* A store for Lua. Its user values: the database's handle, and the names that `store` borrows. */
+struct pn_lua_store {
+	struct pn_store store;
+};
+
+enum { PN_LUA_OWNER = 1, PN_LUA_NAMES, PN_LUA_STORE_VALUES = 2 };
+
+extern const char PN_LUA_DB[];
+extern const char PN_LUA_KEYVAL[];
+extern const char PN_LUA_ARCHIVE[];
+
+/* Upvalues of every function that meets stanzas. */
+enum { PN_UP_DICTIONARY = 1, PN_UP_NAME, PN_UP_ATTR, PN_UP_COUNT = 3 };
+
+/* Pushes the upvalues; the functions of `list` get them. */
+void pn_lua_register(lua_State *L, const luaL_Reg *list);
+
+/* The database at argument 1. */
+struct pn_lua_db *pn_lua_check_db(lua_State *L);
+
+/*
+ * The store at argument 1, and its database, whose handle is pushed. Raises if the database
+ * is closed.
+ */
+const struct pn_store *pn_lua_check_store(lua_State *L, const char *type,
+					  struct pn_lua_db **db);
+
+/*
+ * Empty memory that lasts until the next call with the database. As long as it is used no memory is
+ * allocated from Lua, or else a finalizer could use it too.
+ */
+struct pn_buf *pn_lua_scratch(struct pn_lua_db *db);
+
+/* Empty memory of this call alone, as a userdata that is pushed. */
+struct pn_buf *pn_lua_buffer(lua_State *L);
+
+/* nil, a string: the host itself, a user. */
+struct pn_user pn_lua_check_user(lua_State *L, int arg);
+struct pn_str pn_lua_check_str(lua_State *L, int arg);
+
+/* A string without NUL. */
+const char *pn_lua_check_path(lua_State *L, int arg);
+
+/* users() of a store of that type. */
+int pn_lua_users(lua_State *L, const char *type);
+
+/* Pushes true, or nil and the error. Returns how many values. */
+int pn_lua_result(lua_State *L, int err);
+
+/* ---- Values ---- */
+
+/* Whether the table at `index` has util.stanza's metatable, which is at `metatable`. */
+bool pn_lua_is_stanza(lua_State *L, int index, int metatable);
+
+/*
+ * Appends the value at `index` (absolute) to buf. metatable: index of util.stanza's. Returns
+ * PN_EDATATYPE for what cannot be stored: functions, userdata, threads, cycles.
+ *
+ *      value     'f' | 't' | 'i' u64 | 'd' f64 | 's' bytes | 'X' bytes packed stanza |
+ *                'T' u32 elements of the array, u32 pairs, then key, value for each
+ */
+int pn_lua_put_value(lua_State *L, int index, int metatable, struct pn_buf *buf);
+
+/* Appends a key of a map: as a value, but a string without its length. */
+int pn_lua_put_key(lua_State *L, int index, struct pn_buf *buf);
+
+/* Pushes the value or key. Returns 0, or PN_ECORRUPT and pushes nothing. */
+int pn_lua_push_value(lua_State *L, struct pn_str bytes, int metatable);
+int pn_lua_push_key(lua_State *L, struct pn_str bytes);
+
+/* The key under which a collection holds a value that is no table. */
+extern const struct pn_str PN_LUA_WHOLE;
+
+/* Packs the stanza at `index`. Returns an error too where it is none. */
+int pn_lua_put_stanza(lua_State *L, int index, struct pn_buf *buf);
+
+/* Pushes a packed stanza. Returns 0, or an error and pushes nothing. */
+int pn_lua_push_stanza(lua_State *L, struct pn_str packed, int metatable);
+
+/* ---- What the files add to the library ---- */
+
+void pn_lua_open_buffer(lua_State *L);
+void pn_lua_open_keyval(lua_State *L);
+void pn_lua_open_archive(lua_State *L);
+void pn_lua_open_tools(lua_State *L);
+
+/* Methods of a store for operators, and the function replace(), see lua_tools.c. */
+int pn_lua_info(lua_State *L);
+int pn_lua_collections(lua_State *L);
+int pn_lua_copy(lua_State *L);
+int pn_lua_check(lua_State *L);
+int pn_lua_replace(lua_State *L);
+
+#endif

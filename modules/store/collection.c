@@ -1,0 +1,381 @@
+/* Which collections there are: found by host, store and user; listed by each of these. */
+#include <string.h>
+
+#include <pn/collection.h>
+#include <pn/err.h>
+
+enum { MAKE_PUTS = 4, DROP_PUTS = 5, ERASE_PUTS = 4, BOTH_TYPES = 2 };
+
+static const enum pn_type TYPES[BOTH_TYPES] = {PN_TYPE_KEYVAL, PN_TYPE_ARCHIVE};
+
+static void digest_two(struct pn_txn *txn, struct pn_str first, struct pn_str second,
+		       pn_digest digest) {
+	const struct pn_str names[2] = {first, second};
+	pn_txn_fail(txn, pn_db_digest(txn->db, names, 2, digest));
+}
+
+void pn_name_digest(struct pn_txn *txn, struct pn_str name, pn_digest digest) {
+	pn_txn_fail(txn, pn_db_digest(txn->db, &name, 1, digest));
+}
+
+static struct pn_str user_str(struct pn_user user) {
+	return (struct pn_str){user.bytes, user.len};
+}
+
+int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
+		  struct pn_str name) {
+	const struct pn_str names[2] = {host, name};
+	*store = (struct pn_store){.type = type, .host = host, .name = name};
+	return pn_db_digest(NULL, names, 2, store->place);
+}
+
+struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
+			  struct pn_str name) {
+	pn_digest digest = {0};
+	if (name.len > PN_KEY_RAW)
+		pn_name_digest(txn, name, digest);
+	return pn_key_name(collection, kind, name, digest);
+}
+
+/* ---- The owner of a collection: type u8, host, store, u8 whether there is a user, user ---- */
+
+bool pn_owner_read(struct pn_txn *txn, struct pn_wire value, struct pn_owner *owner) {
+	owner->type = pn_wire_u8(&value);
+	owner->host.bytes = pn_wire_bytes(&value, &owner->host.len);
+	owner->store.bytes = pn_wire_bytes(&value, &owner->store.len);
+	const uint8_t has_user = pn_wire_u8(&value);
+	owner->user.bytes = pn_wire_bytes(&value, &owner->user.len);
+	if (value.left > 0 || has_user > 1 ||
+	    (owner->type != PN_TYPE_KEYVAL && owner->type != PN_TYPE_ARCHIVE))
+		pn_txn_fail(txn, PN_ECORRUPT);
+	if (has_user == 0)
+		owner->user = (struct pn_user){NULL, 0};
+	return pn_txn_sound(txn, &value);
+}
+
+bool pn_collection_owner(struct pn_txn *txn, uint32_t collection, struct pn_owner *owner) {
+	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
+	struct pn_wire value;
+	if (pn_get(txn, &key, &value))
+		return pn_owner_read(txn, value, owner);
+	pn_txn_fail(txn, PN_ECORRUPT);
+	return false;
+}
+
+static void write_owner(struct pn_txn *txn, uint32_t collection, const struct pn_owner *owner) {
+	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
+	struct pn_buf value = pn_value();
+	pn_wire_put_u8(&value, (uint8_t)owner->type);
+	pn_wire_put_bytes(&value, owner->host.bytes, (uint32_t)owner->host.len);
+	pn_wire_put_bytes(&value, owner->store.bytes, (uint32_t)owner->store.len);
+	pn_wire_put_u8(&value, owner->user.bytes != NULL);
+	pn_wire_put_bytes(&value, owner->user.bytes, (uint32_t)owner->user.len);
+	pn_put(txn, &key, &value);
+}
+
+/* The highest number of a collection in use, or being erased. */
+static uint32_t last_number(struct pn_txn *txn, enum pn_kind kind) {
+	const struct pn_key prefix = {.len = 1, .bytes = {(unsigned char)kind}};
+	const struct pn_key end = pn_key_collection(kind, UINT32_MAX);
+	struct pn_cursor cursor;
+	uint32_t number = 0;
+	pn_cursor_open(txn, &cursor, &prefix);
+	if (!pn_cursor_seek_before(&cursor, &end) ||
+	    !pn_key_read_collection(cursor.key, kind, &number))
+		number = 0;
+	pn_cursor_close(&cursor);
+	return number;
+}
+
+/*
+ * A number for a new collection: one more than that of the newest in use or being erased, and than
+ * any that was used since the database was opened. Remains of others have another epoch.
+ */
+static uint32_t new_number(struct pn_txn *txn) {
+	static const enum pn_kind kinds[2] = {PN_KIND_COLLECTION, PN_KIND_TRASH};
+	uint32_t *const last = pn_db_high_mark(txn->db);
+	uint32_t newest = *last;
+	for (int i = 0; i < 2; i++) {
+		const uint32_t number = last_number(txn, kinds[i]);
+		newest = number > newest ? number : newest;
+	}
+	if (newest >= UINT32_MAX - 1)
+		pn_txn_fail(txn, PN_EFULL);
+	if (txn->err != PN_OK)
+		return 0;
+	return *last = newest + 1;
+}
+
+/* ---- The directory ---- */
+
+struct place {
+	struct pn_key directory; /* d */
+	struct pn_key user;      /* u */
+	struct pn_key stores;    /* s */
+};
+
+static void find_place(struct pn_txn *txn, const struct pn_owner *owner, struct place *place) {
+	pn_digest host = {0}, name = {0}, user = {0}, host_store = {0}, host_user = {0};
+	pn_name_digest(txn, owner->host, host);
+	pn_name_digest(txn, owner->store, name);
+	pn_name_digest(txn, user_str(owner->user), user);
+	digest_two(txn, owner->host, owner->store, host_store);
+	digest_two(txn, owner->host, user_str(owner->user), host_user);
+	place->directory = pn_key_place(PN_KIND_DIRECTORY, host_store, owner->type, user);
+	place->user = pn_key_place(PN_KIND_USER, host_user, owner->type, name);
+	place->stores = pn_key_place(PN_KIND_STORES, host, owner->type, name);
+}
+
+/* Counts a collection more or less in the record s; those of the host itself are not counted. */
+static void count_store(struct pn_txn *txn, const struct pn_key *key, const struct pn_owner *owner,
+			int difference) {
+	struct pn_wire value;
+	if (owner->user.bytes == NULL)
+		return;
+	const uint32_t before = pn_get(txn, key, &value) ? pn_wire_u32(&value) : 0;
+	const int64_t count = (int64_t)before + difference;
+	if (count <= 0) {
+		pn_remove(txn, key);
+		return;
+	}
+	struct pn_buf after = pn_value();
+	pn_wire_put_u32(&after, (uint32_t)count);
+	pn_wire_put_bytes(&after, owner->store.bytes, (uint32_t)owner->store.len);
+	pn_put(txn, key, &after);
+}
+
+uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, struct pn_user user) {
+	pn_digest digest = {0};
+	struct pn_wire value;
+	pn_name_digest(txn, user_str(user), digest);
+	const struct pn_key key =
+		pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, digest);
+	if (!pn_get(txn, &key, &value))
+		return 0;
+	const uint32_t collection = pn_wire_u32(&value);
+	if (collection == 0 || value.left > 0)
+		pn_txn_fail(txn, PN_ECORRUPT);
+	return pn_txn_sound(txn, &value) ? collection : 0;
+}
+
+uint32_t pn_collection_make(struct pn_txn *txn, const struct pn_store *store, struct pn_user user) {
+	const struct pn_owner owner = {store->type, store->host, store->name, user};
+	struct place place;
+	const uint32_t found = pn_collection_find(txn, store, user);
+	if (found != 0 || txn->err != PN_OK)
+		return found;
+	const uint32_t number = new_number(txn);
+	find_place(txn, &owner, &place);
+	pn_txn_claim_more(txn, MAKE_PUTS, 0);
+	write_owner(txn, number, &owner);
+	pn_put_u32(txn, &place.directory, number);
+	pn_put_u32(txn, &place.user, number);
+	count_store(txn, &place.stores, &owner, 1);
+	return txn->err == PN_OK ? number : 0;
+}
+
+void pn_collection_drop(struct pn_txn *txn, uint32_t collection) {
+	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
+	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
+	struct pn_owner owner;
+	struct place place;
+	if (!pn_collection_owner(txn, collection, &owner))
+		return;
+	find_place(txn, &owner, &place);
+	const uint8_t type = (uint8_t)owner.type;
+	count_store(txn, &place.stores, &owner, -1); /* `owner` is borrowed until here */
+	pn_put_u8(txn, &trash, type);
+	pn_remove(txn, &place.directory);
+	pn_remove(txn, &place.user);
+	pn_remove(txn, &key);
+}
+
+struct pn_key pn_directory_start(const struct pn_store *store) {
+	return pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, NULL);
+}
+
+bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+		       uint32_t *collection) {
+	const struct pn_key prefix = pn_directory_start(store);
+	struct pn_cursor cursor;
+	if (!pn_cursor_find(txn, &cursor, &prefix, place))
+		return false;
+	place->len = cursor.key.len;
+	memcpy(place->bytes, cursor.key.bytes, cursor.key.len);
+	if (place->len < PN_KEY_MAX)
+		place->bytes[place->len++] = 0; /* just after it, next time */
+	*collection = pn_wire_u32(&cursor.value);
+	if (!pn_key_is_place(cursor.key, &prefix) || *collection == 0)
+		pn_txn_fail(txn, PN_ECORRUPT);
+	pn_txn_sound(txn, &cursor.value);
+	pn_cursor_close(&cursor);
+	return true;
+}
+
+/* ---- Lists ---- */
+
+int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf *out) {
+	const struct pn_key prefix = pn_directory_start(store);
+	struct pn_txn txn;
+	struct pn_cursor cursor;
+	struct pn_owner owner;
+	pn_txn_read(db, &txn);
+	pn_cursor_open(&txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
+		if (!pn_collection_owner(&txn, pn_wire_u32(&cursor.value), &owner))
+			break;
+		if (owner.user.bytes != NULL)
+			pn_wire_put_bytes(out, owner.user.bytes, (uint32_t)owner.user.len);
+		pn_txn_fail(&txn, out->err);
+	}
+	pn_cursor_close(&cursor);
+	return pn_txn_end(&txn, PN_OK);
+}
+
+/* Keys of a kind that begin with the digests of a host, and a user. */
+static struct pn_key user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user) {
+	pn_digest digest = {0};
+	digest_two(txn, host, user_str(user), digest);
+	return pn_key_place(PN_KIND_USER, digest, 0, NULL);
+}
+
+int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, struct pn_buf *out) {
+	struct pn_txn txn;
+	struct pn_cursor cursor;
+	struct pn_owner owner;
+	pn_txn_read(db, &txn);
+	const struct pn_key prefix = user_prefix(&txn, host, user);
+	pn_cursor_open(&txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
+		if (!pn_collection_owner(&txn, pn_wire_u32(&cursor.value), &owner))
+			break;
+		pn_wire_put_u8(out, (uint8_t)owner.type);
+		pn_wire_put_bytes(out, owner.store.bytes, (uint32_t)owner.store.len);
+		pn_txn_fail(&txn, out->err);
+	}
+	pn_cursor_close(&cursor);
+	return pn_txn_end(&txn, PN_OK);
+}
+
+static void list_type(struct pn_txn *txn, const pn_digest host, enum pn_type type,
+		      struct pn_buf *out) {
+	const struct pn_key prefix = pn_key_place(PN_KIND_STORES, host, type, NULL);
+	struct pn_cursor cursor;
+	pn_cursor_open(txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
+		size_t len;
+		(void)pn_wire_u32(&cursor.value);
+		const char *name = pn_wire_bytes(&cursor.value, &len);
+		if (!pn_txn_sound(txn, &cursor.value))
+			break;
+		pn_wire_put_u8(out, (uint8_t)type);
+		pn_wire_put_bytes(out, name, (uint32_t)len);
+		pn_txn_fail(txn, out->err);
+	}
+	pn_cursor_close(&cursor);
+}
+
+int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out) {
+	pn_digest digest = {0};
+	struct pn_txn txn;
+	pn_txn_read(db, &txn);
+	pn_name_digest(&txn, host, digest);
+	for (int i = 0; i < BOTH_TYPES; i++)
+		list_type(&txn, digest, TYPES[i], out);
+	return pn_txn_end(&txn, PN_OK);
+}
+
+/* ---- Removal ---- */
+
+/* One of the user's collections, 0 if there is none. */
+static uint32_t first_collection(struct pn_txn *txn, const struct pn_key *prefix) {
+	struct pn_cursor cursor;
+	if (!pn_cursor_find(txn, &cursor, prefix, NULL))
+		return 0;
+	const uint32_t collection = pn_wire_u32(&cursor.value);
+	pn_txn_sound(txn, &cursor.value);
+	pn_cursor_close(&cursor);
+	return txn->err == PN_OK ? collection : 0;
+}
+
+int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user) {
+	struct pn_txn txn;
+	uint32_t collection;
+	pn_txn_write(db, &txn, (struct pn_claim){.puts = DROP_PUTS, .removes = true});
+	const struct pn_key prefix = user_prefix(&txn, host, user);
+	while ((collection = first_collection(&txn, &prefix)) != 0) {
+		pn_txn_claim_more(&txn, 2, 0); /* its neighbours are mostly others' */
+		pn_collection_drop(&txn, collection);
+	}
+	return pn_txn_end(&txn, PN_OK);
+}
+
+/* ---- Erasing ---- */
+
+/* Erases records that begin with the prefix. Returns what is left of the limit. */
+static unsigned erase_prefix(struct pn_txn *txn, const struct pn_key *prefix, unsigned limit) {
+	struct pn_cursor cursor;
+	pn_cursor_open(txn, &cursor, prefix);
+	for (bool any = pn_cursor_first(&cursor); any && limit > 0; any = pn_cursor_next(&cursor)) {
+		pn_cursor_remove(&cursor);
+		limit--;
+	}
+	pn_cursor_close(&cursor);
+	return limit;
+}
+
+static uint32_t first_trash(struct pn_db *db, int *err) {
+	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_TRASH}};
+	struct pn_txn txn;
+	struct pn_cursor cursor;
+	uint32_t collection = 0;
+	pn_txn_read(db, &txn);
+	if (pn_cursor_find(&txn, &cursor, &prefix, NULL)) {
+		if (!pn_key_read_collection(cursor.key, PN_KIND_TRASH, &collection))
+			collection = 0;
+		pn_cursor_close(&cursor);
+	}
+	*err = pn_txn_end(&txn, PN_OK);
+	return *err == PN_OK ? collection : 0;
+}
+
+/* Erases records of one removed collection, and at last its record in the trash. Returns what is
+ * left of the limit. */
+static unsigned erase_collection(struct pn_db *db, uint32_t collection, unsigned limit, int *err) {
+	const struct pn_key records = pn_key_collection(PN_KIND_RECORD, collection);
+	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
+	struct pn_txn txn;
+	pn_txn_write(db, &txn, (struct pn_claim){.puts = ERASE_PUTS + limit / 16, .removes = true});
+	unsigned left = erase_prefix(&txn, &records, limit);
+	if (left > 0)
+		left = erase_prefix(&txn, &trash, left);
+	*err = pn_txn_end(&txn, PN_OK);
+	return left;
+}
+
+int pn_store_erase(struct pn_db *db, unsigned limit) {
+	int err = PN_OK;
+	while (limit > 0 && err == PN_OK) {
+		const uint32_t collection = first_trash(db, &err);
+		if (collection == 0)
+			return err;
+		limit = erase_collection(db, collection, limit, &err);
+	}
+	return err == PN_OK ? 1 : err;
+}
+
+int pn_store_erasing(struct pn_db *db, uint64_t *count) {
+	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_TRASH}};
+	struct pn_txn txn;
+	struct pn_cursor cursor;
+	uint64_t found = 0;
+	pn_txn_read(db, &txn);
+	pn_cursor_open(&txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor))
+		found++;
+	pn_cursor_close(&cursor);
+	const int err = pn_txn_end(&txn, PN_OK);
+	if (err == PN_OK)
+		*count = found;
+	return err;
+}

@@ -1,0 +1,57 @@
+/* Listing every collection with its size. */
+#include <pn/archive.h>
+#include <pn/collection.h>
+#include <pn/err.h>
+
+static void count_values(struct pn_txn *txn, uint32_t collection, struct pn_stat *stat) {
+	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
+	struct pn_cursor cursor;
+	pn_cursor_open(txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
+		stat->entries++;
+		stat->bytes += cursor.size;
+	}
+	pn_cursor_close(&cursor);
+}
+
+static bool describe(struct pn_txn *txn, uint32_t collection, struct pn_wire value, bool counted,
+		     struct pn_stat *stat) {
+	struct pn_owner owner;
+	if (!pn_owner_read(txn, value, &owner))
+		return false;
+	*stat = (struct pn_stat){
+		.type = owner.type,
+		.host = owner.host,
+		.store = owner.store,
+		.user = owner.user,
+	};
+	if (owner.type == PN_TYPE_ARCHIVE)
+		pn_archive_size(txn, collection, &stat->entries, &stat->bytes);
+	else if (counted)
+		count_values(txn, collection, stat);
+	return txn->err == PN_OK;
+}
+
+int pn_store_stat(struct pn_db *db, uint32_t *position, unsigned limit, bool counted,
+		  void (*each)(void *context, const struct pn_stat *stat), void *context) {
+	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_COLLECTION}};
+	const struct pn_key start = pn_key_collection(PN_KIND_COLLECTION, *position + 1);
+	struct pn_txn txn;
+	struct pn_cursor cursor;
+	struct pn_stat stat;
+	uint32_t number;
+	if (*position == UINT32_MAX)
+		return 0;
+	pn_txn_read(db, &txn);
+	pn_cursor_open(&txn, &cursor, &prefix);
+	bool any = pn_cursor_seek(&cursor, &start);
+	while (any && limit-- > 0 &&
+	       pn_key_read_collection(cursor.key, PN_KIND_COLLECTION, &number) &&
+	       describe(&txn, number, cursor.value, counted, &stat)) {
+		each(context, &stat);
+		*position = number;
+		any = pn_cursor_next(&cursor);
+	}
+	pn_cursor_close(&cursor);
+	return pn_txn_end(&txn, any);
+}
