@@ -58,7 +58,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
 	cert verify refusal names xmppaddr constraints tlsa dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 

@@ -127,9 +127,9 @@ int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_
 /*
  * Deletes the messages that match, of all users but the host itself, a slice at a time: goes on
  * after the place in *position (all zero at first), until `limit` messages are deleted or archives
- * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate operation: after
- * an error, the deletions from earlier archives stand and are counted. A damaged archive is left
- * unchanged, counted in `damaged`, and skipped.
+ * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate operation:
+ * after an error, the deletions from earlier archives stand and are counted. A damaged archive is
+ * left unchanged, counted in `damaged`, and skipped.
  */
 struct pn_archive_position {
 	unsigned char user[16];

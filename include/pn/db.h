@@ -67,7 +67,8 @@ bool pn_db_mine(const struct pn_db *db);
 /* Forgets the database in a forked child, without touching the parent's. */
 void pn_db_forget(struct pn_db *db);
 
-/* Transactions that were not durable before an unclean shutdown, and were rolled back on opening. */
+/* Transactions that were not durable before an unclean shutdown, and were rolled back on opening.
+ */
 uint64_t pn_db_recovered(const struct pn_db *db);
 
 /* ---- The turn ---- */

@@ -86,7 +86,7 @@ bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *k
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);
 bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint64_t *seq);
 bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
-		       uint64_t *block);
+			 uint64_t *block);
 /* The tag and what follows it: the name itself (tag 0), or its digest (tag 1). */
 bool pn_key_read_name(struct pn_str key, enum pn_kind kind, uint32_t *collection, bool *hashed,
 		      struct pn_str *name);

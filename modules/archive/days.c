@@ -15,7 +15,8 @@ static double day_of(double when) {
 static void put_day(struct pn_buf *days, double when) {
 	const double day = day_of(when);
 	if (days->len >= sizeof(day)) {
-		struct pn_wire last = pn_wire_open(days->data + days->len - sizeof(day), sizeof(day));
+		struct pn_wire last =
+			pn_wire_open(days->data + days->len - sizeof(day), sizeof(day));
 		if (pn_wire_f64(&last) == day)
 			return;
 	}

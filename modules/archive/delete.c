@@ -6,13 +6,15 @@
 #include "archive.h"
 
 enum {
-	DELETE_PUTS = 4, /* of a slice: neighbours share their pages, so that few are changed */
+	DELETE_PUTS = 4,
+	/* Bytes of pages that the deletion of one message changes. Of neighbours little more than
+	 * their own, for they share pages; of scattered ones a leaf of the messages, and of each
+	 * index. Measured in test_room.c. */
+	PER_NEIGHBOUR = 400,
+	PER_SCATTERED = 12 * 1024,
 	SLICE_MAX = 65536,
-	/* Bytes of pages that the deletion of one message changes, on average: 100 000 messages in
-	 * slices of 1000, with two peers each, changed 310. Test: "full: what is there can be
-	 * deleted". */
-	PER_MESSAGE = 400,
-	BLOCK_BITS = 8, /* of positions, see deleted.c */
+	SLICE_SCATTERED = 64, /* so that a slice needs less than is set aside for it, see room.c */
+	BLOCK_BITS = 8,       /* of positions, see deleted.c */
 };
 
 /* ---- One message ---- */
@@ -146,15 +148,24 @@ static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
 	return more;
 }
 
-static uint64_t slice(uint64_t limit) {
-	return limit < SLICE_MAX ? limit : SLICE_MAX;
+static bool is_scattered(const struct pn_archive_query *query) {
+	return query->with.bytes != NULL || query->ids != NULL;
 }
 
-static void begin(struct pn_db *db, struct pn_txn *txn, uint64_t limit) {
+static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
+	const uint64_t most = is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX;
+	return limit < most ? limit : most;
+}
+
+static size_t bytes_of(const struct deletion *deletion, uint64_t count) {
+	return (size_t)count * (is_scattered(deletion->query) ? PER_SCATTERED : PER_NEIGHBOUR);
+}
+
+static void begin(struct pn_db *db, struct pn_txn *txn, const struct deletion *deletion) {
 	pn_txn_write(db, txn,
 		     (struct pn_claim){
 			     .puts = DELETE_PUTS,
-			     .bytes = (size_t)limit * PER_MESSAGE,
+			     .bytes = bytes_of(deletion, deletion->limit),
 			     .removes = true,
 		     });
 }
@@ -162,7 +173,7 @@ static void begin(struct pn_db *db, struct pn_txn *txn, uint64_t limit) {
 static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
 	const uint64_t limit = deletion->limit;
 	const uint64_t used = deletion->done < limit ? deletion->done : limit;
-	pn_txn_refund(txn, (size_t)(limit - used) * PER_MESSAGE);
+	pn_txn_refund(txn, bytes_of(deletion, limit - used));
 	return pn_txn_end(txn, result);
 }
 
@@ -174,10 +185,10 @@ int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_
 	struct deletion deletion = {
 		.query = query,
 		.truncate = truncate,
-		.limit = query->key.bytes != NULL ? 1 : slice(limit),
+		.limit = query->key.bytes != NULL ? 1 : slice(query, limit),
 	};
 	bool more = false;
-	begin(db, &txn, deletion.limit);
+	begin(db, &txn, &deletion);
 	if (pn_archive_open(&archive, &txn, store, user))
 		more = delete_from(&archive, &deletion);
 	else if (query->before.bytes != NULL || query->after.bytes != NULL)
@@ -236,7 +247,7 @@ static int delete_next(struct pn_db *db, const struct pn_store *store,
 	struct deletion deletion = {.query = query, .limit = *left};
 	struct pn_txn txn;
 	uint32_t archive;
-	begin(db, &txn, *left);
+	begin(db, &txn, &deletion);
 	const bool found = next_archive(&txn, store, &next, &archive);
 	const bool more = found && delete_of_user(&txn, archive, &deletion);
 	const int err = end(&txn, &deletion, PN_OK);
@@ -258,7 +269,7 @@ static int delete_next(struct pn_db *db, const struct pn_store *store,
 int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
 			  const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
-	uint64_t left = slice(limit);
+	uint64_t left = slice(query, limit);
 	int err;
 	do
 		err = delete_next(db, store, query, position, &left, count);

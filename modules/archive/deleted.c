@@ -104,7 +104,8 @@ static void change(const struct pn_archive *archive, uint32_t peer, uint64_t pos
 	if (!change_bit(archive, peer, position, deleted))
 		return;
 	for (uint8_t level = 1; level < LEVELS; level++) {
-		const struct pn_key key = block_key(archive, peer, level, block_of(position, level));
+		const struct pn_key key =
+			block_key(archive, peer, level, block_of(position, level));
 		const uint64_t before = get_count(archive->txn, &key);
 		const uint64_t after = deleted ? before + 1 : before - min(before, 1);
 		put_count(archive->txn, &key, after);

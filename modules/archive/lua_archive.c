@@ -65,10 +65,9 @@ static int archive_set(lua_State *L) {
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_stanza(L, 4, buf);
 	if (err == PN_OK)
-		err = pn_archive_set(db->db, store, user, id,
-				     (struct pn_str){(const char *)buf->data, buf->len},
-				     lua_isnil(L, 5) ? NULL : &when,
-				     with.bytes != NULL ? &with : NULL);
+		err = pn_archive_set(
+			db->db, store, user, id, (struct pn_str){(const char *)buf->data, buf->len},
+			lua_isnil(L, 5) ? NULL : &when, with.bytes != NULL ? &with : NULL);
 	return pn_lua_result(L, err);
 }
 
@@ -177,7 +176,7 @@ static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
 		lua_pushnumber(L, told);
 }
 
-/* The space and the store; also widens the query's end to the whole stamp. */
+/* The store and the database; also widens the query's end to the whole stamp. */
 static const struct pn_store *check_for_query(lua_State *L, struct pn_lua_db **db,
 					      struct pn_archive_query *query) {
 	const struct pn_store *store = check(L, db);
@@ -196,7 +195,7 @@ static uint64_t field_limit(lua_State *L, int table, const char *name, bool *giv
 
 struct cursor {
 	struct pn_archive_cursor *cursor; /* NULL where finding has failed */
-	const struct pn_db *db;     /* that it belongs to */
+	const struct pn_db *db;           /* that it belongs to */
 };
 
 enum { CURSOR_OWNER = 1, CURSOR_METATABLE, CURSOR_VALUES = 2 };
@@ -255,8 +254,7 @@ static void report_damage(lua_State *L, int owner, struct pn_str id) {
 static int read_next(lua_State *L, const struct cursor *cursor, int owner,
 		     struct pn_message *message) {
 	const struct pn_lua_db *db = lua_touserdata(L, owner);
-	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1,
-		      "the store is closed");
+	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1, "the store is closed");
 	return pn_archive_next(cursor->cursor, message);
 }
 
@@ -305,8 +303,7 @@ static int archive_delete(lua_State *L) {
 	truncate.keep = field_limit(L, 3, "truncate", &truncate.wanted);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err =
-		pn_archive_delete(db->db, store, user, &query, truncate, slice, &count);
+	const int err = pn_archive_delete(db->db, store, user, &query, truncate, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
@@ -334,8 +331,7 @@ static int archive_delete_all(lua_State *L) {
 	struct pn_archive_query query = check_query(L, 2);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err =
-		pn_archive_delete_all(db->db, store, &query, &position, slice, &count);
+	const int err = pn_archive_delete_all(db->db, store, &query, &position, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);

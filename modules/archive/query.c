@@ -368,8 +368,8 @@ static uint64_t step(struct pn_walk *walk, struct segment segment, uint64_t seq)
 	const bool placed = seq != 0 && cursor->key.bytes != NULL && cursor_seq(walk) == seq;
 	bool any;
 	if (walk->plan->reverse) {
-		const struct pn_key key = segment_key(
-			walk, segment.kind, seq != 0 ? min(seq, range.to) : range.to);
+		const struct pn_key key =
+			segment_key(walk, segment.kind, seq != 0 ? min(seq, range.to) : range.to);
 		any = placed ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
 	} else {
 		const struct pn_key key = segment_key(walk, segment.kind, max(seq + 1, range.from));

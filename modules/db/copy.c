@@ -34,7 +34,8 @@ static int open_source(struct pn_copy *copy) {
 	copy->source = from->db->dbi;
 	copy->progress.total = pn_txn_entries(from);
 	if (from->err == PN_OK)
-		pn_txn_fail(from, pn_db_error(mdb_cursor_open(from->mdb, copy->source, &copy->cursor)));
+		pn_txn_fail(from,
+			    pn_db_error(mdb_cursor_open(from->mdb, copy->source, &copy->cursor)));
 	return from->err;
 }
 
@@ -167,8 +168,7 @@ int pn_db_replace(const char *path, const char *file) {
 	if (directory < 0)
 		return pn_db_error(errno);
 	const int locks = openat(directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
-	int err =
-		locks < 0 ? pn_db_error(errno) : pn_lock_take(locks, PN_LOCK_PRESENT, false, 0);
+	int err = locks < 0 ? pn_db_error(errno) : pn_lock_take(locks, PN_LOCK_PRESENT, false, 0);
 	if (err == PN_OK)
 		err = move_file(directory, file);
 	if (locks >= 0)

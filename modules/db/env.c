@@ -84,8 +84,7 @@ static int sync_directory(const struct pn_db *db) {
  * by a signal. Not while the environment is open, for closing the file gives up LMDB's locks.
  */
 static int allocate_lock_file(const struct pn_db *db) {
-	const int fd =
-		openat(db->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	const int fd = openat(db->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
 	if (fd < 0)
 		return pn_db_error(errno);
 	const bool failed = fallocate(fd, 0, 0, LOCK_FILE) != 0 && errno != EOPNOTSUPP;
@@ -157,8 +156,7 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	if (err == PN_OK)
 		err = open_database(db);
 	if (err == PN_OK)
-		err = pn_sync_new(&db->sync, db->env, db->directory, db->locks,
-				  options->interval);
+		err = pn_sync_new(&db->sync, db->env, db->directory, db->locks, options->interval);
 	if (err == PN_OK)
 		err = pn_crypt_new(&db->crypt);
 	if (err == PN_OK)
@@ -192,8 +190,8 @@ static void close_all(struct pn_db *db) {
 
 static struct pn_db *find_open(const struct stat *directory) {
 	struct pn_db *db = registry;
-	while (db != NULL && (db->inode != directory->st_ino ||
-				 db->device != directory->st_dev || !pn_db_mine(db)))
+	while (db != NULL && (db->inode != directory->st_ino || db->device != directory->st_dev ||
+			      !pn_db_mine(db)))
 		db = db->next;
 	return db;
 }

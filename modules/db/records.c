@@ -96,7 +96,8 @@ void pn_cursor_open(struct pn_txn *txn, struct pn_cursor *cursor, const struct p
 	*cursor = (struct pn_cursor){.txn = txn, .prefix.len = prefix->len};
 	memcpy(cursor->prefix.bytes, prefix->bytes, prefix->len);
 	if (txn->err == PN_OK)
-		pn_txn_fail(txn, pn_db_error(mdb_cursor_open(txn->mdb, txn->db->dbi, &cursor->mdb)));
+		pn_txn_fail(txn,
+			    pn_db_error(mdb_cursor_open(txn->mdb, txn->db->dbi, &cursor->mdb)));
 }
 
 void pn_cursor_close(struct pn_cursor *cursor) {
@@ -117,7 +118,8 @@ static bool move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 		return false;
 	cursor->key = (struct pn_str){name.mv_data, name.mv_size};
 	cursor->size = name.mv_size + data.mv_size;
-	cursor->value = open_value(data); /* an error to those who read it, not to those who pass by */
+	cursor->value =
+		open_value(data); /* an error to those who read it, not to those who pass by */
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The writes of the open transaction, in order, so that the transaction can be repeated without its
- * last call. A nested transaction of LMDB for each call would double the cost of an append.
+ * The writes of the turn, in order, so that they can be repeated without those of the last
+ * operation. A nested transaction of LMDB for each operation would double the cost of an append.
  */
 #include <string.h>
 

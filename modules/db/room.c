@@ -13,20 +13,17 @@
 
 #include "db.h"
 
-/*
- * Where a test says so it fails with half of the value; the others are a choice between space that
- * lies idle and calls of the operating system.
- */
 enum {
-	/* For operations that free space, so that a full store can be emptied: the largest of them
-	 * (a slice of a deletion) changes about 200 pages. Test: "full: what is there can be
-	 * deleted". In a small store less, or the reserve would be most of it. */
+	/* For operations that free space, so that a full database can be emptied: more than the
+	 * largest of them claims (a slice of scattered deletions, 200 pages). In a small database
+	 * less, or the reserve would be most of it. Test: "sync: a full disk is told ...". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes */
 	/* The file is grown by a part of its size at once, so that fallocate() is rare. */
 	AHEAD_PART = 8,
 	AHEAD_MAX = 4 * 1024 * 1024,
-	/* Of the file's size, as much may stay reserved after a large turn before it is released. */
+	/* Of the file's size, as much may stay reserved after a large turn before it is released.
+	 */
 	SURPLUS_PART = 4,
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,
@@ -134,8 +131,7 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
 		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);
-	if (!full &&
-	    (allocate(db, end + ahead(db)) == PN_OK || allocate(db, end) == PN_OK))
+	if (!full && (allocate(db, end + ahead(db)) == PN_OK || allocate(db, end) == PN_OK))
 		return PN_OK;
 	if (!has_room(db, wanted, claim->largest, false))
 		return full ? PN_EFULL : allocate(db, end);
@@ -174,4 +170,3 @@ int pn_room_explain_io(const struct pn_db *db) {
 	const bool full = fstatvfs(db->directory, &disk) == 0 && disk.f_bavail < ODD_BLOCKS;
 	return full ? PN_ENOSPACE : PN_EIO;
 }
-

@@ -43,7 +43,7 @@ int pn_sync_now(struct pn_sync *sync);
 /* Gives up the readers' transactions. Only with the writer's lock, and before pn_sync_now(). */
 void pn_sync_release(struct pn_sync *sync);
 
-/* As pn_db_sync(), pn_db_durable() and the event descriptor of pn/store.h. */
+/* As pn_db_sync(), pn_db_durable() and the event descriptor of pn/db.h. */
 int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait);
 uint64_t pn_sync_durable(struct pn_sync *sync);
 int pn_sync_event_fd(const struct pn_sync *sync);

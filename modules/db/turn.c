@@ -15,7 +15,7 @@ enum {
 	 * file would grow without bound. About a second of writes of a fast server. */
 	GROWTH_MAX = 256 * 1024 * 1024,
 	/* Pages that a turn changes beside those of its puts: the branches at the top, and LMDB's
-	 * list of free pages. */
+	 * list of free pages. Test: "room: deletions of neighbours". */
 	PER_TURN = 32,
 };
 

@@ -5,8 +5,8 @@
 
 enum {
 	LOCK_WAIT = 1000, /* ms for another process, where the map has to grow */
-	/* Pages that a put changes: its leaf, and its share of splits and branches. Test: "a turn
-	 * writes no more than it has claimed". */
+	/* Pages that a put changes: its leaf, and its share of splits and branches. Test: "room:
+	 * messages of many archives in one turn". */
 	PER_PUT = 2,
 };
 

@@ -23,8 +23,7 @@ struct pn_lua_db *pn_lua_check_db(lua_State *L) {
 	return db;
 }
 
-const struct pn_store *pn_lua_check_store(lua_State *L, const char *type,
-					  struct pn_lua_db **db) {
+const struct pn_store *pn_lua_check_store(lua_State *L, const char *type, struct pn_lua_db **db) {
 	const struct pn_lua_store *store = luaL_checkudata(L, 1, type);
 	lua_getiuservalue(L, 1, PN_LUA_OWNER);
 	*db = lua_touserdata(L, -1);
@@ -78,8 +77,7 @@ int pn_lua_users(lua_State *L, const char *type) {
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = pn_lua_check_store(L, type, &db);
 	const int err = pn_store_users(db->db, store, buf);
-	if (err != PN_OK)
-		{
+	if (err != PN_OK) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);
 	}

@@ -44,8 +44,7 @@ struct pn_lua_db *pn_lua_check_db(lua_State *L);
  * The store at argument 1, and its database, whose handle is pushed. Raises if the database
  * is closed.
  */
-const struct pn_store *pn_lua_check_store(lua_State *L, const char *type,
-					  struct pn_lua_db **db);
+const struct pn_store *pn_lua_check_store(lua_State *L, const char *type, struct pn_lua_db **db);
 
 /*
  * Empty memory that lasts until the next call with the database. As long as it is used no memory is

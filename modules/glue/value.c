@@ -5,7 +5,7 @@
 #include <pn/err.h>
 #include <pn/pack.h>
 
-#include "../glue/store.h"
+#include "store.h"
 
 enum {
 	DEPTH_MAX = 200, /* of tables; whoever is deeper is a cycle, or as good as one */

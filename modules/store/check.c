@@ -48,8 +48,9 @@ static bool belongs(struct pn_check *check, uint32_t collection, enum pn_type ty
 		return false;
 	if (pn_collection_owner(&check->txn, collection, &owner)) {
 		if (owner.type != type)
-			report(check, "a record of kind %c belongs to collection %u of another type",
-			       kind, collection);
+			report(check,
+			       "a record of kind %c belongs to collection %u of another type", kind,
+			       collection);
 		return owner.type == type;
 	}
 	if (check->txn.err == PN_ECORRUPT) {
@@ -128,8 +129,8 @@ static void finish(struct pn_check *check) {
 
 /* Checks the next record. Returns false at the end. */
 static bool step(struct pn_check *check) {
-	const bool any = check->begun ? pn_cursor_next(&check->cursor)
-				      : pn_cursor_first(&check->cursor);
+	const bool any =
+		check->begun ? pn_cursor_next(&check->cursor) : pn_cursor_first(&check->cursor);
 	check->begun = true;
 	if (!any) {
 		if (check->txn.err == PN_OK)

@@ -156,7 +156,7 @@ bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint
 }
 
 bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
-		       uint64_t *block) {
+			 uint64_t *block) {
 	if (!is(key, PN_KIND_DELETED, DELETED_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);

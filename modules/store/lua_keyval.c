@@ -1,4 +1,4 @@
-/* Key-value spaces for Lua: tables of a user, or single keys of them. */
+/* Key-value stores for Lua: tables of a user, or single keys of them. */
 #include <string.h>
 
 #include <pn/alloc.h>
@@ -130,12 +130,12 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 }
 
 /* What is done with the records that were put in a buffer. */
-typedef int (*write_records)(struct pn_db *db, const struct pn_store *store,
-			     struct pn_user user, struct pn_record *records, size_t count);
+typedef int (*write_records)(struct pn_db *db, const struct pn_store *store, struct pn_user user,
+			     struct pn_record *records, size_t count);
 
 /* A record with an empty value is one without. */
-static int write_buffer(struct pn_lua_db *db, const struct pn_store *store,
-			struct pn_user user, int count, write_records write) {
+static int write_buffer(struct pn_lua_db *db, const struct pn_store *store, struct pn_user user,
+			int count, write_records write) {
 	struct pn_wire wire = pn_wire_open(db->scratch.data, db->scratch.len);
 	if (count < 0)
 		return count;

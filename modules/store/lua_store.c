@@ -45,8 +45,7 @@ static int store_open(lua_State *L) {
 		.interval = (unsigned)pn_glue_field(L, 1, "interval", 0, INT32_MAX, 0),
 		.verify = option_boolean(L, "verify"),
 	};
-	struct pn_lua_db *db =
-		pn_glue_handle(L, PN_LUA_DB, sizeof(*db), PN_LUA_DB_VALUES);
+	struct pn_lua_db *db = pn_glue_handle(L, PN_LUA_DB, sizeof(*db), PN_LUA_DB_VALUES);
 	db->whole_seconds = whole_seconds;
 	lua_pushvalue(L, METATABLE);
 	lua_setiuservalue(L, -2, PN_LUA_METATABLE);
@@ -173,8 +172,7 @@ static int store_list(lua_State *L) {
 	const struct pn_user user = all ? (struct pn_user){NULL, 0} : pn_lua_check_user(L, 3);
 	struct pn_buf *buf = pn_lua_buffer(L);
 	struct pn_db *db = pn_lua_check_db(L)->db;
-	const int err =
-		all ? pn_store_list_all(db, host, buf) : pn_store_list(db, host, user, buf);
+	const int err = all ? pn_store_list_all(db, host, buf) : pn_store_list(db, host, user, buf);
 	const int results = err == PN_OK ? push_list(L, buf) : pn_glue_error(L, err);
 	pn_buf_free(buf);
 	return results;

@@ -82,8 +82,8 @@ int pn_lua_collections(lua_State *L) {
 	uint32_t position = (uint32_t)pn_glue_integer(L, 2, 0, UINT32_MAX);
 	const bool counted = lua_toboolean(L, 3);
 	struct pn_buf *buf = pn_lua_buffer(L);
-	const int more = pn_store_stat(pn_lua_check_db(L)->db, &position, LIST_STEP,
-					      counted, put_collection, buf);
+	const int more = pn_store_stat(pn_lua_check_db(L)->db, &position, LIST_STEP, counted,
+				       put_collection, buf);
 	const int err = more < 0 ? more : buf->err;
 	if (err != PN_OK) {
 		pn_buf_free(buf);
@@ -196,8 +196,8 @@ static int check_step(lua_State *L) {
 /* check() -> check | nil, condition, text */
 int pn_lua_check(lua_State *L) {
 	struct check *check = pn_glue_handle(L, CHECK, sizeof(*check), 0);
-	const int err = pn_check_new(&check->check, pn_lua_check_db(L)->db, put_problem,
-				     &check->problems);
+	const int err =
+		pn_check_new(&check->check, pn_lua_check_db(L)->db, put_problem, &check->problems);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 

@@ -68,8 +68,7 @@ static void fill(struct pn_db *db) {
 	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[0], records, 3) == PN_OK);
 	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[1], records, 2) == PN_OK);
 	for (int i = 0; i < 8; i++)
-		append(db, USERS[0], i == 5 ? 1 : i * 50000, withs[i % 4],
-		       i == 2 ? "key" : NULL);
+		append(db, USERS[0], i == 5 ? 1 : i * 50000, withs[i % 4], i == 2 ? "key" : NULL);
 	append(db, USERS[1], 1, "a@b/c", NULL);
 	append(db, USERS[2], 1, "a@b/c", "key");
 	const struct pn_archive_query hole = {
@@ -290,14 +289,12 @@ static void list(struct pn_db *db, struct pn_user user) {
 		FUZZ_ASSERT(++steps < STEPS);
 }
 
-static void find(struct pn_db *db, struct pn_user user,
-		 const struct pn_archive_query *query) {
+static void find(struct pn_db *db, struct pn_user user, const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	struct pn_message message = {0};
 	uint64_t total;
 	int steps = 0;
-	if (pn_archive_find(&cursor, db, &base.archive, user, query, UINT64_MAX, &total) !=
-	    PN_OK)
+	if (pn_archive_find(&cursor, db, &base.archive, user, query, UINT64_MAX, &total) != PN_OK)
 		return;
 	while (pn_archive_next(cursor, &message) > 0) {
 		struct pn_wire tokens;
@@ -345,8 +342,7 @@ static void change_all(struct pn_db *db, struct pn_user user) {
 	const struct pn_str with = str("a@b");
 	const double when = 3;
 	char id[PN_ARCHIVE_ID_LEN];
-	(void)pn_archive_append(db, &base.archive, user, &message, (struct pn_str){NULL, 0}, 0,
-				id);
+	(void)pn_archive_append(db, &base.archive, user, &message, (struct pn_str){NULL, 0}, 0, id);
 	(void)pn_db_commit(db);
 	(void)pn_archive_append(db, &base.archive, user, &message, str("key"), 0, id);
 	(void)pn_db_commit(db);

@@ -149,8 +149,7 @@ static int inspect(struct fixture *f) {
 	uint32_t position = 0;
 	const int err = pn_db_info(f->db, &info);
 	return err != PN_OK ? err
-			    : pn_store_stat(f->db, &position, 10, true, ignore_collection,
-						   NULL);
+			    : pn_store_stat(f->db, &position, 10, true, ignore_collection, NULL);
 }
 
 /* ---- Operations that commit ---- */

@@ -50,8 +50,8 @@ TEST(a_message_comes_back_with_its_time_its_correspondent_and_its_id) {
 	setup(&f);
 	CHECK(append(&f, "hello", 1234567890.123456, "a@b/c", &id) == PN_OK);
 	CHECK(append_to(&f, JULIET, "keyed", 2e9, NULL, "my key", NULL) == PN_OK);
-	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX,
-				NULL) == PN_OK);
+	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+		PN_OK);
 	CHECK(pn_archive_next(cursor, &message) == 1);
 	CHECK(message.when == 1234567890.123456);
 	CHECK(message.with.len == 5 && memcmp(message.with.bytes, "a@b/c", 5) == 0);
@@ -118,8 +118,8 @@ TEST(a_walk_in_pages_of_any_size_gives_every_message_once_in_both_directions) {
 				struct pn_archive_query query = {.reverse = reverse != 0};
 				if (seen > 0)
 					*(reverse ? &query.before : &query.after) = id_str(&last);
-				REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET,
-							&query, size, NULL) == PN_OK);
+				REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query,
+							size, NULL) == PN_OK);
 				for (more = false; pn_archive_next(cursor, &message) == 1; seen++) {
 					const int at = reverse ? COUNT - 1 - seen : seen;
 					more = true;
@@ -383,8 +383,8 @@ TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
 	struct id id;
 	setup(&f);
 	for (int i = 0; i < 2; i++)
-		CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message,
-					str(i == 0 ? "a" : "b"), 2, id.bytes) == PN_OK);
+		CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str(i == 0 ? "a" : "b"),
+					2, id.bytes) == PN_OK);
 	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, NONE, 2, id.bytes) ==
 	      PN_EQUOTA);
 	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str("c"), 2, id.bytes) ==

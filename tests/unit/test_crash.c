@@ -1,4 +1,4 @@
-/* pn/store.h: what a power failure leaves, and what opening makes of it */
+/* pn/db.h: what a power failure leaves, and what opening makes of it */
 #include <lmdb.h>
 
 #include "crash.h"

@@ -91,8 +91,7 @@ static int expire(struct fixture *f) {
 	const struct pn_archive_query old = {.has_end = true, .end = 9};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
-	const int more =
-		pn_archive_delete_all(f->db, &f->archive, &old, &position, 1000, &count);
+	const int more = pn_archive_delete_all(f->db, &f->archive, &old, &position, 1000, &count);
 	return more < 0 ? more : PN_OK;
 }
 

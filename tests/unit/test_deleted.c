@@ -438,8 +438,8 @@ TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 	setup(&f);
 	for (int i = 0; i < 500; i++)
 		CHECK(append(&f, "x", i, NULL, NULL) == PN_OK);
-	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX,
-				NULL) == PN_OK);
+	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+		PN_OK);
 	CHECK(pn_archive_next(cursor, &message) == 1);
 	CHECK(pn_store_purge(f.db, str("host"), JULIET) == PN_OK);
 	while (pn_store_erase(f.db, 1000) == 1)

@@ -1,4 +1,4 @@
-/* pn/store.h: opening, forking, several processes, and files that are no store of ours */
+/* pn/db.h: opening, forking, several processes, and files that are no store of ours */
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -454,8 +454,7 @@ TEST(every_collection_is_listed_once_in_slices_of_any_size) {
 		uint32_t position = 0;
 		int more = 1;
 		while (more > 0)
-			more = pn_store_stat(f.db, &position, limit, true, add_collection,
-						    sums);
+			more = pn_store_stat(f.db, &position, limit, true, add_collection, sums);
 		CHECK(more == 0);
 		CHECK(sums[0] == 25 + 24 && sums[1] == 24 * 25 / 2 && sums[2] == 50);
 	}

@@ -1,4 +1,4 @@
-/* modules/store/pages.h */
+/* modules/db/lmdb_file.h */
 #include <fcntl.h>
 
 #include "pages_fixture.h"

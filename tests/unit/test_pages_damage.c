@@ -1,4 +1,4 @@
-/* modules/store/pages.h: each kind of damage, where it is found, and what it is called. */
+/* modules/db/lmdb_file.h: each kind of damage, where it is found, and what it is called. */
 #include "pages_fixture.h"
 
 /* `at` is the page that is named; it is worked out before the damage is done. */

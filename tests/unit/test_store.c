@@ -1,4 +1,4 @@
-/* pn/store.h: key-value records, collections, transactions */
+/* pn/db.h: key-value records, collections, transactions */
 #include <math.h>
 
 #include "store_fixture.h"

@@ -1,5 +1,5 @@
 /*
- * pn/store.h: making commits durable, in the background and at once, and what becomes of it where
+ * pn/db.h: making commits durable, in the background and at once, and what becomes of it where
  * the disk fails or is full. The linker puts this file between the store and the system calls.
  */
 #include <errno.h>
@@ -439,8 +439,8 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 	memset(&faults, 0, sizeof(faults));
 	setup_with(&f, (struct pn_db_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
-	while (pn_archive_delete(f.db, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10,
-				 &deleted) > 0)
+	while (pn_archive_delete(f.db, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10, &deleted) >
+	       0)
 		;
 	CHECK(deleted == (uint64_t)count);
 	while (pn_store_erase(f.db, SLICE) > 0)

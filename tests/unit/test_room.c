@@ -1,0 +1,150 @@
+/* modules/db/room.c: no turn makes the file longer than the space that was reserved for it. */
+#include "../../modules/db/db.h"
+#include "store_fixture.h"
+
+/* Nothing becomes durable here, so no page is used again: what a turn writes is added to the file.
+ */
+
+enum { USERS = 60, MESSAGES = 300, PEERS = 12, NAME = 200 };
+
+static struct pn_user user_of(int number, char name[NAME]) {
+	snprintf(name, NAME, "user%d", number);
+	return (struct pn_user){name, strlen(name)};
+}
+
+/* A message with a key of its own that may lie anywhere among the others, and a full JID. */
+static void append_keyed(struct fixture *f, int user, int number) {
+	char name[NAME], key[NAME], peer[NAME], text[NAME];
+	snprintf(key, sizeof(key), "%08lx-%0150d", (unsigned long)random(), number);
+	snprintf(peer, sizeof(peer), "peer%d@host/resource", number % PEERS);
+	snprintf(text, sizeof(text), "%0150d", number);
+	CHECK(append_to(f, user_of(user, name), text, number, peer, key, NULL) == PN_OK);
+}
+
+static uint64_t last_page(const struct fixture *f) {
+	MDB_envinfo info;
+	REQUIRE(mdb_env_info(f->db->env, &info) == 0);
+	return info.me_last_pgno;
+}
+
+/* Commits. Whether that added no more than was reserved; tells otherwise. */
+static bool stays_within(struct fixture *f) {
+	const uint64_t before = last_page(f);
+	const uint64_t reserved = f->db->estimate / f->db->page_size;
+	commit(f);
+	const uint64_t added = last_page(f) - before;
+	if (added > reserved)
+		printf("# %llu pages were added, %llu reserved\n", (unsigned long long)added,
+		       (unsigned long long)reserved);
+	return added <= reserved;
+}
+
+static void fill(struct fixture *f, int messages) {
+	srandom(11);
+	setup(f);
+	for (int number = 0; number < messages; number++) {
+		for (int user = 0; user < USERS; user++)
+			append_keyed(f, user, number);
+		if (number % 50 == 0)
+			commit(f); /* rarely: what the turns to come add is to be below GROWTH_MAX
+				    */
+	}
+	commit(f);
+}
+
+TEST(messages_of_many_archives_in_one_turn) {
+	struct fixture f;
+	fill(&f, MESSAGES);
+	for (int number = 0; number < 20; number++) {
+		for (int user = 0; user < USERS; user++)
+			append_keyed(&f, user, MESSAGES + number);
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(one_operation_in_a_turn) {
+	struct fixture f;
+	char name[NAME];
+	fill(&f, MESSAGES / 10);
+	for (int number = 0; number < 200; number++) {
+		append_keyed(&f, number % USERS, MESSAGES + number);
+		CHECK(stays_within(&f));
+		CHECK(put(&f, user_of(USERS + number, name), "key", "value") == PN_OK);
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+/* Deletes the matches of every user in slices of so many, each in a turn of its own. */
+static void delete_by_slices(struct fixture *f, const struct pn_archive_query *query,
+			     uint64_t slice) {
+	for (int user = 0; user < USERS; user++) {
+		uint64_t count = 0;
+		char name[NAME];
+		int more;
+		do {
+			more = pn_archive_delete(f->db, &f->archive, user_of(user, name), query,
+						 NO_TRUNCATE, slice, &count);
+			CHECK(more >= 0);
+			CHECK(stays_within(f));
+		} while (more > 0);
+	}
+}
+
+TEST(deletions_of_neighbours) {
+	const struct pn_archive_query older = {.has_end = true, .end = MESSAGES / 2};
+	const struct pn_archive_query old = {.has_end = true, .end = MESSAGES - 10};
+	struct fixture f;
+	fill(&f, MESSAGES);
+	delete_by_slices(&f, &older, SLICE / 10);
+	delete_by_slices(&f, &old, SLICE);
+	teardown(&f);
+}
+
+TEST(deletions_of_scattered_messages) {
+	const struct pn_archive_query of_one = {.with = str("peer3@host")};
+	struct fixture f;
+	fill(&f, MESSAGES);
+	delete_by_slices(&f, &of_one, SLICE);
+	teardown(&f);
+}
+
+TEST(a_table_of_many_records) {
+	enum { RECORDS = 600, SIZE = 1400 };
+	static char values[SIZE], keys[RECORDS][NAME];
+	static struct pn_record records[RECORDS];
+	struct fixture f;
+	setup(&f);
+	memset(values, 'x', SIZE);
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < RECORDS; i++) {
+			snprintf(keys[i], NAME, "%08lx", (unsigned long)random());
+			records[i] = (struct pn_record){str(keys[i]), {values, SIZE}};
+		}
+		CHECK(pn_kv_set(f.db, &f.keyval, JULIET, records, RECORDS) == PN_OK);
+		CHECK(stays_within(&f));
+		CHECK(pn_kv_replace(f.db, &f.keyval, ROMEO, records, RECORDS) == PN_OK);
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(large_values) {
+	struct fixture f;
+	char *const value = calloc(1, 300000);
+	REQUIRE(value != NULL);
+	setup(&f);
+	for (int size = 1000; size < 300000; size += 7000) {
+		char name[NAME];
+		memset(value, 'x', (size_t)size);
+		CHECK(put(&f, user_of(size % 10, name), "key", value) == PN_OK);
+		CHECK(stays_within(&f));
+	}
+	free(value);
+	teardown(&f);
+}
+
+int main(void) {
+	return test_run("room");
+}
