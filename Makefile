@@ -35,14 +35,13 @@ DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS)
-BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
+LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
-SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so \
+SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so
-$(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
-$(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
-$(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,modules/cert/lua_certs.o $(CERT) $(BASE) $(ALLOC) $(GLUE))
@@ -187,7 +186,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(BINDINGS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, for LMDB too

@@ -29,5 +29,5 @@ build = {
 	-- Shared objects too: each module loads those that lie beside it
 	install_variables = { PLUGINDIR = "$(LUADIR)" },
 	-- Nobody loads this copy: a rock without a library is packed as one for all architectures
-	install = { lib = { ["mod_native.architecture"] = "lua/mod_smacks/smq.so" } },
+	install = { lib = { ["mod_native.architecture"] = "lua/mod_smacks/smacks.so" } },
 }

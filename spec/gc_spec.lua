@@ -5,7 +5,8 @@ local helper = require "spec.helper";
 local generate = require "spec.generate";
 
 local st, element = helper.st, helper.element;
-local native, smq = helper.native("stanza"), helper.native("smq");
+local native = helper.native("smacks");
+local smq = native;
 
 -- A cycle is one step, and the next begins at once: each allocation makes one, and runs finalizers.
 local function every_allocation()
@@ -57,7 +58,7 @@ end
 
 local broken = { element("a", {}, { ("x"):rep(1000), element("b", { c = true }) }), element("a", {}, { {} }) };
 
--- Every function of stanza.so on every sample.
+-- Every function of stanzas in smacks.so on every sample.
 local function use_stanza()
 	for i, sample in ipairs(samples) do
 		assert(native.encode(sample.stanza) == sample.xml, "encode");
@@ -74,7 +75,7 @@ local function long(n)
 	return n .. (" long enough to be no internal string of Lua"):rep(2);
 end
 
--- Every function of smq.so. One queue is closed, another left to the collector.
+-- Every function of queues in smacks.so. One queue is closed, another left to the collector.
 local function use_smq()
 	for _, close in ipairs { true, false } do
 		local queue = smq.new { account = long("a"), items = 3, start = 2^32 - 3 | 0 };

@@ -22,7 +22,7 @@ local new_stream = require "util.xmppstream".new;
 
 local helper = { st = st };
 
---- The functions of a shared object: "stanza" or "smq".
+--- The functions of a shared object of mod_smacks.
 function helper.native(name)
 	return assert(package.loadlib(pn_libdir .. "/" .. name .. ".so", "luaopen_" .. name))();
 end

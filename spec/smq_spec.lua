@@ -1,7 +1,7 @@
--- smq.so: the binding. The queue itself is tested in tests/unit/test_smq.c.
+-- Queues of smacks.so: the binding. The queue itself is tested in tests/unit/test_smq.c.
 
 local helper = require "spec.helper";
-local smq = helper.native("smq");
+local smq = helper.native("smacks");
 
 local ITEM_COST = 64; -- bytes counted for an item beside its own
 local KEY_COST = 64; -- and for its key
@@ -46,6 +46,27 @@ describe("a queue", function ()
 			assert.equal(0, select("#", queue:take()));
 			queue:close();
 		end
+	end);
+
+	it("renders a run of items as they are sent again", function ()
+		local xml, splice = smq.encode(helper.st.message({ id = "1" }):text_tag("body", "a & b"));
+		local queue = smq.new {};
+		for time = 0, 2 do queue:push(xml, splice, time); end
+		queue:push("<iq id='2'/>", 0, 3);
+		local function delayed(time) return smq.splice(xml, splice, smq.delay("a<b", time)); end
+		local all = delayed(0)..delayed(1)..delayed(2).."<iq id='2'/>";
+		assert.same({ all, 5 }, { queue:render(1, "a<b", 100000) });
+		assert.same({ delayed(1)..delayed(2), 4 }, { queue:render(2, "a<b", #xml + 100) });
+		assert.same({ delayed(2), 4 }, { queue:render(3, "a<b", 1) });
+		assert.same({ "", 5 }, { queue:render(5, "a<b", 1) });
+		for _, wrong in ipairs { 0, -1, 2^32 | 0 } do assert.is_false(pcall(queue.render, queue, wrong, "a", 1)); end
+		assert.is_false(pcall(queue.render, queue, 1, "a", 0));
+	end);
+
+	it("does not render what cannot be spliced", function ()
+		local queue = smq.new {};
+		queue:push("no xml", 3, 0);
+		assert.equal("internal-server-error", select(2, queue:render(1, "a", 1)));
 	end);
 
 	it("gives items back as they were pushed", function ()
@@ -350,7 +371,7 @@ describe("largest", function ()
 	end);
 
 	it("is the account that holds most, of all loads of the module", function ()
-		local again = helper.native("smq");
+		local again = helper.native("smacks");
 		local a, b = queue_of({ account = "a" }, "abc"), again.new { account = "b" };
 		b:push("defg", 0, 0);
 		assert.same({ "b", ITEM_COST + 4 }, { smq.largest() });
@@ -366,7 +387,7 @@ describe("largest", function ()
 	end);
 
 	it("is an account that several loads of the module share, with its copies", function ()
-		local again = helper.native("smq");
+		local again = helper.native("smacks");
 		local a, b = smq.new { account = "a" }, again.new { account = "a" };
 		a:push("x", 0, 0, 1);
 		b:push("x", 0, 0, 1);
@@ -390,7 +411,7 @@ describe("total", function ()
 	end);
 
 	it("is the sum over all queues, also those of another load of the module", function ()
-		local first, second = queue_of({}, "a", "bcd"), helper.native("smq").new {};
+		local first, second = queue_of({}, "a", "bcd"), helper.native("smacks").new {};
 		local _, held = second:push("efgh", 0, 0);
 		assert.equal(3 * ITEM_COST + 8, held);
 		assert_total(3 * ITEM_COST + 8, 3);

@@ -1,11 +1,11 @@
--- stanza.so beside Prosody's own util.stanza and util.xmppstream.
+-- Stanzas of smacks.so beside Prosody's own util.stanza and util.xmppstream.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";
 local datetime = require "util.datetime";
 
 local st, element = helper.st, helper.element;
-local native = helper.native("stanza");
+local native = helper.native("smacks");
 local encode, decode, splice, delay = native.encode, native.decode, native.splice, native.delay;
 
 local function decoded(xml)

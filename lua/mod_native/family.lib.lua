@@ -15,7 +15,7 @@ local GLOBAL = "*";
 -- prefix: of the options that are the module's own, is_global: which it reads for the whole server; is_everywhere: once it is
 -- loaded it serves every host, whichever list names it
 local MODULES = {
-	{ name = "smacks", objects = { "smq", "stanza" }, prefix = "smacks_" };
+	{ name = "smacks", objects = { "smacks" }, prefix = "smacks_" };
 	{ name = "storage_native", objects = { "store" }, prefix = "storage_native_", is_global = true };
 	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_", is_global = true, is_everywhere = true };
 	{ name = "certs", objects = { "certs", "dns" } };

@@ -5,9 +5,7 @@
 
 local os_time = os.time;
 
-local load_native = module:require "native";
-local smq = load_native "smq";
-local xml = load_native "stanza";
+local native = module:require "native" "smacks";
 
 local st = require "util.stanza";
 
@@ -51,11 +49,11 @@ end
 
 local function with_delay(self, bytes, splice, time)
 	if splice == 0 then return bytes; end
-	return xml.splice(bytes, splice, xml.delay(self.from, time));
+	return native.splice(bytes, splice, native.delay(self.from, time));
 end
 
 local function decode(self, bytes, splice, time)
-	local stanza, _, err = xml.decode(with_delay(self, bytes, splice, time), st.stanza_mt);
+	local stanza, _, err = native.decode(with_delay(self, bytes, splice, time), st.stanza_mt);
 	if not stanza then
 		module:log("error", "A queued stanza cannot be read back and is dropped (%s): %q", err, bytes);
 	end
@@ -65,7 +63,7 @@ end
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
 -- process and by the account; or nil and why the stanza cannot be queued. max_bytes: of a stanza
 function queue:enqueue(stanza, max_bytes)
-	local bytes, splice, delayed = xml.encode(stanza);
+	local bytes, splice, delayed = native.encode(stanza);
 	if not bytes then return nil, delayed; end
 	if max_bytes and #bytes > max_bytes then return nil, TOO_LARGE; end
 	if delayed or stanza.name == "iq" then splice = 0; end
@@ -75,9 +73,10 @@ function queue:enqueue(stanza, max_bytes)
 	return bytes, over, total, account_bytes;
 end
 
--- The bytes of the i-th held stanza as they are sent again, with their <delay/>
-function queue:bytes_at(i)
-	return with_delay(self, self.items:at(i));
+-- The held stanzas from the i-th on as they are sent again, with their <delay/>, until there are `most` bytes.
+-- Returns them, and the position after them.
+function queue:render(i, most)
+	return self.items:render(i, self.from, most);
 end
 
 -- The stanza with this counter: as it was handed out before, if anybody still holds it, else made
@@ -174,7 +173,7 @@ function queue:start_at(h)
 		assert(self.items:unacked() == 0, "the queue is in use");
 		self.items:close();
 	end
-	self.items = smq.new { account = self.account; bytes = self.limits.bytes; items = self.limits.items; start = h };
+	self.items = native.new { account = self.account; bytes = self.limits.bytes; items = self.limits.items; start = h };
 end
 
 -- Positions count what is held from 1, counters all that was pushed
@@ -255,7 +254,7 @@ end
 return {
 	new = new;
 	TOO_LARGE = TOO_LARGE;
-	total_bytes = smq.total;
-	account_bytes = smq.account;
-	largest = smq.largest;
+	total_bytes = native.total;
+	account_bytes = native.account;
+	largest = native.largest;
 };

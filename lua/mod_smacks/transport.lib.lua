@@ -212,17 +212,12 @@ local CHUNK = math.min(64 * 1024, AT_ONCE);
 
 -- Sends items from `first` on, and returns the position of the next one; up to AT_ONCE bytes
 local function send_bytes(session, queue, first, progress)
-	local chunk, size, i = {}, 0, first;
+	local i = first;
 	while i <= queue:held() and progress.written < AT_ONCE do
-		local bytes = queue:bytes_at(i);
-		i = i + 1;
-		chunk[#chunk+1], size = bytes, size + #bytes;
-		if size >= CHUNK or i > queue:held() then
-			progress.written = progress.written + size;
-			session.send(table.concat(chunk));
-			chunk, size = {}, 0;
-			if not is_sendable(session) then return i; end
-		end
+		local bytes, next_position = queue:render(i, CHUNK);
+		i, progress.written = next_position, progress.written + #bytes;
+		session.send(bytes);
+		if not is_sendable(session) then break; end
 	end
 	return i;
 end
@@ -234,7 +229,7 @@ local function send_stanzas(session, queue, first, progress)
 	while i <= queue:held() and progress.written < limit do
 		local stanza = queue:stanza(i);
 		if stanza then -- it is no XML otherwise
-			progress.written = progress.written + #queue:bytes_at(i);
+			progress.written = progress.written + #queue:render(i, 1);
 			session.send(stanza);
 			if not is_sendable(session) then return i; end
 		end

@@ -1,15 +1,18 @@
-/* pn/smq.h for Lua: smq.so, luaopen_smq. */
+/* pn/smq.h for Lua: a part of smacks.so. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include <pn/err.h>
 #include <pn/smq.h>
+#include <pn/stanza.h>
 
 #include "../glue/glue.h"
+#include "../glue/smacks.h"
 
 static const char TYPE[] = "pn.smq";
 static const char ACCOUNT[] = "pn.smq.account";
+static const char BUFFER[] = "pn.smq.buffer";
 /* In the registry: one pool for all hosts of a process, and its accounts by name, weak. */
 static const char POOL[] = "pn.smq.pool";
 static const char ACCOUNTS[] = "pn.smq.accounts";
@@ -200,6 +203,68 @@ static int smq_at(lua_State *L) {
 	return push_item(L, &item);
 }
 
+/* ---- Rendering: a run of items as one string, each with its <delay/> ---- */
+
+static int buffer_close(lua_State *L) {
+	pn_buf_free(luaL_checkudata(L, 1, BUFFER));
+	return 0;
+}
+
+/* Appends an item as it is sent again. `delay` is memory that is used anew for each. */
+static int render_item(struct pn_buf *out, struct pn_buf *delay, const struct pn_smq_item *item,
+		       struct pn_str from) {
+	if (item->splice == 0) {
+		pn_buf_append(out, item->bytes, item->len);
+		return out->err;
+	}
+	pn_buf_reset(delay, SIZE_MAX);
+	const int err = pn_stanza_delay(delay, from, item->time);
+	if (err != PN_OK)
+		return err;
+	return pn_stanza_splice(out, (struct pn_str){item->bytes, item->len}, item->splice,
+				(struct pn_str){(const char *)delay->data, delay->len});
+}
+
+/* Appends items from *index on, until there are `most` bytes; sets *index to the one after them. */
+static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, size_t most,
+		  struct pn_buf *out) {
+	struct pn_smq_item item;
+	struct pn_buf delay = {0};
+	int err = PN_OK;
+	while (err == PN_OK && out->len < most && pn_smq_at(queue, *index, &item)) {
+		err = render_item(out, &delay, &item, from);
+		*index += 1;
+	}
+	pn_buf_free(&delay);
+	return err;
+}
+
+/*
+ * queue:render(i, from, most) -> bytes, next | nil, condition, text
+ * The held items from the i-th on as they are sent again, with a <delay/> from `from`, until there
+ * are `most` bytes; next: the position after them.
+ */
+static int smq_render(lua_State *L) {
+	const lua_Integer first = pn_glue_integer(L, 2, 1, UINT32_MAX);
+	struct pn_str from;
+	from.bytes = luaL_checklstring(L, 3, &from.len);
+	const size_t most = (size_t)pn_glue_integer(L, 4, 1, INT64_MAX);
+	struct pn_buf *out = pn_glue_handle(L, BUFFER, sizeof(*out), 0);
+	struct pn_smq *queue = check_queue(L); /* last: a finalizer may have closed it */
+	uint32_t index = (uint32_t)(first - 1);
+	const int err = render(queue, &index, from, most, out);
+	if (err != PN_OK) {
+		pn_buf_free(out);
+		return pn_glue_error(L, err);
+	}
+	lua_pushlstring(L, (const char *)out->data, out->len);
+	pn_buf_free(out);
+	lua_pushinteger(L, (lua_Integer)index + 1);
+	return 2;
+}
+
+/* ---- Taking ---- */
+
 /* What a queue looks like while Lua makes room for a result: a finalizer may change it. */
 struct glimpse {
 	const struct pn_smq *queue;
@@ -320,11 +385,11 @@ static int smq_account(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-	{"push", smq_push},   {"ack", smq_ack},       {"at", smq_at},
-	{"take", smq_take},   {"over", smq_over},     {"siblings", smq_siblings},
-	{"acked", smq_acked}, {"pushed", smq_pushed}, {"unacked", smq_unacked},
-	{"held", smq_held},   {"bytes", smq_bytes},   {"resumable", smq_resumable},
-	{NULL, NULL},
+	{"push", smq_push},     {"ack", smq_ack},       {"at", smq_at},
+	{"take", smq_take},     {"over", smq_over},     {"siblings", smq_siblings},
+	{"acked", smq_acked},   {"pushed", smq_pushed}, {"unacked", smq_unacked},
+	{"held", smq_held},     {"bytes", smq_bytes},   {"resumable", smq_resumable},
+	{"render", smq_render}, {NULL, NULL},
 };
 
 static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
@@ -344,15 +409,13 @@ static void keep_words(lua_State *L) {
 	lua_pop(L, 1);
 }
 
-PN_EXPORT int luaopen_smq(lua_State *L);
-
-int luaopen_smq(lua_State *L) {
+void pn_lua_open_smq(lua_State *L) {
 	push_pool(L); /* now: once there are queues, nothing may make a second one */
 	push_accounts(L);
 	lua_pop(L, 2);
 	keep_words(L);
 	pn_glue_type(L, ACCOUNT, NO_METHODS, account_close);
 	pn_glue_type(L, TYPE, METHODS, smq_close);
-	luaL_newlib(L, FUNCTIONS);
-	return 1;
+	pn_glue_type(L, BUFFER, NO_METHODS, buffer_close);
+	luaL_setfuncs(L, FUNCTIONS, 0);
 }

@@ -1,4 +1,4 @@
-/* pn/stanza.h for Lua: stanza.so, luaopen_stanza. A stanza is a table as util.stanza makes it. */
+/* pn/stanza.h for Lua: a part of smacks.so. A stanza is a table as util.stanza makes it. */
 #include <stdint.h>
 
 #include <pn/err.h>
@@ -6,6 +6,7 @@
 #include <pn/wire.h>
 
 #include "../glue/glue.h"
+#include "../glue/smacks.h"
 #include "../glue/stanza.h"
 
 static const char BUFFER[] = "pn.stanza.buffer";
@@ -160,15 +161,11 @@ static const luaL_Reg FUNCTIONS[] = {
 
 static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
 
-PN_EXPORT int luaopen_stanza(lua_State *L);
-
-int luaopen_stanza(lua_State *L) {
+void pn_lua_open_stanza(lua_State *L) {
 	pn_glue_type(L, ENCODER, NO_METHODS, encoder_close);
 	pn_glue_type(L, BUFFER, NO_METHODS, buffer_close);
-	luaL_newlibtable(L, FUNCTIONS);
 	pn_glue_handle(L, ENCODER, sizeof(struct encoder), 0);
 	lua_pushliteral(L, "name");
 	lua_pushliteral(L, "attr");
 	luaL_setfuncs(L, FUNCTIONS, UP_COUNT);
-	return 1;
 }

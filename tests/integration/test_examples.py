@@ -193,7 +193,7 @@ def behaviour(name, *examples):
 def starts(server):
 	assert not server.complaints(), server.complaints()
 	mapped = server.lua("return io.open('/proc/self/maps'):read('a')")
-	assert "mod_smacks/smq.so" in mapped and "mod_storage_native/store.so" in mapped
+	assert "mod_smacks/smacks.so" in mapped and "mod_storage_native/store.so" in mapped
 	assert ("mod_s2s_auth_native/certs.so" in mapped) == (server.name != "support-desk")
 
 

@@ -89,7 +89,7 @@ def test(server):
 	for name in ("smacks", "storage_native", "native"):
 		assert modules[name]["hosts"] == [server.host] and modules[name]["path"].endswith(f"/mod_{name}.lua"), modules
 	assert modules["s2s_auth_native"]["hosts"] == []
-	assert [o["name"] for o in modules["smacks"]["objects"]] == ["smq", "stanza"]
+	assert [o["name"] for o in modules["smacks"]["objects"]] == ["smacks"]
 	assert all(o["loads"] for m in modules.values() for o in m["objects"])
 	versions = report["versions"]
 	assert versions["Prosody"].startswith(server.version) and versions["Lua"] == "5.4", versions
@@ -365,11 +365,11 @@ def test(server):
 	(plugins / "mod_certs/dns.so").unlink()
 	configure(server, plugin_paths=[plugins])
 	expect(server, "warning", "mod_certs", "dns.so cannot be loaded", "^make")
-	(plugins / "mod_smacks/smq.so").write_bytes(b"nothing")
-	expect(server, "error", "mod_smacks", "smq.so cannot be loaded", "^make", count=2)
+	(plugins / "mod_smacks/smacks.so").write_bytes(b"nothing")
+	expect(server, "error", "mod_smacks", "smacks.so cannot be loaded", "^make", count=2)
 	report = check(server, ERRORS)
 	assert [(m["name"], o["name"]) for m in report["modules"] for o in m["objects"] if not o["loads"]] == [
-		("smacks", "smq"), ("certs", "dns")], report
+		("smacks", "smacks"), ("certs", "dns")], report
 
 
 @behaviour("native check: it need not be enabled itself, but that is advised", **site(modules=()))

@@ -13,8 +13,7 @@
 
 #include <pn/alloc.h>
 
-int luaopen_stanza(lua_State *L);
-int luaopen_smq(lua_State *L);
+int luaopen_smacks(lua_State *L);
 
 /* What the state has as globals while memory fails: two functions, and what they work on. */
 static const char SET_UP[] =
@@ -29,35 +28,36 @@ static const char SET_UP[] =
 	"	return value\n"
 	"end\n"
 	"function use_stanza()\n"
-	"	local xml, at = stanza.encode(item)\n"
-	"	local child = made(stanza.delay('a@b', 0))\n"
-	"	local spliced = made(stanza.splice(made(xml, at), at, child))\n"
-	"	local decoded = made(stanza.decode(spliced, mt))\n"
+	"	local xml, at = smacks.encode(item)\n"
+	"	local child = made(smacks.delay('a@b', 0))\n"
+	"	local spliced = made(smacks.splice(made(xml, at), at, child))\n"
+	"	local decoded = made(smacks.decode(spliced, mt))\n"
 	"	assert(#decoded == 2 and decoded.tags[2].name == 'delay')\n"
-	"	made(stanza.encode(decoded))\n"
+	"	made(smacks.encode(decoded))\n"
 	"end\n"
 	"function use_smq()\n"
-	"	local queue <close> = made(smq.new { account = 'a@b', items = 3 })\n"
-	"	local other <close> = made(smq.new { account = 'a@b' })\n"
+	"	local queue <close> = made(smacks.new { account = 'a@b', items = 3 })\n"
+	"	local other <close> = made(smacks.new { account = 'a@b' })\n"
 	"	for n = 1, 6 do\n"
 	"		made(queue:push(('long '):rep(10) .. n, 0, n, n))\n"
 	"		made(other:push('copy', 0, n, n))\n"
 	"	end\n"
-	"	local bytes, accounts = smq.account('a@b')\n"
-	"	assert(smq.largest() == 'a@b' and accounts == 2 and queue:siblings() == 2)\n"
+	"	local bytes, accounts = smacks.account('a@b')\n"
+	"	assert(smacks.largest() == 'a@b' and accounts == 2 and queue:siblings() == 2)\n"
 	"	assert(other:ack(2) == 2)\n"
+	"	made(queue:render(1, 'a@b', 1000))\n"
 	"	for n = 1, 3 do\n"
 	"		assert(queue:over())\n"
 	"		local item, _, time, fate = queue:take()\n"
 	"		assert(time == n and fate == (n <= 2 and 'seen' or 'held'))\n"
 	"	end\n"
 	"	assert(not queue:over() and queue:at(3) and queue:ack(6) == 6)\n"
-	"	made(made(smq.new {}):push('left to the collector', 0, 0, 1))\n"
+	"	made(made(smacks.new {}):push('left to the collector', 0, 0, 1))\n"
 	"end\n"
 	"local taken, last\n"
 	"function prepare_to_take()\n"
 	"	taken = { '', '', '', '' }\n" /* to write to it needs no memory later */
-	"	queue = smq.new { account = 'take' }\n"
+	"	queue = smacks.new { account = 'take' }\n"
 	"	for n = 1, 4 do queue:push(('item %d '):format(n):rep(20), n, n, n) end\n"
 	"end\n"
 	"function take_one()\n"
@@ -96,8 +96,7 @@ static lua_State *new_state(void) {
 	lua_State *L = lua_newstate(allocate, NULL);
 	REQUIRE(L != NULL);
 	luaL_openlibs(L);
-	luaL_requiref(L, "stanza", luaopen_stanza, 1);
-	luaL_requiref(L, "smq", luaopen_smq, 1);
+	luaL_requiref(L, "smacks", luaopen_smacks, 1);
 	lua_register(L, "pass", pass);
 	lua_settop(L, 0);
 	REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
@@ -120,10 +119,10 @@ static bool call(lua_State *L, const char *name) {
 	return ok;
 }
 
-/* Both figures of smq.total() are 0 once garbage is collected. */
+/* Both figures of smacks.total() are 0 once garbage is collected. */
 static bool is_all_released(lua_State *L) {
 	return luaL_dostring(L, "collectgarbage() collectgarbage()\n"
-				"local bytes, items = smq.total()\n"
+				"local bytes, items = smacks.total()\n"
 				"return bytes == 0 and items == 0") == LUA_OK &&
 	       lua_toboolean(L, -1);
 }
@@ -182,9 +181,8 @@ TEST(no_item_is_lost_that_memory_is_missing_for) {
 	}
 }
 
-static int open_both(lua_State *L) {
-	luaL_requiref(L, "stanza", luaopen_stanza, 1);
-	luaL_requiref(L, "smq", luaopen_smq, 1);
+static int open_it(lua_State *L) {
+	luaL_requiref(L, "smacks", luaopen_smacks, 1);
 	return 0;
 }
 
@@ -195,14 +193,14 @@ TEST(loading_survives_every_failing_allocation) {
 		REQUIRE(L != NULL);
 		luaL_openlibs(L);
 		lua_settop(L, 0);
-		lua_pushcfunction(L, open_both);
+		lua_pushcfunction(L, open_it);
 		test_alloc_fail(nth, true);
 		const int status = lua_pcall(L, 0, 0, 0);
 		failed = test_alloc.failed;
 		test_alloc_fail(0, false);
 		CHECK(status == (failed ? LUA_ERRMEM : LUA_OK));
 		lua_settop(L, 0);
-		lua_pushcfunction(L, open_both);
+		lua_pushcfunction(L, open_it);
 		CHECK(lua_pcall(L, 0, 0, 0) == LUA_OK);
 		REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
 		CHECK(call(L, "use_stanza"));
@@ -216,7 +214,7 @@ TEST(loading_survives_every_failing_allocation) {
 /* Lua finalizes what is younger first: `older` comes after the queue and its account. */
 static const char FINALIZERS[] =
 	"older = setmetatable({}, { __gc = function () at_the_end() end })\n"
-	"queue = smq.new { account = 'a@b' }\n"
+	"queue = smacks.new { account = 'a@b' }\n"
 	"queue:push('abc', 0, 0, 1)\n"
 	"younger = setmetatable({}, { __gc = function () before_the_end() end })\n";
 
@@ -233,7 +231,7 @@ TEST(queues_and_accounts_may_be_used_while_lua_closes) {
 	passed = 0;
 	/* A queue that is made now has no finalizer, and outlives the handle of its account */
 	close_with("function before_the_end()\n"
-		   "	late = smq.new { account = 'a@b' }\n"
+		   "	late = smacks.new { account = 'a@b' }\n"
 		   "	late:push('abc', 0, 0, 1)\n"
 		   "	assert(select(4, queue:take()) == 'held' and late:siblings() == 2)\n"
 		   "	pass()\n"
@@ -250,9 +248,9 @@ TEST(queues_and_accounts_may_be_used_while_lua_closes) {
 	/* An account that is finalized takes no more queues */
 	close_with("function before_the_end() end\n"
 		   "function at_the_end()\n"
-		   "	local ok, text = pcall(smq.new, { account = 'a@b' })\n"
+		   "	local ok, text = pcall(smacks.new, { account = 'a@b' })\n"
 		   "	assert(not ok and text:find('closed'))\n"
-		   "	assert(smq.account('a@b') == 0 and smq.largest() == nil)\n"
+		   "	assert(smacks.account('a@b') == 0 and smacks.largest() == nil)\n"
 		   "	pass()\n"
 		   "end\n");
 	CHECK(passed == 3);
@@ -260,16 +258,17 @@ TEST(queues_and_accounts_may_be_used_while_lua_closes) {
 
 TEST(what_is_loaded_twice_shares_one_pool) {
 	lua_State *L = new_state();
-	lua_pushcfunction(L, luaopen_smq);
+	lua_pushcfunction(L, luaopen_smacks);
 	REQUIRE(lua_pcall(L, 0, 1, 0) == LUA_OK);
 	lua_setglobal(L, "again");
 	CHECK(luaL_dostring(
-		      L, "local queue = smq.new { account = 'a@b' }\n"
-			 "queue:push('abc', 0, 0, 1)\n"
-			 "again.new { account = 'a@b' }:push('abc', 0, 0, 1)\n"
-			 "assert(select(4, queue:take()) == 'held')\n"
-			 "assert(again.largest() == 'a@b' and select(2, smq.account('a@b')) == 2)\n"
-			 "return select(2, again.total())") == LUA_OK);
+		      L,
+		      "local queue = smacks.new { account = 'a@b' }\n"
+		      "queue:push('abc', 0, 0, 1)\n"
+		      "again.new { account = 'a@b' }:push('abc', 0, 0, 1)\n"
+		      "assert(select(4, queue:take()) == 'held')\n"
+		      "assert(again.largest() == 'a@b' and select(2, smacks.account('a@b')) == 2)\n"
+		      "return select(2, again.total())") == LUA_OK);
 	CHECK(lua_tointeger(L, -1) == 1);
 	lua_close(L);
 	CHECK(test_alloc.blocks == 0);

@@ -167,7 +167,7 @@ end
 -- Seconds per stanza of tostring, encode, util.xml.parse, util.xmppstream, decode; and its bytes
 function module.codec(kind, count)
 	local stanzas, texts = make_many(kind, 100);
-	local xml, stream = load_native("stanza"), open_stream();
+	local xml, stream = load_native("smacks"), open_stream();
 	return ("%.9f %.9f %.9f %.9f %.9f %d"):format(
 		time_each(stanzas, count, tostring),
 		time_each(stanzas, count, xml.encode),
