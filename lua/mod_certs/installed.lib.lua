@@ -38,9 +38,14 @@ local function fault_of(pair)
 	return text;
 end
 
+-- Each once: the text of a second failure would be another one.
 local function check_key(findings, host, pair, settings)
-	local subject, fault = pair.key or pair.certificate, fault_of(pair);
-	add_once(findings, settings, fault and "error" or "ok", host, "key", subject, fault or "the key of "..pair.certificate);
+	local seen = table.concat({ host, "key", pair.certificate, pair.key }, "\0");
+	if settings.seen[seen] then return; end
+	settings.seen[seen] = true;
+	local fault = fault_of(pair);
+	findings.add(fault and "error" or "ok", host, "key", pair.key or pair.certificate, "%s",
+		fault or "the key of "..pair.certificate);
 end
 
 -- ---- All of a host ----

@@ -11,6 +11,7 @@ local READ_SIZE = 8192;
 local XMLNS_STREAMS = "http://etherx.jabber.org/streams";
 local XMLNS_TLS = "urn:ietf:params:xml:ns:xmpp-tls";
 local NAMESPACES = { ["xmpp-client"] = "jabber:client", ["xmpp-server"] = "jabber:server" };
+local CLOSED = { closed = true, ["unexpected eof while reading"] = true }; -- the latter by TLS that was not ended
 local DIRECTIONS = { timeout = "read", wantread = "read", wantwrite = "write" }; -- of sockets, and of LuaSec's
 
 local stream = {};
@@ -22,7 +23,7 @@ local function read(conn, deadline)
 		data = data or partial;
 		if data and data ~= "" then return data; end
 		local direction = DIRECTIONS[err];
-		if not direction then return nil, err == "closed" and "the connection was closed" or err; end
+		if not direction then return nil, CLOSED[err] and "the connection was closed" or err; end
 		if not wait(conn, direction, deadline) then return nil, "no answer"; end
 	end
 end
