@@ -140,11 +140,22 @@ function certificates.choice(name, alternatives)
 		:format(name, table.concat(paths, ", "), candidates.directory());
 end
 
+-- Where Prosody would find a certificate by a file's name, for a host or what is above it
+local function places_for(name)
+	local directory = candidates.directory();
+	local list = { directory };
+	while name do
+		list[#list + 1] = ("%s/%s.crt"):format(directory, name);
+		list[#list + 1] = ("%s/%s/fullchain.pem"):format(directory, name);
+		name = name:match("%.(.+)$");
+	end
+	return list;
+end
+
 -- A text about a host that Prosody finds no certificate for. One that is there, and closed to Prosody, looks the same to it.
 function certificates.missing(name)
-	local directory = candidates.directory();
-	local text = ("Prosody finds no certificate for %s in %s"):format(name, directory);
-	for _, path in ipairs { directory.."/", directory.."/"..name..".crt", directory.."/"..name.."/fullchain.pem" } do
+	local text = ("Prosody finds no certificate for %s in %s"):format(name, candidates.directory());
+	for _, path in ipairs(places_for(name)) do
 		local closed = permissions.closed(path);
 		if closed then return text..": "..closed; end
 	end

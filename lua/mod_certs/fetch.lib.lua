@@ -17,6 +17,7 @@ local HINTS = {
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the last handshake
 -- Ciphers of TLS 1.2 that ask for a key of one type. LuaSec cannot ask so with TLS 1.3.
 local CIPHERS = { ECDSA = "aECDSA:@SECLEVEL=0", RSA = "aRSA:@SECLEVEL=0" };
+local VERSION_ALERT = "alert protocol version"; -- OpenSSL's words
 local OTHER_TYPE = { ECDSA = "RSA", RSA = "ECDSA" };
 
 local fetch = {};
@@ -118,7 +119,7 @@ function fetch.key_type(pem)
 	return name == "EC" and "ECDSA" or name;
 end
 
--- Adds the chain of the other type of key, where the server has one.
+-- Adds the chain of the other type of key, where the server has one. With TLS 1.3 alone it cannot be asked for.
 local function add_other_chain(reply, target, deadline)
 	local key_type = fetch.key_type(reply.pem);
 	reply.chains = { { pem = reply.pem, key_type = key_type } };
@@ -126,14 +127,22 @@ local function add_other_chain(reply, target, deadline)
 	local second = other and ask(target, deadline, other);
 	if second and second.pem and fetch.key_type(second.pem) == other then
 		reply.chains[2] = { pem = second.pem, key_type = other };
+	elseif second and second.err and second.err:find(VERSION_ALERT, 1, true) then
+		reply.chains.incomplete = true;
 	end
 end
 
 -- ---- The other kind of TLS ----
 
 local INSTEAD = {
-	starttls = { tls = "direct", text = "%s: direct TLS is spoken here, where %s STARTTLS; publish the port as %s, or have it listen for STARTTLS" };
-	direct = { tls = "starttls", text = "%s: STARTTLS is spoken here, where %s direct TLS; publish the port as %s, or have it listen for direct TLS" };
+	starttls = {
+		tls = "direct";
+		text = "%s: direct TLS is spoken here, where %s STARTTLS; publish the port as %s, or have it listen for STARTTLS";
+	};
+	direct = {
+		tls = "starttls";
+		text = "%s: plain XMPP with STARTTLS is spoken here, where %s direct TLS; publish the port as %s, or have it listen for direct TLS";
+	};
 };
 
 -- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Silence tells nothing.
@@ -158,10 +167,11 @@ end
 
 -- targets: array of { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain =
 -- whom to ask for, published = { promise = whose word tls is, "an SRV record promises", instead = the name of the record
--- for the other kind of TLS } or nil }, asked at the same time. Returns an array of { pem = the chain in the order it was
--- sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the other type of key where there is
--- one } }, or { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of what is no XMPP
--- service, or "stream", where the other side speaks XMPP to such clients }.
+-- for the other kind of TLS } or nil }, asked at the same time. Returns an array of replies:
+--   { pem = the chain in the order it was sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the
+--   other type of key where there is one; incomplete = that type could not be asked for } }
+--   { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of what is no XMPP service, or
+--   "stream", where the other side speaks XMPP to such clients }
 function fetch.chains(targets)
 	local replies, conversations = {}, {};
 	for i, target in ipairs(targets) do

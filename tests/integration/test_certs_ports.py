@@ -6,7 +6,7 @@ import ssl
 import threading
 
 from certsite import bad, shut
-from test_certs_check import ERRORS, OK, SERVICES, behaviour, check
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
 
 class Other:
@@ -134,3 +134,23 @@ def test(site):
 	texts = sorted((row["state"], row["text"].split(":")[0]) for row in report.rows_of("DANE", f"{site.address}:{site.port} "))
 	assert texts == [("error", "RSA"), ("ok", "ECDSA")], report
 	assert [row["state"] for row in report.rows_of("expiry", "xmpp-client")].count("error") == 1, report
+
+
+@behaviour("what answers: with TLS 1.3 alone the other type of key cannot be asked for, which is said")
+def test(site):
+	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
+	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
+	site.options["tls_profile"] = "modern"
+	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1), rsa.tlsa(3, 1, 1)], services=SERVICES[:2])
+	site.go()
+	report = check(site, status=OK)
+	for port in site.places[:2]:
+		report.expect("ok", "listener", f"{site.address}:{port} ", "^(ECDSA|RSA) certificate")
+		report.expect("ok", "reload", f"{site.address}:{port} ", "(good|rsa).* cannot be asked for: the listener has TLS 1.3 alone")
+	del site.options["tls_profile"]
+	site.kill()
+	site.options["ssl"]["certificates"].pop()
+	site.start()
+	site.options["ssl"]["certificates"].append({"certificate": rsa.file, "key": rsa.key})
+	site.rewrite_config()
+	check(site, status=WARNINGS).expect("warning", "reload", f"{site.address}:{site.port} ", "rsa.pem .* is not served")
