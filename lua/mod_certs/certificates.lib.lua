@@ -13,7 +13,7 @@ local permissions = module:require "permissions";
 local ports = module:require "ports";
 
 local STARTTLS_OPTIONS = { ["xmpp-client"] = "c2s_ssl", ["xmpp-server"] = "s2s_ssl" };
--- Of what is set for a single host, Prosody 13.0 hands a port with direct TLS the certificate and the key alone.
+-- Prosody 13.0 hands a port with direct TLS only the certificate and the key of a host's settings.
 local PAIR_OF_HOST = pcall(require, "net.tls_luasec");
 local FIELDS = { "certificate", "key", "password", "certificates" };
 
@@ -49,7 +49,7 @@ local function chosen(merged)
 	return list;
 end
 
--- Calls `make` with each certificate that may be found for a host, or with {}. Returns an array of what it returns, each once.
+-- Calls `make` with each certificate that may be found for a host, or with {}. Returns an array of its results, each once.
 local function for_each_candidate(name, make)
 	local alternatives, seen = {}, {};
 	local found = candidates.of(name);
@@ -125,7 +125,7 @@ function certificates.of(name, service, tls, port)
 	return list, alternatives[2] and alternatives or nil;
 end
 
--- Why one is taken by chance, and what to do, as a text; or nil. alternatives: as of certificates.of()
+-- A text that says that one is taken by chance, and how to choose; or nil. alternatives: as of certificates.of()
 function certificates.choice(name, alternatives)
 	if not alternatives then return nil; end
 	local paths = {};
@@ -140,7 +140,7 @@ function certificates.choice(name, alternatives)
 		:format(name, table.concat(paths, ", "), candidates.directory());
 end
 
--- Where Prosody would find a certificate by a file's name, for a host or what is above it
+-- Where Prosody would find a certificate by a file's name, for a host or the domains above it
 local function places_for(name)
 	local directory = candidates.directory();
 	local list = { directory };

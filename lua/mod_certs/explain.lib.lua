@@ -123,7 +123,7 @@ local function addresses_of(name)
 end
 
 -- Asks one target, at its first address that answers. Returns chains; or nil, text, how far it went, as of fetch.chains(), and
--- the chain of what is no XMPP service.
+-- the chain of a service that is not XMPP.
 local function ask(way, domain)
 	local addresses, text = addresses_of(way.target);
 	local furthest, other;

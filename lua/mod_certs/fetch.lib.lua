@@ -12,7 +12,8 @@ local run = module:require "concurrently".run;
 -- How OpenSSL calls the alert of a server that has no certificate for the name, or no version or cipher in common
 local HINTS = {
 	["alert handshake failure"] = "; has the server a certificate for this host?";
-	["no application protocol"] = "; what it speaks is not XMPP";
+	["no application protocol"] = "; it speaks another protocol than XMPP";
+	["unrecognized name"] = "; it has no certificate for this name";
 };
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the last handshake
 -- Ciphers of TLS 1.2 that ask for a key of one type. LuaSec cannot ask so with TLS 1.3.
@@ -95,7 +96,7 @@ local function handshake(conn, target, deadline, key_type)
 	return pem;
 end
 
--- One conversation: { pem = } or { err =, reached =, other = the chain of what is no XMPP service }
+-- One conversation: { pem = } or { err =, reached =, other = the chain of a service that is not XMPP }
 local function ask(target, deadline, key_type)
 	local conn, err = connect(target, deadline);
 	if not conn then return { err = err }; end
@@ -170,7 +171,7 @@ end
 -- for the other kind of TLS } or nil }, asked at the same time. Returns an array of replies:
 --   { pem = the chain in the order it was sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the
 --   other type of key where there is one; incomplete = that type could not be asked for } }
---   { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of what is no XMPP service, or
+--   { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of a service that is not XMPP, or
 --   "stream", where the other side speaks XMPP to such clients }
 function fetch.chains(targets)
 	local replies, conversations = {}, {};

@@ -10,7 +10,7 @@ local DIGESTS = { [1] = "SHA-1", [2] = "SHA-256", [4] = "SHA-384" };
 
 local insecurity = {};
 
--- The name and what is above it, from the top, without the root
+-- The name and all names above it, from the top, without the root
 local function ancestors_of(name)
 	local list = {};
 	while name and name ~= "" and name ~= "." do
@@ -51,7 +51,7 @@ local function excluded_by(name)
 	end
 end
 
--- What is between a secure zone and a zone below it: state, text, or nil if that is secure too
+-- The gap in the chain of trust from a secure zone to a zone below it: state, text; or nil if that zone is secure too
 local function gap_between(parent, zone)
 	local delegation = lookup.find(zone, "DS");
 	if not lookup.usable(delegation) then
@@ -61,8 +61,8 @@ local function gap_between(parent, zone)
 		return "warning", ("the resolver cannot use any DS record that %s has for the zone %s (%s)"):format(parent, zone,
 			describe_delegation(delegation));
 	elseif lookup.find(zone, "DNSKEY").records[1] then
-		return "warning", ("the zone %s is signed, but its parent %s has no DS record for it: have the registrar, or whoever "
-			.."runs %s, publish one"):format(zone, parent, parent);
+		return "warning", ("the zone %s is signed, but its parent %s has no DS record for it: give it to the registrar, or to "
+			.."the operator of %s"):format(zone, parent, parent);
 	end
 	return "ok", ("the zone %s is not signed: its parent %s has no DS record for it, and it has no DNSKEY record")
 		:format(zone, parent);
@@ -70,7 +70,8 @@ end
 
 -- Why an answer for a name is insecure: the zone where trust ends, the state of a row about it, and a text
 function insecurity.cause(name)
-	if not lookup.anchor() then return ".", "ok", "no trust anchor is configured, so that nothing is validated"; end
+	local anchor, missing = lookup.anchor();
+	if not anchor then return ".", "ok", "no trust anchor is configured: "..missing; end
 	local excluded = excluded_by(name);
 	if excluded then return excluded, "warning", "the option domain-insecure of Prosody's option unbound takes it out of validation"; end
 	local parent = is_secure_zone(".") and "." or nil; -- the lowest zone that is secure
@@ -88,7 +89,7 @@ function insecurity.cause(name)
 		.."resolvers accept"):format(parent, name);
 end
 
--- Adds one row for each cause of what is insecure at a host's places.
+-- Adds one row for each cause of insecure answers about a host's places.
 function insecurity.check(findings, host, all)
 	local seen = {};
 	local function add(name, answer)

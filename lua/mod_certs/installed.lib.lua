@@ -26,7 +26,7 @@ end
 -- Never asks at the terminal: a key that needs a password is none for Prosody without it.
 local function no_password() return ""; end
 
--- What is wrong with a certificate and its key, as LuaSec loads them for Prosody; or nil
+-- The fault of a certificate and its key, loaded as LuaSec does for Prosody; or nil
 local function fault_of(pair)
 	if not pair.key then return "no key is set beside "..pair.certificate; end
 	local closed = permissions.closed(pair.key) or permissions.closed(pair.certificate);
@@ -74,9 +74,9 @@ function installed.check(findings, host, settings)
 	end
 end
 
--- ---- Beside what is served ----
+-- ---- Files beside the listeners ----
 
--- What the files of these certificates hold: { { path =, sha256 =, key_type =, shown = text }, ... }
+-- The leaves in the files of these certificates: { { sha256 =, key_type =, shown = text }, ... }
 local function on_disk(pairs_of)
 	local list = {};
 	for _, pair in ipairs(pairs_of) do

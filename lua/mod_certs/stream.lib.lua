@@ -16,7 +16,7 @@ local DIRECTIONS = { timeout = "read", wantread = "read", wantwrite = "write" };
 
 local stream = {};
 
--- TLS may hold what no socket tells of, so it is asked before each wait.
+-- TLS may hold data that the socket does not show, so it is read before each wait.
 local function read(conn, deadline)
 	while true do
 		local data, err, partial = conn:receive(READ_SIZE);
@@ -43,6 +43,11 @@ local function other_namespace(head, namespace)
 	return found ~= namespace and found or nil;
 end
 
+-- Some answer without a status line what does not look like HTTP.
+local function is_web(head)
+	return head:find("^HTTP/") or head:lower():find("^%s*<!doctype html") or head:lower():find("^%s*<html");
+end
+
 -- Opens a stream, and reads until session.ready or session.failure is set, which callbacks(session) may do. Returns ready; or
 -- false, text, and "stream" if the other side has answered as XMPP servers do.
 local function converse(conn, target, deadline, add_callbacks)
@@ -55,7 +60,8 @@ local function converse(conn, target, deadline, add_callbacks)
 	add_callbacks(callbacks, session);
 
 	local parser = new_stream(session, callbacks, MAX_STANZA);
-	conn:send("<?xml version='1.0'?>"..st.stanza("stream:stream", {
+	-- The line ends for the sake of web servers, which answer once they have read one
+	conn:send("<?xml version='1.0'?>\n"..st.stanza("stream:stream", {
 		xmlns = namespace, ["xmlns:stream"] = XMLNS_STREAMS, to = target.domain, version = "1.0",
 	}):top_tag());
 	local head = "";
@@ -63,7 +69,7 @@ local function converse(conn, target, deadline, add_callbacks)
 		local data, err = read(conn, deadline);
 		if not data then return false, err, not session.notopen and "stream" or nil; end
 		head = session.notopen and head..data or head;
-		if head:find("^HTTP/") then return false, "what came is HTTP, no XMPP stream"; end
+		if is_web(head) then return false, "a web server answers, this is no XMPP stream"; end
 		local other = other_namespace(head, namespace);
 		if other then return false, ("what came is a stream of %s"):format(other); end
 		if not parser:feed(data) then session.failure = session.failure or "what came is no XMPP stream"; end

@@ -248,7 +248,7 @@ local function as_json(record)
 		name = record.name, ttl = record.ttl, usage = record.usage, selector = record.selector, match = record.match,
 		data = to_hex(record.data), domain = record.domain, service = record.service, tls = record.tls,
 		target = record.target, port = record.port, certificate = record.certificate,
-		missing_srv = srv or json.null, srv_needed = srv and needed or false,
+		choice = record.choice or json.null, missing_srv = srv or json.null, srv_needed = srv and needed or false,
 	};
 end
 

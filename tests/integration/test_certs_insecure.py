@@ -61,7 +61,7 @@ def test(site):
 	site.lab.start()
 	site.rewrite_config()
 	expect_cause(look(site, host), "warning", host, host,
-		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: have the registrar")
+		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: give it to the registrar, or to the operator of lab")
 
 
 @behaviour("insecure: algorithms and digests that the resolver does not know are named")

@@ -56,18 +56,23 @@ NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no
 @behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
 def test(site):
 	site.good()
-	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but no XMPP: what came is HTTP"),
-		(other_at(site, "xmpps-server", WEB), "TLS, but no XMPP: what came is HTTP"),
+	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but no XMPP: a web server answers"),
+		(other_at(site, "xmpps-server", WEB), "TLS, but no XMPP: a web server answers"),
 		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but no XMPP: what came is no XMPP stream"),
-		(other_at(site, "xmpps-client", b"<html/>"), "TLS, but no XMPP: what came is no XMPP stream"),
+		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but no XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but no XMPP: what came is no XMPP stream"),
 		(other_at(site, "xmpps-server", b""), "TLS, but no XMPP: the connection was closed"),
-		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; what it speaks is not XMPP")]
+		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; it speaks another protocol than XMPP")]
+	site.lab.site("other.lab", site.issue("other.lab", name="web"), {})
+	site.lab.zone("lab").add("web", "A", site.lab.web_address)
+	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", "0 5 443 web.lab.")
 	site.go()
 	report = check(site, "other.lab", status=ERRORS)
+	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but no XMPP: a web server answers")
 	for port, text in expected:
 		report.expect("error", "listener", f"{site.address}:{port} ", text)
 		assert not report.rows_of("DANE", f"{site.address}:{port} "), report
-	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="no XMPP: what came is HTTP")
+	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="no XMPP: a web server answers")
 	assert "DNS-ID  other.lab" in output.out and "TLS, but no XMPP" in output.out, output
 
 

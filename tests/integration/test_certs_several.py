@@ -103,6 +103,7 @@ def test(site):
 	text = good(site, "tlsa", HOST)
 	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
 	comment = [line for line in text.splitlines() if line.startswith("; Prosody takes any one of these")]
+	assert comment[0][2:] == json.loads(good(site, "tlsa", HOST, "--json"))["records"][0]["choice"]
 	assert len(comment) == 1 and all(str(file) in comment[0] for file in files), text
 	output = bad(site, "explain", HOST, says=f"Prosody takes any one of these for {HOST}.*{files[0]}, {files[1]}.*Leave one below")
 	assert str(files[1]) in output.err
