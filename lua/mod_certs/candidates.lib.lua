@@ -53,7 +53,9 @@ local function find(host)
 		end
 	end
 	if goes_on then
-		local by_file = certmanager.find_cert(config.get(host, "certificate"), host);
+		local option = config.get(host, "certificate");
+		if type(option) == "table" then return list; end -- certmanager fails
+		local by_file = certmanager.find_cert(option, host);
 		for _, each in ipairs(by_file and { by_file } or find(host:match("%.(.+)$"))) do list[#list + 1] = each; end
 	end
 	return list;

@@ -152,9 +152,24 @@ local function places_for(name)
 	return list;
 end
 
+-- Whether options that name certificates have a form that Prosody takes nothing from
+local function is_misspelt(name)
+	if type(config.get(name, "certificate")) == "table" then return true; end
+	for _, section in ipairs { name, "*" } do
+		for _, option in ipairs { "ssl", "c2s_ssl", "s2s_ssl" } do
+			local settings = config.rawget(section, option) or {};
+			if type(settings.certificate) == "table" or settings.certificates and not chosen(settings)[1] then return true; end
+		end
+	end
+	return false;
+end
+
 -- A text about a host that Prosody finds no certificate for. One that is there, and closed to Prosody, looks the same to it.
 function certificates.missing(name)
 	local text = ("Prosody finds no certificate for %s in %s"):format(name, candidates.directory());
+	if is_misspelt(name) then
+		return text.."; several are ssl = { certificates = { { certificate = ..., key = ... }, ... } }, a table as certificate is none";
+	end
 	for _, path in ipairs(places_for(name)) do
 		local closed = permissions.closed(path);
 		if closed then return text..": "..closed; end

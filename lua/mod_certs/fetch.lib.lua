@@ -16,6 +16,7 @@ local HINTS = {
 	["unrecognized name"] = "; it has no certificate for this name";
 };
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the last handshake
+local MISTAKE_TIMEOUT = 5; -- seconds more for the other kind of TLS, where that is asked for
 -- Ciphers of TLS 1.2 that ask for a key of one type. LuaSec cannot ask so with TLS 1.3.
 local CIPHERS = { ECDSA = "aECDSA:@SECLEVEL=0", RSA = "aRSA:@SECLEVEL=0" };
 local VERSION_ALERT = "alert protocol version"; -- OpenSSL's words
@@ -146,11 +147,12 @@ local INSTEAD = {
 	};
 };
 
--- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Silence tells nothing.
-local function find_mistake(reply, target, deadline)
-	if reply.reached ~= "connected" or not target.published or socket.gettime() >= deadline then return nil; end
+-- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Some servers are silent then, so
+-- that the time for the first question is over.
+local function find_mistake(reply, target)
+	if reply.reached ~= "connected" or not target.published then return nil; end
 	local instead = INSTEAD[target.tls];
-	local second = ask(setmetatable({ tls = instead.tls }, { __index = target }), deadline);
+	local second = ask(setmetatable({ tls = instead.tls }, { __index = target }), socket.gettime() + MISTAKE_TIMEOUT);
 	if not second.pem and second.reached ~= "stream" then return nil; end
 	return instead.text:format(reply.err, target.published.promise, target.published.instead);
 end
@@ -161,7 +163,7 @@ local function chain(target)
 	if reply.pem then
 		add_other_chain(reply, target, deadline);
 	else
-		reply.err = find_mistake(reply, target, deadline) or reply.err;
+		reply.err = find_mistake(reply, target) or reply.err;
 	end
 	return reply;
 end

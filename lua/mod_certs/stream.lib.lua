@@ -43,7 +43,7 @@ local function other_namespace(head, namespace)
 	return found ~= namespace and found or nil;
 end
 
--- Some answer without a status line what does not look like HTTP.
+-- Some web servers answer without a status line when the request is not HTTP.
 local function is_web(head)
 	return head:find("^HTTP/") or head:lower():find("^%s*<!doctype html") or head:lower():find("^%s*<html");
 end

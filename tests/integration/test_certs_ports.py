@@ -6,6 +6,7 @@ import ssl
 import threading
 
 from certsite import bad, shut
+from test_certs_installed import look
 from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
 
@@ -89,6 +90,34 @@ def test(site):
 			f"promises STARTTLS; publish the port as _{service.replace('xmpp', 'xmpps')}._tcp.good.lab")
 	output = bad(site, "explain", "good.lab")
 	assert len(re.findall("STARTTLS is spoken here", output.err)) == 2 == len(re.findall("direct TLS is spoken here", output.err)), output
+
+
+class Reserved(Other):
+	"""An XMPP server that is silent until it reads XML."""
+
+	def _serve(self):
+		conns = []
+		while True:
+			try:
+				conns.append(self.socket.accept()[0])
+			except OSError:  # the socket has been shut down
+				break
+			if conns[-1].recv(4096).startswith(b"<?xml"):
+				conns[-1].sendall(self.answer)
+		for conn in conns:
+			conn.close()
+
+
+@behaviour("what answers: STARTTLS behind the SRV record of direct TLS, with a server that is silent to TLS")
+def test(site):
+	server = Reserved(site.address, b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+		b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features></stream:stream>")
+	site.extra.append(server)
+	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", f"0 5 {server.port} xmpp.other.lab.")
+	site.lab.zone("lab").add("xmpp.other", "A", site.address)
+	site.lab.start()
+	site.rewrite_config()
+	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "STARTTLS is spoken here")
 
 
 @behaviour("what answers: what is neither kind of TLS stays what it is")

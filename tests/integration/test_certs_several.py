@@ -82,9 +82,18 @@ def test(site):
 @behaviour("several: a table as certificate is nothing to Prosody")
 def test(site):
 	pairs = both(site)
-	site.options["ssl"].update(certificate=[each.file for each in pairs], key=[each.key for each in pairs])
+	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; several are ssl = .*"
+	host_option["certificate"] = paths
 	site.rewrite_config()
-	bad(site, "tlsa", HOST, says=f"finds no certificate for {HOST}")
+	bad(site, "tlsa", HOST, says=says)
+	host_option.clear()
+	host_option["ssl"] = {"certificates": paths}
+	site.rewrite_config()
+	bad(site, "tlsa", HOST, says=says)
+	host_option.clear()
+	site.options["ssl"].update(certificate=paths, key=[each.key for each in pairs])
+	site.rewrite_config()
+	bad(site, "tlsa", HOST, says=says)
 	site.start()
 	bad(site, "explain", f"{HOST}:{site.port}", says="handshake")
 
