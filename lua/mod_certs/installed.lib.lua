@@ -44,9 +44,9 @@ local function check_key(findings, host, pair, settings)
 	local seen = table.concat({ host, "key", pair.certificate, pair.key }, "\0");
 	if settings.seen[seen] then return; end
 	settings.seen[seen] = true;
-	local fault = fault_of(pair);
-	findings.add(fault and "error" or "ok", host, "key", pair.key or pair.certificate, "%s",
-		fault or "the key of "..pair.certificate);
+	local path, fault = pair.key or pair.certificate, fault_of(pair);
+	findings.add(fault and "error" or "ok", host, "key", path:match("[^/]*$"), "%s%s", path,
+		fault and ": "..fault or " is the key of "..pair.certificate);
 end
 
 -- ---- All of a host ----
