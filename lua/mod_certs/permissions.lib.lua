@@ -42,11 +42,11 @@ end
 function permissions.closed(path)
 	local directory = closed_directory(path, 0);
 	if not directory and not is_closed(path) then return nil; end
-	local what = directory or path;
+	if lfs.attributes(path, "mode") == "directory" then directory = directory or path; end
 	return ("%s is closed to the user that Prosody runs as. Either copy certificate and key for Prosody, as root: prosodyctl --root "
 		.."cert import %s, and the same in a deploy hook of the ACME client for every renewal. Or open them to a group that this "
 		.."user is in: chgrp, chmod g+rx for directories and g+r for files"):format(
-		(lfs.attributes(what, "mode") == "directory" and "the directory " or "the file ")..what, directory or path:match("^(.+)/") or what);
+		directory and "the directory "..directory or "the file "..path, directory or path:match("^(.+)/") or path);
 end
 
 return permissions;
