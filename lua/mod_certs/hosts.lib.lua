@@ -3,6 +3,7 @@
 local config = require "core.configmanager";
 local to_ascii = require "util.encodings".idna.to_ascii;
 local resolve_path = require "util.paths".resolve_relative_path;
+local set = require "util.set";
 
 local DEFAULT_CAPATH = "/etc/ssl/certs"; -- Prosody's
 
@@ -10,6 +11,12 @@ local hosts = {};
 
 hosts.SERVICES = { "xmpp-client", "xmpp-server" };
 hosts.PEOPLE = { ["xmpp-client"] = "clients", ["xmpp-server"] = "servers", https = "web clients" };
+
+-- Whether a module is not loaded for a host, by the configuration
+local function is_disabled(name, of_host)
+	local function has(host, option) return set.new(config.rawget(host, option) or {}):contains(of_host); end
+	return has(name, "modules_disabled") or has("*", "modules_disabled") and not has(name, "modules_enabled");
+end
 
 -- In order: { name =, kind = "host" or "component", services = { ["xmpp-client"] = whether clients connect to it, ... } }
 function hosts.list()
@@ -21,7 +28,10 @@ function hosts.list()
 				and not config.get(name, "allow_anonymous_s2s");
 			list[#list + 1] = {
 				name = name; kind = component and "component" or "host";
-				services = { ["xmpp-client"] = not component, ["xmpp-server"] = not anonymous };
+				services = {
+					["xmpp-client"] = not component and not is_disabled(name, "c2s");
+					["xmpp-server"] = not anonymous and not is_disabled(name, "s2s");
+				};
 			};
 		end
 	end
