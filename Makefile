@@ -27,7 +27,7 @@ PACK := modules/stanza/pack.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o format.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
-CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o)
+CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
@@ -57,7 +57,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive damage open sync crash pages pages_damage \
-	cert verify refusal names xmppaddr constraints tlsa dns
+	cert verify refusal names xmppaddr constraints tlsa key dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
