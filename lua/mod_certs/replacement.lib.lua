@@ -5,7 +5,10 @@
 -- examine { old = path of a file that Prosody uses, as replaced.find() gives it; new = PEM of the new chain;
 --           key = PEM of the new key, or key_path = its file, or neither: it is not looked at;
 --           new_path = how texts call the new chain, or nil;
---           keep = { PEM of spare chains, keys, requests or public keys } or nil; dry_run = true: writes no note }
+--           keep = { PEM of spare chains, keys, requests or public keys } or nil;
+--           seen = { [name of TLSA records] = { since = seconds, ttl = } } or nil: since when all name servers have had the
+--           records of the new chain's key there (usages 1 and 3, selector 1), by what the caller knows, and their longest TTL;
+--           dry_run = true: writes no note }
 -- looks at everything anew at each call, so that it may be called at any time: the file may hold the old chain or the new one
 -- already. Each call notes since when all name servers have each record, also records that the new chain does not need; so a
 -- record that was published ahead is not waited for if examine() has seen it there, with whatever `new`.
@@ -290,8 +293,10 @@ local function judge(result, about, state)
 	result.judged = {};
 	for _, spot in ipairs(result.spots) do
 		if not spot.bare and not spot.foreign then
-			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now },
-				remembered.spot(state, spot.name).seen);
+			local known, told = remembered.spot(state, spot.name), about.seen and about.seen[spot.name] or {};
+			known.ttl = math.max(known.ttl, told.ttl or 0);
+			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
+				known.seen);
 			table.insert(result.judged, spot);
 		end
 	end
