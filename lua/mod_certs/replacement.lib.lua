@@ -38,7 +38,7 @@
 --           no other
 -- hosts     their names, each once, in order
 -- problems  texts: why it is not safe, each with what to do
--- warnings  texts: what else is worth to be known
+-- warnings  texts: what does not keep it from being safe
 -- file      the path; is_replaced: it holds the new certificate already
 -- leaf, old_leaf   the new and the old certificate as of certs.names(); old_leaf is nil where it is not known
 -- now       the time that it all is about
@@ -248,7 +248,7 @@ local function check_haste(result)
 	end
 end
 
--- Whoever does not answer may serve a copy of the old certificate.
+-- A listener that does not answer may serve a copy of the old certificate.
 local function check_silence(result)
 	if result.step ~= "remove" then return; end
 	for _, spot in ipairs(result.judged) do
@@ -282,9 +282,7 @@ local function add_problems(result, about, newcomers)
 	check_served(result);
 	checks.dates(result);
 	checks.keys(result, about);
-	checks.choices(result, newcomers);
-	checks.place(result, NUMBERS[result.step] < NUMBERS.switch, result.step == "add" and "until the records are published and waited for"
-		or "until the waiting is over");
+	checks.places(result, newcomers, NUMBERS[result.step] < NUMBERS.switch);
 end
 
 -- ---- Together ----
