@@ -345,6 +345,23 @@ def test(site):
 	assert tool(site, "rollover", "good.lab", "--new", fullchain).status == 0
 
 
+@behaviour("replacing opens an enciphered key with Prosody's own password")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	servers_only(site, old, [site.address])
+	site.lab.start()
+	place, key = site.directory / "certs/good.lab.key", site.directory / "enciphered.key"
+	for plain, enciphered in ((old.key, place), (new.key, key)):
+		enciphered.write_bytes(openssl("pkey", "-in", plain, "-aes128", "-passout", "pass:secret"))
+	site.rewrite_config()
+	for path in (place, key):
+		assert has(rollover(site, new, "--key", key, status=1)["problems"], f"^the key {path} is enciphered, and the password"), path
+	site.options["ssl"]["password"] = "secret"
+	site.rewrite_config()
+	assert not has(rollover(site, new, "--key", key, status=0)["problems"], "the key")
+	assert has(rollover(site, old, "--key", key, status=1)["problems"], f"^the key {key} does not belong")
+
+
 @behaviour("replacing is not safe while one file of the pair in Prosody's place is old, and the other new")
 def test(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
