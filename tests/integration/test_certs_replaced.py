@@ -240,6 +240,18 @@ def test(site):
 	assert rollover(site, site.issue("good.lab", both, name="better"), status=0)["safe"]
 
 
+@behaviour("replacing is not blocked by a component that DNS does not have, and that the old certificate does not name either")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	servers_only(site, old, [site.address])
+	site.components["internal.good.lab"] = "muc"
+	site.go()
+	found = rollover(site, new, status=0)
+	assert found["safe"] and found["hosts"] == ["good.lab", "internal.good.lab"], found
+	assert has(found["warnings"], "does not name internal.good.lab for xmpp-server, nor does the old one"), found
+	assert {each["host"] for each in found["listeners"]} == {"good.lab"}, found
+
+
 @behaviour("replacing does not forget a host that the file, overwritten, no longer names")
 def test(site):
 	old = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="old")
