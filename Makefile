@@ -29,7 +29,7 @@ DB := $(addprefix modules/db/,error.o lock.o crypt.o lmdb_file.o sync.o redo.o r
 	snapshot.o copy.o info.o)
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
-CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o)
+CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
@@ -58,7 +58,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
-	cert verify refusal names xmppaddr constraints tlsa dns
+	cert verify refusal names xmppaddr constraints tlsa key dns
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
