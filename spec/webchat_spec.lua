@@ -15,39 +15,47 @@ local function load_lib(name, module)
 	return assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
 end
 
+local function options()
+	local limits = { logins = 20, messages = 60, burst = 20, seconds = 6, sessions = 10 };
+	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64, trusted_proxies = {} };
+end
+
+describe("webchat networks", function ()
+	local networks = load_lib "networks" (options());
+
+	it("goes by an IPv4 address, however it is written", function ()
+		assert.equal("192.0.2.1", networks.parse("192.0.2.1"));
+		assert.equal("192.0.2.1", networks.parse("::ffff:192.0.2.1"));
+		assert.equal("192.0.2.1", networks.parse("::ffff:c000:201"));
+	end);
+
+	it("goes by the /64 of an IPv6 address", function ()
+		local network = networks.parse("2001:db8:1:2:3:4:5:6");
+		assert.equal("2001:db8:1:2::/64", network);
+		assert.equal(network, networks.parse("2001:DB8:1:2::"));
+		assert.equal(network, networks.parse(network));
+		assert.not_equal(network, networks.parse("2001:db8:1:3:3:4:5:6"));
+		assert.equal("0:0:0:0::/64", networks.parse("::1"));
+	end);
+
+	it("knows what is no address", function ()
+		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
+			assert.is_nil(networks.parse(text), text);
+		end
+		assert.is_nil(networks.parse(nil));
+	end);
+end);
+
 describe("webchat visitors", function ()
 	local visitors;
-	local options = { logins_per_minute = 20, message_burst = 20, messages_per_minute = 60 };
 
 	before_each(function ()
-		visitors = load_lib "visitors" (options, { visitors = gauge() });
+		visitors = load_lib "visitors" (options(), { visitors = gauge() }, load_lib "networks" (options()), load_lib "costs");
 	end);
 
 	local function session(address, jid)
 		return { ip = address, full_jid = jid or "visitor@guests.test/1" };
 	end
-
-	it("goes by an IPv4 address, however it is written", function ()
-		assert.equal("192.0.2.1", visitors.network("192.0.2.1"));
-		assert.equal("192.0.2.1", visitors.network("::ffff:192.0.2.1"));
-		assert.equal("192.0.2.1", visitors.network("::ffff:c000:201"));
-	end);
-
-	it("goes by the /64 of an IPv6 address", function ()
-		local network = visitors.network("2001:db8:1:2:3:4:5:6");
-		assert.equal("2001:db8:1:2::/64", network);
-		assert.equal(network, visitors.network("2001:DB8:1:2::"));
-		assert.equal(network, visitors.network(network));
-		assert.not_equal(network, visitors.network("2001:db8:1:3:3:4:5:6"));
-		assert.equal("0:0:0:0::/64", visitors.network("::1"));
-	end);
-
-	it("knows what is no address", function ()
-		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
-			assert.is_nil(visitors.network(text), text);
-		end
-		assert.is_nil(visitors.network(nil));
-	end);
 
 	it("counts who is here, once", function ()
 		local one, two = session("192.0.2.1"), session("192.0.2.1");
@@ -66,11 +74,11 @@ describe("webchat visitors", function ()
 		visitors.add(one);
 		one.ip = "192.0.2.2";
 		assert.equal("192.0.2.1", visitors.network_of(one));
-		visitors.move(one);
+		visitors.move(one, "192.0.2.2");
 		assert.equal("192.0.2.2", visitors.network_of(one));
 		assert.equal(0, visitors.count_at("192.0.2.1"));
 		assert.equal(1, visitors.count_at("192.0.2.2"));
-		assert.equal("192.0.2.2", visitors.last_network("visitor@guests.test"));
+		assert.same({ "192.0.2.1", "192.0.2.2" }, visitors.networks("visitor@guests.test"));
 	end);
 
 	it("forgets networks whose limits are as good as new, and no others", function ()
@@ -93,7 +101,7 @@ describe("webchat bars", function ()
 	before_each(function ()
 		now, count = 1000, gauge();
 		time.now = function () return now; end
-		bars = load_lib "bars" ({ bars = count });
+		bars = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
 	end);
 	after_each(function () time.now = stock_now; end);
 
@@ -175,7 +183,7 @@ describe("webchat bars", function ()
 		assert.equal(2, count.value);
 		now = 1015;
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, bars.list());
-		local again = load_lib "bars" ({ bars = count });
+		local again = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
 		again.restore(bars.save());
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, again.list());
 		assert.equal(1, count.value);
