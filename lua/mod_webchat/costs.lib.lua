@@ -14,8 +14,8 @@ end
 -- limits: those of options.lib.lua for a visitor, a network, or all. One bucket for each kind of cost.
 function costs.account(limits)
 	local account = { limits = limits };
-	account.messages = per_minute(limits.messages, limits.burst);
-	account.answers = per_minute(limits.messages, limits.burst); -- others ask for them: they take nothing from the messages
+	-- Neither answers, for which others ask, nor what a client asks the host take anything from the messages
+	for _, kind in ipairs { "messages", "answers", "questions" } do account[kind] = per_minute(limits.messages, limits.burst); end
 	for _, kind in ipairs { "seconds", "bytes", "refusals", "logins" } do
 		account[kind] = limits[kind] and per_minute(limits[kind], limits[kind]) or nil;
 	end

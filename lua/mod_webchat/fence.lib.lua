@@ -177,7 +177,7 @@ return function (options, rooms, visitors, bars, refusal, gate, asked, has_unrea
 			return refuse_not_allowed(event, "Visitors reach rooms only");
 		elseif is_answer(stanza) and not asked.end_answer(origin, stanza) then
 			return refusal.stanza(event, "unasked", nil, nil, "An answer to nothing that was asked");
-		elseif gate.refuse(event, size) then
+		elseif gate.refuse(event, size, is_own) then
 			return true;
 		end
 		shorten_page(stanza);

@@ -11,12 +11,11 @@ local BEFORE_SMACKS = 1000; -- the same of filters, which takes acks out
 local ACK, OTHER_ELEMENT = 100, 10240;
 
 local names = { "visitor", "network", "total" };
-local texts = {
-	messages = { visitor = "You are sending too much: wait a moment", network = "Too much is sent from your network: wait a moment",
-		total = "The chat is busy: wait a moment" };
-	seconds = { visitor = "You have kept the server busy: wait a moment", network = "Your network has kept the server busy: wait a moment",
-		total = "The chat is busy: wait a moment" };
-};
+local too_much = { visitor = "You are sending too much: wait a moment",
+	network = "You are sending too much, or others of your network are: wait a moment",
+	total = "The chat is busy: wait a moment" };
+local busy = { visitor = "You have kept the server busy: wait a moment",
+	network = "Your network has kept the server busy: wait a moment", total = "The chat is busy: wait a moment" };
 
 return function (options, visitors, costs, refusal, ending)
 	local gate = {};
@@ -26,29 +25,27 @@ return function (options, visitors, costs, refusal, ending)
 		for _, name in ipairs(names) do
 			if account.limits == options[name] then whose = name; end
 		end
-		return refusal.stanza(event, kind == "seconds" and "time" or "rate", "wait", "policy-violation", texts[kind][whose]);
+		local text = (kind == "seconds" and busy or too_much)[whose];
+		return refusal.stanza(event, kind == "seconds" and "time" or "rate", "wait", "policy-violation", text);
 	end
 
-	-- The first presence of a visitor comes with the login
-	local function is_first_presence(session, stanza)
-		if stanza.name ~= "presence" or stanza.attr.to or stanza.attr.type then return false; end
-		local account = visitors.own_account(session);
-		local is_first = account ~= nil and not account.announced;
-		if is_first then account.announced = true; end
-		return is_first;
+	-- The bucket that a stanza is paid from. is_own: it goes to the visitor's own account, or to this host
+	local function kind_of(stanza, is_own)
+		if stanza.name == "iq" and (stanza.attr.type == "result" or stanza.attr.type == "error") then return "answers"; end
+		return is_own and "questions" or "messages";
 	end
 
 	-- Refuses a stanza that is too much, and returns true then
-	function gate.refuse(event, size)
+	function gate.refuse(event, size, is_own)
 		local session, stanza = event.origin, event.stanza;
-		local price = is_first_presence(session, stanza) and 0 or costs.price(session, stanza, size);
+		local price = costs.price(session, stanza, size);
 		if price == 0 then return false; end
 		local accounts = visitors.accounts(session);
 		local debtor = costs.debtor(accounts, "seconds");
 		if debtor then return refuse(event, "seconds", debtor); end
-		local is_answer = stanza.attr.type == "result" or stanza.attr.type == "error" and stanza.name == "iq";
-		local short = costs.take(accounts, is_answer and "answers" or "messages", price);
-		return short and refuse(event, "messages", short) or false;
+		local kind = kind_of(stanza, is_own);
+		local short = costs.take(accounts, kind, price);
+		return short and refuse(event, kind, short) or false;
 	end
 
 	--- The time that the server spends on a stanza, whatever deals with it
