@@ -2,6 +2,7 @@
 
 local async = require "util.async";
 local sessionmanager = require "core.sessionmanager";
+local timer = require "util.timer";
 
 local LINGER = 10; -- seconds for which a client may read what waits for it, the error last
 
@@ -19,7 +20,7 @@ function ending.now(session, condition, text)
 	session:close { condition = condition, text = text };
 	-- mod_websocket of 0.12 leaves a session that hibernates
 	if not session.destroyed and not session.conn then sessionmanager.destroy_session(session, text); end
-	if conn and conn.writebuffer then module:add_timer(LINGER, function () drop(conn); end); end
+	if conn and conn.writebuffer then timer.add_task(LINGER, function () drop(conn); end); end
 end
 
 local function report(_, err) module:log("error", "Traceback: %s", err); end
@@ -28,7 +29,7 @@ local function report(_, err) module:log("error", "Traceback: %s", err); end
 function ending.soon(session, condition, text)
 	if session.webchat_ending then return; end
 	session.webchat_ending = true;
-	module:add_timer(0, function ()
+	timer.add_task(0, function ()
 		async.runner(nil, { error = report }):run(function () ending.now(session, condition, text); end);
 	end);
 end

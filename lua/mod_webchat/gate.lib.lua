@@ -83,7 +83,7 @@ return function (options, visitors, costs, refusal, ending)
 	--- Whatever else comes over a connection
 
 	local function spend_bytes(session, bytes)
-		if session.webchat_ending or not visitors.own_account(session) then return; end
+		if session.webchat_ending then return; end
 		if not costs.take(visitors.accounts(session), "bytes", bytes) then return; end
 		refusal.note(session, "bytes", "More bytes a minute than visitors may send");
 		ending.soon(session, "policy-violation", "You are sending too much");
@@ -103,7 +103,7 @@ return function (options, visitors, costs, refusal, ending)
 		return stanza;
 	end
 
-	-- A session that is resumed has filters anew
+	-- From the first stream header on. A session that is resumed has filters anew.
 	function gate.watch(session)
 		add_filter(session, "bytes/in", count_bytes, BEFORE_SMACKS - 1);
 		add_filter(session, "stanzas/in", count_elements, BEFORE_SMACKS);
@@ -114,7 +114,7 @@ return function (options, visitors, costs, refusal, ending)
 		remove_filter(session, "stanzas/in", count_elements);
 	end
 
-	module:hook("resource-bind", function (event) gate.watch(event.session); end);
+	module:hook("stream-features", function (event) gate.watch(event.origin); end);
 	module:hook("smacks-hibernation-end", function (event) gate.watch(event.resumed); end);
 
 	return gate;

@@ -1,10 +1,11 @@
 -- Who may come in: limits and bars of a network, before anything is done for it
 
 local st = require "util.stanza";
+local timer = require "util.timer";
 
 local xmlns_sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
 
-return function (options, networks, visitors, bars, metrics, refusal, costs)
+return function (options, networks, visitors, bars, metrics, refusal, costs, ending)
 
 	local function refuse_login(session, reason, text)
 		refusal.note(session, reason, text);
@@ -50,6 +51,14 @@ return function (options, networks, visitors, bars, metrics, refusal, costs)
 		end
 		if reason then return refuse_login(session, reason, text); end
 	end, 10);
+
+	-- A login that nothing follows counts as no visitor: it does not stay
+	module:hook("authentication-success", function (event)
+		local session = event.session;
+		timer.add_task(options.login_time, function ()
+			if session.type == "c2s_unbound" then ending.now(session, "connection-timeout", "You have not come in"); end
+		end);
+	end);
 
 	-- Again, for who has logged in many times, or before, or in another way, and binds now
 	module:hook("pre-resource-bind", function (event)

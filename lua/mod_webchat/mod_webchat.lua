@@ -30,7 +30,7 @@ local has_unread = module:require "unread" (options, refusal, ending);
 
 local stores = module:require "stores";
 module:require "fence" (options, rooms, visitors, bars, refusal, gate, asked, has_unread);
-local obstacle = module:require "logins" (options, networks, visitors, bars, metrics, refusal, costs);
+local obstacle = module:require "logins" (options, networks, visitors, bars, metrics, refusal, costs, ending);
 module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
 module:require "bans" (options, rooms, networks, visitors, bars);
 module:require "page" (options, rooms, urls);

@@ -58,5 +58,6 @@ return {
 	trusted_proxies = array.collect(module:get_option_set("trusted_proxies", { "127.0.0.1", "::1" }):items());
 	-- seconds
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
+	login_time = option.seconds("c2s_timeout", 300, 1); -- Prosody's own, which is that of authentication
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };

@@ -36,7 +36,8 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 	local function resume(session, stanza)
 		if session.type ~= "c2s_unbound" or not stanza.attr.previd then return; end
 		local original = find(stanza.attr.previd);
-		if not original or arriving[original] then return; end
+		if not original then return refusal.note(session, "resumption", "There is no session of that id"); end
+		if arriving[original] then return; end -- from here, below
 		local network = visitors.network_of(session);
 		if network ~= visitors.network_of(original) then
 			local reason, text = obstacle(network);
@@ -47,7 +48,10 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 		arriving[original] = { network = network, came = session.webchat_came };
 		local is_dealt_with = module:fire_event(("stanza/%s:resume"):format(stanza.attr.xmlns), { origin = session, stanza = stanza });
 		arriving[original] = nil;
-		if session.type == "c2s_unbound" then session.username = username; end -- it has failed
+		if session.type == "c2s_unbound" then -- it has failed
+			session.username = username;
+			refusal.note(session, "resumption", "Mod_smacks has not resumed the session");
+		end
 		return is_dealt_with;
 	end
 

@@ -240,6 +240,24 @@ def many_bytes(server):
 		assert xmpp.failure(visitor.transport.wait_for_end()[-1]) == "policy-violation", elements[0][:20]
 
 
+@behaviour("bytes count before somebody has come in, too", guests={"webchat_bytes_per_minute": 65536})
+def early_bytes(server):
+	stranger, late = server.stranger(address=HERE), server.stranger(address=THERE)
+	late.authenticate()
+	for client in (stranger, late):
+		client.send(" " * 70000)
+		assert xmpp.failure(client.transport.wait_for_end()[-1]) == "policy-violation"
+	server.visitor(address=ELSEWHERE)
+
+
+@behaviour("who logs in and does not come in is disconnected", options={"c2s_timeout": 3})
+def not_come_in(server):
+	visitor, late = server.visitor(), server.stranger()
+	late.authenticate()
+	assert xmpp.failure(late.transport.wait_for_end()[-1]) == "connection-timeout"
+	visitor.ping()
+
+
 def fill(agent, visitor):
 	"""Talk until the visitor is gone."""
 	for _ in range(200):
@@ -320,5 +338,14 @@ def barred_logins(server):
 	for _ in range(5):
 		assert turned_away(stranger)
 	assert turned_away(stranger)
+	assert xmpp.failure(stranger.transport.wait_for_end()[-1]) == "policy-violation"
+	server.expect_log(rf"Abuse by {HERE}: refused more than 5 times a minute\n")
+
+
+@behaviour("who guesses ids of sessions is ended", guests={"webchat_refusals_per_minute": 5}, beside_stock=True)
+def guesses(server):
+	stranger = server.stranger(address=HERE)
+	stranger.authenticate()
+	stranger.send(*[f"<resume xmlns='{xmpp.SM3}' previd='guess{n}' h='0'/>" for n in range(8)])
 	assert xmpp.failure(stranger.transport.wait_for_end()[-1]) == "policy-violation"
 	server.expect_log(rf"Abuse by {HERE}: refused more than 5 times a minute\n")
