@@ -252,6 +252,21 @@ def early_bytes(server):
 	server.visitor(address=ELSEWHERE)
 
 
+@behaviour("a visitor sends so many bytes after a resumption, too", beside_stock=True, guests={"webchat_visitor_bytes_per_minute": 65536})
+def late_bytes(server):
+	visitor = server.visitor()
+	visitor.enable()
+	visitor.cut()
+	server.wait_hibernating(visitor)
+	again = server.stranger()
+	again.authenticate()
+	again.resume(visitor)
+	again.send(" " * 70000)
+	again.transport.wait_for_end()
+	server.expect_log(r"Refused \(bytes\)")
+	server.wait_gone(visitor)
+
+
 @behaviour("who logs in and does not come in is disconnected", options={"c2s_timeout": 3})
 def not_come_in(server):
 	visitor, late = server.visitor(), server.stranger()
