@@ -16,7 +16,8 @@ function costs.account(limits)
 	local account = { limits = limits };
 	-- Neither answers, for which others ask, nor what a client asks the host take anything from the messages
 	for _, kind in ipairs { "messages", "answers", "questions" } do account[kind] = per_minute(limits.messages, limits.burst); end
-	for _, kind in ipairs { "seconds", "bytes", "refusals", "logins" } do
+	account.seconds = limits.seconds and per_minute(limits.seconds, limits.seconds / 3); -- for which others wait, at once
+	for _, kind in ipairs { "bytes", "refusals", "logins" } do
 		account[kind] = limits[kind] and per_minute(limits[kind], limits[kind]) or nil;
 	end
 	return account;
@@ -55,13 +56,13 @@ function costs.take(accounts, kind, price)
 	costs.charge(accounts, kind, price);
 end
 
--- What is known afterwards. Debts are bounded: nobody is locked out for longer than a minute by what once took long.
+-- What is known afterwards only. A debt is at most a minute's: nobody is locked out for longer.
 function costs.charge(accounts, kind, price)
 	for _, account in ipairs(accounts) do
 		local bucket = account[kind];
 		if bucket then
 			bucket:update();
-			bucket.balance = math.max(bucket.balance - price, -bucket.max);
+			bucket.balance = math.max(bucket.balance - price, -60 * bucket.rate);
 		end
 	end
 end

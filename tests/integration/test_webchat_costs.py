@@ -158,10 +158,10 @@ def total_logins(server):
 
 # --- the server's time ---
 
-@behaviour("what keeps the server busy is charged to the visitor", guests={"webchat_visitor_seconds_per_minute": 0.5})
+@behaviour("what keeps the server busy is charged to the visitor", guests={"webchat_visitor_seconds_per_minute": 3})
 def visitors_time(server):
 	visitor, neighbour = server.in_room("visitor", address=HERE), server.in_room("neighbour", address=HERE)
-	slow_rooms(server, 0.7)
+	slow_rooms(server, 1.2)
 	assert visitor.ask(DISCO, to=SUPPORT)["type"] == "result"
 	assert condition(visitor.ask(DISCO, to=SUPPORT))[1] == "You have kept the server busy: wait a moment"
 	visitor.chat(SUPPORT, "too much", "groupchat")
@@ -172,20 +172,20 @@ def visitors_time(server):
 		pass
 
 
-@behaviour("what keeps the server busy is charged to the network", guests={"webchat_seconds_per_minute": 0.5})
+@behaviour("what keeps the server busy is charged to the network", guests={"webchat_seconds_per_minute": 3})
 def networks_time(server):
 	visitor, neighbour = server.visitor(address=HERE), server.visitor(address=HERE)
 	distant = server.visitor(address=THERE)
-	slow_rooms(server, 0.7)
+	slow_rooms(server, 1.2)
 	assert visitor.ask(DISCO, to=SUPPORT)["type"] == "result"
 	assert condition(neighbour.ask(DISCO, to=SUPPORT))[1] == "Your network has kept the server busy: wait a moment"
 	assert distant.ask(DISCO, to=SUPPORT)["type"] == "result"
 
 
-@behaviour("what keeps the server busy is charged to all visitors", guests={"webchat_total_seconds_per_minute": 0.5})
+@behaviour("what keeps the server busy is charged to all visitors", guests={"webchat_total_seconds_per_minute": 3})
 def total_time(server):
 	visitor, distant, user = server.visitor(address=HERE), server.visitor(address=THERE), server.login("user")
-	slow_rooms(server, 0.7)
+	slow_rooms(server, 1.2)
 	assert visitor.ask(DISCO, to=SUPPORT)["type"] == "result"
 	assert condition(distant.ask(DISCO, to=SUPPORT))[1] == "The chat is busy: wait a moment"
 	assert user.ask(DISCO, to=SUPPORT)["type"] == "result"
