@@ -143,6 +143,17 @@ describe("webchat visitors", function ()
 		assert.equal(visitors.at("192.0.2.2"), visitors.accounts(one)[2]);
 	end);
 
+	it("lets a session inherit what one before it of the same visitor has cost, and where it came from", function ()
+		local former, one = session("192.0.2.1", "former@guests.test/1"), session("192.0.2.2");
+		visitors.add(former);
+		visitors.move(former, "192.0.2.3");
+		visitors.add(one);
+		visitors.inherit(one, former);
+		assert.same({ "192.0.2.1", "192.0.2.3", "192.0.2.2" }, visitors.networks("visitor@guests.test"));
+		assert.equal(visitors.own_account(former), visitors.own_account(one));
+		assert.equal("192.0.2.2", visitors.network_of(one));
+	end);
+
 	it("notices a proxy with the second visitor from it", function ()
 		local function behind(n)
 			return { ip = "127.0.0.1", webchat_came = "untold", full_jid = n.."@guests.test/1" };
@@ -263,6 +274,13 @@ describe("webchat bars", function ()
 		now = 1010;
 		assert.is_nil(bars.find("192.0.2.1", "a@rooms.test"));
 		assert.equal(1020, bars.find("192.0.2.2"));
+	end);
+
+	it("do not hold for networks that are not known", function ()
+		bars.add("proxy 127.0.0.1", nil, 10);
+		bars.add("unknown", nil, 10);
+		assert.is_nil(bars.find("proxy 127.0.0.1"));
+		assert.is_nil(bars.find("unknown"));
 	end);
 
 	it("of a room hold when the one of everything has ended", function ()

@@ -13,25 +13,27 @@ return function (options, rooms, networks, visitors, bars)
 		end
 	end
 
-	local function bar(network, event)
+	local function bar(network, jid, room, actor, reason)
 		if networks.is_shared(network) then
 			module:log("warn", "The network of %s, banned from %s, is not known and not barred: the visitor came from %s. %s",
-				event.jid, event.room.jid, network, networks.ADVICE);
+				jid, room.jid, network, networks.ADVICE);
 			return;
 		end
-		local seconds = bars.add(network, event.room.jid, options.bar_time, event.jid);
-		module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, event.room.jid, seconds,
-			event.actor or "the server");
-		remove_others(event.room, network, event.reason);
+		local seconds = bars.add(network, room.jid, options.bar_time, jid);
+		module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, room.jid, seconds, actor or "the server");
+		remove_others(room, network, reason);
 	end
 
-	local function banned(event)
-		local from = visitors.networks(event.jid);
+	local bans = {};
+
+	-- Bars the networks of a visitor, by bare JID, from a room; actor and reason may be nil
+	function bans.add(jid, room, actor, reason)
+		local from = visitors.networks(jid);
 		if not from then
-			module:log("info", "The network of %s, banned from %s, is not known any more and not barred", event.jid, event.room.jid);
+			module:log("info", "The network of %s, banned from %s, is not known any more and not barred", jid, room.jid);
 			return;
 		end
-		for _, network in ipairs(from) do bar(network, event); end
+		for _, network in ipairs(from) do bar(network, jid, room, actor, reason); end
 	end
 
 	rooms.on_host(function (host)
@@ -39,10 +41,12 @@ return function (options, rooms, networks, visitors, bars)
 			local node, from = jid_split(event.jid);
 			if from ~= module.host or not node or not rooms.is_host(host) then return; end
 			if event.affiliation == "outcast" then
-				banned(event);
+				bans.add(event.jid, event.room, event.actor, event.reason);
 			elseif event.previous_affiliation == "outcast" and bars.lift_ban(event.jid, event.room.jid) then
 				module:log("info", "Lifted the bar from %s that a ban had set", event.room.jid);
 			end
 		end);
 	end);
+
+	return bans;
 end

@@ -10,7 +10,6 @@ local function latest(causes)
 	return ends;
 end
 
--- networks: which network an address is in now, if its prefix was another before a reload
 return function (metrics, networks)
 	local bars = {};
 	local by_network = {}; -- network -> room or "*" -> who was banned, or "" for an admin's -> when it ends
@@ -67,6 +66,7 @@ return function (metrics, networks)
 
 	-- When the bar of a network ends, from everything or from this room; nil without one
 	function bars.find(network, room)
+		if networks.is_shared(network) then return nil; end
 		local rooms = by_network[network] or {};
 		local ends = math.max(latest(rooms[EVERYWHERE]), latest(rooms[room or EVERYWHERE]));
 		return ends > now() and ends or nil;

@@ -120,6 +120,19 @@ return function (options, metrics, networks, costs)
 		enter(session, name, mine.account);
 	end
 
+	-- A session takes the place of another of the same visitor, who has another user name: the networks go along, and what
+	-- the visitor has cost
+	function visitors.inherit(session, former)
+		local mine, old = own[session], own[former];
+		if not mine or not old then return; end
+		local jid = jid_bare(session.full_jid);
+		local latest = here[jid];
+		here[jid] = nil;
+		for _, name in ipairs(here[jid_bare(former.full_jid)]) do remember(jid, name); end
+		for _, name in ipairs(latest) do remember(jid, name); end
+		mine.account = old.account;
+	end
+
 	-- The networks of a bare JID that is here, or was a short time ago; nil for any other
 	function visitors.networks(bare_jid)
 		return here[bare_jid] or recent:get(bare_jid);
