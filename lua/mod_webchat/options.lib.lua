@@ -17,6 +17,7 @@ local function room(name)
 	return prepped;
 end
 
+local messages, burst = option.integer("webchat_messages_per_minute", 60, 1), option.integer("webchat_message_burst", 20, 1);
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
 return {
@@ -27,7 +28,8 @@ return {
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
 	-- What a visitor may cost, a network, and all visitors together. A minute's, unless it says otherwise
 	visitor = {
-		messages = option.integer("webchat_visitor_messages_per_minute", 60, 1), burst = option.integer("webchat_visitor_message_burst", 20, 1);
+		messages = option.integer("webchat_visitor_messages_per_minute", messages, 1);
+		burst = option.integer("webchat_visitor_message_burst", burst, 1);
 		seconds = option.number("webchat_visitor_seconds_per_minute", 3, 0.001); -- of the server's time
 		bytes = option.integer("webchat_visitor_bytes_per_minute", 4194304, 65536); -- received from the visitor
 		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
@@ -35,7 +37,7 @@ return {
 	network = {
 		sessions = option.integer("webchat_sessions_per_address", 10, 1); -- at once
 		logins = option.integer("webchat_logins_per_minute", 20, 1);
-		messages = option.integer("webchat_messages_per_minute", 60, 1), burst = option.integer("webchat_message_burst", 20, 1);
+		messages = messages, burst = burst;
 		seconds = option.number("webchat_seconds_per_minute", 6, 0.001);
 		bytes = option.integer("webchat_bytes_per_minute", 16777216, 65536);
 		refusals = option.integer("webchat_refusals_per_minute", 300, 1);

@@ -7,7 +7,7 @@ from webchatsite import GUESTS, ROOMS, SUPPORT, behaviour, condition, enter, joi
 
 ELSEWHERE = "127.0.0.4"
 VERSION = "<query xmlns='jabber:iq:version'/>"
-IN_LONG_RUN = {"webchat_messages_per_minute": 1, "webchat_visitor_messages_per_minute": 1}
+IN_LONG_RUN = {"webchat_messages_per_minute": 1}
 
 
 def asks(agent, ident):
