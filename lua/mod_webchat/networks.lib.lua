@@ -1,5 +1,6 @@
 -- The network that a visitor comes from: limits and bars go by it
 
+local array = require "util.array";
 local ip = require "util.ip";
 
 local UNKNOWN = "unknown"; -- of a connection without an IP address, such as a local socket
@@ -30,6 +31,9 @@ local function prefix_of(bytes, bits)
 	return table.concat(text, ":") .. (#text < 8 and "::" or "");
 end
 
+-- The web server's option, and its default
+local trusted_proxies = array.collect(module:get_option_set("trusted_proxies", { "127.0.0.1", "::1" }):items());
+
 return function (options)
 	local networks = { ADVICE = "Let the proxy send that header, and name its address in trusted_proxies" };
 
@@ -56,7 +60,7 @@ return function (options)
 	module:hook_global("bosh-session", came);
 
 	local function is_proxy(address)
-		return is_among(address, LOOPBACK) or is_among(address, options.trusted_proxies)
+		return is_among(address, LOOPBACK) or is_among(address, trusted_proxies)
 			or not options.private_networks and is_among(address, PRIVATE);
 	end
 
