@@ -50,8 +50,8 @@ return function (options)
 		return prefix_of(bytes, options.ipv6_prefix) .. suffix;
 	end
 
-	-- A visitor who comes over HTTP, and whether the proxy in front, if there is one, has told the address. Clients may claim
-	-- anything; but who is asked is the address that has connected.
+	-- Whether the proxy in front, if there is one, has forwarded the address. A client may send the header itself; that counts
+	-- only for connections from a proxy's address.
 	local function came(event)
 		local headers = event.request.headers;
 		event.session.webchat_came = (headers.x_forwarded_for or headers.forwarded) and "told" or "untold";
@@ -64,7 +64,7 @@ return function (options)
 			or not options.private_networks and is_among(address, PRIVATE);
 	end
 
-	-- All visitors have the address of a proxy that does not tell theirs. Where no visitor comes from stands for no network.
+	-- Behind a proxy that does not forward addresses, all visitors have the proxy's: the name stands for no network then
 	function networks.of(session)
 		local name = networks.parse(session.ip);
 		if not name then return UNKNOWN; end
@@ -77,7 +77,7 @@ return function (options)
 		return name == UNKNOWN or name:sub(1, #PROXY) == PROXY;
 	end
 
-	-- The name by which the address of a proxy is limited while it may be a visitor's all the same
+	-- The name under which a proxy's address is limited while a visitor may be there as well
 	function networks.plain(name)
 		return name:sub(1, #PROXY) == PROXY and name:sub(#PROXY + 1) or name;
 	end
