@@ -16,6 +16,7 @@ local function room(name)
 	return prepped;
 end
 
+local messages, burst = option.integer("webchat_messages_per_minute", 60, 1), option.integer("webchat_message_burst", 20, 1);
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
 return {
@@ -24,13 +25,37 @@ return {
 	room_hosts = room_hosts and room_hosts / jid.prep; -- nil: every MUC component of this server
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
-	-- of one address, an IPv4 address or an IPv6 /64
-	sessions = option.integer("webchat_sessions_per_address", 10, 1);
-	logins_per_minute = option.integer("webchat_logins_per_minute", 20, 1);
+	-- What a visitor may cost, a network, and all visitors together. A minute's, unless it says otherwise
+	visitor = {
+		messages = option.integer("webchat_visitor_messages_per_minute", messages, 1);
+		burst = option.integer("webchat_visitor_message_burst", burst, 1);
+		seconds = option.number("webchat_visitor_seconds_per_minute", 3, 0.001); -- of the server's time
+		bytes = option.integer("webchat_visitor_bytes_per_minute", 4194304, 65536); -- received from the visitor
+		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
+	};
+	network = {
+		sessions = option.integer("webchat_sessions_per_address", 10, 1); -- at once
+		logins = option.integer("webchat_logins_per_minute", 20, 1);
+		messages = messages, burst = burst;
+		seconds = option.number("webchat_seconds_per_minute", 6, 0.001);
+		bytes = option.integer("webchat_bytes_per_minute", 16777216, 65536);
+		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
+	};
+	total = {
+		sessions = option.integer("webchat_max_visitors", 500, 1);
+		logins = option.integer("webchat_total_logins_per_minute", 300, 1);
+		messages = option.integer("webchat_total_messages_per_minute", 3000, 1);
+		burst = option.integer("webchat_total_message_burst", 1000, 1);
+		seconds = option.number("webchat_total_seconds_per_minute", 30, 0.001);
+	};
+	requests = option.integer("webchat_visitor_requests_at_once", 10, 1); -- to occupants, that have no answer yet
+	network_requests = option.integer("webchat_requests_at_once", 40, 1);
+	page = option.integer("webchat_max_page_size", 50, 1); -- results
+	unread = option.integer("webchat_max_unread_bytes", 1048576, 65536); -- that wait for a visitor
 	rooms = option.integer("webchat_rooms_per_address", 20, 1);
-	messages_per_minute = option.integer("webchat_messages_per_minute", 60, 1);
-	message_burst = option.integer("webchat_message_burst", 20, 1);
 	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
+	ipv6_prefix = option.integer("webchat_ipv6_prefix", 56, 1, 128); -- bits
+	private_networks = option.boolean("webchat_private_networks", false); -- whether visitors come from them, without a proxy
 	-- seconds
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
