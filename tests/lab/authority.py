@@ -48,9 +48,9 @@ subjectAltName = @names
 """
 
 
-def openssl(*words):
-	"""Runs openssl WORDS...; returns what it prints."""
-	done = subprocess.run(["openssl", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def openssl(*words, data=""):
+	"""Runs openssl WORDS..., which reads `data`; returns what it prints."""
+	done = subprocess.run(["openssl", *map(str, words)], input=data.encode(), stdout=subprocess.PIPE,
 		stderr=subprocess.PIPE, check=False)
 	if done.returncode:
 		raise RuntimeError(f"openssl {words[0]}: {done.stderr.decode(errors='replace')}")

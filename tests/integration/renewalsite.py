@@ -1,0 +1,101 @@
+"""A Prosody whose domain is in a zone that takes dynamic updates, an ACME server where it is asked for, and an operator's
+commands, which see a clock that the test sets forward."""
+import re
+import shutil
+import subprocess
+
+import bed
+import suite
+import test_certs_check
+from acme import Acme
+from clock import Clock
+from dynamic import Dynamic
+from strictpeer import Listener, StrictPeer
+from workplace import Workplace
+
+HOST, TTL = "good.lab", 3600
+NAME_SERVER, AUTHORITY = 30, 31  # the last numbers of their addresses
+README = bed.PROJECT / "lua/mod_certs/README.md"
+
+
+class Site(test_certs_check.Site):
+	"""Everything runs once go() has been called."""
+
+	def __init__(self, version, program="nsupdate"):
+		super().__init__(version)
+		self.https = bed.Port()
+		self.ports.append(self.https)
+		self.authority = None
+		self.modules.append("bosh")
+		self.options.update(https_ports=[self.https.number], https_interfaces=[self.address])
+		self.certificate = self.good(tlsa=[], zone=self._zone())
+		for port in self.places:
+			self.zone.records.append(f"_{port}._tcp.xmpp.{HOST}. {TTL} IN TLSA {self.certificate.tlsa(3, 1, 1)}")
+		self.name_server = Dynamic(self.lab.directory, self.lab.address(NAME_SERVER), self.zone)
+		self.lab.zone("lab").records += self.name_server.ds()
+		self.options["certs_dns_update"] = {"server": self.name_server.address, "program": program,
+			"key": self.name_server.key_file(program)}
+		self.clock = Clock(self.directory / "clock")
+		self.workplace = Workplace(self.directory / "workplace", {"example.org": HOST})
+		launcher = bed.PROSODIES / f"prosody-{version}/prosodyctl"
+		self.workplace.wrap("prosodyctl", f'{self.clock.prefix()} exec {launcher} --config {self.config} "$@"')
+		for name in ("nsupdate", "knsupdate"):  # the name server has the system's clock
+			self.workplace.wrap(name, f'unset LD_PRELOAD FAKETIME; exec {shutil.which(name)} "$@"')
+
+	def _zone(self):
+		self.zone = self.child("good", {"ns": NAME_SERVER})
+		self.zone.add("", "A", self.lab.web_address)
+		return self.zone
+
+	def with_authority(self):
+		"""Starts the ACME server; Prosody trusts whom it issues for."""
+		self.authority = Acme(self.lab, AUTHORITY, self.name_server.address)
+		trusted = self.directory / "trusted.pem"
+		trusted.write_text(self.lab.public.file.read_text() + self.authority.root.read_text())
+		self.options["ssl"] = {"cafile": trusted}
+		self.workplace.acme(self.authority)
+		return self
+
+	def peer(self):
+		listeners = [Listener(port, stream) for port, stream in zip(self.places, ("client", "server", None, None))]
+		return StrictPeer(self.name_server.address, f"_{{}}._tcp.xmpp.{HOST}", self.address, listeners, HOST, self.clock)
+
+	def run(self, script, status=0):
+		return self.workplace.run(script, status)
+
+	def discard(self):
+		super().discard()
+		for server in (self.authority, self.name_server):
+			if server:
+				server.stop()
+
+	# --- what is there to be seen ---
+
+	def published(self):
+		"""The TLSA records at each port, as the name server has them."""
+		def ask(port):
+			answer = subprocess.run(["dig", "+short", f"@{self.name_server.address}", f"_{port}._tcp.xmpp.{HOST}", "TLSA"],
+				stdout=subprocess.PIPE, text=True, check=True).stdout
+			return {re.sub(r"(\S+ \S+ \S+) (\S+) (\S+)", r"\1 \2\3", line).lower() for line in answer.splitlines()}
+		return [ask(port) for port in self.places]
+
+	def installed(self):
+		return (self.directory / f"certs/{HOST}.crt").read_text()
+
+
+def from_readme(begin):
+	"""The block of code in the README whose first line, or second below "#!/bin/sh", begins so."""
+	for block in re.findall(r"^```\w*\n(.*?)^```", README.read_text(), re.M | re.S):
+		if block.removeprefix("#!/bin/sh\n").startswith(begin):
+			return block
+	raise AssertionError(f"the README has no block that begins with {begin!r}")
+
+
+def behaviour(name, **settings):
+	def register(function):
+		for version in bed.VERSIONS:
+			def make(_, version=version):
+				return Site(version, **settings)
+			suite.tests.append(suite.Test(f"certificate renewal: {name}", function, version, make))
+		return function
+	return register
