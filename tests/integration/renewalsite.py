@@ -2,6 +2,7 @@
 commands, which see a clock that the test sets forward."""
 import re
 import shutil
+import ssl
 import subprocess
 
 import bed
@@ -10,11 +11,13 @@ import test_certs_check
 from acme import Acme
 from clock import Clock
 from dynamic import Dynamic
-from strictpeer import Listener, StrictPeer
+from authority import openssl
+from strictpeer import Listener, StrictPeer, key_digest
 from workplace import Workplace
 
 HOST, TTL = "good.lab", 3600
 NAME_SERVER, AUTHORITY = 30, 31  # the last numbers of their addresses
+END = "-----END CERTIFICATE-----"
 README = bed.PROJECT / "lua/mod_certs/README.md"
 
 
@@ -57,8 +60,7 @@ class Site(test_certs_check.Site):
 		return self
 
 	def peer(self):
-		listeners = [Listener(port, stream) for port, stream in zip(self.places, ("client", "server", None, None))]
-		return StrictPeer(self.name_server.address, f"_{{}}._tcp.xmpp.{HOST}", self.address, listeners, HOST, self.clock)
+		return StrictPeer(self.name_server.address, f"_{{}}._tcp.xmpp.{HOST}", self.address, self.listeners(), HOST, self.clock)
 
 	def run(self, script, status=0):
 		return self.workplace.run(script, status)
@@ -81,6 +83,37 @@ class Site(test_certs_check.Site):
 
 	def installed(self):
 		return (self.directory / f"certs/{HOST}.crt").read_text()
+
+	def served(self):
+		"""The certificate that is served, DER, by port; HTTPS among them."""
+		return {listener.port: listener.certificate(self.address, HOST) for listener in self.listeners(https=True)}
+
+	def listeners(self, https=False):
+		ways = [*zip(self.places, ("client", "server", None, None)), *([(self.https.number, None)] if https else [])]
+		return [Listener(*way) for way in ways]
+
+	def assert_accepted(self):
+		"""openssl's own DANE accepts each service by the records that are published."""
+		for port, records, way in zip(self.places, self.published(), ("xmpp", "xmpp-server", None, None)):
+			words = [word for record in records for word in ("-dane_tlsa_rrdata", record)]
+			words += ["-starttls", way, "-xmpphost", HOST] if way else []
+			printed = openssl("s_client", "-connect", f"{self.address}:{port}", "-servername", HOST, "-verify_return_error",
+				"-brief", "-dane_tlsa_domain", f"xmpp.{HOST}", *words, errors=True).decode()
+			assert "Verification: OK" in printed and "DANE TLSA 3 1 1" in printed, printed
+
+
+def leaf_of(chain):
+	"""The first certificate of a chain, DER."""
+	return ssl.PEM_cert_to_DER_cert(chain[chain.index("-----BEGIN CERTIFICATE"):chain.index(END) + len(END)])
+
+
+def key_of(chain):
+	"""The SHA-256 of the key of the first certificate of a chain."""
+	return key_digest(leaf_of(chain))
+
+
+def tlsa_of(chain):
+	return f"3 1 1 {key_of(chain).hex()}"
 
 
 def from_readme(begin):

@@ -10,6 +10,7 @@ within the TTL before.
 import base64
 import hashlib
 import re
+import select
 import socket
 import ssl
 import struct
@@ -20,7 +21,7 @@ from nameserver import DNS_PORT, labels
 
 TLSA, TLSA_DATA = 52, 3  # the type, and where a record's data begin
 DANE_EE, PUBLIC_KEY, SHA256 = 3, 1, 1
-READ_TIMEOUT = 5
+READ_TIMEOUT = 10
 STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:{}' xmlns:stream='http://etherx.jabber.org/streams' to='{}' version='1.0'>")
 STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
@@ -32,7 +33,8 @@ class Listener:
 		self.port, self.stream = port, stream
 
 	def certificate(self, address, domain):
-		"""The certificate that is served for a domain, DER; an OSError where none is."""
+		"""The certificate that is served for a domain, DER; a ConnectionError or an ssl.SSLError
+		where nobody serves."""
 		context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 		context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 		with socket.create_connection((address, self.port), timeout=READ_TIMEOUT) as plain:
@@ -55,7 +57,8 @@ def read_until(connection, pattern):
 
 
 class StrictPeer:
-	"""`refusals` are texts; `looks` counts the comparisons of a certificate with a set of records."""
+	"""`refusals` are texts; `looks` counts the comparisons of a certificate with a set of records. While the clock is set
+	forward nothing is missed: what was got before counts from when it was asked for."""
 
 	def __init__(self, name_server, owner, address, listeners, domain, clock):
 		self.name_server, self.owner, self.address = name_server, owner, address
@@ -75,14 +78,14 @@ class StrictPeer:
 		asked = self.clock.now()
 		try:
 			records, ttl = ask_tlsa(self.name_server, self.owner.format(listener.port))
-		except OSError:  # it is down: the cache is what the peer has
+		except ConnectionError:  # it is down: the cache is what the peer has
 			return
 		self.cache[listener][records] = asked + ttl
 
 	def _connect(self, listener):
 		try:
 			key = self._key(listener.certificate(self.address, self.domain))
-		except OSError:  # it is down
+		except (ConnectionError, ssl.SSLError):  # it is down
 			return
 		self.served[listener.port] = key
 		for records, end in list(self.cache[listener].items()):
@@ -95,10 +98,8 @@ class StrictPeer:
 					f"{sorted(record[3].hex()[:16] for record in records)}")
 
 	def _key(self, certificate):
-		"""The SHA-256 of its public key; openssl takes it out."""
 		if certificate not in self.keys:
-			text = openssl("x509", "-pubkey", "-noout", data=ssl.DER_cert_to_PEM_cert(certificate)).decode()
-			self.keys[certificate] = hashlib.sha256(base64.b64decode(text.split("-----")[2])).digest()
+			self.keys[certificate] = key_digest(certificate)
 		return self.keys[certificate]
 
 	def __enter__(self):
@@ -107,21 +108,32 @@ class StrictPeer:
 		return self
 
 	def _look_on(self):
-		while not self.ending.is_set():
-			self.look()
+		try:
+			while not self.ending.is_set():
+				self.look()
+		except Exception as error:  # pylint: disable=broad-except
+			self.refusals.append(f"the peer has come to an end: {error!r}")
 
 	def __exit__(self, *_):
 		self.ending.set()
 		self.thread.join()
 
 
+def key_digest(certificate):
+	"""The SHA-256 of the public key of a certificate, DER; openssl takes it out."""
+	text = openssl("x509", "-pubkey", "-noout", data=ssl.DER_cert_to_PEM_cert(certificate)).decode()
+	return hashlib.sha256(base64.b64decode(text.split("-----")[2])).digest()
+
+
 def ask_tlsa(server, name):
-	"""The TLSA records of a name, {(usage, selector, matching type, data)}, and the TTL of the set."""
+	"""The TLSA records of a name, {(usage, selector, matching type, data)}, and the TTL of the set; a ConnectionError where
+	the server does not answer."""
 	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
 		client.connect((server, DNS_PORT))
-		client.settimeout(READ_TIMEOUT)
 		question = labels(name) + struct.pack("!2H", TLSA, 1)
 		client.send(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + question)
+		if not select.select([client], [], [], READ_TIMEOUT)[0]:
+			raise ConnectionError("no answer")
 		answer = client.recv(4096)
 	count, at = struct.unpack("!H", answer[6:8])[0], 12 + len(question)
 	records, ttls = set(), [0]

@@ -78,11 +78,11 @@ class Workplace:
 			text = text.replace(name, ours)
 		return text
 
-	def start(self, script, **settings):
+	def start(self, script, stdout=subprocess.PIPE):
 		"""Runs a script of the shell; returns the process, which leads a group of its own."""
-		return subprocess.Popen(["sh", "-ec", self.translated(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+		return subprocess.Popen(["sh", "-ec", self.translated(script)], stdin=subprocess.DEVNULL, stdout=stdout,
 			stderr=subprocess.STDOUT, text=True, cwd=self.here, start_new_session=True,
-			env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"}, **settings)
+			env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"})
 
 	def run(self, script, status=0):
 		"""Returns what the script prints."""
