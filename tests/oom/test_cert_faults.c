@@ -76,8 +76,9 @@ static int make_request(struct notes *notes) {
 	const char *const services[] = {"xmpp-server", NULL};
 	struct pn_buf key = {0};
 	struct pn_buf csr = {0};
-	const int err =
-		pn_cert_request(&(struct pn_request){domains, 1, services, false}, &key, &csr);
+	const int err = pn_cert_request(
+		&(struct pn_request){.domains = domains, .count = 1, .services = services}, &key,
+		&csr);
 	note(notes, "%d %d", key.len > 0, csr.len > 0);
 	pn_buf_free(&key);
 	pn_buf_free(&csr);
