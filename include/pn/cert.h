@@ -236,8 +236,8 @@ struct pn_request {
 };
 
 /* Makes a private key (PKCS #8), or takes the one that there is, and a request for a certificate
- * (PKCS #10); both appended as PEM. PN_EKEY for a key that cannot be read, or that cannot sign. What
- * the key's buffer held is the caller's to wipe. */
+ * (PKCS #10); both appended as PEM. PN_EKEY for a key that cannot be read, or that cannot sign.
+ * What the key's buffer held is the caller's to wipe. */
 int pn_cert_request(const struct pn_request *request, struct pn_buf *key, struct pn_buf *csr);
 
 #endif

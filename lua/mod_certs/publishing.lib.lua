@@ -109,7 +109,9 @@ end
 -- "NAME. TTL TLSA U S M HEX", without TTL where that is nil; or nil, text. What stands there comes from DNS, and is read by
 -- another program: a name has nothing in it that could end the line.
 local function line_of(record, ttl)
-	if not record.name:find(NAME) then return nil, ("%s cannot be published: this is no host name"):format(terminal.printable(record.name)); end
+	if not record.name:find(NAME) then
+		return nil, ("%s cannot be published: this is no host name"):format(terminal.printable(record.name));
+	end
 	return ("%s. %sTLSA %d %d %d %s"):format(record.name, ttl and ttl.." " or "", record.usage, record.selector, record.match,
 		to_hex(record.data));
 end

@@ -3,7 +3,9 @@
 -- (remembered.lib.lua).
 --
 -- examine { old = path of a file that Prosody uses, new = PEM of the new chain, key = PEM of the new key or nil,
---           keep = { PEM of spare chains, requests or public keys } or nil, dry_run = true: writes no note }
+--           keep = { PEM of spare chains, requests or public keys } or nil, dry_run = true: writes no note,
+--           seen = { [name of TLSA records] = { since = seconds or nil, ttl = } }: since when all name servers have had what the
+--           new chain needs there, by the caller's knowledge; or nil }
 -- looks at everything anew at each call, so that it may be called at any time: the file may hold the old chain or the new one
 -- already. Returns nil, text, if the new chain cannot be read; else a table:
 --
@@ -220,6 +222,7 @@ function replacement.examine(about)
 	if not leaf then return nil, text or condition; end
 	local path, keep = about.old, about.keep or {};
 	local result, state = new_result(path, leaf), remembered.load(path, leaf.sha256);
+	for name, known in pairs(about.seen or {}) do state.spots[name] = state.spots[name] or known; end
 	find_old(result, path, state);
 	check_new(result, about.new);
 	local problems;
