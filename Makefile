@@ -59,7 +59,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive damage open sync crash pages pages_damage \
-	cert verify refusal names xmppaddr constraints tlsa dns file
+	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
