@@ -27,17 +27,18 @@ PACK := modules/stanza/pack.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 STORE := $(addprefix modules/store/,keys.o crypt.o lock.o call.o records.o redo.o sync.o pages.o format.o env.o space.o kv.o \
 	holes.o message.o plan.o append.o cursor.o remove.o collections.o copy.o check.o)
-CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o)
+CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
+FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE) $(CERT) $(DNS)
+CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(STORE) $(CERT) $(DNS) $(FILE)
 BINDINGS := modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/store/,lua_store.o lua_value.o lua_keyval.o lua_archive.o lua_tools.o)
 
 SHARED_OBJECTS := mod_smacks/stanza.so mod_smacks/smq.so mod_storage_native/store.so \
-	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so
+	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/stanza.so: $(addprefix $(OUT)/,modules/stanza/lua_stanza.o $(STANZA) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/stanza.so: LDLIBS := -lexpat
 $(OUT)/mod_smacks/smq.so: $(addprefix $(OUT)/,modules/smq/lua_smq.o $(SMQ) $(BASE) $(ALLOC) $(GLUE))
@@ -47,6 +48,7 @@ $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
+$(OUT)/mod_certs/file.so: $(addprefix $(OUT)/,modules/file/lua_file.o $(FILE) $(BASE) $(ALLOC) $(GLUE))
 
 # What several modules need of Lua: every folder gets a copy, so that it can be taken alone
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
@@ -57,7 +59,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack holes store archive damage open sync crash pages pages_damage \
-	cert verify refusal names xmppaddr constraints tlsa dns
+	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
@@ -89,7 +91,7 @@ $(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
 $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"

@@ -135,4 +135,16 @@ describe("certs", function ()
 		assert.equal("internal-server-error", select(2, certs.request { domains = { "no domain" } }));
 		assert.equal("internal-server-error", select(2, certs.request { domains = {} }));
 	end);
+
+	it("tells which key a text holds, and whether a certificate is for it", function ()
+		local key, csr = pem_of { domains = { "a.example" } };
+		local spki = certs.public_key(key);
+		assert.equal(spki, certs.public_key(csr));
+		assert.is_false(certs.fits(pem, key));
+		assert.same({ nil, "key-invalid" }, { certs.public_key(pem), (select(2, certs.public_key(pem))) });
+		assert.equal("key-invalid", select(2, certs.fits(pem, "nothing", "password")));
+		assert.equal("certificate-invalid", select(2, certs.fits("nothing", key)));
+		assert.has_error(function () certs.public_key(); end);
+		assert.has_error(function () certs.fits(pem); end);
+	end);
 end);

@@ -207,6 +207,22 @@ int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict);
 int pn_cert_tlsa(const struct pn_chain *chain, size_t index, unsigned selector, unsigned match,
 		 struct pn_buf *data);
 
+/* ---- Keys ---- */
+
+/*
+ * Appends the public key, as the DER of a SubjectPublicKeyInfo, of the first private key in a PEM
+ * text, or else of the first public key, or else of the first request for a certificate. What else
+ * stands in the text, certificates for instance, does not count. `password` is for a private key
+ * that is enciphered; len 0: there is none, and none is asked for. PN_EKEY if there is no such key,
+ * or it cannot be read.
+ */
+int pn_public_key(struct pn_str pem, struct pn_str password, struct pn_buf *spki);
+
+/* Whether the leaf of a chain is for the key that pn_public_key() finds: sets *fits. PN_EKEY as
+ * there, PN_ECERT if the leaf's key cannot be read. */
+int pn_key_fits(const struct pn_chain *chain, struct pn_str pem, struct pn_str password,
+		bool *fits);
+
 /* ---- Requests ---- */
 
 struct pn_request {
@@ -216,9 +232,11 @@ struct pn_request {
 	const char *const *services; /* "xmpp-client", "xmpp-server": SRV-IDs for every domain; ends
 					with NULL */
 	bool rsa;                    /* RSA of 3072 bits instead of ECDSA with P-256 */
+	struct pn_str key; /* PEM of the private key to use instead of a new one; len 0: none */
 };
 
-/* Makes a private key (PKCS #8) and a request for a certificate (PKCS #10), both appended as PEM.
+/* Makes a private key (PKCS #8), or takes the one that there is, and a request for a certificate
+ * (PKCS #10); both appended as PEM. PN_EKEY for a key that cannot be read, or that cannot sign.
  * What the key's buffer held is the caller's to wipe. */
 int pn_cert_request(const struct pn_request *request, struct pn_buf *key, struct pn_buf *csr);
 

@@ -43,7 +43,8 @@
 	X(ERESOLVER, -25, "resolver-failed",                                                       \
 	  "the DNS resolver does not work; check the option unbound, and the files that it names") \
 	X(ENOANSWER, -26, "no-answer",                                                             \
-	  "the name server does not answer; check that it runs, and that firewalls let DNS pass")
+	  "the name server does not answer; check that it runs, and that firewalls let DNS pass")  \
+	X(EKEY, -27, "key-invalid", "a key is missing or cannot be read")
 
 enum pn_err {
 	PN_OK = 0,

@@ -30,11 +30,15 @@ local function search(name)
 	return certmanager.find_cert(config.get(name, "certificate"), name);
 end
 
--- The path of the certificate in settings, least first; or nil. No context is made: that would need the key.
-local function path_in(settings)
-	local path;
-	for _, each in ipairs(settings) do path = each.certificate or path; end
+local function resolved(path)
 	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
+end
+
+-- The paths of the certificate and of its key in settings, least first; or nil. No context is made: that would need the key.
+local function path_in(settings)
+	local path, key;
+	for _, each in ipairs(settings) do path, key = each.certificate or path, each.key or key; end
+	return resolved(path), resolved(key);
 end
 
 -- ---- STARTTLS: mod_tls ----
@@ -127,6 +131,45 @@ function certificates.uses(path)
 	end
 	for _, listener in ipairs(ports.https()) do add_web_use(uses, listener, path); end
 	return uses;
+end
+
+-- ---- The key of a file ----
+
+-- Every certificate that Prosody uses, and its key, as arrays of two paths; some may be nil
+local function all_pairs()
+	local list = {};
+	local function add(...) list[#list + 1] = table.pack(...); end
+	for _, host in ipairs(hosts.list()) do
+		for _, service in ipairs(hosts.SERVICES) do
+			if host.services[service] then add(of_host(host.name, service)); end
+		end
+		for _, listener in ipairs(ports.list()) do
+			if listener.tls == "direct" then add(of_host_at(host.name, listener)); end
+		end
+		add(path_in { config.get(host.name, "https_ssl") or {} });
+	end
+	for _, listener in ipairs(ports.list()) do
+		if listener.tls == "direct" then add(path_in(settings_of_port(listener))); end
+	end
+	local web = config.get("*", "https_ssl") or {};
+	for _, listener in ipairs(ports.https()) do add(path_in { web, web[listener.port] or {} }); end
+	return list;
+end
+
+-- The path of the private key that Prosody uses with a certificate; or nil, text
+function certificates.key(path)
+	local key;
+	for _, found in ipairs(all_pairs()) do
+		if files.same(found[1], path) then
+			if not found[2] then return nil, path..": Prosody has no private key for it"; end
+			if key and key ~= found[2] and not files.same(key, found[2]) then
+				return nil, ("%s: Prosody uses it with two private keys, %s and %s"):format(path, key, found[2]);
+			end
+			key = key or found[2];
+		end
+	end
+	if not key then return nil, path..": Prosody does not use this certificate"; end
+	return key;
 end
 
 return certificates;

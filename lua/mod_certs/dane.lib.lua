@@ -72,4 +72,9 @@ function dane.accepts(pem, place, records)
 	return verdict.dane == "match" and verdict.chain == "valid" and verdict.identity == "valid", verdict;
 end
 
+-- Whether some record is that of a certificate of the chain, whatever else is wrong with it
+function dane.matches(pem, records)
+	return dane.verify(pem, { service = "xmpp-server", references = {} }, records).matches or false;
+end
+
 return dane;

@@ -29,14 +29,21 @@ local function is_key_alone(text)
 	return text:find("%-%-%-%-%-BEGIN [%u ]*PRIVATE KEY%-%-%-%-%-") and not text:find("%-%-%-%-%-BEGIN [%u%d ]*CERTIFICATE%-%-%-%-%-");
 end
 
--- The text of a file with certificates, or nil, text of the error
-function files.read(path)
+-- The text of a file, or nil, text of the error
+function files.read_any(path)
 	local file, err = io.open(path, "rb");
 	if not file then return nil, paths.explain(err); end
 	local text;
 	text, err = file:read(MAX_SIZE);
 	file:close();
 	if not text then return nil, ("%s: %s"):format(path, err or "empty"); end
+	return text;
+end
+
+-- The text of a file with certificates, or nil, text of the error
+function files.read(path)
+	local text, err = files.read_any(path);
+	if not text then return nil, err; end
 	if is_key_alone(text) then return nil, path..": this is a private key, and no certificate"; end
 	return text;
 end

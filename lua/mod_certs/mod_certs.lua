@@ -32,9 +32,15 @@ function module.command(arg)
 			run = in_file "check";
 		};
 		{
-			usage = "rollover HOST --new FILE [--json]";
+			usage = "rollover HOST|FILE --new FILE [--json]";
 			help = "replaces a certificate step by step, so that no peer is ever locked out";
 			run = in_file "rollover";
+		};
+		{
+			usage = "renew [HOST|FILE] [--new FILE|-] [--key FILE] [--request] [--dry-run] [--json]";
+			help = "takes a new certificate from an ACME client, and goes on with it: DNS, waiting, installing, reloading;\n"
+				.."without a name with all that are under way";
+			run = in_file "renew";
 		};
 	});
 end

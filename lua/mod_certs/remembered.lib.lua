@@ -1,39 +1,48 @@
--- What a rollover has to know from one run to the next: since when all name servers have the records, and the longest
--- TTL that was seen. One small file for each domain below the data directory; DNS and the listeners tell the rest.
+-- What a replacement has to know from one run to the next: the chain that is replaced, who used its file, since when all name
+-- servers have the records, and the longest TTL that was seen. One small file for each certificate file below the data
+-- directory; DNS and the listeners tell the rest.
 
 local json = require "util.json";
 local lfs = require "lfs";
+local sha256 = require "util.hashes".sha256;
+
+local DIGITS = 8; -- of the digest that tells paths with one name apart
 
 local remembered = {};
 
-local function path_of(domain)
+-- Where the note about a file is
+function remembered.path(file)
 	local directory = prosody.paths.data.."/mod_certs";
-	return directory, ("%s/rollover-%s.json"):format(directory, domain);
+	return ("%s/rollover-%s-%s.json"):format(directory, file:match("[^/]*$"), sha256(file, true):sub(1, DIGITS)), directory;
 end
 
--- { new = SHA-256 of the certificate, spots = { [name of TLSA record] = { since = seconds or nil, ttl = } } }. Another
--- certificate begins anew, and so does a file that cannot be read.
-function remembered.load(domain, new)
-	local _, path = path_of(domain);
-	local file = io.open(path);
+local function is_state(state)
+	return type(state) == "table" and type(state.new) == "string" and type(state.spots) == "table"
+		and (state.old == nil or type(state.old) == "string");
+end
+
+-- { new = SHA-256 of the new certificate, old = chain that it replaces, PEM, or nil, spots = { [name of TLSA record] =
+-- { since = seconds or nil, ttl = } } }. Another certificate begins anew, and so does a file that cannot be read.
+function remembered.load(path, new)
+	local file = io.open((remembered.path(path)));
 	local state = file and json.decode(file:read("a"));
 	if file then file:close(); end
-	if type(state) == "table" and state.new == new and type(state.spots) == "table" then return state; end
+	if is_state(state) and state.new == new then return state; end
 	return { new = new, spots = {} };
 end
 
 -- Returns true, or nil, text.
-function remembered.save(domain, state)
-	local directory, path = path_of(domain);
+function remembered.save(path, state)
+	local name, directory = remembered.path(path);
 	lfs.mkdir(prosody.paths.data); -- a server that has never run has none
 	lfs.mkdir(directory);
-	local file, err = io.open(path..".new", "w");
+	local file, err = io.open(name..".new", "w");
 	if not file then return nil, err; end
 	local ok;
 	ok, err = file:write(json.encode(state));
 	local closed, close_err = file:close();
 	if not ok or not closed then return nil, err or close_err; end
-	return os.rename(path..".new", path);
+	return os.rename(name..".new", name);
 end
 
 return remembered;

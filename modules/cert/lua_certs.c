@@ -423,6 +423,39 @@ static int certs_usable(lua_State *L) {
 	return 2;
 }
 
+/* ---- Keys ---- */
+
+/* public_key(pem, password or nil) -> SubjectPublicKeyInfo, DER, of the private key, the public key
+ * or the request in a text | nil, condition, text */
+static int certs_public_key(lua_State *L) {
+	const struct pn_str pem = check_string(L, 1);
+	struct pn_str password = {NULL, 0};
+	password.bytes = luaL_optlstring(L, 2, NULL, &password.len);
+	lua_settop(L, 2);
+	struct call *call = new_call(L);
+	const int err = pn_public_key(pem, password, &call->bytes);
+	if (err == PN_OK)
+		lua_pushlstring(L, (const char *)call->bytes.data, call->bytes.len);
+	return finish(L, 3, err, 1);
+}
+
+/* fits(chain PEM, key PEM as of public_key(), password or nil) -> whether the leaf is for this key
+ * | nil, condition, text */
+static int certs_fits(lua_State *L) {
+	const struct pn_str pem = check_string(L, 1);
+	const struct pn_str key = check_string(L, 2);
+	struct pn_str password = {NULL, 0};
+	password.bytes = luaL_optlstring(L, 3, NULL, &password.len);
+	lua_settop(L, 3);
+	struct call *call = new_call(L);
+	bool fits = false;
+	int err = pn_chain_new(&call->chain, pem);
+	if (err == PN_OK)
+		err = pn_key_fits(call->chain, key, password, &fits);
+	lua_pushboolean(L, fits);
+	return finish(L, 4, err, 1);
+}
+
 /* ---- Requests ---- */
 
 /* Pushes the strings of the array in field `name`, at most `max`, and returns how many. */
@@ -444,7 +477,8 @@ static size_t read_list(lua_State *L, const char *name, struct pn_str *list, siz
 
 /*
  * request{ domains = { A-labels }, services = { "xmpp-client", "xmpp-server" } or nil, key = "ec"
- * or "rsa" } -> key PEM, request PEM | nil, condition, text
+ * or "rsa", private_key = PEM of the key to use instead of a new one } -> key PEM, request PEM |
+ * nil, condition, text
  */
 static int certs_request(lua_State *L) {
 	struct pn_str domains[RECORDS_MAX / 16];
@@ -455,6 +489,7 @@ static int certs_request(lua_State *L) {
 	struct call *call = new_call(L);
 	struct pn_request request = {.domains = domains, .services = service_names};
 	const struct pn_str key = field_string(L, 1, "key");
+	request.key = field_string(L, 1, "private_key");
 	request.rsa = key.bytes != NULL && strcmp(key.bytes, "rsa") == 0;
 	request.count = read_list(L, "domains", domains, sizeof(domains) / sizeof(domains[0]));
 	const size_t count = read_list(L, "services", services, SERVICES_MAX);
@@ -471,9 +506,11 @@ static int certs_request(lua_State *L) {
 static const luaL_Reg METHODS[] = {{NULL, NULL}};
 
 static const luaL_Reg FUNCTIONS[] = {
-	{"names", certs_names},     {"chain", certs_chain}, {"identity", certs_identity},
-	{"verify", certs_verify},   {"tlsa", certs_tlsa},   {"usable", certs_usable},
-	{"request", certs_request}, {NULL, NULL},
+	{"names", certs_names},       {"chain", certs_chain},
+	{"identity", certs_identity}, {"verify", certs_verify},
+	{"tlsa", certs_tlsa},         {"usable", certs_usable},
+	{"request", certs_request},   {"public_key", certs_public_key},
+	{"fits", certs_fits},         {NULL, NULL},
 };
 
 PN_EXPORT int luaopen_certs(lua_State *L);

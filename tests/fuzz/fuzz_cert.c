@@ -3,7 +3,7 @@
  * engine can change what base64 would hide. Whatever it is: the core gives a documented result;
  * what can be decoded can be described; a name with a fault matches nothing; and the verdict is
  * never better than what is known of it here. What cannot be decoded gets none, unless a record of
- * usage 3 is the leaf's.
+ * usage 3 is the leaf's. A key is read from it, or there is none.
  */
 #include <openssl/evp.h>
 
@@ -142,6 +142,15 @@ static void check_verdict(const struct pn_chain *chain, struct pn_str pem, unsig
 	pn_reference_free(reference);
 }
 
+/* A text that holds a key, too, or instead. */
+static void check_key(struct pn_str pem) {
+	struct pn_buf spki = {0};
+	const int err = pn_public_key(pem, (struct pn_str){NULL, 0}, &spki);
+	FUZZ_ASSERT(err == PN_OK || err == PN_EKEY);
+	FUZZ_ASSERT((err == PN_OK) == (spki.len > 0));
+	pn_buf_free(&spki);
+}
+
 /* The certificate as PEM in lines of the usual length; the caller frees. */
 static struct pn_buf wrap(const uint8_t *der, size_t size) {
 	static const char begin[] = "-----BEGIN CERTIFICATE-----\n";
@@ -174,6 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		decoded = check_description(chain, i) && decoded;
 	if (err == PN_OK)
 		check_verdict(chain, pem, data[size - 1], decoded);
+	check_key(pem);
 	pn_chain_free(chain);
 	pn_buf_free(&wrapped);
 	return 0;

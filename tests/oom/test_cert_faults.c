@@ -76,11 +76,30 @@ static int make_request(struct notes *notes) {
 	const char *const services[] = {"xmpp-server", NULL};
 	struct pn_buf key = {0};
 	struct pn_buf csr = {0};
-	const int err =
-		pn_cert_request(&(struct pn_request){domains, 1, services, false}, &key, &csr);
+	const int err = pn_cert_request(
+		&(struct pn_request){.domains = domains, .count = 1, .services = services}, &key,
+		&csr);
 	note(notes, "%d %d", key.len > 0, csr.len > 0);
 	pn_buf_free(&key);
 	pn_buf_free(&csr);
+	return err;
+}
+
+static struct pn_buf made_key; /* of the request that is asked for a key */
+
+static int read_key(struct notes *notes) {
+	struct pn_buf spki = {0};
+	struct pn_chain *chain = NULL;
+	bool fits = false;
+	int err = pn_public_key(buf_str(&made_key), (struct pn_str){NULL, 0}, &spki);
+	if (err == PN_OK)
+		err = pn_chain_new(&chain, scene.text);
+	if (err == PN_OK)
+		err = pn_key_fits(chain, buf_str(&made_key), (struct pn_str){NULL, 0}, &fits);
+	note_bytes(notes, spki.data, spki.len);
+	note(notes, "%d", fits);
+	pn_chain_free(chain);
+	pn_buf_free(&spki);
 	return err;
 }
 
@@ -108,6 +127,21 @@ TEST(names_are_read_or_memory_is_missing) {
 
 TEST(a_request_is_made_or_memory_is_missing) {
 	fail_each(make_request);
+}
+
+TEST(a_key_is_read_or_memory_is_missing) {
+	const struct cert leaf = cert_make((struct cert_wish){0});
+	const struct pn_str domains[] = {str("a.example")};
+	const char *const services[] = {NULL};
+	struct pn_buf csr = {0};
+	REQUIRE(pn_cert_request(&(struct pn_request){domains, 1, services, false}, &made_key,
+				&csr) == PN_OK);
+	SCENE(NULL, false, &leaf);
+	fail_each(read_key);
+	scene_end();
+	pn_buf_free(&csr);
+	pn_buf_free(&made_key);
+	cert_free(leaf);
 }
 
 TEST(a_good_peer_is_accepted_or_refused) {

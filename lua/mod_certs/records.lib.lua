@@ -1,0 +1,153 @@
+-- The TLSA records at one name, beside a certificate that is replaced: which ones the new chain needs, and which ones
+-- nothing needs but the old one. RFC 7671 section 8.1.
+
+local certs = module:require "native"("certs");
+local dane = module:require "dane";
+local lookup = module:require "lookup";
+
+local records = {};
+
+local function problem(spot, format, ...)
+	table.insert(spot.problems, format:format(...));
+end
+
+-- ---- What the name servers have ----
+
+-- The record of this combination that makes the new chain accepted; or nil, text
+local function record_for(spot, about, group, new)
+	local record = { name = spot.name, usage = group.usage, selector = group.selector, match = group.match };
+	local accepted, verdict = false, {};
+	local condition, text;
+	record.data, condition, text = certs.tlsa(new, group.usage, group.selector, group.match);
+	if record.data then accepted, verdict = dane.accepts(new, about, { record }); end
+	if accepted then return record; end
+	return nil, text or condition or dane.errors(verdict) or "it is refused";
+end
+
+-- A combination that the old chain did not match does not let any peer in today. Where it matches none, or is not known,
+-- all count.
+local function demanded(groups, old)
+	local list = {};
+	for _, group in ipairs(groups) do
+		if group.known and old and dane.matches(old, group.records) then list[#list + 1] = group; end
+	end
+	if list[1] then return list; end
+	for _, group in ipairs(groups) do
+		if group.known then list[#list + 1] = group; end
+	end
+	return list;
+end
+
+-- Adds `needed` (records that a name server lacks) for one name server's records.
+local function judge_reply(spot, reply, old, new)
+	local list = dane.records_of(reply.answer);
+	for _, group in ipairs(demanded(dane.combinations(list), old)) do
+		for _, party in ipairs(spot.users) do
+			if not dane.accepts(new, party.about, group.records) then
+				local record, text = record_for(spot, party.about, group, new);
+				if record then
+					spot.needed[dane.key(record)] = record;
+				else
+					problem(spot, "%s: no %s record can match the new chain for %s: %s", spot.name, group.name, party.host, text);
+				end
+			end
+		end
+	end
+	for _, record in ipairs(list) do spot.published[dane.key(record)] = record; end
+end
+
+local function ask(spot, old, new)
+	local replies = lookup.ask_all(spot.name, "TLSA");
+	for _, reply in ipairs(replies) do
+		if not reply.answer or lookup.failure(reply.answer) or not reply.answer.authoritative then
+			spot.unsure = true;
+			problem(spot, "%s: %s (%s) does not tell what it has", spot.name, reply.server, reply.address);
+		else
+			spot.ttl = math.max(spot.ttl, reply.answer.ttl or 0);
+			judge_reply(spot, reply, old, new);
+			if not reply.answer.records[1] then
+				spot.lacking = true;
+				problem(spot, "%s: %s (%s) has no record", spot.name, reply.server, reply.address);
+			end
+			table.insert(spot.replies, reply);
+		end
+	end
+	if not replies[1] then
+		spot.unsure = true;
+		problem(spot, "%s: its name servers are not to be found", spot.name);
+	end
+end
+
+-- ---- What each record is for ----
+
+local function accepted_for_any(spot, pem, record)
+	for _, party in ipairs(spot.users) do
+		if dane.accepts(pem, party.about, { record }) then return true; end
+	end
+	return false;
+end
+
+-- Whether all that is served now proves that a record has been needed all along. Otherwise it is an addition, which
+-- caches have to learn. Where nothing is known to be served, nothing is proven.
+local function is_old(spot, record)
+	local proven = false;
+	for _, listener in ipairs(spot.listeners) do
+		local by_old = listener.serves == "old" and dane.accepts(listener.pem, listener.about, { record });
+		if listener.serves == "unknown" or listener.serves == "old" and not by_old then return false; end
+		proven = proven or by_old or listener.serves == "new";
+	end
+	return proven;
+end
+
+-- Whether anything but the old certificate matches a record
+local function is_wanted(spot, record, keep)
+	for _, listener in ipairs(spot.listeners) do
+		if listener.serves == "another" and dane.matches(listener.pem, { record }) then return true; end
+	end
+	for _, listener in ipairs(spot.neighbours) do
+		if listener.pem and dane.matches(listener.pem, { record }) then return true; end
+	end
+	for _, list in ipairs { spot.kept, keep } do
+		for _, pem in ipairs(list) do
+			if dane.matches(pem, { record }) then return true; end
+		end
+	end
+	return false;
+end
+
+local function sort_out(spot, old, new, keep)
+	for _, record in pairs(spot.published) do
+		if accepted_for_any(spot, new, record) then
+			spot.added = spot.added or not is_old(spot, record);
+		elseif not dane.matches(new, { record }) and not is_wanted(spot, record, keep) then
+			table.insert(old and dane.matches(old, { record }) and spot.superfluous or spot.unknown, record);
+		end
+	end
+end
+
+-- What is served and no longer proven, before the switch as after it
+local function check_listeners(spot)
+	for _, listener in ipairs(spot.listeners) do
+		for _, reply in ipairs(listener.serves == "old" and spot.replies or {}) do
+			for _, group in ipairs(dane.combinations(dane.records_of(reply.answer))) do
+				if group.known and not dane.accepts(listener.pem, listener.about, group.records) then
+					table.insert(spot.warnings, ("%s: what is served now does not match the %s record of %s, says %s"):format(
+						listener.name, group.name, spot.name, reply.server));
+				end
+			end
+		end
+	end
+end
+
+-- Fills in a spot of plan.of() whose listeners have `serves` ("new", "old", "another" or "unknown"): ttl; published and
+-- needed = records by key; superfluous = records that the old chain alone matches; unknown = records that nothing known
+-- matches; added = there are records that were not needed before; lacking = some name server has no record at all,
+-- unsure = some does not answer; problems and warnings.
+-- old, new = chains as PEM, old may be nil; keep = array of what is spare, as dane.matches() takes it
+function records.judge(spot, old, new, keep)
+	ask(spot, old, new);
+	sort_out(spot, old, new, keep);
+	check_listeners(spot);
+end
+
+return records;
