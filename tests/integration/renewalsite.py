@@ -1,5 +1,7 @@
 """A Prosody whose domain is in a zone that takes dynamic updates, an ACME server where it is asked for, and an operator's
 commands, which see a clock that the test sets forward."""
+import base64
+import hashlib
 import re
 import shutil
 import ssl
@@ -36,14 +38,14 @@ class Site(test_certs_check.Site):
 			self.zone.records.append(f"_{port}._tcp.xmpp.{HOST}. {TTL} IN TLSA {self.certificate.tlsa(3, 1, 1)}")
 		self.name_server = Dynamic(self.lab.directory, self.lab.address(NAME_SERVER), self.zone)
 		self.lab.zone("lab").records += self.name_server.ds()
-		self.options["certs_dns_update"] = {"server": self.name_server.address, "program": program,
-			"key": self.name_server.key_file(program)}
 		self.clock = Clock(self.directory / "clock")
 		self.workplace = Workplace(self.directory / "workplace", {"example.org": HOST})
 		launcher = bed.PROSODIES / f"prosody-{version}/prosodyctl"
 		self.workplace.wrap("prosodyctl", f'{self.clock.prefix()} exec {launcher} --config {self.config} "$@"')
 		for name in ("nsupdate", "knsupdate"):  # the name server has the system's clock
 			self.workplace.wrap(name, f'unset LD_PRELOAD FAKETIME; exec {shutil.which(name)} "$@"')
+		self.options["certs_dns_update"] = {"server": self.name_server.address, "key": self.name_server.key_file(program),
+			"program": self.workplace.bin / program}
 
 	def _zone(self):
 		self.zone = self.child("good", {"ns": NAME_SERVER})
@@ -84,6 +86,24 @@ class Site(test_certs_check.Site):
 	def installed(self):
 		return (self.directory / f"certs/{HOST}.crt").read_text()
 
+	def request(self):
+		"""The request for a certificate of the next key."""
+		return self.directory / f"data/mod_certs/renew/{HOST}.crt/next.csr"
+
+	def next_records(self):
+		"""The record of the next key; none as long as there is no such key."""
+		if not self.request().exists():
+			return set()
+		key = openssl("req", "-noout", "-pubkey", "-in", self.request()).decode()
+		return {f"3 1 1 {hashlib.sha256(base64.b64decode(key.split('-----')[2])).hexdigest()}"}
+
+	def sign(self, request, name):
+		"""A chain for a request, as an authority issues it; returns its file."""
+		file, issuer = self.directory / f"{name}.pem", self.lab.intermediate
+		file.write_bytes(openssl("x509", "-req", "-copy_extensions", "copy", "-days", "30", "-in", request, "-CA", issuer.alone,
+			"-CAkey", issuer.key) + issuer.alone.read_bytes())
+		return file
+
 	def served(self):
 		"""The certificate that is served, DER, by port; HTTPS among them."""
 		return {listener.port: listener.certificate(self.address, HOST) for listener in self.listeners(https=True)}
@@ -98,7 +118,7 @@ class Site(test_certs_check.Site):
 			words = [word for record in records for word in ("-dane_tlsa_rrdata", record)]
 			words += ["-starttls", way, "-xmpphost", HOST] if way else []
 			printed = openssl("s_client", "-connect", f"{self.address}:{port}", "-servername", HOST, "-verify_return_error",
-				"-brief", "-dane_tlsa_domain", f"xmpp.{HOST}", *words, errors=True).decode()
+				"-brief", "-dane_ee_no_namechecks", "-dane_tlsa_domain", f"xmpp.{HOST}", *words, errors=True).decode()
 			assert "Verification: OK" in printed and "DANE TLSA 3 1 1" in printed, printed
 
 
@@ -124,11 +144,11 @@ def from_readme(begin):
 	raise AssertionError(f"the README has no block that begins with {begin!r}")
 
 
-def behaviour(name, **settings):
+def behaviour(name, time_limit=suite.TIME_LIMIT, **settings):
 	def register(function):
 		for version in bed.VERSIONS:
 			def make(_, version=version):
 				return Site(version, **settings)
-			suite.tests.append(suite.Test(f"certificate renewal: {name}", function, version, make))
+			suite.tests.append(suite.Test(f"certificate renewal: {name}", function, version, make, time_limit=time_limit))
 		return function
 	return register
