@@ -1,53 +1,145 @@
-"""prosodyctl mod_certs renew as the deploy hook of ACME clients, each as the README says."""
+"""prosodyctl mod_certs renew with ACME clients, each set up as the README says."""
+import pathlib
 import re
 
 from renewalsite import HOST, TTL, behaviour, from_readme, leaf_of, tlsa_of
 
-GOES_ON = "prosodyctl mod_certs renew"
+CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
+LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
+CERTBOT_AGAIN = "certbot renew --force-renewal --no-random-sleep-on-renew"
+LEGO_AGAIN = f"lego -d example.org renew --days 10000 --no-random-sleep --renew-hook {LEGO_HOOK}"
+LEGO_CHAIN, CERTBOT_CHAIN = f"lego/certificates/{HOST}.crt", f"letsencrypt/live/{HOST}/fullchain.pem"
+TIME_LIMIT = 120  # seconds; lego waits for 5 before it looks whether it has been validated
 
 
-def settle(site):
-	"""Cron runs it a few times, at the same moment."""
-	return [site.run(GOES_ON) for _ in range(3)]
+def ready(site, *hooks):
+	site.with_authority().go()
+	for hook in hooks:
+		site.workplace.install(hook, from_readme(f"# {hook}"))
+
+
+def goes_on(site):
+	"""Cron."""
+	site.run(from_readme("# /etc/cron.d/prosody-certificates").partition(" root ")[2])
+
+
+def text_of(site, chain):
+	return pathlib.Path(site.workplace.here / chain).read_text()
 
 
 def replaced_step_by_step(site, renewal, chain):
-	"""The client's command ends with a new certificate in the file `chain`; what comes of it."""
+	"""A client's command ends with a new certificate, of another key, in the file `chain`: all that comes of it."""
 	old, was = site.served(), site.published()
 	site.run(renewal)
-	new = (site.workplace.here / chain).read_text()
-	records = [before | {tlsa_of(new)} for before in was]
-	assert tlsa_of(new) not in was[0] and site.published() == records, (was, site.published())
-	for _ in range(2):  # the wait: twice the TTL
-		settle(site)
-		assert site.served() == old and site.published() == records
-		site.clock.advance(TTL - 1)
-	site.clock.advance(120)
-	settle(site)
-	assert_replaced(site, new)
+	new = text_of(site, chain)
+	both = [records | {tlsa_of(new)} for records in was]
+	assert tlsa_of(new) not in was[0], was
+	for pause in (TTL, TTL - 60, 120):  # until twice the TTL is over
+		goes_on(site)
+		assert site.served() == old and site.published() == both, site.published()
+		site.clock.advance(pause)
+	goes_on(site)
+	assert_replaced(site, new, {tlsa_of(new)})
 
 
-def assert_replaced(site, new, removed=True):
-	"""It is served everywhere, and accepted by openssl's own DANE; the records of the old one are gone."""
+def replaced_at_once(site, renewal, chain):
+	"""The same where the records of the key have been there for long."""
+	was = site.served()
+	site.run(renewal)
+	new = text_of(site, chain)
+	assert leaf_of(new) not in was.values()
+	assert_replaced(site, new, {tlsa_of(new)} | site.next_records())
+
+
+def replaced_for_the_next_key(site, renewal, chain, times=1):
+	"""A certificate for the request that lies ready."""
+	site.run("prosodyctl mod_certs renew example.org --request")
+	for _ in range(times):
+		assert site.next_records() < site.published()[0]
+		site.clock.advance(2 * TTL + 60)
+		goes_on(site)
+		key = site.next_records()
+		replaced_at_once(site, renewal, chain)
+		assert tlsa_of(site.installed()) in key and site.next_records() != key
+
+
+def assert_replaced(site, new, records):
+	"""It is served everywhere, and accepted by openssl's own DANE; the records are these alone."""
 	assert set(site.served().values()) == {leaf_of(new)}
-	assert re.sub(r"\s", "", site.installed()) == re.sub(r"\s", "", new)
-	if removed:
-		assert site.published() == [{tlsa_of(new)}] * len(site.places), site.published()
+	assert chain_of(site.installed()) == chain_of(new)
+	assert site.published() == [records] * len(site.places), (records, site.published())
 	site.assert_accepted()
 
 
-@behaviour("certbot, by a deploy hook")
-def test(site):
-	site.with_authority().go()
-	site.run("certbot certonly -d example.org --key-type ecdsa")
-	site.workplace.install("/etc/letsencrypt/renewal-hooks/deploy/prosody", from_readme("# /etc/letsencrypt/renewal-hooks/deploy/prosody"))
-	for _ in range(2):
-		replaced_step_by_step(site, "certbot renew --force-renewal --no-random-sleep-on-renew", f"letsencrypt/live/{HOST}/fullchain.pem")
+def chain_of(text):
+	"""Its certificates, without what stands between them."""
+	return re.findall("-----BEGIN CERTIFICATE-----[^-]*", text)
 
 
-@behaviour("certbot that keeps its key: the certificate is replaced at once, and no record changes")
+@behaviour("certbot, with a deploy hook", time_limit=TIME_LIMIT)
 def test(site):
-	site.with_authority().go()
-	site.workplace.install("/etc/letsencrypt/renewal-hooks/deploy/prosody", from_readme("# /etc/letsencrypt/renewal-hooks/deploy/prosody"))
+	ready(site, CERTBOT_HOOK)
+	site.run("certbot certonly -d example.org")
+	replaced_step_by_step(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
+
+
+@behaviour("certbot that keeps its key", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site, CERTBOT_HOOK)
 	site.run("certbot certonly -d example.org --reuse-key")
-	replaced_step_by_step(site, "certbot renew --force-renewal --no-random-sleep-on-renew", f"letsencrypt/live/{HOST}/fullchain.pem")
+	replaced_step_by_step(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
+	replaced_at_once(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
+
+
+@behaviour("certbot, for the next key", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site)
+	request = from_readme("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
+	replaced_for_the_next_key(site, request, "new/fullchain.pem")
+
+
+@behaviour("dehydrated, by knsupdate", program="knsupdate", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site, DEHYDRATED_HOOK)
+	site.run("dehydrated --register --accept-terms")
+	for again in ("", "--force"):
+		replaced_step_by_step(site, f"dehydrated --cron -d example.org {again}", f"dehydrated/certs/{HOST}/fullchain.pem")
+
+
+@behaviour("dehydrated, for the next key", program="knsupdate", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site, DEHYDRATED_HOOK)
+	site.run("dehydrated --register --accept-terms")
+	script = from_readme("# dehydrated, for the next key").replace("|", "| tee chain.pem |")
+	replaced_for_the_next_key(site, script, "chain.pem")
+
+
+@behaviour("lego", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site, LEGO_HOOK)
+	replaced_step_by_step(site, f"lego -d example.org run --run-hook {LEGO_HOOK}", LEGO_CHAIN)
+	replaced_step_by_step(site, LEGO_AGAIN, LEGO_CHAIN)
+
+
+@behaviour("lego, for the next key", program="knsupdate", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site, LEGO_NEXT_HOOK)
+	replaced_for_the_next_key(site, from_readme("# lego, for the next key"), LEGO_CHAIN, times=2)
+
+
+@behaviour("uacme, which keeps its key", program="knsupdate", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site)
+	site.run("uacme new operator@example.org")
+	script = from_readme("# uacme, from cron")
+	replaced_step_by_step(site, script, f"uacme/{HOST}/cert.pem")
+	site.run(script, status=1)  # it is not time yet
+	replaced_at_once(site, script.replace("issue", "--force issue"), f"uacme/{HOST}/cert.pem")
+
+
+@behaviour("uacme, for the next key", time_limit=TIME_LIMIT)
+def test(site):
+	ready(site)
+	site.run("uacme new operator@example.org")
+	script = from_readme("# uacme, for the next key").replace("issue", "--force issue")
+	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)

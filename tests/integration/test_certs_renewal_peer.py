@@ -12,6 +12,8 @@ LONGEST_RUN = 1.5  # seconds until a command is killed, at most; one that has en
 PATIENCE = 30  # seconds for one that is not to be killed
 CALLS = 60  # of cron, in one rollover; it takes about ten
 TIME_LIMIT = 150  # seconds; it takes 20 on a machine that does nothing else
+# A Prosody that starts reads two files, one after the other. Where they are replaced just then, the port is opened at its next start
+UNLUCKY = "private key does not match public key"
 PAUSES = [0, 60, TTL - 60, TTL, 2 * TTL + 60]  # between two calls of cron, by the clock
 
 
@@ -94,7 +96,11 @@ class Fate:
 	def _is_done(self, new):
 		"""It is served everywhere, and published beside the next key alone."""
 		wanted = {tlsa_of(new)} | self.site.next_records()
-		return self.site.published() == [wanted] * len(self.site.places) and set(self.site.served().values()) == {leaf_of(new)}
+		try:
+			served = set(self.site.served().values())
+		except ConnectionRefusedError:  # a port that this Prosody could not open, see UNLUCKY
+			return False
+		return served == {leaf_of(new)} and self.site.published() == [wanted] * len(self.site.places)
 
 
 def go(site):
@@ -109,6 +115,7 @@ def go(site):
 def test(site):
 	peer, seed = go(site), int(os.environ.get("SEED", random.randrange(2**32)))
 	fate = Fate(site, peer, seed)
+	site.announced.append(UNLUCKY)
 	try:
 		with peer:
 			for number in range(ROLLOVERS):
