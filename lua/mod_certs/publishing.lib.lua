@@ -13,7 +13,7 @@ local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
 local NAME = "^[%w_-][%w_.-]*$"; -- what may stand in a line for another program
 local ADDRESS = "^[%x:.]+$";
-local TIMEOUT, GRACE = 60, 5; -- seconds for a program, and from asking it to end to killing it
+local TIMEOUT, GRACE = 60, 5; -- seconds for a program by default, and from asking it to end to killing it
 local TIMED_OUT, KILLED = 124, 137; -- how timeout(1) says so
 local DNS_PORT = 53;
 local MAX_OUTPUT = 2000; -- bytes of a program's output that are shown
@@ -30,18 +30,18 @@ local function find_program(name)
 	end
 end
 
--- The path of the program that sends updates, and which of the two it is; or nil, text
+-- The path of the program that sends updates; or nil, text
 local function program_of(option)
 	local names = option.program and { option.program } or PROGRAMS;
 	for _, name in ipairs(names) do
 		local path = type(name) == "string" and find_program(name);
-		if path then return path, path:match("knsupdate$") or "nsupdate"; end
+		if path then return path; end
 	end
 	return nil, ("certs_dns_update: %s is not installed; packages with it are bind9-dnsutils and knot-dnsutils")
 		:format(option.program and tostring(option.program) or "neither nsupdate nor knsupdate");
 end
 
--- { server =, port =, zone = or nil, key = or nil, path =, program = }; or nil, text
+-- { server =, port =, zone = or nil, key = or nil, path = of the program }; or nil, text
 local function update_settings(option)
 	if type(option) ~= "table" then return nil, "certs_dns_update is a table: { server = ADDRESS, key = FILE }"; end
 	local server, port = option.server, math.tointeger(tonumber(option.port or DNS_PORT));
@@ -49,11 +49,11 @@ local function update_settings(option)
 		return nil, "certs_dns_update: server is the address of the name server that takes updates";
 	end
 	if not port or port < 1 or port > 65535 then return nil, "certs_dns_update: port is a number from 1 to 65535"; end
-	if option.zone and not tostring(option.zone):find(NAME) then return nil, "certs_dns_update: zone is a domain name"; end
-	local path, program = program_of(option);
-	if not path then return nil, program; end
-	return { server = server, port = port, zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path,
-		program = program };
+	if option.zone and not (type(option.zone) == "string" and option.zone:find(NAME)) then return nil, "certs_dns_update: zone is a domain name"; end
+	if option.key and type(option.key) ~= "string" then return nil, "certs_dns_update: key is the path of a file with a TSIG key"; end
+	local path, err = program_of(option);
+	if not path then return nil, err; end
+	return { server = server, port = port, zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path };
 end
 
 -- How records are published: "update", "command", or nil where the operator does it; and the option
@@ -62,6 +62,11 @@ function publishing.way()
 	if update ~= nil then return "update", update; end
 	if command ~= nil then return "command", command; end
 	return nil;
+end
+
+local function timeout()
+	local option = math.tointeger(tonumber(config.get("*", "certs_dns_timeout")));
+	return option and option > 0 and option or TIMEOUT;
 end
 
 -- ---- Running a program ----
@@ -81,7 +86,7 @@ end
 local function failure(words, kind, code, output)
 	local reason = ("ended with status %d"):format(code);
 	if kind == "signal" then reason = ("was ended by signal %d"):format(code); end
-	if code == TIMED_OUT or code == KILLED then reason = ("did not end within %d seconds"):format(TIMEOUT); end
+	if code == TIMED_OUT or code == KILLED then reason = ("did not end within %d seconds"):format(timeout()); end
 	local said = {};
 	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = terminal.printable(line); end
 	return ("%s %s%s"):format(words[1], reason, said[1] and ": "..table.concat(said, "; ") or " and said nothing");
@@ -96,7 +101,7 @@ local function run(words, input, directory)
 	local ok, _, err = disk.write(from, input);
 	if ok then ok, _, err = disk.write(to, ""); end
 	if not ok then clean(); return nil, ("%s: %s"):format(from, err); end
-	local list = { "exec timeout", ("--kill-after=%d"):format(GRACE), tostring(TIMEOUT) };
+	local list = { "exec timeout", ("--kill-after=%d"):format(GRACE), tostring(timeout()) };
 	for _, word in ipairs(words) do list[#list + 1] = quoted(word); end
 	local good, kind, code = os.execute(("%s <%s >%s 2>&1"):format(table.concat(list, " "), quoted(from), quoted(to)));
 	local text = not good and failure(words, kind, code, read(to)) or nil;
