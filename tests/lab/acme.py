@@ -20,7 +20,7 @@ import urllib.request
 from nameserver import end, end_with_parent
 
 PORT, MANAGEMENT_PORT, HTTP_PORT, UNUSED_PORT = 14000, 15000, 80, 5001
-START_TIMEOUT = 10
+START_TIMEOUT = 60  # it makes RSA keys first
 PEBBLE = shutil.which("pebble") or "/usr/bin/pebble"
 # No pauses before it validates, no refused nonces at random, and no authorization without a validation
 ENVIRONMENT = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0", "GOMAXPROCS": "2"}

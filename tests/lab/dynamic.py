@@ -42,6 +42,7 @@ acl:
   - id: update
     key: {key}
     action: update
+    update-type: TLSA
 policy:
   - id: automatic
     algorithm: ecdsap256sha256

@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 
-from renewalsite import HOST, TTL, behaviour, leaf_of, tlsa_of
+from dynamicsite import HOST, TTL, behaviour, leaf_of, tlsa_of
 
 ROLLOVERS = 3
 LONGEST_RUN = 1.5  # seconds until a command is killed, at most; one that has ended by then is not
@@ -13,7 +13,7 @@ PATIENCE = 30  # seconds for one that is not to be killed
 CALLS = 60  # of cron, in one rollover; it takes about ten
 TIME_LIMIT = 150  # seconds; it takes 20 on a machine that does nothing else
 # A Prosody that starts reads two files, one after the other. Where they are replaced just then, the port is opened at its next start
-UNLUCKY = "private key does not match public key"
+UNLUCKY = "(certmanager|portmanager)\terror\t.*private key does not match public key"
 PAUSES = [0, 60, TTL - 60, TTL, 2 * TTL + 60]  # between two calls of cron, by the clock
 
 

@@ -2,7 +2,7 @@
 import pathlib
 import re
 
-from renewalsite import HOST, TTL, behaviour, from_readme, leaf_of, tlsa_of
+from dynamicsite import HOST, TTL, behaviour, from_readme, leaf_of, tlsa_of
 
 CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
 LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
