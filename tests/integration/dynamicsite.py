@@ -19,6 +19,7 @@ from workplace import Workplace
 
 HOST, TTL = "good.lab", 3600
 NAME_SERVER, AUTHORITY = 30, 31  # the last numbers of their addresses
+USER, GROUP = "nobody", "nogroup"
 END = "-----END CERTIFICATE-----"
 README = bed.PROJECT / "lua/mod_certs/README.md"
 
@@ -59,6 +60,16 @@ class Site(test_certs_check.Site):
 		trusted.write_text(self.lab.public.file.read_text() + self.authority.root.read_text())
 		self.options["ssl"] = {"cafile": trusted}
 		self.workplace.acme(self.authority)
+		return self
+
+	def as_user_without_rights(self):
+		"""Prosody runs as one, as it should; `prosodyctl` called by root becomes that user. Before go()."""
+		self.options.update(run_as_root=False, prosody_user=USER, prosody_group=GROUP)
+		self.run_by = ["setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--pdeathsig=KILL"]
+		self.lab.directory.chmod(0o755)
+		for path in (self.directory, *self.directory.rglob("*"), self.options["certs_dns_update"]["key"]):
+			shutil.chown(path, USER, GROUP)
+		self.workplace.here.chmod(0o755)
 		return self
 
 	def peer(self):

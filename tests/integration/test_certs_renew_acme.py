@@ -1,8 +1,9 @@
 """prosodyctl mod_certs renew with ACME clients, each set up as the README says."""
 import pathlib
 import re
+import shutil
 
-from dynamicsite import HOST, TTL, behaviour, from_readme, leaf_of, tlsa_of
+from dynamicsite import HOST, TTL, USER, behaviour, from_readme, leaf_of, tlsa_of
 
 CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
 LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
@@ -143,3 +144,35 @@ def test(site):
 	site.run("uacme new operator@example.org")
 	script = from_readme("# uacme, for the next key").replace("issue", "--force issue")
 	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)
+
+
+@behaviour("root's hook hands in what Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
+def test(site):
+	site.as_user_without_rights().go()
+	certificate = site.issue(HOST, name="new")
+	certificate.key.chmod(0o600)
+	bare = f"prosodyctl mod_certs renew example.org --new {certificate.file} --key {certificate.key}"
+	assert "ermission denied" in site.run(bare, status=1)
+	site.run(f"cat {certificate.file} {certificate.key} | prosodyctl mod_certs renew example.org --new -")
+	site.clock.advance(2 * TTL + 60)
+	goes_on(site)
+	assert_replaced(site, certificate.file.read_text(), {certificate.tlsa(3, 1, 1)})
+	for suffix, mode in ((".crt", 0o644), (".key", 0o600)):
+		file = site.directory / f"certs/{HOST}{suffix}"
+		assert file.owner() == USER and file.stat().st_mode & 0o777 == mode, file.stat()
+
+
+@behaviour("prosodyctl --root reads the client's files, and writes where Prosody's user may not", time_limit=TIME_LIMIT)
+def test(site):
+	site.as_user_without_rights()
+	(site.directory / "certs").chmod(0o755)
+	shutil.chown(site.directory / "certs", "root", "root")
+	site.go()
+	certificate = site.issue(HOST, name="new")
+	certificate.key.chmod(0o600)
+	site.run(f"prosodyctl --root mod_certs renew example.org --new {certificate.file} --key {certificate.key}")
+	site.clock.advance(2 * TTL + 60)
+	assert "ermission denied" in site.run("prosodyctl mod_certs renew", status=1)
+	site.run("prosodyctl --root mod_certs renew")
+	assert_replaced(site, certificate.file.read_text(), {certificate.tlsa(3, 1, 1)})
+	assert (site.directory / f"certs/{HOST}.key").owner() == USER
