@@ -126,7 +126,8 @@ describe("installing a certificate", function ()
 
 	for _, key_directory in ipairs { "certs", "private" } do
 		it("never shows two that do not belong together, with the key in "..key_directory, function ()
-			local number, outcomes, was_killed = 0, {}, nil;
+			local number, outcomes = 0, {};
+			local was_killed;
 			repeat
 				number = number + 1;
 				local mending = 0;
@@ -151,7 +152,8 @@ describe("installing a certificate", function ()
 
 	it("goes back where it fails", function ()
 		lay_out "certs";
-		local number, ok, result, text = 0, nil, nil, nil;
+		local number = 0;
+		local ok, result, text;
 		repeat
 			number = number + 1;
 			local failed = false;

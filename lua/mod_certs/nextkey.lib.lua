@@ -87,11 +87,19 @@ end
 
 -- ---- Its records ----
 
--- The names with TLSA records where the file is served: { [name] = true }; and texts why some are not known
+-- Whether a host's peers get the file there
+local function is_given(host, place, target, file)
+	for _, each in ipairs((certificates.of(host, place.service, place.tls, target.port))) do
+		if files.same(each.certificate, file) then return true; end
+	end
+	return false;
+end
+
+-- The names with TLSA records where the file is served; and texts why some are not known
 local function names_of(file)
 	local names, problems, seen = {}, {}, {};
 	local function visit(host, place, target)
-		if not files.same(certificates.of(host, place.service, place.tls, target.port), file) then return; end
+		if not is_given(host, place, target, file) then return; end
 		if not lookup.usable(target.tlsa) then
 			problems[#problems + 1] = ("%s: %s, %s"):format(target.tlsa_name, target.tlsa.state, target.tlsa.reason);
 		elseif target.tlsa.records[1] then
@@ -151,7 +159,7 @@ local function note(seen, spot, now)
 end
 
 -- What was seen of a key before, { key = its digest, spots = as of note() }: that, or nothing yet where it is about another key
-function nextkey.seen(own, seen)
+local function about(own, seen)
 	local digest = hashes.sha256(own.public, true);
 	if type(seen) == "table" and seen.key == digest and type(seen.spots) == "table" then return seen; end
 	return { key = digest, spots = {} };
@@ -161,7 +169,7 @@ end
 -- problems =, seen = for the next time }.
 function nextkey.examine(slot, own, seen)
 	local now = os.time();
-	seen = nextkey.seen(own, seen);
+	seen = about(own, seen);
 	local names, problems = names_of(slot.file);
 	local result = { add = {}, ends = now, problems = problems, seen = seen };
 	for _, name in ipairs(names) do

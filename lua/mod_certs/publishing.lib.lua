@@ -50,7 +50,9 @@ local function update_settings(option)
 	end
 	if not port or port < 1 or port > 65535 then return nil, "certs_dns_update: port is a number from 1 to 65535"; end
 	if option.zone and not (type(option.zone) == "string" and option.zone:find(NAME)) then return nil, "certs_dns_update: zone is a domain name"; end
-	if option.key and type(option.key) ~= "string" then return nil, "certs_dns_update: key is the path of a file with a TSIG key"; end
+	if option.key and type(option.key) ~= "string" then
+		return nil, "certs_dns_update: key is the path of a file with a TSIG key";
+	end
 	local path, err = program_of(option);
 	if not path then return nil, err; end
 	return { server = server, port = port, zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path };

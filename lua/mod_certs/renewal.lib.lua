@@ -230,6 +230,7 @@ function work:keep_next_key()
 	if not found.add[1] then
 		forget_sent(self.state, "add");
 		if found.ends > os.time() then
+			self:look(self.in_use); -- which notes since when the records are there
 			self.report["until"] = found.ends;
 			self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(found.ends));
 		else
@@ -242,17 +243,14 @@ end
 
 -- ---- Together ----
 
--- What is known since when about the key, where the new certificate is for the next key
-function work:known_before()
-	local fits = self.spare and certs.fits(self.new.chain, self.spare.key);
-	return fits and nextkey.seen(self.spare, self.state.next).spots or nil;
+function work:look(new)
+	return replacement.examine {
+		old = self.slot.file, new = new.chain, key = new.key, keep = { self.spare and self.spare.request }, dry_run = self.dry_run,
+	};
 end
 
 function work:examine()
-	local result, err = replacement.examine {
-		old = self.slot.file, new = self.new.chain, key = self.new.key, keep = { self.spare and self.spare.request },
-		seen = self:known_before(), dry_run = self.dry_run,
-	};
+	local result, err = self:look(self.new);
 	if not result then return nil, err; end
 	self.report.hosts, self.report.problems, self.report.warnings = result.hosts, result.problems, result.warnings;
 	return result;
