@@ -7,7 +7,6 @@ local to_hex = require "util.hex".encode;
 
 local disk = module:require "native"("file");
 local lookup = module:require "lookup";
-local terminal = module:require "terminal";
 
 local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
@@ -90,7 +89,7 @@ local function failure(words, kind, code, output)
 	if kind == "signal" then reason = ("was ended by signal %d"):format(code); end
 	if code == TIMED_OUT or code == KILLED then reason = ("did not end within %d seconds"):format(timeout()); end
 	local said = {};
-	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = terminal.printable(line); end
+	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = line; end
 	return ("%s %s%s"):format(words[1], reason, said[1] and ": "..table.concat(said, "; ") or " and said nothing");
 end
 
@@ -117,7 +116,7 @@ end
 -- another program: a name has nothing in it that could end the line.
 local function line_of(record, ttl)
 	if not record.name:find(NAME) then
-		return nil, ("%s cannot be published: this is no host name"):format(terminal.printable(record.name));
+		return nil, ("%s cannot be published: this is no host name"):format(record.name);
 	end
 	return ("%s. %sTLSA %d %d %d %s"):format(record.name, ttl and ttl.." " or "", record.usage, record.selector, record.match,
 		to_hex(record.data));
@@ -171,7 +170,7 @@ local function run_command(option, action, records, directory)
 end
 
 -- action: "add" or "delete"; records: array of { name =, ttl =, usage =, selector =, match =, data = binary }; directory: one that
--- nobody else may use. Returns true; or nil, text. That DNS has them, or not any more, is for others to see.
+-- nobody else may use. Returns true; or nil, text, which may hold anything that the program has said. That DNS has them, or not any more, is for others to see.
 function publishing.publish(action, records, directory)
 	local way, option = publishing.way();
 	return (way == "update" and send_update or run_command)(option, action, records, directory);

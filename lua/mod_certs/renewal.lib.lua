@@ -218,25 +218,26 @@ function work:make_next_key()
 	return self:stuck("next", err, "the next key could not be made");
 end
 
+-- Its records are everywhere: says when a certificate for it may come
+function work:next_key_is_published(found)
+	forget_sent(self.state, "add");
+	if not self.dry_run and nextkey.ends(self.slot, found) > os.time() then self:look(self.in_use); end -- which notes since when
+	local ends = nextkey.ends(self.slot, found);
+	if ends <= os.time() then return self:at("done", "the next key is published; a certificate for it can be installed at once"); end
+	self.report["until"] = ends;
+	return self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(ends));
+end
+
 -- Publishes its records; one look again after that.
 function work:keep_next_key()
 	if not self:make_next_key() then return false; end
 	local found;
 	repeat
-		found = nextkey.examine(self.slot, self.spare, self.state.next);
-		self.state.next = found.seen;
-	until not found.add[1] or not self:publish("add", "next", found.add);
+		found = nextkey.examine(self.slot, self.spare);
+		if found.lacking[1] and not self.dry_run then self:look(self.in_use); end -- which notes that they are not there
+	until not found.lacking[1] or not self:publish("add", "next", found.lacking);
 	table.move(found.problems, 1, #found.problems, #self.report.problems + 1, self.report.problems);
-	if not found.add[1] then
-		forget_sent(self.state, "add");
-		if found.ends > os.time() then
-			self:look(self.in_use); -- which notes since when the records are there
-			self.report["until"] = found.ends;
-			self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(found.ends));
-		else
-			self:at("done", "the next key is published; a certificate for it can be installed at once");
-		end
-	end
+	if not found.lacking[1] then self:next_key_is_published(found); end
 	self:save_state();
 	return false;
 end
