@@ -1,5 +1,5 @@
--- What may be wrong with a certificate that replaces another one, DNS aside: names, dates, keys, and where the files are. Each adds
--- texts to the `problems` and `warnings` of a result, as of replacement.lib.lua.
+-- Checks of a certificate that replaces another one, DNS aside: names, dates, keys, and the places of files. Each adds texts to
+-- the `problems` and `warnings` of a result, as of replacement.lib.lua.
 
 local candidates = module:require "candidates";
 local certificates = module:require "certificates";
@@ -37,7 +37,7 @@ function checks.names(result, new)
 	end
 end
 
--- What DANE alone makes up for is no problem: the old one may be the same.
+-- A warning alone: DANE makes up for it, and the old certificate may be the same.
 function checks.chain(result, new)
 	local verdict = dane.verify(new, { service = "xmpp-server", references = {} });
 	if verdict.chain ~= "valid" then
@@ -110,11 +110,10 @@ end
 -- ---- Where the new certificate lies ----
 
 -- The other files that Prosody may take for a host of this file, with the new certificate: { { path =, host = }, ... }
-local function rivals(result)
+local function rivals_of(result)
 	local list, seen = {}, {};
 	for _, name in ipairs(result.hosts) do
-		local host = hosts.find(name);
-		for _, candidate in ipairs(host and candidates.of(name) or {}) do
+		for _, candidate in ipairs(candidates.of(name)) do
 			local path = candidate.certificate;
 			local pem = not seen[path] and not files.same(path, result.file) and files.read(path);
 			local leaf = pem and certs.names(pem);
@@ -125,43 +124,43 @@ local function rivals(result)
 	return list;
 end
 
--- Prosody reads its files again with every reload and start, whoever is behind that. is_early: the switch is not safe yet
-function checks.place(result, is_early, date_of_safety)
-	if result.is_replaced then
-		if is_early then
-			problem(result, "%s holds the new certificate already, and Prosody takes it with the next reload or start: put the old "
-				.."certificate and its key back; or else let Prosody run as it is %s", result.file, date_of_safety);
-		end
-		return;
-	end
-	for _, rival in ipairs(rivals(result)) do
-		local text = ("%s lies where Prosody looks for certificates of %s: it may take that one with the next reload or start"):format(
-			rival.path, rival.host);
-		if is_early then
-			problem(result, "%s; move it out of %s until the switch", text, candidates.directory());
-		else
-			warn(result, "%s; put it in the place of %s, and remove it from there", text, result.file);
-		end
+local function check_rival(result, rival, is_early)
+	local text = ("%s lies where Prosody looks for certificates of %s: it may take that one with the next reload or start"):format(
+		rival.path, rival.host);
+	if is_early then
+		problem(result, "%s; move it out of %s until the switch", text, candidates.directory());
+	else
+		warn(result, "%s; put it in the place of %s, and remove it from there", text, result.file);
 	end
 end
 
--- ---- Other certificates ----
-
--- Hosts that Prosody takes any of several certificates for; and those that get another one than they have
-function checks.choices(result, newcomers)
+-- Hosts that Prosody takes any of several certificates for
+local function check_choices(result)
 	local seen = {};
 	for _, name in ipairs(result.hosts) do
 		local host = hosts.find(name);
-		if host then
-			inventory.of_host(host, function (_, _, alternatives)
-				local text = certificates.choice(name, alternatives);
-				if text and not seen[text] and not rivals(result)[1] then warn(result, "%s", text); end
-				seen[text or ""] = true;
-			end);
-		end
+		inventory.of_host(host or { services = {} }, function (_, _, alternatives)
+			local text = certificates.choice(name, alternatives);
+			if text and not seen[text] then
+				warn(result, "%s", text);
+				seen[text] = true;
+			end
+		end);
 	end
+end
+
+-- Prosody reads its files again with every reload and start, and other programs may cause one. newcomers = { [host] = true } of
+-- hosts that get another certificate than they have; is_early: the switch is not safe yet
+function checks.places(result, newcomers, is_early)
+	local rivals = not result.is_replaced and rivals_of(result) or {};
+	for _, rival in ipairs(rivals) do check_rival(result, rival, is_early); end
+	if not rivals[1] then check_choices(result); end
 	for name in pairs(newcomers) do
 		warn(result, "the new certificate names %s, too: Prosody may take it in place of the one that %s has now", name, name);
+	end
+	if result.is_replaced and is_early then
+		problem(result, "%s holds the new certificate already, and Prosody takes it with the next reload or start: put the old "
+			.."certificate and its key back; or else do not reload or restart Prosody before the switch is safe", result.file);
 	end
 end
 

@@ -138,8 +138,16 @@ local function count_servers(spot)
 	return counts;
 end
 
+-- Takes over what the caller knows of the records of the new key, which may have been published ahead.
+local function note_known(spot, new, seen, counts, since)
+	for key, record in pairs(spot.published) do
+		local is_of_key = record.selector == 1 and (record.usage == 1 or record.usage == 3) and dane.matches(new, { record });
+		if is_of_key and counts[key] == #spot.replies then seen[key] = math.min(seen[key] or since, since); end
+	end
+end
+
 -- Notes since when every name server has each record: one that does not answer begins nothing, and ends nothing.
-local function note_seen(spot, seen, now)
+local function note_seen(spot, about, seen)
 	local counts = count_servers(spot);
 	for key in pairs(seen) do
 		if spot.replies[1] and counts[key] ~= #spot.replies then seen[key] = nil; end
@@ -149,9 +157,10 @@ local function note_seen(spot, seen, now)
 		if counts[key] == #spot.replies and (proof == "old" or proof == "new" and not seen[key]) then
 			seen[key] = 0;
 		elseif counts[key] == #spot.replies and not spot.unsure then
-			seen[key] = math.min(seen[key] or now, now);
+			seen[key] = math.min(seen[key] or about.now, about.now);
 		end
 	end
+	if about.key_since then note_known(spot, about.new, seen, counts, about.key_since); end
 end
 
 -- The earliest time since which a record of these lets a host's peers accept the new chain
@@ -195,11 +204,12 @@ end
 -- matches; since = when all that the new chain needs was there, 0: before anybody looked, now: not yet; lacking = some name
 -- server has no record at all, unsure = some does not answer; problems and warnings.
 -- about = { old = and new = chains as PEM, old may be nil; keep = array of what is spare, as dane.matches() takes it; now = the
--- time }; seen = { [key of record] = since when }, which is brought up to date
+-- time; key_since = since when all name servers have had the records of the new key, by what the caller knows, or nil }
+-- seen = { [key of record] = since when all name servers have it }, which is brought up to date
 function records.judge(spot, about, seen)
 	ask(spot, about.old, about.new);
 	sort_out(spot, about.old, about.new, about.keep);
-	note_seen(spot, seen, about.now);
+	note_seen(spot, about, seen);
 	spot.since = complete_since(spot, about.old, about.new, seen, about.now);
 	check_listeners(spot);
 end

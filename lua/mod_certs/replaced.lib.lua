@@ -15,7 +15,7 @@ local replaced = {};
 local function holds(path, sha256)
 	local pem = sha256 and files.read(path);
 	local leaf = pem and certs.names(pem);
-	return leaf ~= nil and leaf ~= false and leaf.sha256 == sha256;
+	return leaf and leaf.sha256 == sha256 or false;
 end
 
 -- Adds a host's files, each once: { path =, uses = { texts } }
@@ -64,8 +64,8 @@ local function of_file(path)
 	return nil, 1, path..": Prosody does not use this file";
 end
 
--- The path for HOST, which stands for the one file that its clients and servers get, or FILE. new = SHA-256 of the new certificate,
--- or nil. Returns nil, exit status, text (with line breaks) where there is none, or where HOST has several.
+-- The path for HOST, which stands for the one file that its clients and servers get, or FILE. new = SHA-256 of the new
+-- certificate, or nil. Returns nil, exit status, text (with line breaks) where there is none, or where HOST has several.
 function replaced.find(name, new)
 	local prepped = nameprep(name);
 	local host = prepped and hosts.find(prepped);

@@ -5,7 +5,10 @@
 -- examine { old = path of a file that Prosody uses, as replaced.find() gives it; new = PEM of the new chain;
 --           key = PEM of the new key, or key_path = its file, or neither: it is not looked at;
 --           new_path = how texts call the new chain, or nil;
---           keep = { PEM of spare chains, keys, requests or public keys } or nil; dry_run = true: writes no note }
+--           keep = { PEM of spare chains, keys, requests or public keys } or nil;
+--           seen = { [name of TLSA records] = { since = seconds, ttl = } } or nil: since when all name servers have had the
+--           records of the new chain's key there (usages 1 and 3, selector 1), by what the caller knows, and their longest TTL;
+--           dry_run = true: writes no note }
 -- looks at everything anew at each call, so that it may be called at any time: the file may hold the old chain or the new one
 -- already. Each call notes since when all name servers have each record, also records that the new chain does not need; so a
 -- record that was published ahead is not waited for if examine() has seen it there, with whatever `new`.
@@ -35,7 +38,7 @@
 --           no other
 -- hosts     their names, each once, in order
 -- problems  texts: why it is not safe, each with what to do
--- warnings  texts: what else is worth to be known
+-- warnings  texts: what does not keep it from being safe
 -- file      the path; is_replaced: it holds the new certificate already
 -- leaf, old_leaf   the new and the old certificate as of certs.names(); old_leaf is nil where it is not known
 -- now       the time that it all is about
@@ -245,7 +248,7 @@ local function check_haste(result)
 	end
 end
 
--- Whoever does not answer may serve a copy of the old certificate.
+-- A listener that does not answer may serve a copy of the old certificate.
 local function check_silence(result)
 	if result.step ~= "remove" then return; end
 	for _, spot in ipairs(result.judged) do
@@ -279,9 +282,7 @@ local function add_problems(result, about, newcomers)
 	check_served(result);
 	checks.dates(result);
 	checks.keys(result, about);
-	checks.choices(result, newcomers);
-	checks.place(result, NUMBERS[result.step] < NUMBERS.switch, result.step == "add" and "until the records are published and waited for"
-		or "until the waiting is over");
+	checks.places(result, newcomers, NUMBERS[result.step] < NUMBERS.switch);
 end
 
 -- ---- Together ----
@@ -290,8 +291,10 @@ local function judge(result, about, state)
 	result.judged = {};
 	for _, spot in ipairs(result.spots) do
 		if not spot.bare and not spot.foreign then
-			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now },
-				remembered.spot(state, spot.name).seen);
+			local known, told = remembered.spot(state, spot.name), about.seen and about.seen[spot.name] or {};
+			known.ttl = math.max(known.ttl, told.ttl or 0);
+			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
+				known.seen);
 			table.insert(result.judged, spot);
 		end
 	end

@@ -24,6 +24,14 @@ local TITLES = {
 	remove = "remove the records that only the old certificate matches";
 };
 local SERVES = { new = "serves the new certificate", old = "serves the old certificate", another = "serves another certificate" };
+local NOT_YET = "The certificate must not be switched yet.";
+local VERDICTS = {
+	add = { bad = NOT_YET };
+	wait = { bad = NOT_YET };
+	switch = { good = "The certificate may be switched now.", bad = NOT_YET };
+	remove = { good = "The certificate has been switched.", bad = "The certificate has been switched; the old records must stay for now." };
+	done = { good = "The rollover is done.", bad = "The certificate has been switched; something is wrong." };
+};
 local FINGERPRINT = 16; -- digits of SHA-256 that are shown
 
 local function fail(status, format, ...)
@@ -113,9 +121,8 @@ local function print_result(result)
 		terminal.print("%s%s", terminal.style("yellow", "warning: "), terminal.printable(text));
 	end
 	for _, text in ipairs(result.problems) do terminal.error("%s", terminal.printable(text)); end
-	terminal.print("%s", result.safe and terminal.style("green", result.step == "done" and "The rollover is done."
-		or result.step == "remove" and "The certificate has been switched." or "The certificate may be switched now.")
-		or terminal.style("red", "The certificate must not be switched yet."));
+	local verdict = VERDICTS[result.step];
+	terminal.print("%s", result.safe and terminal.style("green", verdict.good) or terminal.style("red", verdict.bad));
 end
 
 local function hexadecimal(records)

@@ -13,8 +13,9 @@
 --         anywhere, their values also after "=".
 -- help    one or more lines about it.
 -- run     run(names, options) gets an array of the names, and a table of the options that are given, { json = true,
---         depth = "3", keep = { "an array where several may be given" } }. It returns the exit status: 0 good, 1 something is wrong; 2 is usage, here as in run, and
---         others are the command's own. error { text = ... } ends it with that text and status 1.
+--         depth = "3", tag = { "each", "value", "of [--tag WORD...]" } }. It returns the exit status: 0 good, 1 something is
+--         wrong; 2 is usage, here as in run, and others are the command's own. error { text = ... } ends it with that text and
+--         status 1.
 --         While it runs, Prosody's log goes to standard error: standard output has nothing but what run prints.
 
 local format = require "util.format".format;

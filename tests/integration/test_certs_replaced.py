@@ -74,12 +74,17 @@ class OtherMachine(bed.Prosody):
 		shutil.copy(certificate.file, self.directory / "certs/good.lab.crt")
 		shutil.copy(certificate.key, self.directory / "certs/good.lab.key")
 
+	def stop(self):
+		"""At the end of a test, in whatever state it is."""
+		self.discard()
+
 
 # --- what others need ---
 
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
 def test(site):
-	old, rooms, new = site.good(tlsa=[]), site.issue("rooms.good.lab"), site.issue("good.lab", name="new")
+	old, rooms, new = site.issue("good.lab", name="old"), site.issue("rooms.good.lab"), site.issue("good.lab", name="new")
+	servers_only(site, old, [site.address])
 	add_host(site, "rooms.good.lab", rooms)
 	was, own, will = (each.tlsa(3, 1, 1) for each in (old, rooms, new))
 	site.go()
@@ -182,6 +187,38 @@ def test(site):
 	found = rollover(site, new, "--keep", spares[0].file, f"--keep={public}", "--keep", spares[2].request, status=1)
 	assert records(found, "remove") == for_servers(site, was) and not found["unknown"], found
 	bad(site, "rollover", "good.lab", "--new", new.file, "--keep", "/nonexistent", says="No such file")
+
+
+@behaviour("replacing lets the old records stay while it is not known whether another host needs them")
+def test(site):
+	old, other, new = site.issue("good.lab", name="old"), site.issue("other.lab"), site.issue("good.lab", name="new")
+	servers_only(site, old, [site.address])
+	site.go()
+	publish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
+	end_waiting(site, new)
+	switch(site, new)
+	add_host(site, "other.lab", other, component=False)
+	site.rewrite_config()  # the server does not know it yet
+	site.lab.start()
+	output = bad(site, "rollover", "good.lab", "--new", new.file, says="for other.lab does not tell whether it needs records")
+	assert "the old records must stay for now" in output.out, output
+	site.kill()
+	site.start()
+	assert rollover(site, new, status=0)["step"] == "remove"
+
+
+@behaviour("replacing leaves what a host's certificate matches whose services DNS does not tell")
+def test(site):
+	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
+	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
+	servers_only(site, old, [site.address])
+	add_host(site, "other.lab", other, component=False)
+	site.lab.zone("lab").break_signature("_xmpp-server._tcp.other", "SRV")
+	site.go()
+	was, mine = old.tlsa(3, 1, 1), site.lab.intermediate.tlsa(2, 1, 1)
+	publish(site, was, mine, new.tlsa(3, 1, 1), site.lab.for_lab.tlsa(2, 1, 1))
+	found = rollover(site, new, status=1)
+	assert records(found, "remove") == for_servers(site, was) and not found["problems"], found
 
 
 # --- who uses the file ---
