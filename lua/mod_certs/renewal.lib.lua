@@ -154,7 +154,8 @@ end
 function STEPS.remove(self, result)
 	if not self:is_installed() then return STEPS.switch(self, result); end
 	if not result.safe then return self:at("remove", "the old records stay for now: it is not known to be safe to remove them"); end
-	return self:publish("delete", "remove", result.remove);
+	local list = self:left_behind(result);
+	return self:publish("delete", "remove", table.move(result.remove, 1, #result.remove, #list + 1, list));
 end
 
 function STEPS.done(self, result)
