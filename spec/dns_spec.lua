@@ -23,11 +23,11 @@ local SERVER = [[
 		return string.pack(">I2I2I2I4s2", 0xc00c, type, 1, 60, data);
 	end
 
-	local A, NS, CNAME, AAAA, SRV, TLSA, CAA = 1, 2, 5, 28, 33, 52, 257;
+	local A, NS, CNAME, AAAA, SRV, DS, DNSKEY, TLSA, CAA = 1, 2, 5, 28, 33, 43, 48, 52, 257;
 	local zone = {
 		["two.example"] = { [A] = { "\127\0\0\1", "\127\0\0\2" } };
 		["host.example"] = { [A] = { "\127\0\0\3" }, [AAAA] = { ("\0"):rep(15) .. "\1" } };
-		["example"] = { [NS] = { name "NS.example" } };
+		["example"] = { [NS] = { name "NS.example" }, [DS] = { "\18\52\13\2digest" }, [DNSKEY] = { "\1\1\3\13key" } };
 		["_xmpp-server._tcp.host.example"] = { [SRV] = { string.pack(">I2I2I2", 1, 2, 5269) .. name "host.example" } };
 		["_5269._tcp.host.example"] = { [TLSA] = { "\3\1\1\0bytes\255" } };
 		["host.caa.example"] = { [CAA] = { "\128\5issueca.example" } };
@@ -116,6 +116,10 @@ describe("dns", function ()
 				ask("_xmpp-server._tcp.host.example", "SRV").records);
 			assert.same({ { ttl = 60, tlsa = { usage = 3, selector = 1, match = 1, data = "\0bytes\255" } } },
 				ask("_5269._tcp.host.example", "TLSA").records);
+			assert.same({ { ttl = 60, ds = { key_tag = 0x1234, algorithm = 13, digest = 2, data = "digest" } } },
+				ask("example", "DS").records);
+			assert.same({ { ttl = 60, dnskey = { flags = 257, protocol = 3, algorithm = 13, data = "key" } } },
+				ask("example", "DNSKEY").records);
 			assert.same({ { ttl = 60, caa = { flags = 128, tag = "issue", value = "ca.example" } } },
 				ask("host.caa.example", "CAA").records);
 		end);

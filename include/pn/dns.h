@@ -23,7 +23,9 @@
 	X(AAAA, 28)                                                                                \
 	X(SRV, 33)                                                                                 \
 	X(TLSA, 52)                                                                                \
-	X(CAA, 257)
+	X(CAA, 257)                                                                                \
+	X(DS, 43)                                                                                  \
+	X(DNSKEY, 48)
 
 enum pn_dns_type {
 #define PN_DNS_ENUM(name, number) PN_DNS_##name = (number),
@@ -46,6 +48,8 @@ enum {
  *      A, AAAA                                       the address as text
  *      NS, CNAME                                     the name
  *      SRV       priority, weight, port              the target, "." as it is
+ *      DS        key tag, algorithm, digest type     the digest, any bytes
+ *      DNSKEY    flags, protocol, algorithm          the key, any bytes
  *      TLSA      usage, selector, match              the data, any bytes
  *      CAA       flags                         tag   the value, any bytes
  */

@@ -1,44 +1,66 @@
--- Which certificate Prosody serves: what it finds by a host's name, and what the options *_ssl say
+-- Which certificates Prosody serves: those that it finds by a host's name, and those that the options *_ssl name
 
 local array = require "util.array";
-local certmanager = require "core.certmanager";
 local config = require "core.configmanager";
+local certmanager = require "core.certmanager";
 local lfs = require "lfs";
 local resolve_path = require "util.paths".resolve_relative_path;
 
+local candidates = module:require "candidates";
 local files = module:require "files";
 local hosts = module:require "hosts";
+local permissions = module:require "permissions";
 local ports = module:require "ports";
 
 local STARTTLS_OPTIONS = { ["xmpp-client"] = "c2s_ssl", ["xmpp-server"] = "s2s_ssl" };
+-- Of what is set for a single host, Prosody 13.0 hands a port with direct TLS the certificate and the key alone.
+local PAIR_OF_HOST = pcall(require, "net.tls_luasec");
+local FIELDS = { "certificate", "key", "password", "certificates" };
 
-local certificates = {};
+local certificates = { directory = candidates.directory };
 
--- Where Prosody looks for certificates
-function certificates.directory()
-	return resolve_path(prosody.paths.config or ".", config.get("*", "certificates") or "certs");
+-- ---- Settings ----
+
+-- Settings, least first, as one
+local function merge(settings)
+	local merged = {};
+	for _, each in ipairs(settings) do
+		for _, field in ipairs(FIELDS) do
+			if each[field] ~= nil then merged[field] = each[field]; end
+		end
+	end
+	return merged;
 end
 
--- Certmanager calls a directory that is missing an error, which is none here.
-local function has_directory()
-	return lfs.attributes(certificates.directory(), "mode") == "directory";
+-- The certificates of settings that have been merged: { { certificate =, key =, password = }, ... } with paths, the key may
+-- be nil. No context is made: that would need the keys. LuaSec loads `certificates`, one of each type of key, and nothing
+-- else where they are set; Prosody does not change their paths, and works in the data directory. A table as `certificate`
+-- is nothing to Prosody.
+local function chosen(merged)
+	local list, base = {}, prosody.paths.config or ".";
+	local several = type(merged.certificates) == "table";
+	if several then base = lfs.currentdir(); end
+	for _, each in ipairs(several and merged.certificates or { merged }) do
+		if type(each) == "table" and type(each.certificate) == "string" then
+			list[#list + 1] = { certificate = resolve_path(base, each.certificate), password = each.password,
+				key = type(each.key) == "string" and resolve_path(base, each.key) or nil };
+		end
+	end
+	return list;
 end
 
--- What certmanager finds by name
-local function search(name)
-	if has_directory() then return certmanager.find_host_cert(name); end
-	return certmanager.find_cert(config.get(name, "certificate"), name);
-end
-
-local function resolved(path)
-	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
-end
-
--- The paths of the certificate and of its key in settings, least first; or nil. No context is made: that would need the key.
-local function path_in(settings)
-	local path, key;
-	for _, each in ipairs(settings) do path, key = each.certificate or path, each.key or key; end
-	return resolved(path), resolved(key);
+-- Calls `make` with each certificate that may be found for a host, or with {}. Returns an array of what it returns, each once.
+local function for_each_candidate(name, make)
+	local alternatives, seen = {}, {};
+	local found = candidates.of(name);
+	for _, candidate in ipairs(found[1] and found or { {} }) do
+		local list, paths = make(candidate), {};
+		for i, each in ipairs(list) do paths[i] = each.certificate; end
+		local key = table.concat(paths, "\0");
+		if not seen[key] then alternatives[#alternatives + 1] = list; end
+		seen[key] = true;
+	end
+	return alternatives;
 end
 
 -- ---- STARTTLS: mod_tls ----
@@ -48,18 +70,17 @@ local function of_host(name, service)
 	local function own(key)
 		return config.rawget(name, key) or (parent and config.rawget(parent, key)) or {};
 	end
-	return path_in { search(name) or {}, config.get("*", "ssl") or {}, config.rawget("*", option) or {}, own "ssl", own(option) };
+	return for_each_candidate(name, function (found)
+		return chosen(merge { found, config.get("*", "ssl") or {}, config.rawget("*", option) or {}, own "ssl", own(option) });
+	end);
 end
 
 -- ---- Direct TLS: portmanager ----
 
-local indexed; -- whether there is any certificate in the directory
-
 -- Of a service by itself: NAME_certificate, which may be a table by port, or a file of the service's name. Any certificate
 -- in the directory comes before that; which one is open.
 local function search_service(listener)
-	if indexed == nil then indexed = has_directory() and next(certmanager.index_certs(certificates.directory())) ~= nil; end
-	if indexed then return {}; end
+	if candidates.any() then return {}; end
 	local option = config.get("*", listener.name.."_certificate");
 	if type(option) == "table" then option = option[listener.port] or option.default; end
 	return certmanager.find_cert(option, listener.name) or {};
@@ -73,35 +94,87 @@ end
 
 -- Those who name a host (SNI) get its certificate. What is set for a port alone comes after what is found by name.
 local function of_host_at(name, listener)
-	local settings = settings_of_port(listener);
-	table.insert(settings, search(name) or {});
-	table.insert(settings, config.get(name, listener.name.."_ssl") or {});
-	return path_in(settings);
+	local of_port = merge(settings_of_port(listener));
+	return for_each_candidate(name, function (found)
+		local merged = merge { of_port, found, config.get(name, listener.name.."_ssl") or {} };
+		if PAIR_OF_HOST then merged.certificates = of_port.certificates; end
+		return chosen(merged);
+	end);
 end
 
 -- ---- Together ----
 
--- The path of the certificate that a host's clients or servers get; of direct TLS at this port, or at another one of
--- the configuration where it is none of them. Or nil.
-function certificates.of(name, service, tls, port)
+local function alternatives_of(name, service, tls, port)
 	local listener = tls == "direct" and ports.find(service, tls, port);
 	if listener then return of_host_at(name, listener); end
 	return of_host(name, service);
 end
 
+-- The certificates that a host's clients or servers get; of direct TLS at this port, or at another one of the configuration
+-- where it is none of them. An array of { certificate = path, key = path or nil, password = } that is empty where there is
+-- none. Several: of each type of key one, or Prosody's choice is open; then there is a second result, the array of
+-- alternatives, each of which is such an array.
+function certificates.of(name, service, tls, port)
+	local alternatives, list, seen = alternatives_of(name, service, tls, port), {}, {};
+	for _, alternative in ipairs(alternatives) do
+		for _, each in ipairs(alternative) do
+			if not seen[each.certificate] then list[#list + 1] = each; end
+			seen[each.certificate] = true;
+		end
+	end
+	return list, alternatives[2] and alternatives or nil;
+end
+
+-- Why one is taken by chance, and what to do, as a text; or nil. alternatives: as of certificates.of()
+function certificates.choice(name, alternatives)
+	if not alternatives then return nil; end
+	local paths = {};
+	for i, alternative in ipairs(alternatives) do
+		local list = {};
+		for j, each in ipairs(alternative) do list[j] = each.certificate; end
+		paths[i] = list[1] and table.concat(list, " with ") or "none";
+	end
+	return ("Prosody takes any one of these for %s, at each start or reload perhaps another: %s. All of them fit the host. "
+		.."Leave one below %s; or name the one to take in the host's section, ssl = { certificate = ..., key = ... }; or "
+		.."serve a key of each type, ssl = { certificates = { { certificate = ..., key = ... }, ... } }")
+		:format(name, table.concat(paths, ", "), candidates.directory());
+end
+
+-- A text about a host that Prosody finds no certificate for. One that is there, and closed to Prosody, looks the same to it.
+function certificates.missing(name)
+	local directory = candidates.directory();
+	local text = ("Prosody finds no certificate for %s in %s"):format(name, directory);
+	for _, path in ipairs { directory.."/", directory.."/"..name..".crt", directory.."/"..name.."/fullchain.pem" } do
+		local closed = permissions.closed(path);
+		if closed then return text..": "..closed; end
+	end
+	return text;
+end
+
 -- ---- What a file is used for ----
 
--- Adds who gets this file by `find`, a function of a host's name, if anybody does.
+local function has(list, path)
+	for _, each in ipairs(list) do
+		if files.same(each.certificate, path) then return true; end
+	end
+	return false;
+end
+
+-- Adds who gets, or may get, this file by `find`, a function of a host's name, if anybody does.
 local function add_use(uses, use, path, find)
 	for _, host in ipairs(hosts.list()) do
-		if host.services[use.service] and files.same(find(host.name), path) then use.hosts:push(host.name); end
+		local is_used = false;
+		for _, alternative in ipairs(host.services[use.service] and find(host.name) or {}) do
+			is_used = is_used or has(alternative, path);
+		end
+		if is_used then use.hosts:push(host.name); end
 	end
 	if use.hosts[1] or use.nameless then uses:push(use); end
 end
 
 local function add_direct_use(uses, listener, path)
 	local use = { service = listener.service, tls = "direct", port = listener.port, hosts = array(),
-		nameless = files.same(path_in(settings_of_port(listener)), path) };
+		nameless = has(chosen(merge(settings_of_port(listener))), path) };
 	add_use(uses, use, path, function (name) return of_host_at(name, listener); end);
 end
 
@@ -109,10 +182,10 @@ end
 local function add_web_use(uses, listener, path)
 	local all = config.get("*", "https_ssl") or {};
 	local use = { service = "https", tls = "direct", port = listener.port, hosts = array(),
-		nameless = files.same(path_in { all, all[listener.port] or {} }, path) };
+		nameless = has(chosen(merge { all, all[listener.port] or {} }), path) };
 	for _, host in ipairs(hosts.list()) do
 		local own = config.get(host.name, "https_ssl") or {};
-		if files.same(path_in { own }, path) then use.hosts:push(hosts.web_name(host.name)); end
+		if has(chosen(own), path) then use.hosts:push(hosts.web_name(host.name)); end
 	end
 	if use.hosts[1] or use.nameless then uses:push(use); end
 end
@@ -135,41 +208,43 @@ end
 
 -- ---- The key of a file ----
 
--- Every certificate that Prosody uses, and its key, as arrays of two paths; some may be nil
-local function all_pairs()
+-- Every certificate that Prosody may use
+local function all()
 	local list = {};
-	local function add(...) list[#list + 1] = table.pack(...); end
+	local function add(found)
+		for _, each in ipairs(found) do list[#list + 1] = each; end
+	end
 	for _, host in ipairs(hosts.list()) do
 		for _, service in ipairs(hosts.SERVICES) do
-			if host.services[service] then add(of_host(host.name, service)); end
+			for _, alternative in ipairs(of_host(host.name, service)) do add(alternative); end
 		end
 		for _, listener in ipairs(ports.list()) do
-			if listener.tls == "direct" then add(of_host_at(host.name, listener)); end
+			for _, alternative in ipairs(listener.tls == "direct" and of_host_at(host.name, listener) or {}) do add(alternative); end
 		end
-		add(path_in { config.get(host.name, "https_ssl") or {} });
+		add(chosen(config.get(host.name, "https_ssl") or {}));
 	end
 	for _, listener in ipairs(ports.list()) do
-		if listener.tls == "direct" then add(path_in(settings_of_port(listener))); end
+		if listener.tls == "direct" then add(chosen(merge(settings_of_port(listener)))); end
 	end
 	local web = config.get("*", "https_ssl") or {};
-	for _, listener in ipairs(ports.https()) do add(path_in { web, web[listener.port] or {} }); end
+	for _, listener in ipairs(ports.https()) do add(chosen(merge { web, web[listener.port] or {} })); end
 	return list;
 end
 
 -- The path of the private key that Prosody uses with a certificate; or nil, text
 function certificates.key(path)
-	local key;
-	for _, found in ipairs(all_pairs()) do
-		if files.same(found[1], path) then
-			if not found[2] then return nil, path..": Prosody has no private key for it"; end
-			if key and key ~= found[2] and not files.same(key, found[2]) then
-				return nil, ("%s: Prosody uses it with two private keys, %s and %s"):format(path, key, found[2]);
+	local key, used;
+	for _, each in ipairs(all()) do
+		if files.same(each.certificate, path) then
+			used = true;
+			if key and each.key and key ~= each.key and not files.same(key, each.key) then
+				return nil, ("%s: Prosody uses it with two private keys, %s and %s"):format(path, key, each.key);
 			end
-			key = key or found[2];
+			key = key or each.key;
 		end
 	end
-	if not key then return nil, path..": Prosody does not use this certificate"; end
-	return key;
+	if key then return key; end
+	return nil, ("%s: Prosody %s"):format(path, used and "has no private key for it" or "does not use this certificate");
 end
 
 return certificates;

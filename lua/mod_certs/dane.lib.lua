@@ -1,6 +1,7 @@
 -- Published TLSA records beside a chain of certificates: each combination of usage, selector and matching type has to
 -- match by itself, for a peer may know that one alone (RFC 7671 section 8.1)
 
+local hashes = require "util.hashes";
 local to_hex = require "util.hex".encode;
 
 local certs = module:require "native"("certs");
@@ -72,9 +73,27 @@ function dane.accepts(pem, place, records)
 	return verdict.dane == "match" and verdict.chain == "valid" and verdict.identity == "valid", verdict;
 end
 
--- Whether some record is that of a certificate of the chain, whatever else is wrong with it
+-- ---- Keys alone ----
+
+local MATCHES = { [0] = function (spki) return spki; end, hashes.sha256, hashes.sha512 };
+
+-- Whether a record is that of a key, given as SubjectPublicKeyInfo
+local function is_of_key(spki, record)
+	local digest = MATCHES[record.match];
+	return record.selector == 1 and (record.usage == 1 or record.usage == 3) and digest and digest(spki) == record.data;
+end
+
+-- Whether some record is that of a certificate of the chain, whatever else is wrong with it. pem: a chain; or a key alone, a
+-- private or public one, or a request for a certificate
 function dane.matches(pem, records)
-	return dane.verify(pem, { service = "xmpp-server", references = {} }, records).matches or false;
+	if certs.names(pem) then
+		return dane.verify(pem, { service = "xmpp-server", references = {} }, records).matches or false;
+	end
+	local spki = certs.public_key(pem);
+	for _, record in ipairs(spki and records or {}) do
+		if is_of_key(spki, record) then return true; end
+	end
+	return false;
 end
 
 return dane;

@@ -14,6 +14,7 @@ local lookup = module:require "lookup";
 local places = module:require "places";
 local ports = module:require "ports";
 local paths = module:require "paths";
+local served = module:require "served";
 local terminal = module:require "terminal";
 local zone = module:require "zone";
 
@@ -96,7 +97,7 @@ local function published_ways(domain)
 	local function add(place, guessed)
 		for _, target in ipairs(place.targets) do
 			table.insert(ways, { target = target.name, port = target.port, service = place.service, tls = place.tls,
-				guessed = guessed });
+				guessed = guessed, published = served.promise_of(place) });
 		end
 		if not lookup.usable(place.srv) then table.insert(failures, ("%s SRV: %s"):format(place.name, place.srv.reason)); end
 	end
@@ -120,20 +121,21 @@ local function addresses_of(name)
 	return nil, name.." has no address";
 end
 
--- Asks one target, at its first address that answers. Returns pem; or nil, text, how far it went, as of fetch.chains().
+-- Asks one target, at its first address that answers. Returns chains; or nil, text, how far it went, as of fetch.chains(), and
+-- the chain of what is no XMPP service.
 local function ask(way, domain)
 	local addresses, text = addresses_of(way.target);
-	local furthest;
+	local furthest, other;
 	for _, address in ipairs(addresses or {}) do
 		local reply = fetch.chains { {
-			address = address, port = way.port, tls = way.tls, service = way.service, domain = domain,
+			address = address, port = way.port, tls = way.tls, service = way.service, domain = domain, published = way.published,
 		} }[1];
-		if reply.pem then return reply.pem; end
+		if reply.pem then return reply.chains; end
 		if reply.reached or not furthest then
-			text, furthest = ("%s: %s"):format(address, reply.err), reply.reached;
+			text, furthest, other = ("%s: %s"):format(address, reply.err), reply.reached, reply.other;
 		end
 	end
-	return nil, text, furthest;
+	return nil, text, furthest, other;
 end
 
 local function describe_way(way)
@@ -141,8 +143,8 @@ local function describe_way(way)
 		way.tls == "direct" and "direct TLS" or "STARTTLS");
 end
 
--- Merges servers that send the same chain
-local function add_source(sources, pem, way, domain)
+-- Merges servers that send the same chain. Without a service: no XMPP is spoken there.
+local function add_source(sources, pem, title, domain, service)
 	local source = sources[pem];
 	if not source then
 		local asked = asked_host(domain, {});
@@ -151,22 +153,32 @@ local function add_source(sources, pem, way, domain)
 		sources[pem] = source;
 		sources[#sources + 1] = source;
 	end
-	source.titles:push(describe_way(way));
-	source.asked.services[way.service] = true;
+	source.titles:push(title);
+	if service then source.asked.services[service] = true; end
+end
+
+-- Which type of key is said where there is one of each.
+local function add_chains(sources, chains, way, domain)
+	for _, each in ipairs(chains) do
+		local title = describe_way(way)..(chains[2] and (", asked for %s"):format(each.key_type) or "");
+		add_source(sources, each.pem, title, domain, way.service);
+	end
 end
 
 local function from_port(name, port, domain)
-	local sources, failures = {}, {};
+	local sources, failures, other = {}, {}, nil;
 	for _, way in ipairs(ways_of(name, port)) do
-		local pem, text, reached = ask(way, domain);
-		if pem then
-			add_source(sources, pem, way, domain);
+		local chains, text, reached, foreign = ask(way, domain);
+		if chains then
+			add_chains(sources, chains, way, domain);
 			return sources, {};
 		end
 		if not reached then return {}, { ("%s:%d: %s"):format(name, port, text) }; end
 		failures[#failures + 1] = describe_way(way)..": "..text;
+		other = other or foreign;
 		if reached == "stream" then return {}, { failures[#failures] }; end
 	end
+	if other then add_source(sources, other, ("%s:%d, TLS, but no XMPP"):format(name, port), domain); end
 	return sources, failures;
 end
 
@@ -175,9 +187,9 @@ local function from_domain(domain)
 	local ways, failures = published_ways(domain);
 	local guesses = {};
 	for _, way in ipairs(ways) do
-		local pem, text = ask(way, domain);
-		if pem then
-			add_source(sources, pem, way, domain);
+		local chains, text = ask(way, domain);
+		if chains then
+			add_chains(sources, chains, way, domain);
 		else
 			local list = way.guessed and guesses or failures;
 			list[#list + 1] = describe_way(way)..": "..text;
@@ -186,6 +198,23 @@ local function from_domain(domain)
 	if not sources[1] then table.move(guesses, 1, #guesses, #failures + 1, failures); end
 	if not ways[1] and not failures[1] then failures[1] = "DNS says that "..domain.." has no XMPP service"; end
 	return sources, failures;
+end
+
+-- Adds what is open in the configuration about a host.
+local function add_choices(failures, domain)
+	local host, seen = hosts.find(domain), {};
+	local function add(service, tls, port)
+		local _, alternatives = certificates.of(host.name, service, tls, port);
+		local text = certificates.choice(host.name, alternatives);
+		if text and not seen[text] then table.insert(failures, text); end
+		seen[text or ""] = true;
+	end
+	for _, service in ipairs(host and hosts.SERVICES or {}) do
+		if host.services[service] then add(service, "starttls"); end
+	end
+	for _, listener in ipairs(host and ports.list() or {}) do
+		if host.services[listener.service] and listener.tls == "direct" then add(listener.service, listener.tls, listener.port); end
+	end
 end
 
 -- ---- The command ----
@@ -211,8 +240,10 @@ local function from_host(host, port, domain)
 	if number and (number < 1 or number > MAX_PORT) then return nil, "a port is a number from 1 to "..MAX_PORT; end
 	domain = domain or nameprep(host);
 	if not domain or not zone.to_ascii(domain) then return nil, "no domain name"; end
-	if number then return from_port(host, number, domain); end
-	return from_domain(domain);
+	local sources, failures;
+	if number then sources, failures = from_port(host, number, domain); else sources, failures = from_domain(domain); end
+	add_choices(failures, domain);
+	return sources, failures;
 end
 
 -- Returns sources, failures; or nil, text, if it was called wrongly

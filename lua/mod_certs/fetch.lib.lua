@@ -1,24 +1,23 @@
--- The certificates that servers send, each over a connection of its own that ends with the TLS handshake
+-- The certificates that servers send, each over a connection of its own that ends when they are known
 
 local idna = require "util.encodings".idna;
-local new_stream = require "util.xmppstream".new;
 local socket = require "socket";
 local ssl = require "ssl";
-local st = require "util.stanza";
 
-local concurrently = module:require "concurrently";
-
-local wait = concurrently.wait;
+local certs = module:require "native"("certs");
+local stream = module:require "stream";
+local wait = module:require "concurrently".wait;
+local run = module:require "concurrently".run;
 
 -- How OpenSSL calls the alert of a server that has no certificate for the name, or no version or cipher in common
-local NOTHING_SHARED, HINT = "alert handshake failure", "; has the server a certificate for this host?";
-local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the handshake
-local MAX_STANZA = 65536;
-local MAX_TEXT = 200; -- of an error
-local READ_SIZE = 8192;
-local XMLNS_STREAMS = "http://etherx.jabber.org/streams";
-local XMLNS_TLS = "urn:ietf:params:xml:ns:xmpp-tls";
-local STREAM_NAMESPACES = { ["xmpp-client"] = "jabber:client", ["xmpp-server"] = "jabber:server" };
+local HINTS = {
+	["alert handshake failure"] = "; has the server a certificate for this host?";
+	["no application protocol"] = "; what it speaks is not XMPP";
+};
+local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the last handshake
+-- Ciphers of TLS 1.2 that ask for a key of one type. LuaSec cannot ask so with TLS 1.3.
+local CIPHERS = { ECDSA = "aECDSA:@SECLEVEL=0", RSA = "aRSA:@SECLEVEL=0" };
+local OTHER_TYPE = { ECDSA = "RSA", RSA = "ECDSA" };
 
 local fetch = {};
 
@@ -27,10 +26,11 @@ function fetch.is_address(text)
 end
 
 -- Nothing is secret and nothing trusted here: what is weak is to be seen, not refused.
-local function new_context(target)
+local function new_context(target, key_type)
 	return ssl.newcontext {
-		mode = "client"; protocol = "any"; verify = "none"; options = { "all", "no_sslv2", "no_sslv3" };
-		ciphers = "DEFAULT:@SECLEVEL=0"; alpn = target.tls == "direct" and target.service or nil;
+		mode = "client"; protocol = "any"; verify = "none";
+		options = { "all", "no_sslv2", "no_sslv3", key_type and "no_tlsv1_3" or nil };
+		ciphers = CIPHERS[key_type] or "DEFAULT:@SECLEVEL=0"; alpn = target.tls == "direct" and target.service or nil;
 	};
 end
 
@@ -45,69 +45,6 @@ local function connect(target, deadline)
 	if not err then return conn; end
 	conn:close();
 	return nil, err;
-end
-
--- ---- STARTTLS (RFC 6120 section 5) ----
-
-local function read(conn, deadline)
-	if not wait(conn, "read", deadline) then return nil, "no answer"; end
-	local data, err, partial = conn:receive(READ_SIZE);
-	data = data or partial;
-	if data == "" then return nil, err == "closed" and "the connection was closed" or err; end
-	return data;
-end
-
-local function describe_error(kind, stanza)
-	if kind ~= "stream-error" then return "what came is no XMPP stream"; end
-	local condition, text = "undefined-condition", nil;
-	for _, tag in ipairs(stanza.tags) do
-		if tag.name == "text" then text = tag:get_text(); else condition = tag.name; end
-	end
-	return "stream error "..condition..(text and (": "..text:sub(1, MAX_TEXT)) or "");
-end
-
--- What the stream's header says of whom it is for, if that is somebody else. Prosody offers TLS to both on each port.
-local function other_namespace(head, namespace)
-	local _, found = head:match("%sxmlns%s*=%s*(['\"])(jabber:%a+)%1");
-	return found ~= namespace and found or nil;
-end
-
--- Whether the server offers TLS and is ready for it; or false, text, "stream" if it has answered as XMPP servers do
-local function start_tls(conn, target, deadline)
-	local namespace = STREAM_NAMESPACES[target.service];
-	local session, ready, failure = { notopen = true }, false, nil;
-
-	local callbacks = { default_ns = namespace };
-	function callbacks.streamopened() session.notopen = nil; end
-	function callbacks.streamclosed() failure = failure or "the stream was closed"; end
-	function callbacks.error(_, kind, stanza) failure = failure or describe_error(kind, stanza); end
-	function callbacks.handlestanza(_, stanza)
-		if stanza.name == "features" and stanza.attr.xmlns == XMLNS_STREAMS then
-			if stanza:get_child("starttls", XMLNS_TLS) then
-				conn:send(tostring(st.stanza("starttls", { xmlns = XMLNS_TLS })));
-			else
-				failure = "TLS is not offered";
-			end
-		elseif stanza.attr.xmlns == XMLNS_TLS then
-			ready = stanza.name == "proceed";
-			if not ready then failure = "TLS is offered, but does not start"; end
-		end
-	end
-
-	local stream = new_stream(session, callbacks, MAX_STANZA);
-	conn:send("<?xml version='1.0'?>"..st.stanza("stream:stream", {
-		xmlns = namespace, ["xmlns:stream"] = XMLNS_STREAMS, to = target.domain, version = "1.0",
-	}):top_tag());
-	local head = "";
-	while not ready and not failure do
-		local data, err = read(conn, deadline);
-		if not data then return false, err, not session.notopen and "stream" or nil; end
-		head = session.notopen and head..data or head;
-		local other = other_namespace(head, namespace);
-		if other then return false, ("what came is a stream of %s"):format(other); end
-		if not stream:feed(data) then failure = failure or "what came is no XMPP stream"; end
-	end
-	return ready and not failure, failure, not session.notopen and "stream" or nil;
 end
 
 -- ---- TLS ----
@@ -132,44 +69,105 @@ local function shake_hands(conn, deadline)
 end
 
 local function explained(text)
-	return text:find(NOTHING_SHARED, 1, true) and text..HINT or text;
+	for words, hint in pairs(HINTS) do
+		if text:find(words, 1, true) then return text..hint; end
+	end
+	return text;
 end
 
-local function handshake(conn, target, deadline)
-	local context, err = new_context(target);
+-- Returns the chain, as PEM; or nil, text, "tls" where TLS works, and the chain then. Who speaks of STARTTLS speaks XMPP; with
+-- direct TLS anybody may be there.
+local function handshake(conn, target, deadline, key_type)
+	local context, err = new_context(target, key_type);
 	if not context then return nil, err; end
 	conn, err = ssl.wrap(conn, context);
 	if not conn then return nil, err; end
 	if not fetch.is_address(target.domain) then conn:sni(idna.to_ascii(target.domain) or target.domain); end
 	conn:settimeout(0);
 	local ok, text = shake_hands(conn, deadline);
-	local pem = ok and pem_of(conn:getpeerchain());
+	local pem, opened = ok and pem_of(conn:getpeerchain()), true;
+	if pem and target.tls == "direct" then opened, text = stream.open(conn, target, deadline); end
 	conn:close();
 	if not ok then return nil, "TLS handshake: "..explained(tostring(text)); end
 	if not pem then return nil, "no certificate was sent"; end
+	if not opened then return nil, ("TLS, but no XMPP: %s"):format(text), "tls", pem; end
 	return pem;
+end
+
+-- One conversation: { pem = } or { err =, reached =, other = the chain of what is no XMPP service }
+local function ask(target, deadline, key_type)
+	local conn, err = connect(target, deadline);
+	if not conn then return { err = err }; end
+	local ok, reached, pem, other = true, nil, nil, nil;
+	if target.tls == "starttls" then ok, err, reached = stream.start_tls(conn, target, deadline); end
+	if ok then
+		local how;
+		pem, err, how, other = handshake(conn, target, deadline, key_type);
+		reached = reached or how;
+	end
+	conn:close();
+	return pem and { pem = pem } or { err = err, reached = reached or "connected", other = other };
+end
+
+-- ---- Keys of both types ----
+
+-- "ECDSA", "RSA", or as OpenSSL calls it; "" where it cannot be read
+function fetch.key_type(pem)
+	local chain = certs.chain(pem);
+	local name = chain and chain[1].key.type or "";
+	return name == "EC" and "ECDSA" or name;
+end
+
+-- Adds the chain of the other type of key, where the server has one.
+local function add_other_chain(reply, target, deadline)
+	local key_type = fetch.key_type(reply.pem);
+	reply.chains = { { pem = reply.pem, key_type = key_type } };
+	local other = OTHER_TYPE[key_type];
+	local second = other and ask(target, deadline, other);
+	if second and second.pem and fetch.key_type(second.pem) == other then
+		reply.chains[2] = { pem = second.pem, key_type = other };
+	end
+end
+
+-- ---- The other kind of TLS ----
+
+local INSTEAD = {
+	starttls = { tls = "direct", text = "%s: direct TLS is spoken here, where %s STARTTLS; publish the port as %s, or have it listen for STARTTLS" };
+	direct = { tls = "starttls", text = "%s: STARTTLS is spoken here, where %s direct TLS; publish the port as %s, or have it listen for direct TLS" };
+};
+
+-- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Silence tells nothing.
+local function find_mistake(reply, target, deadline)
+	if reply.reached ~= "connected" or not target.published or socket.gettime() >= deadline then return nil; end
+	local instead = INSTEAD[target.tls];
+	local second = ask(setmetatable({ tls = instead.tls }, { __index = target }), deadline);
+	if not second.pem and second.reached ~= "stream" then return nil; end
+	return instead.text:format(reply.err, target.published.promise, target.published.instead);
 end
 
 local function chain(target)
 	local deadline = socket.gettime() + TIMEOUT;
-	local conn, err = connect(target, deadline);
-	if not conn then return { err = err }; end
-	local ok, reached, pem = true, nil, nil;
-	if target.tls == "starttls" then ok, err, reached = start_tls(conn, target, deadline); end
-	if ok then pem, err = handshake(conn, target, deadline); end
-	conn:close();
-	return pem and { pem = pem } or { err = err, reached = reached or "connected" };
+	local reply = ask(target, deadline);
+	if reply.pem then
+		add_other_chain(reply, target, deadline);
+	else
+		reply.err = find_mistake(reply, target, deadline) or reply.err;
+	end
+	return reply;
 end
 
 -- targets: array of { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain =
--- whom to ask for }, asked at the same time. Returns an array of { pem = the chain in the order it was sent }, or
--- { err = text, reached = how far it went: nil, "connected", or "stream", where the other side speaks XMPP to such clients }.
+-- whom to ask for, published = { promise = whose word tls is, "an SRV record promises", instead = the name of the record
+-- for the other kind of TLS } or nil }, asked at the same time. Returns an array of { pem = the chain in the order it was
+-- sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the other type of key where there is
+-- one } }, or { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of what is no XMPP
+-- service, or "stream", where the other side speaks XMPP to such clients }.
 function fetch.chains(targets)
 	local replies, conversations = {}, {};
 	for i, target in ipairs(targets) do
 		conversations[i] = function () replies[i] = chain(target); end;
 	end
-	concurrently.run(conversations);
+	run(conversations);
 	return replies;
 end
 

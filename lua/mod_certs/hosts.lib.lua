@@ -3,6 +3,7 @@
 local config = require "core.configmanager";
 local to_ascii = require "util.encodings".idna.to_ascii;
 local resolve_path = require "util.paths".resolve_relative_path;
+local set = require "util.set";
 
 local DEFAULT_CAPATH = "/etc/ssl/certs"; -- Prosody's
 
@@ -19,9 +20,13 @@ function hosts.list()
 			local component = config.get(name, "component_module") ~= nil;
 			local anonymous = config.get(name, "authentication") == "anonymous"
 				and not config.get(name, "allow_anonymous_s2s");
+			local disabled = set.new(config.get(name, "modules_disabled") or {});
 			list[#list + 1] = {
 				name = name; kind = component and "component" or "host";
-				services = { ["xmpp-client"] = not component, ["xmpp-server"] = not anonymous };
+				services = {
+					["xmpp-client"] = not component and not disabled:contains("c2s");
+					["xmpp-server"] = not anonymous and not disabled:contains("s2s");
+				};
 			};
 		end
 	end

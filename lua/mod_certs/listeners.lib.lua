@@ -14,8 +14,8 @@ local listeners = {};
 
 -- ---- TLSA against the chain ----
 
--- Returns whether a peer with DANE accepts the chain, or nil where none uses it.
-local function check_dane(findings, host, place, target, subject, pem)
+-- Returns whether a peer with DANE accepts the chain, or nil where none uses it. label: which chain it is, where there are two
+local function check_dane(findings, host, place, target, subject, pem, label)
 	if not target.tlsa.records[1] or not places.is_dane(place, target) then return nil; end
 	local about = { service = place.service, references = { host, target.name } };
 	local texts, bad, good = {}, false, false;
@@ -32,7 +32,7 @@ local function check_dane(findings, host, place, target, subject, pem)
 		end
 	end
 	if not texts[1] then return nil; end
-	findings.add(bad and "error" or "ok", host, "DANE", subject, "%s", table.concat(texts, ", "));
+	findings.add(bad and "error" or "ok", host, "DANE", subject, "%s%s", label, table.concat(texts, ", "));
 	return good and not bad;
 end
 
@@ -91,26 +91,36 @@ local function check_certificate(findings, host, service, pem, leaf, settings, w
 	check_dates(findings, host, subject, leaf, settings.days, with_dane);
 end
 
--- settings = { days = of warning before the expiry, served = of served.new(), seen = {} }. Returns what is served, as PEM,
--- or nil.
+-- One of the chains of a listener. Returns its leaf, or nil.
+local function check_one(findings, host, place, target, subject, each, label, settings)
+	local leaf, _, text = certs.names(each.pem);
+	if not leaf then
+		findings.add("error", host, "listener", subject, "%sthe certificate cannot be read: %s", label, text);
+		return nil;
+	end
+	findings.add("ok", host, "listener", subject, "%s certificate %s", each.key_type, leaf.sha256:sub(1, FINGERPRINT));
+	local with_dane = check_dane(findings, host, place, target, subject, each.pem, label);
+	check_certificate(findings, host, place.service, each.pem, leaf, settings, with_dane);
+	return leaf;
+end
+
+-- settings = { days = of warning before the expiry, served = of served.new(), seen = {} }. Returns an array of the chains that
+-- are served, { pem =, service =, sha256 = of the leaf }; empty where there is none.
 function listeners.check(findings, host, place, target, address, settings)
-	local subject = fetch_once.name(place, target, address);
+	local subject, list = fetch_once.name(place, target, address), {};
 	local reply = settings.served(host, place, target, address);
 	if not reply.pem then
 		local here = UNREACHABLE[reply.err];
 		findings.add(here and "warning" or "error", host, "listener", subject, "%s%s", reply.err,
 			here and ", from this machine" or "");
-		return;
+		return list;
 	end
-	local leaf, _, text = certs.names(reply.pem);
-	if not leaf then
-		findings.add("error", host, "listener", subject, "the certificate cannot be read: %s", text);
-		return;
+	for _, each in ipairs(reply.chains) do
+		local label = reply.chains[2] and each.key_type..": " or "";
+		local leaf = check_one(findings, host, place, target, subject, each, label, settings);
+		if leaf then list[#list + 1] = { pem = each.pem, service = place.service, sha256 = leaf.sha256 }; end
 	end
-	findings.add("ok", host, "listener", subject, "certificate %s", leaf.sha256:sub(1, FINGERPRINT));
-	local with_dane = check_dane(findings, host, place, target, subject, reply.pem);
-	check_certificate(findings, host, place.service, reply.pem, leaf, settings, with_dane);
-	return reply.pem;
+	return list;
 end
 
 return listeners;

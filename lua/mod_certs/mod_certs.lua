@@ -32,7 +32,7 @@ function module.command(arg)
 			run = in_file "check";
 		};
 		{
-			usage = "rollover HOST|FILE --new FILE [--json]";
+			usage = "rollover HOST|FILE --new FILE [--key FILE] [--keep FILE...] [--json]";
 			help = "replaces a certificate step by step, so that no peer is ever locked out";
 			run = in_file "rollover";
 		};

@@ -10,6 +10,7 @@ local files = module:require "files";
 local hosts = module:require "hosts";
 local lookup = module:require "lookup";
 local places = module:require "places";
+local remembered = module:require "remembered";
 local zone = module:require "zone";
 
 local SPKI = 1; -- the selector of records that are about the key
@@ -31,11 +32,18 @@ function nextkey.load(slot)
 	return public and { key = key, request = slot:load "next.csr", public = public } or nil;
 end
 
+-- "*.example.org" and the like in A-labels; or nil
+local function domain_of(name)
+	local star, rest = name:match("^(%*?%.?)(.*)$");
+	local domain = (star == "" or star == "*.") and zone.to_ascii(rest);
+	return domain and star..domain or nil;
+end
+
 -- What it must be asked for: the hosts that Prosody uses the file for, and the names of the certificate in use
 local function domains_of(file, leaf)
 	local list, seen = {}, {};
 	local function add(name)
-		local domain = zone.to_ascii(name);
+		local domain = domain_of(name);
 		if domain and not seen[domain] then list[#list + 1] = domain; end
 		if domain then seen[domain] = true; end
 	end
@@ -43,9 +51,8 @@ local function domains_of(file, leaf)
 		for _, name in ipairs(use.hosts) do add(name); end
 	end
 	for _, name in ipairs(leaf.names) do
-		if name.type == "DNS-ID" and not name.fault then add(name.value:gsub("^%*%.", "\0")); end
+		if name.type == "DNS-ID" and not name.fault then add(name.value); end
 	end
-	for i, domain in ipairs(list) do list[i] = domain:gsub("^%z", "*."); end
 	return list;
 end
 
@@ -87,11 +94,19 @@ end
 
 -- ---- Its records ----
 
--- The names with TLSA records where the file is served: { [name] = true }; and texts why some are not known
+-- Whether a host's peers get the file there
+local function is_given(host, place, target, file)
+	for _, each in ipairs((certificates.of(host, place.service, place.tls, target.port))) do
+		if files.same(each.certificate, file) then return true; end
+	end
+	return false;
+end
+
+-- The names with TLSA records where the file is served; and texts why some are not known
 local function names_of(file)
 	local names, problems, seen = {}, {}, {};
 	local function visit(host, place, target)
-		if not files.same(certificates.of(host, place.service, place.tls, target.port), file) then return; end
+		if not is_given(host, place, target, file) then return; end
 		if not lookup.usable(target.tlsa) then
 			problems[#problems + 1] = ("%s: %s, %s"):format(target.tlsa_name, target.tlsa.state, target.tlsa.reason);
 		elseif target.tlsa.records[1] then
@@ -108,73 +123,71 @@ local function names_of(file)
 	return names, problems;
 end
 
--- The records of the key that one name server lacks: one for each combination about a key that it has
-local function lacking_in(answer, public, lacking)
-	local there, published = {}, dane.records_of(answer);
-	for _, record in ipairs(published) do there[dane.key(record)] = true; end
-	for _, group in ipairs(dane.combinations(published)) do
+-- The records of a key beside those that one name server has: one for each combination about a key
+local function records_for(answer, public)
+	local list = {};
+	for _, group in ipairs(dane.combinations(dane.records_of(answer))) do
 		if group.known and group.selector == SPKI and END_ENTITY[group.usage] then
-			local record = { usage = group.usage, selector = SPKI, match = group.match, data = DIGESTS[group.match](public) };
-			if not there[dane.key(record)] then lacking[dane.key(record)] = record; end
+			list[#list + 1] = { usage = group.usage, selector = SPKI, match = group.match, data = DIGESTS[group.match](public) };
 		end
 	end
+	return list;
 end
 
--- What the name servers have of the key at one name: { name =, ttl =, lacking = { records by key }, unsure = text or nil }
-local function look_at(name, public)
-	local spot = { name = name, ttl = 0, lacking = {} };
-	local replies = lookup.ask_all(name, "TLSA");
+local function has(answer, record)
+	for _, each in ipairs(dane.records_of(answer)) do
+		if dane.key(each) == dane.key(record) then return true; end
+	end
+	return false;
+end
+
+-- Adds to `wanted` the records of the key at one name, by key: { name =, ttl =, lacking = whether some name server does not have
+-- it, ... }; and to problems why that is not known.
+local function look_at(name, public, wanted, problems)
+	local replies, ttl = lookup.ask_all(name, "TLSA"), 0;
+	if not replies[1] then problems[#problems + 1] = name..": its name servers are not to be found"; end
 	for _, reply in ipairs(replies) do
 		local answer = reply.answer;
 		if not answer or lookup.failure(answer) or not answer.authoritative then
-			spot.unsure = ("%s: %s (%s) does not tell what it has"):format(name, reply.server, reply.address);
+			problems[#problems + 1] = ("%s: %s (%s) does not tell what it has"):format(name, reply.server, reply.address);
 		else
-			spot.ttl = math.max(spot.ttl, answer.ttl or 0);
-			lacking_in(answer, public, spot.lacking);
+			ttl = math.max(ttl, answer.ttl or 0);
+			for _, record in ipairs(records_for(answer, public)) do
+				local id = name.." "..dane.key(record);
+				wanted[id] = wanted[id] or record;
+				wanted[id].name, wanted[id].ttl = name, ttl;
+				wanted[id].lacking = wanted[id].lacking or not has(answer, record);
+			end
 		end
 	end
-	if not replies[1] then spot.unsure = name..": its name servers are not to be found"; end
-	return spot;
 end
 
--- Notes in seen[name] = { since =, ttl = } since when a name is complete. Returns until when caches may not know all.
-local function note(seen, spot, now)
-	local known = seen[spot.name] or { ttl = 0 };
-	seen[spot.name] = known;
-	known.ttl = math.max(known.ttl, spot.ttl);
-	if next(spot.lacking) then
-		known.since = nil;
-	elseif not spot.unsure then
-		known.since = math.min(known.since or now, now);
-	end
-	return (known.since or now) + 2 * known.ttl;
-end
-
--- What was seen of a key before, { key = its digest, spots = as of note() }: that, or nothing yet where it is about another key
-function nextkey.seen(own, seen)
-	local digest = hashes.sha256(own.public, true);
-	if type(seen) == "table" and seen.key == digest and type(seen.spots) == "table" then return seen; end
-	return { key = digest, spots = {} };
-end
-
--- seen: what this returned the last time, or nil. Returns { add = records to publish, ends = when every cache knows the key,
--- problems =, seen = for the next time }.
-function nextkey.examine(slot, own, seen)
-	local now = os.time();
-	seen = nextkey.seen(own, seen);
+-- Returns { records = those of the key, lacking = those of them that some name server does not have, problems = }.
+function nextkey.examine(slot, own)
 	local names, problems = names_of(slot.file);
-	local result = { add = {}, ends = now, problems = problems, seen = seen };
-	for _, name in ipairs(names) do
-		local spot = look_at(name, own.public);
-		problems[#problems + 1] = spot.unsure;
-		result.ends = math.max(result.ends, note(seen.spots, spot, now));
-		for _, record in pairs(spot.lacking) do
-			record.name, record.ttl = name, spot.ttl;
-			table.insert(result.add, record);
-		end
+	local result, wanted = { records = {}, lacking = {}, problems = problems }, {};
+	for _, name in ipairs(names) do look_at(name, own.public, wanted, problems); end
+	for id, record in pairs(wanted) do
+		record.id = id;
+		table.insert(result.records, record);
 	end
-	table.sort(result.add, function (a, b) return a.name.." "..dane.key(a) < b.name.." "..dane.key(b); end);
+	table.sort(result.records, function (a, b) return a.id < b.id; end);
+	for _, record in ipairs(result.records) do
+		if record.lacking then table.insert(result.lacking, record); end
+	end
 	return result;
+end
+
+-- When every cache has the records of a result, by what replacement.examine() has noted about the file; now, where it has noted
+-- nothing yet, is its beginning.
+function nextkey.ends(slot, result)
+	local spots, now, ends = remembered.load(slot.file).spots, os.time(), 0;
+	for _, record in ipairs(result.records) do
+		local known = spots[record.name] or {};
+		local since = type(known.seen) == "table" and known.seen[dane.key(record)] or now;
+		ends = math.max(ends, since + 2 * math.max(record.ttl, known.ttl or 0));
+	end
+	return ends;
 end
 
 return nextkey;

@@ -1,7 +1,6 @@
 -- Where one certificate file is served: the names with TLSA records that it concerns, who uses the file there, who else is
 -- there, and what all of them serve.
 
-local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
@@ -24,18 +23,21 @@ local function spot_of(spots, target)
 	if not spots[name] then
 		spots[name] = {
 			name = name, bare = not lookup.usable(target.tlsa) or not target.tlsa.records[1], secure = false, ttl = 0,
-			users = {}, others = {}, listeners = {}, neighbours = {}, published = {}, needed = {}, superfluous = {}, unknown = {},
-			replies = {}, problems = {}, warnings = {}, added = false,
+			users = {}, others = {}, listeners = {}, neighbours = {}, kept = {}, published = {}, needed = {}, superfluous = {},
+			unknown = {}, replies = {}, problems = {}, warnings = {},
 		};
 		spots[#spots + 1] = spots[name];
 	end
 	return spots[name];
 end
 
-local function add_target(spots, domain, place, target, is_user)
+-- A host at one target, with the certificates that Prosody has for it there
+local function add_target(spots, domain, place, target, who)
 	local spot = spot_of(spots, target);
-	local party = { host = domain.host, place = place, target = target, about = about(domain.host, place, target) };
-	table.insert(is_user(domain.host, place, target) and spot.users or spot.others, party);
+	local is_user, list = who(domain.host, place.service, place.tls, target.port);
+	local party = { host = domain.host, place = place, target = target, about = about(domain.host, place, target),
+		certificates = list };
+	table.insert(is_user and spot.users or spot.others, party);
 	spot.secure = spot.secure or places.is_dane(place, target);
 end
 
@@ -68,11 +70,11 @@ local function add_place_problem(problems, place)
 end
 
 -- Each once: hosts share targets.
-local function problems_of(domains, spots, is_user)
+local function problems_of(domains, spots, who)
 	local list, once, seen = {}, {}, {};
 	for _, domain in ipairs(domains) do
 		for _, place in ipairs(domain.places) do
-			if not lookup.usable(place.srv) and is_user(domain.host, place) then add_place_problem(list, place); end
+			if not lookup.usable(place.srv) and who(domain.host, place.service, place.tls) then add_place_problem(list, place); end
 		end
 	end
 	for _, spot in ipairs(spots) do
@@ -97,7 +99,7 @@ local function to_fetch(spots)
 			by_host[party.host] = domain;
 			domains[#domains + 1] = domain;
 		end
-		table.insert(domain.places, { service = party.place.service, tls = party.place.tls, targets = { party.target } });
+		table.insert(domain.places, setmetatable({ targets = { party.target } }, { __index = party.place }));
 	end
 	for _, spot in ipairs(spots) do
 		for _, party in ipairs(spot.users) do add(party); end
@@ -106,63 +108,82 @@ local function to_fetch(spots)
 	return domains;
 end
 
--- One listener as one host's peers find it
-local function listener_of(party, address, reply)
-	local listener = {
-		name = served.name(party.place, party.target, address), host = party.host, address = address, about = party.about,
-		text = reply.err,
-	};
-	local leaf, _, text = nil, nil, nil;
-	if reply.pem then leaf, _, text = certs.names(reply.pem); end
-	listener.pem, listener.sha256 = leaf and reply.pem, leaf and leaf.sha256;
-	listener.text = listener.text or text;
-	return listener;
+-- One listener as one host's peers find it, once for each type of key
+local function add_replies(list, party, address, reply)
+	local name = served.name(party.place, party.target, address);
+	local function add(pem, key_type)
+		local leaf, _, text = nil, nil, reply.err;
+		if pem then leaf, _, text = certs.names(pem); end
+		list[#list + 1] = { name = key_type and ("%s (%s)"):format(name, key_type) or name, host = party.host, address = address,
+			about = party.about, pem = leaf and pem, sha256 = leaf and leaf.sha256, text = text };
+	end
+	local chains = reply.chains or {};
+	if not chains[2] then return add(reply.pem); end
+	for _, each in ipairs(chains) do add(each.pem, each.key_type); end
 end
 
 local function add_listeners(list, parties, get)
 	for _, party in ipairs(parties) do
 		for _, address in ipairs(party.target.addresses) do
-			list[#list + 1] = listener_of(party, address, get(party.host, party.place, party.target, address));
+			add_replies(list, party, address, get(party.host, party.place, party.target, address));
 		end
 	end
 end
 
--- What the others are given, whether they serve it now or not
-local function add_files(spot)
-	spot.kept = {};
-	for _, party in ipairs(spot.others) do
-		local path = certificates.of(party.host, party.place.service, party.place.tls, party.target.port);
-		local pem = path and files.read(path);
-		if pem then table.insert(spot.kept, pem); end
+-- ---- Other certificates that Prosody has ----
+
+local function add_files(kept, list, path)
+	for _, each in ipairs(list) do
+		local pem = not files.same(each.certificate, path) and files.read(each.certificate);
+		if pem then kept[#kept + 1] = pem; end
+	end
+end
+
+-- Of hosts whose places DNS does not tell: they may be anywhere
+local function stray_files(domains, who, path)
+	local kept = {};
+	for _, domain in ipairs(domains) do
+		for _, place in ipairs(domain.places) do
+			if not lookup.usable(place.srv) then
+				local _, list = who(domain.host, place.service, place.tls);
+				add_files(kept, list, path);
+			end
+		end
+	end
+	return kept;
+end
+
+local function add_kept(spot, stray, path)
+	table.move(stray, 1, #stray, 1, spot.kept);
+	for _, parties in ipairs { spot.users, spot.others } do
+		for _, party in ipairs(parties) do add_files(spot.kept, party.certificates, path); end
 	end
 end
 
 -- ---- Together ----
 
--- uses(host, service, tls, port): whether a host gets the file there. Returns { spots }, problems. A spot is a name that has
--- TLSA records, or (bare) might have some:
--- { name =, bare =, secure = some peer uses its records, users = and others = parties,
+-- path: the file. who(host, service, tls, port) -> whether the host uses it there, certificates as of certificates.of(); port may
+-- be nil. Returns { spots }, problems. A spot is a name that has TLSA records, or (bare) might have some:
+-- { name =, bare =, secure = some peer uses its records, users = and others = parties { host =, about = },
 --   listeners = of the users: { { name =, host =, address =, about =, pem = and sha256 =, or text = why not }, ... },
---   neighbours = the same of the others, kept = { chains in the files of others } }, and what records.lib.lua fills in.
-function plan.of(uses)
+--   neighbours = the same of the others, kept = { chains in other files of the hosts that are there } }, and what records.lib.lua
+-- fills in.
+function plan.of(path, who)
 	local spots, domains = {}, {};
-	local function is_user(host, place, target)
-		return uses(host, place.service, place.tls, target and target.port);
-	end
 	for i, host in ipairs(hosts.list()) do
 		domains[i] = { host = host.name, places = (places.of_host(host)) };
 		for _, place in ipairs(domains[i].places) do
-			for _, target in ipairs(place.targets) do add_target(spots, domains[i], place, target, is_user); end
+			for _, target in ipairs(place.targets) do add_target(spots, domains[i], place, target, who); end
 		end
 	end
 	spots = in_use(spots);
-	local get = served.new(to_fetch(spots));
+	local get, stray = served.new(to_fetch(spots)), stray_files(domains, who, path);
 	for _, spot in ipairs(spots) do
 		add_listeners(spot.listeners, spot.users, get);
 		add_listeners(spot.neighbours, spot.others, get);
-		add_files(spot);
+		add_kept(spot, stray, path);
 	end
-	return spots, problems_of(domains, spots, is_user);
+	return spots, problems_of(domains, spots, who);
 end
 
 return plan;

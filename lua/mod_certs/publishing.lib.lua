@@ -7,7 +7,6 @@ local to_hex = require "util.hex".encode;
 
 local disk = module:require "native"("file");
 local lookup = module:require "lookup";
-local terminal = module:require "terminal";
 
 local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
@@ -41,19 +40,31 @@ local function program_of(option)
 		:format(option.program and tostring(option.program) or "neither nsupdate nor knsupdate");
 end
 
+local function is_name(value)
+	return type(value) == "string" and value:find(NAME) ~= nil;
+end
+
+-- What is wrong with certs_dns_update, or nil
+local function fault_of(option)
+	if type(option) ~= "table" then return "it is a table: { server = ADDRESS, key = FILE }"; end
+	local server, port = option.server, math.tointeger(tonumber(option.port or DNS_PORT));
+	if not is_name(server) and not (type(server) == "string" and server:find(ADDRESS)) then
+		return "server is the address of the name server that takes updates";
+	end
+	if not port or port < 1 or port > 65535 then return "port is a number from 1 to 65535"; end
+	if option.zone and not is_name(option.zone) then return "zone is a domain name"; end
+	if option.key and type(option.key) ~= "string" then return "key is the path of a file with a TSIG key"; end
+	return nil;
+end
+
 -- { server =, port =, zone = or nil, key = or nil, path = of the program }; or nil, text
 local function update_settings(option)
-	if type(option) ~= "table" then return nil, "certs_dns_update is a table: { server = ADDRESS, key = FILE }"; end
-	local server, port = option.server, math.tointeger(tonumber(option.port or DNS_PORT));
-	if type(server) ~= "string" or not (server:find(ADDRESS) or server:find(NAME)) then
-		return nil, "certs_dns_update: server is the address of the name server that takes updates";
-	end
-	if not port or port < 1 or port > 65535 then return nil, "certs_dns_update: port is a number from 1 to 65535"; end
-	if option.zone and not (type(option.zone) == "string" and option.zone:find(NAME)) then return nil, "certs_dns_update: zone is a domain name"; end
-	if option.key and type(option.key) ~= "string" then return nil, "certs_dns_update: key is the path of a file with a TSIG key"; end
+	local fault = fault_of(option);
+	if fault then return nil, "certs_dns_update: "..fault; end
 	local path, err = program_of(option);
 	if not path then return nil, err; end
-	return { server = server, port = port, zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path };
+	return { server = option.server, port = math.tointeger(tonumber(option.port or DNS_PORT)),
+		zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path };
 end
 
 -- How records are published: "update", "command", or nil where the operator does it; and the option
@@ -88,7 +99,7 @@ local function failure(words, kind, code, output)
 	if kind == "signal" then reason = ("was ended by signal %d"):format(code); end
 	if code == TIMED_OUT or code == KILLED then reason = ("did not end within %d seconds"):format(timeout()); end
 	local said = {};
-	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = terminal.printable(line); end
+	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = line; end
 	return ("%s %s%s"):format(words[1], reason, said[1] and ": "..table.concat(said, "; ") or " and said nothing");
 end
 
@@ -115,7 +126,7 @@ end
 -- another program: a name has nothing in it that could end the line.
 local function line_of(record, ttl)
 	if not record.name:find(NAME) then
-		return nil, ("%s cannot be published: this is no host name"):format(terminal.printable(record.name));
+		return nil, ("%s cannot be published: this is no host name"):format(record.name);
 	end
 	return ("%s. %sTLSA %d %d %d %s"):format(record.name, ttl and ttl.." " or "", record.usage, record.selector, record.match,
 		to_hex(record.data));
@@ -169,7 +180,8 @@ local function run_command(option, action, records, directory)
 end
 
 -- action: "add" or "delete"; records: array of { name =, ttl =, usage =, selector =, match =, data = binary }; directory: one that
--- nobody else may use. Returns true; or nil, text. That DNS has them, or not any more, is for others to see.
+-- nobody else may use. Returns true; or nil, text, which may hold anything that the program has said. That DNS has them, or not
+-- any more, is for others to see.
 function publishing.publish(action, records, directory)
 	local way, option = publishing.way();
 	return (way == "update" and send_update or run_command)(option, action, records, directory);

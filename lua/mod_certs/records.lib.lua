@@ -87,16 +87,18 @@ local function accepted_for_any(spot, pem, record)
 	return false;
 end
 
--- Whether all that is served now proves that a record has been needed all along. Otherwise it is an addition, which
--- caches have to learn. Where nothing is known to be served, nothing is proven.
-local function is_old(spot, record)
-	local proven = false;
+-- What the listeners prove of a record: "old", that it has been needed all along; "new", that the certificate has been
+-- switched, so that waiting is over, or was not done; or nil. Where nothing is known to be served, nothing is proven; nor of a
+-- record that is about something else, such as a key that is published ahead.
+local function proof_of(spot, record)
+	local proof;
 	for _, listener in ipairs(spot.listeners) do
-		local by_old = listener.serves == "old" and dane.accepts(listener.pem, listener.about, { record });
-		if listener.serves == "unknown" or listener.serves == "old" and not by_old then return false; end
-		proven = proven or by_old or listener.serves == "new";
+		local serves = listener.serves;
+		local is_its_own = (serves == "old" or serves == "new") and dane.accepts(listener.pem, listener.about, { record });
+		if serves == "unknown" or serves == "old" and not is_its_own then return nil; end
+		if is_its_own and proof ~= "old" then proof = serves; end
 	end
-	return proven;
+	return proof;
 end
 
 -- Whether anything but the old certificate matches a record
@@ -117,12 +119,72 @@ end
 
 local function sort_out(spot, old, new, keep)
 	for _, record in pairs(spot.published) do
-		if accepted_for_any(spot, new, record) then
-			spot.added = spot.added or not is_old(spot, record);
-		elseif not dane.matches(new, { record }) and not is_wanted(spot, record, keep) then
+		if not accepted_for_any(spot, new, record) and not dane.matches(new, { record })
+		and not is_wanted(spot, record, keep) then
 			table.insert(old and dane.matches(old, { record }) and spot.superfluous or spot.unknown, record);
 		end
 	end
+end
+
+-- ---- Since when ----
+
+-- How many of the name servers that answer have each record, by key
+local function count_servers(spot)
+	local counts = {};
+	for _, reply in ipairs(spot.replies) do
+		for _, record in ipairs(dane.records_of(reply.answer)) do
+			local key = dane.key(record);
+			counts[key] = (counts[key] or 0) + 1;
+		end
+	end
+	return counts;
+end
+
+-- Takes over what the caller knows of the records of the new key, which may have been published ahead.
+local function note_known(spot, new, seen, counts, since)
+	for key, record in pairs(spot.published) do
+		local is_of_key = record.selector == 1 and (record.usage == 1 or record.usage == 3) and dane.matches(new, { record });
+		if is_of_key and counts[key] == #spot.replies then seen[key] = math.min(seen[key] or since, since); end
+	end
+end
+
+-- Notes since when every name server has each record: one that does not answer begins nothing, and ends nothing.
+local function note_seen(spot, about, seen)
+	local counts = count_servers(spot);
+	for key in pairs(seen) do
+		if spot.replies[1] and counts[key] ~= #spot.replies then seen[key] = nil; end
+	end
+	for key, record in pairs(spot.published) do
+		local proof = proof_of(spot, record);
+		if counts[key] == #spot.replies and (proof == "old" or proof == "new" and not seen[key]) then
+			seen[key] = 0;
+		elseif counts[key] == #spot.replies and not spot.unsure then
+			seen[key] = math.min(seen[key] or about.now, about.now);
+		end
+	end
+	if about.key_since then note_known(spot, about.new, seen, counts, about.key_since); end
+end
+
+-- The earliest time since which a record of these lets a host's peers accept the new chain
+local function accepted_since(party, new, list, seen, now)
+	local since = now;
+	for _, record in ipairs(list) do
+		if dane.accepts(new, party.about, { record }) then since = math.min(since, seen[dane.key(record)] or now); end
+	end
+	return since;
+end
+
+-- Since when every combination, for every host, has a record for the new chain
+local function complete_since(spot, old, new, seen, now)
+	if next(spot.needed) or spot.lacking or not next(spot.published) then return now; end
+	local list, since = {}, 0;
+	for _, record in pairs(spot.published) do list[#list + 1] = record; end
+	for _, group in ipairs(demanded(dane.combinations(list), old)) do
+		for _, party in ipairs(spot.users) do
+			since = math.max(since, accepted_since(party, new, group.records, seen, now));
+		end
+	end
+	return since;
 end
 
 -- What is served and no longer proven, before the switch as after it
@@ -141,12 +203,16 @@ end
 
 -- Fills in a spot of plan.of() whose listeners have `serves` ("new", "old", "another" or "unknown"): ttl; published and
 -- needed = records by key; superfluous = records that the old chain alone matches; unknown = records that nothing known
--- matches; added = there are records that were not needed before; lacking = some name server has no record at all,
--- unsure = some does not answer; problems and warnings.
--- old, new = chains as PEM, old may be nil; keep = array of what is spare, as dane.matches() takes it
-function records.judge(spot, old, new, keep)
-	ask(spot, old, new);
-	sort_out(spot, old, new, keep);
+-- matches; since = when all that the new chain needs was there, 0: before anybody looked, now: not yet; lacking = some name
+-- server has no record at all, unsure = some does not answer; problems and warnings.
+-- about = { old = and new = chains as PEM, old may be nil; keep = array of what is spare, as dane.matches() takes it; now = the
+-- time; key_since = since when all name servers have had the records of the new key, by what the caller knows, or nil }
+-- seen = { [key of record] = since when all name servers have it }, which is brought up to date
+function records.judge(spot, about, seen)
+	ask(spot, about.old, about.new);
+	sort_out(spot, about.old, about.new, about.keep);
+	note_seen(spot, about, seen);
+	spot.since = complete_since(spot, about.old, about.new, seen, about.now);
 	check_listeners(spot);
 end
 

@@ -154,7 +154,8 @@ end
 function STEPS.remove(self, result)
 	if not self:is_installed() then return STEPS.switch(self, result); end
 	if not result.safe then return self:at("remove", "the old records stay for now: it is not known to be safe to remove them"); end
-	return self:publish("delete", "remove", result.remove);
+	local list = self:left_behind(result);
+	return self:publish("delete", "remove", table.move(result.remove, 1, #result.remove, #list + 1, list));
 end
 
 function STEPS.done(self, result)
@@ -218,41 +219,40 @@ function work:make_next_key()
 	return self:stuck("next", err, "the next key could not be made");
 end
 
+-- Its records are everywhere: says when a certificate for it may come
+function work:next_key_is_published(found)
+	forget_sent(self.state, "add");
+	if not self.dry_run and nextkey.ends(self.slot, found) > os.time() then self:look(self.in_use); end -- which notes since when
+	local ends = nextkey.ends(self.slot, found);
+	if ends <= os.time() then return self:at("done", "the next key is published; a certificate for it can be installed at once"); end
+	self.report["until"] = ends;
+	return self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(ends));
+end
+
 -- Publishes its records; one look again after that.
 function work:keep_next_key()
 	if not self:make_next_key() then return false; end
 	local found;
 	repeat
-		found = nextkey.examine(self.slot, self.spare, self.state.next);
-		self.state.next = found.seen;
-	until not found.add[1] or not self:publish("add", "next", found.add);
+		found = nextkey.examine(self.slot, self.spare);
+		if found.lacking[1] and not self.dry_run then self:look(self.in_use); end -- which notes that they are not there
+	until not found.lacking[1] or not self:publish("add", "next", found.lacking);
 	table.move(found.problems, 1, #found.problems, #self.report.problems + 1, self.report.problems);
-	if not found.add[1] then
-		forget_sent(self.state, "add");
-		if found.ends > os.time() then
-			self.report["until"] = found.ends;
-			self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(found.ends));
-		else
-			self:at("done", "the next key is published; a certificate for it can be installed at once");
-		end
-	end
+	if not found.lacking[1] then self:next_key_is_published(found); end
 	self:save_state();
 	return false;
 end
 
 -- ---- Together ----
 
--- What is known since when about the key, where the new certificate is for the next key
-function work:known_before()
-	local fits = self.spare and certs.fits(self.new.chain, self.spare.key);
-	return fits and nextkey.seen(self.spare, self.state.next).spots or nil;
+function work:look(new)
+	return replacement.examine {
+		old = self.slot.file, new = new.chain, key = new.key, keep = { self.spare and self.spare.request }, dry_run = self.dry_run,
+	};
 end
 
 function work:examine()
-	local result, err = replacement.examine {
-		old = self.slot.file, new = self.new.chain, key = self.new.key, keep = { self.spare and self.spare.request },
-		seen = self:known_before(), dry_run = self.dry_run,
-	};
+	local result, err = self:look(self.new);
 	if not result then return nil, err; end
 	self.report.hosts, self.report.problems, self.report.warnings = result.hosts, result.problems, result.warnings;
 	return result;

@@ -2,45 +2,56 @@
 -- that Prosody uses, and at every listener that DNS leads to. Prints nothing; the one file that it writes is its note
 -- (remembered.lib.lua).
 --
--- examine { old = path of a file that Prosody uses, new = PEM of the new chain, key = PEM of the new key or nil,
---           keep = { PEM of spare chains, requests or public keys } or nil, dry_run = true: writes no note,
---           seen = { [name of TLSA records] = { since = seconds or nil, ttl = } }: since when all name servers have had what the
---           new chain needs there, by the caller's knowledge; or nil }
+-- examine { old = path of a file that Prosody uses, as replaced.find() gives it; new = PEM of the new chain;
+--           key = PEM of the new key, or key_path = its file, or neither: it is not looked at;
+--           new_path = how texts call the new chain, or nil;
+--           keep = { PEM of spare chains, keys, requests or public keys } or nil;
+--           seen = { [name of TLSA records] = { since = seconds, ttl = } } or nil: since when all name servers have had the
+--           records of the new chain's key there (usages 1 and 3, selector 1), by what the caller knows, and their longest TTL;
+--           dry_run = true: writes no note }
 -- looks at everything anew at each call, so that it may be called at any time: the file may hold the old chain or the new one
--- already. Returns nil, text, if the new chain cannot be read; else a table:
+-- already. Each call notes since when all name servers have each record, also records that the new chain does not need; so a
+-- record that was published ahead is not waited for if examine() has seen it there, with whatever `new`.
+-- Returns nil, text, if the new chain cannot be read; else a table:
 --
 -- step      "add"     some name server lacks a record that the new chain needs
---           "wait"    caches may hold the old records alone until `ends`. So it is, too, when the new chain is served already
+--           "wait"    caches may hold the old records alone until `ends`; so it is, too, when the new chain is served already
 --           "switch"  somebody serves the old certificate, or it is not known what is served
 --           "remove"  nobody serves the old certificate; there are records that it alone matched
 --           "done"    nobody serves it, and it has left nothing behind
 -- safe      no peer is refused when the step is taken: in "switch" the file may be replaced and Prosody reloaded, in "remove" the
---           records of `remove` may go. False in "add" and "wait", and where there are problems. Records of `add` may be published in
---           any case.
--- ends      seconds since 1970: when the waiting is over, by what is known now; nil where there is nothing to wait for. In
---           "add" it counts from now.
+--           records of `remove` may go. False in "add" and "wait", and where there are problems. Records of `add` may be published
+--           in any case.
+-- ends      seconds since 1970: when the waiting is over, or was, by what is known now; nil where nothing had to be waited for.
+--           In "add" it counts from now.
 -- ttl       seconds, the longest TTL of the records that was seen; 0 without any
 -- add       records to publish beside those that are there, on every name server
--- remove    records that the old chain matches and nothing else that is new, served, configured or spare: to be removed in step
+-- remove    records that the old chain matches, and nothing else that is new, served, configured or spare: to be removed in step
 --           "remove", not before
 -- unknown   records that match nothing known, which stay
--- names     { { name =, ttl =, records = what is published there }, ... }: all names with TLSA records that the file concerns
+-- names     { { name =, ttl =, secure = peers use it, records = what is published there }, ... }: the names with TLSA records that
+--           the file concerns
 -- listeners { { name = for people, host =, address =, serves = "new", "old", "another" or "unknown", text = why not }, ... }
---           of the hosts that use the file
--- uses      as certificates.uses(): what Prosody gives the file to
+--           of the hosts that use the file. "another" is a certificate that has nothing to do with this file, on another machine
+--           for instance; it keeps its records, and nobody waits for it
+-- uses      as certificates.uses(): what Prosody gives the file to; and what it gave it to before it was replaced, where it gives
+--           no other
 -- hosts     their names, each once, in order
 -- problems  texts: why it is not safe, each with what to do
--- warnings  texts: what else is worth to be known
--- file, leaf, old_leaf, now: the path; the new and the old certificate as of certs.names(), old_leaf nil where it is not known; the time
+-- warnings  texts: what does not keep it from being safe
+-- file      the path; is_replaced: it holds the new certificate already
+-- leaf, old_leaf   the new and the old certificate as of certs.names(); old_leaf is nil where it is not known
+-- now       the time that it all is about
 --
 -- A record is { name =, ttl =, usage =, selector =, match =, data = binary }, in order of name and numbers.
 -- Texts may hold names that strangers have written: terminal.printable() before they are shown.
 
 local array = require "util.array";
 
-local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
+local checks = module:require "checks";
 local dane = module:require "dane";
+local drawn = module:require "drawn";
 local files = module:require "files";
 local plan = module:require "plan";
 local records = module:require "records";
@@ -58,6 +69,10 @@ local function warn(result, format, ...)
 	table.insert(result.warnings, format:format(...));
 end
 
+local function extend(list, more)
+	table.move(more, 1, #more, #list + 1, list);
+end
+
 -- ---- The old certificate ----
 
 -- The certificates of a text, without a private key that it may hold, too
@@ -70,43 +85,95 @@ local function certificates_in(pem)
 end
 
 -- Takes the old chain from the file, or out of the note once the file holds the new one.
-local function find_old(result, path, state)
-	local pem = files.read(path);
-	local leaf = pem and certs.names(pem);
-	result.replaced = leaf ~= nil and leaf.sha256 == result.leaf.sha256;
-	if leaf and not result.replaced then state.old = certificates_in(pem); end
+local function find_old(result, state)
+	local pem, err = files.read(result.file);
+	local leaf, _, text = nil, nil, nil;
+	if pem then leaf, _, text = certs.names(pem); end
+	if not leaf then return problem(result, "%s", err or ("%s: %s"):format(result.file, text)); end
+	result.present, result.is_replaced = pem, leaf.sha256 == result.leaf.sha256;
+	if not result.is_replaced then state.old = certificates_in(pem); end
 	result.old_leaf = state.old and certs.names(state.old) or nil;
-end
-
--- ---- The new certificate ----
-
--- What would be wrong with it for whomever, DANE or not
-local function check_new(result, pem)
-	local leaf, seen = result.leaf, {};
-	if not leaf.not_after or leaf.not_after < result.now then problem(result, "the new certificate has expired"); end
-	if not leaf.not_before or leaf.not_before > result.now then problem(result, "the new certificate is not valid yet"); end
-	for _, use in ipairs(result.uses) do
-		for _, name in ipairs(use.hosts) do
-			local text = ("the new certificate does not name %s for %s"):format(name, use.service);
-			if not seen[text] and not certs.identity(pem, name, use.service) then problem(result, "%s", text); end
-			seen[text] = true;
-		end
-	end
-	local verdict = dane.verify(pem, { service = "xmpp-server", references = {} });
-	if verdict.chain ~= "valid" then -- which DANE makes up for; the old one may be the same
-		warn(result, "clients, and peers without DANE, do not accept the new certificate: %s", dane.errors(verdict));
-	end
 end
 
 -- ---- What is served ----
 
-local function name_listeners(result)
+-- Certificates that are known to be others, by SHA-256
+local function known_others(spots, keep)
+	local known = {};
+	local function add(pem)
+		local leaf = certs.names(pem);
+		if leaf then known[leaf.sha256] = true; end
+	end
+	for _, pem in ipairs(keep) do add(pem); end
+	for _, spot in ipairs(spots) do
+		for _, pem in ipairs(spot.kept) do add(pem); end
+	end
+	return known;
+end
+
+-- Where the file had been overwritten before anybody looked: the one unknown certificate that is served is the old one, if
+-- the new one is not served yet.
+local function guess_old(result, state, others)
+	local found;
 	for _, spot in ipairs(result.spots) do
 		for _, listener in ipairs(spot.listeners) do
-			listener.serves = not listener.pem and "unknown" or listener.sha256 == result.leaf.sha256 and "new"
-				or result.old_leaf and listener.sha256 == result.old_leaf.sha256 and "old" or "another";
+			if listener.sha256 == result.leaf.sha256 then return; end
+			if listener.pem and not others[listener.sha256] then
+				if found and found.sha256 ~= listener.sha256 then return; end
+				found = listener;
+			end
+		end
+	end
+	if found then state.old, result.old_leaf = found.pem, certs.names(found.pem); end
+end
+
+-- Returns "new", "old", "another" or "unknown", and in the last case why.
+local function serves(result, listener, others)
+	if not listener.pem then return "unknown", listener.text; end
+	if listener.sha256 == result.leaf.sha256 then return "new"; end
+	if result.old_leaf and listener.sha256 == result.old_leaf.sha256 then return "old"; end
+	if result.old_leaf or others[listener.sha256] then return "another"; end
+	return "unknown", "serves a certificate that is not known, perhaps the old one; if it is not, give it to --keep";
+end
+
+-- Where the file's certificate is served somewhere, a target whose addresses all serve others is not this server.
+local function mark_foreign(spots)
+	local own = {};
+	for _, spot in ipairs(spots) do
+		for _, listener in ipairs(spot.listeners) do
+			own[listener.address] = own[listener.address] or listener.serves == "old" or listener.serves == "new";
+			own.any = own.any or own[listener.address];
+		end
+	end
+	for _, spot in ipairs(spots) do
+		spot.foreign = own.any and spot.listeners[1] ~= nil;
+		for _, listener in ipairs(spot.listeners) do
+			if own[listener.address] or listener.serves ~= "another" then spot.foreign = false; end
+		end
+	end
+end
+
+local function name_listeners(result, state, keep)
+	local others = known_others(result.spots, keep);
+	if result.is_replaced and not result.old_leaf then guess_old(result, state, others); end
+	for _, spot in ipairs(result.spots) do
+		for _, listener in ipairs(spot.listeners) do
+			listener.serves, listener.text = serves(result, listener, others);
 			table.insert(result.listeners, listener);
 		end
+	end
+	mark_foreign(result.spots);
+end
+
+-- ---- Which step ----
+
+-- Sets how long to wait.
+local function find_end(result, state)
+	for _, spot in ipairs(result.judged) do
+		local known = remembered.spot(state, spot.name);
+		known.ttl = math.max(known.ttl, spot.ttl);
+		result.ttl = math.max(result.ttl, known.ttl);
+		if spot.since > 0 then result.ends = math.max(result.ends or 0, spot.since + 2 * known.ttl); end
 	end
 end
 
@@ -116,40 +183,11 @@ local function count(listeners)
 	return counts;
 end
 
--- ---- Which step ----
-
--- Notes since when each name is complete. Sets until when to wait.
-local function note(result, state)
-	for _, spot in ipairs(result.spots) do
-		local known = state.spots[spot.name] or { ttl = 0 };
-		state.spots[spot.name] = not spot.bare and known or nil;
-		known.ttl = math.max(known.ttl, spot.ttl);
-		result.ttl = math.max(result.ttl, known.ttl);
-		local is_incomplete = next(spot.needed) or spot.lacking;
-		if is_incomplete then
-			known.since = nil;
-		elseif spot.added and not spot.unsure then
-			known.since = math.min(known.since or result.now, result.now);
-		end
-		if spot.added or is_incomplete then
-			result.ends = math.max(result.ends or 0, (known.since or result.now) + 2 * known.ttl);
-		end
-	end
-end
-
-local function lacks_records(spots)
-	for _, spot in ipairs(spots) do
-		if next(spot.needed) then return true; end
-	end
-	return false;
-end
-
 local function step_of(result)
-	if lacks_records(result.spots) then return "add"; end
+	if result.add[1] then return "add"; end
+	if result.ends and result.now < result.ends then return "wait"; end
 	local counts = count(result.listeners);
-	if counts.old + counts.unknown > 0 or counts.new == 0 then
-		return result.ends and result.now < result.ends and "wait" or "switch";
-	end
+	if counts.old + counts.unknown > 0 or counts.new == 0 then return "switch"; end
 	return result.remove[1] and "remove" or "done";
 end
 
@@ -175,29 +213,11 @@ end
 
 local function names_of(spots)
 	local list = {};
-	for _, spot in ipairs(spots) do
-		if not spot.bare then
-			list[#list + 1] = { name = spot.name, ttl = spot.ttl, secure = spot.secure, records = collect({ spot }, "published") };
-		end
+	for i, spot in ipairs(spots) do
+		list[i] = { name = spot.name, ttl = spot.ttl, secure = spot.secure, records = collect({ spot }, "published") };
 	end
 	return list;
 end
-
--- What must be right before a step is called safe
-local function add_problems(result)
-	for _, spot in ipairs(result.spots) do
-		table.move(spot.problems, 1, #spot.problems, #result.problems + 1, result.problems);
-		table.move(spot.warnings, 1, #spot.warnings, #result.warnings + 1, result.warnings);
-		for _, listener in ipairs(spot.listeners) do
-			if listener.serves == "new" and next(spot.needed) then
-				problem(result, "%s serves the new certificate, which %s does not have everywhere: publish it now, or go back",
-					listener.name, spot.name);
-			end
-		end
-	end
-end
-
--- ---- Together ----
 
 local function hosts_of(uses)
 	local list, seen = {}, {};
@@ -211,35 +231,106 @@ local function hosts_of(uses)
 	return list;
 end
 
-local function new_result(path, leaf)
-	local uses = certificates.uses(path);
-	return { file = path, leaf = leaf, now = os.time(), ttl = 0, uses = uses, hosts = hosts_of(uses), problems = array(),
-		warnings = array(), listeners = array() };
+-- ---- What is wrong ----
+
+-- The new certificate is served, and must not be.
+local function check_haste(result)
+	for _, spot in ipairs(result.judged) do
+		for _, listener in ipairs(spot.listeners) do
+			if listener.serves == "new" and next(spot.needed) then
+				problem(result, "%s serves the new certificate, which %s does not have everywhere: publish it now, or go back",
+					listener.name, spot.name);
+			elseif listener.serves == "new" and result.step == "wait" then
+				problem(result, "%s serves the new certificate, which caches may not know yet: go back until the waiting is over",
+					listener.name);
+			end
+		end
+	end
+end
+
+-- A listener that does not answer may serve a copy of the old certificate.
+local function check_silence(result)
+	if result.step ~= "remove" then return; end
+	for _, spot in ipairs(result.judged) do
+		for _, listener in ipairs(spot.superfluous[1] and spot.neighbours or {}) do
+			if not listener.pem then
+				problem(result, "%s for %s does not tell whether it needs records of %s: %s", listener.name, listener.host, spot.name,
+					listener.text);
+			end
+		end
+	end
+end
+
+local function check_served(result)
+	local counts = count(result.listeners);
+	if counts.another > 0 and counts.new + counts.old + counts.unknown == 0 then
+		warn(result, "nobody serves %s: Prosody has not read it, or others answer in its place", result.file);
+	end
+	if result.unknown[1] and not result.old_leaf then
+		warn(result, "%s was replaced before this tool has seen it: which records were those of its old certificate is not known",
+			result.file);
+	end
+end
+
+local function add_problems(result, about, newcomers)
+	for _, spot in ipairs(result.judged) do
+		extend(result.problems, spot.problems);
+		extend(result.warnings, spot.warnings);
+	end
+	check_haste(result);
+	check_silence(result);
+	check_served(result);
+	checks.dates(result);
+	checks.keys(result, about);
+	checks.places(result, newcomers, NUMBERS[result.step] < NUMBERS.switch);
+end
+
+-- ---- Together ----
+
+local function judge(result, about, state)
+	result.judged = {};
+	for _, spot in ipairs(result.spots) do
+		if not spot.bare and not spot.foreign then
+			local known, told = remembered.spot(state, spot.name), about.seen and about.seen[spot.name] or {};
+			known.ttl = math.max(known.ttl, told.ttl or 0);
+			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
+				known.seen);
+			table.insert(result.judged, spot);
+		end
+	end
+	result.add, result.remove = collect(result.judged, "needed"), collect(result.judged, "superfluous");
+	result.unknown, result.names = collect(result.judged, "unknown"), names_of(result.judged);
+end
+
+local function save(result, about, state)
+	if about.dry_run then return; end
+	if not result.is_replaced then state.uses = result.uses; end
+	local ok, err = remembered.save(result.file, state);
+	if not ok then problem(result, "it cannot be noted since when the records are published: %s", err); end
 end
 
 function replacement.examine(about)
 	local leaf, condition, text = certs.names(about.new);
 	if not leaf then return nil, text or condition; end
-	local path, keep = about.old, about.keep or {};
-	local result, state = new_result(path, leaf), remembered.load(path, leaf.sha256);
-	for name, known in pairs(about.seen or {}) do state.spots[name] = state.spots[name] or known; end
-	find_old(result, path, state);
-	check_new(result, about.new);
+	local state = remembered.load(about.old, leaf.sha256);
+	local result = { file = about.old, leaf = leaf, now = os.time(), ttl = 0, is_replaced = false, listeners = array(),
+		problems = array(), warnings = array() };
+	find_old(result, state);
+	local former = result.is_replaced and state.uses or nil;
+	local who, newcomers = drawn.new { path = about.old, leaf = leaf, former = former };
+	result.uses = drawn.uses(about.old, former);
+	result.hosts = hosts_of(result.uses);
+	checks.names(result, about.new);
+	checks.chain(result, about.new);
 	local problems;
-	result.spots, problems = plan.of(function (...) return files.same(certificates.of(...), path); end);
-	table.move(problems, 1, #problems, #result.problems + 1, result.problems);
-	name_listeners(result);
-	for _, spot in ipairs(result.spots) do
-		if not spot.bare then records.judge(spot, state.old, about.new, keep); end
-	end
-	note(result, state);
-	result.add, result.remove = collect(result.spots, "needed"), collect(result.spots, "superfluous");
-	result.unknown, result.names = collect(result.spots, "unknown"), names_of(result.spots);
+	result.spots, problems = plan.of(about.old, who);
+	extend(result.problems, problems);
+	name_listeners(result, state, about.keep or {});
+	judge(result, about, state);
+	find_end(result, state);
 	result.step = step_of(result);
-	add_problems(result);
-	local ok, err = true, nil;
-	if not about.dry_run then ok, err = remembered.save(path, state); end
-	if not ok then problem(result, "it cannot be noted since when the records are published: %s", err); end
+	add_problems(result, about, newcomers);
+	save(result, about, state);
 	result.safe = not result.problems[1] and NUMBERS[result.step] >= NUMBERS.switch;
 	return result;
 end

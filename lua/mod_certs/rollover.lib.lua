@@ -6,7 +6,9 @@ local array = require "util.array";
 local json = require "util.json";
 local to_hex = require "util.hex".encode;
 
+local certs = module:require "native"("certs");
 local files = module:require "files";
+local keys = module:require "keys";
 local paths = module:require "paths";
 local replaced = module:require "replaced";
 local replacement = module:require "replacement";
@@ -22,6 +24,14 @@ local TITLES = {
 	remove = "remove the records that only the old certificate matches";
 };
 local SERVES = { new = "serves the new certificate", old = "serves the old certificate", another = "serves another certificate" };
+local NOT_YET = "The certificate must not be switched yet.";
+local VERDICTS = {
+	add = { bad = NOT_YET };
+	wait = { bad = NOT_YET };
+	switch = { good = "The certificate may be switched now.", bad = NOT_YET };
+	remove = { good = "The certificate has been switched.", bad = "The certificate has been switched; the old records must stay for now." };
+	done = { good = "The rollover is done.", bad = "The certificate has been switched; something is wrong." };
+};
 local FINGERPRINT = 16; -- digits of SHA-256 that are shown
 
 local function fail(status, format, ...)
@@ -111,9 +121,8 @@ local function print_result(result)
 		terminal.print("%s%s", terminal.style("yellow", "warning: "), terminal.printable(text));
 	end
 	for _, text in ipairs(result.problems) do terminal.error("%s", terminal.printable(text)); end
-	terminal.print("%s", result.safe and terminal.style("green", result.step == "done" and "The rollover is done."
-		or result.step == "remove" and "The certificate has been switched." or "The certificate may be switched now.")
-		or terminal.style("red", "The certificate must not be switched yet."));
+	local verdict = VERDICTS[result.step];
+	terminal.print("%s", result.safe and terminal.style("green", verdict.good) or terminal.style("red", verdict.bad));
 end
 
 local function hexadecimal(records)
@@ -147,6 +156,15 @@ end
 
 -- ---- The command ----
 
+-- A chain as PEM, and its leaf; or nil, nil, text
+local function read_new(path)
+	local pem, err = files.read(path);
+	if not pem then return nil, nil, err; end
+	local leaf, _, text = certs.names(pem);
+	if not leaf then return nil, nil, ("%s: %s"):format(path, text); end
+	return pem, leaf;
+end
+
 -- Texts of files; or nil, text
 local function read_all(names)
 	local list = {};
@@ -158,16 +176,24 @@ local function read_all(names)
 	return list;
 end
 
+-- The key that will be installed: { path = } or { pem =, path = }, or nil where it is not known
+local function key_of(flags, new)
+	if flags.key then return { path = paths.absolute(flags.key) }; end
+	return keys.beside(paths.absolute(flags.new), new);
+end
+
 return function (names, flags)
-	local path, status, text = replaced.find(names[1]);
+	local new, leaf, err = read_new(paths.absolute(flags.new));
+	local path, status, text = replaced.find(names[1], leaf and leaf.sha256);
 	if not path then return fail(status, "%s", text); end
-	local new, err = files.read(paths.absolute(flags.new));
 	if not new then return fail(1, "%s", err); end
 	local keep;
 	keep, err = read_all(flags.keep);
 	if not keep then return fail(1, "%s", err); end
+	local key = key_of(flags, new) or {};
 	local result;
-	result, err = replacement.examine { old = path, new = new, keep = keep };
+	result, err = replacement.examine { old = path, new = new, new_path = paths.absolute(flags.new), key = key.pem,
+		key_path = key.path, keep = keep };
 	if not result then return fail(1, "%s: %s", flags.new, err); end
 	if flags.json then
 		terminal.print("%s", as_json(result));

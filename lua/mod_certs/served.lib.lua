@@ -1,8 +1,16 @@
 -- The certificates that the listeners of domains serve, each fetched once, and all at the same time
 
 local fetch = module:require "fetch";
+local zone = module:require "zone";
 
 local served = {};
+
+-- Whose word it is that STARTTLS, or direct TLS, is spoken at a place, and which record would tell the other
+function served.promise_of(place)
+	local own = place.name:match("^_[^.]+%._tcp%.(.*)$");
+	return { promise = place.implied and "without an SRV record peers expect" or place.name.." promises",
+		instead = zone.srv_name(own, place.service, place.tls == "direct" and "starttls" or "direct") };
+end
 
 local function key_of(host, place, target, address)
 	return table.concat({ host, place.service, place.tls, address, target.port }, " ");
@@ -18,6 +26,7 @@ function served.new(domains)
 				for _, address in ipairs(target.addresses) do
 					targets[#targets + 1] = {
 						address = address, port = target.port, tls = place.tls, service = place.service, domain = domain.host,
+						published = served.promise_of(place),
 					};
 					numbers[key_of(domain.host, place, target, address)] = #targets;
 				end

@@ -7,6 +7,7 @@ local nameprep = require "util.encodings".stringprep.nameprep;
 
 local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
+local dane = module:require "dane";
 local files = module:require "files";
 local hosts = module:require "hosts";
 local lookup = module:require "lookup";
@@ -127,15 +128,29 @@ end
 
 -- ---- Records ----
 
--- The path of the certificate that is served there; or nil, text
-local function certificate_at(endpoint, subject)
-	local path = subject.file or certificates.of(subject.domain, endpoint.service, endpoint.tls, endpoint.port);
-	if not path then return nil, "Prosody finds no certificate for "..subject.domain; end
-	return path;
+-- The paths of the certificates that are served there, and a text where Prosody's choice among them is open; or nil, text
+local function certificates_at(endpoint, subject)
+	if subject.file then return { subject.file }; end
+	local list, alternatives = certificates.of(subject.domain, endpoint.service, endpoint.tls, endpoint.port);
+	if not list[1] then return nil, certificates.missing(subject.domain); end
+	local files_of = {};
+	for i, each in ipairs(list) do files_of[i] = each.certificate; end
+	return files_of, certificates.choice(subject.domain, alternatives);
+end
+
+-- Why peers that know this record alone would refuse the chain, as a text; or nil. A record of the authority is no use
+-- where it does not prove the chain, one of usage 0 or 1 where Prosody's own authorities do not.
+local function refusal(pem, record, endpoint, subject)
+	local about = { service = endpoint.service, references = { subject.domain, endpoint.target } };
+	local accepted, verdict = dane.accepts(pem, about, { record });
+	if accepted then return nil; end
+	return ("peers would refuse it by a record %s: %s%s"):format(dane.combination(record),
+		dane.errors(verdict) or verdict.text or "it does not match",
+		record.usage < 2 and "; usages 0 and 1 are for certificates of public authorities, 3 1 1 is for any" or "");
 end
 
 -- The data of a record for the certificate in a file; or nil, text
-local function data_for(path, kind)
+local function data_for(path, kind, endpoint, subject)
 	local pem, err = files.read(path);
 	if not pem then return nil, err; end
 	local chain, _, text = certs.chain(pem);
@@ -144,29 +159,41 @@ local function data_for(path, kind)
 	end
 	local data;
 	if chain then data, _, text = certs.tlsa(pem, kind.usage, kind.selector, kind.match); end
-	if not data then return nil, ("%s: %s"):format(path, text); end
+	if data then
+		text = refusal(pem, { usage = kind.usage, selector = kind.selector, match = kind.match, data = data }, endpoint, subject);
+	end
+	if text then return nil, ("%s: %s"):format(path, text); end
 	return data;
 end
 
--- Those of one domain, each once; or nil, text
+-- Adds those of one endpoint, each once. Returns nil, text if there is one that cannot be.
+local function add_records(records, seen, endpoint, subject, kind)
+	local paths_of, choice = certificates_at(endpoint, subject);
+	if not paths_of then return nil, choice; end
+	local name = zone.tlsa_name(endpoint.target, endpoint.port);
+	for _, path in ipairs(paths_of) do
+		local data, text = data_for(path, kind, endpoint, subject);
+		if not data then return nil, text; end
+		if not seen[name..data] then
+			records[#records + 1] = {
+				name = name, ttl = kind.ttl, usage = kind.usage, selector = kind.selector, match = kind.match, data = data,
+				domain = subject.domain, certificate = path, choice = choice, service = endpoint.service,
+				tls = endpoint.tls, target = endpoint.target, port = endpoint.port, unpublished = endpoint.unpublished,
+			};
+		end
+		seen[name..data] = true;
+	end
+	return true;
+end
+
+-- Those of one domain; or nil, text
 local function records_of(subject, kind)
 	local endpoints, err = endpoints_of(subject);
 	if not endpoints then return nil, err; end
 	local records, seen = {}, {};
 	for _, endpoint in ipairs(endpoints) do
-		local path, data, text;
-		path, text = certificate_at(endpoint, subject);
-		if path then data, text = data_for(path, kind); end
-		if not data then return nil, text; end
-		local name = zone.tlsa_name(endpoint.target, endpoint.port);
-		if not seen[name..data] then
-			records[#records + 1] = {
-				name = name, ttl = kind.ttl, usage = kind.usage, selector = kind.selector, match = kind.match, data = data,
-				domain = subject.domain, certificate = path, service = endpoint.service,
-				tls = endpoint.tls, target = endpoint.target, port = endpoint.port, unpublished = endpoint.unpublished,
-			};
-		end
-		seen[name..data] = true;
+		local ok, text = add_records(records, seen, endpoint, subject, kind);
+		if not ok then return nil, text; end
 	end
 	return records;
 end
@@ -182,23 +209,35 @@ end
 
 -- ---- Output ----
 
+-- Comments about the certificate of a record, where they differ from those of the one before
+local function print_comments(record, last)
+	if record.choice and record.choice ~= last.choice then terminal.print("; %s", terminal.printable(record.choice)); end
+	if record.certificate ~= last.certificate then terminal.print("; certificate %s", terminal.printable(record.certificate)); end
+end
+
+-- Of several certificates at one port each SRV record is the same.
+local function print_missing(records)
+	local printed = {};
+	for _, record in ipairs(records) do
+		local srv, needed = missing_srv(record);
+		if srv and not next(printed) then terminal.print("; SRV records that are missing, for a target of your choice:"); end
+		if srv and not printed[srv] then
+			printed[srv] = true;
+			terminal.print("; %s%s", srv, needed and "" or " ; optional");
+		end
+	end
+end
+
 local function print_zone(subject, records, kind)
 	terminal.print("; TLSA records for %s; they count in zones that are signed with DNSSEC", subject.domain);
 	if kind.usage == 2 then terminal.print("; the authority's certificate must be in the chain that is sent"); end
-	local last, missing = nil, {};
+	local last = {};
 	for _, record in ipairs(records) do
-		if record.certificate ~= last then
-			terminal.print("; certificate %s", terminal.printable(record.certificate));
-			last = record.certificate;
-		end
+		print_comments(record, last);
 		terminal.print("%s", zone.tlsa(record));
-		local srv, needed = missing_srv(record);
-		if srv then missing[#missing + 1] = srv..(needed and "" or " ; optional"); end
+		last = record;
 	end
-	if missing[1] then
-		terminal.print("; SRV records that are missing, for a target of your choice:");
-		for _, srv in ipairs(missing) do terminal.print("; %s", srv); end
-	end
+	print_missing(records);
 	terminal.print("");
 end
 

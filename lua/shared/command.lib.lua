@@ -9,11 +9,13 @@
 --
 -- usage   the first word is the command, and the rest what the parser goes by. A word is a name that has to be given,
 --         WORD... one or more, [WORD] and [WORD...] are optional. --option WORD has to be given and takes a value,
---         [--option WORD] is optional, [--option] takes none. Options stand anywhere, their values also after "=".
+--         [--option WORD] is optional, [--option] takes none, [--option WORD...] may be given several times. Options stand
+--         anywhere, their values also after "=".
 -- help    one or more lines about it.
 -- run     run(names, options) gets an array of the names, and a table of the options that are given, { json = true,
---         depth = "3" }. It returns the exit status: 0 good, 1 something is wrong; 2 is usage, here as in run, and
---         others are the command's own. error { text = ... } ends it with that text and status 1.
+--         depth = "3", tag = { "each", "value", "of [--tag WORD...]" } }. It returns the exit status: 0 good, 1 something is
+--         wrong; 2 is usage, here as in run, and others are the command's own. error { text = ... } ends it with that text and
+--         status 1.
 --         While it runs, Prosody's log goes to standard error: standard output has nothing but what run prints.
 
 local format = require "util.format".format;
@@ -27,22 +29,24 @@ local function count(text, pattern)
 	return select(2, text:gsub(pattern, ""));
 end
 
--- { name =, min = and max = numbers of names, options = { [option] = "value" or "flag" }, needed = { options } }
+-- { name =, min = and max = numbers of names, options = { [option] = "value", "values" or "flag" }, needed = { options } }
 local function grammar_of(usage)
 	local name, rest = usage:match("^(%S+)(.*)$");
 	local grammar = { name = name, min = 0, max = 0, options = {}, needed = {} };
-	local depth, is_value = 0, false;
+	local depth, of = 0, nil; -- of: the option that the next word is the value of
 	for word in rest:gmatch("%S+") do
 		local optional = depth > 0 or word:find("^%[") ~= nil;
 		local option = word:match("^%[?%-%-([%w-]+)");
 		if option then
 			grammar.options[option] = word:find("%]$") and "flag" or "value";
 			if not optional then table.insert(grammar.needed, option); end
-		elseif not is_value then
+		elseif of then
+			if word:find("...", 1, true) then grammar.options[of] = "values"; end
+		else
 			grammar.max = word:find("...", 1, true) and math.huge or grammar.max + 1;
 			if not optional then grammar.min = grammar.min + 1; end
 		end
-		is_value = grammar.options[option] == "value";
+		of = grammar.options[option] == "value" and option or nil;
 		depth = depth + count(word, "%[") - count(word, "%]");
 	end
 	return grammar;
@@ -82,7 +86,12 @@ local function parse(grammar, arg)
 			if not arg[i]:find("=", 1, true) then value = nil; end
 			option, value, words = read_option(grammar, arg, i, option, value);
 			if not option then return nil, value; end
-			options[option] = value;
+			if grammar.options[option] == "values" then
+				options[option] = options[option] or {};
+				table.insert(options[option], value);
+			else
+				options[option] = value;
+			end
 		else
 			table.insert(names, arg[i]);
 		end

@@ -108,12 +108,12 @@ static int read_srv(struct pn_dns_record *record, const ldns_rr *rr) {
 	return append_text(&record->value, ldns_rr_rdf(rr, 3));
 }
 
-static int read_tlsa(struct pn_dns_record *record, const ldns_rr *rr) {
+/* Three numbers and data. Without data it is malformed; whoever uses it has to say so. */
+static int read_data(struct pn_dns_record *record, const ldns_rr *rr) {
 	if (!has_fields(rr, 3))
 		return PN_EINVAL;
 	for (size_t i = 0; i < 3; i++)
 		record->numbers[i] = number_of(rr, i);
-	/* A record without data is malformed; it is the matching that has to say so */
 	return has_fields(rr, 4) ? append_bytes(&record->value, ldns_rr_rdf(rr, 3)) : PN_OK;
 }
 
@@ -139,8 +139,10 @@ static int read_record(struct pn_dns_record *record, const ldns_rr *rr, enum pn_
 	switch (type) {
 	case PN_DNS_SRV:
 		return read_srv(record, rr);
+	case PN_DNS_DS:
+	case PN_DNS_DNSKEY:
 	case PN_DNS_TLSA:
-		return read_tlsa(record, rr);
+		return read_data(record, rr);
 	case PN_DNS_CAA:
 		return read_caa(record, rr);
 	default:

@@ -47,11 +47,21 @@ static void push_numbers(lua_State *L, const unsigned *numbers, const char *cons
 /* Pushes what a record says: a table, or a text where it is one value. */
 static void push_data(lua_State *L, const struct pn_dns_record *record, enum pn_dns_type type) {
 	static const char *const SRV[] = {"priority", "weight", "port"};
+	static const char *const DS[] = {"key_tag", "algorithm", "digest"};
+	static const char *const DNSKEY[] = {"flags", "protocol", "algorithm"};
 	static const char *const TLSA[] = {"usage", "selector", "match"};
 	switch (type) {
 	case PN_DNS_SRV:
 		push_numbers(L, record->numbers, SRV);
 		set_bytes(L, "target", &record->value);
+		break;
+	case PN_DNS_DS:
+		push_numbers(L, record->numbers, DS);
+		set_bytes(L, "data", &record->value);
+		break;
+	case PN_DNS_DNSKEY:
+		push_numbers(L, record->numbers, DNSKEY);
+		set_bytes(L, "data", &record->value);
 		break;
 	case PN_DNS_TLSA:
 		push_numbers(L, record->numbers, TLSA);

@@ -33,7 +33,8 @@ static void check_address(int family, const struct pn_buf *value) {
 }
 
 static void check_record(const struct pn_dns_record *record, enum pn_dns_type type) {
-	const unsigned limit = type == PN_DNS_SRV ? UINT16_MAX : UINT8_MAX;
+	const bool wide = type == PN_DNS_SRV || type == PN_DNS_DS || type == PN_DNS_DNSKEY;
+	const unsigned limit = wide ? UINT16_MAX : UINT8_MAX;
 	for (int i = 0; i < 3; i++)
 		FUZZ_ASSERT(record->numbers[i] <= limit);
 	FUZZ_ASSERT(strnlen(record->tag, PN_DNS_TEXT) < PN_DNS_TEXT);

@@ -176,12 +176,11 @@ class Site(test_certs_check.Site):
 		return self.renew(HOST, "--new", certificate.file, "--key", certificate.key, *words, status=status)
 
 
-def earlier(value, seconds):
-	"""JSON with every "since", and every time that something was sent, so much earlier."""
+def earlier(value, seconds, is_time=False):
+	"""JSON with the times of what was seen or sent so much earlier."""
 	if isinstance(value, dict):
-		return {key: each - seconds if key in ("since", "add", "delete") and isinstance(each, int) else earlier(each, seconds)
-			for key, each in value.items()}
-	return value
+		return {key: earlier(each, seconds, key in ("since", "seen", "sent") or is_time) for key, each in value.items()}
+	return max(0, value - seconds) if is_time and isinstance(value, int) else value
 
 
 def fingerprint(pem):

@@ -195,6 +195,7 @@ def test(site):
 	site.pass_time(200)
 	found = site.renew()
 	assert found["step"] == "done" and site.served() == {fingerprint(new.file.read_text())}, found
+	site.terminate()
 
 
 def launch_without_shell(site):

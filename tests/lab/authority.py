@@ -4,7 +4,7 @@
 	certificate = public.issue("alpha", ["DNS:alpha.lab"], days=(-1, 30))
 	certificate.tlsa(3, 1, 1)  # "3 1 1 2d711642..."
 
-Keys are ECDSA with P-256. Times of validity count from now.
+Keys are ECDSA with P-256, of leaves with rsa=True RSA. Times of validity count from now.
 """
 import base64
 import datetime
@@ -14,6 +14,8 @@ import subprocess
 
 OTHER_NAMES = {"SRV": "1.3.6.1.5.5.7.8.7;IA5STRING", "XMPP": "1.3.6.1.5.5.7.8.5;FORMAT:UTF8,UTF8"}
 DIGESTS = {0: bytes, 1: lambda data: hashlib.sha256(data).digest(), 2: lambda data: hashlib.sha512(data).digest()}
+ECDSA = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+RSA = ("-newkey", "rsa:2048")
 
 CONFIGURATION = """\
 [ca]
@@ -95,11 +97,12 @@ class Authority(Certificate):
 		make(self, f"Laboratory's {name}", extensions, [], days, issuer or self)
 		self.write_chain([])
 
-	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None, purpose="serverAuth"):
+	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None, purpose="serverAuth",
+			rsa=False):
 		"""`names` such as "DNS:alpha.lab", "SRV:_xmpp-server.alpha.lab" and "XMPP:alpha.lab". With the
 		leaf are sent `chain`, or the authorities up to the root, which is left out."""
 		certificate = Certificate(self.directory, name, self)
-		make(certificate, common_name, SERVER.format(purpose=purpose), names, days, self)
+		make(certificate, common_name, SERVER.format(purpose=purpose), names, days, self, RSA if rsa else ECDSA)
 		certificate.write_chain(self.path() if chain is None else chain)
 		return certificate
 
@@ -117,9 +120,9 @@ def self_signed(directory, name, names, days=(-1, 30), common_name="server"):
 	return certificate
 
 
-def make(certificate, common_name, extensions, names, days, issuer):
+def make(certificate, common_name, extensions, names, days, issuer, key=ECDSA):
 	"""Makes the key and the certificate."""
-	openssl("req", "-new", "-pubkey", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+	openssl("req", "-new", "-pubkey", *key, "-nodes",
 		"-subj", f"/CN={common_name}", "-keyout", certificate.key, "-out", certificate.request)
 	configuration = certificate.request.with_suffix(".conf")
 	configuration.write_text(CONFIGURATION.format(directory=issuer.key.parent, name=issuer.key.stem,

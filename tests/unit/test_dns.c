@@ -194,6 +194,25 @@ TEST(tlsa_without_data_is_a_record_and_with_less_than_three_numbers_is_none) {
 	pn_dns_answer_free(&answer);
 }
 
+TEST(ds_and_dnskey_have_a_wide_number_and_two_narrow_ones_before_their_data) {
+	struct pn_dns_answer answer;
+	CHECK(parse_one(PN_DNS_DS, "\x12\x34\xfa\2\xab\0", 6, &answer) == PN_OK);
+	REQUIRE(answer.record_count == 1);
+	CHECK(answer.records[0].numbers[0] == 0x1234 && answer.records[0].numbers[1] == 250 &&
+	      answer.records[0].numbers[2] == 2);
+	CHECK(answer.records[0].value.len == 2 &&
+	      memcmp(answer.records[0].value.data, "\xab\0", 2) == 0);
+	pn_dns_answer_free(&answer);
+	CHECK(parse_one(PN_DNS_DNSKEY, "\1\1\3\xd\0key", 8, &answer) == PN_OK);
+	REQUIRE(answer.record_count == 1);
+	CHECK(answer.records[0].numbers[0] == 257 && answer.records[0].numbers[1] == 3 &&
+	      answer.records[0].numbers[2] == 13);
+	CHECK(answer.records[0].value.len == 4);
+	pn_dns_answer_free(&answer);
+	CHECK(parse_one(PN_DNS_DS, "\x12\x34\xfa", 3, &answer) == PN_EINVAL);
+	pn_dns_answer_free(&answer);
+}
+
 TEST(caa_has_flags_a_tag_and_a_value_of_any_bytes) {
 	struct pn_dns_answer answer;
 	CHECK(parse_one(PN_DNS_CAA, "\x80\5issueca\0\"", 11, &answer) == PN_OK);

@@ -1,0 +1,141 @@
+"""prosodyctl mod_certs where a host has several certificates: of each type of key one, or by chance one of those that fit."""
+import hashlib
+import json
+
+from certsite import HOST, bad, behaviour, good, report_of, tool, zone
+
+
+def spki(certificate):
+	return f"TLSA 3 1 1 {hashlib.sha256(certificate.public_key).hexdigest()}"
+
+
+def pair(certificate):
+	return {"certificate": certificate.file, "key": certificate.key}
+
+
+def both(site):
+	"""One certificate of each type of key."""
+	return (site.issue(f"DNS:{HOST}", name="ecdsa"), site.issue(f"DNS:{HOST}", name="rsa", rsa=True))
+
+
+def leaves_of(site, port):
+	"""SHA-256 of what a port serves."""
+	output = tool(site, "explain", f"{HOST}:{port}", "--json")
+	assert output.status == 0, output
+	return sorted(report["certificates"][0]["sha256"] for report in json.loads(output.out)["reports"])
+
+
+def digests(*certificates):
+	return sorted(hashlib.sha256(each.der).hexdigest() for each in certificates)
+
+
+# --- of each type of key one ---
+
+@behaviour("several: a key of each type is served and published, with STARTTLS and with direct TLS")
+def test(site):
+	pairs = both(site)
+	direct = site.direct_ports()
+	site.options["ssl"]["certificates"] = [pair(each) for each in pairs]
+	site.rewrite_config()
+	site.start()
+	records = zone(good(site, "tlsa", HOST))
+	for port in (site.port, site.s2s_port, *direct):
+		assert leaves_of(site, port) == digests(*pairs), port
+		assert records[f"_{port}._tcp.{HOST}."] == {spki(each) for each in pairs}, (port, records)
+	for each in pairs:
+		uses = report_of(site, each.file)["uses"]
+		assert [(use["service"], use["tls"]) for use in uses if HOST in use["hosts"]] == [("xmpp-client", "starttls"),
+			("xmpp-server", "starttls"), ("xmpp-client", "direct"), ("xmpp-server", "direct")], uses
+
+
+@behaviour("several: certificates of a port or a service come before those of all, and before one that is found by name")
+def test(site):
+	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
+	site.install(found)
+	direct = site.direct_ports()
+	for option in ("c2s_ssl", "c2s_direct_tls_ssl"):
+		site.options[option] = {"certificates": [pair(each) for each in pairs]}
+	site.rewrite_config()
+	site.start()
+	records = zone(good(site, "tlsa", HOST))
+	for ports, expected in (((site.port, direct[0]), pairs), ((site.s2s_port, direct[1]), [found])):
+		for port in ports:
+			assert leaves_of(site, port) == digests(*expected), port
+			assert records[f"_{port}._tcp.{HOST}."] == {spki(each) for each in expected}, (port, records)
+
+
+@behaviour("several: those of a host alone are for STARTTLS, on 0.12 for direct TLS too")
+def test(site):
+	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
+	site.install(found)
+	direct = site.direct_ports()
+	for option in ("ssl", "c2s_direct_tls_ssl"):
+		site.host_options[option] = {"certificates": [pair(each) for each in pairs]}
+	site.rewrite_config()
+	site.start()
+	records = zone(good(site, "tlsa", HOST))
+	for port, expected in ((site.port, pairs), (direct[0], pairs if site.version == "0.12" else [found]), (direct[1], [found])):
+		assert leaves_of(site, port) == digests(*expected), port
+		assert records[f"_{port}._tcp.{HOST}."] == {spki(each) for each in expected}, (port, records)
+
+
+@behaviour("several: a table as certificate is nothing to Prosody")
+def test(site):
+	pairs = both(site)
+	site.options["ssl"].update(certificate=[each.file for each in pairs], key=[each.key for each in pairs])
+	site.rewrite_config()
+	bad(site, "tlsa", HOST, says=f"finds no certificate for {HOST}")
+	site.start()
+	bad(site, "explain", f"{HOST}:{site.port}", says="handshake")
+
+
+# --- by chance one of those that fit ---
+
+def install_two(site):
+	"""Two files for one host, that are found by what they say."""
+	pairs = [site.issue(f"DNS:{HOST}", name=name) for name in ("one", "two")]
+	return pairs, [site.install(each, f"{each.file.stem}.elsewhere") for each in pairs]
+
+
+@behaviour("several: where Prosody takes any one of two files, tlsa has records for both and explain says what to do")
+def test(site):
+	pairs, files = install_two(site)
+	text = good(site, "tlsa", HOST)
+	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
+	comment = [line for line in text.splitlines() if line.startswith("; Prosody takes any one of these")]
+	assert len(comment) == 1 and all(str(file) in comment[0] for file in files), text
+	output = bad(site, "explain", HOST, says=f"Prosody takes any one of these for {HOST}.*{files[0]}, {files[1]}.*Leave one below")
+	assert str(files[1]) in output.err
+	assert [f"Prosody takes any one of these for {HOST}" in text for text in json.loads(
+		tool(site, "explain", HOST, "--json").out)["failures"]].count(True) == 1
+	for each in files:
+		assert report_of(site, each)["uses"][0]["hosts"] == [HOST]
+
+
+@behaviour("several: no choice is open between copies, expired files, or where the host's section names one")
+def test(site):
+	_, files = install_two(site)
+	site.install(site.issue(f"DNS:{HOST}", name="old", days=(-9, -2)), "old.elsewhere")
+	own = site.issue(f"DNS:{HOST}", name="own")
+	site.host_options["ssl"] = pair(own)
+	site.rewrite_config()
+	text = good(site, "tlsa", HOST)
+	assert zone(text) == {f"_{port}._tcp.{HOST}.": {spki(own)} for port in (site.port, site.s2s_port)}, text
+	site.host_options.clear()
+	site.rewrite_config()
+	for suffix in (".crt", ".key"):
+		(site.directory / f"certs/two.elsewhere{suffix}").write_bytes(files[0].with_suffix(suffix).read_bytes())
+	text = good(site, "tlsa", HOST)
+	assert "any one" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
+
+
+@behaviour("several: a wildcard is a choice among wildcards alone, and one for a service is found by its file's name")
+def test(site):
+	exact, wild = site.issue(f"DNS:{HOST}", name="exact"), site.issue("DNS:*.lab", name="wild")
+	site.install(exact, "exact.elsewhere")
+	site.install(wild, "wild.elsewhere")
+	assert zone(good(site, "tlsa", HOST))[f"_{site.port}._tcp.{HOST}."] == {spki(exact)}
+	srv = site.issue(f"SRV:_xmpp-client.{HOST}", f"SRV:_xmpp-server.{HOST}", name="srv")
+	site.install(srv)
+	text = good(site, "tlsa", HOST)
+	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(exact), spki(srv)} and "any one of these" in text, text
