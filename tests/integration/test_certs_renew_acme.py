@@ -176,3 +176,12 @@ def test(site):
 	site.run("prosodyctl --root mod_certs renew")
 	assert_replaced(site, certificate.file.read_text(), {certificate.tlsa(3, 1, 1)})
 	assert (site.directory / f"certs/{HOST}.key").owner() == USER
+
+
+@behaviour("the name server's settings of the README are the laboratory's, and BIND takes them")
+def test(site):
+	lines = from_readme("# knot.conf").splitlines()[1:]
+	assert "\n".join(lines) in site.name_server.configuration.read_text()
+	named = site.directory / "named.conf"
+	named.write_text('key "prosody" { algorithm hmac-sha256; secret "AAAA"; };\n' + from_readme("# named.conf"))
+	site.run(f"named-checkconf {named}")
