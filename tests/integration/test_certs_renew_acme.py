@@ -10,7 +10,7 @@ LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/s
 CERTBOT_AGAIN = "certbot renew --force-renewal --no-random-sleep-on-renew"
 LEGO_AGAIN = f"lego -d example.org renew --days 10000 --no-random-sleep --renew-hook {LEGO_HOOK}"
 LEGO_CHAIN, CERTBOT_CHAIN = f"lego/certificates/{HOST}.crt", f"letsencrypt/live/{HOST}/fullchain.pem"
-TIME_LIMIT = 120  # seconds; lego waits for 5 before it looks whether it has been validated
+TIME_LIMIT = 300  # seconds; a test takes 10 on a machine that does nothing else
 
 
 def ready(site, *hooks):
@@ -35,7 +35,7 @@ def replaced_step_by_step(site, renewal, chain):
 	new = text_of(site, chain)
 	both = [records | {tlsa_of(new)} for records in was]
 	assert tlsa_of(new) not in was[0], was
-	for pause in (TTL, TTL - 60, 120):  # until twice the TTL is over
+	for pause in (TTL, TTL + 60):  # until twice the TTL is over
 		goes_on(site)
 		assert site.served() == old and site.published() == both, site.published()
 		site.clock.advance(pause)
@@ -77,19 +77,12 @@ def chain_of(text):
 	return re.findall("-----BEGIN CERTIFICATE-----[^-]*", text)
 
 
-@behaviour("certbot, with a deploy hook", time_limit=TIME_LIMIT)
+@behaviour("certbot with a deploy hook, with a new key and with the same", time_limit=TIME_LIMIT)
 def test(site):
 	ready(site, CERTBOT_HOOK)
 	site.run("certbot certonly -d example.org")
 	replaced_step_by_step(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
-
-
-@behaviour("certbot that keeps its key", time_limit=TIME_LIMIT)
-def test(site):
-	ready(site, CERTBOT_HOOK)
-	site.run("certbot certonly -d example.org --reuse-key")
-	replaced_step_by_step(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
-	replaced_at_once(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
+	replaced_at_once(site, CERTBOT_AGAIN + " --reuse-key", CERTBOT_CHAIN)
 
 
 @behaviour("certbot, for the next key", time_limit=TIME_LIMIT)

@@ -20,6 +20,7 @@ WELLKNOWN={acme.webroot}/{challenges}
 CURL_OPTS="--noproxy '*' --cacert {acme.trust}"
 HOOK={here}/dehydrated/hook
 KEY_ALGO=secp384r1
+ACCOUNT_KEY_ALGO=secp384r1
 """
 # What each client is to be told beside. uacme's libcurl trusts the system's authorities and no others
 WRAPPERS = {
