@@ -17,7 +17,7 @@ from certsite import shut, tool
 
 HOST = "good.lab"
 TTL = 60
-TIME_LIMIT = 120  # each call looks at all name servers and listeners, several times
+TIME_LIMIT = 300  # each call looks at all name servers and listeners, several times
 COMMAND = """\
 #!/usr/bin/python3
 import socket, sys
