@@ -15,6 +15,7 @@ local socket = require "socket";
 
 local certificates = module:require "certificates";
 local disk = module:require "native"("file");
+local paths = module:require "paths";
 
 local PRIVATE_UMASK = "077";
 local WAIT = 0.1; -- seconds between two looks at the lock
@@ -44,13 +45,13 @@ end
 -- ---- One renewal ----
 
 local function make_directories(path)
-	local before = pposix.umask(PRIVATE_UMASK);
+	local before, err = pposix.umask(PRIVATE_UMASK), nil;
 	for _, directory in ipairs { prosody.paths.data, prosody.paths.data.."/mod_certs", root(), path } do
-		lfs.mkdir(directory);
+		_, err = lfs.mkdir(directory);
 	end
 	pposix.umask(before);
 	if lfs.attributes(path, "mode") == "directory" then return true; end
-	return nil, path..": this directory cannot be made";
+	return nil, ("%s: %s; where prosodyctl --root was used once, it has to be used always"):format(path, paths.reason(err));
 end
 
 local slot = {};
