@@ -78,8 +78,9 @@ TEST(a_request_has_the_key_that_was_made_with_it) {
 	struct pn_buf csr = {0};
 	struct pn_buf of_key = {0};
 	struct pn_buf of_csr = {0};
-	REQUIRE(pn_cert_request(&(struct pn_request){domains, 1, services, false}, &key, &csr) ==
-		PN_OK);
+	REQUIRE(pn_cert_request(
+			&(struct pn_request){.domains = domains, .count = 1, .services = services},
+			&key, &csr) == PN_OK);
 	CHECK(pn_public_key(buf_str(&key), NO_PASSWORD, &of_key) == PN_OK);
 	CHECK(pn_public_key(buf_str(&csr), NO_PASSWORD, &of_csr) == PN_OK);
 	CHECK(of_key.len > 0 && of_key.len == of_csr.len &&
