@@ -581,36 +581,6 @@ TEST(a_request_has_every_name_and_is_signed_with_its_new_key) {
 	}
 }
 
-TEST(a_request_is_signed_with_the_key_that_there_is) {
-	const struct pn_str domains[] = {str("a.example")};
-	const char *const services[] = {NULL};
-	struct pn_request request = {.domains = domains, .count = 1, .services = services};
-	struct pn_buf key = {0}, again = {0}, csr = {0};
-	REQUIRE(pn_cert_request(&request, &key, &csr) == PN_OK);
-	pn_buf_free(&csr);
-	request.key = (struct pn_str){(const char *)key.data, key.len};
-	request.rsa = true; /* is about a new key */
-	REQUIRE(pn_cert_request(&request, &again, &csr) == PN_OK);
-	CHECK(again.len == key.len && memcmp(again.data, key.data, key.len) == 0);
-	BIO *secret = BIO_new_mem_buf(key.data, (int)key.len);
-	BIO *public = BIO_new_mem_buf(csr.data, (int)csr.len);
-	EVP_PKEY *pair = PEM_read_bio_PrivateKey(secret, NULL, NULL, NULL);
-	requested = PEM_read_bio_X509_REQ(public, NULL, NULL, NULL);
-	CHECK(X509_REQ_verify(requested, pair) == 1);
-	EVP_PKEY_free(pair);
-	X509_REQ_free(requested);
-	BIO_free(secret);
-	BIO_free(public);
-	pn_buf_free(&csr);
-	pn_buf_free(&key);
-	pn_buf_free(&again);
-	request.key = str("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
-	CHECK(pn_cert_request(&request, &again, &csr) == PN_EKEY);
-	request.key = str("nothing");
-	CHECK(pn_cert_request(&request, &again, &csr) == PN_EKEY);
-	CHECK(again.data == NULL && csr.data == NULL);
-}
-
 int main(void) {
 	return test_run("tlsa");
 }
