@@ -6,6 +6,7 @@ local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
 local key_type = module:require "fetch".key_type;
+local paths = module:require "paths";
 local permissions = module:require "permissions";
 local ports = module:require "ports";
 local served_name = module:require "served".name;
@@ -31,15 +32,19 @@ local function fault_of(pair)
 	if not pair.key then return "no key is set beside "..pair.certificate; end
 	local closed = permissions.closed(pair.key) or permissions.closed(pair.certificate);
 	if closed then return closed; end
-	local context, text = ssl.newcontext {
-		mode = "server", protocol = "any", certificate = pair.certificate, key = pair.key, password = pair.password or no_password,
-	};
+	local missing = paths.missing(pair.key);
+	if missing then return missing; end
+	local settings = { mode = "server", protocol = "any", certificate = pair.certificate };
+	local context, text = ssl.newcontext(settings); -- OpenSSL also forgets the errors of keys before this one
+	if not context then return text; end
+	settings.key, settings.password = pair.key, pair.password or no_password;
+	context, text = ssl.newcontext(settings);
 	if context then return nil; end
 	if text:find("does not match", 1, true) then return "it is not the key of "..pair.certificate; end
-	return text;
+	return text..": it is no key in PEM, or ssl lacks its password";
 end
 
--- Each once: the text of a second failure would be another one.
+-- Each once.
 local function check_key(findings, host, pair, settings)
 	local seen = table.concat({ host, "key", pair.certificate, pair.key }, "\0");
 	if settings.seen[seen] then return; end

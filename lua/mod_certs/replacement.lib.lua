@@ -77,13 +77,15 @@ end
 
 -- ---- The old certificate ----
 
--- The certificates of a text, without a private key that it may hold, too
+-- The certificates of a text, whatever PEM calls them, without a private key that it may hold, too
 local function certificates_in(pem)
-	local blocks = {};
-	for block in pem:gmatch("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-") do
-		blocks[#blocks + 1] = block;
+	local blocks, at = {}, 1;
+	while true do
+		local from, to = pem:find("%-%-%-%-%-BEGIN ([%u%d ]*CERTIFICATE)%-%-%-%-%-.-%-%-%-%-%-END %1%-%-%-%-%-", at);
+		if not from then return table.concat(blocks); end
+		blocks[#blocks + 1] = pem:sub(from, to).."\n";
+		at = to + 1;
 	end
-	return blocks[1] and table.concat(blocks, "\n").."\n" or nil;
 end
 
 -- Takes the old chain from the file, or out of the note once the file holds the new one. Returns it, or nil, and what it was

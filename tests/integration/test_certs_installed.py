@@ -18,21 +18,6 @@ def look(site, *words):
 
 # --- keys ---
 
-@behaviour("installed: a key that is not the certificate's, or that cannot be read, is an error with its file")
-def test(site):
-	site.good()
-	site.lab.start()
-	site.rewrite_config()
-	file = site.directory / "certs/good.lab.key"
-	look(site).expect("ok", "key", file.name, f"^{file} is the key of .*good.lab.crt$")
-	other = site.issue("good.lab", name="other")
-	for key, text in ((other.key.read_bytes(), "it is not the key of .*good.lab.crt"), (b"", "error loading private key"),
-			(site.issue("good.lab", name="rsa", rsa=True).key.read_bytes(), "it is not the key of")):
-		file.write_bytes(key)
-		rows = look(site).expect("error", "key", file.name, f"^{file}: .*{text}")
-		assert len(rows) == 1, rows
-
-
 @behaviour("installed: a key with a password is opened with the one of the configuration, and never asked for")
 def test(site):
 	certificate = site.issue("good.lab")
@@ -40,11 +25,35 @@ def test(site):
 	closed = site.directory / "closed.key"
 	bed.subprocess.run(["openssl", "pkey", "-in", certificate.key, "-aes128", "-passout", "pass:secret", "-out", closed], check=True)
 	site.options["ssl"].update(certificate=certificate.file, key=closed, password="secret")
-	site.go()
-	check(site, status=OK).expect("ok", "key", closed.name, str(closed))
+	site.lab.start()
+	site.rewrite_config()
+	look(site).expect("ok", "key", closed.name, str(closed))
 	del site.options["ssl"]["password"]
 	site.rewrite_config()
 	look(site).expect("error", "key", closed.name, "error loading private key")
+
+
+@behaviour("installed: a key that is missing, cannot be read, or is not the certificate's is an error with its file")
+def test(site):
+	site.options["ssl"]["certificates"] = []
+	keys = {"right": None, "garbage": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "empty": b"", "missing": b"",
+		"ecdsa": site.issue("good.lab", name="other").key.read_bytes(),
+		"rsa": site.issue("good.lab", name="more", rsa=True).key.read_bytes()}
+	for name, content in keys.items():
+		certificate = site.issue("good.lab", name=name)
+		if content is not None:
+			certificate.key.write_bytes(content)
+		site.options["ssl"]["certificates"].append({"certificate": certificate.file, "key": certificate.key})
+	(certificate.key.parent / "missing.key").unlink()
+	site.publish("good.lab", services=SERVICES[:2])
+	site.lab.start()
+	site.rewrite_config()
+	report = look(site)
+	for name, text in (("garbage", "error loading private key.*no key in PEM"), ("empty", "error loading private key"),
+			("missing", "No such file or directory$"), ("ecdsa", "it is not the key of .*ecdsa.pem$"), ("rsa", "it is not the key of .*rsa.pem$")):
+		rows = report.expect("error", "key", f"{name}.key", f"/{name}.key: {text}")
+		assert len(rows) == 1, rows
+	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
 
 
 # --- what has been loaded ---
