@@ -8,6 +8,7 @@ local resolve_path = require "util.paths".resolve_relative_path;
 
 local certs = module:require "native"("certs");
 local files = module:require "files";
+local permissions = module:require "permissions";
 
 local candidates = {};
 
@@ -16,10 +17,11 @@ function candidates.directory()
 	return resolve_path(prosody.paths.config or ".", config.get("*", "certificates") or "certs");
 end
 
--- Certmanager calls a directory that is missing an error, which is none here.
+-- Certmanager logs that a directory is missing or closed. The one is no error here, the other has a text of its own.
 local function make_index()
-	if lfs.attributes(candidates.directory(), "mode") ~= "directory" then return {}; end
-	return certmanager.index_certs(candidates.directory());
+	local directory = candidates.directory();
+	if lfs.attributes(directory, "mode") ~= "directory" or permissions.closed(directory) then return {}; end
+	return certmanager.index_certs(directory);
 end
 
 local index; -- { [name] = { [path] = { [service or "*"] = true } } }
@@ -51,7 +53,9 @@ local function find(host)
 		end
 	end
 	if goes_on then
-		local by_file = certmanager.find_cert(config.get(host, "certificate"), host);
+		local option = config.get(host, "certificate");
+		if type(option) == "table" then return list; end -- certmanager fails
+		local by_file = certmanager.find_cert(option, host);
 		for _, each in ipairs(by_file and { by_file } or find(host:match("%.(.+)$"))) do list[#list + 1] = each; end
 	end
 	return list;

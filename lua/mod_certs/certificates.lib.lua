@@ -13,7 +13,7 @@ local permissions = module:require "permissions";
 local ports = module:require "ports";
 
 local STARTTLS_OPTIONS = { ["xmpp-client"] = "c2s_ssl", ["xmpp-server"] = "s2s_ssl" };
--- Of what is set for a single host, Prosody 13.0 hands a port with direct TLS the certificate and the key alone.
+-- Prosody 13.0 hands a port with direct TLS only the certificate and the key of a host's settings.
 local PAIR_OF_HOST = pcall(require, "net.tls_luasec");
 local FIELDS = { "certificate", "key", "password", "certificates" };
 
@@ -49,7 +49,7 @@ local function chosen(merged)
 	return list;
 end
 
--- Calls `make` with each certificate that may be found for a host, or with {}. Returns an array of what it returns, each once.
+-- Calls `make` with each certificate that may be found for a host, or with {}. Returns an array of its results, each once.
 local function for_each_candidate(name, make)
 	local alternatives, seen = {}, {};
 	local found = candidates.of(name);
@@ -125,7 +125,7 @@ function certificates.of(name, service, tls, port)
 	return list, alternatives[2] and alternatives or nil;
 end
 
--- Why one is taken by chance, and what to do, as a text; or nil. alternatives: as of certificates.of()
+-- A text that says that one is taken by chance, and how to choose; or nil. alternatives: as of certificates.of()
 function certificates.choice(name, alternatives)
 	if not alternatives then return nil; end
 	local paths = {};
@@ -140,11 +140,37 @@ function certificates.choice(name, alternatives)
 		:format(name, table.concat(paths, ", "), candidates.directory());
 end
 
+-- Where Prosody would find a certificate by a file's name, for a host or the domains above it
+local function places_for(name)
+	local directory = candidates.directory();
+	local list = { directory };
+	while name do
+		list[#list + 1] = ("%s/%s.crt"):format(directory, name);
+		list[#list + 1] = ("%s/%s/fullchain.pem"):format(directory, name);
+		name = name:match("%.(.+)$");
+	end
+	return list;
+end
+
+-- Whether options that name certificates have a form that Prosody takes nothing from
+local function is_misspelt(name)
+	if type(config.get(name, "certificate")) == "table" then return true; end
+	for _, section in ipairs { name, "*" } do
+		for _, option in ipairs { "ssl", "c2s_ssl", "s2s_ssl" } do
+			local settings = config.rawget(section, option) or {};
+			if type(settings.certificate) == "table" or settings.certificates and not chosen(settings)[1] then return true; end
+		end
+	end
+	return false;
+end
+
 -- A text about a host that Prosody finds no certificate for. One that is there, and closed to Prosody, looks the same to it.
 function certificates.missing(name)
-	local directory = candidates.directory();
-	local text = ("Prosody finds no certificate for %s in %s"):format(name, directory);
-	for _, path in ipairs { directory.."/", directory.."/"..name..".crt", directory.."/"..name.."/fullchain.pem" } do
+	local text = ("Prosody finds no certificate for %s in %s"):format(name, candidates.directory());
+	if is_misspelt(name) then
+		return text.."; several are ssl = { certificates = { { certificate = ..., key = ... }, ... } }, a table as certificate is none";
+	end
+	for _, path in ipairs(places_for(name)) do
 		local closed = permissions.closed(path);
 		if closed then return text..": "..closed; end
 	end

@@ -5,6 +5,7 @@ local nameprep = require "util.encodings".stringprep.nameprep;
 
 local caa = module:require "caa";
 local hosts = module:require "hosts";
+local insecurity = module:require "insecurity";
 local installed = module:require "installed";
 local listeners = module:require "listeners";
 local new_findings = module:require "findings";
@@ -72,6 +73,7 @@ local function check_domain(findings, domain, settings)
 		if place.srv.records[1] then published.name_servers(findings, host, place.srv, place.name, "SRV"); end
 		for _, target in ipairs(place.targets) do check_target(findings, domain, place, target, settings, certificates); end
 	end
+	insecurity.check(findings, host, domain.places);
 	caa.check(findings, host, domain.ascii, certificates);
 end
 

@@ -26,12 +26,23 @@ end
 
 -- ---- The new certificate by itself ----
 
+-- Whether a host loses what the old certificate gives it. Where that is not known, it may.
+local function is_loss(result, name, service)
+	return not result.old or certs.identity(result.old, name, service) == true;
+end
+
 function checks.names(result, new)
 	local seen = {};
 	for _, use in ipairs(result.uses) do
 		for _, name in ipairs(use.hosts) do
 			local text = ("the new certificate does not name %s for %s"):format(name, use.service);
-			if not seen[text] and not certs.identity(new, name, use.service) then problem(result, "%s", text); end
+			if not seen[text] and not certs.identity(new, name, use.service) then
+				if is_loss(result, name, use.service) then
+					problem(result, "%s", text);
+				else
+					warn(result, "%s, nor does the old one", text);
+				end
+			end
 			seen[text] = true;
 		end
 	end

@@ -12,6 +12,7 @@ local hosts = module:require "hosts";
 local print_report = module:require "explanation";
 local lookup = module:require "lookup";
 local places = module:require "places";
+local permissions = module:require "permissions";
 local ports = module:require "ports";
 local paths = module:require "paths";
 local served = module:require "served";
@@ -122,7 +123,7 @@ local function addresses_of(name)
 end
 
 -- Asks one target, at its first address that answers. Returns chains; or nil, text, how far it went, as of fetch.chains(), and
--- the chain of what is no XMPP service.
+-- the chain of a service that is not XMPP.
 local function ask(way, domain)
 	local addresses, text = addresses_of(way.target);
 	local furthest, other;
@@ -262,6 +263,13 @@ local function sources_of(name, domain)
 	return sources, failures;
 end
 
+-- What to do about a file that is closed to Prosody, for people
+local function print_ways_out(name)
+	local ok, path = pcall(paths.absolute, name);
+	local closed = ok and permissions.closed(path);
+	if closed then io.stderr:write(terminal.printable(closed), "\n"); end
+end
+
 return function (names, flags)
 	local domain = flags.domain and nameprep(flags.domain);
 	if flags.domain and not domain then return fail(2, "%s: no domain name", terminal.printable(flags.domain)); end
@@ -282,5 +290,6 @@ return function (names, flags)
 	for i, text in ipairs(failures) do failures[i] = terminal.printable(text); end -- servers have written parts of them
 	if flags.json then terminal.print("%s", json.encode({ reports = reports, failures = array(failures) })); end
 	for _, text in ipairs(failures) do terminal.error("%s", text); end
+	print_ways_out(names[1]);
 	return good and not failures[1] and 0 or 1;
 end

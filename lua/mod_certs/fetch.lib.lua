@@ -12,11 +12,14 @@ local run = module:require "concurrently".run;
 -- How OpenSSL calls the alert of a server that has no certificate for the name, or no version or cipher in common
 local HINTS = {
 	["alert handshake failure"] = "; has the server a certificate for this host?";
-	["no application protocol"] = "; what it speaks is not XMPP";
+	["no application protocol"] = "; it speaks another protocol than XMPP";
+	["unrecognized name"] = "; it has no certificate for this name";
 };
 local TIMEOUT = 10; -- seconds for one address, from connecting to the end of the last handshake
+local MISTAKE_TIMEOUT = 5; -- seconds more for the other kind of TLS, where that is asked for
 -- Ciphers of TLS 1.2 that ask for a key of one type. LuaSec cannot ask so with TLS 1.3.
 local CIPHERS = { ECDSA = "aECDSA:@SECLEVEL=0", RSA = "aRSA:@SECLEVEL=0" };
+local VERSION_ALERT = "alert protocol version"; -- OpenSSL's words
 local OTHER_TYPE = { ECDSA = "RSA", RSA = "ECDSA" };
 
 local fetch = {};
@@ -94,7 +97,7 @@ local function handshake(conn, target, deadline, key_type)
 	return pem;
 end
 
--- One conversation: { pem = } or { err =, reached =, other = the chain of what is no XMPP service }
+-- One conversation: { pem = } or { err =, reached =, other = the chain of a service that is not XMPP }
 local function ask(target, deadline, key_type)
 	local conn, err = connect(target, deadline);
 	if not conn then return { err = err }; end
@@ -118,7 +121,7 @@ function fetch.key_type(pem)
 	return name == "EC" and "ECDSA" or name;
 end
 
--- Adds the chain of the other type of key, where the server has one.
+-- Adds the chain of the other type of key, where the server has one. With TLS 1.3 alone it cannot be asked for.
 local function add_other_chain(reply, target, deadline)
 	local key_type = fetch.key_type(reply.pem);
 	reply.chains = { { pem = reply.pem, key_type = key_type } };
@@ -126,21 +129,30 @@ local function add_other_chain(reply, target, deadline)
 	local second = other and ask(target, deadline, other);
 	if second and second.pem and fetch.key_type(second.pem) == other then
 		reply.chains[2] = { pem = second.pem, key_type = other };
+	elseif second and second.err and second.err:find(VERSION_ALERT, 1, true) then
+		reply.chains.incomplete = true;
 	end
 end
 
 -- ---- The other kind of TLS ----
 
 local INSTEAD = {
-	starttls = { tls = "direct", text = "%s: direct TLS is spoken here, where %s STARTTLS; publish the port as %s, or have it listen for STARTTLS" };
-	direct = { tls = "starttls", text = "%s: STARTTLS is spoken here, where %s direct TLS; publish the port as %s, or have it listen for direct TLS" };
+	starttls = {
+		tls = "direct";
+		text = "%s: direct TLS is spoken here, where %s STARTTLS; publish the port as %s, or have it listen for STARTTLS";
+	};
+	direct = {
+		tls = "starttls";
+		text = "%s: plain XMPP with STARTTLS is spoken here, where %s direct TLS; publish the port as %s, or have it listen for direct TLS";
+	};
 };
 
--- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Silence tells nothing.
-local function find_mistake(reply, target, deadline)
-	if reply.reached ~= "connected" or not target.published or socket.gettime() >= deadline then return nil; end
+-- Whether the port speaks the other kind of TLS than it was published for: a text, or nil. Some servers are silent then, so
+-- that the time for the first question is over.
+local function find_mistake(reply, target)
+	if reply.reached ~= "connected" or not target.published then return nil; end
 	local instead = INSTEAD[target.tls];
-	local second = ask(setmetatable({ tls = instead.tls }, { __index = target }), deadline);
+	local second = ask(setmetatable({ tls = instead.tls }, { __index = target }), socket.gettime() + MISTAKE_TIMEOUT);
 	if not second.pem and second.reached ~= "stream" then return nil; end
 	return instead.text:format(reply.err, target.published.promise, target.published.instead);
 end
@@ -151,17 +163,18 @@ local function chain(target)
 	if reply.pem then
 		add_other_chain(reply, target, deadline);
 	else
-		reply.err = find_mistake(reply, target, deadline) or reply.err;
+		reply.err = find_mistake(reply, target) or reply.err;
 	end
 	return reply;
 end
 
 -- targets: array of { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain =
 -- whom to ask for, published = { promise = whose word tls is, "an SRV record promises", instead = the name of the record
--- for the other kind of TLS } or nil }, asked at the same time. Returns an array of { pem = the chain in the order it was
--- sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the other type of key where there is
--- one } }, or { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of what is no XMPP
--- service, or "stream", where the other side speaks XMPP to such clients }.
+-- for the other kind of TLS } or nil }, asked at the same time. Returns an array of replies:
+--   { pem = the chain in the order it was sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... that one, and one of the
+--   other type of key where there is one; incomplete = that type could not be asked for } }
+--   { err = text, reached = how far it went: nil, "connected", "tls" with `other`, the chain of a service that is not XMPP, or
+--   "stream", where the other side speaks XMPP to such clients }
 function fetch.chains(targets)
 	local replies, conversations = {}, {};
 	for i, target in ipairs(targets) do

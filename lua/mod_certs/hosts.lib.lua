@@ -12,6 +12,12 @@ local hosts = {};
 hosts.SERVICES = { "xmpp-client", "xmpp-server" };
 hosts.PEOPLE = { ["xmpp-client"] = "clients", ["xmpp-server"] = "servers", https = "web clients" };
 
+-- Whether a module is not loaded for a host, by the configuration
+local function is_disabled(name, of_host)
+	local function has(host, option) return set.new(config.rawget(host, option) or {}):contains(of_host); end
+	return has(name, "modules_disabled") or has("*", "modules_disabled") and not has(name, "modules_enabled");
+end
+
 -- In order: { name =, kind = "host" or "component", services = { ["xmpp-client"] = whether clients connect to it, ... } }
 function hosts.list()
 	local list = {};
@@ -20,12 +26,11 @@ function hosts.list()
 			local component = config.get(name, "component_module") ~= nil;
 			local anonymous = config.get(name, "authentication") == "anonymous"
 				and not config.get(name, "allow_anonymous_s2s");
-			local disabled = set.new(config.get(name, "modules_disabled") or {});
 			list[#list + 1] = {
 				name = name; kind = component and "component" or "host";
 				services = {
-					["xmpp-client"] = not component and not disabled:contains("c2s");
-					["xmpp-server"] = not anonymous and not disabled:contains("s2s");
+					["xmpp-client"] = not component and not is_disabled(name, "c2s");
+					["xmpp-server"] = not anonymous and not is_disabled(name, "s2s");
 				};
 			};
 		end

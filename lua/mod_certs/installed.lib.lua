@@ -5,6 +5,8 @@ local ssl = require "ssl";
 local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local files = module:require "files";
+local key_type = module:require "fetch".key_type;
+local paths = module:require "paths";
 local permissions = module:require "permissions";
 local ports = module:require "ports";
 local served_name = module:require "served".name;
@@ -25,22 +27,31 @@ end
 -- Never asks at the terminal: a key that needs a password is none for Prosody without it.
 local function no_password() return ""; end
 
--- What is wrong with a certificate and its key, as LuaSec loads them for Prosody; or nil
+-- The fault of a certificate and its key, loaded as LuaSec does for Prosody; or nil
 local function fault_of(pair)
 	if not pair.key then return "no key is set beside "..pair.certificate; end
 	local closed = permissions.closed(pair.key) or permissions.closed(pair.certificate);
 	if closed then return closed; end
-	local context, text = ssl.newcontext {
-		mode = "server", protocol = "any", certificate = pair.certificate, key = pair.key, password = pair.password or no_password,
-	};
+	local missing = paths.missing(pair.key);
+	if missing then return missing; end
+	local settings = { mode = "server", protocol = "any", certificate = pair.certificate };
+	local context, text = ssl.newcontext(settings); -- OpenSSL also forgets the errors of keys before this one
+	if not context then return text; end
+	settings.key, settings.password = pair.key, pair.password or no_password;
+	context, text = ssl.newcontext(settings);
 	if context then return nil; end
 	if text:find("does not match", 1, true) then return "it is not the key of "..pair.certificate; end
-	return text;
+	return text..": it is no key in PEM, or ssl lacks its password";
 end
 
+-- Each once.
 local function check_key(findings, host, pair, settings)
-	local subject, fault = pair.key or pair.certificate, fault_of(pair);
-	add_once(findings, settings, fault and "error" or "ok", host, "key", subject, fault or "the key of "..pair.certificate);
+	local seen = table.concat({ host, "key", pair.certificate, pair.key }, "\0");
+	if settings.seen[seen] then return; end
+	settings.seen[seen] = true;
+	local path, fault = pair.key or pair.certificate, fault_of(pair);
+	findings.add(fault and "error" or "ok", host, "key", path:match("[^/]*$"), "%s%s", path,
+		fault and ": "..fault or " is the key of "..pair.certificate);
 end
 
 -- ---- All of a host ----
@@ -68,31 +79,61 @@ function installed.check(findings, host, settings)
 	end
 end
 
--- ---- Beside what is served ----
+-- ---- Files beside the listeners ----
 
-local function leaf_of(pair)
-	local pem = files.read(pair.certificate);
-	return pem and certs.names(pem) or nil;
+-- The leaves in the files of these certificates: { { sha256 =, key_type =, shown = text }, ... }
+local function on_disk(pairs_of)
+	local list = {};
+	for _, pair in ipairs(pairs_of) do
+		local pem = files.read(pair.certificate);
+		local leaf = pem and certs.names(pem);
+		if leaf then
+			list[#list + 1] = { sha256 = leaf.sha256, key_type = key_type(pem),
+				shown = ("%s (%s)"):format(pair.certificate, leaf.sha256:sub(1, FINGERPRINT)) };
+		end
+	end
+	return list;
 end
 
--- Tells of a certificate that is served while the files have others. chains: as of listeners.check()
+-- The chain whose field is this, or nil
+local function find(list, field, value)
+	for _, each in ipairs(list) do
+		if each[field] == value then return each; end
+	end
+end
+
+-- A certificate that is served while the files have others
+local function compare_served(add, here, chains)
+	local shown = {};
+	for i, each in ipairs(here) do shown[i] = each.shown; end
+	for _, chain in ipairs(here[1] and chains or {}) do
+		if not find(here, "sha256", chain.sha256) then
+			add("warning", ("%s is served, and Prosody would take another one now, %s: it has not been reloaded since (prosodyctl reload), "
+				.."or another machine answers"):format(chain.sha256:sub(1, FINGERPRINT), table.concat(shown, ", ")));
+		end
+	end
+end
+
+-- A certificate for a type of key that no chain is of
+local function compare_types(add, here, chains)
+	for _, each in ipairs(chains[1] and here or {}) do
+		if chains.incomplete and not find(chains, "sha256", each.sha256) then
+			add("ok", each.shown.." cannot be asked for: the listener has TLS 1.3 alone, where it chooses the type of key");
+		elseif not find(chains, "key_type", each.key_type) then
+			add("warning", ("%s is not served: Prosody has not been reloaded since (prosodyctl reload), or another machine answers")
+				:format(each.shown));
+		end
+	end
+end
+
+-- chains: as of listeners.check()
 function installed.compare(findings, host, place, target, address, chains)
 	if host.kind == "domain" then return; end
-	local known, waiting = {}, {};
-	for _, pair in ipairs(certificates.of(host.name, place.service, place.tls, target.port)) do
-		local leaf = leaf_of(pair);
-		if leaf then
-			known[leaf.sha256] = true;
-			waiting[#waiting + 1] = ("%s (%s)"):format(pair.certificate, leaf.sha256:sub(1, FINGERPRINT));
-		end
-	end
-	for _, chain in ipairs(waiting[1] and chains or {}) do
-		if not known[chain.sha256] then
-			findings.add("warning", host.name, "reload", served_name(place, target, address),
-				"%s is served and not what Prosody would take now, %s: Prosody has not been reloaded since (prosodyctl reload), "
-				.."or another machine answers", chain.sha256:sub(1, FINGERPRINT), table.concat(waiting, ", "));
-		end
-	end
+	local list, alternatives = certificates.of(host.name, place.service, place.tls, target.port);
+	local here = on_disk(list);
+	local function add(state, text) findings.add(state, host.name, "reload", served_name(place, target, address), "%s", text); end
+	compare_served(add, here, chains);
+	if not alternatives then compare_types(add, here, chains); end -- of alternatives one is served
 end
 
 return installed;

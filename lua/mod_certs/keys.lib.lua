@@ -10,10 +10,17 @@ local function has_private(text)
 	return text:find("PRIVATE KEY-----", 1, true) ~= nil;
 end
 
+-- As LuaSec takes it: a text, or a function that gives one
+local function password_in(option)
+	local given = option;
+	if type(option) == "function" then given = option(); end
+	return type(given) == "string" and given or nil;
+end
+
 -- Why a text is not the key of a chain, or nil. name and certificate: how to call them
 local function misfit(chain, text, password, name, certificate)
 	if not has_private(text) then return ("%s holds no private key, which %s needs"):format(name, certificate); end
-	local fits, condition, why = certs.fits(chain, text, password);
+	local fits, condition, why = certs.fits(chain, text, password_in(password));
 	if fits then return nil; end
 	if fits == false then return ("%s does not belong to %s"):format(name, certificate), true; end
 	if condition == "key-invalid" and text:find("ENCRYPTED", 1, true) then

@@ -105,7 +105,8 @@ local function check_one(findings, host, place, target, subject, each, label, se
 end
 
 -- settings = { days = of warning before the expiry, served = of served.new(), seen = {} }. Returns an array of the chains that
--- are served, { pem =, service =, sha256 = of the leaf }; empty where there is none.
+-- are served, { pem =, service =, key_type =, sha256 = of the leaf }, empty where there is none; with `incomplete` as of
+-- fetch.chains().
 function listeners.check(findings, host, place, target, address, settings)
 	local subject, list = fetch_once.name(place, target, address), {};
 	local reply = settings.served(host, place, target, address);
@@ -115,10 +116,11 @@ function listeners.check(findings, host, place, target, address, settings)
 			here and ", from this machine" or "");
 		return list;
 	end
+	list.incomplete = reply.chains.incomplete;
 	for _, each in ipairs(reply.chains) do
 		local label = reply.chains[2] and each.key_type..": " or "";
 		local leaf = check_one(findings, host, place, target, subject, each, label, settings);
-		if leaf then list[#list + 1] = { pem = each.pem, service = place.service, sha256 = leaf.sha256 }; end
+		if leaf then list[#list + 1] = { pem = each.pem, service = place.service, key_type = each.key_type, sha256 = leaf.sha256 }; end
 	end
 	return list;
 end

@@ -2,6 +2,7 @@
 
 local certs = module:require "native"("certs");
 local certificates = module:require "certificates";
+local dane = module:require "dane";
 local files = module:require "files";
 local hosts = module:require "hosts";
 local paths = module:require "paths";
@@ -77,12 +78,28 @@ local function add_name_problems(list, chain, uses)
 	end
 end
 
+-- Whether clients, and peers without DANE, accept a chain; or false, why not
+local function is_trusted(chain)
+	local verdict = dane.verify(chain, { service = "xmpp-server", references = {} });
+	return verdict.chain == "valid", dane.errors(verdict);
+end
+
+-- They have to accept the new chain, too, where they do the old one: it may be of an authority that is for tests.
+local function add_trust_problem(list, chain, file)
+	local trusted, why = is_trusted(chain);
+	local old = not trusted and files.read(file);
+	if old and is_trusted(old) then
+		list[#list + 1] = ("clients do not accept the new certificate, and they do accept the old one: %s"):format(why or "it is not valid");
+	end
+end
+
 -- Array of texts, empty where nothing is wrong. file = path of the certificate in use
 function pair.problems(new, file)
 	local list = {};
 	add_key_problem(list, new);
 	add_date_problem(list, new.leaf, os.time());
 	add_name_problems(list, new.chain, certificates.uses(file));
+	if not list[1] then add_trust_problem(list, new.chain, file); end
 	return list;
 end
 

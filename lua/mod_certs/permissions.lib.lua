@@ -1,4 +1,4 @@
--- Files that are closed to Prosody: which directory it is, and what to do. ACME clients close theirs to everybody but root.
+-- Files that are closed to Prosody: which directory is, and the ways out. ACME clients close theirs to everybody but root.
 
 local lfs = require "lfs";
 
@@ -38,11 +38,11 @@ local function is_closed(path)
 	return not file and is_denied(text);
 end
 
--- What keeps Prosody from reading a file or listing a directory, and the ways out of it, as a text; or nil
+-- A text that names the directory or file that Prosody may not read on the way to a path, and the ways out; or nil
 function permissions.closed(path)
 	local directory = closed_directory(path, 0);
 	if not directory and not is_closed(path) then return nil; end
-	local what = directory or (path:gsub("(.)/+$", "%1"));
+	local what = directory or path;
 	return ("%s is closed to the user that Prosody runs as. Either copy certificate and key for Prosody, as root: prosodyctl --root "
 		.."cert import %s, and the same in a deploy hook of the ACME client for every renewal. Or open them to a group that this "
 		.."user is in: chgrp, chmod g+rx for directories and g+r for files"):format(

@@ -7,6 +7,7 @@ local hosts = module:require "hosts";
 local lookup = module:require "lookup";
 local places = module:require "places";
 local served = module:require "served";
+local unpublished = module:require "unpublished";
 
 local plan = {};
 
@@ -162,6 +163,22 @@ end
 
 -- ---- Together ----
 
+local function has_tlsa(list)
+	for _, place in ipairs(list) do
+		for _, target in ipairs(place.targets) do
+			if target.tlsa.records[1] then return true; end
+		end
+	end
+	return false;
+end
+
+-- A host with its places; without any, if nobody is meant to reach it by DNS
+local function look_up(host)
+	local list, domain = places.of_host(host);
+	if domain and unpublished.describe(domain, list) and not has_tlsa(list) then list = {}; end
+	return { host = host.name, places = list };
+end
+
 -- path: the file. who(host, service, tls, port) -> whether the host uses it there, certificates as of certificates.of(); port may
 -- be nil. Returns { spots }, problems. A spot is a name that has TLSA records, or (bare) might have some:
 -- { name =, bare =, secure = some peer uses its records, users = and others = parties { host =, about = },
@@ -171,7 +188,7 @@ end
 function plan.of(path, who)
 	local spots, domains = {}, {};
 	for i, host in ipairs(hosts.list()) do
-		domains[i] = { host = host.name, places = (places.of_host(host)) };
+		domains[i] = look_up(host);
 		for _, place in ipairs(domains[i].places) do
 			for _, target in ipairs(place.targets) do add_target(spots, domains[i], place, target, who); end
 		end

@@ -4,10 +4,12 @@
 local config = require "core.configmanager";
 local new_stream = require "util.xmppstream".new;
 local prosodyctl = require "util.prosodyctl";
+local socket = require "socket";
 local resolve_path = require "util.paths".resolve_relative_path;
 local st = require "util.stanza";
 
 local TIMEOUT = 30; -- seconds; a server with many hosts reads many certificates
+local IDLE = 1; -- seconds before a signal: Prosody obeys in the middle of what it does, and has to be through with our connections
 local MAX_STANZA = 65536;
 local COMMAND = "config:reload()";
 local NO_SHELL = "mod_admin_shell"; -- which answers on the socket
@@ -76,6 +78,7 @@ return function ()
 		if conn then return nil, err; end
 		return false;
 	end
+	socket.sleep(IDLE);
 	local ok, why = prosodyctl.reload();
 	if ok then return true; end
 	if why == NOT_RUNNING then return false; end

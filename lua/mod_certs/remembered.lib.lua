@@ -1,11 +1,12 @@
--- What a replacement has to know from one run to the next: the chain that is replaced, who used its file, since when all name
--- servers have each record, and the longest TTL that was seen. One small file for each certificate file below the data
+-- What a replacement has to know from one run to the next: the chains that its file has held, who used it then, since when all
+-- name servers have each record, and the longest TTL that was seen. One small file for each certificate file below the data
 -- directory; DNS and the listeners tell the rest.
 
 local json = require "util.json";
 local lfs = require "lfs";
 local sha256 = require "util.hashes".sha256;
 
+local MAX_HELD = 3; -- chains
 local DIGITS = 8; -- of the digest that tells paths with one name apart
 
 local remembered = {};
@@ -16,21 +17,36 @@ function remembered.path(file)
 	return ("%s/rollover-%s-%s.json"):format(directory, file:match("[^/]*$"), sha256(file, true):sub(1, DIGITS)), directory;
 end
 
-local function is_state(state)
-	return type(state) == "table" and type(state.new) == "string" and type(state.spots) == "table"
-		and (state.old == nil or type(state.old) == "string") and (state.uses == nil or type(state.uses) == "table");
+local function is_held(held)
+	for _, each in ipairs(held) do
+		if type(each) ~= "table" or type(each.chain) ~= "string" or type(each.uses) ~= "table" then return false; end
+	end
+	return true;
 end
 
--- { new = SHA-256 of the new certificate, old = chain that it replaces, PEM, or nil, uses = what that was used for, as of
--- certificates.uses(), spots = { [name of TLSA records] = { ttl = the longest, seen = { [key of record] = since when all
--- name servers have it } } } }. Another certificate begins without old and uses, and a file that cannot be read with nothing.
-function remembered.load(path, new)
+-- { held = { { chain = PEM, uses = as of certificates.uses() }, ... }, what the file has held, the latest last,
+-- spots = { [name of TLSA records] = { ttl = the longest, seen = { [key of record] = since when all name servers have it } } } }.
+-- A note that cannot be read is an empty one.
+function remembered.load(path)
 	local file = io.open((remembered.path(path)));
 	local state = file and json.decode(file:read("a"));
 	if file then file:close(); end
-	if not is_state(state) then return { new = new, spots = {} }; end
-	if state.new ~= new then return { new = new, spots = state.spots }; end
+	if type(state) ~= "table" or type(state.held) ~= "table" or type(state.spots) ~= "table" or not is_held(state.held) then
+		return { held = {}, spots = {} };
+	end
 	return state;
+end
+
+-- Adds what the file holds now, unless it is what it held the last time: then the uses are brought up to date. index: where
+-- in the order, nil for the latest
+function remembered.add(state, chain, uses, index)
+	local last = state.held[#state.held];
+	if last and last.chain == chain then
+		last.uses = uses;
+	else
+		table.insert(state.held, index or #state.held + 1, { chain = chain, uses = uses });
+	end
+	while state.held[MAX_HELD + 1] do table.remove(state.held, 1); end
 end
 
 -- The part of a name, made where there is none

@@ -58,10 +58,6 @@ function work:is_overdue(action)
 	return since and os.time() - since > PATIENCE;
 end
 
-function work:is_sent(action)
-	return type(self.state.sent) == "table" and self.state.sent[action] ~= nil;
-end
-
 local function forget_sent(state, action)
 	if type(state.sent) == "table" then state.sent[action] = nil; end
 end
@@ -86,29 +82,31 @@ end
 
 -- ---- Publishing ----
 
-local DONE_BY_HAND = { add = "publish", delete = "remove" };
+local DO, DONE = { add = "publish", delete = "remove" }, { add = "published", delete = "removed" };
+
+-- It was done in this call already.
+function work:wait_for_dns(action, step)
+	if self:is_overdue(action) then
+		self:problem("the name servers do not show it, for %d minutes now: see that they take what is published",
+			(os.time() - self.state.sent[action]) // 60);
+	end
+	return self:at(step, "waits until all name servers show what was %s", DONE[action]);
+end
 
 -- Adds or deletes records. Returns whether to look again; what is left to do stands in the report otherwise.
 function work:publish(action, step, records)
 	self.report.records = records;
-	if self.dry_run then return self:at(step, "would %s %d records", DONE_BY_HAND[action], #records); end
+	if self.dry_run then return self:at(step, "would %s %d records", DO[action], #records); end
 	if not publishing.way() then
-		self.report.by_hand = true;
-		self:problem("%s these %d records, and call renew again", DONE_BY_HAND[action], #records);
-		return self:at(step, "waits for records that are to be %s by hand", action == "add" and "published" or "removed");
+		self:problem("%s these %d records, and call renew again", DO[action], #records);
+		return self:at(step, "waits for records that are to be %s by hand", DONE[action]);
 	end
-	if self.published[action] then -- in this call already
-		if self:is_overdue(action) then
-			self:problem("the name servers do not show it, for %d minutes now: see that they take what is published",
-				(os.time() - self.state.sent[action]) // 60);
-		end
-		return self:at(step, "waits until all name servers show what was %s", action == "add" and "published" or "removed");
-	end
+	if self.published[action] then return self:wait_for_dns(action, step); end
 	if action == "add" then self:own(records); end
 	self:note_sent(action);
 	self:save_state();
 	local ok, err = publishing.publish(action, records, self.slot.path);
-	if not ok then return self:stuck(step, err, "%d records could not be %s", #records, action == "add" and "published" or "removed"); end
+	if not ok then return self:stuck(step, err, "%d records could not be %s", #records, DONE[action]); end
 	self.published[action] = true;
 	self.report.records = nil;
 	return true;
@@ -139,7 +137,11 @@ end
 
 function STEPS.switch(self, result)
 	forget_sent(self.state, "add");
-	if not result.safe then return self:at("install", "is not installed yet: it is not known to be safe"); end
+	if not result.safe and self:is_installed() then
+		return self:at("check", "is installed; it is not known to be safe to make Prosody take it");
+	elseif not result.safe then
+		return self:at("install", "is not installed yet: it is not known to be safe");
+	end
 	if self:is_installed() then return self:check(result); end
 	if self.dry_run then return self:at("install", "would install the new certificate, and reload Prosody"); end
 	self:own(result.remove);
@@ -247,7 +249,7 @@ end
 
 function work:look(new)
 	return replacement.examine {
-		old = self.slot.file, new = new.chain, key = new.key, keep = { self.spare and self.spare.request }, dry_run = self.dry_run,
+		old = self.slot.file, new = new.chain, key = new.key, keep = { self.spare and self.spare.key }, dry_run = self.dry_run,
 	};
 end
 
@@ -272,7 +274,7 @@ end
 -- The files that Prosody uses, as they are after an interrupted exchange has been ended. Returns true, or nil, text.
 function work:find_place()
 	local key, err = certificates.key(self.slot.file);
-	if not key then return nil, err; end
+	if not key then return nil, ("%s; to forget this renewal remove %s"):format(err, self.slot.path); end
 	self.place = { certificate = installing.target(self.slot.file), key = installing.target(key) };
 	if not self.dry_run then
 		local ok;
@@ -300,12 +302,23 @@ function renewal.key_in_use(slot)
 	return in_use and in_use.key or nil;
 end
 
+local function hosts_of(file)
+	local list, seen = {}, {};
+	for _, use in ipairs(certificates.uses(file)) do
+		for _, name in ipairs(use.hosts) do
+			if not seen[name] then list[#list + 1] = name; end
+			seen[name] = true;
+		end
+	end
+	return list;
+end
+
 -- slot: of staging.of(). options: dry_run; request = whether a next key is wanted; new = a pair that is not staged. Returns
 -- { file =, name = for people, hosts =, step =, text =, until = or nil, records = that are to be published or removed, or nil,
 -- request = path, problems =, warnings = }.
 function renewal.run(slot, options)
 	local self = setmetatable({ slot = slot, dry_run = options.dry_run, published = {}, state = slot:state(),
-		report = { file = slot.file, name = slot.name, hosts = {}, step = "done", text = "there is nothing to do", problems = {},
+		report = { file = slot.file, name = slot.name, hosts = hosts_of(slot.file), step = "done", text = "there is nothing to do", problems = {},
 			warnings = {} } }, work_mt);
 	local ok, err = self:find_place();
 	if not ok then

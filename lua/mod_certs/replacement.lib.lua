@@ -40,6 +40,7 @@
 -- problems  texts: why it is not safe, each with what to do
 -- warnings  texts: what does not keep it from being safe
 -- file      the path; is_replaced: it holds the new certificate already
+-- old       the chain that is replaced, PEM, or nil where it is not known
 -- leaf, old_leaf   the new and the old certificate as of certs.names(); old_leaf is nil where it is not known
 -- now       the time that it all is about
 --
@@ -48,6 +49,7 @@
 
 local array = require "util.array";
 
+local certificates = module:require "certificates";
 local certs = module:require "native"("certs");
 local checks = module:require "checks";
 local dane = module:require "dane";
@@ -75,24 +77,34 @@ end
 
 -- ---- The old certificate ----
 
--- The certificates of a text, without a private key that it may hold, too
+-- The certificates of a text, whatever PEM calls them, without a private key that it may hold, too
 local function certificates_in(pem)
-	local blocks = {};
-	for block in pem:gmatch("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-.-%-%-%-%-%-END CERTIFICATE%-%-%-%-%-") do
-		blocks[#blocks + 1] = block;
+	local blocks, at = {}, 1;
+	while true do
+		local from, to = pem:find("%-%-%-%-%-BEGIN ([%u%d ]*CERTIFICATE)%-%-%-%-%-.-%-%-%-%-%-END %1%-%-%-%-%-", at);
+		if not from then return table.concat(blocks); end
+		blocks[#blocks + 1] = pem:sub(from, to).."\n";
+		at = to + 1;
 	end
-	return blocks[1] and table.concat(blocks, "\n").."\n" or nil;
 end
 
--- Takes the old chain from the file, or out of the note once the file holds the new one.
+-- Takes the old chain from the file, or out of the note once the file holds the new one. Returns it, or nil, and what it was
+-- used for.
 local function find_old(result, state)
 	local pem, err = files.read(result.file);
 	local leaf, _, text = nil, nil, nil;
 	if pem then leaf, _, text = certs.names(pem); end
 	if not leaf then return problem(result, "%s", err or ("%s: %s"):format(result.file, text)); end
 	result.present, result.is_replaced = pem, leaf.sha256 == result.leaf.sha256;
-	if not result.is_replaced then state.old = certificates_in(pem); end
-	result.old_leaf = state.old and certs.names(state.old) or nil;
+	remembered.add(state, certificates_in(pem), certificates.uses(result.file));
+	for i = #state.held, 1, -1 do
+		local held = state.held[i];
+		local held_leaf = certs.names(held.chain);
+		if held_leaf and held_leaf.sha256 ~= result.leaf.sha256 then
+			result.old, result.old_leaf = held.chain, held_leaf;
+			return result.is_replaced and held.uses or nil;
+		end
+	end
 end
 
 -- ---- What is served ----
@@ -111,20 +123,24 @@ local function known_others(spots, keep)
 	return known;
 end
 
--- Where the file had been overwritten before anybody looked: the one unknown certificate that is served is the old one, if
--- the new one is not served yet.
+-- Where the file was overwritten before anybody looked: the one unknown certificate that is served is the old one, as long as
+-- neither the new one nor one that is known to be old is served.
 local function guess_old(result, state, others)
 	local found;
 	for _, spot in ipairs(result.spots) do
 		for _, listener in ipairs(spot.listeners) do
-			if listener.sha256 == result.leaf.sha256 then return; end
-			if listener.pem and not others[listener.sha256] then
-				if found and found.sha256 ~= listener.sha256 then return; end
+			local sha256 = listener.sha256;
+			if sha256 == result.leaf.sha256 or result.old_leaf and sha256 == result.old_leaf.sha256 then return; end
+			if sha256 and not others[sha256] then
+				if found and found.sha256 ~= sha256 then return; end
 				found = listener;
 			end
 		end
 	end
-	if found then state.old, result.old_leaf = found.pem, certs.names(found.pem); end
+	if found then
+		result.old, result.old_leaf = found.pem, certs.names(found.pem);
+		remembered.add(state, found.pem, result.uses, #state.held);
+	end
 end
 
 -- Returns "new", "old", "another" or "unknown", and in the last case why.
@@ -155,7 +171,7 @@ end
 
 local function name_listeners(result, state, keep)
 	local others = known_others(result.spots, keep);
-	if result.is_replaced and not result.old_leaf then guess_old(result, state, others); end
+	if result.is_replaced then guess_old(result, state, others); end
 	for _, spot in ipairs(result.spots) do
 		for _, listener in ipairs(spot.listeners) do
 			listener.serves, listener.text = serves(result, listener, others);
@@ -293,7 +309,7 @@ local function judge(result, about, state)
 		if not spot.bare and not spot.foreign then
 			local known, told = remembered.spot(state, spot.name), about.seen and about.seen[spot.name] or {};
 			known.ttl = math.max(known.ttl, told.ttl or 0);
-			records.judge(spot, { old = state.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
+			records.judge(spot, { old = result.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
 				known.seen);
 			table.insert(result.judged, spot);
 		end
@@ -304,7 +320,6 @@ end
 
 local function save(result, about, state)
 	if about.dry_run then return; end
-	if not result.is_replaced then state.uses = result.uses; end
 	local ok, err = remembered.save(result.file, state);
 	if not ok then problem(result, "it cannot be noted since when the records are published: %s", err); end
 end
@@ -312,11 +327,10 @@ end
 function replacement.examine(about)
 	local leaf, condition, text = certs.names(about.new);
 	if not leaf then return nil, text or condition; end
-	local state = remembered.load(about.old, leaf.sha256);
+	local state = remembered.load(about.old);
 	local result = { file = about.old, leaf = leaf, now = os.time(), ttl = 0, is_replaced = false, listeners = array(),
 		problems = array(), warnings = array() };
-	find_old(result, state);
-	local former = result.is_replaced and state.uses or nil;
+	local former = find_old(result, state);
 	local who, newcomers = drawn.new { path = about.old, leaf = leaf, former = former };
 	result.uses = drawn.uses(about.old, former);
 	result.hosts = hosts_of(result.uses);

@@ -11,18 +11,19 @@ local READ_SIZE = 8192;
 local XMLNS_STREAMS = "http://etherx.jabber.org/streams";
 local XMLNS_TLS = "urn:ietf:params:xml:ns:xmpp-tls";
 local NAMESPACES = { ["xmpp-client"] = "jabber:client", ["xmpp-server"] = "jabber:server" };
+local CLOSED = { closed = true, ["unexpected eof while reading"] = true }; -- the latter by TLS that was not ended
 local DIRECTIONS = { timeout = "read", wantread = "read", wantwrite = "write" }; -- of sockets, and of LuaSec's
 
 local stream = {};
 
--- TLS may hold what no socket tells of, so it is asked before each wait.
+-- TLS may hold data that the socket does not show, so it is read before each wait.
 local function read(conn, deadline)
 	while true do
 		local data, err, partial = conn:receive(READ_SIZE);
 		data = data or partial;
 		if data and data ~= "" then return data; end
 		local direction = DIRECTIONS[err];
-		if not direction then return nil, err == "closed" and "the connection was closed" or err; end
+		if not direction then return nil, CLOSED[err] and "the connection was closed" or err; end
 		if not wait(conn, direction, deadline) then return nil, "no answer"; end
 	end
 end
@@ -42,6 +43,11 @@ local function other_namespace(head, namespace)
 	return found ~= namespace and found or nil;
 end
 
+-- Some web servers answer without a status line when the request is not HTTP.
+local function is_web(head)
+	return head:find("^HTTP/") or head:lower():find("^%s*<!doctype html") or head:lower():find("^%s*<html");
+end
+
 -- Opens a stream, and reads until session.ready or session.failure is set, which callbacks(session) may do. Returns ready; or
 -- false, text, and "stream" if the other side has answered as XMPP servers do.
 local function converse(conn, target, deadline, add_callbacks)
@@ -54,7 +60,8 @@ local function converse(conn, target, deadline, add_callbacks)
 	add_callbacks(callbacks, session);
 
 	local parser = new_stream(session, callbacks, MAX_STANZA);
-	conn:send("<?xml version='1.0'?>"..st.stanza("stream:stream", {
+	-- The line ends for the sake of web servers, which answer once they have read one
+	conn:send("<?xml version='1.0'?>\n"..st.stanza("stream:stream", {
 		xmlns = namespace, ["xmlns:stream"] = XMLNS_STREAMS, to = target.domain, version = "1.0",
 	}):top_tag());
 	local head = "";
@@ -62,7 +69,7 @@ local function converse(conn, target, deadline, add_callbacks)
 		local data, err = read(conn, deadline);
 		if not data then return false, err, not session.notopen and "stream" or nil; end
 		head = session.notopen and head..data or head;
-		if head:find("^HTTP/") then return false, "what came is HTTP, no XMPP stream"; end
+		if is_web(head) then return false, "a web server answers, this is no XMPP stream"; end
 		local other = other_namespace(head, namespace);
 		if other then return false, ("what came is a stream of %s"):format(other); end
 		if not parser:feed(data) then session.failure = session.failure or "what came is no XMPP stream"; end

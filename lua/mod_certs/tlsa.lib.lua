@@ -12,6 +12,7 @@ local files = module:require "files";
 local hosts = module:require "hosts";
 local lookup = module:require "lookup";
 local places = module:require "places";
+local permissions = module:require "permissions";
 local ports = module:require "ports";
 local paths = module:require "paths";
 local terminal = module:require "terminal";
@@ -152,7 +153,7 @@ end
 -- The data of a record for the certificate in a file; or nil, text
 local function data_for(path, kind, endpoint, subject)
 	local pem, err = files.read(path);
-	if not pem then return nil, err; end
+	if not pem then return nil, permissions.closed(path) or err; end
 	local chain, _, text = certs.chain(pem);
 	if chain and kind.usage % 2 == 0 and not chain[#chain].authority then
 		return nil, ("%s does not hold the certificate of an authority, which usage %d is about"):format(path, kind.usage);
@@ -247,7 +248,7 @@ local function as_json(record)
 		name = record.name, ttl = record.ttl, usage = record.usage, selector = record.selector, match = record.match,
 		data = to_hex(record.data), domain = record.domain, service = record.service, tls = record.tls,
 		target = record.target, port = record.port, certificate = record.certificate,
-		missing_srv = srv or json.null, srv_needed = srv and needed or false,
+		choice = record.choice or json.null, missing_srv = srv or json.null, srv_needed = srv and needed or false,
 	};
 end
 

@@ -20,7 +20,7 @@ local function is_reserved(domain)
 	return not domain:find(".", 1, true);
 end
 
--- Whether nothing is found at any place; of reserved domains resolvers say what they like. Otherwise a failure is something.
+-- Whether no place has a record or an address. A failed lookup counts as one, but for reserved domains, which resolvers may refuse.
 local function is_absent(domain, all, reserved)
 	for _, place in ipairs(all) do
 		if place.srv.records[1] or place.refused then return false; end

@@ -1,5 +1,6 @@
 """A Prosody in the DNSSEC laboratory whose certificates are renewed: prosodyctl mod_certs renew publishes by a program that
 asks the test to change the zone."""
+import base64
 import hashlib
 import json
 import re
@@ -7,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import bed
 import suite
@@ -15,7 +17,7 @@ from certsite import shut, tool
 
 HOST = "good.lab"
 TTL = 60
-TIME_LIMIT = 120  # each call looks at all name servers and listeners, several times
+TIME_LIMIT = 300  # each call looks at all name servers and listeners, several times
 COMMAND = """\
 #!/usr/bin/python3
 import socket, sys
@@ -74,7 +76,8 @@ class Publisher(threading.Thread):
 
 
 class Site(test_certs_check.Site):
-	"""good.lab is published and served; `old` is its certificate. Times are in the past as far as pass_time() says."""
+	"""good.lab is published and served; `old` is its certificate. pass_time() makes as if time had passed; `history` is which TLSA
+	records there were since when, for peers may have those of the last TTL seconds in their caches."""
 
 	def __init__(self, version):
 		super().__init__(version)
@@ -85,6 +88,12 @@ class Site(test_certs_check.Site):
 		self.publisher = Publisher(self.directory, self.apply)
 		self.options["certs_dns_command"] = self.publisher.command
 		self.old = self.good()
+		self.passed, self.history = 0, []
+
+	def go(self):
+		super().go()
+		self.history = [(0, self.published())]
+		return self
 
 	def discard(self):
 		self.publisher.stop()
@@ -104,8 +113,12 @@ class Site(test_certs_check.Site):
 				zone.records.remove(record)
 			if action == "add":
 				zone.records.append(record)
-		self.lab.change_lab()
+		self.change_dns()
 		return 0, "done"
+
+	def change_dns(self):
+		self.lab.change_lab()
+		self.history.append((self.now(), self.published()))
 
 	def republish(self, *tlsa):
 		"""As an operator does: these records instead."""
@@ -113,7 +126,7 @@ class Site(test_certs_check.Site):
 		zone.records = [record for record in zone.records if " TLSA " not in record]
 		for port in self.places:
 			zone.add(f"_{port}._tcp.xmpp.good", "TLSA", *tlsa)
-		self.lab.change_lab()
+		self.change_dns()
 
 	def published(self):
 		"""The TLSA records, {"3 1 1 ..."}, which are the same at every port."""
@@ -144,18 +157,44 @@ class Site(test_certs_check.Site):
 	def slot(self):
 		return self.directory / "data/mod_certs/renew" / f"{HOST}.crt"
 
+	def now(self):
+		return time.time() + self.passed
+
 	def pass_time(self, seconds):
 		"""As if what was seen had been seen so much earlier."""
+		self.passed += seconds
 		for path in [*(self.directory / "data/mod_certs").glob("rollover-*.json"), self.slot / "state.json"]:
 			if path.exists():
 				path.write_text(json.dumps(earlier(json.loads(path.read_text()), seconds)))
 
 	# --- what is served ---
 
+	def chains(self):
+		"""What is served by each port, with STARTTLS, direct TLS and HTTPS, as PEM."""
+		found = {self.port: starttls(self.address, self.port, "xmpp"),
+			self.s2s_port: starttls(self.address, self.s2s_port, "xmpp-server")}
+		return {**found, **{port: direct(self.address, port) for port in (self.http_port, self.component_port, self.web.number)}}
+
 	def served(self):
-		"""SHA-256 of the certificates that are served, with STARTTLS, direct TLS and HTTPS."""
-		found = {fingerprint(starttls(self.address, self.port, "xmpp")), fingerprint(starttls(self.address, self.s2s_port, "xmpp-server"))}
-		return found | {fingerprint(direct(self.address, port)) for port in (self.http_port, self.component_port, self.web.number)}
+		"""SHA-256 of the certificates that are served."""
+		return set(map(fingerprint, self.chains().values()))
+
+	def served_records(self):
+		"""The record 3 1 1 of what each port serves."""
+		chains = self.chains()
+		records = {pem: record_of(pem) for pem in map(leaf, chains.values())}
+		return {port: records[leaf(pem)] for port, pem in chains.items()}
+
+	def cached(self):
+		"""The sets of records that peers may have now."""
+		begins = [begin for begin, _ in self.history]
+		return [records for (_, records), end in zip(self.history, [*begins[1:], float("inf")]) if end > self.now() - TTL]
+
+	def assert_peers(self):
+		"""Whoever connects now, with whatever TLSA records in its cache, accepts what is served."""
+		for port, record in self.served_records().items():
+			for records in self.cached():
+				assert record in records, (port, record, records, self.history)
 
 	def everything(self):
 		"""What a dry run must not change: every file with its inode, content and times, and DNS."""
@@ -168,6 +207,8 @@ class Site(test_certs_check.Site):
 		"""The one report of renew WORDS --json."""
 		output = tool(self, "renew", *words, "--json", **settings)
 		assert output.status == status, output
+		if self.process.poll() is None:
+			self.assert_peers()
 		found = json.loads(output.out)["renewals"]
 		assert len(found) == 1, output
 		return found[0]
@@ -183,8 +224,17 @@ def earlier(value, seconds, is_time=False):
 	return max(0, value - seconds) if is_time and isinstance(value, int) else value
 
 
+def leaf(pem):
+	return re.search("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, re.S)[0]
+
+
 def fingerprint(pem):
-	return hashlib.sha256(ssl.PEM_cert_to_DER_cert(re.search("-----BEGIN.*?END CERTIFICATE-----", pem, re.S)[0])).hexdigest()
+	return hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf(pem))).hexdigest()
+
+
+def record_of(pem):
+	public = subprocess.run(["openssl", "x509", "-noout", "-pubkey"], input=pem.encode(), stdout=subprocess.PIPE, check=True).stdout
+	return "3 1 1 " + hashlib.sha256(base64.b64decode(public.decode().split("-----")[2])).hexdigest()
 
 
 def starttls(address, port, kind):

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 from certsite import CLIENT, HOST, OTHER, ROOMS, SERVER, bad, behaviour, good, report_of, row, zone
-from authority import openssl
+from authority import Authority, openssl
 
 
 # --- request ---
@@ -294,3 +294,28 @@ def test(site):
 	site.options.update(c2s_direct_tls_ports=[], s2s_direct_tls_ports=[], ssl_ports=[port], multiplex_ssl_ssl=option_for(shared))
 	site.rewrite_config()
 	compare_with_served(site, {site.port: host, site.s2s_port: host, port: shared})
+
+
+# --- tlsa: nothing that peers would refuse ---
+
+@behaviour("tlsa prints no record that peers would refuse, and says why")
+def test(site):
+	other = Authority(site.directory, "other")
+	foreign, alone = other.issue("foreign", [f"DNS:{HOST}"]), site.issue(f"DNS:{HOST}")
+	own = site.directory / "own.pem"
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=x",
+		"-addext", f"subjectAltName=DNS:{HOST}", "-keyout", site.directory / "own.key", "-out", own)  # an authority, it says
+	unrelated, named = site.directory / "unrelated.pem", site.issue("DNS:elsewhere.lab", name="named")
+	unrelated.write_text(alone.alone.read_text() + other.alone.read_text())
+	whole = site.directory / "whole.pem"
+	whole.write_text(named.alone.read_text() + site.ca.alone.read_text())
+	private = site.directory / "private.pem"
+	private.write_text(foreign.alone.read_text() + other.alone.read_text())
+	old = site.issue(f"DNS:{HOST}", name="old", days=(-9, -2))
+	for file, usage, says in ((foreign.file, 1, "usages 0 and 1 are for certificates of public authorities"), (own, 1, "public authorities"),
+			(own, 2, "by a record 2 1 1"), (unrelated, 2, "by a record 2 1 1"), (unrelated, 0, "by a record 0 1 1"),
+			(whole, 2, "no name matches"), (old.file, 1, "expired"), (foreign.alone, 0, "authority")):
+		output = bad(site, "tlsa", file, "--domain", HOST, "--usage", str(usage), says=says)
+		assert not zone(output.out) and str(file) in output.err, output
+	for file, usage in ((private, 2), (foreign.file, 3), (own, 3), (named.file, 3), (old.file, 3), (alone.file, 1)):
+		assert zone(good(site, "tlsa", file, "--domain", HOST, "--usage", str(usage))), (file, usage)

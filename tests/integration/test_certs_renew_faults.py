@@ -16,11 +16,13 @@ def test(site):
 	new, other = (site.issue(HOST, name=name) for name in ("new", "other"))
 	wrong = site.issue(HOST, names=["DNS:elsewhere.lab"], name="wrong")
 	expired, early = site.issue(HOST, name="expired", days=(-9, -1)), site.issue(HOST, name="early", days=(2, 9))
+	unknown = site.issue(HOST, issuer=site.lab.private, name="unknown", chain=[])
 	locked = site.directory / "locked.key"
 	subprocess.run(["openssl", "pkey", "-in", new.key, "-aes128", "-passout", "pass:secret", "-out", locked], check=True)
 	before = site.everything()
 	for certificate, key, says in ((new.file, other.key, "private key does not belong to the first certificate"),
 			(wrong.file, wrong.key, f"does not serve clients of {HOST}; .*does not serve servers of {HOST}"),
+			(unknown.file, unknown.key, "clients do not accept the new certificate, and they do accept the old one: .*issuer"),
 			(expired.file, expired.key, "has expired"), (early.file, early.key, "not valid yet"),
 			(new.file, locked, "key is missing or cannot be read"), (new.key, new.key, "certificate is missing or cannot be read"),
 			(site.file(), site.file(".key"), "Prosody uses this very file"), ("/nothing.pem", new.key, "No such file"),

@@ -1,9 +1,7 @@
 """prosodyctl mod_certs renew --request: the next key, published ahead, so that a certificate for it goes in at once."""
-import subprocess
-
 from authority import SERVER, openssl
 from certsite import bad, tool
-from renewsite import HOST, behaviour, fingerprint
+from renewsite import HOST, behaviour, fingerprint, record_of
 
 
 class Requested:
@@ -17,13 +15,7 @@ class Requested:
 		extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", names))
 		self.file.write_bytes(openssl("x509", "-req", "-in", self.request, "-CA", issuer.alone, "-CAkey", issuer.key, "-days", 90,
 			"-extfile", extensions) + issuer.alone.read_bytes())
-		public = openssl("req", "-in", self.request, "-noout", "-pubkey")
-		der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=public, stdout=subprocess.PIPE, check=True).stdout
-		self.record = "3 1 1 " + openssl_digest(der)
-
-
-def openssl_digest(data):
-	return subprocess.run(["openssl", "dgst", "-sha256", "-r"], input=data, stdout=subprocess.PIPE, check=True).stdout.decode()[:64]
+		self.record = record_of(self.file.read_text())
 
 
 @behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
@@ -56,9 +48,7 @@ def test(site):
 @behaviour("a request has the names of the certificate in use, and those of the hosts that it serves")
 def test(site):
 	site.serve(HOST, site.issue(HOST, names=["DNS:www.good.lab", "DNS:*.good.lab", f"DNS:{HOST}"], name="wide"))
-	site.lab.start()
-	site.republish()
-	site.start()
+	site.go()
 	output = tool(site, "renew", HOST, "--request")
 	path = output.out.splitlines()[0]
 	text = openssl("req", "-in", path, "-noout", "-text").decode()

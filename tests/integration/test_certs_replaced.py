@@ -240,6 +240,18 @@ def test(site):
 	assert rollover(site, site.issue("good.lab", both, name="better"), status=0)["safe"]
 
 
+@behaviour("replacing is not blocked by a component that DNS does not have, and that the old certificate does not name either")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	servers_only(site, old, [site.address])
+	site.components["internal.good.lab"] = "muc"
+	site.go()
+	found = rollover(site, new, status=0)
+	assert found["safe"] and found["hosts"] == ["good.lab", "internal.good.lab"], found
+	assert has(found["warnings"], "does not name internal.good.lab for xmpp-server, nor does the old one"), found
+	assert {each["host"] for each in found["listeners"]} == {"good.lab"}, found
+
+
 @behaviour("replacing does not forget a host that the file, overwritten, no longer names")
 def test(site):
 	old = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="old")
@@ -345,6 +357,23 @@ def test(site):
 	assert tool(site, "rollover", "good.lab", "--new", fullchain).status == 0
 
 
+@behaviour("replacing opens an enciphered key with Prosody's own password")
+def test(site):
+	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
+	servers_only(site, old, [site.address])
+	site.lab.start()
+	place, key = site.directory / "certs/good.lab.key", site.directory / "enciphered.key"
+	for plain, enciphered in ((old.key, place), (new.key, key)):
+		enciphered.write_bytes(openssl("pkey", "-in", plain, "-aes128", "-passout", "pass:secret"))
+	site.rewrite_config()
+	for path in (place, key):
+		assert has(rollover(site, new, "--key", key, status=1)["problems"], f"^the key {path} is enciphered, and the password"), path
+	site.options["ssl"]["password"] = "secret"
+	site.rewrite_config()
+	assert not has(rollover(site, new, "--key", key, status=0)["problems"], "the key")
+	assert has(rollover(site, old, "--key", key, status=1)["problems"], f"^the key {key} does not belong")
+
+
 @behaviour("replacing is not safe while one file of the pair in Prosody's place is old, and the other new")
 def test(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
@@ -418,7 +447,9 @@ def test(site):
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 	let_time_pass(site, HOUR)
 	switch(site, new)
-	assert rollover(site, new, status=0)["step"] == "remove"
+	for other in (new, site.issue("good.lab", name="other"), new):  # a look at another one forgets nothing
+		found = rollover(site, other, status=0 if other is new else 1)
+	assert found["step"] == "remove", found
 	note_of(site).unlink()
 	found = rollover(site, new, status=0)
 	assert found["step"] == "done" and records(found, "unknown") == for_servers(site, old.tlsa(3, 1, 1)), found

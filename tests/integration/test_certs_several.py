@@ -82,9 +82,18 @@ def test(site):
 @behaviour("several: a table as certificate is nothing to Prosody")
 def test(site):
 	pairs = both(site)
-	site.options["ssl"].update(certificate=[each.file for each in pairs], key=[each.key for each in pairs])
+	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; several are ssl = .*"
+	host_option["certificate"] = paths
 	site.rewrite_config()
-	bad(site, "tlsa", HOST, says=f"finds no certificate for {HOST}")
+	bad(site, "tlsa", HOST, says=says)
+	host_option.clear()
+	host_option["ssl"] = {"certificates": paths}
+	site.rewrite_config()
+	bad(site, "tlsa", HOST, says=says)
+	host_option.clear()
+	site.options["ssl"].update(certificate=paths, key=[each.key for each in pairs])
+	site.rewrite_config()
+	bad(site, "tlsa", HOST, says=says)
 	site.start()
 	bad(site, "explain", f"{HOST}:{site.port}", says="handshake")
 
@@ -103,6 +112,7 @@ def test(site):
 	text = good(site, "tlsa", HOST)
 	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
 	comment = [line for line in text.splitlines() if line.startswith("; Prosody takes any one of these")]
+	assert comment[0][2:] == json.loads(good(site, "tlsa", HOST, "--json"))["records"][0]["choice"]
 	assert len(comment) == 1 and all(str(file) in comment[0] for file in files), text
 	output = bad(site, "explain", HOST, says=f"Prosody takes any one of these for {HOST}.*{files[0]}, {files[1]}.*Leave one below")
 	assert str(files[1]) in output.err

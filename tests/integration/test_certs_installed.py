@@ -1,0 +1,180 @@
+"""prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+import os
+import pathlib
+import shutil
+
+import bed
+import certsite
+from certsite import HOST, good, tool
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, behaviour, check
+
+
+def look(site, *words):
+	"""A report of any status. Prosody's own errors before the command begins go to standard output, too."""
+	output = tool(site, "check", *words, "--json")
+	output.out = output.out[output.out.index("{"):]
+	return Report(output)
+
+
+# --- keys ---
+
+@behaviour("installed: a key with a password is opened with the one of the configuration, and never asked for")
+def test(site):
+	certificate = site.issue("good.lab")
+	site.publish("good.lab", services=SERVICES[:2])
+	closed = site.directory / "closed.key"
+	bed.subprocess.run(["openssl", "pkey", "-in", certificate.key, "-aes128", "-passout", "pass:secret", "-out", closed], check=True)
+	site.options["ssl"].update(certificate=certificate.file, key=closed, password="secret")
+	site.lab.start()
+	site.rewrite_config()
+	look(site).expect("ok", "key", closed.name, str(closed))
+	del site.options["ssl"]["password"]
+	site.rewrite_config()
+	look(site).expect("error", "key", closed.name, "error loading private key")
+
+
+@behaviour("installed: a key that is missing, cannot be read, or is not the certificate's is an error with its file")
+def test(site):
+	site.options["ssl"]["certificates"] = []
+	keys = {"right": None, "garbage": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "empty": b"", "missing": b"",
+		"ecdsa": site.issue("good.lab", name="other").key.read_bytes(),
+		"rsa": site.issue("good.lab", name="more", rsa=True).key.read_bytes()}
+	for name, content in keys.items():
+		certificate = site.issue("good.lab", name=name)
+		if content is not None:
+			certificate.key.write_bytes(content)
+		site.options["ssl"]["certificates"].append({"certificate": certificate.file, "key": certificate.key})
+	(certificate.key.parent / "missing.key").unlink()
+	site.publish("good.lab", services=SERVICES[:2])
+	site.lab.start()
+	site.rewrite_config()
+	report = look(site)
+	for name, text in (("garbage", "error loading private key.*no key in PEM"), ("empty", "error loading private key"),
+			("missing", "No such file or directory$"), ("ecdsa", "it is not the key of .*ecdsa.pem$"), ("rsa", "it is not the key of .*rsa.pem$")):
+		rows = report.expect("error", "key", f"{name}.key", f"/{name}.key: {text}")
+		assert len(rows) == 1, rows
+	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
+
+
+# --- what has been loaded ---
+
+@behaviour("installed: a certificate that Prosody has not loaded since is a warning until it has")
+def test(site):
+	old = site.good(tlsa=(), services=SERVICES[:2])
+	site.go()
+	new = site.issue("good.lab", name="new")
+	site.install("good.lab", new)
+	report = check(site, status=WARNINGS)
+	for port in site.places[:2]:
+		report.expect("warning", "reload", f"{site.address}:{port} ", "has not been reloaded since .prosodyctl reload.")
+	assert all("certs/good.lab.crt" in row["text"] for row in report.rows_of("reload")), report
+	site.lua("prosody.reload_config()")
+	assert not check(site, status=OK).rows_of("reload")
+	site.install("good.lab", old)  # that it is older makes no difference
+	assert check(site, status=WARNINGS).rows_of("reload")
+
+
+# --- which one Prosody takes ---
+
+@behaviour("installed: two files that fit a host are an error with both names and what to do")
+def test(site):
+	certificates = [site.issue("good.lab", name=name) for name in ("one", "two")]
+	for certificate in certificates:
+		site.install(f"{certificate.file.stem}.elsewhere", certificate)
+	site.publish("good.lab", [each.tlsa(3, 1, 1) for each in certificates], services=SERVICES[:2])
+	site.go()
+	report = check(site, status=ERRORS)
+	rows = report.expect("error", "certificate", "good.lab", "Prosody takes any one of these for good.lab.*one.elsewhere.crt, "
+		".*two.elsewhere.crt.*Leave one below")
+	assert len(rows) == 1 and not report.rows_of("reload"), report
+	report.expect("ok", "DANE", text="3 1 1 matches")
+	(site.directory / "certs/two.elsewhere.crt").unlink()
+	assert not look(site).rows_of("certificate")
+
+
+# --- hosts that are not published ---
+
+RESERVED = ("localhost", "chat.localhost", "upload.internal", "a.test", "b.invalid", "c.local", "d.home.arpa", "machine")
+
+
+@behaviour("installed: a host that DNS does not have is no error, unless it is named; in a public zone it is a warning")
+def test(site):
+	site.good(services=SERVICES[:2])
+	site.more_hosts += [*RESERVED, "quiet.lab"]
+	site.go()
+	report = check(site, status=WARNINGS)
+	for host in RESERVED:
+		rows = [row for row in report.rows if row["host"] == host]
+		assert [(row["state"], row["check"]) for row in rows] == [("ok", "published")], rows
+	rows = [row for row in report.rows if row["host"] == "quiet.lab"]
+	assert [(row["state"], row["check"]) for row in rows] == [("warning", "published")], rows
+	report.expect("warning", "published", "quiet.lab", "neither an SRV record nor an address.*_xmpp-client._tcp.quiet.lab")
+	check(site, "quiet.lab", status=ERRORS).expect("error", "A", "quiet.lab", "no address")
+	site.lab.zone("lab").add("_xmpp-server._tcp.quiet", "SRV", f"0 5 {site.s2s_port} nowhere.lab.")
+	site.lab.start()
+	check(site, status=ERRORS).expect("error", "A", "nowhere.lab", "no address", host="quiet.lab")
+
+
+@behaviour("installed: a component without connections to other servers is no error, and need not be named")
+def test(site):
+	site.components = {"upload.good.lab": {"modules_disabled": ["s2s"], "component_secret": "x"}}
+	site.good()
+	site.go()
+	check(site, status=OK).expect("ok", "published", "upload.good.lab", "neither clients nor other servers")
+	assert "upload.good.lab  -        -" in good(site, "explain", site.directory / "certs/good.lab.crt")
+
+
+@behaviour("installed: a failure of DNS is not taken for a host that is not published")
+def test(site):
+	site.good(services=SERVICES[:2])
+	site.more_hosts.append("servfail.lab")
+	site.go()
+	check(site, status=ERRORS).expect("error", "SRV", "servfail.lab", "SERVFAIL")
+
+
+# --- files that are closed to Prosody ---
+
+def let_in(path):
+	"""Everybody may go to a directory, and list what is in it."""
+	while path != pathlib.Path("/"):
+		if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o055 != 0o055:
+			path.chmod(path.stat().st_mode | 0o055)
+		path = path.parent
+
+
+@certsite.behaviour("certificates in a directory that is closed to Prosody are told of with the ways out",
+	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
+def test(site):
+	live = site.directory / "letsencrypt/live"
+	own = live / HOST
+	own.mkdir(parents=True)
+	let_in(own)
+	certificate = site.issue(f"DNS:{HOST}")
+	shutil.copy(certificate.file, own / "fullchain.pem")
+	shutil.copy(certificate.key, own / "privkey.pem")
+	live.chmod(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	words = [f"the directory {live} is closed to the user that Prosody runs as", f"--root cert import {live}", "deploy hook", "chgrp"]
+
+	def expect_closed(command, *arguments):
+		text = tool(site, command, *arguments).err
+		assert all(word in text for word in words), text
+
+	def expect_row(check_name, text):
+		site.rewrite_config()
+		rows = look(site, HOST).expect("error", check_name, text=text)
+		assert all(word in row["text"] for word in words for row in rows), rows
+
+	site.options["certificates"] = live
+	expect_row("certificate", f"Prosody finds no certificate for {HOST}")
+	expect_closed("tlsa", HOST)
+	del site.options["certificates"]
+	for suffix, name in ((".crt", "fullchain.pem"), (".key", "privkey.pem")):
+		(site.directory / f"certs/{HOST}{suffix}").symlink_to(own / name)
+	expect_row("certificate", f"Prosody finds no certificate for {HOST}")
+	site.options["ssl"].update(certificate=own / "fullchain.pem", key=own / "privkey.pem")
+	expect_row("key", "is closed")
+	expect_closed("tlsa", HOST)
+	expect_closed("explain", own / "fullchain.pem")
+	live.chmod(0o755)
+	(own / "privkey.pem").chmod(0o600 if os.geteuid() == 0 else 0)
+	look(site, HOST).expect("error", "key", "privkey.pem", "the file .*privkey.pem is closed")

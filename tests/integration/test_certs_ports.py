@@ -1,0 +1,190 @@
+"""prosodyctl mod_certs check: what answers at the ports that SRV records name."""
+import contextlib
+import re
+import socket
+import ssl
+import threading
+
+from certsite import bad, shut
+from test_certs_installed import look
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
+
+
+class Other:
+	"""Answers what comes with one text, with TLS where it has a certificate, and hangs up."""
+
+	def __init__(self, address, answer, certificate=None):
+		self.answer, self.socket, self.context = answer, socket.create_server((address, 0)), None
+		self.port = self.socket.getsockname()[1]
+		if certificate:
+			self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+			self.context.load_cert_chain(certificate.file, certificate.key)
+		self.thread = threading.Thread(target=self._serve, daemon=True)
+		self.thread.start()
+
+	def _serve(self):
+		while True:
+			try:
+				conn, _ = self.socket.accept()
+			except OSError:  # the socket has been shut down
+				return
+			with contextlib.suppress(OSError), conn:  # the other side may have heard enough
+				with self.context.wrap_socket(conn, server_side=True) if self.context else conn as spoken:
+					spoken.recv(4096)
+					spoken.sendall(self.answer)
+
+	def stop(self):
+		shut(self.socket)
+		self.thread.join()
+		self.socket.close()
+
+
+def other_at(site, service, answer, encrypted=True):
+	"""A domain with one service alone, that is no XMPP server's. Returns its listener's subject."""
+	certificate = site.issue("other.lab")
+	server = Other(site.address, answer, certificate if encrypted else None)
+	site.extra.append(server)
+	zone = site.lab.zone("lab")
+	zone.add(f"_{service}._tcp.other", "SRV", f"0 5 {server.port} xmpp.good.lab.")
+	zone.add(f"_{server.port}._tcp.xmpp.good", "TLSA", certificate.tlsa(3, 1, 1))
+	return server.port
+
+
+WEB = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no protocol of theirs among those offered (RFC 7301)
+
+
+@behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
+def test(site):
+	site.good()
+	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but no XMPP: a web server answers"),
+		(other_at(site, "xmpps-server", WEB), "TLS, but no XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but no XMPP: what came is no XMPP stream"),
+		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but no XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but no XMPP: what came is no XMPP stream"),
+		(other_at(site, "xmpps-server", b""), "TLS, but no XMPP: the connection was closed"),
+		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; it speaks another protocol than XMPP")]
+	site.lab.site("other.lab", site.issue("other.lab", name="web"), {})
+	site.lab.zone("lab").add("web", "A", site.lab.web_address)
+	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", "0 5 443 web.lab.")
+	site.go()
+	report = check(site, "other.lab", status=ERRORS)
+	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but no XMPP: a web server answers")
+	for port, text in expected:
+		report.expect("error", "listener", f"{site.address}:{port} ", text)
+		assert not report.rows_of("DANE", f"{site.address}:{port} "), report
+	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="no XMPP: a web server answers")
+	assert "DNS-ID  other.lab" in output.out and "TLS, but no XMPP" in output.out, output
+
+
+@behaviour("what answers: STARTTLS behind the SRV record of direct TLS is called so, and the other way round")
+def test(site):
+	site.good(services=("xmpps-client", "xmpps-server", "xmpp-client", "xmpp-server"))
+	site.go()
+	report = check(site, status=ERRORS)
+	for service, port in zip(("xmpps-client", "xmpps-server"), site.places):
+		report.expect("error", "listener", f"{site.address}:{port} ", f"STARTTLS is spoken here, where _{service}._tcp.good.lab "
+			f"promises direct TLS; publish the port as _{service.replace('xmpps', 'xmpp')}._tcp.good.lab")
+	for service, port in zip(("xmpp-client", "xmpp-server"), site.places[2:]):
+		report.expect("error", "listener", f"{site.address}:{port} ", f"direct TLS is spoken here, where _{service}._tcp.good.lab "
+			f"promises STARTTLS; publish the port as _{service.replace('xmpp', 'xmpps')}._tcp.good.lab")
+	output = bad(site, "explain", "good.lab")
+	assert len(re.findall("STARTTLS is spoken here", output.err)) == 2 == len(re.findall("direct TLS is spoken here", output.err)), output
+
+
+class Reserved(Other):
+	"""An XMPP server that is silent until it reads XML."""
+
+	def _serve(self):
+		conns = []
+		while True:
+			try:
+				conns.append(self.socket.accept()[0])
+			except OSError:  # the socket has been shut down
+				break
+			if conns[-1].recv(4096).startswith(b"<?xml"):
+				conns[-1].sendall(self.answer)
+		for conn in conns:
+			conn.close()
+
+
+@behaviour("what answers: STARTTLS behind the SRV record of direct TLS, with a server that is silent to TLS")
+def test(site):
+	server = Reserved(site.address, b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+		b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features></stream:stream>")
+	site.extra.append(server)
+	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", f"0 5 {server.port} xmpp.other.lab.")
+	site.lab.zone("lab").add("xmpp.other", "A", site.address)
+	site.lab.start()
+	site.rewrite_config()
+	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "STARTTLS is spoken here")
+
+
+@behaviour("what answers: what is neither kind of TLS stays what it is")
+def test(site):
+	site.good()
+	expected = [(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "TLS handshake"),
+		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "no XMPP stream"),
+		(other_at(site, "xmpp-server", WEB, encrypted=True), "closed|no XMPP stream|reset")]
+	site.go()
+	report = check(site, "other.lab", status=ERRORS)
+	for port, text in expected:
+		rows = report.expect("error", "listener", f"{site.address}:{port} ", text)
+		assert "is spoken here" not in rows[0]["text"], rows
+
+
+@behaviour("what answers: servers behind the SRV record of clients are called so, with direct TLS too")
+def test(site):
+	site.good(services=("xmpp-client", "xmpp-client", "xmpps-server", "xmpps-client"))
+	site.go()
+	report = check(site, status=ERRORS)
+	report.expect("error", "listener", f"{site.address}:{site.places[1]} xmpp-client", "a stream of jabber:server")
+	report.expect("error", "listener", f"{site.address}:{site.places[3]} xmpp-client, direct TLS", "a stream of jabber:server")
+	report.expect("error", "listener", f"{site.address}:{site.places[2]} xmpp-server, direct TLS", "a stream of jabber:client")
+
+
+@behaviour("what answers: the chains of both types of key are asked for and judged")
+def test(site):
+	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
+	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
+	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1), rsa.tlsa(3, 1, 1)])
+	site.go()
+	report = check(site, status=OK)
+	for port in site.places:
+		rows = report.expect("ok", "listener", f"{site.address}:{port} ")
+		assert sorted(row["text"].split()[0] for row in rows) == ["ECDSA", "RSA"], rows
+		assert sorted(row["text"] for row in report.expect("ok", "DANE", f"{site.address}:{port} ")) == [
+			"ECDSA: 3 1 1 matches", "RSA: 3 1 1 matches"], report
+	assert len(report.expect("ok", "chain", "xmpp-server")) == 2 and len(report.expect("ok", "key")) == 2, report
+
+
+@behaviour("what answers: a chain of the other type of key that peers refuse is found")
+def test(site):
+	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="rsa", rsa=True, days=(-9, -2))
+	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
+	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1)], services=SERVICES[:2])
+	site.go()
+	report = check(site, status=ERRORS)
+	texts = sorted((row["state"], row["text"].split(":")[0]) for row in report.rows_of("DANE", f"{site.address}:{site.port} "))
+	assert texts == [("error", "RSA"), ("ok", "ECDSA")], report
+	assert [row["state"] for row in report.rows_of("expiry", "xmpp-client")].count("error") == 1, report
+
+
+@behaviour("what answers: with TLS 1.3 alone the other type of key cannot be asked for, which is said")
+def test(site):
+	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
+	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
+	site.options["tls_profile"] = "modern"
+	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1), rsa.tlsa(3, 1, 1)], services=SERVICES[:2])
+	site.go()
+	report = check(site, status=OK)
+	for port in site.places[:2]:
+		report.expect("ok", "listener", f"{site.address}:{port} ", "^(ECDSA|RSA) certificate")
+		report.expect("ok", "reload", f"{site.address}:{port} ", "(good|rsa).* cannot be asked for: the listener has TLS 1.3 alone")
+	del site.options["tls_profile"]
+	site.kill()
+	site.options["ssl"]["certificates"].pop()
+	site.start()
+	site.options["ssl"]["certificates"].append({"certificate": rsa.file, "key": rsa.key})
+	site.rewrite_config()
+	check(site, status=WARNINGS).expect("warning", "reload", f"{site.address}:{site.port} ", "rsa.pem .* is not served")
