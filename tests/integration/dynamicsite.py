@@ -97,6 +97,10 @@ class Site(test_certs_check.Site):
 	def installed(self):
 		return (self.directory / f"certs/{HOST}.crt").read_text()
 
+	def exchange(self):
+		"""What there is beside the certificate while it is exchanged."""
+		return self.directory / f"certs/.{HOST}.crt.switch"
+
 	def request(self):
 		"""The request for a certificate of the next key."""
 		return self.directory / f"data/mod_certs/renew/{HOST}.crt/next.csr"

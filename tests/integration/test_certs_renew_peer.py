@@ -4,12 +4,13 @@ import os
 import random
 import signal
 import subprocess
+import time
 
 from dynamicsite import HOST, TTL, behaviour, leaf_of, tlsa_of
 
 ROLLOVERS = 3
-LONGEST_RUN = 1.5  # seconds until a command is killed, at most; one that has ended by then is not
-PATIENCE = 30  # seconds for one that is not to be killed
+EXCHANGE = 0.02  # seconds that it takes to exchange two files, and more
+PATIENCE = 60  # seconds for a command that is not to be killed
 CALLS = 60  # of cron, in one rollover; it takes about ten
 TIME_LIMIT = 300  # seconds; it takes 20 on a machine that does nothing else
 # A Prosody that starts reads two files, one after the other. Where they are replaced just then, the port is opened at its next start
@@ -22,18 +23,35 @@ class Fate:
 
 	def __init__(self, site, peer, seed):
 		self.site, self.peer, self.random = site, peer, random.Random(seed)
-		self.orphans = []
+		self.orphans, self.usual = [], 1
 
 	def run(self, script):
 		"""Runs a command while another program may be down; it may be killed, alone or with all that it has started. Returns
 		whether it has ended well."""
 		with self.random.choice([contextlib.nullcontext, contextlib.nullcontext, self._without_prosody, self._without_names])():
 			process = self.site.workplace.start(script, stdout=subprocess.DEVNULL)
-			try:
-				process.wait(self.random.choice([PATIENCE, PATIENCE, self.random.uniform(0, LONGEST_RUN)]))
-			except subprocess.TimeoutExpired:
+			self.random.choice([self._wait, self._wait, self._wait_for_chance, self._wait_for_exchange])(process)
+			if process.poll() is None:
 				self._kill(process)
 			return process.returncode == 0
+
+	def _wait(self, process):
+		began = time.monotonic()
+		process.wait(PATIENCE)
+		self.usual = time.monotonic() - began
+
+	def _wait_for_chance(self, process):
+		"""Until any moment of the time that the last one took."""
+		with contextlib.suppress(subprocess.TimeoutExpired):
+			process.wait(self.random.uniform(0, self.usual))
+
+	def _wait_for_exchange(self, process):
+		"""Until it is about to exchange the files, or is doing so, or has done so; if it does."""
+		while process.poll() is None:
+			if self.site.exchange().exists():
+				time.sleep(self.random.uniform(0, EXCHANGE))
+				return
+			time.sleep(0.001)
 
 	def _kill(self, process):
 		"""What it has started may go on, until the next one is killed."""

@@ -21,7 +21,7 @@ from nameserver import DNS_PORT, labels
 
 TLSA, TLSA_DATA = 52, 3  # the type, and where a record's data begin
 DANE_EE, PUBLIC_KEY, SHA256 = 3, 1, 1
-READ_TIMEOUT, PAUSE = 10, 0.02
+READ_TIMEOUT, PAUSE = 10, 0.05
 STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:{}' xmlns:stream='http://etherx.jabber.org/streams' to='{}' version='1.0'>")
 STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
