@@ -93,14 +93,18 @@ local function read(path)
 	return text;
 end
 
--- How it has ended, where that is not well: a text
+-- How it has ended, where that is not well
+local function ending(kind, code)
+	if kind == "signal" then return ("was ended by signal %d"):format(code); end
+	if code == TIMED_OUT or code == KILLED then return ("did not end within %d seconds"):format(timeout()); end
+	return ("ended with status %d"):format(code);
+end
+
+-- The same with what it has said
 local function failure(words, kind, code, output)
-	local reason = ("ended with status %d"):format(code);
-	if kind == "signal" then reason = ("was ended by signal %d"):format(code); end
-	if code == TIMED_OUT or code == KILLED then reason = ("did not end within %d seconds"):format(timeout()); end
 	local said = {};
 	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = line; end
-	return ("%s %s%s"):format(words[1], reason, said[1] and ": "..table.concat(said, "; ") or " and said nothing");
+	return ("%s %s%s"):format(words[1], ending(kind, code), said[1] and ": "..table.concat(said, "; ") or " and said nothing");
 end
 
 -- Runs words[1] with input on its standard input; directory is where small private files may be. Returns true, or nil, text
