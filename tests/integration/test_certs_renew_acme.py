@@ -89,7 +89,10 @@ def test(site):
 def test(site):
 	ready(site)
 	request = from_readme("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
+	is_time = from_readme("# is it time?")
+	site.run(is_time, status=1)
 	replaced_for_the_next_key(site, request, "new/fullchain.pem")
+	site.run(is_time)
 
 
 @behaviour("dehydrated, by knsupdate", program="knsupdate", time_limit=TIME_LIMIT)
