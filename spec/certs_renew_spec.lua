@@ -211,7 +211,7 @@ describe("mod_certs renew", function ()
 			assert.equal(root.."/y was ended by signal 9 and said nothing",
 				select(2, load_library "publishing".publish("add", { with() }, root)));
 			options.certs_dns_command, options.certs_dns_timeout = program("z", "echo begun; exec sleep 60"), 1;
-			assert.equal(root.."/z did not end within 1 seconds: begun",
+			assert.equal(root.."/z did not end within 1 second: begun",
 				select(2, load_library "publishing".publish("add", { with() }, root)));
 		end);
 	end);

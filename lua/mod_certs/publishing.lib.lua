@@ -7,6 +7,7 @@ local to_hex = require "util.hex".encode;
 
 local disk = module:require "native"("file");
 local lookup = module:require "lookup";
+local terminal = module:require "terminal";
 
 local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
@@ -96,7 +97,7 @@ end
 -- How it has ended, where that is not well
 local function ending(kind, code)
 	if kind == "signal" then return ("was ended by signal %d"):format(code); end
-	if code == TIMED_OUT or code == KILLED then return ("did not end within %d seconds"):format(timeout()); end
+	if code == TIMED_OUT or code == KILLED then return "did not end within "..terminal.plural(timeout(), "second"); end
 	return ("ended with status %d"):format(code);
 end
 

@@ -12,6 +12,7 @@ local pair = module:require "pair";
 local publishing = module:require "publishing";
 local reload = module:require "reloading";
 local replacement = module:require "replacement";
+local terminal = module:require "terminal";
 
 local HOUR = 3600;
 local PATIENCE = HOUR; -- seconds after which DNS should show what was published
@@ -87,8 +88,8 @@ local DO, DONE = { add = "publish", delete = "remove" }, { add = "published", de
 -- It was done in this call already.
 function work:wait_for_dns(action, step)
 	if self:is_overdue(action) then
-		self:problem("the name servers do not show it, for %d minutes now: see that they take what is published",
-			(os.time() - self.state.sent[action]) // 60);
+		self:problem("the name servers do not show it, for %s now: see that they take what is published",
+			terminal.plural((os.time() - self.state.sent[action]) // 60, "minute"));
 	end
 	return self:at(step, "waits until all name servers show what was %s", DONE[action]);
 end
@@ -96,9 +97,9 @@ end
 -- Adds or deletes records. Returns whether to look again; what is left to do stands in the report otherwise.
 function work:publish(action, step, records)
 	self.report.records = records;
-	if self.dry_run then return self:at(step, "would %s %d records", DO[action], #records); end
+	if self.dry_run then return self:at(step, "would %s %s", DO[action], terminal.plural(#records, "record")); end
 	if not publishing.way() then
-		self:problem("%s these %d records, and call renew again", DO[action], #records);
+		self:problem("%s %s, and call renew again", DO[action], terminal.plural(#records, "record"));
 		return self:at(step, "waits for records that are to be %s by hand", DONE[action]);
 	end
 	if self.published[action] then return self:wait_for_dns(action, step); end
@@ -106,7 +107,7 @@ function work:publish(action, step, records)
 	self:note_sent(action);
 	self:save_state();
 	local ok, err = publishing.publish(action, records, self.slot.path);
-	if not ok then return self:stuck(step, err, "%d records could not be %s", #records, DONE[action]); end
+	if not ok then return self:stuck(step, err, "%s could not be %s", terminal.plural(#records, "record"), DONE[action]); end
 	self.published[action] = true;
 	self.report.records = nil;
 	return true;

@@ -147,6 +147,22 @@ def test(site):
 	assert sorted(path.name for path in (site.directory / "certs").iterdir()) == [f"{HOST}.crt", f"{HOST}.key"]
 
 
+@behaviour("a directory of the host's with fullchain.pem and privkey.pem is found after that as before, also where it is a link")
+def test(site):
+	versions, new = site.directory / "versions", site.issue(HOST, name="new")
+	versions.mkdir()
+	for suffix, name in ((".crt", "fullchain.pem"), (".key", "privkey.pem")):
+		site.file(suffix).rename(versions / name)
+	(site.directory / f"certs/{HOST}").symlink_to("../versions")
+	site.go()
+	site.hand_in(new)
+	assert (site.slot.parent / f"{HOST}%2ffullchain.pem/new.pem").exists()
+	site.pass_time(200)
+	found = site.renew()
+	assert found["step"] == "done" and site.served() == {fingerprint(new.file.read_text())}, found
+	assert sorted(path.name for path in versions.iterdir()) == ["fullchain.pem", "privkey.pem"]
+
+
 @behaviour("chain and key in one file are replaced by one rename")
 def test(site):
 	both = site.directory / "both.pem"
@@ -216,7 +232,7 @@ def test(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	output = tool(site, "renew", HOST, "--new", new.file, "--key", new.key)
-	assert output.status == 1 and "publish these 4 records, and call renew again" in output.err, output
+	assert output.status == 1 and "publish 4 records, and call renew again" in output.err, output
 	assert all(f"_{port}._tcp.xmpp.{HOST}. 60 IN TLSA {new.tlsa(3, 1, 1)}\n" in output.out for port in site.places), output
 	site.republish(site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
 	assert site.renew()["step"] == "wait"

@@ -58,7 +58,7 @@ def test(site):
 	site.options["certs_dns_command"] = forever
 	site.go()
 	found = site.hand_in(new, status=1)
-	assert "did not end within 1 seconds: begun" in found["problems"][0], found
+	assert "did not end within 1 second: begun" in found["problems"][0], found
 	site.options["certs_dns_command"] = "/nonexistent/publish"
 	site.rewrite_config()
 	assert "/nonexistent/publish" in site.renew(status=1)["problems"][0]
