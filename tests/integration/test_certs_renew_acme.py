@@ -20,8 +20,8 @@ def ready(site, *hooks):
 
 
 def goes_on(site):
-	"""Cron."""
-	site.run(from_readme("# /etc/cron.d/prosody-certificates").partition(" root ")[2])
+	"""Cron, which mails what is printed: nothing, as long as all is well."""
+	assert site.run(from_readme("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
 
 
 def text_of(site, chain):
@@ -89,7 +89,10 @@ def test(site):
 def test(site):
 	ready(site)
 	request = from_readme("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
+	is_time = from_readme("# is it time?")
+	site.run(is_time, status=1)
 	replaced_for_the_next_key(site, request, "new/fullchain.pem")
+	site.run(is_time)
 
 
 @behaviour("dehydrated, by knsupdate", program="knsupdate", time_limit=TIME_LIMIT)

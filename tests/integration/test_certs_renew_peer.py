@@ -147,6 +147,7 @@ def test(site):
 			for number in range(ROLLOVERS):
 				fate.replace(number)
 		assert not peer.refusals, peer.refusals[:5]
+		site.assert_accepted()
 	except Exception as error:
 		raise AssertionError(f"SEED={seed} does this again") from error
 

@@ -48,7 +48,8 @@ class Workplace:
 		self.here, self.bin = directory, directory / "bin"
 		self.bin.mkdir(parents=True)
 		self.replaced = {**names, "/etc/letsencrypt": f"{directory}/letsencrypt", "/etc/ssl/uacme": f"{directory}/uacme",
-			"/etc/dehydrated": f"{directory}/dehydrated", "/usr/local/sbin": f"{directory}/sbin", "/var/lib/prosody": f"{directory}/../data"}
+			"/etc/dehydrated": f"{directory}/dehydrated", "/usr/local/sbin": f"{directory}/sbin", "/var/lib/prosody": f"{directory}/../data",
+			"/etc/prosody/certs": f"{directory}/../certs"}
 
 	def acme(self, server):
 		"""Makes the clients ready for this ACME server."""
