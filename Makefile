@@ -33,13 +33,14 @@ CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constrain
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
+FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS)
+CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
-	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so
+	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
@@ -48,6 +49,7 @@ $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
+$(OUT)/mod_certs/file.so: $(addprefix $(OUT)/,modules/file/lua_file.o $(FILE) $(BASE) $(ALLOC) $(GLUE))
 
 # What several modules need of Lua: every folder gets a copy, so that it can be taken alone
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
@@ -58,7 +60,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
-	cert verify refusal names xmppaddr constraints tlsa key dns
+	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
@@ -90,7 +92,7 @@ $(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
 $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"

@@ -136,6 +136,14 @@ describe("certs", function ()
 		assert.equal("internal-server-error", select(2, certs.request { domains = {} }));
 	end);
 
+	it("makes a request for a key that there is", function ()
+		local key = pem_of { domains = { "a.example" } };
+		local same, csr = pem_of { domains = { "b.example" }, private_key = key };
+		assert.equal(key, same);
+		assert.equal(certs.public_key(key), certs.public_key(csr));
+		assert.equal("key-invalid", select(2, certs.request { domains = { "a.example" }, private_key = "none" }));
+	end);
+
 	it("tells which key a text holds, and whether a certificate is for it", function ()
 		local key, csr = pem_of { domains = { "a.example" } };
 		local spki = certs.public_key(key);

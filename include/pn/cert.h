@@ -232,9 +232,11 @@ struct pn_request {
 	const char *const *services; /* "xmpp-client", "xmpp-server": SRV-IDs for every domain; ends
 					with NULL */
 	bool rsa;                    /* RSA of 3072 bits instead of ECDSA with P-256 */
+	struct pn_str key; /* PEM of the private key to use instead of a new one; len 0: none */
 };
 
-/* Makes a private key (PKCS #8) and a request for a certificate (PKCS #10), both appended as PEM.
+/* Makes a private key (PKCS #8), or takes the one that there is, and a request for a certificate
+ * (PKCS #10); both appended as PEM. PN_EKEY for a key that cannot be read, or that cannot sign.
  * What the key's buffer held is the caller's to wipe. */
 int pn_cert_request(const struct pn_request *request, struct pn_buf *key, struct pn_buf *csr);
 

@@ -232,4 +232,45 @@ function certificates.uses(path)
 	return uses;
 end
 
+-- ---- The key of a file ----
+
+-- Every certificate that Prosody may use
+local function all()
+	local list = {};
+	local function add(found)
+		for _, each in ipairs(found) do list[#list + 1] = each; end
+	end
+	for _, host in ipairs(hosts.list()) do
+		for _, service in ipairs(hosts.SERVICES) do
+			for _, alternative in ipairs(of_host(host.name, service)) do add(alternative); end
+		end
+		for _, listener in ipairs(ports.list()) do
+			for _, alternative in ipairs(listener.tls == "direct" and of_host_at(host.name, listener) or {}) do add(alternative); end
+		end
+		add(chosen(config.get(host.name, "https_ssl") or {}));
+	end
+	for _, listener in ipairs(ports.list()) do
+		if listener.tls == "direct" then add(chosen(merge(settings_of_port(listener)))); end
+	end
+	local web = config.get("*", "https_ssl") or {};
+	for _, listener in ipairs(ports.https()) do add(chosen(merge { web, web[listener.port] or {} })); end
+	return list;
+end
+
+-- The path of the private key that Prosody uses with a certificate; or nil, text
+function certificates.key(path)
+	local key, used;
+	for _, each in ipairs(all()) do
+		if files.same(each.certificate, path) then
+			used = true;
+			if key and each.key and key ~= each.key and not files.same(key, each.key) then
+				return nil, ("%s: Prosody uses it with two private keys, %s and %s"):format(path, key, each.key);
+			end
+			key = key or each.key;
+		end
+	end
+	if key then return key; end
+	return nil, ("%s: Prosody %s"):format(path, used and "has no private key for it" or "does not use this certificate");
+end
+
 return certificates;

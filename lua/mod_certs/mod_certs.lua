@@ -36,5 +36,11 @@ function module.command(arg)
 			help = "replaces a certificate step by step, so that no peer is ever locked out";
 			run = in_file "rollover";
 		};
+		{
+			usage = "renew [HOST|FILE] [--new FILE|-] [--key FILE] [--request] [--dry-run] [--json]";
+			help = "takes a new certificate from an ACME client, and goes on with it: DNS, waiting, installing, reloading;\n"
+				.."without a name with all that are under way";
+			run = in_file "renew";
+		};
 	});
 end

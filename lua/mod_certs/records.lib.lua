@@ -88,13 +88,15 @@ local function accepted_for_any(spot, pem, record)
 end
 
 -- What the listeners prove of a record: "old", that it has been needed all along; "new", that the certificate has been
--- switched, so that waiting is over, or was not done; or nil. Where nothing is known to be served, nothing is proven.
+-- switched, so that waiting is over, or was not done; or nil. Where nothing is known to be served, nothing is proven; nor of a
+-- record that is about something else, such as a key that is published ahead.
 local function proof_of(spot, record)
 	local proof;
 	for _, listener in ipairs(spot.listeners) do
-		local by_old = listener.serves == "old" and dane.accepts(listener.pem, listener.about, { record });
-		if listener.serves == "unknown" or listener.serves == "old" and not by_old then return nil; end
-		proof = by_old and "old" or proof or listener.serves == "new" and "new" or nil;
+		local serves = listener.serves;
+		local is_its_own = (serves == "old" or serves == "new") and dane.accepts(listener.pem, listener.about, { record });
+		if serves == "unknown" or serves == "old" and not is_its_own then return nil; end
+		if is_its_own and proof ~= "old" then proof = serves; end
 	end
 	return proof;
 end

@@ -45,6 +45,10 @@ int pn_openssl_leave(int err);
 /* Whether the last thing that failed did so for want of memory. */
 bool pn_openssl_no_memory(void);
 
+/* For OpenSSL's readers of PEM: a block that is enciphered makes them ask for a pass phrase, and
+ * there is none. */
+int pn_openssl_no_pass_phrase(char *buf, int size, int writing, void *context);
+
 /* As pn_tlsa_fault(), but where memory was missing, PN_ENOMEM. */
 int pn_tlsa_check(const struct pn_tlsa *record, const char **fault);
 

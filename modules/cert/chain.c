@@ -26,13 +26,12 @@ int pn_openssl_leave(int err) {
 	return memory ? PN_ENOMEM : err;
 }
 
-/* ---- Chains ---- */
-
-/* A block of an enciphered certificate makes OpenSSL ask for a pass phrase: there is none. */
-static int no_pass_phrase(char *buf, int size, int writing, void *context) {
+int pn_openssl_no_pass_phrase(char *buf, int size, int writing, void *context) {
 	(void)buf, (void)size, (void)writing, (void)context;
 	return -1;
 }
+
+/* ---- Chains ---- */
 
 /* Takes over the encoding, also after a failure. */
 static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
@@ -56,8 +55,8 @@ static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
 static int read_next(BIO *text, struct pn_chain *chain) {
 	unsigned char *der = NULL;
 	long len = 0;
-	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, no_pass_phrase, NULL) !=
-	    1) {
+	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, pn_openssl_no_pass_phrase,
+			       NULL) != 1) {
 		const unsigned long err = ERR_peek_last_error();
 		const bool end = ERR_GET_LIB(err) == ERR_LIB_PEM &&
 				 ERR_GET_REASON(err) == PEM_R_NO_START_LINE;

@@ -477,7 +477,8 @@ static size_t read_list(lua_State *L, const char *name, struct pn_str *list, siz
 
 /*
  * request{ domains = { A-labels }, services = { "xmpp-client", "xmpp-server" } or nil, key = "ec"
- * or "rsa" } -> key PEM, request PEM | nil, condition, text
+ * or "rsa", private_key = PEM of the key to use instead of a new one } -> key PEM, request PEM |
+ * nil, condition, text
  */
 static int certs_request(lua_State *L) {
 	struct pn_str domains[RECORDS_MAX / 16];
@@ -488,6 +489,7 @@ static int certs_request(lua_State *L) {
 	struct call *call = new_call(L);
 	struct pn_request request = {.domains = domains, .services = service_names};
 	const struct pn_str key = field_string(L, 1, "key");
+	request.key = field_string(L, 1, "private_key");
 	request.rsa = key.bytes != NULL && strcmp(key.bytes, "rsa") == 0;
 	request.count = read_list(L, "domains", domains, sizeof(domains) / sizeof(domains[0]));
 	const size_t count = read_list(L, "services", services, SERVICES_MAX);

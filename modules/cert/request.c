@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <string.h>
 
 #include <openssl/pem.h>
@@ -98,7 +99,7 @@ static int make_request(const struct pn_request *request, EVP_PKEY *key, X509_RE
 	if (err == PN_OK)
 		err = set_names(csr, request);
 	if (err == PN_OK && X509_REQ_sign(csr, key, EVP_sha256()) <= 0)
-		err = PN_ENOMEM;
+		err = request->key.len > 0 && !pn_openssl_no_memory() ? PN_EKEY : PN_ENOMEM;
 	return err;
 }
 
@@ -125,6 +126,26 @@ static int write_pem(EVP_PKEY *key, X509_REQ *csr, struct pn_buf *key_out, struc
 	return err;
 }
 
+/* The private key in a text; the caller frees. */
+static int read_key(struct pn_str pem, EVP_PKEY **pair) {
+	if (pem.len > INT_MAX)
+		return PN_EKEY;
+	BIO *text = BIO_new_mem_buf(pem.bytes, (int)pem.len);
+	if (text == NULL)
+		return PN_ENOMEM;
+	*pair = PEM_read_bio_PrivateKey(text, NULL, pn_openssl_no_pass_phrase, NULL);
+	BIO_free(text);
+	return *pair != NULL ? PN_OK : PN_EKEY;
+}
+
+/* The key of a request: the one that there is, or a new one. */
+static int take_key(const struct pn_request *request, EVP_PKEY **pair) {
+	if (request->key.len > 0)
+		return read_key(request->key, pair);
+	*pair = request->rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
+	return *pair != NULL ? PN_OK : PN_ENOMEM;
+}
+
 int pn_cert_request(const struct pn_request *request, struct pn_buf *key, struct pn_buf *csr) {
 	for (size_t i = 0; i < request->count; i++) {
 		if (pn_domain_fault(request->domains[i], true) != NULL)
@@ -133,9 +154,11 @@ int pn_cert_request(const struct pn_request *request, struct pn_buf *key, struct
 	if (request->count == 0)
 		return PN_EINVAL;
 	pn_openssl_enter();
-	EVP_PKEY *pair = request->rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
-	X509_REQ *made = X509_REQ_new();
-	int err = pair != NULL && made != NULL ? make_request(request, pair, made) : PN_ENOMEM;
+	EVP_PKEY *pair = NULL;
+	int err = take_key(request, &pair);
+	X509_REQ *made = err == PN_OK ? X509_REQ_new() : NULL;
+	if (err == PN_OK)
+		err = made != NULL ? make_request(request, pair, made) : PN_ENOMEM;
 	if (err == PN_OK)
 		err = write_pem(pair, made, key, csr);
 	X509_REQ_free(made);

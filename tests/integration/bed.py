@@ -160,6 +160,7 @@ class Prosody:
 		(self.directory / "certs").mkdir()  # Prosody calls its absence an error
 		self.config, self.logfile = self.directory / "prosody.cfg.lua", self.directory / "log"
 		self.process = self.admin = None
+		self.run_by = []  # a command that runs another one
 		self.clients, self.announced, self.accounts = [], [], 0
 		self.mark = 0
 		if start:
@@ -172,7 +173,7 @@ class Prosody:
 		self.rewrite_config()
 		launcher = PROSODIES / f"prosody-{self.version}/prosody"
 		with open(self.directory / "output", "ab") as output:
-			self.process = subprocess.Popen([launcher, "-F", "--config", self.config],
+			self.process = subprocess.Popen([*self.run_by, launcher, "-F", "--config", self.config],
 				stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
 				cwd=self.directory, preexec_fn=end_with_parent)
 		atexit.register(self.discard)

@@ -50,13 +50,13 @@ subjectAltName = @names
 """
 
 
-def openssl(*words):
-	"""Runs openssl WORDS...; returns what it prints."""
-	done = subprocess.run(["openssl", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def openssl(*words, data="", errors=False):
+	"""Runs openssl WORDS..., which reads `data`; returns what it prints, with what it says as errors if that is wanted."""
+	done = subprocess.run(["openssl", *map(str, words)], input=data.encode(), stdout=subprocess.PIPE,
 		stderr=subprocess.PIPE, check=False)
 	if done.returncode:
 		raise RuntimeError(f"openssl {words[0]}: {done.stderr.decode(errors='replace')}")
-	return done.stdout
+	return done.stdout + (done.stderr if errors else b"")
 
 
 class Certificate:

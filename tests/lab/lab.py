@@ -97,19 +97,27 @@ class Lab:
 	def start(self):
 		"""Sign the zones and serve them; again, after more records."""
 		self._stop_servers()
-		children = self.zones["expired.lab"].write(self.directory) + self.zones["insecure.lab"].write(self.directory)
-		top = self.zones["lab"].write(self.directory, children)
+		self.children = self.zones["expired.lab"].write(self.directory) + self.zones["insecure.lab"].write(self.directory)
+		top = self.zones["lab"].write(self.directory, self.children)
 		anchor = self.zones["root"].write(self.directory, top)
 		self.trust_anchor.write_text("\n".join(anchor) + "\n")
 		self.root_hints.write_text(f". 3600 IN NS ns.\nns. 3600 IN A {self.address(SERVER)}\n")
-		zones = dict(self.zones)
-		unsigned = zones.pop("insecure.lab")
-		self.servers.append(Nsd(self.directory, "nsd", self.address(SERVER), zones.values()))
+		unsigned = self.zones["insecure.lab"]
+		self.servers.append(self._serve_signed())
 		self.servers.append(Nsd(self.directory, "nsd-unsigned", self.address(UNSIGNED), [unsigned]))
 		self.servers.append(Failing(self.address(FAILING)))
 		if self.sites:
 			self.servers += [Website(self.web_address, self.sites), Silent(self.silent_web_address)]
 		return self
+
+	def _serve_signed(self):
+		return Nsd(self.directory, "nsd", self.address(SERVER), [zone for zone in self.zones.values() if zone.valid])
+
+	def change_lab(self):
+		"""After start(): signs the zone "lab" again, with the same key, and serves it."""
+		self.zones["lab"].write(self.directory, self.children)
+		self.servers.pop(0).stop()
+		self.servers.insert(0, self._serve_signed())
 
 	@property
 	def trust_anchor(self):

@@ -17,7 +17,7 @@ UNPACKED_NSD = pathlib.Path(__file__).resolve().parents[2] / "build/nsd/usr/sbin
 NSD = UNPACKED_NSD if UNPACKED_NSD.exists() else "/usr/sbin/nsd"
 DNS_PORT = 53
 START_TIMEOUT = 10
-SERVFAIL = 2
+SERVFAIL, REFUSED, SOA = 2, 5, 6
 
 CONFIGURATION = """\
 server:
@@ -102,8 +102,7 @@ def refusal(query):
 
 
 class Nsd:
-	"""NSD with signed and unsigned zones. It runs as the caller, and as root with nothing left of
-	root's powers but the one to bind its port; there is no control socket."""
+	"""NSD with signed and unsigned zones. There is no control socket."""
 
 	def __init__(self, directory, name, address, zones):
 		self.address = address
@@ -111,40 +110,56 @@ class Nsd:
 		configuration = directory / f"{name}.conf"
 		configuration.write_text(CONFIGURATION.format(address=address, directory=directory, name=name)
 			+ "".join(ZONE.format(name=zone.name, file=zone.file) for zone in zones))
-		command = [NSD, "-d", "-c", configuration]
-		if os.geteuid() == 0:
-			only = "-all,+net_bind_service"
-			command = ["setpriv", f"--bounding-set={only}", f"--inh-caps={only}", *command]
-		self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-			stderr=subprocess.DEVNULL, cwd=directory, preexec_fn=end_with_parent)
+		self.process = launch([NSD, "-d", "-c", configuration], directory)
 		try:
-			self._wait()
+			wait_for_answer(self.process, address, ".", REFUSED, self.log)
 		except Exception:
 			self.stop()
 			raise
 
-	def _wait(self):
-		deadline = time.monotonic() + START_TIMEOUT
-		with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-			client.connect((self.address, DNS_PORT))
-			client.settimeout(0.05)
-			while time.monotonic() < deadline:
-				if self.process.poll() is not None:
-					break
-				try:
-					client.send(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\0\0\6\0\1")  # . SOA IN
-					if client.recv(4096):
-						return
-				except ConnectionRefusedError:
-					time.sleep(0.01)
-				except TimeoutError:
-					pass
-		raise RuntimeError("NSD does not answer:\n" + (self.log.read_text() if self.log.exists() else ""))
-
 	def stop(self):
-		if self.process.poll() is None:
-			self.process.terminate()
-			self.process.wait(START_TIMEOUT)
+		end(self.process)
+
+
+def launch(command, directory, log=subprocess.DEVNULL):
+	"""Starts a name server. It runs as the caller, and as root with nothing left of root's powers but the one
+	to bind its port."""
+	if os.geteuid() == 0:
+		only = "-all,+net_bind_service"
+		command = ["setpriv", f"--bounding-set={only}", f"--inh-caps={only}", *command]
+	return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
+		preexec_fn=end_with_parent)
+
+
+def wait_for_answer(process, address, zone, worst, log):
+	"""Waits until it is asked for a zone's SOA record, and answers with a code up to `worst`."""
+	question = labels(zone) + struct.pack("!2H", SOA, 1)
+	deadline = time.monotonic() + START_TIMEOUT
+	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+		client.connect((address, DNS_PORT))
+		client.settimeout(0.05)
+		while time.monotonic() < deadline and process.poll() is None:
+			try:
+				client.send(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + question)
+				if client.recv(4096)[3] & 0x0f <= worst:
+					return
+				time.sleep(0.01)
+			except ConnectionRefusedError:
+				time.sleep(0.01)
+			except TimeoutError:
+				pass
+	raise RuntimeError(f"the name server at {address} does not answer:\n" + (log.read_text() if log.exists() else ""))
+
+
+def labels(name):
+	"""A domain name on the wire."""
+	return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
+
+
+def end(process):
+	if process.poll() is None:
+		process.terminate()
+		process.wait(START_TIMEOUT)
 
 
 def end_with_parent():

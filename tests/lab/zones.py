@@ -34,7 +34,7 @@ class Zone:
 
 	def __init__(self, name, server="ns.", valid=(-1, 30)):
 		self.name, self.valid = name, valid
-		self.records, self.broken = [], []
+		self.records, self.broken, self.key = [], [], None
 		self.add("", "SOA", f"{server} hostmaster. 1 3600 600 86400 {TTL}")
 		self.add("", "NS", server)
 
@@ -57,15 +57,16 @@ class Zone:
 
 	def _sign(self, directory):
 		keys = directory / f"{self.file.name}.keys"
-		shutil.rmtree(keys, ignore_errors=True)
-		keys.mkdir()
-		key = run("dnssec-keygen", "-q", "-K", keys, "-f", "KSK", "-a", "ECDSAP256SHA256", self.name, cwd=directory).strip()
+		if not self.key:  # else it is signed again, and resolvers that know the zone go on
+			shutil.rmtree(keys, ignore_errors=True)
+			keys.mkdir()
+			self.key = run("dnssec-keygen", "-q", "-K", keys, "-f", "KSK", "-a", "ECDSAP256SHA256", self.name, cwd=directory).strip()
 		signed = self.file.with_suffix(".signed")
 		with open(self.file, "a", encoding="ascii") as file:
-			file.write((keys / f"{key}.key").read_text())
+			file.write((keys / f"{self.key}.key").read_text())
 		begin, end = (moment(day).rstrip("Z") for day in self.valid)
 		run("dnssec-signzone", "-q", "-z", "-P", "-O", "full", "-o", self.name, "-s", begin, "-e", end, "-f", signed,
-			self.file, keys / key, cwd=keys)
+			self.file, keys / self.key, cwd=keys)
 		lines = signed.read_text().splitlines(keepends=True)
 		self.file.write_text("".join(map(self._spoil, lines)))
 		missing = set(self.broken) - {self._signed(line) for line in lines}

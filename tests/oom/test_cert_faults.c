@@ -76,8 +76,9 @@ static int make_request(struct notes *notes) {
 	const char *const services[] = {"xmpp-server", NULL};
 	struct pn_buf key = {0};
 	struct pn_buf csr = {0};
-	const int err =
-		pn_cert_request(&(struct pn_request){domains, 1, services, false}, &key, &csr);
+	const int err = pn_cert_request(
+		&(struct pn_request){.domains = domains, .count = 1, .services = services}, &key,
+		&csr);
 	note(notes, "%d %d", key.len > 0, csr.len > 0);
 	pn_buf_free(&key);
 	pn_buf_free(&csr);
@@ -99,6 +100,20 @@ static int read_key(struct notes *notes) {
 	note(notes, "%d", fits);
 	pn_chain_free(chain);
 	pn_buf_free(&spki);
+	return err;
+}
+
+static int request_again(struct notes *notes) {
+	const struct pn_str domains[] = {str("a.example")};
+	const char *const services[] = {NULL};
+	const struct pn_request request = {
+		.domains = domains, .count = 1, .services = services, .key = buf_str(&made_key)};
+	struct pn_buf key = {0};
+	struct pn_buf csr = {0};
+	const int err = pn_cert_request(&request, &key, &csr);
+	note(notes, "%zu %d", key.len, csr.len > 0);
+	pn_buf_free(&key);
+	pn_buf_free(&csr);
 	return err;
 }
 
@@ -133,10 +148,11 @@ TEST(a_key_is_read_or_memory_is_missing) {
 	const struct pn_str domains[] = {str("a.example")};
 	const char *const services[] = {NULL};
 	struct pn_buf csr = {0};
-	REQUIRE(pn_cert_request(&(struct pn_request){domains, 1, services, false}, &made_key,
-				&csr) == PN_OK);
+	const struct pn_request request = {.domains = domains, .count = 1, .services = services};
+	REQUIRE(pn_cert_request(&request, &made_key, &csr) == PN_OK);
 	SCENE(NULL, false, &leaf);
 	fail_each(read_key);
+	fail_each(request_again);
 	scene_end();
 	pn_buf_free(&csr);
 	pn_buf_free(&made_key);

@@ -78,8 +78,9 @@ TEST(a_request_has_the_key_that_was_made_with_it) {
 	struct pn_buf csr = {0};
 	struct pn_buf of_key = {0};
 	struct pn_buf of_csr = {0};
-	REQUIRE(pn_cert_request(&(struct pn_request){domains, 1, services, false}, &key, &csr) ==
-		PN_OK);
+	REQUIRE(pn_cert_request(
+			&(struct pn_request){.domains = domains, .count = 1, .services = services},
+			&key, &csr) == PN_OK);
 	CHECK(pn_public_key(buf_str(&key), NO_PASSWORD, &of_key) == PN_OK);
 	CHECK(pn_public_key(buf_str(&csr), NO_PASSWORD, &of_csr) == PN_OK);
 	CHECK(of_key.len > 0 && of_key.len == of_csr.len &&
@@ -142,6 +143,32 @@ TEST(what_is_no_key_is_an_error) {
 		CHECK(public_key(&cert, str(texts[i]), NO_PASSWORD) == PN_EKEY);
 	CHECK(public_key(&cert, (struct pn_str){"\0\0\0\0", 4}, NO_PASSWORD) == PN_EKEY);
 	cert_free(cert);
+}
+
+TEST(a_request_is_made_for_the_key_that_there_is) {
+	const struct pn_str domains[] = {str("a.example")};
+	const char *const services[] = {NULL};
+	struct pn_request request = {.domains = domains, .count = 1, .services = services};
+	struct pn_buf key = {0}, same = {0}, csr = {0}, of_key = {0}, of_csr = {0};
+	REQUIRE(pn_cert_request(&request, &key, &csr) == PN_OK);
+	pn_buf_free(&csr);
+	request.key = buf_str(&key);
+	request.rsa = true; /* which is about a new key */
+	REQUIRE(pn_cert_request(&request, &same, &csr) == PN_OK);
+	CHECK(same.len == key.len && memcmp(same.data, key.data, key.len) == 0);
+	CHECK(pn_public_key(buf_str(&key), NO_PASSWORD, &of_key) == PN_OK);
+	CHECK(pn_public_key(buf_str(&csr), NO_PASSWORD, &of_csr) == PN_OK);
+	CHECK(of_key.len == of_csr.len && memcmp(of_key.data, of_csr.data, of_key.len) == 0);
+	pn_buf_free(&csr);
+	pn_buf_free(&same);
+	request.key = str("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+	CHECK(pn_cert_request(&request, &same, &csr) == PN_EKEY);
+	request.key = buf_str(&of_key);
+	CHECK(pn_cert_request(&request, &same, &csr) == PN_EKEY);
+	CHECK(same.data == NULL && csr.data == NULL);
+	pn_buf_free(&key);
+	pn_buf_free(&of_key);
+	pn_buf_free(&of_csr);
 }
 
 int main(void) {

@@ -556,7 +556,8 @@ TEST(a_request_has_every_name_and_is_signed_with_its_new_key) {
 	const struct pn_str domains[] = {str("a.example"), str("b.example")};
 	const char *const services[] = {"xmpp-client", "xmpp-server", NULL};
 	for (int rsa = 0; rsa < 2; rsa++) {
-		const struct pn_request request = {domains, 2, services, rsa == 1};
+		const struct pn_request request = {
+			.domains = domains, .count = 2, .services = services, .rsa = rsa == 1};
 		char names[256] = "";
 		struct pn_buf key = {0};
 		struct pn_buf csr = {0};

@@ -1,0 +1,78 @@
+"""prosodyctl mod_certs renew --request: the next key, published ahead, so that a certificate for it goes in at once."""
+from authority import SERVER, openssl
+from certsite import bad, tool
+from renewsite import HOST, behaviour, fingerprint, record_of
+
+
+class Requested:
+	"""What the next key is, and a certificate that is issued for its request. As authority.Certificate has it."""
+
+	def __init__(self, site, name, names=f"DNS:{HOST}"):
+		directory, issuer = site.directory, site.lab.intermediate
+		self.text = (site.slot / "next.csr").read_text()
+		self.request, self.file, extensions = (directory / f"{name}.{suffix}" for suffix in ("csr", "pem", "extensions"))
+		self.request.write_text(self.text)
+		extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", names))
+		self.file.write_bytes(openssl("x509", "-req", "-in", self.request, "-CA", issuer.alone, "-CAkey", issuer.key, "-days", 90,
+			"-extfile", extensions) + issuer.alone.read_bytes())
+		self.record = record_of(self.file.read_text())
+
+
+@behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
+def test(site):
+	site.go()
+	found = site.renew(HOST, "--request")
+	assert found["request"] == str(site.slot / "next.csr") and found["step"] == "next" and not found["problems"], found
+	first, was = Requested(site, "first"), site.old.tlsa(3, 1, 1)
+	assert site.published() == {was, first.record}
+	assert site.renew(HOST, "--request")["until"] == found["until"] and (site.slot / "next.csr").read_text() == first.text
+	early = site.renew(HOST, "--new", first.file)
+	assert (early["step"], early["until"]) == ("wait", found["until"]), (early, found)
+	site.pass_time(200)
+	found = site.renew()
+	assert found["step"] == "next" and not found["problems"], found
+	assert site.files() == fingerprint(first.file.read_text()) and site.served() == {site.files()}
+	second = Requested(site, "second")
+	assert second.record != first.record and site.published() == {first.record, second.record}
+	site.pass_time(200)
+	found = site.renew()
+	assert found["step"] == "done" and "at once" in found["text"] and not found["problems"], found
+	count = len(site.publisher.requests)
+	found = site.renew(HOST, "--new", second.file)  # with no call in between that waits
+	assert site.files() == fingerprint(second.file.read_text()) and site.served() == {site.files()}, found
+	third = Requested(site, "third")
+	assert site.published() == {second.record, third.record} and len(site.publisher.requests) == count + 2
+	assert (site.slot / "next.key").stat().st_mode & 0o777 == 0o600 and site.slot.stat().st_mode & 0o777 == 0o700
+
+
+@behaviour("a request has the names of the certificate in use, and those of the hosts that it serves")
+def test(site):
+	site.serve(HOST, site.issue(HOST, names=["DNS:www.good.lab", "DNS:*.good.lab", f"DNS:{HOST}"], name="wide"))
+	site.go()
+	output = tool(site, "renew", HOST, "--request")
+	path = output.out.splitlines()[0]
+	text = openssl("req", "-in", path, "-noout", "-text").decode()
+	names = text.split("Subject Alternative Name:")[1].split("\n")[1].strip().split(", ")
+	assert output.status == 0 and names == [f"DNS:{HOST}", "DNS:www.good.lab", "DNS:*.good.lab"], text
+	assert "Public-Key: (256 bit)" in text, text
+
+
+@behaviour("a certificate without a key has to be for the next key or the one in use")
+def test(site):
+	site.go()
+	site.renew(HOST, "--request")
+	stranger = site.issue(HOST, name="stranger")
+	before = site.everything()
+	bad(site, "renew", HOST, "--new", stranger.file, says="its private key is missing")
+	assert site.everything() == before
+
+
+@behaviour("a request that got lost is made again for the same key")
+def test(site):
+	site.go()
+	site.renew(HOST, "--request")
+	key, records = (site.slot / "next.key").read_bytes(), site.published()
+	(site.slot / "next.csr").unlink()
+	site.renew()
+	assert (site.slot / "next.key").read_bytes() == key and site.published() == records
+	assert Requested(site, "again").record in records
