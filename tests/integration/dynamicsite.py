@@ -102,21 +102,24 @@ class Site(test_certs_check.Site):
 		return self.directory / f"certs/.{HOST}.crt.switch"
 
 	def request(self):
-		"""The request for a certificate of the next key."""
-		return self.directory / f"data/mod_certs/renew/{HOST}.crt/next.csr"
+		"""The request for a certificate of the next key, PEM; nothing where there is none."""
+		try:
+			return (self.directory / f"data/mod_certs/renew/{HOST}.crt/next.csr").read_text()
+		except FileNotFoundError:
+			return ""
 
 	def next_records(self):
 		"""The record of the next key; none as long as there is no such key."""
-		if not self.request().exists():
+		if not (request := self.request()):
 			return set()
-		key = openssl("req", "-noout", "-pubkey", "-in", self.request()).decode()
+		key = openssl("req", "-noout", "-pubkey", data=request).decode()
 		return {f"3 1 1 {hashlib.sha256(base64.b64decode(key.split('-----')[2])).hexdigest()}"}
 
 	def sign(self, request, name):
-		"""A chain for a request, as an authority issues it; returns its file."""
+		"""A chain for a request, PEM, as an authority issues it; returns its file."""
 		file, issuer = self.directory / f"{name}.pem", self.lab.intermediate
-		file.write_bytes(openssl("x509", "-req", "-copy_extensions", "copy", "-days", "30", "-in", request, "-CA", issuer.alone,
-			"-CAkey", issuer.key) + issuer.alone.read_bytes())
+		file.write_bytes(openssl("x509", "-req", "-copy_extensions", "copy", "-days", "30", "-CA", issuer.alone,
+			"-CAkey", issuer.key, data=request) + issuer.alone.read_bytes())
 		return file
 
 	def served(self):

@@ -64,7 +64,7 @@ class StrictPeer:
 		self.name_server, self.owner, self.address = name_server, owner, address
 		self.listeners, self.domain, self.clock = listeners, domain, clock
 		self.cache = {listener: {} for listener in listeners}  # a set of records -> when its TTL ends, by the clock
-		self.keys, self.served = {}, {}
+		self.keys = {}
 		self.refusals, self.looks = [], 0
 		self.ending = threading.Event()
 
@@ -87,7 +87,6 @@ class StrictPeer:
 			key = self._key(listener.certificate(self.address, self.domain))
 		except (ConnectionError, ssl.SSLError):  # it is down
 			return
-		self.served[listener.port] = key
 		for records, end in list(self.cache[listener].items()):
 			if end < self.clock.now():
 				del self.cache[listener][records]
