@@ -131,9 +131,11 @@ local function is_wrong(names, flags)
 end
 
 local function run(slots, flags, new)
-	local reports = {};
+	local reports, is_dry = {}, flags["dry-run"];
+	local options = { dry_run = is_dry, request = flags.request, new = is_dry and new or nil };
 	for i, slot in ipairs(slots) do
-		reports[i] = renewal.run(slot, { dry_run = flags["dry-run"], request = flags.request, new = flags["dry-run"] and new or nil });
+		reports[i] = renewal.run(slot, options);
+		if not is_dry and slot:has "incoming.pem" then reports[i] = renewal.run(slot, options); end -- has come in the meantime
 	end
 	return finish(reports, flags);
 end

@@ -17,6 +17,8 @@ from certsite import shut, tool
 
 HOST = "good.lab"
 TTL = 60
+# By which the laboratory gives up servers that never answer. Here all do, on a busy machine late.
+IMPATIENT = ["unknown-server-time-limit:", "infra-cache-min-rtt:", "infra-cache-max-rtt:", "outbound-msg-retry:"]
 TIME_LIMIT = 300  # each call looks at all name servers and listeners, several times
 COMMAND = """\
 #!/usr/bin/python3
@@ -87,6 +89,8 @@ class Site(test_certs_check.Site):
 		self.options["https_interfaces"] = [self.address]
 		self.publisher = Publisher(self.directory, self.apply)
 		self.options["certs_dns_command"] = self.publisher.command
+		for option in IMPATIENT:
+			del self.options["unbound"]["options"][option]
 		self.old = self.good()
 		self.passed, self.history = 0, []
 
