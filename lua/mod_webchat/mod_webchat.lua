@@ -27,6 +27,7 @@ module:require "fence" (options, rooms, visitors, bars, refusal);
 local obstacle = module:require "logins" (options, visitors, bars, metrics, refusal);
 module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
 module:require "bans" (options, rooms, visitors, bars);
+module:require "nicknames" (rooms, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
 local remove_commands = module:require "shell" (module:require "admin" (options, rooms, visitors, bars));
