@@ -29,6 +29,7 @@ module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
 module:require "bans" (options, rooms, visitors, bars);
 module:require "nicknames" (rooms, refusal);
 module:require "returning" (rooms);
+module:require "voice" (rooms, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
 local remove_commands = module:require "shell" (module:require "admin" (options, rooms, visitors, bars));

@@ -16,6 +16,28 @@ local function room(name)
 	return prepped;
 end
 
+-- An origin as Content Security Policy writes it (CSP3, section 2.3.1), of the web alone; nil for anything else
+local function origin(given)
+	local text = type(given) == "string" and given:lower():gsub("/$", "") or "";
+	local host = text:match("^https?://([^:]+)$") or text:match("^https?://([^:]+):%d+$") or text:match("^https?://([^:]+):%*$");
+	return host and host:gsub("^%*%.", ""):match("^[%w-.]+$") and text or nil;
+end
+
+-- In order, so that the header is always the same
+local function origins(name)
+	local list = {};
+	for given in module:get_option_set(name, {}) do
+		local value = origin(given);
+		if value then
+			list[#list+1] = value;
+		else
+			module:log("error", "%s: %s is not an origin, and left out: write it as https://www.example.org", name, tostring(given));
+		end
+	end
+	table.sort(list);
+	return list;
+end
+
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
 return {
@@ -24,6 +46,7 @@ return {
 	room_hosts = room_hosts and room_hosts / jid.prep; -- nil: every MUC component of this server
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
+	frame_ancestors = origins("webchat_frame_ancestors");
 	-- of one address, an IPv4 address or an IPv6 /64
 	sessions = option.integer("webchat_sessions_per_address", 10, 1);
 	logins_per_minute = option.integer("webchat_logins_per_minute", 20, 1);
