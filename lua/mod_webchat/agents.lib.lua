@@ -47,7 +47,8 @@ return function (rooms)
 		local ok, _, condition, text = room:set_affiliation(true, address, affiliation);
 		if not ok then return nil, text or condition or "The room refuses it"; end
 		room:save(true); -- 0.12 would write a room that muc:create() has made when the server stops
-		module:log("info", "%s is %s of %s: by an admin", address, affiliation == "none" and "neither owner, admin nor member" or affiliation, room.jid);
-		return true, ("%s is %s of %s"):format(address, affiliation == "none" and "no agent" or affiliation, room.jid) .. notes(room, address);
+		local done = ("%s is %s of %s"):format(address, affiliation == "none" and "no agent" or affiliation, room.jid);
+		module:log("info", "%s: by an admin", done);
+		return true, done .. notes(room, address);
 	end
 end

@@ -30,6 +30,7 @@ module:require "bans" (options, rooms, visitors, bars);
 module:require "nicknames" (rooms, refusal);
 module:require "returning" (rooms);
 module:require "voice" (rooms, refusal);
+local own_rooms = options.room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
 local remove_commands = module:require "shell" (module:require "admin" (options, rooms, visitors, bars));
@@ -76,16 +77,21 @@ end
 -- Nobody stays without the fence; nor when it is torn down to be put up again, and that fails
 function module.unload()
 	remove_commands();
-	if not module.reloading then return close_all(); end
+	if not module.reloading then
+		close_all();
+		if own_rooms then own_rooms.destroy_all(); end
+		return;
+	end
 	timer.add_task(0, function ()
 		if not modulemanager.is_loaded(module.host, module.name) then close_all(); end
 	end);
 end
 
 function module.save()
-	return { bars = bars.save() };
+	return { bars = bars.save(), own_rooms = own_rooms and own_rooms.save() };
 end
 
 function module.restore(saved)
 	bars.restore(saved.bars);
+	if own_rooms and saved.own_rooms then own_rooms.restore(saved.own_rooms); end
 end

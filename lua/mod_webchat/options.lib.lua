@@ -40,9 +40,21 @@ end
 
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
+local default_room = room("webchat_default_room");
+
+-- Its agents are those of the default room
+local function room_per_visitor(name)
+	local is_wanted = option.boolean(name, false);
+	if is_wanted and not default_room then
+		module:log("error", "%s needs webchat_default_room, whose owners, admins and members are the agents. It is left out", name);
+	end
+	return is_wanted and default_room ~= nil;
+end
+
 return {
 	title = module:get_option_string("webchat_title", "Chat");
-	default_room = room("webchat_default_room");
+	default_room = default_room;
+	room_per_visitor = room_per_visitor("webchat_room_per_visitor");
 	room_hosts = room_hosts and room_hosts / jid.prep; -- nil: every MUC component of this server
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
@@ -55,6 +67,7 @@ return {
 	message_burst = option.integer("webchat_message_burst", 20, 1);
 	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
 	-- seconds
+	own_room_time = option.seconds("webchat_own_room_time", 600, 1);
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };

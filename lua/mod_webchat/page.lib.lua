@@ -49,6 +49,7 @@ return function (options, rooms, urls)
 			title = options.title;
 			host = module.host;
 			room = options.default_room;
+			ownRoom = options.room_per_visitor or nil;
 			roomHosts = array(rooms.hosts());
 			websocket = urls.from_page(urls.websocket());
 			bosh = urls.from_page(urls.bosh());

@@ -24,7 +24,8 @@ return function (rooms)
 	local function leave_rooms(session)
 		for room in rooms.each_live() do
 			local occupant = room:get_occupant_by_real_jid(session.full_jid);
-			if occupant then room:handle_normal_presence(session, st.presence { from = session.full_jid, to = occupant.nick, type = "unavailable" }); end
+			local leaving = occupant and st.presence { from = session.full_jid, to = occupant.nick, type = "unavailable" };
+			if leaving then room:handle_normal_presence(session, leaving); end
 		end
 	end
 

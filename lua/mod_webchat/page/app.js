@@ -7,7 +7,7 @@ import { duplicateOf, forgetOthers, kept } from "./tab.js";
 const PROBE_TIMEOUT = 5000; // milliseconds
 const UNREACHABLE = "The chat cannot be reached at the moment.";
 
-let config, room, leave;
+let config, room, defaultRoom, leave;
 
 async function getConfig() {
 	const answer = await fetch("config.json");
@@ -58,12 +58,22 @@ async function transport() {
 	return answer?.ok ? { bosh_service_url } : undefined;
 }
 
+// The server gives one to each visitor who asks for no other
+function isOwnRoom() {
+	return config.ownRoom && room === defaultRoom;
+}
+
+function show(notice, submit) {
+	const elsewhere = room === defaultRoom ? undefined : defaultRoom;
+	showForm({ title: config.title, room: isOwnRoom() ? "" : room, elsewhere }, notice, submit);
+}
+
 // Back to the form, with a reason. A refused name is forgotten, so that a reload does not try it again.
 function refused({ text, name, needsPassword }) {
 	leave?.();
 	kept.forget("name", "password");
 	showLost(false);
-	showForm(config, room, { text, name, needsPassword }, startAgain);
+	show({ text, name, needsPassword }, startAgain);
 }
 
 // Converse.js starts once in a page
@@ -89,7 +99,7 @@ async function enter(name, password) {
 	});
 	if (!connection) return refused({ text: UNREACHABLE, name });
 	const { converse } = window;
-	const guest = guestPlugin(config, { refused, showLost, unreachable: () => refused({ text: UNREACHABLE, name }) });
+	const guest = guestPlugin(config, isOwnRoom(), { refused, showLost, unreachable: () => refused({ text: UNREACHABLE, name }) });
 	leave = guest.leave;
 	converse.plugins.add("webchat", guest);
 	await converse.initialize({
@@ -102,7 +112,7 @@ async function enter(name, password) {
 		allow_url_history_change: false,
 		assets_path: new URL("converse", location.href).pathname,
 		authentication: "anonymous",
-		auto_join_rooms: [{ jid: room, nick: name, password }],
+		auto_join_rooms: [{ jid: room, nick: name, password }], // or a room of one's own, once that is known
 		auto_login: true,
 		auto_register_muc_nickname: false,
 		blacklisted_plugins: ["converse-omemo", "converse-omemo-views", "converse-blocklist", "converse-adhoc", "converse-adhoc-views"],
@@ -134,13 +144,14 @@ function fail(error) {
 async function start() {
 	config = await getConfig();
 	document.title = config.title;
+	defaultRoom = config.room;
 	if (config.stylesheet) await addStylesheet("custom.css").catch(console.error);
 	if (!isSecureContext) return tell("This chat needs a secure connection: open it with https.");
 	if (!config.converse) return tell("Converse.js is not installed on this server. Its admin can run: make webchat");
 
 	const asked = askedFor(new URL(location.href));
-	room = asked === null ? config.room : parseRoom(asked, config.roomHosts);
-	if (!room && !config.room) return tell(asked ? "There is no such room here." : "This address names no room.");
+	room = asked === null ? defaultRoom : parseRoom(asked, config.roomHosts);
+	if (!room && !defaultRoom) return tell(asked ? "There is no such room here." : "This address names no room.");
 	// Converse.js, too, reads the fragment
 	if (asked !== null) history.replaceState(null, "", location.pathname + (room ? "#" + encodeURIComponent(room).replace("%40", "@") : ""));
 	addEventListener("hashchange", () => location.reload());
@@ -151,8 +162,8 @@ async function start() {
 	let text = "";
 	if (!room) text = "There is no such room here. You can join this one.";
 	else if (original) text = `Another tab of this chat is open, as ${original}. Choose another name for this one.`;
-	room ??= config.room;
-	showForm(config, room, { text }, (...answer) => enter(...answer).catch(fail));
+	room ??= defaultRoom;
+	show({ text }, (...answer) => enter(...answer).catch(fail));
 }
 
 start().catch(fail);

@@ -33,15 +33,15 @@ function randomName() {
 	return "Guest-" + Array.from(random, (n) => letters[n % letters.length]).join("");
 }
 
-// Calls submit(name, password). A room other than the default one has a link to that.
-export function showForm(config, room, { text = "", name = "", needsPassword = false }, submit) {
-	$("title").textContent = config.title;
-	$("room").textContent = room;
+// Calls submit(name, password). elsewhere: the default room, where this is another one
+export function showForm({ title, room, elsewhere }, { text = "", name = "", needsPassword = false }, submit) {
+	$("title").textContent = title;
+	$("room").textContent = room || "You talk with our staff, and nobody else.";
 	$("name").value = name;
 	$("secret").hidden = !needsPassword;
 	$("password").value = "";
-	$("elsewhere").hidden = !config.room || room === config.room;
-	$("other").textContent = config.room;
+	$("elsewhere").hidden = !elsewhere;
+	$("other").textContent = elsewhere;
 	$("other").href = location.pathname;
 	$("form").hidden = false;
 	$("form").onsubmit = (event) => {

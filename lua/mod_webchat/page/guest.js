@@ -94,7 +94,31 @@ async function replaceOld(_converse, host) {
 	if (own) kept.set("session", own);
 }
 
-export function guestPlugin(config, page) {
+// A room that the visitor is alone in with the agents; after a reload the same one
+async function ownRoom(_converse, host) {
+	const { api, env: { $iq } } = _converse;
+	const [jid, key] = JSON.parse(kept.get("own-room") ?? "[]");
+	const asked = $iq({ type: "set", to: host }).c("room", { xmlns: WEBCHAT, ...(jid && { jid, key }) });
+	const room = (await api.sendIQ(asked)).querySelector("room");
+	kept.set("own-room", JSON.stringify([room.getAttribute("jid"), room.getAttribute("key")]));
+	return room.getAttribute("jid");
+}
+
+// Converse.js waits for it, and enters the room then
+async function enterOwnRoom(_converse, config, { refused }) {
+	const { api } = _converse;
+	const nick = kept.get("name");
+	try {
+		config.room = await ownRoom(_converse, config.host);
+		api.settings.set("auto_join_rooms", [{ jid: config.room, nick }]);
+	} catch (error) {
+		console.error(error);
+		const text = error?.querySelector?.("text")?.textContent;
+		refused({ text: text || "The chat cannot be entered at the moment.", name: nick });
+	}
+}
+
+export function guestPlugin(config, isOwnRoom, page) {
 	let _converse;
 	return {
 		dependencies: ["converse-muc", "converse-muc-views"],
@@ -110,6 +134,9 @@ export function guestPlugin(config, page) {
 				explaining(api.connection.get(), _converse, page);
 			});
 			roomOf(_converse, config, page);
+			api.listen.on("afterResourceBinding", (reconnecting) => {
+				if (isOwnRoom && !reconnecting) return enterOwnRoom(_converse, config, page);
+			});
 			api.listen.on("constructedMUCPresence", async (muc, stanza) => {
 				await replaceOld(_converse, config.host);
 				return stanza;
