@@ -10,10 +10,12 @@ local st = require "util.stanza";
 
 local XMLNS = "https://prosody.im/protocol/webchat";
 local MUC_USER = "http://jabber.org/protocol/muc#user";
+local BEFORE_MUC_SAVES = -299; -- priority: at -300 it writes the rooms that there are to the disk
 local JUST_BEFORE_PROSODY = -0.5; -- priority: it ends rooms that are empty at -1
 
 return function (options, rooms, visitors, bars, refusal)
 	local own = {}; -- room JID -> { key =, visitor = bare JID, gone = who has left, and has not come back, is_told = }
+	local room_of = {}; -- the visitor's bare JID -> room JID
 
 	local function default_room()
 		return options.default_room and rooms.find(options.default_room);
@@ -53,8 +55,14 @@ return function (options, rooms, visitors, bars, refusal)
 
 	--- Rooms
 
+	local function forget(room_jid)
+		local state = own[room_jid];
+		if not state then return; end
+		own[room_jid], room_of[state.visitor] = nil, nil;
+	end
+
 	local function destroy(room_jid)
-		own[room_jid] = nil;
+		forget(room_jid);
 		local room = rooms.find(room_jid);
 		if room then room:destroy(nil, "The visitor has gone"); end
 	end
@@ -81,6 +89,7 @@ return function (options, rooms, visitors, bars, refusal)
 		for agent in pairs(agents()) do room:set_affiliation(true, agent, "owner"); end
 		room:set_affiliation(true, visitor, "member");
 		own[room_jid] = { key = new_secret(), visitor = visitor };
+		room_of[visitor] = room_jid;
 		await(room_jid);
 		return room_jid;
 	end
@@ -90,6 +99,7 @@ return function (options, rooms, visitors, bars, refusal)
 		if not room or state.visitor == visitor then return; end
 		room:set_affiliation(true, state.visitor, "none");
 		room:set_affiliation(true, visitor, "member");
+		room_of[state.visitor], room_of[visitor] = nil, room_jid;
 		state.visitor = visitor;
 	end
 
@@ -99,9 +109,7 @@ return function (options, rooms, visitors, bars, refusal)
 			hand_over(request.attr.jid, visitor);
 			return request.attr.jid;
 		end
-		for room_jid, each in pairs(own) do
-			if each.visitor == visitor then return room_jid; end
-		end
+		return room_of[visitor];
 	end
 
 	module:hook("iq-set/host/" .. XMLNS .. ":room", function (event)
@@ -154,7 +162,8 @@ return function (options, rooms, visitors, bars, refusal)
 
 	-- The agents' own room is theirs alone
 	local function enters_default_room(event)
-		if event.room.jid ~= options.default_room or event.origin.host ~= module.host then return; end
+		local origin = event.origin;
+		if event.room.jid ~= options.default_room or not origin or origin.host ~= module.host then return; end
 		return refusal.stanza(event, "not-allowed", "auth", "registration-required", "Visitors have a room of their own");
 	end
 
@@ -162,21 +171,26 @@ return function (options, rooms, visitors, bars, refusal)
 		local context = module:context(host);
 		context:hook("muc-occupant-joined", joined);
 		context:hook("muc-occupant-left", left, JUST_BEFORE_PROSODY);
-		context:hook("muc-room-destroyed", function (event) own[event.room.jid] = nil; end);
+		context:hook("muc-room-destroyed", function (event) forget(event.room.jid); end);
 		context:hook("muc-set-affiliation", banned);
 		context:hook("muc-occupant-pre-join", enters_default_room, 1000);
 	end);
+
+	local function destroy_all()
+		for room_jid in pairs(own) do destroy(room_jid); end
+	end
+
+	module:hook_global("server-stopping", destroy_all, BEFORE_MUC_SAVES);
 
 	return {
 		save = function () return own; end;
 		restore = function (saved)
 			own = saved;
 			for room_jid, state in pairs(own) do
+				room_of[state.visitor] = room_jid;
 				if state.gone then await(room_jid); end
 			end
 		end;
-		destroy_all = function ()
-			for room_jid in pairs(own) do destroy(room_jid); end
-		end;
+		destroy_all = destroy_all;
 	};
 end

@@ -4,6 +4,8 @@
 
 local st = require "util.stanza";
 
+local ATTEMPTS = 5; -- of a session: its page asks once, and each attempt looks through all sessions
+
 local XMLNS = "https://prosody.im/protocol/webchat";
 
 return function (rooms)
@@ -32,6 +34,11 @@ return function (rooms)
 	module:hook("iq-set/host/" .. XMLNS .. ":replace", function (event)
 		local origin, stanza = event.origin, event.stanza;
 		local id = stanza.tags[1].attr.session;
+		origin.webchat_attempts = (origin.webchat_attempts or 0) + 1;
+		if origin.webchat_attempts > ATTEMPTS then
+			origin.send(st.error_reply(stanza, "cancel", "policy-violation", "You have asked for this too often"));
+			return true;
+		end
 		local old = id and origin.host == module.host and find(id);
 		if not old or old == origin then
 			origin.send(st.error_reply(stanza, "cancel", "item-not-found", "This session has ended"));

@@ -1,8 +1,8 @@
 """Whatever keeps a visitor out leads back to the form, with a reason and a way on."""
 import bed
-from browser import Browser
+from browser import WAIT, Browser
 from proxy import Proxy
-from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page
+from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page, said
 from webchatsite import GUESTS, ROOMS, SUPPORT
 
 KEPT = "sessionStorage.getItem('webchat-name')"
@@ -66,7 +66,7 @@ def languages(server):
 			leaves(agent, shown)
 
 
-@in_browser("a name that is refused in the room is told of there, and the visitor stays")
+@in_browser("a name that is refused in the room leaves the visitor there, and the room says why")
 def renamed(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -179,6 +179,26 @@ def away(server):
 			ask_in(browser, "Ann")
 			browser.wait(COMPOSER)
 			assert occupants(server) == ["Ann"]
+	finally:
+		proxy.stop()
+
+
+@in_browser("while the connection is lost the page says so, and the visitor is back after it")
+def lost(server):
+	agent, proxy, closed = agent_in(server), Proxy(server.http_port), bed.Port()
+	try:
+		with Browser() as browser:
+			come_in(browser, page(server, proxy.port))
+			comes(agent, "Ann")
+			bed.wait_for(lambda: browser.run("sessionStorage.getItem('webchat-session')"), "it can resume")
+			proxy.to_port = closed.number
+			proxy.kill()
+			browser.wait_text("#lost", "The connection is lost")
+			proxy.to_port = server.http_port
+			bed.wait_for(lambda: not browser.texts("#lost"), "the connection is back", WAIT)
+			browser.type(COMPOSER, "here again")
+			assert said(agent) == "here again"
+			assert occupants(server) == ["Ann", "agent"]
 	finally:
 		proxy.stop()
 

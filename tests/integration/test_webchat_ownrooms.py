@@ -112,6 +112,21 @@ def stays(server):
 	bed.wait_for(lambda: not exists(server, room), "no room is left without the module")
 
 
+@behaviour("nothing of it is stored, also when the server stops", guests=OWN)
+def stopped(server):
+	agent, visitor = agent_of_desk(server), server.visitor()
+	room, _ = ask_room(visitor)
+	unused, _ = ask_room(server.visitor())
+	enter(visitor, "Ann", room)
+	enter(agent, "agent", room)
+	server.settle()
+	server.terminate()
+	bed.Prosody.start(server)
+	assert not exists(server, room) and not exists(server, unused) and exists(server, SUPPORT)
+	assert not [path for path in (server.directory / "data").rglob("*") if "visitor" in path.name]
+	assert "visitor" not in "".join(p.read_text(errors="replace") for p in (server.directory / "data").rglob("*.dat"))
+
+
 @behaviour("a ban from it bars from the desk", guests=OWN)
 def banned(server):
 	agent = agent_of_desk(server)

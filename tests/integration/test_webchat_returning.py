@@ -1,5 +1,4 @@
 """A visitor comes back without the old connection: a new session takes the place of the one that is left behind."""
-import bed
 from webchatsite import GUESTS, SUPPORT, behaviour, condition, enter, join
 
 XMLNS = "https://prosody.im/protocol/webchat"
@@ -54,4 +53,13 @@ def foreign(server):
 	assert condition(other.ask(f"<replace xmlns='{XMLNS}'/>", "set", to=GUESTS))[0] == "item-not-found"
 	assert condition(replace(other, visitor.id, to=SUPPORT))[0] == "not-allowed"
 	visitor.ping()
-	assert bed.HOST in user.jid
+
+
+@behaviour("a session may try to replace others a few times, and no more")
+def attempts(server):
+	visitor, other = server.in_room("Ann"), server.visitor()
+	visitor.enable()
+	for _ in range(5):
+		assert condition(replace(other, "guessed"))[0] == "item-not-found"
+	assert condition(replace(other, visitor.id))[0] == "policy-violation"
+	visitor.ping()

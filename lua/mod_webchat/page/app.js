@@ -154,7 +154,10 @@ async function start() {
 	if (!room && !defaultRoom) return tell(asked ? "There is no such room here." : "This address names no room.");
 	// Converse.js, too, reads the fragment
 	if (asked !== null) history.replaceState(null, "", location.pathname + (room ? "#" + encodeURIComponent(room).replace("%40", "@") : ""));
-	addEventListener("hashchange", () => location.reload());
+	addEventListener("hashchange", () => {
+		kept.forget("password"); // of the room before
+		location.reload();
+	});
 
 	const original = await duplicateOf();
 	const name = kept.get("name");
