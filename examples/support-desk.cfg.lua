@@ -51,8 +51,8 @@ modules_disabled = { "s2s" }
 http_ports = { 5280 }
 http_interfaces = { "127.0.0.1" }
 https_ports = {}
--- Whose X-Forwarded-For and X-Forwarded-Proto are believed. Without it all visitors would be one network, share its limits
--- and be barred together, and a connection would not count as encrypted
+-- Whose X-Forwarded-For and X-Forwarded-Proto are believed. Without it the networks of visitors would not be known, no ban
+-- would bar anybody, and a connection would not count as encrypted
 trusted_proxies = { "127.0.0.1", "::1" }
 
 -- Collected when Prometheus asks, at http://127.0.0.1:5280/metrics. nginx does not pass that on

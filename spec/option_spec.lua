@@ -46,6 +46,7 @@ describe("options", function ()
 		check(7, "integer", true, "true: it has to be an integer of at least 1. The default is used, 7", 7, 1);
 		check(7, "integer", { 1, 2 }, "{ 1; 2 }: it has to be an integer of at least 1. The default is used, 7", 7, 1);
 		check(nil, "integer", 0, "0: it has to be an integer of at least 1. It is left out", nil, 1);
+		check(7, "integer", 129, "129: it has to be an integer from 1 to 128. The default is used, 7", 7, 1, 128);
 		check(600, "seconds", "soon", '"soon": it has to be a number of seconds, at least 0'
 			..(knows_periods and ', or a period like "10 minutes"' or "")..". The default is used, 600", 600, 0);
 		if not knows_periods then

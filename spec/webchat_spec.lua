@@ -1,4 +1,4 @@
--- Parts of mod_webchat that need no server: network addresses, bars, the stores that keep nothing, relative paths.
+-- Parts of mod_webchat that need no server: network addresses, who is here, what it costs, bars.
 
 local FOLDER = "lua/mod_webchat/";
 
@@ -10,44 +10,92 @@ local function gauge()
 end
 
 -- Runs a library with the module API that it uses
-local function load_lib(name, module)
-	local env = setmetatable({ module = module }, { __index = _G });
+local function load_lib(name)
+	local env = setmetatable({ module = { hook_global = function () end } }, { __index = _G });
 	return assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
 end
 
+local function options()
+	local limits = { logins = 20, messages = 60, burst = 20, seconds = 6, sessions = 10 };
+	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64, trusted_proxies = {} };
+end
+
+describe("webchat networks", function ()
+	local networks = load_lib "networks" (options());
+
+	it("goes by an IPv4 address, however it is written", function ()
+		assert.equal("192.0.2.1", networks.parse("192.0.2.1"));
+		assert.equal("192.0.2.1", networks.parse("::ffff:192.0.2.1"));
+		assert.equal("192.0.2.1", networks.parse("::ffff:c000:201"));
+	end);
+
+	it("goes by the /64 of an IPv6 address", function ()
+		local network = networks.parse("2001:db8:1:2:3:4:5:6");
+		assert.equal("2001:db8:1:2::/64", network);
+		assert.equal(network, networks.parse("2001:DB8:1:2::"));
+		assert.equal(network, networks.parse(network));
+		assert.not_equal(network, networks.parse("2001:db8:1:3:3:4:5:6"));
+		assert.equal("0:0:0:0::/64", networks.parse("::1"));
+	end);
+
+	it("knows what is no address", function ()
+		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
+			assert.is_nil(networks.parse(text), text);
+		end
+		assert.is_nil(networks.parse(nil));
+	end);
+
+	it("goes by as many bits of an IPv6 address as it is told", function ()
+		local function parse(bits, address)
+			local given = options();
+			given.ipv6_prefix = bits;
+			return load_lib "networks" (given).parse(address);
+		end
+		assert.equal("2001:db8:1:200::/56", parse(56, "2001:db8:1:2ff:5:6:7:8"));
+		assert.equal("2001:db8:1::/48", parse(48, "2001:db8:1:2ff:5:6:7:8"));
+		assert.equal("2001:db8:1:2ff:5:6:7:8/128", parse(128, "2001:db8:1:2ff:5:6:7:8"));
+		assert.equal("2001:db8:1:2ff:5:6:7:0/113", parse(113, "2001:db8:1:2ff:5:6:7:78"));
+		assert.equal("0::/1", parse(1, "2001:db8::1"));
+		assert.equal("8000::/1", parse(1, "fe80::1"));
+		assert.equal("2001:db8:1:200::/56", parse(56, "2001:db8:1:200::/56"));
+		assert.is_nil(parse(56, "2001:db8:1:200::/64"));
+	end);
+
+	local function of(address, came, private)
+		local given = options();
+		given.trusted_proxies, given.private_networks = { "198.51.100.7", "203.0.113.0/24" }, private;
+		return load_lib "networks" (given).of { ip = address, webchat_came = came };
+	end
+
+	it("takes an address from which no visitor comes for a proxy's", function ()
+		for _, address in ipairs { "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "198.51.100.7", "203.0.113.9" } do
+			assert.equal("proxy "..address, of(address, "untold"));
+			assert.equal(address, of(address, "told"));
+			assert.equal(address, of(address, nil)); -- neither WebSocket nor BOSH
+		end
+		assert.equal("proxy 0:0:0:0::/64", of("::1", "untold"));
+		assert.equal("proxy fc00:0:0:0::/64", of("fc00::1", "untold"));
+		assert.equal("192.0.2.1", of("192.0.2.1", "untold"));
+		assert.equal("unknown", of(nil, "untold"));
+	end);
+
+	it("takes private addresses for visitors' in an intranet", function ()
+		assert.equal("10.1.2.3", of("10.1.2.3", "untold", true));
+		assert.equal("proxy 127.0.0.1", of("127.0.0.1", "untold", true));
+		assert.equal("proxy 203.0.113.9", of("203.0.113.9", "untold", true));
+	end);
+end);
+
 describe("webchat visitors", function ()
 	local visitors;
-	local options = { logins_per_minute = 20, message_burst = 20, messages_per_minute = 60 };
 
 	before_each(function ()
-		visitors = load_lib "visitors" (options, { visitors = gauge() });
+		visitors = load_lib "visitors" (options(), { visitors = gauge() }, load_lib "networks" (options()), load_lib "costs");
 	end);
 
 	local function session(address, jid)
 		return { ip = address, full_jid = jid or "visitor@guests.test/1" };
 	end
-
-	it("goes by an IPv4 address, however it is written", function ()
-		assert.equal("192.0.2.1", visitors.network("192.0.2.1"));
-		assert.equal("192.0.2.1", visitors.network("::ffff:192.0.2.1"));
-		assert.equal("192.0.2.1", visitors.network("::ffff:c000:201"));
-	end);
-
-	it("goes by the /64 of an IPv6 address", function ()
-		local network = visitors.network("2001:db8:1:2:3:4:5:6");
-		assert.equal("2001:db8:1:2::/64", network);
-		assert.equal(network, visitors.network("2001:DB8:1:2::"));
-		assert.equal(network, visitors.network(network));
-		assert.not_equal(network, visitors.network("2001:db8:1:3:3:4:5:6"));
-		assert.equal("0:0:0:0::/64", visitors.network("::1"));
-	end);
-
-	it("knows what is no address", function ()
-		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
-			assert.is_nil(visitors.network(text), text);
-		end
-		assert.is_nil(visitors.network(nil));
-	end);
 
 	it("counts who is here, once", function ()
 		local one, two = session("192.0.2.1"), session("192.0.2.1");
@@ -66,11 +114,66 @@ describe("webchat visitors", function ()
 		visitors.add(one);
 		one.ip = "192.0.2.2";
 		assert.equal("192.0.2.1", visitors.network_of(one));
-		visitors.move(one);
+		visitors.move(one, "192.0.2.2");
 		assert.equal("192.0.2.2", visitors.network_of(one));
 		assert.equal(0, visitors.count_at("192.0.2.1"));
 		assert.equal(1, visitors.count_at("192.0.2.2"));
-		assert.equal("192.0.2.2", visitors.last_network("visitor@guests.test"));
+		assert.same({ "192.0.2.1", "192.0.2.2" }, visitors.networks("visitor@guests.test"));
+	end);
+
+	it("remembers the last networks of a visitor, each once", function ()
+		local one = session("192.0.2.1");
+		visitors.add(one);
+		for _, n in ipairs { 2, 3, 4, 5, 6, 7, 8, 2, 9, 10 } do visitors.move(one, "192.0.2."..n); end
+		local expected = {};
+		for i, n in ipairs { 3, 4, 5, 6, 7, 8, 2, 9, 10 } do expected[i] = "192.0.2."..n; end
+		table.remove(expected, 1);
+		assert.same(expected, visitors.networks("visitor@guests.test"));
+		visitors.remove(one);
+		assert.same(expected, visitors.networks("visitor@guests.test"));
+		assert.is_nil(visitors.networks("other@guests.test"));
+	end);
+
+	it("keeps what a visitor has cost through a change of network", function ()
+		local one = session("192.0.2.1");
+		visitors.add(one);
+		local account = visitors.own_account(one);
+		visitors.move(one, "192.0.2.2");
+		assert.equal(account, visitors.own_account(one));
+		assert.equal(visitors.at("192.0.2.2"), visitors.accounts(one)[2]);
+	end);
+
+	it("lets a session inherit what one before it of the same visitor has cost, and where it came from", function ()
+		local former, one = session("192.0.2.1", "former@guests.test/1"), session("192.0.2.2");
+		visitors.add(former);
+		visitors.move(former, "192.0.2.3");
+		visitors.add(one);
+		visitors.inherit(one, former);
+		assert.same({ "192.0.2.1", "192.0.2.3", "192.0.2.2" }, visitors.networks("visitor@guests.test"));
+		assert.equal(visitors.own_account(former), visitors.own_account(one));
+		assert.equal("192.0.2.2", visitors.network_of(one));
+	end);
+
+	it("notices a proxy with the second visitor from it", function ()
+		local function behind(n)
+			return { ip = "127.0.0.1", webchat_came = "untold", full_jid = n.."@guests.test/1" };
+		end
+		local one, two, direct = behind(1), behind(2), session("127.0.0.1");
+		visitors.add(direct);
+		visitors.add(one);
+		assert.is_false(visitors.notice(one));
+		assert.equal(2, visitors.count_at("127.0.0.1")); -- it may be the operator
+		assert.equal(2, visitors.count_at("proxy 127.0.0.1"));
+		assert.is_true(visitors.notice(two));
+		assert.is_false(visitors.notice(two));
+		visitors.add(two);
+		assert.equal(1, visitors.count_at("proxy 127.0.0.1"));
+		assert.same({ ["proxy 127.0.0.1"] = 2 }, visitors.unknown());
+		assert.same({ direct }, visitors.sessions_from("127.0.0.1"));
+		visitors.remove(one);
+		visitors.remove(two);
+		assert.equal(1, visitors.count_at("127.0.0.1"));
+		assert.same({}, visitors.unknown());
 	end);
 
 	it("forgets networks whose limits are as good as new, and no others", function ()
@@ -85,6 +188,68 @@ describe("webchat visitors", function ()
 	end);
 end);
 
+describe("webchat costs", function ()
+	local costs = load_lib "costs";
+	local st = require "util.stanza";
+	local visitor = { presence = true, directed = { ["room@rooms.test/me"] = true } };
+
+	local function price(stanza, size) return costs.price(visitor, stanza, size or 200); end
+
+	it("are those of a message, more for a large one, less for a request", function ()
+		assert.equal(1, price(st.message { to = "room@rooms.test" }));
+		assert.equal(1, price(st.message { to = "room@rooms.test" }, 1024));
+		assert.equal(3, price(st.message { to = "room@rooms.test" }, 3072));
+		assert.equal(1, price(st.presence { to = "room@rooms.test/me" }));
+		assert.equal(0.1, price(st.presence()));
+		assert.equal(0.1, price(st.iq { type = "get", id = "a" }));
+		assert.equal(0.2, price(st.iq { type = "result", id = "a" }, 2048));
+	end);
+
+	it("are none for who leaves", function ()
+		assert.equal(0, price(st.presence { type = "unavailable", to = "room@rooms.test/me" }, 4096));
+		assert.equal(0, price(st.presence { type = "unavailable" }));
+		assert.equal(0.1, price(st.presence { type = "unavailable", to = "other@rooms.test/me" }));
+		assert.equal(0.1, costs.price({}, st.presence { type = "unavailable" }, 200));
+	end);
+
+	it("are taken from all accounts, or from none", function ()
+		local one = costs.account { messages = 1, burst = 4 };
+		local all = costs.account { messages = 1, burst = 2 };
+		assert.is_nil(costs.take({ one, all }, "messages", 1));
+		assert.is_nil(costs.take({ one, all }, "messages", 1));
+		assert.equal(all, costs.take({ one, all }, "messages", 1));
+		assert.is_nil(costs.take({ one }, "messages", 2));
+		assert.equal(one, costs.take({ one, all }, "messages", 0.5));
+		assert.is_nil(costs.take({ one }, "bytes", 1000)); -- without a limit
+	end);
+
+	it("may once be more than an account can hold", function ()
+		local one = costs.account { messages = 1, burst = 4 };
+		assert.is_nil(costs.take({ one }, "messages", 6));
+		assert.equal(one, costs.take({ one }, "messages", 0.1));
+	end);
+
+	it("make debts, which are bounded", function ()
+		local time = require "util.time";
+		local stock_now, now = time.now, 1000;
+		package.loaded["util.throttle"] = nil;
+		time.now = function () return now; end
+		local one = load_lib "costs".account { messages = 1, burst = 1, seconds = 3 };
+		package.loaded["util.throttle"] = nil;
+		time.now = stock_now;
+		assert.is_nil(costs.debtor({ one }, "seconds"));
+		costs.charge({ one }, "seconds", 35);
+		assert.equal(one, costs.debtor({ one }, "seconds"));
+		now = 1059;
+		assert.equal(one, costs.debtor({ one }, "seconds"));
+		assert.is_false(costs.is_unused(one));
+		now = 1061;
+		assert.is_nil(costs.debtor({ one }, "seconds"));
+		now = 1200;
+		assert.is_true(costs.is_unused(one));
+	end);
+end);
+
 describe("webchat bars", function ()
 	local bars, count, now;
 	local time = require "util.time";
@@ -93,7 +258,7 @@ describe("webchat bars", function ()
 	before_each(function ()
 		now, count = 1000, gauge();
 		time.now = function () return now; end
-		bars = load_lib "bars" ({ bars = count });
+		bars = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
 	end);
 	after_each(function () time.now = stock_now; end);
 
@@ -109,6 +274,13 @@ describe("webchat bars", function ()
 		now = 1010;
 		assert.is_nil(bars.find("192.0.2.1", "a@rooms.test"));
 		assert.equal(1020, bars.find("192.0.2.2"));
+	end);
+
+	it("do not hold for networks that are not known", function ()
+		bars.add("proxy 127.0.0.1", nil, 10);
+		bars.add("unknown", nil, 10);
+		assert.is_nil(bars.find("proxy 127.0.0.1"));
+		assert.is_nil(bars.find("unknown"));
 	end);
 
 	it("of a room hold when the one of everything has ended", function ()
@@ -168,6 +340,27 @@ describe("webchat bars", function ()
 		assert.equal(1010, bars.find("192.0.2.1", "a@rooms.test"));
 	end);
 
+	it("that a ban has set for several networks are lifted together", function ()
+		bars.add("192.0.2.1", "a@rooms.test", 10, "visitor@guests.test");
+		bars.add("192.0.2.2", "a@rooms.test", 10, "visitor@guests.test");
+		bars.add("192.0.2.2", "b@rooms.test", 10, "visitor@guests.test");
+		assert.is_true(bars.lift_ban("visitor@guests.test", "a@rooms.test"));
+		assert.same({ { network = "192.0.2.2", room = "b@rooms.test", ends = 1010 } }, bars.list());
+	end);
+
+	it("hold for the networks that there are after a reload with another prefix", function ()
+		bars.add("2001:db8:1:2::/64", nil, 10);
+		bars.add("2001:db8:1:3::/64", nil, 20);
+		bars.add("192.0.2.1", nil, 5);
+		local given = options();
+		given.ipv6_prefix = 56;
+		local again = load_lib "bars" ({ bars = count }, load_lib "networks" (given));
+		again.restore(bars.save());
+		assert.equal(1020, again.find("2001:db8:1:0::/56"));
+		assert.equal(1005, again.find("192.0.2.1"));
+		assert.equal(2, #again.list());
+	end);
+
 	it("are listed and counted while they hold, through a reload too", function ()
 		bars.add("192.0.2.2", nil, 20);
 		bars.add("192.0.2.1", "a@rooms.test", 10);
@@ -175,7 +368,7 @@ describe("webchat bars", function ()
 		assert.equal(2, count.value);
 		now = 1015;
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, bars.list());
-		local again = load_lib "bars" ({ bars = count });
+		local again = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
 		again.restore(bars.save());
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, again.list());
 		assert.equal(1, count.value);

@@ -7,28 +7,41 @@ local jid = require "util.jid";
 local node = "https://prosody.im/protocol/webchat#";
 local LONGEST = 0x7fffffff; -- seconds: the end of a bar is a date that can be written
 
-return function (options, rooms, visitors, bars)
+return function (options, rooms, networks, visitors, bars, ending)
 	local admin = {};
 
-	-- The network and the room that are meant; or nil, why not. A visitor's JID stands for the visitor's network.
-	local function parse(address, room)
+	-- Those of an address, or of a visitor's JID; or nil, why there are none
+	local function networks_of(address)
 		if not address then return nil, "Whose network? An IP address is missing, or a visitor's JID"; end
-		local network = visitors.network(address) or visitors.last_network(jid.bare(address) or "");
-		if not network then
+		local network = networks.parse(address);
+		local list = network and { network } or visitors.networks(jid.bare(address) or "");
+		if not list then
 			return nil, "This is neither an IP address nor a visitor who is here or was a short time ago: " .. tostring(address);
 		end
-		if room == nil or room == "" then return network; end
+		local known = {};
+		for _, name in ipairs(list) do
+			if not networks.is_shared(name) then table.insert(known, name); end
+		end
+		if #known == 0 then return nil, ("The network of %s is not known: %s. %s"):format(address, list[1], networks.ADVICE); end
+		return known;
+	end
+
+	-- The networks and the room that are meant; or nil, why not
+	local function parse(address, room)
+		local list, err = networks_of(address);
+		if not list then return nil, err; end
+		if room == nil or room == "" then return list; end
 		local prepped = jid.prep(room);
 		local name, host = jid.split(prepped);
 		if not name or not rooms.is_host(host) then return nil, "Visitors may not enter a room with the address " .. room; end
-		return network, jid.join(name, host);
+		return list, jid.join(name, host);
 	end
 
 	local function remove(network, room_jid)
 		local text = "You are barred";
-		for session in pairs(visitors.sessions_at(network)) do
+		for _, session in ipairs(visitors.sessions_from(network)) do
 			if not room_jid then
-				session:close { condition = "policy-violation", text = text };
+				ending.now(session, "policy-violation", text);
 			else
 				local room = rooms.find(room_jid);
 				local occupant = room and room:get_occupant_by_real_jid(session.full_jid);
@@ -40,26 +53,33 @@ return function (options, rooms, visitors, bars)
 	-- The room may be left out, from the end or before the seconds
 	function admin.bar(address, room, seconds)
 		if seconds == nil and tonumber(room) then room, seconds = nil, room; end
-		local network, room_jid = parse(address, room);
-		if not network then return nil, room_jid; end
+		local list, room_jid = parse(address, room);
+		if not list then return nil, room_jid; end
 		seconds = seconds == nil and options.bar_time or tonumber(seconds);
 		if not seconds or seconds <= 0 or seconds > LONGEST then
 			return nil, ("The time is a number of seconds, greater than 0 and at most %d"):format(LONGEST);
 		end
-		seconds = bars.add(network, room_jid, math.ceil(seconds));
-		local where = room_jid or "the webchat";
-		module:log("info", "Barred %s from %s for %d s: by an admin", network, where, seconds);
-		remove(network, room_jid);
-		return true, ("%s is barred from %s for %d s"):format(network, where, seconds);
+		local where, lines = room_jid or "the webchat", {};
+		for i, network in ipairs(list) do
+			local barred = bars.add(network, room_jid, math.ceil(seconds));
+			module:log("info", "Barred %s from %s for %d s: by an admin", network, where, barred);
+			remove(network, room_jid);
+			lines[i] = ("%s is barred from %s for %d s"):format(network, where, barred);
+		end
+		return true, table.concat(lines, "\n");
 	end
 
 	function admin.lift(address, room)
-		local network, room_jid = parse(address, room);
-		if not network then return nil, room_jid; end
-		local where = room_jid or "the webchat";
-		if not bars.lift(network, room_jid) then return nil, ("%s is not barred from %s"):format(network, where); end
-		module:log("info", "Lifted the bar of %s from %s: by an admin", network, where);
-		return true, ("%s is not barred from %s any more"):format(network, where);
+		local list, room_jid = parse(address, room);
+		if not list then return nil, room_jid; end
+		local where, lines, lifted = room_jid or "the webchat", {}, false;
+		for i, network in ipairs(list) do
+			local was_barred = bars.lift(network, room_jid);
+			lifted = lifted or was_barred;
+			if was_barred then module:log("info", "Lifted the bar of %s from %s: by an admin", network, where); end
+			lines[i] = ("%s is not barred from %s%s"):format(network, where, was_barred and " any more" or "");
+		end
+		return lifted or nil, table.concat(lines, "\n");
 	end
 
 	function admin.list()
@@ -67,7 +87,11 @@ return function (options, rooms, visitors, bars)
 		for _, bar in ipairs(bars.list()) do
 			lines[#lines+1] = ("%s from %s until %s"):format(bar.network, bar.room or "the webchat", bars.format(bar.ends));
 		end
-		return true, #lines > 0 and table.concat(lines, "\n") or "Nobody is barred";
+		if #lines == 0 then lines[1] = "Nobody is barred"; end
+		for name, number in pairs(visitors.unknown()) do
+			lines[#lines+1] = ("Not known: the networks of %d visitors from %s. %s"):format(number, name, networks.ADVICE);
+		end
+		return true, table.concat(lines, "\n");
 	end
 
 	admin.agent = module:require "agents" (rooms);

@@ -10,7 +10,7 @@ local function latest(causes)
 	return ends;
 end
 
-return function (metrics)
+return function (metrics, networks)
 	local bars = {};
 	local by_network = {}; -- network -> room or "*" -> who was banned, or "" for an admin's -> when it ends
 
@@ -51,21 +51,22 @@ return function (metrics)
 		return true;
 	end
 
-	-- Lifts what a ban of this JID in a room had set, and nothing else
+	-- Lifts what a ban of this JID in a room had set, and nothing else. Returns whether there was anything
 	function bars.lift_ban(jid, room)
+		local lifted = false;
 		for network, rooms in pairs(by_network) do
 			local causes = rooms[room];
 			if causes and causes[jid] then
-				causes[jid] = nil;
+				causes[jid], lifted = nil, true;
 				if not next(causes) then remove(network, room); end
-				return true;
 			end
 		end
-		return false;
+		return lifted;
 	end
 
 	-- When the bar of a network ends, from everything or from this room; nil without one
 	function bars.find(network, room)
+		if networks.is_shared(network) then return nil; end
 		local rooms = by_network[network] or {};
 		local ends = math.max(latest(rooms[EVERYWHERE]), latest(rooms[room or EVERYWHERE]));
 		return ends > now() and ends or nil;
@@ -108,10 +109,20 @@ return function (metrics)
 
 	count();
 
+	local function merge(network, room, causes)
+		local rooms = by_network[network] or {};
+		local merged = rooms[room] or {};
+		by_network[network], rooms[room] = rooms, merged;
+		for cause, ends in pairs(causes) do merged[cause] = math.max(merged[cause] or 0, ends); end
+	end
+
 	-- For a reload
 	function bars.save() return by_network; end
 	function bars.restore(saved)
-		by_network = saved;
+		for name, rooms in pairs(saved) do
+			local network = networks.parse(name:match("^[^/]*")) or name;
+			for room, causes in pairs(rooms) do merge(network, room, causes); end
+		end
 		bars.prune();
 	end
 

@@ -6,8 +6,6 @@ local st = require "util.stanza";
 
 local BEFORE_OTHERS = 1000; -- priority: the fence stands before every module's own handlers
 
-local REQUEST = 0.1; -- of a message: what a request counts
-
 local muc = "http://jabber.org/protocol/muc";
 
 -- Payloads of an iq, by where it goes
@@ -40,9 +38,13 @@ local occupant = {
 	set = {};
 };
 
+local function is_answer(stanza)
+	return stanza.name == "iq" and (stanza.attr.type == "result" or stanza.attr.type == "error");
+end
+
 local function is_listed(list, stanza)
 	local kind, payload = stanza.attr.type, stanza.tags[1];
-	if kind == "result" or kind == "error" then return true; end
+	if is_answer(stanza) then return true; end
 	return payload and list[kind] and list[kind][payload.attr.xmlns] or false;
 end
 
@@ -61,7 +63,11 @@ local function may_go_to_room(message)
 	return kind == "groupchat" or kind == "error" or message:get_child("x", "jabber:x:data") ~= nil;
 end
 
-return function (options, rooms, visitors, bars, refusal)
+local function is_request(stanza)
+	return stanza.name == "iq" and (stanza.attr.type == "get" or stanza.attr.type == "set");
+end
+
+return function (options, rooms, visitors, bars, refusal, gate, asked, has_unread)
 
 	local function refuse_not_allowed(event, text)
 		return refusal.stanza(event, "not-allowed", "cancel", "not-allowed", text);
@@ -81,11 +87,13 @@ return function (options, rooms, visitors, bars, refusal)
 		return there and there:get_occupant_by_real_jid(session.full_jid) ~= nil;
 	end
 
-	local function rooms_entered(network)
+	-- Of all visitors of a network, or of one whose network is not known
+	local function rooms_entered(session, network)
 		local count = 0;
+		local sessions = visitors.is_proxy(network) and { [session] = true } or visitors.sessions_at(network);
 		for live in rooms.each_live() do
-			for session in pairs(visitors.sessions_at(network)) do
-				if is_in(live, session) then count = count + 1; end
+			for each in pairs(sessions) do
+				if is_in(live, each) then count = count + 1; end
 			end
 		end
 		return count;
@@ -104,9 +112,32 @@ return function (options, rooms, visitors, bars, refusal)
 		if ends then
 			return refusal.stanza(event, "barred", "auth", "forbidden",
 				"You are barred from this room until " .. bars.format(ends));
-		elseif rooms_entered(network) >= options.rooms then
+		elseif rooms_entered(event.origin, network) >= options.rooms then
 			return refusal.stanza(event, "rooms", "wait", "resource-constraint",
 				("Your network has entered %d rooms: leave one first"):format(options.rooms));
+		end
+	end
+
+	-- A page of results is as long as its client asks for (XEP-0059): up to a bound
+	local function shorten_page(stanza)
+		for _, payload in ipairs(stanza.tags) do
+			local set = payload:get_child("set", "http://jabber.org/protocol/rsm");
+			local max = set and set:get_child("max");
+			local wish = max and tonumber(max:get_text());
+			if wish and wish > options.page then max[1] = ("%d"):format(options.page); end
+		end
+	end
+
+	local function ask_room(event, room_jid, resource)
+		local stanza = event.stanza;
+		local there = rooms.find(room_jid);
+		if not is_listed(resource and occupant or room, stanza) then
+			return refuse_not_allowed(event, "Visitors can neither configure a room nor ask this of it");
+		elseif stanza.attr.type == "set" and not is_in(there, event.origin) then
+			return refuse_not_allowed(event, "Enter the room first");
+		elseif resource and is_request(stanza) and is_in(there, event.origin) and there:get_occupant_by_nick(stanza.attr.to)
+			and not asked.begin_request(event.origin, stanza) then
+			return refusal.stanza(event, "requests", "wait", "resource-constraint", "Too many requests are not answered yet: wait a moment");
 		end
 	end
 
@@ -114,11 +145,7 @@ return function (options, rooms, visitors, bars, refusal)
 		local stanza = event.stanza;
 		local kind = stanza.attr.type;
 		if stanza.name == "iq" then
-			if not is_listed(resource and occupant or room, stanza) then
-				return refuse_not_allowed(event, "Visitors can neither configure a room nor ask this of it");
-			elseif stanza.attr.type == "set" and not is_in(rooms.find(room_jid), event.origin) then
-				return refuse_not_allowed(event, "Enter the room first");
-			end
+			return ask_room(event, room_jid, resource);
 		elseif stanza.name == "message" then
 			if is_invitation(stanza) or not resource and not may_go_to_room(stanza) then
 				return refuse_not_allowed(event, "Visitors can write to the room, but neither invite nor decline");
@@ -133,46 +160,32 @@ return function (options, rooms, visitors, bars, refusal)
 		end
 	end
 
-	-- In messages. Leaving is never too much, and what a client must answer neither: others may ask it as often as they like.
-	local function cost(origin, stanza)
-		local name, kind = stanza.name, stanza.attr.type;
-		if name == "iq" then return (kind == "result" or kind == "error") and 0 or REQUEST; end
-		if name == "presence" and kind == "unavailable" then
-			return origin.directed and origin.directed[stanza.attr.to] and 0 or REQUEST;
-		end
-		return 1;
-	end
-
-	local function is_too_much(event)
-		local messages = visitors.at(visitors.network_of(event.origin)).messages;
-		return not messages:poll(cost(event.origin, event.stanza));
+	local function to_host(event)
+		if event.stanza.name == "iq" and is_listed(room, event.stanza) then return; end
+		return refuse_not_allowed(event, "Visitors can ask a host for its rooms, and nothing else");
 	end
 
 	local function outgoing(event)
 		local origin, stanza = event.origin, event.stanza;
-		local to = stanza.attr.to;
+		if origin.webchat_ending or has_unread(origin) then return true; end
+		local to, size = stanza.attr.to, #tostring(stanza);
 		local node, host, resource = jid_split(to);
-		if #tostring(stanza) > options.message_size then
+		local is_own = not to or to == origin.host or jid_bare(to) == jid_bare(origin.full_jid);
+		if size > options.message_size then
 			return refusal.stanza(event, "size", "modify", "policy-violation",
 				("This is larger than the %d bytes that visitors may send"):format(options.message_size));
-		elseif not to or to == origin.host or jid_bare(to) == jid_bare(origin.full_jid) then
-			return to_self(event);
-		elseif not rooms.is_host(host) then
+		elseif not is_own and not rooms.is_host(host) then
 			return refuse_not_allowed(event, "Visitors reach rooms only");
-		elseif is_too_much(event) then
-			return refusal.stanza(event, "rate", "wait", "policy-violation", "You are sending too much: wait a moment");
-		elseif not node then
-			if stanza.name == "iq" and is_listed(room, stanza) then return; end
-			return refuse_not_allowed(event, "Visitors can ask a host for its rooms, and nothing else");
+		elseif is_answer(stanza) and not asked.end_answer(origin, stanza) then
+			return refusal.stanza(event, "unasked", nil, nil, "An answer to nothing that was asked");
+		elseif gate.refuse(event, size, is_own) then
+			return true;
 		end
-		return to_room(event, node.."@"..host, resource);
+		shorten_page(stanza);
+		if is_own then return to_self(event); end
+		return node and to_room(event, node.."@"..host, resource) or not node and to_host(event);
 	end
-
-	for _, name in ipairs { "iq", "message", "presence" } do
-		for _, to in ipairs { "bare", "full", "host" } do
-			module:hook(("pre-%s/%s"):format(name, to), outgoing, BEFORE_OTHERS);
-		end
-	end
+	gate.hook(outgoing);
 
 	module:hook("route/remote", function () return false; end, BEFORE_OTHERS); -- nothing goes to other servers, answers neither
 
@@ -180,7 +193,7 @@ return function (options, rooms, visitors, bars, refusal)
 
 	local function turn_away(event)
 		local stanza = event.stanza;
-		refusal.note(event.origin, "outsider", ("%s to %s from %s"):format(stanza.name, stanza.attr.to, stanza.attr.from));
+		refusal.count(event.origin, "outsider", ("%s to %s from %s"):format(stanza.name, stanza.attr.to, stanza.attr.from));
 		local kind = stanza.attr.type;
 		if stanza.name ~= "presence" and kind ~= "error" and kind ~= "result" then
 			module:send(st.error_reply(stanza, "cancel", "service-unavailable", "Visitors are reached in rooms only"));
@@ -189,13 +202,21 @@ return function (options, rooms, visitors, bars, refusal)
 	end
 
 	local function to_visitor(event)
-		local _, from = jid_split(event.stanza.attr.from);
-		if from == nil or from == module.host or rooms.is_host(from) then return; end
-		return turn_away(event);
+		local stanza = event.stanza;
+		local _, from = jid_split(stanza.attr.from);
+		if from ~= nil and from ~= module.host and not rooms.is_host(from) then return turn_away(event); end
+		local session = prosody.full_sessions[stanza.attr.to];
+		if not session then return; end
+		if has_unread(session) then return true; end
+		if is_request(stanza) then
+			asked.begin_answer(session, stanza);
+		elseif is_answer(stanza) then
+			asked.end_request(session, stanza);
+		end
 	end
 
 	-- What users of this server ask of the host is none of the fence's business: an admin's commands arrive so
-	local function to_host(event)
+	local function to_this_host(event)
 		local _, from = jid_split(event.stanza.attr.from);
 		if from == nil or prosody.hosts[from] then return; end
 		return turn_away(event);
@@ -204,6 +225,6 @@ return function (options, rooms, visitors, bars, refusal)
 	for _, name in ipairs { "iq", "message", "presence" } do
 		module:hook(name.."/bare", to_visitor, BEFORE_OTHERS);
 		module:hook(name.."/full", to_visitor, BEFORE_OTHERS);
-		module:hook(name.."/host", to_host, BEFORE_OTHERS);
+		module:hook(name.."/host", to_this_host, BEFORE_OTHERS);
 	end
 end

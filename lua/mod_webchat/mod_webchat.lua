@@ -18,22 +18,28 @@ local options = module:require "options";
 local metrics = module:require "metrics";
 local rooms = module:require "rooms" (options);
 local urls = module:require "urls";
-local refusal = module:require "refusal" (metrics);
-local visitors = module:require "visitors" (options, metrics);
-local bars = module:require "bars" (metrics);
+local costs = module:require "costs";
+local networks = module:require "networks" (options);
+local visitors = module:require "visitors" (options, metrics, networks, costs);
+local ending = module:require "ending";
+local refusal = module:require "refusal" (metrics, networks, visitors, ending);
+local bars = module:require "bars" (metrics, networks);
+local asked = module:require "asked" (options, visitors);
+local gate = module:require "gate" (options, visitors, costs, refusal, ending);
+local has_unread = module:require "unread" (options, refusal, ending);
 
 local stores = module:require "stores";
-module:require "fence" (options, rooms, visitors, bars, refusal);
-local obstacle = module:require "logins" (options, visitors, bars, metrics, refusal);
+module:require "fence" (options, rooms, visitors, bars, refusal, gate, asked, has_unread);
+local obstacle = module:require "logins" (options, networks, visitors, bars, metrics, refusal, costs, ending);
 module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
-module:require "bans" (options, rooms, visitors, bars);
+local bans = module:require "bans" (options, rooms, networks, visitors, bars);
 module:require "nicknames" (rooms, refusal);
-module:require "returning" (rooms);
+module:require "returning" (rooms, visitors);
 module:require "voice" (rooms, refusal);
-local own_rooms = options.room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, refusal);
+local own_rooms = options.room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, bans, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
-local remove_commands = module:require "shell" (module:require "admin" (options, rooms, visitors, bars));
+local remove_commands = module:require "shell" (module:require "admin" (options, rooms, networks, visitors, bars, ending));
 
 module:add_timer(PRUNING_INTERVAL, function ()
 	visitors.prune();
@@ -58,25 +64,29 @@ module:add_timer(0, function ()
 end);
 
 local function each_session(callback)
+	local sessions = {}; -- some may end meanwhile
 	for _, user in pairs(prosody.hosts[module.host].sessions) do
-		for _, session in pairs(user.sessions) do callback(session); end
+		for _, session in pairs(user.sessions) do table.insert(sessions, session); end
 	end
+	for _, session in ipairs(sessions) do callback(session); end
 end
 
 function module.load()
-	each_session(visitors.add);
+	each_session(function (session)
+		visitors.add(session);
+		gate.watch(session);
+	end);
 	if not module.reloading then stores.reopen(); end
 end
 
 local function close_all()
-	each_session(function (session)
-		session:close { condition = "policy-violation", text = "The webchat is closed" };
-	end);
+	each_session(function (session) ending.now(session, "policy-violation", "The webchat is closed"); end);
 end
 
 -- Nobody stays without the fence; nor when it is torn down to be put up again, and that fails
 function module.unload()
 	remove_commands();
+	each_session(gate.unwatch);
 	if not module.reloading then
 		close_all();
 		if own_rooms then own_rooms.destroy_all(); end
@@ -88,10 +98,11 @@ function module.unload()
 end
 
 function module.save()
-	return { bars = bars.save(), own_rooms = own_rooms and own_rooms.save() };
+	return { bars = bars.save(), visitors = visitors.save(), own_rooms = own_rooms and own_rooms.save() };
 end
 
 function module.restore(saved)
 	bars.restore(saved.bars);
+	visitors.restore(saved.visitors);
 	if own_rooms and saved.own_rooms then own_rooms.restore(saved.own_rooms); end
 end

@@ -1,5 +1,6 @@
 -- The options of README.md, checked once
 
+local array = require "util.array";
 local jid = require "util.jid";
 
 local option = module:require "option";
@@ -38,6 +39,7 @@ local function origins(name)
 	return list;
 end
 
+local messages, burst = option.integer("webchat_messages_per_minute", 60, 1), option.integer("webchat_message_burst", 20, 1);
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
 local default_room = room("webchat_default_room");
@@ -59,15 +61,41 @@ return {
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
 	frame_ancestors = origins("webchat_frame_ancestors");
-	-- of one address, an IPv4 address or an IPv6 /64
-	sessions = option.integer("webchat_sessions_per_address", 10, 1);
-	logins_per_minute = option.integer("webchat_logins_per_minute", 20, 1);
+	-- What a visitor may cost, a network, and all visitors together. A minute's, unless it says otherwise
+	visitor = {
+		messages = option.integer("webchat_visitor_messages_per_minute", messages, 1);
+		burst = option.integer("webchat_visitor_message_burst", burst, 1);
+		seconds = option.number("webchat_visitor_seconds_per_minute", 3, 0.001); -- of the server's time
+		bytes = option.integer("webchat_visitor_bytes_per_minute", 4194304, 65536); -- received from the visitor
+		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
+	};
+	network = {
+		sessions = option.integer("webchat_sessions_per_address", 10, 1); -- at once
+		logins = option.integer("webchat_logins_per_minute", 20, 1);
+		messages = messages, burst = burst;
+		seconds = option.number("webchat_seconds_per_minute", 6, 0.001);
+		bytes = option.integer("webchat_bytes_per_minute", 16777216, 65536);
+		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
+	};
+	total = {
+		sessions = option.integer("webchat_max_visitors", 500, 1);
+		logins = option.integer("webchat_total_logins_per_minute", 300, 1);
+		messages = option.integer("webchat_total_messages_per_minute", 3000, 1);
+		burst = option.integer("webchat_total_message_burst", 1000, 1);
+		seconds = option.number("webchat_total_seconds_per_minute", 30, 0.001);
+	};
+	requests = option.integer("webchat_visitor_requests_at_once", 10, 1); -- to occupants, that have no answer yet
+	network_requests = option.integer("webchat_requests_at_once", 40, 1);
+	page = option.integer("webchat_max_page_size", 50, 1); -- results
+	unread = option.integer("webchat_max_unread_bytes", 1048576, 65536); -- that wait for a visitor
 	rooms = option.integer("webchat_rooms_per_address", 20, 1);
-	messages_per_minute = option.integer("webchat_messages_per_minute", 60, 1);
-	message_burst = option.integer("webchat_message_burst", 20, 1);
 	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
+	ipv6_prefix = option.integer("webchat_ipv6_prefix", 56, 1, 128); -- bits
+	private_networks = option.boolean("webchat_private_networks", false); -- whether visitors come from them, without a proxy
+	trusted_proxies = array.collect(module:get_option_set("trusted_proxies", { "127.0.0.1", "::1" }):items());
 	-- seconds
 	own_room_time = option.seconds("webchat_own_room_time", 600, 1);
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
+	login_time = option.seconds("c2s_timeout", 300, 1); -- Prosody's own, which is that of authentication
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };

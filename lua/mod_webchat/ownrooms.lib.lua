@@ -13,7 +13,7 @@ local MUC_USER = "http://jabber.org/protocol/muc#user";
 local BEFORE_MUC_SAVES = -299; -- priority: at -300 it writes the rooms that there are to the disk
 local JUST_BEFORE_PROSODY = -0.5; -- priority: it ends rooms that are empty at -1
 
-return function (options, rooms, visitors, bars, refusal)
+return function (options, rooms, visitors, bars, bans, refusal)
 	local own = {}; -- room JID -> { key =, visitor = bare JID, gone = who has left, and has not come back, is_told = }
 	local room_of = {}; -- the visitor's bare JID -> room JID
 
@@ -151,12 +151,12 @@ return function (options, rooms, visitors, bars, refusal)
 
 	-- A ban from a visitor's own room is one from the desk: there would be another room
 	local function banned(event)
-		if not own[event.room.jid] or jid.host(event.jid) ~= module.host then return; end
-		local network = visitors.last_network(event.jid);
-		if event.affiliation == "outcast" and network then
-			bars.add(network, options.default_room, options.bar_time, event.jid);
+		local desk = default_room();
+		if not own[event.room.jid] or not desk or jid.host(event.jid) ~= module.host then return; end
+		if event.affiliation == "outcast" then
+			bans.add(event.jid, desk, event.actor, event.reason);
 		elseif event.previous_affiliation == "outcast" then
-			bars.lift_ban(event.jid, options.default_room);
+			bars.lift_ban(event.jid, desk.jid);
 		end
 	end
 

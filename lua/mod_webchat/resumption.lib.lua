@@ -29,18 +29,30 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 		end
 	end
 
+	local arriving = setmetatable({}, { __mode = "k" }); -- session -> where somebody resumes it from
+
 	-- Every anonymous login makes another user, to whom no session belongs. The id of a session is as hard to guess as
-	-- a password, and told to nobody but its client: who knows it is that user.
+	-- a password, and told to nobody but its client: who knows it is that user, for this one try.
 	local function resume(session, stanza)
 		if session.type ~= "c2s_unbound" or not stanza.attr.previd then return; end
 		local original = find(stanza.attr.previd);
-		if not original then return; end
+		if not original then return refusal.note(session, "resumption", "There is no session of that id"); end
+		if arriving[original] then return; end -- from here, below
 		local network = visitors.network_of(session);
 		if network ~= visitors.network_of(original) then
 			local reason, text = obstacle(network);
 			if reason then return refusal.note(session, reason, text); end -- and has no session of that id, then
 		end
+		local username = session.username;
 		session.username = original.username;
+		arriving[original] = { network = network, came = session.webchat_came };
+		local is_dealt_with = module:fire_event(("stanza/%s:resume"):format(stanza.attr.xmlns), { origin = session, stanza = stanza });
+		arriving[original] = nil;
+		if session.type == "c2s_unbound" then -- it has failed
+			session.username = username;
+			refusal.note(session, "resumption", "Mod_smacks has not resumed the session");
+		end
+		return is_dealt_with;
 	end
 
 	local function leave_barred_rooms(session)
@@ -54,7 +66,12 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 
 	-- Only now it has succeeded
 	module:hook("smacks-hibernation-end", function (event)
-		visitors.move(event.resumed);
+		local session = event.resumed;
+		local from = arriving[session];
+		if from then
+			session.webchat_came = from.came;
+			visitors.move(session, from.network);
+		end
 		leave_barred_rooms(event.resumed);
 	end);
 

@@ -8,7 +8,7 @@ local ATTEMPTS = 5; -- of a session: its page asks once, and each attempt looks 
 
 local XMLNS = "https://prosody.im/protocol/webchat";
 
-return function (rooms)
+return function (rooms, visitors)
 
 	-- The id that resumes it (XEP-0198), or that of a BOSH session, which is as secret (XEP-0124, section 17.2)
 	local function has_id(session, id)
@@ -44,6 +44,7 @@ return function (rooms)
 			origin.send(st.error_reply(stanza, "cancel", "item-not-found", "This session has ended"));
 			return true;
 		end
+		visitors.inherit(origin, old); -- bans and costs are the visitor's, not the session's
 		leave_rooms(old);
 		old.log("info", "Replaced by %s: the visitor has come back in a new tab", origin.full_jid);
 		old:close { condition = "conflict", text = "You have come back in another tab" };

@@ -32,12 +32,13 @@ function option.number(name, default, least)
 	end, ("a number of at least %.14g"):format(least));
 end
 
-function option.integer(name, default, least)
+-- `most` may be left out
+function option.integer(name, default, least, most)
 	return get(name, default, function (given)
 		local number = tonumber(given);
 		number = number and math.tointeger(math.min(number, MAX_INTEGER));
-		return number and number >= least and number or nil;
-	end, ("an integer of at least %d"):format(least));
+		return number and number >= least and number <= (most or MAX_INTEGER) and number or nil;
+	end, (most and "an integer from %d to %d" or "an integer of at least %d"):format(least, most));
 end
 
 local function period(given)

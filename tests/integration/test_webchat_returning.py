@@ -1,5 +1,6 @@
 """A visitor comes back without the old connection: a new session takes the place of the one that is left behind."""
-from webchatsite import GUESTS, SUPPORT, behaviour, condition, enter, join
+from test_webchat_limits import HERE, THERE
+from webchatsite import GUESTS, MUC, SUPPORT, behaviour, condition, enter, join
 
 XMLNS = "https://prosody.im/protocol/webchat"
 
@@ -63,3 +64,18 @@ def attempts(server):
 		assert condition(replace(other, "guessed"))[0] == "item-not-found"
 	assert condition(replace(other, visitor.id))[0] == "policy-violation"
 	visitor.ping()
+
+
+@behaviour("a ban finds the network of the session that was replaced, too")
+def banned(server):
+	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("Ann", address=HERE)
+	server.shell("webchat", "agent", GUESTS, SUPPORT, agent.bare_jid)
+	visitor.enable()
+	visitor.cut()
+	server.wait_hibernating(visitor)
+	again = server.visitor(address=THERE)
+	assert replace(again, visitor.id)["type"] == "result"
+	enter(again, "Ann")
+	agent.ask(f"<query xmlns='{MUC}#admin'><item jid='{again.jid.partition('/')[0]}' affiliation='outcast'/></query>", "set", to=SUPPORT)
+	for address in (HERE, THERE):
+		assert condition(join(server.visitor(address=address), "Ben"))[0] == "forbidden", address

@@ -1,0 +1,77 @@
+-- What visitors cost the server, and how much a visitor, a network, and all visitors together may
+
+local throttle = require "util.throttle";
+
+local KIB = 1024;
+local REQUEST = 0.1; -- of a message: a request, or an answer to one
+
+local costs = {};
+
+local function per_minute(rate, at_once)
+	return throttle.create(at_once, 60 * at_once / rate);
+end
+
+-- limits: those of options.lib.lua for a visitor, a network, or all. One bucket for each kind of cost.
+function costs.account(limits)
+	local account = { limits = limits };
+	-- Neither answers, for which others ask, nor what a client asks the host take anything from the messages
+	for _, kind in ipairs { "messages", "answers", "questions" } do account[kind] = per_minute(limits.messages, limits.burst); end
+	account.seconds = limits.seconds and per_minute(limits.seconds, limits.seconds / 3); -- for which others wait, at once
+	for _, kind in ipairs { "bytes", "refusals", "logins" } do
+		account[kind] = limits[kind] and per_minute(limits[kind], limits[kind]) or nil;
+	end
+	return account;
+end
+
+-- Whether an account is as good as a new one
+function costs.is_unused(account)
+	for _, bucket in pairs(account) do
+		if bucket.peek and not bucket:peek(bucket.max) then return false; end
+	end
+	return true;
+end
+
+-- Of a stanza, in messages. Leaving a room is never too much.
+function costs.price(session, stanza, size)
+	local name, kind, to = stanza.name, stanza.attr.type, stanza.attr.to;
+	local price = 1;
+	if name == "iq" then
+		price = REQUEST;
+	elseif name == "presence" and kind == "unavailable" then
+		local is_here = to and session.directed and session.directed[to] or not to and session.presence;
+		price = is_here and 0 or REQUEST;
+	elseif name == "presence" and not to then
+		price = REQUEST; -- nobody has subscribed to it
+	end
+	return price * math.max(1, size / KIB);
+end
+
+-- Takes the price from each account, or from none. Returns nil, or the account that has too little. A price above what an
+-- account can hold waits until it is full.
+function costs.take(accounts, kind, price)
+	for _, account in ipairs(accounts) do
+		local bucket = account[kind];
+		if bucket and not bucket:peek(math.min(price, bucket.max)) then return account; end
+	end
+	costs.charge(accounts, kind, price);
+end
+
+-- What is known afterwards only. A debt is at most a minute's: nobody is locked out for longer.
+function costs.charge(accounts, kind, price)
+	for _, account in ipairs(accounts) do
+		local bucket = account[kind];
+		if bucket then
+			bucket:update();
+			bucket.balance = math.max(bucket.balance - price, -60 * bucket.rate);
+		end
+	end
+end
+
+-- The account that is in debt, or nil
+function costs.debtor(accounts, kind)
+	for _, account in ipairs(accounts) do
+		if account[kind] and not account[kind]:peek(0) then return account; end
+	end
+end
+
+return costs;
