@@ -68,8 +68,9 @@ def attempts(server):
 
 @behaviour("a ban finds the network of the session that was replaced, too")
 def banned(server):
-	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("Ann", address=HERE)
+	agent = enter(server.login("agent"), "agent")
 	server.shell("webchat", "agent", GUESTS, SUPPORT, agent.bare_jid)
+	visitor = server.in_room("Ann", address=HERE)
 	visitor.enable()
 	visitor.cut()
 	server.wait_hibernating(visitor)
