@@ -3,7 +3,7 @@
 
 const PREFIX = "webchat-";
 const ID = "tab";
-const ANSWER_TIMEOUT = 5000; // milliseconds: the other tab may be busy
+const ANSWER_TIMEOUT = 5000; // milliseconds: an open tab may be busy
 
 export const kept = {
 	get: (key) => sessionStorage.getItem(PREFIX + key),
@@ -21,18 +21,21 @@ export function forgetOthers() {
 function hold(id) {
 	const name = `webchat ${location.pathname} ${id}`;
 	const channel = new BroadcastChannel(name);
-	const waiting = new AbortController();
-	const timer = setTimeout(() => waiting.abort(), ANSWER_TIMEOUT);
 	return new Promise((resolve) => {
-		channel.onmessage = ({ data }) => data === "mine" && waiting.abort();
-		navigator.locks.request(name, { signal: waiting.signal }, () => {
+		let isOurs;
+		const decide = (answer) => {
+			if (isOurs !== undefined) return;
+			isOurs = answer;
 			clearTimeout(timer);
 			channel.onmessage = ({ data }) => data === "whose" && channel.postMessage("mine");
-			resolve(true);
-			return new Promise(() => {}); // never given back
-		}).catch(() => {
-			channel.close();
-			resolve(false);
+			if (!isOurs) channel.close();
+			resolve(isOurs);
+		};
+		const timer = setTimeout(decide, ANSWER_TIMEOUT, true);
+		channel.onmessage = ({ data }) => data === "mine" && decide(false);
+		navigator.locks.request(name, () => {
+			decide(true);
+			return isOurs ? new Promise(() => {}) : undefined; // kept, or given back at once
 		});
 		channel.postMessage("whose");
 	});
