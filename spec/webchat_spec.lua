@@ -2,6 +2,8 @@
 
 local FOLDER = "lua/mod_webchat/";
 
+local set = require "util.set";
+
 local function gauge()
 	local metric = { value = 0 };
 	function metric:set(value) self.value = value; end
@@ -11,13 +13,15 @@ end
 
 -- Runs a library with the module API that it uses
 local function load_lib(name)
-	local env = setmetatable({ module = { hook_global = function () end } }, { __index = _G });
+	local module = { hook_global = function () end };
+	function module.get_option_set() return set.new { "198.51.100.7", "203.0.113.0/24" }; end
+	local env = setmetatable({ module = module }, { __index = _G });
 	return assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
 end
 
 local function options()
 	local limits = { logins = 20, messages = 60, burst = 20, seconds = 6, sessions = 10 };
-	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64, trusted_proxies = {} };
+	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64 };
 end
 
 describe("webchat networks", function ()
@@ -63,7 +67,7 @@ describe("webchat networks", function ()
 
 	local function of(address, came, private)
 		local given = options();
-		given.trusted_proxies, given.private_networks = { "198.51.100.7", "203.0.113.0/24" }, private;
+		given.private_networks = private;
 		return load_lib "networks" (given).of { ip = address, webchat_came = came };
 	end
 

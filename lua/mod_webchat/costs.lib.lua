@@ -14,7 +14,7 @@ end
 -- limits: those of options.lib.lua for a visitor, a network, or all. One bucket for each kind of cost.
 function costs.account(limits)
 	local account = { limits = limits };
-	-- Neither answers, for which others ask, nor what a client asks the host take anything from the messages
+	-- Answers, for which others ask, and questions to the host take nothing from the messages
 	for _, kind in ipairs { "messages", "answers", "questions" } do account[kind] = per_minute(limits.messages, limits.burst); end
 	account.seconds = limits.seconds and per_minute(limits.seconds, limits.seconds / 3); -- for which others wait, at once
 	for _, kind in ipairs { "bytes", "refusals", "logins" } do
@@ -56,7 +56,7 @@ function costs.take(accounts, kind, price)
 	costs.charge(accounts, kind, price);
 end
 
--- What is known afterwards only. A debt is at most a minute's: nobody is locked out for longer.
+-- For costs that are known afterwards. A debt is at most a minute's: nobody is locked out for longer.
 function costs.charge(accounts, kind, price)
 	for _, account in ipairs(accounts) do
 		local bucket = account[kind];

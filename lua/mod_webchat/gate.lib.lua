@@ -1,4 +1,4 @@
--- Lets pass what a visitor sends while the visitor, the network and all visitors together can pay for it
+-- Lets a visitor's stanzas pass while the visitor, the network and all visitors together can pay for them
 
 local add_filter = require "util.filters".add_filter;
 local remove_filter = require "util.filters".remove_filter;
@@ -80,7 +80,7 @@ return function (options, visitors, costs, refusal, ending)
 		end
 	end
 
-	--- Whatever else comes over a connection
+	--- Bytes, and elements beside stanzas
 
 	local function spend_bytes(session, bytes)
 		if session.webchat_ending then return; end

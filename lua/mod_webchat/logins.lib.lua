@@ -5,6 +5,10 @@ local timer = require "util.timer";
 
 local xmlns_sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
 
+-- Prosody's own, for which a connection may take to authenticate
+local get_period = module.get_option_period or module.get_option_number;
+local login_time = get_period(module, "c2s_timeout", 300);
+
 return function (options, networks, visitors, bars, metrics, refusal, costs, ending)
 
 	local function refuse_login(session, reason, text)
@@ -55,7 +59,8 @@ return function (options, networks, visitors, bars, metrics, refusal, costs, end
 	-- A login that nothing follows counts as no visitor: it does not stay
 	module:hook("authentication-success", function (event)
 		local session = event.session;
-		timer.add_task(options.login_time, function ()
+		if login_time == math.huge then return; end
+		timer.add_task(login_time, function ()
 			if session.type == "c2s_unbound" then ending.now(session, "connection-timeout", "You have not come in"); end
 		end);
 	end);

@@ -1,5 +1,6 @@
 -- The network that a visitor comes from: limits and bars go by it
 
+local array = require "util.array";
 local ip = require "util.ip";
 
 local UNKNOWN = "unknown"; -- of a connection without an IP address, such as a local socket
@@ -30,6 +31,9 @@ local function prefix_of(bytes, bits)
 	return table.concat(text, ":") .. (#text < 8 and "::" or "");
 end
 
+-- The web server's option, and its default
+local trusted_proxies = array.collect(module:get_option_set("trusted_proxies", { "127.0.0.1", "::1" }):items());
+
 return function (options)
 	local networks = { ADVICE = "Let the proxy send that header, and name its address in trusted_proxies" };
 
@@ -46,8 +50,8 @@ return function (options)
 		return prefix_of(bytes, options.ipv6_prefix) .. suffix;
 	end
 
-	-- A visitor who comes over HTTP, and whether the proxy in front, if there is one, has told the address. Clients may claim
-	-- anything; but who is asked is the address that has connected.
+	-- Whether the proxy in front, if there is one, has forwarded the address. A client may send the header itself; that counts
+	-- only for connections from a proxy's address.
 	local function came(event)
 		local headers = event.request.headers;
 		event.session.webchat_came = (headers.x_forwarded_for or headers.forwarded) and "told" or "untold";
@@ -56,11 +60,11 @@ return function (options)
 	module:hook_global("bosh-session", came);
 
 	local function is_proxy(address)
-		return is_among(address, LOOPBACK) or is_among(address, options.trusted_proxies)
+		return is_among(address, LOOPBACK) or is_among(address, trusted_proxies)
 			or not options.private_networks and is_among(address, PRIVATE);
 	end
 
-	-- All visitors have the address of a proxy that does not tell theirs. Where no visitor comes from stands for no network.
+	-- Behind a proxy that does not forward addresses, all visitors have the proxy's: the name stands for no network then
 	function networks.of(session)
 		local name = networks.parse(session.ip);
 		if not name then return UNKNOWN; end
@@ -73,7 +77,7 @@ return function (options)
 		return name == UNKNOWN or name:sub(1, #PROXY) == PROXY;
 	end
 
-	-- The name by which the address of a proxy is limited while it may be a visitor's all the same
+	-- The name under which a proxy's address is limited while a visitor may be there as well
 	function networks.plain(name)
 		return name:sub(1, #PROXY) == PROXY and name:sub(#PROXY + 1) or name;
 	end

@@ -1,6 +1,5 @@
 -- The options of README.md, checked once
 
-local array = require "util.array";
 local jid = require "util.jid";
 
 local option = module:require "option";
@@ -92,10 +91,8 @@ return {
 	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
 	ipv6_prefix = option.integer("webchat_ipv6_prefix", 56, 1, 128); -- bits
 	private_networks = option.boolean("webchat_private_networks", false); -- whether visitors come from them, without a proxy
-	trusted_proxies = array.collect(module:get_option_set("trusted_proxies", { "127.0.0.1", "::1" }):items());
 	-- seconds
 	own_room_time = option.seconds("webchat_own_room_time", 600, 1);
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
-	login_time = option.seconds("c2s_timeout", 300, 1); -- Prosody's own, which is that of authentication
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };

@@ -1,4 +1,4 @@
--- How a visitor is told no: an error, a count, and a log line the first time. Who is told too often is ended.
+-- Refusals: an error, a count, and a log line the first time. A visitor who is refused too often is ended.
 
 local st = require "util.stanza";
 
@@ -23,7 +23,7 @@ return function (metrics, networks, visitors, ending)
 		end
 	end
 
-	-- A visitor answers for itself. Who has not come in cannot: that is the network.
+	-- A visitor's own; that of the network for a connection that has not bound a resource
 	local function account_of(session)
 		return visitors.own_account(session) or visitors.at(visitors.network_of(session));
 	end

@@ -1,4 +1,4 @@
--- What was sent to a visitor and not read yet is bounded: it is in the server's memory
+-- Bounds the memory that a visitor takes who reads or acknowledges nothing
 
 local ENOUGH = 16; -- stanzas that wait for an ack, from which on they are weighed
 
@@ -15,13 +15,13 @@ local function sum(parts)
 	return bytes;
 end
 
--- A string; or what the network backend has for several: an array on 0.12, a buffer with a length on 13.0
+-- A string, or several: an array on 0.12, a buffer with a length on 13.0
 local function buffered(buffer)
 	if not buffer then return 0; end
 	return type(buffer) == "table" and buffer[1] and sum(buffer) or #buffer;
 end
 
--- What waits for an ack, in this project's mod_smacks or Prosody's
+-- Stanzas that wait for an ack, in this project's mod_smacks or Prosody's
 local function unacked(queue)
 	if not queue then return 0; end
 	if queue.bytes then return queue:bytes(); end
@@ -33,7 +33,7 @@ end
 
 return function (options, refusal, ending)
 
-	-- Returns whether it is too much, which ends the visitor. What waits for an ack may be in the buffer too.
+	-- Returns whether it is too much, which ends the visitor. The buffer and the queue may hold the same stanzas.
 	return function (session)
 		if session.webchat_ending then return true; end
 		local conn = session.conn;
