@@ -6,7 +6,8 @@
 --
 -- The support room is made once, when the server runs; until then the log says that it is missing:
 -- prosodyctl shell 'muc:create("support@rooms.example.org", { persistent = true })'
--- Those in admins own it: in their clients they make others of the staff its moderators, who may kick and ban.
+-- Those in admins own it. Others of the staff become its owners, who may kick and ban, by
+-- prosodyctl shell webchat agent guest.example.org support@rooms.example.org agent@example.org
 
 admins = { "lead@example.org" }
 
@@ -92,6 +93,8 @@ VirtualHost "guest.example.org"
 	webchat_title = "Example support"
 	webchat_default_room = "support@rooms.example.org"
 	webchat_room_hosts = { "rooms.example.org" }
+	-- webchat_room_per_visitor = true -- each visitor alone with the agents, and the room above for the agents alone
+	-- webchat_frame_ancestors = { "https://shop.example.org" } -- other sites that show the chat in a frame
 	-- webchat_stylesheet = "/etc/prosody/support.css" -- :root { --accent: #0a7d4f }
 	-- An office behind one address is one network: raise it where many of your visitors share theirs
 	webchat_sessions_per_address = 10

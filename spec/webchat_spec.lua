@@ -378,3 +378,50 @@ describe("webchat bars", function ()
 		assert.equal(1, count.value);
 	end);
 end);
+
+describe("webchat names", function ()
+	local encodings = require "util.encodings";
+	local names = load_lib "names";
+
+	it("that look alike are alike, whichever comes first", function ()
+		local pairs_alike = { { "Ann", "ann" }, { "Ann", "A n n." }, { "Ian", "lan" }, { "root", "R00T" }, { "admin", "ADMIN" },
+			{ "Bill", "BiIl" } };
+		for _, pair in ipairs(pairs_alike) do
+			assert.is_true(names.are_alike(pair[1], pair[2]), table.concat(pair, " "));
+			assert.is_true(names.are_alike(pair[2], pair[1]), table.concat(pair, " "));
+		end
+		assert.is_true(names.are_alike("Ann", "\u{410}nn"));
+		assert.is_true(names.are_alike("...", "..."));
+	end);
+
+	it("that do not are not", function ()
+		for _, pair in ipairs { { "Ann", "Anna" }, { "Ann", "Ben" }, { "...", "!!!" }, { "Ann 2", "Ann 3" }, { "\u{738B}", "\u{674E}" } } do
+			assert.is_false(names.are_alike(pair[1], pair[2]), table.concat(pair, " "));
+		end
+	end);
+
+	it("are looked through for each code point that cannot be seen", function ()
+		for _, code in ipairs { 0xAD, 0x34F, 0x115F, 0x17B4, 0x180E, 0x200B, 0x200D, 0x202E, 0x2060, 0x2800, 0x3164, 0xFE0F, 0xFEFF } do
+			assert.is_string(names.flaw("A" .. utf8.char(code) .. "nn"), ("%X"):format(code));
+		end
+	end);
+
+	it("may be of many languages, and of 40 characters", function ()
+		local fine = { "Ann", "Zo\u{EB} \u{41A}\u{430}\u{440}", "\u{5D3}\u{5D5}\u{5D3}", "\u{738B}\u{5C0F}\u{660E}", ("\u{E9}"):rep(40) };
+		for _, name in ipairs(fine) do
+			assert.is_nil(names.flaw(name), name);
+		end
+		assert.matches("longer than 40", names.flaw(("\u{E9}"):rep(41)));
+		assert.is_string(names.flaw("\xFF"));
+	end);
+
+	it("are compared by case alone without ICU", function ()
+		local confusable = encodings.confusable;
+		encodings.confusable = nil;
+		local plain = load_lib "names";
+		encodings.confusable = confusable;
+		assert.is_false(plain.has_icu);
+		assert.is_true(plain.are_alike("Ann B", "ANNB"));
+		assert.is_false(plain.are_alike("root", "r00t"));
+	end);
+end);

@@ -94,6 +94,8 @@ return function (options, rooms, networks, visitors, bars, ending)
 		return true, table.concat(lines, "\n");
 	end
 
+	admin.agent = module:require "agents" (rooms);
+
 	--- Ad-hoc commands
 
 	local new_command = module:require "adhoc".new;
@@ -107,6 +109,11 @@ return function (options, rooms, networks, visitors, bars, ending)
 	local address = { name = "address", type = "text-single", required = true, label = "IP address, or JID of a visitor" };
 	local room = { name = "room", type = "jid-single", label = "Room, empty for all" };
 	local seconds = { name = "seconds", type = "text-single", label = "Seconds", value = ("%d"):format(options.bar_time) };
+
+	local agent_room = { name = "room", type = "jid-single", required = true, label = "Room", value = options.default_room };
+	local agent = { name = "agent", type = "jid-single", required = true, label = "JID of the agent" };
+	local affiliation = { name = "affiliation", type = "list-single", label = "Affiliation", value = "owner",
+		options = { "owner", "admin", "member", "none" } };
 
 	local function provide(name, title, fields, run)
 		module:provides("adhoc", new_command(title, node .. name, simple_form(form(title, fields), function (values, errors)
@@ -122,6 +129,9 @@ return function (options, rooms, networks, visitors, bars, ending)
 	end);
 	provide("lift", "Lift the bar of an address", { address, room }, function (values)
 		return admin.lift(values.address, values.room);
+	end);
+	provide("agent", "Make somebody an agent of a room", { agent_room, agent, affiliation }, function (values)
+		return admin.agent(values.room, values.agent, values.affiliation);
 	end);
 	provide("list", "List what is barred from the webchat", {}, admin.list);
 

@@ -19,6 +19,7 @@ local own = { -- the visitor's own account, and this host
 	set = {
 		["urn:ietf:params:xml:ns:xmpp-session"] = true;
 		["urn:xmpp:carbons:2"] = true;
+		["https://prosody.im/protocol/webchat"] = true; -- this module's own
 	};
 };
 local room = {

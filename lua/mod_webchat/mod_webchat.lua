@@ -32,7 +32,11 @@ local stores = module:require "stores";
 module:require "fence" (options, rooms, visitors, bars, refusal, gate, asked, has_unread);
 local obstacle = module:require "logins" (options, networks, visitors, bars, metrics, refusal, costs, ending);
 module:require "resumption" (options, rooms, visitors, bars, refusal, obstacle);
-module:require "bans" (options, rooms, networks, visitors, bars);
+local bans = module:require "bans" (options, rooms, networks, visitors, bars);
+module:require "nicknames" (rooms, refusal);
+module:require "returning" (rooms, visitors);
+module:require "voice" (rooms, refusal);
+local own_rooms = options.room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, bans, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
 local remove_commands = module:require "shell" (module:require "admin" (options, rooms, networks, visitors, bars, ending));
@@ -83,17 +87,22 @@ end
 function module.unload()
 	remove_commands();
 	each_session(gate.unwatch);
-	if not module.reloading then return close_all(); end
+	if not module.reloading then
+		close_all();
+		if own_rooms then own_rooms.destroy_all(); end
+		return;
+	end
 	timer.add_task(0, function ()
 		if not modulemanager.is_loaded(module.host, module.name) then close_all(); end
 	end);
 end
 
 function module.save()
-	return { bars = bars.save(), visitors = visitors.save() };
+	return { bars = bars.save(), visitors = visitors.save(), own_rooms = own_rooms and own_rooms.save() };
 end
 
 function module.restore(saved)
 	bars.restore(saved.bars);
 	visitors.restore(saved.visitors);
+	if own_rooms and saved.own_rooms then own_rooms.restore(saved.own_rooms); end
 end

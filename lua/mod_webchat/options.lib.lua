@@ -16,15 +16,50 @@ local function room(name)
 	return prepped;
 end
 
+-- An origin as Content Security Policy writes it (CSP3, section 2.3.1), of the web alone; nil for anything else
+local function origin(given)
+	local text = type(given) == "string" and given:lower():gsub("/$", "") or "";
+	local host = text:match("^https?://([^:]+)$") or text:match("^https?://([^:]+):%d+$") or text:match("^https?://([^:]+):%*$");
+	return host and host:gsub("^%*%.", ""):match("^[%w-.]+$") and text or nil;
+end
+
+-- In order, so that the header is always the same
+local function origins(name)
+	local list = {};
+	for given in module:get_option_set(name, {}) do
+		local value = origin(given);
+		if value then
+			list[#list+1] = value;
+		else
+			module:log("error", "%s: %s is not an origin, and left out: write it as https://www.example.org", name, tostring(given));
+		end
+	end
+	table.sort(list);
+	return list;
+end
+
 local messages, burst = option.integer("webchat_messages_per_minute", 60, 1), option.integer("webchat_message_burst", 20, 1);
 local room_hosts = module:get_option_set("webchat_room_hosts");
 
+local default_room = room("webchat_default_room");
+
+-- Its agents are those of the default room
+local function room_per_visitor(name)
+	local is_wanted = option.boolean(name, false);
+	if is_wanted and not default_room then
+		module:log("error", "%s needs webchat_default_room, whose owners, admins and members are the agents. It is left out", name);
+	end
+	return is_wanted and default_room ~= nil;
+end
+
 return {
 	title = module:get_option_string("webchat_title", "Chat");
-	default_room = room("webchat_default_room");
+	default_room = default_room;
+	room_per_visitor = room_per_visitor("webchat_room_per_visitor");
 	room_hosts = room_hosts and room_hosts / jid.prep; -- nil: every MUC component of this server
 	stylesheet = module:get_option_string("webchat_stylesheet");
 	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
+	frame_ancestors = origins("webchat_frame_ancestors");
 	-- What a visitor may cost, a network, and all visitors together. A minute's, unless it says otherwise
 	visitor = {
 		messages = option.integer("webchat_visitor_messages_per_minute", messages, 1);
@@ -57,6 +92,7 @@ return {
 	ipv6_prefix = option.integer("webchat_ipv6_prefix", 56, 1, 128); -- bits
 	private_networks = option.boolean("webchat_private_networks", false); -- whether visitors come from them, without a proxy
 	-- seconds
+	own_room_time = option.seconds("webchat_own_room_time", 600, 1);
 	bar_time = option.seconds("webchat_bar_time", 86400, 1);
 	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
 };

@@ -15,7 +15,7 @@ local types = {
 local policy = table.concat({
 	"default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data: blob:",
 	"font-src 'self'", "media-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
-	"frame-ancestors 'self'",
+	"frame-ancestors 'self'", -- and origins of the option
 }, "; ");
 
 local function serve(directory)
@@ -49,6 +49,7 @@ return function (options, rooms, urls)
 			title = options.title;
 			host = module.host;
 			room = options.default_room;
+			ownRoom = options.room_per_visitor or nil;
 			roomHosts = array(rooms.hosts());
 			websocket = urls.from_page(urls.websocket());
 			bosh = urls.from_page(urls.bosh());
@@ -57,8 +58,10 @@ return function (options, rooms, urls)
 		};
 	end
 
+	local page_policy = table.concat({ policy, table.unpack(options.frame_ancestors) }, " ");
+
 	local function secure(headers)
-		headers.content_security_policy = policy;
+		headers.content_security_policy = page_policy;
 		headers.x_content_type_options = "nosniff";
 		headers.referrer_policy = "no-referrer";
 		headers.cache_control = "no-cache"; -- ask whether it has changed: an ETag answers

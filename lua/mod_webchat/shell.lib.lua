@@ -1,10 +1,12 @@
--- webchat:bar(), webchat:lift() and webchat:list() in the admin shell of both versions of Prosody
+-- webchat:bar(), webchat:lift(), webchat:list() and webchat:agent() in the admin shell of both versions of Prosody
 
 local commands = {
 	{ name = "bar", desc = "Bar an IP address, or that of a visitor's JID, from all rooms or one, for so many seconds",
 		args = { "host", "address", "room", "seconds" } };
 	{ name = "lift", desc = "Lift the bar of an IP address, from all rooms or one", args = { "host", "address", "room" } };
 	{ name = "list", desc = "List the addresses that are barred", args = { "host" } };
+	{ name = "agent", desc = "Make a user owner of a room, or admin, or member, or none of these",
+		args = { "host", "room", "jid", "affiliation" } };
 };
 
 -- 13.0: commands are items
@@ -13,7 +15,7 @@ local function provide(admin)
 		local args = {};
 		for i, name in ipairs(command.args) do args[i] = { name = name, type = "string" }; end
 		module:add_item("shell-command", {
-			section = "webchat", section_desc = "Bar visitors of the webchat, by network address",
+			section = "webchat", section_desc = "Agents of the webchat, and bars of its visitors by network address",
 			name = command.name, desc = command.desc, args = args, host_selector = "host",
 			handler = function (_, _, ...) return admin[command.name](...); end,
 		});

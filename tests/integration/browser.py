@@ -3,7 +3,10 @@
 It resolves no name but localhost, and so reaches no other host.
 """
 import json
+import os
+import pathlib
 import shutil
+import signal
 import tempfile
 
 from selenium import webdriver
@@ -37,6 +40,7 @@ class Browser:
 		self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
 		self.cdp("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1,
 			mobile=size is PHONE)
+		self.drivers = [self.driver]
 		if dark:
 			self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
 
@@ -95,6 +99,21 @@ class Browser:
 		self.driver.close()
 		self.driver.switch_to.window(other)
 
+	def kill_pages(self):
+		"""Kill the processes of all pages, as a system does that needs memory: no page hears of it. The tabs stay, and can be
+		loaded again; not by their driver, for which they have crashed, but by another one of the same browser."""
+		for process in pathlib.Path("/proc").glob("[0-9]*"):
+			try:
+				command = (process / "cmdline").read_text()
+			except OSError:  # it has ended
+				continue
+			if "--type=renderer" in command and f"--user-data-dir={self.profile}" in command:
+				os.kill(int(process.name), signal.SIGKILL)
+		options = Options()
+		options.debugger_address = self.driver.capabilities["goog:chromeOptions"]["debuggerAddress"]
+		self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+		self.drivers.append(self.driver)
+
 	def online(self, is_online):
 		"""Take the network away, or give it back."""
 		speed = -1 if is_online else 0
@@ -103,7 +122,8 @@ class Browser:
 			uploadThroughput=speed)
 
 	def close(self):
-		self.driver.quit()
+		for driver in reversed(self.drivers):
+			driver.quit()
 		shutil.rmtree(self.profile, ignore_errors=True)
 
 	def __enter__(self):

@@ -2,7 +2,7 @@
 from urllib.parse import quote
 
 import bed
-from browser import DESKTOP, PHONE, WAIT, Browser, Keys
+from browser import DESKTOP, PHONE, WAIT, Browser
 from proxy import Proxy
 from test_webchat_page import BEHIND, Nginx
 import webchatsite
@@ -242,8 +242,8 @@ def two(server):
 		come_in(one, page(server), "Ann")
 		two_.driver.get(page(server))
 		two_.type("#name", "Ann")
-		two_.wait_text(".muc-nickname-form", "in use, please choose a different one")
-		two_.type(".muc-nickname-form input[type=text]", Keys.BACKSPACE * 3 + "Ben")
+		two_.wait_text("#notice", "Somebody in the room has this name or one that looks like it: choose another one")
+		two_.type("#name", "Ben")
 		two_.wait(COMPOSER)
 		one.type(COMPOSER, "hello Ben")
 		two_.wait_text(MESSAGE, "hello Ben")

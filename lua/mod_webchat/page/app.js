@@ -1,16 +1,18 @@
-// The entrance: a room, a name, a transport; then Converse.js
+// A room, a name, a transport; then Converse.js
 import { askedFor, parseRoom } from "./address.js";
+import { hideEntrance, showForm, showLost, tell } from "./form.js";
 import { guestPlugin } from "./guest.js";
+import { duplicateOf, forgetOthers, kept } from "./tab.js";
 
-const NAME = "webchat-name"; // in the tab's own storage, so that a reload keeps it
 const PROBE_TIMEOUT = 5000; // milliseconds
+const UNREACHABLE = "The chat cannot be reached at the moment.";
 
-const $ = (id) => document.getElementById(id);
+let config, room, defaultRoom, leave;
 
-function tell(text) {
-	$("notice").textContent = text;
-	$("notice").hidden = false;
-	$("entrance").hidden = false;
+async function getConfig() {
+	const answer = await fetch("config.json");
+	if (!answer.ok) throw new Error(`config.json: ${answer.status}`);
+	return answer.json();
 }
 
 function addStylesheet(href) {
@@ -22,16 +24,6 @@ function addStylesheet(href) {
 		link.onerror = () => reject(new Error(`${href} cannot be loaded`));
 		document.head.append(link);
 	});
-}
-
-function randomName() {
-	const letters = "abcdefghjkmnpqrstuvwxyz23456789";
-	const random = crypto.getRandomValues(new Uint8Array(5));
-	return "Guest-" + Array.from(random, (n) => letters[n % letters.length]).join("");
-}
-
-function cleanName(text) {
-	return text.replace(/[\p{Cc}\p{Cf}]/gu, "").replace(/\s+/g, " ").trim();
 }
 
 // The address of a service, seen from this page
@@ -57,20 +49,61 @@ function probe(url) {
 	});
 }
 
-async function enter(config, room, name) {
-	$("entrance").hidden = true;
-	sessionStorage.clear(); // what Converse.js has kept of who one was before a reload
-	sessionStorage.setItem(NAME, name);
-	const websocket = serviceUrl(config.websocket, true);
-	const [works] = await Promise.all([
-		probe(websocket),
+// Resolves to the connection's options; to undefined where there is no connection
+async function transport() {
+	const websocket_url = serviceUrl(config.websocket, true);
+	if (await probe(websocket_url)) return { websocket_url };
+	const bosh_service_url = serviceUrl(config.bosh);
+	const answer = await fetch(bosh_service_url).catch(() => undefined);
+	return answer?.ok ? { bosh_service_url } : undefined;
+}
+
+// The server gives one to each visitor who asks for no other
+function isOwnRoom() {
+	return config.ownRoom && room === defaultRoom;
+}
+
+function show(notice, submit) {
+	const elsewhere = room === defaultRoom ? undefined : defaultRoom;
+	showForm({ title: config.title, room: isOwnRoom() ? "" : room, elsewhere }, notice, submit);
+}
+
+// Back to the form, with a reason. A refused name is forgotten, so that a reload does not try it again.
+function refused({ text, name, needsPassword }) {
+	leave?.();
+	kept.forget("name", "password");
+	showLost(false);
+	show({ text, name, needsPassword }, startAgain);
+}
+
+// Converse.js starts once in a page
+async function startAgain(name, password) {
+	const isThere = await getConfig().catch(console.error);
+	if (!isThere) return refused({ text: UNREACHABLE, name });
+	kept.set("name", name);
+	if (password) kept.set("password", password);
+	location.reload();
+}
+
+async function enter(name, password) {
+	hideEntrance();
+	forgetOthers();
+	kept.set("name", name);
+	const [connection] = await Promise.all([
+		transport(),
 		import("./converse/converse.min.js"),
 		addStylesheet("converse/converse.min.css"),
-	]);
+	]).catch((error) => {
+		console.error(error);
+		return [];
+	});
+	if (!connection) return refused({ text: UNREACHABLE, name });
 	const { converse } = window;
-	converse.plugins.add("webchat", guestPlugin(config, tell));
+	const guest = guestPlugin(config, isOwnRoom(), { refused, showLost, unreachable: () => refused({ text: UNREACHABLE, name }) });
+	leave = guest.leave;
+	converse.plugins.add("webchat", guest);
 	await converse.initialize({
-		...(works ? { websocket_url: websocket } : { bosh_service_url: serviceUrl(config.bosh) }),
+		...connection,
 		allow_adhoc_commands: false,
 		allow_bookmarks: false,
 		allow_logout: false,
@@ -79,7 +112,7 @@ async function enter(config, room, name) {
 		allow_url_history_change: false,
 		assets_path: new URL("converse", location.href).pathname,
 		authentication: "anonymous",
-		auto_join_rooms: [{ jid: room, nick: name }],
+		auto_join_rooms: [{ jid: room, nick: name, password }], // or a room of one's own, once that is known
 		auto_login: true,
 		auto_register_muc_nickname: false,
 		blacklisted_plugins: ["converse-omemo", "converse-omemo-views", "converse-blocklist", "converse-adhoc", "converse-adhoc-views"],
@@ -103,42 +136,37 @@ async function enter(config, room, name) {
 	});
 }
 
-function showForm(config, room) {
-	$("title").textContent = config.title;
-	$("room").textContent = room;
-	$("form").hidden = false;
-	$("form").onsubmit = (event) => {
-		event.preventDefault();
-		enter(config, room, cleanName($("name").value) || randomName()).catch(fail);
-	};
-	$("name").focus();
-}
-
 function fail(error) {
 	console.error(error);
-	tell("The chat cannot be started. Reload this page to try again.");
+	tell(config ? "The chat cannot be started." : UNREACHABLE);
 }
 
 async function start() {
-	const config = await (await fetch("config.json")).json();
+	config = await getConfig();
 	document.title = config.title;
+	defaultRoom = config.room;
 	if (config.stylesheet) await addStylesheet("custom.css").catch(console.error);
 	if (!isSecureContext) return tell("This chat needs a secure connection: open it with https.");
 	if (!config.converse) return tell("Converse.js is not installed on this server. Its admin can run: make webchat");
 
 	const asked = askedFor(new URL(location.href));
-	const room = asked === null ? config.room : parseRoom(asked, config.roomHosts);
-	if (!room && !config.room) return tell(asked ? "There is no such room here." : "This address names no room.");
-	if (asked !== null) {
-		if (!room) tell("There is no such room here. You can join this one.");
-		// Converse.js, too, reads the fragment
-		history.replaceState(null, "", location.pathname + (room ? "#" + encodeURIComponent(room).replace("%40", "@") : ""));
-	}
-	addEventListener("hashchange", () => location.reload());
+	room = asked === null ? defaultRoom : parseRoom(asked, config.roomHosts);
+	if (!room && !defaultRoom) return tell(asked ? "There is no such room here." : "This address names no room.");
+	// Converse.js, too, reads the fragment
+	if (asked !== null) history.replaceState(null, "", location.pathname + (room ? "#" + encodeURIComponent(room).replace("%40", "@") : ""));
+	addEventListener("hashchange", () => {
+		kept.forget("password"); // of the room before
+		location.reload();
+	});
 
-	const name = sessionStorage.getItem(NAME);
-	if (name && (room || !asked)) return enter(config, room, name);
-	showForm(config, room ?? config.room);
+	const original = await duplicateOf();
+	const name = kept.get("name");
+	if (name && (room || !asked)) return enter(name, kept.get("password") ?? undefined);
+	let text = "";
+	if (!room) text = "There is no such room here. You can join this one.";
+	else if (original) text = `Another tab of this chat is open, as ${original}. Choose another name for this one.`;
+	room ??= defaultRoom;
+	show({ text }, (...answer) => enter(...answer).catch(fail));
 }
 
 start().catch(fail);
