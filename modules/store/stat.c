@@ -32,6 +32,11 @@ static bool describe(struct pn_txn *txn, uint32_t collection, struct pn_wire val
 	return txn->err == PN_OK;
 }
 
+/* A key of another shape, which a damaged database may have, ends the walk. */
+static bool at_collection(const struct pn_cursor *cursor, bool any, uint32_t *number) {
+	return any && pn_key_read_collection(cursor->key, PN_KIND_COLLECTION, number);
+}
+
 int pn_store_stat(struct pn_db *db, uint32_t *position, unsigned limit, bool counted,
 		  void (*each)(void *context, const struct pn_stat *stat), void *context) {
 	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_COLLECTION}};
@@ -44,14 +49,12 @@ int pn_store_stat(struct pn_db *db, uint32_t *position, unsigned limit, bool cou
 		return 0;
 	pn_txn_read(db, &txn);
 	pn_cursor_open(&txn, &cursor, &prefix);
-	bool any = pn_cursor_seek(&cursor, &start);
-	while (any && limit-- > 0 &&
-	       pn_key_read_collection(cursor.key, PN_KIND_COLLECTION, &number) &&
-	       describe(&txn, number, cursor.value, counted, &stat)) {
+	bool more = at_collection(&cursor, pn_cursor_seek(&cursor, &start), &number);
+	while (more && limit-- > 0 && describe(&txn, number, cursor.value, counted, &stat)) {
 		each(context, &stat);
 		*position = number;
-		any = pn_cursor_next(&cursor);
+		more = at_collection(&cursor, pn_cursor_next(&cursor), &number);
 	}
 	pn_cursor_close(&cursor);
-	return pn_txn_end(&txn, any);
+	return pn_txn_end(&txn, more);
 }
