@@ -18,7 +18,7 @@ local MODULES = {
 	{ name = "smacks", objects = { "smacks" }, prefix = "smacks_" };
 	{ name = "storage_native", objects = { "store" }, prefix = "storage_native_", is_global = true };
 	{ name = "s2s_auth_native", objects = { "certs" }, prefix = "s2s_native_", is_global = true, is_everywhere = true };
-	{ name = "certs", objects = { "certs", "dns" } };
+	{ name = "certs", objects = { "certs", "dns", "file" } };
 	{ name = "webchat", objects = {}, prefix = "webchat_" };
 	{ name = "native", objects = {} };
 };

@@ -105,7 +105,7 @@ def test(server):
 	assert finding["what"] in output.out and f"    {finding['line']}\n" in output.out, output
 	assert finding["why"] in output.out.replace("\n         ", " "), output
 	assert output.out.endswith("0 errors, 1 warning, 0 pieces of advice\n"), output
-	assert re.search(r"^mod_smacks +prosody\.test +smq, stanza$", output.out, re.M), output
+	assert re.search(r"^mod_smacks +prosody\.test +smacks$", output.out, re.M), output
 
 
 @behaviour("native check: colours are for terminals, and not with NO_COLOR", **site({"smacks_max_queue_byte": 100}))

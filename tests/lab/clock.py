@@ -3,6 +3,16 @@ import pathlib
 import time
 
 LIBRARY = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+SHARED = pathlib.Path("/dev/shm")
+
+
+def _sweep():
+	"""Removes what killed processes left: libfaketime shares the clock under a name with the process's number, and a
+	process of another user that gets the number again cannot open it."""
+	for kind in ("sem.faketime_sem", "faketime_shm"):
+		for left in SHARED.glob(f"{kind}_*"):
+			if not pathlib.Path("/proc", left.name.rsplit("_", 1)[1]).exists():
+				left.unlink(missing_ok=True)
 
 
 class Clock:
@@ -13,6 +23,7 @@ class Clock:
 		self.advance(0)
 
 	def advance(self, seconds):
+		_sweep()
 		self.ahead += seconds
 		new = self.file.with_suffix(".new")
 		new.write_text(f"+{self.ahead}")
