@@ -102,7 +102,7 @@ local function unfit(item, seen)
 	if seen[item.id] then return "its id is that of an earlier one"; end
 	if not st.is_stanza(item.stanza) then return "it is not a stanza"; end
 	if unfit_time(item.when) then return ("its time is %s"):format(tostring(item.when)); end
-	if item.with ~= nil and type(item.with) ~= "string" then return "its correspondent is not a name"; end
+	if item.with ~= nil and type(item.with) ~= "string" then return "its peer is not a name"; end
 end
 
 local function unfit_stanza(source, item)

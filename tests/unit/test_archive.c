@@ -42,7 +42,7 @@ TEST(messages_come_in_the_order_in_which_they_were_appended_whatever_their_time)
 	teardown(&f);
 }
 
-TEST(a_message_comes_back_with_its_time_its_correspondent_and_its_id) {
+TEST(a_message_comes_back_with_its_time_its_peer_and_its_id) {
 	struct fixture f;
 	struct id id;
 	struct pn_archive_cursor *cursor;
@@ -187,7 +187,7 @@ TEST(a_message_whose_clock_went_back_is_found_by_its_own_time) {
 	teardown(&f);
 }
 
-TEST(a_bare_correspondent_has_all_resources_and_a_full_one_its_own_alone) {
+TEST(a_bare_peer_has_all_resources_and_a_full_one_its_own_alone) {
 	static const char *const withs[] = {"a@b", "a@b/c", "a@b/c/d", "a@bb", "", "/r", "x/"};
 	static const struct {
 		const char *with;
@@ -438,7 +438,7 @@ TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
 	teardown(&f);
 }
 
-TEST(a_correspondent_may_change_to_any_other_of_the_same_bare_name) {
+TEST(a_peer_may_change_to_any_other_of_the_same_bare_name) {
 	static const char *const withs[] = {"a", "a/b", "a/c", "d", "d/e", "a/b", "d/e", "a"};
 	enum { COUNT = sizeof(withs) / sizeof(withs[0]) };
 	struct fixture f;

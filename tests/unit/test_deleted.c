@@ -80,7 +80,7 @@ static void model_delete_one(int i) {
 		commit(&model.f);
 }
 
-/* A range of time that begins and ends anywhere, of one correspondent or of all. */
+/* A range of time that begins and ends anywhere, of one peer or of all. */
 static struct pn_archive_query random_query(double latest) {
 	struct pn_archive_query query = {.has_start = below(8) > 0, .has_end = below(8) > 0};
 	const int with = below(WITHS);
@@ -107,7 +107,7 @@ static void compare_counts(int rounds, double latest) {
 
 /* ---- Counting ---- */
 
-TEST(counts_of_a_long_archive_full_of_holes_are_exact) {
+TEST(counts_of_a_long_archive_full_of_deleted_positions_are_exact) {
 	model_open();
 	for (int i = 0; i < MODEL_MAX; i++) {
 		model_append(i);
@@ -156,7 +156,7 @@ TEST(counts_are_exact_while_clocks_go_back_and_messages_come_and_go) {
 	teardown(&model.f);
 }
 
-TEST(the_last_correspondents_messages_may_go_from_either_end) {
+TEST(the_last_peers_messages_may_go_from_either_end) {
 	for (int reverse = 0; reverse < 2; reverse++) {
 		model_open();
 		for (int i = 0; i < 1500; i++)
@@ -175,7 +175,7 @@ TEST(the_last_correspondents_messages_may_go_from_either_end) {
 	}
 }
 
-TEST(a_correspondent_whose_newest_goes_after_a_gap_is_counted_right_again) {
+TEST(a_peer_whose_newest_goes_after_a_gap_is_counted_right_again) {
 	struct fixture f;
 	struct id ids[1000];
 	setup(&f);
@@ -505,5 +505,5 @@ TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
 }
 
 int main(void) {
-	return test_run("holes");
+	return test_run("deleted");
 }
