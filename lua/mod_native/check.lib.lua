@@ -1,4 +1,4 @@
--- prosodyctl mod_native check. Exit status 0 nothing to mend, 1 errors, 3 warnings alone.
+-- prosodyctl mod_native check. Exit status 0 no problems, 1 errors, 3 warnings only.
 
 local array = require "util.array";
 local json = require "util.json";

@@ -21,7 +21,7 @@ local function section(item, host)
 		found.figures = result;
 	else
 		found.error = tostring(result);
-		module:log("error", "The figures of %s on %s cannot be had: %s", item.name, host, found.error);
+		module:log("error", "Cannot collect figures of %s on %s: %s", item.name, host, found.error);
 	end
 	return found;
 end

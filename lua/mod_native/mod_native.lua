@@ -23,7 +23,7 @@ function module.command(arg)
 	return module:require "command"(arg, {
 		{ usage = "check [--json]", run = module:require "check".run,
 			help = "what is loaded, which options are wrong, and what the machine lacks\n"
-				.."exit status: 0 nothing to mend, 1 errors, 3 warnings alone" };
+				.."exit status: 0 no problems, 1 errors, 3 warnings only" };
 		{ usage = "status [--json]", run = module:require "status".run,
 			help = "asks the running server: sessions, storage, proofs\n"
 				.."exit status: 0 it has answered, 1 it has not" };

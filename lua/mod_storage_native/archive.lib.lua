@@ -27,7 +27,7 @@ return function (database, get_space, iterate)
 		if not space then return nil, condition, text; end
 		local result, total;
 		result, total, text = space[method](space, ...);
-		if not result then return database.failed("read from", total, text); end
+		if not result then return database.failed("read from %s", total, text); end
 		return result, total;
 	end
 
@@ -75,7 +75,7 @@ return function (database, get_space, iterate)
 			if position then pause(); end
 		until not position;
 		if left_out == 0 then return count; end
-		return database.failed("delete from all archives in", "storage-corrupt",
+		return database.failed("delete from all archives in %s", "storage-corrupt",
 			("%d of them damaged and left out, %d messages deleted from the others; run prosodyctl mod_storage_native check")
 				:format(left_out, count));
 	end

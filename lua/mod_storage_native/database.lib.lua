@@ -75,12 +75,12 @@ local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
 
--- Logs an error, but one that goes on and on only now and then. Returns it.
+-- Logs an error, but one that repeats only now and then. Returns it. doing: with %s for the directory
 function database.failed(doing, condition, text)
 	local now, kind = time.now(), doing.." "..condition;
 	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
 		logged[kind] = now;
-		module:log("error", "Cannot %s %s: %s (%s)", doing, options.directory, text, condition);
+		module:log("error", "Cannot "..doing..": %s (%s)", options.directory, text, condition);
 	end
 	return nil, condition, text;
 end
@@ -134,7 +134,7 @@ end
 function sync()
 	local wait, condition, text = handle:sync(milliseconds());
 	if not wait then
-		failed("make durable what is in", condition, text);
+		failed("sync %s to disk", condition, text);
 		if condition == "io-error" then fail_waiting(condition, text); end -- for good; others may pass
 		wait = 1000;
 	end
@@ -186,7 +186,7 @@ function database.commit()
 	if not handle then return true; end
 	local ok, condition, text = handle:commit();
 	if not ok then
-		failed("write to", condition, text);
+		failed("write to %s", condition, text);
 		if in_loop then
 			turns.lost[turns.number] = true;
 			turn_failure = turn_failure or { condition, text };
@@ -217,7 +217,7 @@ end
 
 -- To be called after each write. The result of the write is given back.
 function database.wrote(ok, condition, text)
-	if not ok then failed("write to", condition, text); end
+	if not ok then failed("write to %s", condition, text); end
 	turn_writes = turn_writes + 1;
 	if in_loop then
 		if turn_writes == 1 then turn_began = time.monotonic(); end
@@ -271,7 +271,7 @@ function erase()
 	if not handle then return; end
 	local more, condition, text = handle:erase(ERASE_RECORDS);
 	if more == nil then
-		failed("erase records in", condition, text);
+		failed("erase records in %s", condition, text);
 		return;
 	end
 	database.wrote(true);
@@ -333,15 +333,15 @@ local function open()
 	if not handle then
 		local retry = began + RETRY * (time.monotonic() - began);
 		failure = { condition = condition, text = text, retry = retry, file = file_state() };
-		return failed("open", condition, text);
+		return failed("open %s", condition, text);
 	end
 	if failure then
 		failure = nil;
 		module:log("info", "Opened %s again", options.directory);
 	end
 	if handle:recovered() > 0 then
-		module:log("warn", "The machine had stopped without warning; %s was taken back by %d transactions to the last"
-			.." state that is whole on the disk", options.directory, handle:recovered());
+		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.directory,
+			handle:recovered());
 	end
 	watch_events();
 	database.schedule_erase();
@@ -373,7 +373,7 @@ function database.flush()
 	local ok, condition, text = handle:flush();
 	call_durable();
 	if not ok then
-		failed("make durable what is in", condition, text);
+		failed("sync %s to disk", condition, text);
 		fail_waiting(condition, text);
 	end
 end

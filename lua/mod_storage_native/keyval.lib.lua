@@ -17,7 +17,7 @@ return function (database, get_space)
 		if not space then return nil, condition, text; end
 		local result;
 		result, condition, text = space[method](space, ...);
-		if condition then return database.failed("read from", condition, text); end
+		if condition then return database.failed("read from %s", condition, text); end
 		return result;
 	end
 

@@ -82,7 +82,7 @@ local function make_driver(host_module)
 		local handle, condition, text = database.use();
 		if not handle then return nil, condition, text; end
 		local names, kinds, detail = handle:list(host, user);
-		if not names then return database.failed("read from", kinds, detail); end
+		if not names then return database.failed("read from %s", kinds, detail); end
 		local seen, stores = {}, {};
 		for i, name in ipairs(names) do
 			if not seen[name] and (typ == nil or kinds[i] == typ) then

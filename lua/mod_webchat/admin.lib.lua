@@ -12,7 +12,7 @@ return function (options, rooms, networks, visitors, bars, ending)
 
 	-- Those of an address, or of a visitor's JID; or nil, why there are none
 	local function networks_of(address)
-		if not address then return nil, "Whose network? An IP address is missing, or a visitor's JID"; end
+		if not address then return nil, "Missing argument: IP address or visitor JID"; end
 		local network = networks.parse(address);
 		local list = network and { network } or visitors.networks(jid.bare(address) or "");
 		if not list then

@@ -97,7 +97,7 @@ local function parse(grammar, arg)
 		end
 		i = i + words;
 	end
-	if #names < grammar.min then return nil, "a name is missing"; end
+	if #names < grammar.min then return nil, "missing argument"; end
 	if #names > grammar.max then return nil, ("%s is one name too many"):format(names[grammar.max + 1]); end
 	for _, option in ipairs(grammar.needed) do
 		if not options[option] then return nil, ("--%s is needed"):format(option); end
