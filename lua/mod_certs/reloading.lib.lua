@@ -11,6 +11,7 @@ local st = require "util.stanza";
 local TIMEOUT = 30; -- seconds; a server with many hosts reads many certificates
 local IDLE = 1; -- seconds before a signal: Prosody obeys in the middle of what it does, and has to be through with our connections
 local MAX_STANZA = 65536;
+local READ_SIZE = 8192;
 local COMMAND = "config:reload()";
 local NO_SHELL = "mod_admin_shell"; -- which answers on the socket
 local XMLNS_ADMIN, XMLNS_STREAMS = "xmpp:prosody.im/admin", "http://etherx.jabber.org/streams";
@@ -33,8 +34,19 @@ local function connect()
 	return nil;
 end
 
--- Sends what makes it reload, and waits for the result: a stanza; or nil, text.
-local function ask(conn)
+-- More of what is sent; or nil, text
+local function receive(conn)
+	if not socket.select({ conn }, nil, TIMEOUT)[1] then return nil, "the admin socket: no answer"; end
+	conn:settimeout(0);
+	local data, err, partial = conn:receive(READ_SIZE);
+	data = data or partial;
+	if data == "" then return nil, "the admin socket: "..err; end
+	return data;
+end
+
+-- The result in the text so far, a stanza; or nil, and why none can come. It is parsed from its beginning each time: libexpat
+-- may put off a tag that comes in pieces until there is much more to read.
+local function result_in(text)
 	local answer, failure;
 	local session, callbacks = { notopen = true }, { default_ns = XMLNS_ADMIN };
 	function callbacks.streamopened() session.notopen = nil; end
@@ -43,14 +55,20 @@ local function ask(conn)
 	function callbacks.handlestanza(_, stanza)
 		if stanza.name == "repl-result" then answer = stanza; end
 	end
-	local stream = new_stream(session, callbacks, MAX_STANZA);
+	local fed = new_stream(session, callbacks, MAX_STANZA):feed(text);
+	return answer, failure or not fed and "what the admin socket says cannot be read" or nil;
+end
+
+-- Sends what makes it reload, and waits for the result: a stanza; or nil, text.
+local function ask(conn)
 	conn:send("<?xml version='1.0'?>"..st.stanza("stream:stream", { xmlns = XMLNS_ADMIN, ["xmlns:stream"] = XMLNS_STREAMS }):top_tag()
 		..tostring(st.stanza("repl-input", { repl = "0" }):text(COMMAND)));
+	local text, answer, failure = "", nil, nil;
 	while not answer and not failure do
-		local data, err, partial = conn:receive(1);
-		data = data or partial;
-		if data == "" then return nil, "the admin socket: "..err; end
-		if not stream:feed(data) then failure = failure or "what the admin socket says cannot be read"; end
+		local data, err = receive(conn);
+		if not data then return nil, err; end
+		text = text..data;
+		answer, failure = result_in(text);
 	end
 	return answer, failure;
 end

@@ -10,7 +10,8 @@ import pathlib
 import shutil
 import subprocess
 
-UNPACKED = pathlib.Path(__file__).resolve().parents[2] / "build/certbot/usr/bin"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+UNPACKED = ROOT / "build/certbot/usr/bin"
 TIMEOUT = 35
 CHALLENGES = ".well-known/acme-challenge"
 DEHYDRATED = """\
@@ -35,10 +36,19 @@ export LEGO_CA_CERTIFICATES={acme.trust} NO_PROXY='*'
 exec {program} --accept-tos --server {acme.url} --email operator@example.org --path {here}/lego \\
 	--http --http.webroot {acme.webroot} "$@" """,
 	"uacme": """
-export UACME_CHALLENGE_PATH={acme.webroot}/{challenges} NO_PROXY='*'
-exec unshare --mount sh -c 'mount --bind {acme.trust} /etc/ssl/certs/ca-certificates.crt && exec "$@"' sh \\
-	{program} -y -c {here}/uacme -a {acme.url} "$@" """,
+export UACME_CHALLENGE_PATH={acme.webroot}/{challenges} NO_PROXY='*' LD_PRELOAD={trust} TRUST={acme.trust}
+exec {program} -y -c {here}/uacme -a {acme.url} "$@" """,
 }
+
+
+def build_trust():
+	"""What makes a program trust other authorities than the system's: see trust.c. Made once for all tests."""
+	library = ROOT / "build/lab/trust.so"
+	if not library.exists():
+		part = library.with_name(f"trust.{os.getpid()}.so")
+		subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", part, ROOT / "tests/lab/trust.c", "-ldl"], check=True)
+		part.rename(library)
+	return library
 
 
 class Workplace:
@@ -58,7 +68,8 @@ class Workplace:
 		(self.here / "dehydrated/config").write_text(DEHYDRATED.format(acme=server, here=self.here, challenges=CHALLENGES))
 		for name, script in WRAPPERS.items():
 			program = UNPACKED / name if (UNPACKED / name).exists() else shutil.which(name)
-			self.wrap(name, script.format(acme=server, here=self.here, program=program, challenges=CHALLENGES))
+			self.wrap(name, script.format(acme=server, here=self.here, program=program, challenges=CHALLENGES,
+				trust=build_trust()))
 
 	def wrap(self, name, script):
 		"""A program of this name, found before the system's."""
