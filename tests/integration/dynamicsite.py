@@ -43,10 +43,8 @@ class Site(test_certs_check.Site):
 		self.workplace = Workplace(self.directory / "workplace", {"example.org": HOST})
 		launcher = bed.PROSODIES / f"prosody-{version}/prosodyctl"
 		self.workplace.wrap("prosodyctl", f'{self.clock.prefix()} exec {launcher} --config {self.config} "$@"')
-		for name in ("nsupdate", "knsupdate"):  # the name server has the system's clock
-			self.workplace.wrap(name, f'unset LD_PRELOAD FAKETIME; exec {shutil.which(name)} "$@"')
 		self.options["certs_dns_update"] = {"server": self.name_server.address, "key": self.name_server.key_file(program),
-			"program": self.workplace.bin / program}
+			"program": shutil.which(program)}
 
 	def _zone(self):
 		self.zone = self.child("good", {"ns": NAME_SERVER})
