@@ -290,6 +290,6 @@ return function (names, flags)
 	for i, text in ipairs(failures) do failures[i] = terminal.printable(text); end -- servers have written parts of them
 	if flags.json then terminal.print("%s", json.encode({ reports = reports, failures = array(failures) })); end
 	for _, text in ipairs(failures) do terminal.error("%s", text); end
-	print_ways_out(names[1]);
+	if not sources[1] then print_ways_out(names[1]); end
 	return good and not failures[1] and 0 or 1;
 end

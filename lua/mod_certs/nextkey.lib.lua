@@ -117,6 +117,9 @@ local function names_of(file)
 	end
 	for _, host in ipairs(hosts.list()) do
 		for _, place in ipairs((places.of_host(host))) do
+			if not lookup.usable(place.srv) and is_given(host.name, place, {}, file) then
+				problems[#problems + 1] = ("%s: %s, %s"):format(place.name, place.srv.state, place.srv.reason);
+			end
 			for _, target in ipairs(place.targets) do visit(host.name, place, target); end
 		end
 	end

@@ -97,11 +97,11 @@ end
 -- Adds or deletes records. Returns whether to look again; what is left to do stands in the report otherwise.
 function work:publish(action, step, records)
 	self.report.records = records;
-	if self.dry_run then return self:at(step, "would %s %s", DO[action], terminal.plural(#records, "record")); end
 	if not publishing.way() then
 		self:problem("%s %s, and call renew again", DO[action], terminal.plural(#records, "record"));
 		return self:at(step, "waits for records that are to be %s by hand", DONE[action]);
 	end
+	if self.dry_run then return self:at(step, "would %s %s", DO[action], terminal.plural(#records, "record")); end
 	if self.published[action] then return self:wait_for_dns(action, step); end
 	if action == "add" then self:own(records); end
 	self:note_sent(action);
@@ -232,6 +232,13 @@ function work:next_key_is_published(found)
 	return self:at("next", "the next key is published; a certificate for it can be installed from %s on", date(ends));
 end
 
+-- Nothing is left to be published
+function work:tell_of_next_key(found)
+	if found.problems[1] then return self:at("next", "it is not known whether the next key is published"); end
+	if not found.records[1] then return self:at("done", "there is a next key, and no TLSA record beside which it could be published"); end
+	return self:next_key_is_published(found);
+end
+
 -- Publishes its records; one look again after that.
 function work:keep_next_key()
 	if not self:make_next_key() then return false; end
@@ -241,7 +248,7 @@ function work:keep_next_key()
 		if found.lacking[1] and not self.dry_run then self:look(self.in_use); end -- which notes that they are not there
 	until not found.lacking[1] or not self:publish("add", "next", found.lacking);
 	table.move(found.problems, 1, #found.problems, #self.report.problems + 1, self.report.problems);
-	if not found.lacking[1] then self:next_key_is_published(found); end
+	if not found.lacking[1] then self:tell_of_next_key(found); end
 	self:save_state();
 	return false;
 end

@@ -14,6 +14,7 @@ return function (options, rooms, networks, visitors, bars, ending)
 	local function networks_of(address)
 		if not address then return nil, "Missing argument: IP address or visitor JID"; end
 		local network = networks.parse(address);
+		if network and visitors.is_proxy(networks.behind_proxy(network)) then network = networks.behind_proxy(network); end
 		local list = network and { network } or visitors.networks(jid.bare(address) or "");
 		if not list then
 			return nil, "This is neither an IP address nor a visitor who is here or was a short time ago: " .. tostring(address);

@@ -77,6 +77,11 @@ return function (options)
 		return name == UNKNOWN or name:sub(1, #PROXY) == PROXY;
 	end
 
+	-- The name of all who come from this network, should it be that of a proxy that forwards no addresses
+	function networks.behind_proxy(name)
+		return PROXY .. name;
+	end
+
 	-- The name under which a proxy's address is limited while a visitor may be there as well
 	function networks.plain(name)
 		return name:sub(1, #PROXY) == PROXY and name:sub(#PROXY + 1) or name;

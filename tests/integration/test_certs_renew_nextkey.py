@@ -76,3 +76,14 @@ def test(site):
 	site.renew()
 	assert (site.slot / "next.key").read_bytes() == key and site.published() == records
 	assert Requested(site, "again").record in records
+
+
+@behaviour("while DNS does not answer it is not known whether the next key is published")
+def test(site):
+	site.go()
+	site.renew(HOST, "--request")
+	site.pass_time(200)
+	for server in site.lab.servers:
+		server.stop()
+	found = site.renew(HOST, status=1)
+	assert found["step"] == "next" and found["problems"] and "at once" not in found["text"], found

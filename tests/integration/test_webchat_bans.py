@@ -172,11 +172,12 @@ for transport in ("websocket", "bosh"):
 		assert "Nobody is barred" in server.shell("webchat", "list", GUESTS)
 		told = server.shell("webchat", "list", GUESTS)
 		assert "2 visitors from proxy 127.0.0.1" in told, told
-		try:
-			told = server.shell("webchat", "bar", GUESTS, visitor.jid)
-		except RuntimeError as error:
-			told = str(error)
-		assert "trusted_proxies" in told, told
+		for address in (visitor.jid, "127.0.0.1"):
+			try:
+				told = server.shell("webchat", "bar", GUESTS, address)
+			except RuntimeError as error:
+				told = str(error)
+			assert "trusted_proxies" in told, told
 
 
 @behaviour("behind a proxy that tells no address limits of a network keep nobody out",

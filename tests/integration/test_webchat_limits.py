@@ -206,7 +206,7 @@ def shell_room(server):
 def shell_errors(server):
 	for words, complaint in [(("bar", GUESTS, "nonsense"), "neither an IP address nor a visitor who is here or was a short time ago: nonsense"),
 			(("bar", GUESTS, HERE, f"user@{HOST}"), f"may not enter a room with the address user@{HOST}"),
-			(("bar", GUESTS, HERE, SUPPORT, "soon"), "a number of seconds"), (("bar", GUESTS), "IP address is missing"),
+			(("bar", GUESTS, HERE, SUPPORT, "soon"), "a number of seconds"), (("bar", GUESTS), "Missing argument: IP address"),
 			(("list",), "host is missing" if server.version == "0.12" else "host"),
 			(("lift", GUESTS, HERE), "is not barred"), (("list", HOST), HOST)]:
 		try:
