@@ -78,8 +78,7 @@ struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uin
 
 /* ---- Reading keys back. Each returns false for a key of another kind or shape. ---- */
 
-bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix);
-/* The same, and nothing but a digest follows. */
+/* The prefix, and nothing but a digest follows. */
 bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix);
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection);
 bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);

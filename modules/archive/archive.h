@@ -127,6 +127,9 @@ struct pn_range {
 	uint64_t to;
 };
 
+/* Whether two positions are in one block, of which none is dropped before all of it is. */
+bool pn_deleted_same_block(uint64_t a, uint64_t b);
+
 void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t position);
 
 /* The number of deleted positions in the range. */

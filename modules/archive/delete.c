@@ -14,7 +14,6 @@ enum {
 	PER_SCATTERED = 12 * 1024,
 	SLICE_MAX = 65536,
 	SLICE_SCATTERED = 64, /* so that a slice needs less than is set aside for it, see room.c */
-	BLOCK_BITS = 8,       /* of positions, see deleted.c */
 };
 
 /* ---- One message ---- */
@@ -29,7 +28,7 @@ static void mark_deleted(const struct pn_archive *archive, uint64_t seq) {
 		pn_cursor_close(&cursor);
 		if (first < seq)
 			pn_deleted_add(archive, PN_PEER_ALL, seq);
-		if (first < seq || first >> BLOCK_BITS == seq >> BLOCK_BITS)
+		if (first < seq || pn_deleted_same_block(first, seq))
 			return;
 	}
 	pn_deleted_drop_below(archive, PN_PEER_ALL, first);

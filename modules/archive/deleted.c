@@ -17,6 +17,10 @@ static uint64_t block_of(uint64_t position, uint8_t level) {
 	return position >> (BITS * (level + 1));
 }
 
+bool pn_deleted_same_block(uint64_t a, uint64_t b) {
+	return block_of(a, 0) == block_of(b, 0);
+}
+
 static uint64_t min(uint64_t a, uint64_t b) {
 	return a < b ? a : b;
 }

@@ -5,8 +5,6 @@
 
 #include "archive.h"
 
-enum { BLOCK_BITS = 8 }; /* of positions, see deleted.c */
-
 /* ---- Names and numbers ---- */
 
 static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
@@ -162,7 +160,7 @@ static void drop_ordinal(const struct pn_archive *archive, uint32_t peer, uint64
 		pn_deleted_drop_from(archive, peer, before.ordinal + 1); /* to be given again */
 	else if (before.seq != 0)
 		pn_deleted_add(archive, peer, ordinal);
-	else if (ordinal >> BLOCK_BITS != after.ordinal >> BLOCK_BITS)
+	else if (!pn_deleted_same_block(ordinal, after.ordinal))
 		pn_deleted_drop_below(archive, peer, after.ordinal);
 }
 

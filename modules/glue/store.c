@@ -72,6 +72,17 @@ int pn_lua_result(lua_State *L, int err) {
 	return 1;
 }
 
+void pn_lua_push_strings(lua_State *L, const struct pn_buf *buf) {
+	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
+	lua_newtable(L);
+	for (lua_Integer i = 1; wire.left > 0; i++) {
+		size_t len;
+		const char *bytes = pn_wire_bytes(&wire, &len);
+		lua_pushlstring(L, bytes, len);
+		lua_rawseti(L, -2, i);
+	}
+}
+
 int pn_lua_users(lua_State *L, const char *type) {
 	struct pn_lua_db *db;
 	struct pn_buf *buf = pn_lua_buffer(L);
@@ -81,14 +92,7 @@ int pn_lua_users(lua_State *L, const char *type) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);
 	}
-	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
-	lua_newtable(L);
-	for (lua_Integer i = 1; wire.left > 0; i++) {
-		size_t len;
-		const char *name = pn_wire_bytes(&wire, &len);
-		lua_pushlstring(L, name, len);
-		lua_rawseti(L, -2, i);
-	}
+	pn_lua_push_strings(L, buf);
 	pn_buf_free(buf);
 	return 1;
 }

@@ -62,6 +62,9 @@ struct pn_str pn_lua_check_str(lua_State *L, int arg);
 /* A string without NUL. */
 const char *pn_lua_check_path(lua_State *L, int arg);
 
+/* Pushes an array of the strings in the buffer, which are bytes of pn/wire.h each. */
+void pn_lua_push_strings(lua_State *L, const struct pn_buf *buf);
+
 /* users() of a store of that type. */
 int pn_lua_users(lua_State *L, const char *type);
 

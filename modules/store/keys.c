@@ -115,12 +115,9 @@ static bool is(struct pn_str key, enum pn_kind kind, size_t len) {
 	       key.bytes[COLLECTION_LEN] == (char)kind;
 }
 
-bool pn_key_starts_with(struct pn_str key, const struct pn_key *prefix) {
-	return key.len >= prefix->len && memcmp(key.bytes, prefix->bytes, prefix->len) == 0;
-}
-
 bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix) {
-	return pn_key_starts_with(key, prefix) && key.len == prefix->len + PN_DIGEST;
+	return key.len == prefix->len + PN_DIGEST &&
+	       memcmp(key.bytes, prefix->bytes, prefix->len) == 0;
 }
 
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection) {

@@ -181,14 +181,7 @@ static int check_step(lua_State *L) {
 	const int results = push_progress(L, more, progress);
 	if (more < 0)
 		return results;
-	struct pn_wire wire = pn_wire_open(problems->data, problems->len);
-	lua_newtable(L);
-	for (lua_Integer i = 1; wire.left > 0; i++) {
-		size_t len;
-		const char *text = pn_wire_bytes(&wire, &len);
-		lua_pushlstring(L, text, len);
-		lua_rawseti(L, -2, i);
-	}
+	pn_lua_push_strings(L, problems);
 	pn_buf_free(problems);
 	return results + 1;
 }
