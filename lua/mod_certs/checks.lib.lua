@@ -9,6 +9,7 @@ local files = module:require "files";
 local hosts = module:require "hosts";
 local inventory = module:require "inventory";
 local keys = module:require "keys";
+local date = module:require "terminal".date;
 
 local checks = {};
 
@@ -18,10 +19,6 @@ end
 
 local function warn(result, format, ...)
 	table.insert(result.warnings, format:format(...));
-end
-
-local function date(time)
-	return os.date("!%Y-%m-%d %H:%M:%S UTC", time);
 end
 
 -- ---- The new certificate by itself ----

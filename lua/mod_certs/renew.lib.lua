@@ -26,12 +26,6 @@ end
 
 -- ---- Output ----
 
-local function printable(list)
-	local texts = array();
-	for _, text in ipairs(list) do texts:push(terminal.printable(text)); end
-	return texts;
-end
-
 local function print_report(report)
 	if report.request then terminal.print("%s", report.request); end
 	terminal.print("%s: %s", terminal.style("bold", terminal.printable(report.name)), terminal.printable(report.text));
@@ -51,7 +45,7 @@ local function as_json(report)
 	return {
 		file = report.file, hosts = array(report.hosts), step = report.step, text = terminal.printable(report.text),
 		["until"] = report["until"] or json.null, records = records, request = report.request or json.null,
-		problems = printable(report.problems), warnings = printable(report.warnings),
+		problems = terminal.printables(report.problems), warnings = terminal.printables(report.warnings),
 	};
 end
 

@@ -24,9 +24,7 @@ local renewal = {};
 local work = {};
 local work_mt = { __index = work };
 
-local function date(time)
-	return os.date("!%Y-%m-%d %H:%M:%S UTC", time);
-end
+local date = terminal.date;
 
 -- ---- What is reported ----
 

@@ -39,9 +39,7 @@ local function fail(status, format, ...)
 	return status;
 end
 
-local function date(time)
-	return os.date("!%Y-%m-%d %H:%M:%S UTC", time);
-end
+local date = terminal.date;
 
 -- ---- Output ----
 
@@ -134,12 +132,6 @@ local function hexadecimal(records)
 	return list;
 end
 
-local function printable_list(texts)
-	local list = array();
-	for _, text in ipairs(texts) do list:push(terminal.printable(text)); end
-	return list;
-end
-
 local function as_json(result)
 	local listeners = array();
 	for _, listener in ipairs(result.listeners) do
@@ -147,10 +139,10 @@ local function as_json(result)
 			error = listener.text and terminal.printable(listener.text) or nil };
 	end
 	return json.encode {
-		file = terminal.printable(result.file), hosts = printable_list(result.hosts), certificate = result.leaf.sha256,
+		file = terminal.printable(result.file), hosts = terminal.printables(result.hosts), certificate = result.leaf.sha256,
 		step = result.step, safe = result.safe, ["until"] = result.step == "wait" and result.ends or json.null,
 		add = hexadecimal(result.add), remove = hexadecimal(result.remove), unknown = hexadecimal(result.unknown),
-		listeners = listeners, problems = printable_list(result.problems), warnings = printable_list(result.warnings),
+		listeners = listeners, problems = terminal.printables(result.problems), warnings = terminal.printables(result.warnings),
 	};
 end
 

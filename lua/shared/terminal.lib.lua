@@ -1,5 +1,6 @@
 -- What the tools print: results to standard output, progress and errors to standard error
 
+local array = require "util.array";
 local pposix = require "util.pposix";
 local is_utf8 = require "util.encodings".utf8.valid;
 local monotonic = require "util.time".monotonic;
@@ -39,6 +40,17 @@ function terminal.printable(name)
 	name = name:gsub("[%c\\]", escape);
 	name = name:gsub("\194[\128-\159]", function (c1) return (c1:gsub(".", escape)); end);
 	return is_utf8(name) and name or (name:gsub("[\128-\255]", escape));
+end
+
+-- The same of each text, as an array for JSON
+function terminal.printables(texts)
+	local list = array();
+	for _, text in ipairs(texts) do list:push(terminal.printable(text)); end
+	return list;
+end
+
+function terminal.date(time)
+	return os.date("!%Y-%m-%d %H:%M:%S UTC", time);
 end
 
 function terminal.bytes(number)
