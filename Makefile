@@ -25,7 +25,7 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
-DB := $(addprefix modules/db/,error.o lock.o crypt.o lmdb_file.o sync.o redo.o reader.o room.o turn.o txn.o records.o format.o env.o \
+DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_file.o sync.o redo.o reader.o room.o turn.o txn.o records.o format.o env.o \
 	snapshot.o copy.o info.o)
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
@@ -59,7 +59,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room log sync crash pages pages_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
@@ -173,6 +173,7 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 # What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
+$(OUT)/tests/unit/test_log: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
 $(OUT)/tests/unit/test_sync: LDFLAGS += $(call wrap,fdatasync pwrite fallocate pthread_create mdb_txn_begin)
 
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \

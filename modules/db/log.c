@@ -1,0 +1,309 @@
+/* Writing the log: appending records, preparing and removing segments, syncing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <pn/alloc.h>
+#include <pn/err.h>
+
+#include "db.h"
+#include "log_segment.h"
+
+enum {
+	/* Bytes of a segment, unless one record needs more: what a busy server writes in about a
+	 * second. A small server keeps two. */
+	SEGMENT = 1024 * 1024,
+	FILE_MODE = 0600,
+	KEEP = 256 /* bytes of memory that stay between two records */
+};
+
+struct segment {
+	uint64_t first; /* number of its first record; 0: it is not in use yet */
+	uint64_t size;
+	int fd; /* -1: it is durable, and written no more */
+};
+
+/*
+ * Invariants: `segments` are in order, and the newest one is written while `at` is not 0. The last
+ * record of each is the one before the next one's first. `next.fd` is -1 or "log.next" is there.
+ */
+struct pn_log {
+	int directory; /* borrowed */
+	struct pn_log_id id;
+	uint64_t last;
+	uint64_t synced;
+	struct segment *segments;
+	size_t count;
+	struct segment next;
+	uint64_t seed; /* of the newest segment */
+	uint64_t at;   /* offset in it of the next record; 0: it was written by another opening */
+	struct pn_buf frame; /* what stands before a payload */
+	bool names_changed;
+	bool failed; /* for good */
+};
+
+uint64_t pn_log_last(const struct pn_log *log) {
+	return log->last;
+}
+
+uint64_t pn_log_synced(const struct pn_log *log) {
+	return log->synced;
+}
+
+uint64_t pn_log_bytes(const struct pn_log *log) {
+	uint64_t sum = log->next.fd >= 0 ? log->next.size : 0;
+	for (size_t i = 0; i < log->count; i++)
+		sum += log->segments[i].size;
+	return sum;
+}
+
+static uint64_t last_of(const struct pn_log *log, size_t i) {
+	return i + 1 < log->count ? log->segments[i + 1].first - 1 : log->last;
+}
+
+/* ---- Segments ---- */
+
+static int add_segment(struct pn_log *log, struct segment segment) {
+	struct segment *const segments =
+		pn_realloc(log->segments, (log->count + 1) * sizeof(segment));
+	if (segments == NULL)
+		return PN_ENOMEM;
+	log->segments = segments;
+	segments[log->count++] = segment;
+	return PN_OK;
+}
+
+/* Allocates the file of the next segment for a record of `size` bytes. */
+static int prepare(struct pn_log *log, uint64_t size) {
+	struct segment *const next = &log->next;
+	const uint64_t wanted = PN_LOG_HEADER + size > SEGMENT ? PN_LOG_HEADER + size : SEGMENT;
+	if (next->fd >= 0 && next->size >= wanted)
+		return PN_OK;
+	if (next->fd < 0) {
+		next->fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_CLOEXEC,
+				  FILE_MODE);
+		if (next->fd < 0)
+			return pn_db_error(errno);
+	}
+	if (fallocate(next->fd, 0, 0, (off_t)wanted) != 0 && errno != EOPNOTSUPP)
+		return pn_db_error(errno);
+	next->size = wanted;
+	return PN_OK;
+}
+
+static int written(ssize_t len, size_t size) {
+	if (len < 0)
+		return pn_db_error(errno);
+	return (size_t)len == size ? PN_OK : PN_ENOSPACE;
+}
+
+static int write_header(struct pn_log *log, uint64_t *seed) {
+	pn_buf_reset(&log->frame, KEEP);
+	const int err = pn_log_write_header(&log->frame, &log->id, log->last + 1, seed);
+	if (err != PN_OK)
+		return err;
+	return written(pwrite(log->next.fd, log->frame.data, log->frame.len, 0), log->frame.len);
+}
+
+/* Takes the prepared file into use. */
+static int begin_segment(struct pn_log *log) {
+	char name[PN_LOG_NAME];
+	uint64_t seed;
+	struct segment segment = log->next;
+	segment.first = log->last + 1;
+	int err = write_header(log, &seed);
+	if (err == PN_OK)
+		err = add_segment(log, segment);
+	if (err != PN_OK)
+		return err;
+	pn_log_name(name, segment.first);
+	if (renameat(log->directory, PN_LOG_NEXT, log->directory, name) != 0) {
+		log->count--;
+		return pn_db_error(errno);
+	}
+	log->next = (struct segment){.fd = -1};
+	log->names_changed = true;
+	log->seed = seed;
+	log->at = PN_LOG_HEADER;
+	return PN_OK;
+}
+
+static bool fits(const struct pn_log *log, uint64_t size) {
+	return log->at > 0 && log->segments[log->count - 1].size - log->at >= size;
+}
+
+/* ---- Appending ---- */
+
+int pn_log_reserve(struct pn_log *log, size_t len) {
+	const size_t size = pn_log_record_size(len);
+	if (log->failed)
+		return PN_EIO;
+	return fits(log, size) ? PN_OK : prepare(log, size);
+}
+
+/* The parts of a record are written by one call. */
+static int write_record(struct pn_log *log, const void *payload, uint32_t len, size_t size) {
+	static const unsigned char zeros[PN_LOG_ALIGN];
+	pn_buf_reset(&log->frame, KEEP);
+	pn_log_write_head(&log->frame, log->seed, log->last + 1, log->synced, payload, len);
+	if (log->frame.err != PN_OK)
+		return log->frame.err;
+	const struct iovec parts[] = {
+		{log->frame.data, log->frame.len},
+		{(void *)payload, len},
+		{(void *)zeros, size - PN_LOG_RECORD - len},
+	};
+	const int fd = log->segments[log->count - 1].fd;
+	return written(pwritev(fd, parts, 3, (off_t)log->at), size);
+}
+
+int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
+	const size_t size = pn_log_record_size(len);
+	int err = pn_log_reserve(log, len);
+	if (err == PN_OK && !fits(log, size))
+		err = begin_segment(log);
+	if (err == PN_OK)
+		err = write_record(log, payload, len, size);
+	if (err != PN_OK)
+		return err;
+	log->at += size;
+	log->last++;
+	return PN_OK;
+}
+
+/* ---- Removing ---- */
+
+/* The oldest segment becomes the next one, if there is none and its size is the usual one. */
+static int remove_oldest(struct pn_log *log) {
+	char name[PN_LOG_NAME];
+	struct segment *const oldest = &log->segments[0];
+	const bool again = log->next.fd < 0 && oldest->size == SEGMENT;
+	pn_log_name(name, oldest->first);
+	if (again ? renameat(log->directory, name, log->directory, PN_LOG_NEXT) != 0
+		  : unlinkat(log->directory, name, 0) != 0 && errno != ENOENT)
+		return pn_db_error(errno);
+	if (oldest->fd >= 0)
+		close(oldest->fd);
+	log->count--;
+	memmove(oldest, oldest + 1, log->count * sizeof(*oldest));
+	log->names_changed = true;
+	return again ? prepare(log, 0) : PN_OK;
+}
+
+int pn_log_cut(struct pn_log *log, uint64_t last) {
+	int err = PN_OK;
+	const uint64_t most = last < log->synced ? last : log->synced;
+	while (err == PN_OK && log->count > 1 && last_of(log, 0) <= most)
+		err = remove_oldest(log);
+	return err;
+}
+
+/* ---- Syncing ---- */
+
+bool pn_log_sync_begin(struct pn_log *log, struct pn_log_sync *sync) {
+	*sync = (struct pn_log_sync){.directory = -1, .last = log->synced};
+	for (size_t i = 0; i < log->count && sync->count < PN_LOG_SYNC_FILES; i++) {
+		if (last_of(log, i) <= log->synced)
+			continue;
+		sync->files[sync->count++] = log->segments[i].fd;
+		sync->last = last_of(log, i);
+	}
+	if (sync->count == 0)
+		return false; /* that a segment was removed needs no sync: it holds nothing new */
+	if (log->names_changed)
+		sync->directory = log->directory;
+	log->names_changed = false;
+	return true;
+}
+
+int pn_log_sync_run(const struct pn_log_sync *sync) {
+	for (size_t i = 0; i < sync->count; i++)
+		if (fdatasync(sync->files[i]) != 0)
+			return PN_EIO;
+	if (sync->directory >= 0 && fsync(sync->directory) != 0)
+		return PN_EIO;
+	return PN_OK;
+}
+
+void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int result) {
+	if (result != PN_OK) {
+		log->failed = true;
+		return;
+	}
+	log->synced = sync->last;
+	for (size_t i = 0; i + 1 < log->count; i++) {
+		struct segment *const segment = &log->segments[i];
+		if (segment->fd >= 0 && last_of(log, i) <= log->synced) {
+			close(segment->fd);
+			segment->fd = -1;
+		}
+	}
+}
+
+/* ---- Opening and closing ---- */
+
+/* Adds a segment of an earlier opening, or removes one that has only what was dropped. */
+static int take_over(struct pn_log *log, uint64_t first) {
+	char name[PN_LOG_NAME];
+	pn_log_name(name, first);
+	if (first > log->last) {
+		log->names_changed = true;
+		return unlinkat(log->directory, name, 0) == 0 ? PN_OK : pn_db_error(errno);
+	}
+	struct segment segment = {.first = first};
+	segment.fd = openat(log->directory, name, O_RDWR | O_CLOEXEC);
+	if (segment.fd < 0)
+		return pn_db_error(errno);
+	const off_t size = lseek(segment.fd, 0, SEEK_END);
+	segment.size = (uint64_t)size;
+	const int err = size < 0 ? pn_db_error(errno) : add_segment(log, segment);
+	if (err != PN_OK)
+		close(segment.fd);
+	return err;
+}
+
+static int take_over_all(struct pn_log *log) {
+	struct pn_log_list list;
+	int err = pn_log_list(log->directory, &list);
+	for (size_t i = 0; err == PN_OK && i < list.count; i++)
+		err = take_over(log, list.firsts[i]);
+	pn_free(list.firsts);
+	return err;
+}
+
+int pn_log_open(struct pn_log **out, int directory, const struct pn_log_id *id, uint64_t last,
+		uint64_t synced) {
+	struct pn_log *const log = pn_malloc(sizeof(*log));
+	if (log == NULL)
+		return PN_ENOMEM;
+	*log = (struct pn_log){
+		.directory = directory,
+		.id = *id,
+		.last = last,
+		.synced = synced,
+		.next = {.fd = -1},
+	};
+	const int err = take_over_all(log);
+	if (err != PN_OK) {
+		pn_log_close(log);
+		return err;
+	}
+	*out = log;
+	return PN_OK;
+}
+
+void pn_log_close(struct pn_log *log) {
+	if (log == NULL)
+		return;
+	for (size_t i = 0; i < log->count; i++)
+		if (log->segments[i].fd >= 0)
+			close(log->segments[i].fd);
+	if (log->next.fd >= 0)
+		close(log->next.fd);
+	pn_free(log->segments);
+	pn_buf_free(&log->frame);
+	pn_free(log);
+}
