@@ -67,9 +67,11 @@ bool pn_db_mine(const struct pn_db *db);
 /* Forgets the database in a forked child, without touching the parent's. */
 void pn_db_forget(struct pn_db *db);
 
-/* Transactions that were not durable before an unclean shutdown, and were rolled back on opening.
- */
-uint64_t pn_db_recovered(const struct pn_db *db);
+/* Turns that only the log had: they were done again. */
+uint64_t pn_db_replayed(const struct pn_db *db);
+
+/* Whether a log was found that belongs to another data file: it was set aside, see pn/log.h. */
+bool pn_db_rejected(const struct pn_db *db);
 
 /* ---- The turn ---- */
 

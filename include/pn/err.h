@@ -44,7 +44,9 @@
 	  "the DNS resolver does not work; check the option unbound, and the files that it names") \
 	X(ENOANSWER, -26, "no-answer",                                                             \
 	  "the name server does not answer; check that it runs, and that firewalls let DNS pass")  \
-	X(EKEY, -27, "key-invalid", "a key is missing or cannot be read")
+	X(EKEY, -27, "key-invalid", "a key is missing or cannot be read")                          \
+	X(EOUTDATED, -28, "storage-outdated",                                                      \
+	  "the store has an older format, and another process has it open; restart the server")
 
 enum pn_err {
 	PN_OK = 0,

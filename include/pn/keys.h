@@ -6,6 +6,8 @@
  *
  *      kind  key                                        value (after a version byte)
  *      F                                                format, secret: see modules/db/format.c
+ *      L                                                turns of the log that are in the data file: epoch
+ *                                                       u64, number of the last one u64
  *      d     digest(host, store) type digest(user)      collection
  *      u     digest(host, user) type digest(store)      collection
  *      s     digest(host) type digest(store)            number of users, store
@@ -36,6 +38,7 @@ enum { PN_KEY_RAW = 480 }; /* longest name that a key holds as it is */
 /* The first byte of a key. */
 enum pn_kind {
 	PN_KIND_FORMAT = 'F',
+	PN_KIND_POSITION = 'L',
 	PN_KIND_COLLECTION = 'c',
 	PN_KIND_DIRECTORY = 'd',
 	PN_KIND_RECORD = 'r',

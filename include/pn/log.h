@@ -69,6 +69,9 @@ int pn_log_read(int directory, const struct pn_log_id *id, uint64_t after, pn_lo
 /* Renames the log's files, so that no later log continues them: "rejected.N" for each "log.N". */
 int pn_log_reject(int directory);
 
+/* Removes the log's files. All that they hold is elsewhere, and nobody has them open. */
+int pn_log_remove(int directory);
+
 /* ---- Writing ---- */
 
 struct pn_log;
@@ -79,6 +82,10 @@ struct pn_log;
  */
 int pn_log_open(struct pn_log **log, int directory, const struct pn_log_id *id, uint64_t last,
 		uint64_t synced);
+
+/* Whether another process has appended a record behind the last one. The caller holds the lock that
+ * every writer takes. */
+bool pn_log_was_continued(const struct pn_log *log);
 
 /* Closes the files. Syncs nothing. NULL is allowed. */
 void pn_log_close(struct pn_log *log);
@@ -117,7 +124,7 @@ bool pn_log_sync_begin(struct pn_log *log, struct pn_log_sync *sync);
 /* Syncs it, in any thread. Returns 0 or PN_EIO. */
 int pn_log_sync_run(const struct pn_log_sync *sync);
 
-/* Notes the result. After PN_EIO every append fails with it: what the kernel has given up it does
+/* Notes the result, also that it could not be tried. After PN_EIO every append fails with it: what the kernel has given up it does
  * not write again. */
 void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int result);
 

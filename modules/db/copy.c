@@ -87,7 +87,11 @@ int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file) {
 	return PN_OK;
 }
 
+/* The copy has an epoch of its own: the log of the original must never continue it. */
 static int finish(struct pn_copy *copy) {
+	const int err = pn_position_put_new(copy->txn, copy->target);
+	if (err != PN_OK)
+		return err;
 	int rc = mdb_txn_commit(copy->txn);
 	copy->txn = NULL;
 	if (rc == MDB_SUCCESS)
@@ -160,7 +164,7 @@ static int move_file(int directory, const char *file) {
 	if (fsync(directory) != 0 || renameat(AT_FDCWD, file, directory, "data.mdb") != 0 ||
 	    fsync(directory) != 0)
 		return pn_db_error(errno);
-	return PN_OK;
+	return pn_log_remove(directory);
 }
 
 int pn_db_replace(const char *path, const char *file) {

@@ -7,20 +7,29 @@
 #include <lmdb.h>
 
 #include <pn/db.h>
+#include <pn/log.h>
 
 #include "crypt.h"
 
+struct pn_checkpoint;
 struct pn_sync;
 
-/* The writes of the turn, see redo.c. */
+/* The changes since LMDB's last commit, see redo.c: those of whole turns, then those of this one.
+ */
 struct pn_redo {
 	struct pn_buf changes; /* of all operations, in order */
-	size_t kept;           /* bytes of these: of operations that have succeeded */
+	size_t logged;         /* bytes of these: of turns that are in the log */
+	size_t kept;           /* the same, and of operations of this turn that have succeeded */
+	unsigned count;        /* how many changes */
 };
 
 /*
- * Invariants: while `write` is open this process holds the writer's lock. `lost` is set when
- * `write` had to be undone; then `write` is NULL until pn_db_commit().
+ * LMDB's transaction `write` stays open over many turns: it holds what the log has and the last
+ * commit has not, and the turn.
+ *
+ * Invariants: while `write` is open this process holds the writer's lock, and `log` is open. `lost`
+ * is set when the turn had to be undone as a whole, until pn_db_commit(). `behind` is set when
+ * `write` had to be given up with turns that are in the log: it is rebuilt before anything is read.
  */
 struct pn_db {
 	struct pn_db *next; /* in the process's registry */
@@ -38,11 +47,14 @@ struct pn_db {
 	unsigned page_size;
 	uint64_t max_bytes;
 	uint64_t map_bytes;
-	uint64_t recovered;
+	uint64_t replayed; /* turns that were in the log alone */
+	bool rejected;     /* a log was set aside */
 
-	MDB_txn *write; /* of the turn */
-	MDB_txn *read;  /* kept between operations, reset */
+	MDB_txn *write;
+	MDB_txn *read; /* kept between operations, reset */
 	bool lost;
+	bool behind;
+	int checkpoint_error;   /* of a commit to LMDB, until it was told */
 	bool wrote;             /* the current operation has changed something */
 	unsigned pending;       /* operations that have written in `write` */
 	uint64_t estimate;      /* bytes that `write` may add to the file */
@@ -51,11 +63,20 @@ struct pn_db {
 	uint64_t reserved; /* bytes of the file that are sure to have a place on the disk */
 	uint64_t file_end; /* first byte after the last page, when `write` was begun */
 
-	uint64_t durable; /* as it was when `durable_end` was where the file ended */
-	uint64_t durable_end;
-	uint64_t committed;
+	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
+	uint64_t checkpointed;
 	bool advanced; /* the last commit was made for space alone */
+	int event;     /* eventfd: a sync or a checkpoint has ended */
+	struct pn_log_id id;
+	struct pn_log *log;
 	struct pn_sync *sync;
+	struct pn_checkpoint *checkpoint;
+	struct {
+		bool on;          /* pn_db_sync() is called: a transaction may stay open */
+		uint64_t began;   /* ms, when that of `write` was seen first; 0: not yet */
+		uint64_t turn;    /* number of the last turn that was seen */
+		uint64_t changed; /* ms, when it was seen first */
+	} pace;
 	struct pn_crypt *crypt;
 	uint32_t epoch;
 	uint32_t high_mark;
@@ -87,11 +108,15 @@ enum pn_lock {
 	PN_LOCK_WRITER = 0,  /* who writes */
 	PN_LOCK_PRESENT = 1, /* shared by all who have it open */
 	PN_LOCK_RECORD = 2,  /* who writes the file "durable" */
+	PN_LOCK_WAITING = 3, /* shared by all who wait for the writer's lock */
 };
 
 /* Returns 0, or PN_EBUSY after `wait` ms. */
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
 void pn_lock_drop(int fd, enum pn_lock lock);
+
+/* Whether another process holds the lock as a shared one. */
+bool pn_lock_is_shared(int fd, enum pn_lock lock);
 
 /* ---- The file's format ---- */
 
@@ -104,6 +129,14 @@ int pn_format_create(int directory, const char *path);
 
 /* Reads the format record, or writes it in an empty database. Sets the secret. */
 int pn_format_open(struct pn_db *db);
+
+/* ---- The log ---- */
+
+/* The record in LMDB that says which turns a commit holds: epoch u64, number of the last one u64.
+ * Returns 0, PN_ECORRUPT and the like. */
+int pn_position_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch, uint64_t number);
+int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi); /* of a new epoch */
+int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number);
 
 /* The key of the format record. */
 static inline struct pn_key pn_format_key(void) {
@@ -136,7 +169,7 @@ void pn_room_release_surplus(struct pn_db *db);
 /* LMDB says EIO where the disk took a part of what it was to write: PN_ENOSPACE or PN_EIO. */
 int pn_room_explain_io(const struct pn_db *db);
 
-/* ---- The writes of the turn, for pn_txn_end() ---- */
+/* ---- Changes ---- */
 
 void pn_redo_clear(struct pn_redo *redo);
 void pn_redo_free(struct pn_redo *redo);
@@ -148,7 +181,15 @@ int pn_redo_remove(struct pn_redo *redo, struct pn_str key);
 /* The current operation has succeeded. */
 void pn_redo_keep(struct pn_redo *redo);
 
-/* Drops the changes of the current operation, and repeats those of the earlier ones in `txn`. */
-int pn_redo_run(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
+/* The changes of the turn, as the log has them; and that they are in the log. */
+struct pn_str pn_redo_turn(const struct pn_redo *redo);
+void pn_redo_logged(struct pn_redo *redo);
+
+/* Drops the changes of the current operation, or those of the turn; and repeats the others. */
+int pn_redo_undo_operation(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
+int pn_redo_undo_turn(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
+
+/* Makes changes that the log has. PN_ECORRUPT: that is no list of changes. */
+int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);
 
 #endif

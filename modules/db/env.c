@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +12,10 @@
 
 #include "lmdb_file.h"
 #include "db.h"
+#include "checkpoint.h"
+#include "durable.h"
 #include "sync.h"
+#include "turn.h"
 
 enum {
 	OPEN_WAIT = 2000, /* ms for those who are opening it, or compacting */
@@ -99,9 +103,10 @@ static int allocate_lock_file(const struct pn_db *db) {
  */
 static int prepare_file(struct pn_db *db, const char *path, bool verify) {
 	struct pn_lmdb_report report;
+	uint64_t undone; /* the log has what they did */
 	int err = pn_format_create(db->directory, path);
 	if (err == PN_OK)
-		err = pn_sync_recover(db->directory, &db->recovered);
+		err = pn_durable_recover(db->directory, &undone);
 	if (err == PN_OK)
 		err = allocate_lock_file(db);
 	if (err != PN_OK)
@@ -114,7 +119,7 @@ static int prepare_file(struct pn_db *db, const char *path, bool verify) {
 		err = pn_lmdb_verify(fd, &report);
 	close(fd);
 	if (err == PN_OK)
-		err = pn_sync_drop_record(db->directory);
+		err = pn_durable_drop(db->directory);
 	return err == PN_OK ? sync_directory(db) : err;
 }
 
@@ -140,15 +145,27 @@ static int make_durable_once(struct pn_db *db) {
 	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
-	err = pn_sync_now(db->sync);
+	err = pn_checkpoint_now(db->checkpoint, 0);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/* Does again what only the log has. It is durable before the log is cut. */
+static int catch_up(struct pn_db *db) {
+	int err = pn_db_begin(db);
+	if (err == PN_OK && db->replayed > 0)
+		err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
+	if (err == PN_OK && db->replayed > 0)
+		err = pn_log_cut(db->log, pn_log_last(db->log));
+	pn_turn_release(db);
 	return err;
 }
 
 static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	db->max_bytes = options->max_bytes != 0 ? options->max_bytes : UINT64_MAX;
 	db->locks = openat(db->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
-	if (db->locks < 0)
+	db->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (db->locks < 0 || db->event < 0)
 		return pn_db_error(errno);
 	int err = lock_presence(db, options);
 	if (err == PN_OK)
@@ -156,35 +173,47 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	if (err == PN_OK)
 		err = open_database(db);
 	if (err == PN_OK)
-		err = pn_sync_new(&db->sync, db->env, db->directory, db->locks, options->interval);
+		err = pn_sync_new(&db->sync, options->interval, db->event);
+	if (err == PN_OK)
+		err = pn_checkpoint_new(&db->checkpoint, db->env, db->directory, db->locks,
+					db->event);
 	if (err == PN_OK)
 		err = pn_crypt_new(&db->crypt);
 	if (err == PN_OK)
 		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
 	if (err == PN_OK)
-		err = make_durable_once(db); /* before the first write: see sync.h */
+		err = make_durable_once(db); /* before the first write: see durable.h */
 	if (err == PN_OK)
 		err = sync_directory(db);
 	if (err == PN_OK)
 		pn_room_set_aside(db);
 	if (err == PN_OK)
 		err = pn_format_open(db);
-	return err;
+	return err == PN_OK ? catch_up(db) : err;
 }
 
-static void close_all(struct pn_db *db) {
-	pn_db_abort(db);
-	if (db->env != NULL) {
-		mdb_txn_abort(db->read);
-		pn_sync_free(db->sync);
-		mdb_env_close(db->env);
-	}
-	pn_crypt_free(db->crypt);
-	pn_redo_free(&db->redo);
+static void close_files(struct pn_db *db) {
+	if (db->event >= 0)
+		close(db->event);
 	if (db->locks >= 0)
 		close(db->locks);
 	if (db->directory >= 0)
 		close(db->directory);
+}
+
+static void close_all(struct pn_db *db) {
+	if (db->write != NULL)
+		mdb_txn_abort(db->write);
+	if (db->env != NULL) {
+		mdb_txn_abort(db->read);
+		pn_checkpoint_free(db->checkpoint);
+		mdb_env_close(db->env);
+	}
+	pn_sync_free(db->sync);
+	pn_log_close(db->log);
+	pn_crypt_free(db->crypt);
+	pn_redo_free(&db->redo);
+	close_files(db);
 	pn_free(db);
 }
 
@@ -234,6 +263,7 @@ int pn_db_open(struct pn_db **out, const struct pn_db_options *options) {
 		.process = getpid(),
 		.directory = directory,
 		.locks = -1,
+		.event = -1,
 	};
 	const int err = open_all(db, options);
 	if (err != PN_OK) {
@@ -254,11 +284,27 @@ static void unregister(const struct pn_db *db) {
 		*link = db->next;
 }
 
+/* All turns are in the data file, and durable: the next opening finds nothing to do. A log that
+ * nobody else has open is of no more use. */
+static int put_away(struct pn_db *db) {
+	int err = pn_turn_checkpoint(db);
+	if (err == PN_OK)
+		err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	if (err == PN_OK) {
+		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+		if (err == PN_OK && pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK)
+			(void)pn_log_remove(db->directory);
+		pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	}
+	return err == PN_OK ? PN_OK : pn_sync_now(db->sync);
+}
+
 void pn_db_close(struct pn_db *db) {
 	if (db == NULL || --db->users > 0)
 		return;
 	unregister(db);
-	(void)pn_db_flush(db);
+	(void)pn_db_commit(db);
+	(void)put_away(db);
 	close_all(db);
 }
 
@@ -272,41 +318,31 @@ void pn_db_forget(struct pn_db *db) {
 		return;
 	unregister(db);
 	pn_sync_forget(db->sync);
+	pn_checkpoint_forget(db->checkpoint);
+	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
 	pn_redo_free(&db->redo);
-	close(db->locks);
-	close(db->directory);
+	close_files(db);
 	pn_free(db);
 }
 
-uint64_t pn_db_recovered(const struct pn_db *db) {
-	return db->recovered;
+uint64_t pn_db_replayed(const struct pn_db *db) {
+	return db->replayed;
 }
 
-/* ---- Durability ---- */
-
-uint64_t pn_db_committed(const struct pn_db *db) {
-	return db->committed;
+bool pn_db_rejected(const struct pn_db *db) {
+	return db->rejected;
 }
 
-uint64_t pn_db_durable(const struct pn_db *db) {
-	return pn_sync_durable(db->sync);
-}
-
-int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
-	*wait = 1;
-	if (db->write != NULL)
-		return PN_OK; /* the writer's lock is taken, by us */
-	return pn_sync_run(db->sync, db->committed, now, wait);
-}
+/* ---- Events ---- */
 
 int pn_db_event_fd(const struct pn_db *db) {
-	return pn_sync_event_fd(db->sync);
+	return db->event;
 }
 
 void pn_db_event_clear(struct pn_db *db) {
 	uint64_t count;
-	(void)!read(pn_sync_event_fd(db->sync), &count, sizeof(count));
+	(void)!read(db->event, &count, sizeof(count));
 }
 
 uint32_t pn_db_epoch(const struct pn_db *db) {

@@ -8,21 +8,25 @@
 
 #include <pn/alloc.h>
 #include <pn/err.h>
+#include <pn/keys.h>
 
+#include "checkpoint.h"
 #include "db.h"
-#include "sync.h"
+#include "durable.h"
 
-enum { FORMAT_VERSION = 1, FILE_MODE = 0600 };
+enum {
+	FORMAT_VERSION = 2,
+	FORMAT_WITHOUT_LOG = 1, /* its turns are commits */
+	FILE_MODE = 0600,
+	OPEN_WAIT = 2000, /* ms for another process that is opening it */
+};
 
 static const char MAGIC[] = "pn-store";
 static const char NEW_FILE[] = "data.mdb.new";
 
 /* ---- Format record: version u8 (of the value), format u32, magic, secret(16) ---- */
 
-static int put_format(struct pn_buf *buf, unsigned char secret[PN_SECRET]) {
-	const int err = pn_crypt_random(secret, PN_SECRET);
-	if (err != PN_OK)
-		return err;
+static int put_format(struct pn_buf *buf, const unsigned char secret[PN_SECRET]) {
 	pn_wire_put_u8(buf, PN_VALUE_VERSION);
 	pn_wire_put_u32(buf, FORMAT_VERSION);
 	pn_buf_append(buf, MAGIC, sizeof(MAGIC));
@@ -30,91 +34,167 @@ static int put_format(struct pn_buf *buf, unsigned char secret[PN_SECRET]) {
 	return buf->err;
 }
 
-/* An earlier version created the database first: killed then, it left an empty one. */
-static int write_format(struct pn_db *db, unsigned char secret[PN_SECRET]) {
-	const struct pn_key key = pn_format_key();
-	struct pn_txn txn;
-	struct pn_buf buf = {0};
-	const int err = put_format(&buf, secret);
-	if (err != PN_OK) {
-		pn_buf_free(&buf);
-		return err;
-	}
-	pn_txn_write(db, &txn, (struct pn_claim){.puts = 1, .bytes = buf.len});
-	pn_put(&txn, &key, &buf);
-	const int written = pn_txn_end(&txn, PN_OK);
-	return written == PN_OK ? pn_db_commit(db) : written;
+static int put(MDB_txn *txn, MDB_dbi dbi, const struct pn_key *name, const struct pn_buf *value) {
+	MDB_val key = {.mv_size = name->len, .mv_data = (void *)name->bytes};
+	MDB_val data = {.mv_size = value->len, .mv_data = value->data};
+	return value->err != PN_OK ? value->err : pn_db_error(mdb_put(txn, dbi, &key, &data, 0));
 }
 
-/* Sets the secret: true; false for an empty database. */
-static bool read_format(struct pn_txn *txn, unsigned char secret[PN_SECRET]) {
+/* ---- The position: version u8 (of the value), epoch u64, number u64 ---- */
+
+static const struct pn_key POSITION = {.len = 1, .bytes = {PN_KIND_POSITION}};
+
+int pn_position_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch, uint64_t number) {
+	struct pn_buf value = pn_value();
+	pn_wire_put_u64(&value, epoch);
+	pn_wire_put_u64(&value, number);
+	const int err = put(txn, dbi, &POSITION, &value);
+	pn_buf_free(&value);
+	return err;
+}
+
+int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number) {
+	MDB_val key = {.mv_size = POSITION.len, .mv_data = (void *)POSITION.bytes};
+	MDB_val data;
+	const int rc = mdb_get(txn, dbi, &key, &data);
+	if (rc != MDB_SUCCESS)
+		return rc == MDB_NOTFOUND ? PN_ECORRUPT : pn_db_error(rc);
+	struct pn_wire value = pn_wire_open(data.mv_data, data.mv_size);
+	const uint8_t version = pn_wire_u8(&value);
+	*epoch = pn_wire_u64(&value);
+	*number = pn_wire_u64(&value);
+	return value.err == PN_OK && version == PN_VALUE_VERSION ? PN_OK : PN_ECORRUPT;
+}
+
+int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi) {
+	uint64_t epoch;
+	const int err = pn_crypt_random(&epoch, sizeof(epoch));
+	return err == PN_OK ? pn_position_put(txn, dbi, epoch, 0) : err;
+}
+
+/* ---- Opening ---- */
+
+static int put_both(MDB_txn *txn, MDB_dbi dbi, const struct pn_buf *format) {
+	const struct pn_key key = pn_format_key();
+	const int err = put(txn, dbi, &key, format);
+	return err == PN_OK ? pn_position_put_new(txn, dbi) : err;
+}
+
+/* Writes the records that make a database one of this format, durably. */
+static int write_format(struct pn_db *db, const struct pn_buf *format) {
+	MDB_txn *txn;
+	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	if (err != PN_OK)
+		return err;
+	err = pn_db_error(mdb_txn_begin(db->env, NULL, 0, &txn));
+	if (err == PN_OK) {
+		err = put_both(txn, db->dbi, format);
+		if (err == PN_OK)
+			err = pn_db_error(mdb_txn_commit(txn));
+		else
+			mdb_txn_abort(txn);
+	}
+	if (err == PN_OK)
+		err = pn_checkpoint_now(db->checkpoint, 0);
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/*
+ * A process of the version before would write turns that are not in the log, so the format changes
+ * while nobody else has the database open. An earlier version also created the database first:
+ * killed then, it left an empty one.
+ */
+static int upgrade(struct pn_db *db, unsigned char secret[PN_SECRET], bool is_empty) {
+	struct pn_buf format = {0};
+	int err = pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0);
+	if (err != PN_OK)
+		return err == PN_EBUSY ? PN_EOUTDATED : err;
+	if (is_empty)
+		err = pn_crypt_random(secret, PN_SECRET);
+	if (err == PN_OK)
+		err = put_format(&format, secret);
+	if (err == PN_OK)
+		err = write_format(db, &format);
+	pn_buf_free(&format);
+	const int shared = pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0);
+	return err == PN_OK ? shared : err;
+}
+
+/* Sets the secret. Returns the format's version, 0 for an empty database. */
+static uint32_t read_format(struct pn_txn *txn, unsigned char secret[PN_SECRET]) {
 	const struct pn_key key = pn_format_key();
 	struct pn_wire value;
 	if (!pn_get(txn, &key, &value)) {
 		if (pn_txn_entries(txn) > 0)
 			pn_txn_fail(txn, PN_EFOREIGN);
-		return false;
+		return 0;
 	}
 	const uint32_t format = pn_wire_u32(&value);
 	const char *magic = pn_wire_take(&value, sizeof(MAGIC));
 	const char *bytes = pn_wire_take(&value, PN_SECRET);
 	if (bytes == NULL || memcmp(magic, MAGIC, sizeof(MAGIC)) != 0)
 		pn_txn_fail(txn, PN_EFOREIGN);
-	else if (format != FORMAT_VERSION)
+	else if (format != FORMAT_VERSION && format != FORMAT_WITHOUT_LOG)
 		pn_txn_fail(txn, PN_EVERSION);
 	else
 		memcpy(secret, bytes, PN_SECRET);
-	return true;
+	return format;
+}
+
+/* The store's identity in its log: nobody who sees that learns the secret. */
+static int set_identity(struct pn_db *db, const unsigned char secret[PN_SECRET]) {
+	const struct pn_str name = {(const char *)secret, PN_SECRET};
+	return pn_db_digest(NULL, &name, 1, db->id.store);
 }
 
 int pn_format_open(struct pn_db *db) {
 	unsigned char secret[PN_SECRET] = {0};
 	struct pn_txn txn;
-	bool found = false;
+	uint32_t format = 0;
 	if (pn_txn_read(db, &txn) == PN_OK)
-		found = read_format(&txn, secret);
+		format = read_format(&txn, secret);
 	int err = pn_txn_end(&txn, PN_OK);
 	if (err == PN_ECORRUPT)
 		return PN_EFOREIGN; /* a record of another program */
-	if (err == PN_OK && !found)
-		err = write_format(db, secret);
+	if (err == PN_OK && format != FORMAT_VERSION)
+		err = upgrade(db, secret, format == 0);
+	if (err == PN_OK)
+		err = set_identity(db, secret);
 	return err == PN_OK ? pn_crypt_key(db->crypt, secret) : err;
 }
 
 /* ---- A new file ---- */
 
-static int write_record(MDB_env *env, const struct pn_buf *value) {
-	const struct pn_key format = pn_format_key();
-	MDB_val key = {.mv_size = format.len, .mv_data = (void *)format.bytes};
-	MDB_val data = {.mv_size = value->len, .mv_data = value->data};
+static int write_records(MDB_env *env, const struct pn_buf *format) {
 	MDB_txn *txn;
 	MDB_dbi dbi;
-	int rc = mdb_txn_begin(env, NULL, 0, &txn);
-	if (rc != MDB_SUCCESS)
-		return rc;
-	rc = mdb_dbi_open(txn, NULL, 0, &dbi);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_put(txn, dbi, &key, &data, 0);
-	if (rc == MDB_SUCCESS)
-		return mdb_txn_commit(txn);
+	int err = pn_db_error(mdb_txn_begin(env, NULL, 0, &txn));
+	if (err != PN_OK)
+		return err;
+	err = pn_db_error(mdb_dbi_open(txn, NULL, 0, &dbi));
+	if (err == PN_OK)
+		err = put_both(txn, dbi, format);
+	if (err == PN_OK)
+		return pn_db_error(mdb_txn_commit(txn));
 	mdb_txn_abort(txn);
-	return rc;
+	return err;
 }
 
 /* The database is durable when this returns 0, its name is not. */
 static int write_file(const char *path, const struct pn_buf *value) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
 	MDB_env *env;
-	int rc = mdb_env_create(&env);
+	const int rc = mdb_env_create(&env);
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
-	rc = mdb_env_open(env, path, flags, FILE_MODE);
-	if (rc == MDB_SUCCESS)
-		rc = write_record(env, value);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_env_sync(env, 1);
+	int err = pn_db_error(mdb_env_open(env, path, flags, FILE_MODE));
+	if (err == PN_OK)
+		err = write_records(env, value);
+	if (err == PN_OK)
+		err = pn_db_error(mdb_env_sync(env, 1));
 	mdb_env_close(env);
-	return pn_db_error(rc);
+	return err;
 }
 
 static int write_at(const char *directory, const struct pn_buf *value) {
@@ -145,7 +225,7 @@ static int sync_parent(int directory) {
  * directory again, before anything is stored.
  */
 static int put_in_place(int directory) {
-	int err = pn_sync_drop_record(directory);
+	int err = pn_durable_drop(directory);
 	if (err == PN_OK)
 		err = sync_parent(directory);
 	if (err != PN_OK)
@@ -163,7 +243,9 @@ static int remove_remains(int directory) {
 static int create(int directory, const char *path) {
 	unsigned char secret[PN_SECRET];
 	struct pn_buf value = {0};
-	int err = put_format(&value, secret);
+	int err = pn_crypt_random(secret, PN_SECRET);
+	if (err == PN_OK)
+		err = put_format(&value, secret);
 	if (err == PN_OK)
 		err = write_at(path, &value);
 	pn_buf_free(&value);

@@ -35,3 +35,13 @@ int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait) {
 void pn_lock_drop(int fd, enum pn_lock lock) {
 	(void)set(fd, lock, F_UNLCK);
 }
+
+bool pn_lock_is_shared(int fd, enum pn_lock lock) {
+	struct flock range = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = lock,
+		.l_len = 1,
+	};
+	return fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type == F_RDLCK;
+}

@@ -182,8 +182,9 @@ static int remove_oldest(struct pn_log *log) {
 	struct segment *const oldest = &log->segments[0];
 	const bool again = log->next.fd < 0 && oldest->size == SEGMENT;
 	pn_log_name(name, oldest->first);
-	if (again ? renameat(log->directory, name, log->directory, PN_LOG_NEXT) != 0
-		  : unlinkat(log->directory, name, 0) != 0 && errno != ENOENT)
+	const int changed = again ? renameat(log->directory, name, log->directory, PN_LOG_NEXT)
+				  : unlinkat(log->directory, name, 0);
+	if (changed != 0 && errno != ENOENT) /* another process may have cut it */
 		return pn_db_error(errno);
 	if (oldest->fd >= 0)
 		close(oldest->fd);
@@ -230,7 +231,8 @@ int pn_log_sync_run(const struct pn_log_sync *sync) {
 
 void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int result) {
 	if (result != PN_OK) {
-		log->failed = true;
+		log->failed = log->failed || result == PN_EIO;
+		log->names_changed = log->names_changed || sync->directory >= 0;
 		return;
 	}
 	log->synced = sync->last;
@@ -274,6 +276,12 @@ static int take_over_all(struct pn_log *log) {
 	return err;
 }
 
+bool pn_log_was_continued(const struct pn_log *log) {
+	char name[PN_LOG_NAME];
+	pn_log_name(name, log->last + 1);
+	return faccessat(log->directory, name, F_OK, 0) == 0;
+}
+
 int pn_log_open(struct pn_log **out, int directory, const struct pn_log_id *id, uint64_t last,
 		uint64_t synced) {
 	struct pn_log *const log = pn_malloc(sizeof(*log));
@@ -285,6 +293,7 @@ int pn_log_open(struct pn_log **out, int directory, const struct pn_log_id *id, 
 		.last = last,
 		.synced = synced,
 		.next = {.fd = -1},
+		.names_changed = true, /* of segments whose writer was killed */
 	};
 	const int err = take_over_all(log);
 	if (err != PN_OK) {

@@ -133,19 +133,38 @@ int pn_log_read(int directory, const struct pn_log_id *id, uint64_t after, pn_lo
 	return err;
 }
 
-int pn_log_reject(int directory) {
+/* Calls `change` with the name of each segment, and makes that durable. */
+static int for_each(int directory, int (*change)(int directory, const char *name)) {
 	struct pn_log_list list;
 	char name[PN_LOG_NAME];
-	char rejected[PN_LOG_NAME + sizeof("rejected")];
 	int err = pn_log_list(directory, &list);
 	for (size_t i = 0; err == PN_OK && i < list.count; i++) {
 		pn_log_name(name, list.firsts[i]);
-		snprintf(rejected, sizeof(rejected), "rejected%s", strchr(name, '.'));
-		if (renameat(directory, name, directory, rejected) != 0)
+		if (change(directory, name) != 0)
 			err = pn_db_error(errno);
 	}
 	pn_free(list.firsts);
 	if (err == PN_OK && fsync(directory) != 0)
 		err = pn_db_error(errno);
 	return err;
+}
+
+static int reject(int directory, const char *name) {
+	char rejected[PN_LOG_NAME + sizeof("rejected")];
+	snprintf(rejected, sizeof(rejected), "rejected%s", strchr(name, '.'));
+	return renameat(directory, name, directory, rejected);
+}
+
+int pn_log_reject(int directory) {
+	return for_each(directory, reject);
+}
+
+static int remove_file(int directory, const char *name) {
+	return unlinkat(directory, name, 0) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+int pn_log_remove(int directory) {
+	if (remove_file(directory, PN_LOG_NEXT) != 0)
+		return pn_db_error(errno);
+	return for_each(directory, remove_file);
 }

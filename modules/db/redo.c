@@ -1,6 +1,7 @@
 /*
- * The writes of the turn, in order, so that they can be repeated without those of the last
- * operation. A nested transaction of LMDB for each operation would double the cost of an append.
+ * Changes in order: for the log, and so that they can be repeated without those of the last
+ * operation, or of the turn. A nested transaction of LMDB for each operation would double the cost
+ * of an append.
  */
 #include <string.h>
 
@@ -12,7 +13,9 @@ enum { PUT = 'p', REMOVE = 'r', KEEP = 256 * 1024 /* bytes of memory that stay *
 
 void pn_redo_clear(struct pn_redo *redo) {
 	pn_buf_reset(&redo->changes, KEEP);
+	redo->logged = 0;
 	redo->kept = 0;
+	redo->count = 0;
 }
 
 void pn_redo_free(struct pn_redo *redo) {
@@ -26,6 +29,7 @@ int pn_redo_put(struct pn_redo *redo, struct pn_str key, struct pn_str value) {
 	pn_wire_put_u8(changes, PUT);
 	pn_wire_put_bytes(changes, key.bytes, (uint32_t)key.len);
 	pn_wire_put_bytes(changes, value.bytes, (uint32_t)value.len);
+	redo->count++;
 	return changes->err;
 }
 
@@ -33,11 +37,21 @@ int pn_redo_remove(struct pn_redo *redo, struct pn_str key) {
 	struct pn_buf *const changes = &redo->changes;
 	pn_wire_put_u8(changes, REMOVE);
 	pn_wire_put_bytes(changes, key.bytes, (uint32_t)key.len);
+	redo->count++;
 	return changes->err;
 }
 
 void pn_redo_keep(struct pn_redo *redo) {
 	redo->kept = redo->changes.len;
+}
+
+struct pn_str pn_redo_turn(const struct pn_redo *redo) {
+	const char *const changes = (const char *)redo->changes.data;
+	return (struct pn_str){changes + redo->logged, redo->kept - redo->logged};
+}
+
+void pn_redo_logged(struct pn_redo *redo) {
+	redo->logged = redo->kept;
 }
 
 /* ---- Writing again ---- */
@@ -48,21 +62,39 @@ static MDB_val read_bytes(struct pn_wire *wire) {
 	return val;
 }
 
-static int redo_one(struct pn_wire *wire, MDB_txn *txn, MDB_dbi dbi) {
+/* A record that is removed twice, or was never there, is an error of the log. */
+static int apply_one(struct pn_wire *wire, MDB_txn *txn, MDB_dbi dbi) {
 	const uint8_t what = pn_wire_u8(wire);
 	MDB_val key = read_bytes(wire);
-	if (what == REMOVE)
-		return mdb_del(txn, dbi, &key, NULL);
-	MDB_val value = read_bytes(wire);
-	return mdb_put(txn, dbi, &key, &value, 0);
+	MDB_val value = {0};
+	if (what == PUT)
+		value = read_bytes(wire);
+	if (wire->err != PN_OK || (what != PUT && what != REMOVE) || key.mv_size > PN_KEY_MAX)
+		return PN_ECORRUPT;
+	const int rc =
+		what == PUT ? mdb_put(txn, dbi, &key, &value, 0) : mdb_del(txn, dbi, &key, NULL);
+	return rc == MDB_NOTFOUND ? PN_ECORRUPT : pn_db_error(rc);
 }
 
-int pn_redo_run(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi) {
-	redo->changes.len = redo->kept;
+int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi) {
+	struct pn_wire wire = pn_wire_open(changes, len);
+	int err = PN_OK;
+	while (err == PN_OK && wire.left > 0)
+		err = apply_one(&wire, txn, dbi);
+	return err;
+}
+
+static int cut(struct pn_redo *redo, size_t len, MDB_txn *txn, MDB_dbi dbi) {
+	redo->changes.len = len;
 	redo->changes.err = PN_OK;
-	struct pn_wire wire = pn_wire_open(redo->changes.data, redo->kept);
-	int rc = MDB_SUCCESS;
-	while (rc == MDB_SUCCESS && wire.left > 0)
-		rc = redo_one(&wire, txn, dbi);
-	return pn_db_error(rc);
+	redo->kept = len;
+	return pn_redo_apply(redo->changes.data, len, txn, dbi);
+}
+
+int pn_redo_undo_operation(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi) {
+	return cut(redo, redo->kept, txn, dbi);
+}
+
+int pn_redo_undo_turn(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi) {
+	return cut(redo, redo->logged, txn, dbi);
 }

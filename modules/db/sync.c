@@ -1,413 +1,85 @@
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
+/* Syncing the log to disk. */
 #include <pn/alloc.h>
 #include <pn/err.h>
 
-#include "lmdb_file.h"
-#include "db.h"
 #include "sync.h"
+#include "worker.h"
 
-/* ---- The record ---- */
+enum { RETRY = 1000 /* ms after a failure */ };
 
-enum {
-	PAGE = 4096, /* of the record; a meta page's content is at its beginning, whatever its size
-		      */
-	RECORD = 2 * PAGE,
-	BOOT_ID = 16,
-	META_TXNID = 144, /* offset of the transaction's number in a meta page */
-	META_FLAGS = 10,  /* of the page's flags, and their value */
-	META_FLAG = 0x08,
-	RETRY = 1000,      /* ms after a failure */
-	RECORD_WAIT = 5000 /* ms; whoever holds the lock writes 8 KB */
-};
-
-static const char FILE_NAME[] = "durable";
-static const char MAGIC[16] = "pn-durable 1";
-
-struct record {
-	char magic[16];
-	unsigned char digest[PN_DIGEST];
-	unsigned char boot[BOOT_ID];
-	uint64_t txnid;
-	unsigned char zero[PAGE - 16 - PN_DIGEST - BOOT_ID - 8];
-	unsigned char meta[PAGE];
-};
-
-_Static_assert(sizeof(struct record) == RECORD, "the record has no padding");
-
-/* Numbers this start of the machine; all zero, which equals no record's, where it cannot be told.
- */
-static void read_boot_id(unsigned char boot[BOOT_ID]) {
-	char text[64];
-	size_t have = 0;
-	memset(boot, 0, BOOT_ID);
-	const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	const ssize_t len = read(fd, text, sizeof(text));
-	close(fd);
-	for (ssize_t i = 0; i < len && have < (size_t)BOOT_ID * 2; i++) {
-		const char c = text[i];
-		const int digit = c >= '0' && c <= '9'   ? c - '0'
-				  : c >= 'a' && c <= 'f' ? c - 'a' + 10
-							 : -1;
-		if (digit < 0)
-			continue;
-		boot[have / 2] = (unsigned char)(boot[have / 2] << 4 | digit);
-		have++;
-	}
-}
-
-static bool same_boot(const unsigned char boot[BOOT_ID]) {
-	static const unsigned char unknown[BOOT_ID] = {0};
-	unsigned char now[BOOT_ID];
-	read_boot_id(now);
-	return memcmp(now, unknown, BOOT_ID) != 0 && memcmp(now, boot, BOOT_ID) == 0;
-}
-
-static int record_digest(const struct record *record, pn_digest digest) {
-	const char *rest = (const char *)record->boot;
-	const struct pn_str bytes = {rest, sizeof(*record) - offsetof(struct record, boot)};
-	return pn_db_digest(NULL, &bytes, 1, digest);
-}
-
-/* Reads the record in `slot`. Returns 1, or 0 if there is none that is whole. */
-static int read_slot(int fd, int slot, struct record *record) {
-	pn_digest digest;
-	if (pread(fd, record, sizeof(*record), (off_t)slot * RECORD) != (ssize_t)sizeof(*record))
-		return 0;
-	if (memcmp(record->magic, MAGIC, sizeof(MAGIC)) != 0)
-		return 0;
-	const int err = record_digest(record, digest);
-	if (err != PN_OK)
-		return err;
-	return memcmp(digest, record->digest, PN_DIGEST) == 0;
-}
-
-/* Reads the newer record. Sets *slot to where it is. Returns 1, or 0 if there is none. */
-static int read_record(int fd, struct record *record, int *slot) {
-	struct record other;
-	const int first = read_slot(fd, 0, record);
-	const int second = read_slot(fd, 1, &other);
-	if (first < 0 || second < 0)
-		return PN_ENOMEM;
-	*slot = second > 0 && (first == 0 || other.txnid > record->txnid);
-	if (*slot == 1)
-		*record = other;
-	return first > 0 || second > 0;
-}
-
-/* Writes the record, unless another process has written that of a later transaction. */
-static int write_record(int fd, struct record *record) {
-	struct record old;
-	int slot;
-	const int found = read_record(fd, &old, &slot);
-	if (found < 0)
-		return found;
-	read_boot_id(record->boot);
-	if (found > 0 && old.txnid > record->txnid && memcmp(old.boot, record->boot, BOOT_ID) == 0)
-		return PN_OK;
-	memcpy(record->magic, MAGIC, sizeof(MAGIC));
-	const int err = record_digest(record, record->digest);
-	if (err != PN_OK)
-		return err;
-	const off_t at = found > 0 ? (off_t)(1 - slot) * RECORD : 0;
-	const ssize_t len = pwrite(fd, record, sizeof(*record), at);
-	if (len != (ssize_t)sizeof(*record))
-		return len < 0 ? pn_db_error(errno) : PN_ENOSPACE;
-	return fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
-}
-
-/* ---- Recovery ---- */
-
-static uint64_t meta_txnid(const unsigned char *meta) {
-	uint64_t txnid;
-	memcpy(&txnid, meta + META_TXNID, sizeof(txnid));
-	return txnid;
-}
-
-static bool is_meta(const unsigned char *meta) {
-	uint16_t flags;
-	memcpy(&flags, meta + META_FLAGS, sizeof(flags));
-	return flags == META_FLAG;
-}
-
-/*
- * The record's meta page on both pages, the other one as that of the transaction before: LMDB
- * overwrites that next. In a file of no transaction yet both are alike.
- */
-static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
-	const uint64_t txnid = meta_txnid(meta);
-	memset(metas, 0, 2 * page_size);
-	for (uint64_t i = 0; i < 2; i++) {
-		const uint64_t number = i == (txnid & 1) || txnid == 0 ? txnid : txnid - 1;
-		unsigned char *const page = metas + i * page_size;
-		memcpy(page, meta, PAGE);
-		memcpy(page, &i, sizeof(i));
-		memcpy(page + META_TXNID, &number, sizeof(number));
-	}
-}
-
-/*
- * Puts the record's state in force, if all of it is there. A record that belongs to another file
- * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
- */
-static int go_back(int fd, const struct record *record, uint64_t newest, uint64_t *undone) {
-	const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
-	struct pn_lmdb_report report;
-	unsigned char *metas = pn_malloc(2 * page_size);
-	if (metas == NULL)
-		return PN_ENOMEM;
-	make_metas(record->meta, metas, page_size);
-	int err = pn_lmdb_verify_state(fd, metas, &report);
-	if (err == PN_OK) {
-		if (pwrite(fd, metas, 2 * page_size, 0) != (ssize_t)(2 * page_size) ||
-		    fsync(fd) != 0)
-			err = pn_db_error(errno);
-		*undone = newest - record->txnid;
-	}
-	pn_free(metas);
-	return err == PN_ECORRUPT ? PN_OK : err;
-}
-
-static int recover(int fd, int record_fd, uint64_t *undone) {
-	unsigned char meta[PAGE];
-	struct record record;
-	uint64_t newest = 0;
-	int slot;
-	const int found = read_record(record_fd, &record, &slot);
-	if (found <= 0)
-		return found;
-	if (same_boot(record.boot))
-		return PN_OK;
-	for (int i = 0; i < 2; i++) {
-		if (pread(fd, meta, PAGE, (off_t)i * sysconf(_SC_PAGESIZE)) != PAGE)
-			return PN_OK; /* whoever opens it tells what it is */
-		if (is_meta(meta) && meta_txnid(meta) > newest)
-			newest = meta_txnid(meta);
-	}
-	return newest > record.txnid ? go_back(fd, &record, newest, undone) : PN_OK;
-}
-
-int pn_sync_recover(int directory, uint64_t *undone) {
-	int err = PN_OK;
-	*undone = 0;
-	const int record_fd = openat(directory, FILE_NAME, O_RDONLY | O_CLOEXEC);
-	if (record_fd < 0)
-		return errno == ENOENT ? PN_OK : pn_db_error(errno);
-	const int fd = openat(directory, "data.mdb", O_RDWR | O_CLOEXEC);
-	if (fd >= 0) {
-		err = recover(fd, record_fd, undone);
-		close(fd);
-	} else if (errno != ENOENT) {
-		err = pn_db_error(errno);
-	}
-	close(record_fd);
-	return err;
-}
-
-int pn_sync_drop_record(int directory) {
-	if (unlinkat(directory, FILE_NAME, 0) != 0 && errno != ENOENT)
-		return pn_db_error(errno);
-	return PN_OK;
-}
-
-/* ---- The thread ---- */
-
-enum state { IDLE, ASKED, DONE };
-
-/*
- * The thread touches what stands below the mutex, with it held; and `record`, `data`, `file` and
- * `locks` while the state is ASKED. All else is the main thread's.
- */
+/* `job` belongs to the worker while it is busy. */
 struct pn_sync {
-	MDB_env *env;
-	int data;  /* descriptor of the data file, LMDB's */
-	int file;  /* descriptor of "durable" */
-	int locks; /* descriptor of the lock file, borrowed */
-	int event; /* eventfd */
+	struct pn_log *log; /* borrowed; NULL: none */
 	unsigned interval;
-	uint64_t due;     /* when the next attempt may begin, 0: at the next call */
-	bool failed;      /* for good */
-	int error;        /* of the last attempt, until it was told */
-	uint64_t durable; /* last transaction that is known to be durable, and kept by `pin` */
-	MDB_txn *pin;     /* keeps the durable state */
-	MDB_txn *next;    /* keeps the state that is being made durable */
-	bool running;     /* there is a thread */
-	pthread_t thread;
-	struct record record; /* of `next` */
-
-	pthread_mutex_t mutex;
-	pthread_cond_t change;
-	enum state state;
-	bool stop;
-	int result; /* of the attempt, with DONE */
+	uint64_t due; /* when the next sync may begin */
+	bool failed;  /* for good */
+	int error;    /* of the last sync, until it was told */
+	struct pn_log_sync job;
+	struct pn_worker worker;
 };
 
-/* Makes the state of sync->record durable. Runs in either thread. */
-static int make_durable(struct pn_sync *sync) {
-	if (fdatasync(sync->data) != 0)
-		return PN_EIO; /* whatever it was: what the kernel has given up it does not try
-				  again */
-	int err = pn_lock_take(sync->locks, PN_LOCK_RECORD, false, RECORD_WAIT);
-	if (err == PN_OK) {
-		err = write_record(sync->file, &sync->record);
-		pn_lock_drop(sync->locks, PN_LOCK_RECORD);
-	}
-	return err;
+static int run_job(void *context) {
+	return pn_log_sync_run(context);
 }
 
-static void *run(void *argument) {
-	struct pn_sync *sync = argument;
-	const uint64_t one = 1;
-	pthread_mutex_lock(&sync->mutex);
-	while (!sync->stop) {
-		if (sync->state != ASKED) {
-			pthread_cond_wait(&sync->change, &sync->mutex);
-			continue;
-		}
-		pthread_mutex_unlock(&sync->mutex);
-		const int result = make_durable(sync);
-		pthread_mutex_lock(&sync->mutex);
-		sync->state = DONE;
-		sync->result = result;
-		pthread_cond_broadcast(&sync->change);
-		(void)!write(sync->event, &one, sizeof(one));
-	}
-	pthread_mutex_unlock(&sync->mutex);
-	return NULL;
-}
-
-/* Signals are the main thread's business. */
-static int start_thread(struct pn_sync *sync) {
-	sigset_t all, before;
-	if (sync->running)
-		return PN_OK;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	sync->running = pthread_create(&sync->thread, NULL, run, sync) == 0;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return sync->running ? PN_OK : PN_ENOMEM;
-}
-
-/* ---- The main thread ---- */
-
-/* Begins a reader at the last commit, and copies the meta page of that. Wants the writer's lock. */
-static int capture(struct pn_sync *sync) {
-	const long page_size = sysconf(_SC_PAGESIZE);
-	int rc = sync->next != NULL ? mdb_txn_renew(sync->next)
-				    : mdb_txn_begin(sync->env, NULL, MDB_RDONLY, &sync->next);
-	if (rc != MDB_SUCCESS)
-		return pn_db_error(rc);
-	memset(&sync->record, 0, sizeof(sync->record));
-	sync->record.txnid = mdb_txn_id(sync->next);
-	const off_t at = (off_t)(sync->record.txnid & 1) * page_size;
-	if (pread(sync->data, sync->record.meta, PAGE, at) == PAGE &&
-	    meta_txnid(sync->record.meta) == sync->record.txnid)
-		return PN_OK;
-	mdb_txn_reset(sync->next);
-	return PN_EIO;
-}
-
-/* After an attempt: keeps its state in the place of the one before, or gives it up. */
 static void settle(struct pn_sync *sync, int result) {
-	MDB_txn *const before = sync->pin;
-	if (result == PN_OK) {
-		sync->pin = sync->next;
-		sync->next = before;
-		sync->durable =
-			sync->record.txnid; /* not before: who is told of it may use pages again */
-	}
-	if (sync->next != NULL)
-		mdb_txn_reset(sync->next);
-	if (result == PN_EIO)
-		sync->failed = true; /* what the disk did not take, it will not be asked again */
+	pn_log_sync_end(sync->log, &sync->job, result);
+	sync->error = result;
+	sync->failed = sync->failed || result == PN_EIO;
 }
 
-/* Takes over the result of an attempt that has ended; waits for one that is under way. */
 static void collect(struct pn_sync *sync, bool wait) {
-	pthread_mutex_lock(&sync->mutex);
-	while (wait && sync->state == ASKED)
-		pthread_cond_wait(&sync->change, &sync->mutex);
-	if (sync->state == DONE) {
-		sync->state = IDLE;
-		sync->error = sync->result;
-		pthread_mutex_unlock(&sync->mutex);
-		settle(sync, sync->error);
-		return;
-	}
-	pthread_mutex_unlock(&sync->mutex);
+	int result;
+	if (pn_worker_collect(&sync->worker, wait, &result))
+		settle(sync, result);
 }
 
-static bool is_busy(struct pn_sync *sync) {
-	pthread_mutex_lock(&sync->mutex);
-	const bool busy = sync->state == ASKED;
-	pthread_mutex_unlock(&sync->mutex);
-	return busy;
+static bool is_done(const struct pn_sync *sync) {
+	return sync->log == NULL || pn_log_synced(sync->log) >= pn_log_last(sync->log);
+}
+
+void pn_sync_set_log(struct pn_sync *sync, struct pn_log *log) {
+	collect(sync, true);
+	sync->log = log;
 }
 
 int pn_sync_now(struct pn_sync *sync) {
 	collect(sync, true);
-	if (sync->failed)
-		return PN_EIO;
-	int err = capture(sync);
+	while (!sync->failed && !is_done(sync) && pn_log_sync_begin(sync->log, &sync->job))
+		settle(sync, pn_log_sync_run(&sync->job));
+	return sync->failed ? PN_EIO : PN_OK;
+}
+
+void pn_sync_appended(struct pn_sync *sync) {
+	if (sync->interval == 0)
+		(void)pn_sync_now(sync);
+}
+
+static int begin(struct pn_sync *sync) {
+	if (!pn_log_sync_begin(sync->log, &sync->job))
+		return PN_OK;
+	const int err = pn_worker_ask(&sync->worker);
 	if (err != PN_OK)
-		return err;
-	err = make_durable(sync);
-	settle(sync, err);
+		pn_log_sync_end(sync->log, &sync->job, err);
 	return err;
 }
 
-void pn_sync_committed(struct pn_sync *sync) {
-	if (sync->interval == 0)
-		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and tells */
-}
-
-static int begin_attempt(struct pn_sync *sync) {
-	int dead;
-	int err = start_thread(sync);
-	if (err == PN_OK) /* a killed process would keep old pages for ever */
-		err = pn_db_error(mdb_reader_check(sync->env, &dead));
-	if (err == PN_OK)
-		err = capture(sync);
-	if (err != PN_OK)
-		return err;
-	pthread_mutex_lock(&sync->mutex);
-	sync->state = ASKED;
-	pthread_cond_broadcast(&sync->change);
-	pthread_mutex_unlock(&sync->mutex);
-	return PN_OK;
-}
-
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
+int pn_sync_run(struct pn_sync *sync, uint64_t now, int *wait) {
 	collect(sync, false);
 	int err = sync->error;
 	sync->error = PN_OK;
 	*wait = -1;
-	if (err == PN_OK && sync->failed && pn_sync_durable(sync) < committed)
+	if (err == PN_OK && sync->failed && !is_done(sync))
 		err = PN_EIO;
-	if (err == PN_OK && (is_busy(sync) || pn_sync_durable(sync) >= committed))
+	if (err == PN_OK && (pn_worker_is_busy(&sync->worker) || is_done(sync)))
 		return PN_OK;
 	if (err == PN_OK && now < sync->due) {
 		*wait = (int)(sync->due - now);
 		return PN_OK;
 	}
-	if (err == PN_OK)
-		err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
-	if (err == PN_EBUSY) {
-		*wait = 1; /* another process writes */
-		return PN_OK;
-	}
 	if (err == PN_OK) {
 		sync->due = now + sync->interval;
-		err = begin_attempt(sync);
-		pn_lock_drop(sync->locks, PN_LOCK_WRITER);
+		err = begin(sync);
 	}
 	if (err != PN_OK) {
 		sync->due = now + RETRY;
@@ -418,77 +90,30 @@ int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wai
 
 uint64_t pn_sync_durable(struct pn_sync *sync) {
 	collect(sync, false);
-	return sync->durable;
-}
-
-int pn_sync_event_fd(const struct pn_sync *sync) {
-	return sync->event;
+	return sync->log != NULL ? pn_log_synced(sync->log) : 0;
 }
 
 int pn_sync_state(const struct pn_sync *sync) {
 	return sync->failed ? PN_EIO : PN_OK;
 }
 
-void pn_sync_release(struct pn_sync *sync) {
-	collect(sync, true);
-	mdb_txn_abort(sync->pin);
-	mdb_txn_abort(sync->next);
-	sync->pin = NULL;
-	sync->next = NULL;
-}
-
-/* ---- Making and freeing ---- */
-
-int pn_sync_new(struct pn_sync **out, MDB_env *env, int directory, int locks, unsigned interval) {
-	struct pn_sync *sync = pn_malloc(sizeof(*sync));
+int pn_sync_new(struct pn_sync **out, unsigned interval, int event) {
+	struct pn_sync *const sync = pn_malloc(sizeof(*sync));
 	if (sync == NULL)
 		return PN_ENOMEM;
-	*sync = (struct pn_sync){.env = env, .locks = locks, .interval = interval};
-	pthread_mutex_init(&sync->mutex, NULL);
-	pthread_cond_init(&sync->change, NULL);
-	sync->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	sync->file = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (sync->file >= 0) /* both records, so that they can be written when the disk is full */
-		(void)fallocate(sync->file, 0, 0, 2 * RECORD);
-	int err = sync->event < 0 || sync->file < 0 ? pn_db_error(errno) : PN_OK;
-	if (err == PN_OK)
-		err = pn_db_error(mdb_env_get_fd(env, &sync->data));
-	if (err != PN_OK) {
-		pn_sync_free(sync);
-		return err;
-	}
+	*sync = (struct pn_sync){.interval = interval};
+	pn_worker_init(&sync->worker, run_job, &sync->job, event);
 	*out = sync;
 	return PN_OK;
-}
-
-static void stop_thread(struct pn_sync *sync) {
-	pthread_mutex_lock(&sync->mutex);
-	sync->stop = true;
-	pthread_cond_broadcast(&sync->change);
-	pthread_mutex_unlock(&sync->mutex);
-	if (sync->running)
-		pthread_join(sync->thread, NULL);
-}
-
-static void close_files(struct pn_sync *sync) {
-	if (sync->event >= 0)
-		close(sync->event);
-	if (sync->file >= 0)
-		close(sync->file);
-	pn_free(sync);
 }
 
 void pn_sync_free(struct pn_sync *sync) {
 	if (sync == NULL)
 		return;
-	stop_thread(sync);
-	pn_sync_release(sync);
-	pthread_cond_destroy(&sync->change);
-	pthread_mutex_destroy(&sync->mutex);
-	close_files(sync);
+	pn_worker_stop(&sync->worker);
+	pn_free(sync);
 }
 
 void pn_sync_forget(struct pn_sync *sync) {
-	if (sync != NULL)
-		close_files(sync); /* the thread stayed in the parent */
+	pn_free(sync); /* the thread stayed in the parent */
 }

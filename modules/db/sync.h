@@ -1,60 +1,42 @@
-/*
- * Making commits durable: fdatasync in a thread, and the record of what is durable.
- *
- * The file "durable" holds two records of 8192 bytes; the one with the higher transaction counts.
- *
- *      0    magic "pn-durable"     16   digest(16) of everything that follows
- *      32   boot id of the machine (16)                48   transaction u64
- *      64   zero to 4096           4096 meta page of that transaction, as LMDB has it on page 0 or
- * 1
- *
- * A record is written after the data pages of its transaction are on the disk. Every process that
- * has the store open keeps a reader at a transaction that is not newer than the record's, so LMDB
- * overwrites no page that the record's state needs. Where the machine went down since (the boot id
- * differs) the record's meta page is put in the place of the newer ones.
- */
-#ifndef PN_STORE_SYNC_H
-#define PN_STORE_SYNC_H
+/* Syncing the log to disk: in a thread, at an interval, or at once. */
+#ifndef PN_DB_SYNC_H
+#define PN_DB_SYNC_H
 
-#include <lmdb.h>
+#include <stdint.h>
 
-#include <pn/db.h>
+#include <pn/log.h>
 
 struct pn_sync;
 
-/* For an environment that was opened in `directory`; borrowed descriptors. Starts no thread. */
-int pn_sync_new(struct pn_sync **sync, MDB_env *env, int directory, int locks, unsigned interval);
+/* interval: ms between two syncs; 0: every turn is synced at its end. Starts no thread. */
+int pn_sync_new(struct pn_sync **sync, unsigned interval, int event);
 
-/* Waits for the thread. Does not make anything durable. */
+/* Waits for the thread. Syncs nothing. */
 void pn_sync_free(struct pn_sync *sync);
 
 /* Drops what a forked child inherited. */
 void pn_sync_forget(struct pn_sync *sync);
 
-/* 0, or PN_EIO once the disk has failed to take what was committed: it can no longer be trusted. */
-int pn_sync_state(const struct pn_sync *sync);
+/* The log to be synced, borrowed. Waits for a sync of the one before; NULL: there is none. */
+void pn_sync_set_log(struct pn_sync *sync, struct pn_log *log);
 
-/* After a commit, with the writer's lock held. Waits for the disk where the interval is 0. */
-void pn_sync_committed(struct pn_sync *sync);
-
-/* Makes the last commit durable. The caller holds the writer's lock. */
+/* Syncs the log before it returns. */
 int pn_sync_now(struct pn_sync *sync);
 
-/* Gives up the readers' transactions. Only with the writer's lock, and before pn_sync_now(). */
-void pn_sync_release(struct pn_sync *sync);
-
-/* As pn_db_sync(), pn_db_durable() and the event descriptor of pn/db.h. */
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait);
-uint64_t pn_sync_durable(struct pn_sync *sync);
-int pn_sync_event_fd(const struct pn_sync *sync);
+/* A turn was appended. Waits for the disk where the interval is 0: pn_sync_run() tells an error. */
+void pn_sync_appended(struct pn_sync *sync);
 
 /*
- * Before the environment is opened, with the store to oneself: goes back to the durable state where
- * that is necessary. Sets *undone to the number of transactions that are gone.
+ * Begins a sync in the background if one is due `now` (ms) and none is under way. Sets *wait to the
+ * ms until it should be called again, -1: not before the next turn or event. Returns 0, or the
+ * error of an earlier sync.
  */
-int pn_sync_recover(int directory, uint64_t *undone);
+int pn_sync_run(struct pn_sync *sync, uint64_t now, int *wait);
 
-/* Removes the record, where all of the data file is durable. */
-int pn_sync_drop_record(int directory);
+/* Number of the last turn that is durable by the log. */
+uint64_t pn_sync_durable(struct pn_sync *sync);
+
+/* 0, or PN_EIO once a sync has failed: the log can no longer be trusted. */
+int pn_sync_state(const struct pn_sync *sync);
 
 #endif

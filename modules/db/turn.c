@@ -1,9 +1,10 @@
-/* The turn's transaction: begun, committed, undone. */
+/* Turns: begun, logged, undone; and LMDB's transaction, which stays open over many of them. */
 #include <errno.h>
 #include <string.h>
 
 #include <pn/err.h>
 
+#include "checkpoint.h"
 #include "sync.h"
 #include "turn.h"
 
@@ -12,11 +13,18 @@ enum {
 	FLUSH_WAIT = 2000,
 	/* Bytes by which the file may grow between two durable states. Until a state is durable no
 	 * page of the one before is used again: on a disk that is too slow for what is written the
-	 * file would grow without bound. About a second of writes of a fast server. */
+	 * file would grow without bound. */
 	GROWTH_MAX = 256 * 1024 * 1024,
-	/* Pages that a turn changes beside those of its puts: the branches at the top, and LMDB's
-	 * list of free pages. Test: "room: deletions of neighbours". */
-	PER_TURN = 32,
+	/* Pages that a transaction changes beside those of its puts: the branches at the top, and
+	 * LMDB's list of free pages. Test: "room: deletions of neighbours". */
+	PER_TRANSACTION = 32,
+	/* Changes and bytes after which LMDB's transaction is committed: that takes some ms. */
+	CHANGES_MAX = 4000,
+	BYTES_MAX = 8 * 1024 * 1024,
+	/* ms after which it is committed, and after which without a turn: other processes read what
+	 * is committed, and wait for the writer's lock. */
+	AGE_MAX = 5000,
+	IDLE_MAX = 250,
 };
 
 int pn_db_grow_map(struct pn_db *db) {
@@ -25,125 +33,291 @@ int pn_db_grow_map(struct pn_db *db) {
 		return PN_EBUSY; /* a copy or a check reads the old map */
 	mdb_txn_abort(db->read);
 	db->read = NULL;
-	pn_sync_release(db->sync);
+	pn_checkpoint_release(db->checkpoint);
 	int rc = mdb_env_set_mapsize(db->env, 0);
 	if (rc == MDB_SUCCESS)
 		rc = mdb_env_info(db->env, &info);
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
 	db->map_bytes = info.me_mapsize;
-	return pn_sync_now(db->sync);
+	return pn_checkpoint_now(db->checkpoint, db->log != NULL ? pn_log_last(db->log) : 0);
 }
 
-static int bound_growth(struct pn_db *db) {
-	const uint64_t durable = pn_sync_durable(db->sync);
-	if (durable != db->durable) {
-		db->durable = durable;
-		db->durable_end = db->file_end;
-	}
-	if (db->file_end < db->durable_end + GROWTH_MAX)
-		return PN_OK;
-	db->durable_end = db->file_end;
-	return pn_sync_now(db->sync);
+/* ---- LMDB's transaction ---- */
+
+/* Processes that wait for the lock make the one that holds it commit. */
+static int take_writer_lock(struct pn_db *db) {
+	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0);
+	if (err != PN_EBUSY)
+		return err;
+	err = pn_lock_take(db->locks, PN_LOCK_WAITING, true, 0);
+	if (err == PN_OK)
+		err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
+	pn_lock_drop(db->locks, PN_LOCK_WAITING);
+	return err;
 }
 
-int pn_db_begin(struct pn_db *db) {
-	if (db->write != NULL)
-		return PN_OK;
-	if (db->lost)
-		return PN_ELOST;
-	int err = pn_sync_state(db->sync);
-	if (err != PN_OK)
-		return err;
-	err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
-	if (err != PN_OK)
-		return err;
-
+static int begin_transaction(struct pn_db *db) {
 	int rc = mdb_txn_begin(db->env, NULL, 0, &db->write);
 	if (rc == MDB_MAP_RESIZED && pn_db_grow_map(db) == PN_OK)
 		rc = mdb_txn_begin(db->env, NULL, 0, &db->write);
 	if (rc != MDB_SUCCESS) {
 		db->write = NULL;
-		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 		return pn_db_error(rc);
 	}
 	rc = pn_room_find_end(db);
 	if (rc != MDB_SUCCESS) {
-		pn_db_abort(db); /* not only forgotten: LMDB holds a lock for it */
+		mdb_txn_abort(db->write);
+		db->write = NULL;
 		return pn_db_error(rc);
 	}
-	db->pending = 0;
-	db->estimate = PER_TURN * (uint64_t)db->page_size;
+	db->estimate = PER_TRANSACTION * (uint64_t)db->page_size;
 	db->kept_estimate = db->estimate;
 	db->wrote = false;
+	return PN_OK;
+}
+
+/* With what the log has; of the turn nothing is left. */
+static int commit_transaction(struct pn_db *db) {
+	MDB_txn *const write = db->write;
+	int err = pn_position_put(write, db->dbi, db->id.epoch, pn_log_last(db->log));
+	db->write = NULL;
+	if (err != PN_OK) {
+		mdb_txn_abort(write);
+		return err;
+	}
+	const int rc = mdb_txn_commit(write);
+	err = rc == EIO ? pn_room_explain_io(db) : pn_db_error(rc);
+	if (err == PN_OK) {
+		db->advanced = false;
+		pn_room_release_surplus(db);
+	} else {
+		db->reserved = 0;
+	}
+	return err;
+}
+
+/* Once `write` is closed. What the log has, and no commit, is read from there when it is needed. */
+static void end_transaction(struct pn_db *db, bool committed) {
+	db->behind = committed ? false : db->behind || db->redo.logged > 0;
+	db->pace.began = 0;
+	pn_redo_clear(&db->redo);
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+}
+
+/* Without the turn. */
+static void give_up_transaction(struct pn_db *db) {
+	mdb_txn_abort(db->write);
+	db->write = NULL;
+	end_transaction(db, false);
+}
+
+/* Begins LMDB's transaction with all turns that any process has logged. The caller holds the
+ * writer's lock. */
+static int begin_caught_up(struct pn_db *db) {
+	bool changed = true;
+	int err = PN_OK;
+	while (err == PN_OK && changed) {
+		err = begin_transaction(db);
+		if (err == PN_OK)
+			err = pn_catch_up(db, &changed);
+		if (err != PN_OK || !changed)
+			break;
+		err = commit_transaction(db); /* redo.c does not know these changes */
+	}
+	if (err != PN_OK && db->write != NULL) {
+		mdb_txn_abort(db->write);
+		db->write = NULL;
+	}
+	return err;
+}
+
+static int bound_growth(struct pn_db *db) {
+	const uint64_t checkpointed = pn_checkpoint_durable(db->checkpoint);
+	if (checkpointed != db->checkpointed) {
+		db->checkpointed = checkpointed;
+		db->durable_end = db->file_end;
+	}
+	if (db->file_end < db->durable_end + GROWTH_MAX)
+		return PN_OK;
+	db->durable_end = db->file_end;
+	return pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
+}
+
+static int open_transaction(struct pn_db *db) {
+	if (pn_checkpoint_state(db->checkpoint) != PN_OK)
+		return PN_EIO;
+	int err = take_writer_lock(db);
+	if (err != PN_OK)
+		return err;
+	err = begin_caught_up(db);
+	if (err != PN_OK) {
+		pn_lock_drop(db->locks, PN_LOCK_WRITER);
+		return err;
+	}
+	db->behind = false;
 	return bound_growth(db);
 }
 
-/* Once LMDB's transaction has ended. */
-static void end_turn(struct pn_db *db) {
-	db->write = NULL;
-	pn_redo_clear(&db->redo);
-	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+int pn_turn_rebuild(struct pn_db *db) {
+	return db->behind ? open_transaction(db) : PN_OK;
+}
+
+/* ---- Checkpoints: the turns of the log are committed to LMDB ---- */
+
+int pn_turn_checkpoint(struct pn_db *db) {
+	if (db->write == NULL)
+		return PN_OK;
+	const int err = commit_transaction(db);
+	if (err == PN_OK && db->pace.on) {
+		(void)pn_checkpoint_begin(db->checkpoint,
+					  pn_log_last(db->log)); /* or the next one */
+		(void)pn_log_cut(db->log, pn_checkpoint_durable(db->checkpoint));
+	}
+	end_transaction(db, err == PN_OK);
+	if (err != PN_OK)
+		db->checkpoint_error = err;
+	return err;
+}
+
+static bool is_due(const struct pn_db *db) {
+	return !db->pace.on || db->redo.count >= CHANGES_MAX || db->redo.changes.len >= BYTES_MAX ||
+	       pn_lock_is_shared(db->locks, PN_LOCK_WAITING);
+}
+
+/* Sets *wait to the ms until the transaction has to be looked at again, -1: there is none. */
+static void pace(struct pn_db *db, uint64_t now, int *wait) {
+	const uint64_t turn = db->log != NULL ? pn_log_last(db->log) : 0;
+	*wait = -1;
+	db->pace.on = true;
+	if (db->write == NULL || db->pending > 0)
+		return;
+	if (db->pace.began == 0)
+		db->pace.began = now;
+	if (db->pace.turn != turn || db->pace.began == now) {
+		db->pace.turn = turn;
+		db->pace.changed = now;
+	}
+	const uint64_t aged = db->pace.began + AGE_MAX, idle = db->pace.changed + IDLE_MAX;
+	const uint64_t due = aged < idle ? aged : idle;
+	if (now >= due)
+		(void)pn_turn_checkpoint(db);
+	else
+		*wait = (int)(due - now);
+}
+
+int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
+	int checkpoint;
+	int err = pn_sync_run(db->sync, now, wait);
+	pace(db, now, &checkpoint);
+	if (checkpoint >= 0 && (*wait < 0 || checkpoint < *wait))
+		*wait = checkpoint;
+	if (err == PN_OK)
+		err = db->checkpoint_error;
+	if (err == PN_OK)
+		err = pn_checkpoint_error(db->checkpoint);
+	db->checkpoint_error = PN_OK;
+	return err;
+}
+
+/* ---- Turns ---- */
+
+int pn_db_begin(struct pn_db *db) {
+	if (db->lost)
+		return PN_ELOST;
+	const int err = pn_sync_state(db->sync);
+	if (err != PN_OK || db->write != NULL)
+		return err;
+	return open_transaction(db);
 }
 
 /* The ids of messages that are undone may be known already: they must not be given again. */
 static void change_epoch(struct pn_db *db) {
 	db->epoch += db->pending > 0;
+	db->pending = 0;
+}
+
+/* Begins LMDB's transaction again, with the changes that `repeat` makes. The writer's lock is held
+ * throughout, so they are made on the same state. */
+static int repeat_transaction(struct pn_db *db,
+			      int (*repeat)(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi)) {
+	const uint64_t estimate = db->kept_estimate;
+	mdb_txn_abort(db->write);
+	db->write = NULL;
+	int err = begin_transaction(db);
+	if (err == PN_OK)
+		err = repeat(&db->redo, db->write, db->dbi);
+	db->estimate = estimate;
+	db->kept_estimate = estimate;
+	if (err == PN_OK)
+		return PN_OK;
+	if (db->write != NULL)
+		mdb_txn_abort(db->write);
+	db->write = NULL;
+	end_transaction(db, false);
+	return err;
+}
+
+void pn_turn_release(struct pn_db *db) {
+	if (db->write != NULL && db->redo.logged == 0 && db->pending == 0)
+		give_up_transaction(db);
 }
 
 void pn_db_abort(struct pn_db *db) {
 	if (db->write == NULL)
 		return;
-	mdb_txn_abort(db->write);
+	if (db->redo.logged == 0)
+		give_up_transaction(db);
+	else if (db->pending > 0)
+		(void)repeat_transaction(db, pn_redo_undo_turn); /* or it is behind */
 	change_epoch(db);
-	end_turn(db);
+}
+
+/* Appends the turn to the log; if that fails, undoes it. */
+static int log_turn(struct pn_db *db) {
+	const struct pn_str turn = pn_redo_turn(&db->redo);
+	const int err = pn_log_append(db->log, turn.bytes, (uint32_t)turn.len);
+	if (err != PN_OK) {
+		pn_db_abort(db);
+		return err;
+	}
+	pn_redo_logged(&db->redo);
+	db->pending = 0;
+	pn_sync_appended(db->sync);
+	return PN_OK;
 }
 
 int pn_db_commit(struct pn_db *db) {
+	int err = PN_OK;
 	if (db->lost) {
 		db->lost = false;
 		return PN_ELOST;
 	}
-	if (db->write == NULL)
-		return PN_OK;
-	if (db->pending == 0) {
-		pn_db_abort(db);
-		return PN_OK;
-	}
-	const uint64_t number = mdb_txn_id(db->write);
-	const int rc = mdb_txn_commit(db->write);
-	db->write = NULL;
-	const int err = rc == EIO ? pn_room_explain_io(db) : pn_db_error(rc);
-	if (err == PN_OK) {
-		db->committed = number;
-		db->advanced = false;
-		pn_room_release_surplus(db);
-		pn_sync_committed(db->sync);
-	} else {
-		db->reserved = 0;
-		change_epoch(db);
-	}
-	end_turn(db);
+	if (db->pending > 0)
+		err = log_turn(db);
+	else
+		pn_turn_release(db);
+	if (db->write != NULL && is_due(db))
+		(void)pn_turn_checkpoint(db); /* the log has the turn */
 	return err;
 }
 
-/* What was committed before is made durable also where the last commit has failed. */
 int pn_db_flush(struct pn_db *db) {
 	const int committed = pn_db_commit(db);
-	if (pn_sync_durable(db->sync) >= db->committed)
-		return committed;
-	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, FLUSH_WAIT);
-	if (err == PN_OK) {
-		err = pn_sync_now(db->sync);
-		pn_lock_drop(db->locks, PN_LOCK_WRITER);
-	}
+	const int err = pn_sync_now(db->sync);
 	return committed != PN_OK ? committed : err;
 }
 
 unsigned pn_db_pending(const struct pn_db *db) {
-	if (db->lost)
-		return 1;
-	return db->write != NULL ? db->pending : 0;
+	return db->lost ? 1 : db->pending;
+}
+
+uint64_t pn_db_committed(const struct pn_db *db) {
+	return db->log != NULL ? pn_log_last(db->log) : 0;
+}
+
+uint64_t pn_db_durable(const struct pn_db *db) {
+	return pn_sync_durable(db->sync);
 }
 
 /* ---- The end of an operation ---- */
@@ -154,64 +328,36 @@ void pn_turn_keep(struct pn_db *db) {
 	pn_redo_keep(&db->redo);
 }
 
-/* The writer's lock is held throughout, so the writes are repeated on the same state. */
 void pn_turn_undo(struct pn_db *db) {
-	if (db->pending == 0) {
-		pn_db_abort(db);
+	if (db->pending == 0 && db->redo.logged == 0) {
+		give_up_transaction(db);
 		return;
 	}
-	mdb_txn_abort(db->write);
-	db->write = NULL;
-	int err = pn_db_error(mdb_txn_begin(db->env, NULL, 0, &db->write));
-	if (err == PN_OK)
-		err = pn_redo_run(&db->redo, db->write, db->dbi);
-	db->estimate = db->kept_estimate;
-	db->lost = err != PN_OK;
-	if (db->write != NULL && db->lost) {
-		pn_db_abort(db);
-	} else if (db->lost) {
-		change_epoch(db);
-		end_turn(db);
-	}
+	if (repeat_transaction(db, pn_redo_undo_operation) == PN_OK || db->pending == 0)
+		return;
+	change_epoch(db);
+	db->lost = true;
 }
 
 /* ---- Space ---- */
 
 int pn_turn_commit_part(struct pn_db *db) {
-	const int err = pn_db_commit(db);
-	db->lost = err != PN_OK;
+	if (db->pending > 0) {
+		const int err = log_turn(db);
+		db->lost = err != PN_OK;
+		if (err != PN_OK)
+			return err;
+	}
+	const int err = pn_turn_checkpoint(db);
 	return err == PN_OK ? pn_db_begin(db) : err;
-}
-
-/* Writes the format record as it is: a transaction that changes nothing. */
-static int touch(struct pn_db *db) {
-	enum { MOST = 512 }; /* bytes: more than the format record */
-	const struct pn_key key = pn_format_key();
-	MDB_val name = {.mv_size = key.len, .mv_data = (void *)key.bytes};
-	MDB_val data;
-	unsigned char copy[MOST];
-	int rc = mdb_get(db->write, db->dbi, &name, &data);
-	if (rc != MDB_SUCCESS || data.mv_size > sizeof(copy))
-		return PN_EFULL;
-	memcpy(copy, data.mv_data, data.mv_size);
-	data.mv_data = copy;
-	rc = mdb_put(db->write, db->dbi, &name, &data, 0);
-	if (rc != MDB_SUCCESS)
-		return pn_db_error(rc);
-	db->pending = 1;
-	return PN_OK;
 }
 
 int pn_turn_advance(struct pn_db *db) {
 	if (db->advanced)
 		return PN_EFULL;
-	int err = touch(db);
-	if (err == PN_OK)
-		err = pn_db_flush(db);
-	if (err == PN_OK)
-		err = pn_db_begin(db);
+	const int err = pn_turn_commit_part(db);
 	if (err != PN_OK)
 		return err;
 	db->advanced = true;
-	return pn_sync_now(db->sync);
+	return pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
 }

@@ -13,9 +13,26 @@ void pn_turn_keep(struct pn_db *db);
  */
 void pn_turn_undo(struct pn_db *db);
 
+/* Ends LMDB's transaction, and gives the writer's lock back, if nothing was written in it. */
+void pn_turn_release(struct pn_db *db);
+
+/* Commits LMDB's transaction; no turn is open. What fails is told by pn_db_sync(), too: the log has
+ * the turns. */
+int pn_turn_checkpoint(struct pn_db *db);
+
+/* Before reading: begins LMDB's transaction anew if it had to be given up. */
+int pn_turn_rebuild(struct pn_db *db);
+
 /*
- * Commits the writes so far, and begins a new transaction: what a turn writes keeps the pages of
- * the state before it from being used again, and is counted for more than it needs.
+ * Brings `db->write` up to the log, and opens that. Sets *changed: the transaction has to be
+ * committed, and this to be called again in a new one. See catch_up.c.
+ */
+int pn_catch_up(struct pn_db *db, bool *changed);
+
+/*
+ * Logs the writes so far, commits them, and begins a new transaction: what a transaction writes
+ * keeps the pages of the state before it from being used again, and is counted for more than it
+ * needs.
  */
 int pn_turn_commit_part(struct pn_db *db);
 

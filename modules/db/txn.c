@@ -47,9 +47,10 @@ static int renew_grown(struct pn_db *db) {
 }
 
 int pn_txn_read(struct pn_db *db, struct pn_txn *txn) {
-	*txn = (struct pn_txn){.db = db, .mdb = db->write};
-	if (db->write != NULL)
-		return PN_OK;
+	*txn = (struct pn_txn){.db = db, .err = pn_turn_rebuild(db)};
+	txn->mdb = txn->err == PN_OK ? db->write : NULL;
+	if (txn->err != PN_OK || txn->mdb != NULL)
+		return txn->err;
 	const int rc = pn_db_renew_reader(db);
 	txn->err = rc == MDB_MAP_RESIZED ? renew_grown(db) : pn_db_error(rc);
 	if (txn->err == PN_OK)
@@ -65,7 +66,7 @@ static bool wants_room(int err) {
  * helps. */
 static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
 	int err = pn_room_reserve(db, claim, bytes);
-	if (wants_room(err) && db->pending > 0) {
+	if (wants_room(err) && db->redo.changes.len > 0) {
 		err = pn_turn_commit_part(db);
 		if (err == PN_OK)
 			err = pn_room_reserve(db, claim, bytes);
@@ -83,8 +84,7 @@ int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 		return txn->err;
 	txn->err = reserve(db, &claim, bytes);
 	if (txn->err != PN_OK) {
-		if (db->write != NULL && db->pending == 0)
-			pn_db_abort(db);
+		pn_turn_release(db);
 		return txn->err;
 	}
 	db->estimate += bytes;
@@ -122,10 +122,10 @@ int pn_txn_end(struct pn_txn *txn, int result) {
 		pn_turn_undo(db);
 	else if (db->wrote)
 		pn_turn_keep(db);
-	else if (db->pending == 0)
-		pn_db_abort(db);
 	else
 		db->estimate = db->kept_estimate; /* the operation wrote nothing */
+	if (db->write != NULL)
+		pn_turn_release(db);
 	db->wrote = false;
 	txn->mdb = NULL;
 	return txn->err != PN_OK ? txn->err : result;

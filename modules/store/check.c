@@ -95,6 +95,7 @@ static void check_record(struct pn_check *check) {
 	uint32_t collection;
 	switch (key.bytes[0]) {
 	case PN_KIND_FORMAT:
+	case PN_KIND_POSITION:
 	case PN_KIND_STORES:
 	case PN_KIND_TRASH:
 		return;

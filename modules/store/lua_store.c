@@ -73,10 +73,12 @@ static int store_mine(lua_State *L) {
 	return 1;
 }
 
-/* recovered() -> transactions that a power failure had undone */
-static int store_recovered(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)pn_db_recovered(pn_lua_check_db(L)->db));
-	return 1;
+/* replayed() -> turns that were done again from the log, whether a foreign log was set aside */
+static int store_replayed(lua_State *L) {
+	const struct pn_db *const db = pn_lua_check_db(L)->db;
+	lua_pushinteger(L, (lua_Integer)pn_db_replayed(db));
+	lua_pushboolean(L, pn_db_rejected(db));
+	return 2;
 }
 
 /* ---- Transactions and durability ---- */
@@ -211,7 +213,7 @@ static int store_archive(lua_State *L) {
 
 static const luaL_Reg METHODS[] = {
 	{"mine", store_mine},
-	{"recovered", store_recovered},
+	{"replayed", store_replayed},
 	{"commit", store_commit},
 	{"pending", store_pending},
 	{"committed", store_committed},

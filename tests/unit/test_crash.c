@@ -87,7 +87,7 @@ TEST(a_power_failure_brings_back_the_durable_state_whatever_was_written_since) {
 		struct image left = power_failure(&past.old, &past.now);
 		crash_site(&site, &left, &past.durable);
 		CHECK(open_site(&site) == past.then);
-		CHECK((pn_db_recovered(site.db) > 0) == is_later(&past, &left));
+		CHECK((pn_db_replayed(site.db) > 0) == is_later(&past, &left));
 		later += is_later(&past, &left) ? 1 : 0;
 		go_on(&site);
 		image_free(&left);
@@ -126,7 +126,7 @@ TEST(a_process_that_is_killed_loses_nothing_that_was_committed) {
 	past_setup(&past);
 	crash_site(&site, &past.now, &past.durable); /* the same start of the machine */
 	CHECK(open_site(&site) == contents(&past.f));
-	CHECK(pn_db_recovered(site.db) == 0);
+	CHECK(pn_db_replayed(site.db) == 0);
 	go_on(&site);
 	past_teardown(&past);
 }
@@ -200,7 +200,7 @@ TEST(without_a_record_that_is_whole_the_file_stays_as_it_is) {
 		bad.size = i == 2 ? 0 : i == 3 ? 100 : bad.size;
 		crash_site(&site, &past.now, &bad);
 		CHECK(open_site(&site) == now);
-		CHECK(pn_db_recovered(site.db) == 0);
+		CHECK(pn_db_replayed(site.db) == 0);
 		go_on(&site);
 		image_free(&bad);
 	}
@@ -231,7 +231,7 @@ static void replace_by_hand(int count, bool aged) {
 		age_records(&past.durable);
 	crash_site(&site, &other, &past.durable);
 	CHECK(open_site(&site) == sum);
-	CHECK(pn_db_recovered(site.db) == 0);
+	CHECK(pn_db_replayed(site.db) == 0);
 	/* from now on its own states are made durable */
 	past_teardown(&past);
 	past = (struct past){.f = site};

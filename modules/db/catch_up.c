@@ -1,0 +1,55 @@
+/* Turns that the log has and the data file has not: of a process that was killed, or that could not
+ * commit. */
+#include <pn/err.h>
+
+#include "sync.h"
+#include "turn.h"
+
+static int apply(void *context, uint64_t number, const void *payload, size_t len) {
+	struct pn_db *const db = context;
+	(void)number;
+	return pn_redo_apply(payload, len, db->write, db->dbi);
+}
+
+static bool is_current(const struct pn_db *db, uint64_t epoch, uint64_t number) {
+	return db->log != NULL && epoch == db->id.epoch && number == pn_log_last(db->log) &&
+	       !pn_log_was_continued(db->log);
+}
+
+static void close_log(struct pn_db *db) {
+	pn_sync_set_log(db->sync, NULL);
+	pn_log_close(db->log);
+	db->log = NULL;
+}
+
+static int open_log(struct pn_db *db, uint64_t last, uint64_t synced) {
+	const int err = pn_log_open(&db->log, db->directory, &db->id, last, synced);
+	if (err == PN_OK)
+		pn_sync_set_log(db->sync, db->log);
+	return err;
+}
+
+/* Of a log that does not belong to the data file, what precedes that is committed first. */
+static int reject(struct pn_db *db, bool *changed) {
+	if (*changed)
+		return PN_OK;
+	db->rejected = true;
+	return pn_log_reject(db->directory);
+}
+
+int pn_catch_up(struct pn_db *db, bool *changed) {
+	uint64_t epoch, number, last;
+	*changed = false;
+	int err = pn_position_get(db->write, db->dbi, &epoch, &number);
+	if (err != PN_OK || is_current(db, epoch, number))
+		return err;
+	const uint64_t synced = db->log != NULL ? pn_log_synced(db->log) : 0;
+	close_log(db);
+	db->id.epoch = epoch;
+	err = pn_log_read(db->directory, &db->id, number, apply, db, &last);
+	*changed = last > number;
+	db->replayed += last - number;
+	if (err == PN_EFOREIGN)
+		err = reject(db, changed);
+	return err == PN_OK ? open_log(db, last, synced < last ? synced : last) : err;
+}

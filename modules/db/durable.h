@@ -1,0 +1,55 @@
+/*
+ * The file "durable": which state of the data file is on the disk.
+ *
+ * It holds two records of 8192 bytes; the one with the higher transaction counts.
+ *
+ *      0    magic "pn-durable"     16   digest(16) of everything that follows
+ *      32   boot id of the machine (16)                48   transaction u64
+ *      64   zero to 4096           4096 meta page of that transaction, as LMDB has it on page 0 or
+ * 1
+ *
+ * A record is written after the pages of its transaction are on the disk. Every process that has
+ * the database open keeps a reader at a transaction that is not newer than the record's, so LMDB
+ * overwrites no page that the record's state needs. If the machine has stopped since (the boot id
+ * differs), the record's meta page is written over the newer ones.
+ */
+#ifndef PN_DB_DURABLE_H
+#define PN_DB_DURABLE_H
+
+#include <pn/db.h>
+
+enum {
+	PN_META = 4096, /* the part of a meta page that LMDB writes, whatever its size */
+	PN_BOOT_ID = 16
+};
+
+struct pn_durable {
+	char magic[16];
+	unsigned char digest[PN_DIGEST];
+	unsigned char boot[PN_BOOT_ID];
+	uint64_t txnid;
+	unsigned char zero[PN_META - 16 - PN_DIGEST - PN_BOOT_ID - 8];
+	unsigned char meta[PN_META];
+};
+
+/* The number of a meta page's transaction. */
+uint64_t pn_meta_txnid(const unsigned char *meta);
+
+/* Opens or creates the file. Returns a descriptor or an error. */
+int pn_durable_open(int directory);
+
+/* Writes the record, with the transaction and the meta page that the caller has set, durably;
+ * unless another process has written that of a later transaction. */
+int pn_durable_write(int fd, struct pn_durable *record);
+
+/*
+ * Before the environment is opened, while no other process has the database open: goes back to the
+ * durable state where the machine has stopped. Sets *undone to the number of transactions that were
+ * rolled back.
+ */
+int pn_durable_recover(int directory, uint64_t *undone);
+
+/* Removes the file, where all of the data file is durable. */
+int pn_durable_drop(int directory);
+
+#endif
