@@ -182,6 +182,19 @@ EXPORTED ssize_t writev(int fd, const struct iovec *parts, int count) {
 	return sum;
 }
 
+EXPORTED ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
+	ssize_t sum = 0;
+	for (int i = 0; i < count; i++) {
+		const ssize_t done = pwrite(fd, parts[i].iov_base, parts[i].iov_len, at + sum);
+		if (done < 0)
+			return sum > 0 ? sum : done;
+		sum += done;
+		if ((size_t)done < parts[i].iov_len)
+			break;
+	}
+	return sum;
+}
+
 EXPORTED int ftruncate(int fd, off_t size) {
 	const int result = (int)syscall(SYS_ftruncate, fd, size);
 	if (result == 0)
