@@ -90,8 +90,9 @@ bool pn_log_was_continued(const struct pn_log *log);
 /* Closes the files. Syncs nothing. NULL is allowed. */
 void pn_log_close(struct pn_log *log);
 
-/* Ensures space on the disk for a record of `len` bytes. */
-int pn_log_reserve(struct pn_log *log, size_t len);
+/* Ensures space on the disk for a record of `len` bytes; some space is kept for operations of which
+ * `removes` says that they free space. */
+int pn_log_reserve(struct pn_log *log, size_t len, bool removes);
 
 /* Appends a record. After an error nothing of it is in the log. */
 int pn_log_append(struct pn_log *log, const void *payload, uint32_t len);
@@ -103,8 +104,9 @@ uint64_t pn_log_synced(const struct pn_log *log);
 /* Bytes of its files. */
 uint64_t pn_log_bytes(const struct pn_log *log);
 
-/* Removes the segments of which no record is numbered above `last`, except the newest one and those
- * that are not durable. One is kept, to be written again. */
+/* Removes the segments of which no record is numbered above `last`, except those that are not
+ * durable, and the newest one while there is space in it. One is kept, to be written again. The
+ * caller holds the lock that every writer takes. */
 int pn_log_cut(struct pn_log *log, uint64_t last);
 
 /* ---- Syncing, in steps, so that a thread can do the one that waits for the disk ---- */

@@ -5,10 +5,12 @@
 #include "sync.h"
 #include "turn.h"
 
+/* Redone changes are noted: LMDB's transaction goes on with them. */
 static int apply(void *context, uint64_t number, const void *payload, size_t len) {
 	struct pn_db *const db = context;
 	(void)number;
-	return pn_redo_apply(payload, len, db->write, db->dbi);
+	const int err = pn_redo_note(&db->redo, payload, len);
+	return err == PN_OK ? pn_redo_apply(payload, len, db->write, db->dbi) : err;
 }
 
 static bool is_current(const struct pn_db *db, uint64_t epoch, uint64_t number) {
@@ -29,17 +31,16 @@ static int open_log(struct pn_db *db, uint64_t last, uint64_t synced) {
 	return err;
 }
 
-/* Of a log that does not belong to the data file, what precedes that is committed first. */
-static int reject(struct pn_db *db, bool *changed) {
-	if (*changed)
-		return PN_OK;
+/* A log of another data file is set aside; one that continues ours is damage. */
+static int reject(struct pn_db *db, bool is_ours) {
+	if (is_ours)
+		return PN_ECORRUPT;
 	db->rejected = true;
 	return pn_log_reject(db->directory);
 }
 
-int pn_catch_up(struct pn_db *db, bool *changed) {
+int pn_catch_up(struct pn_db *db) {
 	uint64_t epoch, number, last;
-	*changed = false;
 	int err = pn_position_get(db->write, db->dbi, &epoch, &number);
 	if (err != PN_OK || is_current(db, epoch, number))
 		return err;
@@ -47,9 +48,10 @@ int pn_catch_up(struct pn_db *db, bool *changed) {
 	close_log(db);
 	db->id.epoch = epoch;
 	err = pn_log_read(db->directory, &db->id, number, apply, db, &last);
-	*changed = last > number;
-	db->replayed += last - number;
 	if (err == PN_EFOREIGN)
-		err = reject(db, changed);
-	return err == PN_OK ? open_log(db, last, synced < last ? synced : last) : err;
+		err = reject(db, last > number);
+	if (err != PN_OK)
+		return err;
+	db->replayed += last - number;
+	return open_log(db, last, synced < last ? synced : last);
 }

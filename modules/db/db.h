@@ -65,6 +65,7 @@ struct pn_db {
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
+	uint64_t cut;  /* number of the last turn that was cut from the log */
 	bool advanced; /* the last commit was made for space alone */
 	int event;     /* eventfd: a sync or a checkpoint has ended */
 	struct pn_log_id id;
@@ -188,6 +189,9 @@ void pn_redo_logged(struct pn_redo *redo);
 /* Drops the changes of the current operation, or those of the turn; and repeats the others. */
 int pn_redo_undo_operation(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
 int pn_redo_undo_turn(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
+
+/* Notes changes that the log has. Returns 0 or PN_ENOMEM. */
+int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len);
 
 /* Makes changes that the log has. PN_ECORRUPT: that is no list of changes. */
 int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);

@@ -145,19 +145,26 @@ static int make_durable_once(struct pn_db *db) {
 	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
-	err = pn_checkpoint_now(db->checkpoint, 0);
+	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+	if (err == PN_OK && db->log != NULL)
+		err = pn_log_cut(db->log, pn_db_committed(db));
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }
 
-/* Does again what only the log has. It is durable before the log is cut. */
+/* Does again what only the log has; then the data file has it, durably, and the log is cut. */
 static int catch_up(struct pn_db *db) {
 	int err = pn_db_begin(db);
-	if (err == PN_OK && db->replayed > 0)
-		err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
-	if (err == PN_OK && db->replayed > 0)
-		err = pn_log_cut(db->log, pn_log_last(db->log));
-	pn_turn_release(db);
+	if (err == PN_OK && db->replayed == 0) {
+		pn_turn_release(db);
+		return PN_OK;
+	}
+	if (err == PN_OK)
+		err = pn_turn_checkpoint(db);
+	if (err == PN_OK)
+		err = pn_sync_now(db->sync);
+	if (err == PN_OK)
+		err = make_durable_once(db);
 	return err;
 }
 

@@ -16,6 +16,9 @@ enum {
 	/* Bytes of a segment, unless one record needs more: what a busy server writes in about a
 	 * second. A small server keeps two. */
 	SEGMENT = 1024 * 1024,
+	/* Of the newest segment, with no other one prepared, so much is left to operations that
+	 * free space: those of some thousand deletions. Test: "sync: a full disk is told ...". */
+	SET_ASIDE = SEGMENT / 4,
 	FILE_MODE = 0600,
 	KEEP = 256 /* bytes of memory that stay between two records */
 };
@@ -76,22 +79,34 @@ static int add_segment(struct pn_log *log, struct segment segment) {
 	return PN_OK;
 }
 
+static int allocate(int fd, uint64_t size) {
+	const bool failed = fallocate(fd, 0, 0, (off_t)size) != 0 && errno != EOPNOTSUPP;
+	return failed ? pn_db_error(errno) : PN_OK;
+}
+
+static int create_next(struct pn_log *log, uint64_t size) {
+	const int fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (fd < 0)
+		return pn_db_error(errno);
+	const int err = allocate(fd, size);
+	if (err != PN_OK)
+		close(fd);
+	else
+		log->next = (struct segment){.size = size, .fd = fd};
+	return err;
+}
+
 /* Allocates the file of the next segment for a record of `size` bytes. */
 static int prepare(struct pn_log *log, uint64_t size) {
-	struct segment *const next = &log->next;
 	const uint64_t wanted = PN_LOG_HEADER + size > SEGMENT ? PN_LOG_HEADER + size : SEGMENT;
-	if (next->fd >= 0 && next->size >= wanted)
+	if (log->next.fd < 0)
+		return create_next(log, wanted);
+	if (log->next.size >= wanted)
 		return PN_OK;
-	if (next->fd < 0) {
-		next->fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_CLOEXEC,
-				  FILE_MODE);
-		if (next->fd < 0)
-			return pn_db_error(errno);
-	}
-	if (fallocate(next->fd, 0, 0, (off_t)wanted) != 0 && errno != EOPNOTSUPP)
-		return pn_db_error(errno);
-	next->size = wanted;
-	return PN_OK;
+	const int err = allocate(log->next.fd, wanted);
+	if (err == PN_OK)
+		log->next.size = wanted;
+	return err;
 }
 
 static int written(ssize_t len, size_t size) {
@@ -137,11 +152,11 @@ static bool fits(const struct pn_log *log, uint64_t size) {
 
 /* ---- Appending ---- */
 
-int pn_log_reserve(struct pn_log *log, size_t len) {
+int pn_log_reserve(struct pn_log *log, size_t len, bool removes) {
 	const size_t size = pn_log_record_size(len);
 	if (log->failed)
 		return PN_EIO;
-	return fits(log, size) ? PN_OK : prepare(log, size);
+	return fits(log, removes ? size : size + SET_ASIDE) ? PN_OK : prepare(log, size);
 }
 
 /* The parts of a record are written by one call. */
@@ -162,7 +177,7 @@ static int write_record(struct pn_log *log, const void *payload, uint32_t len, s
 
 int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
 	const size_t size = pn_log_record_size(len);
-	int err = pn_log_reserve(log, len);
+	int err = pn_log_reserve(log, len, true);
 	if (err == PN_OK && !fits(log, size))
 		err = begin_segment(log);
 	if (err == PN_OK)
@@ -176,28 +191,45 @@ int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
 
 /* ---- Removing ---- */
 
+/* Keeps a file that was renamed to be written again. Its space is allocated. */
+static int reuse(struct pn_log *log, struct segment segment) {
+	if (segment.fd < 0)
+		segment.fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CLOEXEC);
+	log->next = (struct segment){.size = segment.size, .fd = segment.fd};
+	return segment.fd < 0 ? pn_db_error(errno) : PN_OK;
+}
+
 /* The oldest segment becomes the next one, if there is none and its size is the usual one. */
 static int remove_oldest(struct pn_log *log) {
 	char name[PN_LOG_NAME];
-	struct segment *const oldest = &log->segments[0];
-	const bool again = log->next.fd < 0 && oldest->size == SEGMENT;
-	pn_log_name(name, oldest->first);
+	const struct segment oldest = log->segments[0];
+	const bool again = log->next.fd < 0 && oldest.size == SEGMENT;
+	pn_log_name(name, oldest.first);
 	const int changed = again ? renameat(log->directory, name, log->directory, PN_LOG_NEXT)
 				  : unlinkat(log->directory, name, 0);
 	if (changed != 0 && errno != ENOENT) /* another process may have cut it */
 		return pn_db_error(errno);
-	if (oldest->fd >= 0)
-		close(oldest->fd);
 	log->count--;
-	memmove(oldest, oldest + 1, log->count * sizeof(*oldest));
+	memmove(log->segments, log->segments + 1, log->count * sizeof(oldest));
+	if (log->count == 0)
+		log->at = 0;
 	log->names_changed = true;
-	return again ? prepare(log, 0) : PN_OK;
+	if (again && changed == 0)
+		return reuse(log, oldest);
+	if (oldest.fd >= 0)
+		close(oldest.fd);
+	return PN_OK;
+}
+
+/* The newest one is written further, unless it is nearly full: on a full disk there is no other. */
+static bool is_spent(const struct pn_log *log) {
+	return log->count > 1 || (log->count == 1 && !fits(log, SET_ASIDE));
 }
 
 int pn_log_cut(struct pn_log *log, uint64_t last) {
 	int err = PN_OK;
 	const uint64_t most = last < log->synced ? last : log->synced;
-	while (err == PN_OK && log->count > 1 && last_of(log, 0) <= most)
+	while (err == PN_OK && is_spent(log) && last_of(log, 0) <= most)
 		err = remove_oldest(log);
 	return err;
 }

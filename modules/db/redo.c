@@ -54,6 +54,13 @@ void pn_redo_logged(struct pn_redo *redo) {
 	redo->logged = redo->kept;
 }
 
+int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len) {
+	pn_buf_append(&redo->changes, changes, len);
+	pn_redo_keep(redo);
+	pn_redo_logged(redo);
+	return redo->changes.err;
+}
+
 /* ---- Writing again ---- */
 
 static MDB_val read_bytes(struct pn_wire *wire) {

@@ -115,19 +115,14 @@ static void give_up_transaction(struct pn_db *db) {
 /* Begins LMDB's transaction with all turns that any process has logged. The caller holds the
  * writer's lock. */
 static int begin_caught_up(struct pn_db *db) {
-	bool changed = true;
-	int err = PN_OK;
-	while (err == PN_OK && changed) {
-		err = begin_transaction(db);
-		if (err == PN_OK)
-			err = pn_catch_up(db, &changed);
-		if (err != PN_OK || !changed)
-			break;
-		err = commit_transaction(db); /* redo.c does not know these changes */
-	}
-	if (err != PN_OK && db->write != NULL) {
+	int err = begin_transaction(db);
+	if (err != PN_OK)
+		return err;
+	err = pn_catch_up(db);
+	if (err != PN_OK) {
 		mdb_txn_abort(db->write);
 		db->write = NULL;
+		pn_redo_clear(&db->redo);
 	}
 	return err;
 }
@@ -206,9 +201,23 @@ static void pace(struct pn_db *db, uint64_t now, int *wait) {
 		*wait = (int)(due - now);
 }
 
+/* Turns that are in the durable data file leave the log. */
+static void cut_log(struct pn_db *db) {
+	const uint64_t durable = pn_checkpoint_durable(db->checkpoint);
+	if (db->log == NULL || db->cut == durable)
+		return;
+	if (db->write == NULL && pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) != PN_OK)
+		return; /* another process writes */
+	if (pn_log_cut(db->log, durable) == PN_OK)
+		db->cut = durable;
+	if (db->write == NULL)
+		pn_lock_drop(db->locks, PN_LOCK_WRITER);
+}
+
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
 	int checkpoint;
 	int err = pn_sync_run(db->sync, now, wait);
+	cut_log(db);
 	pace(db, now, &checkpoint);
 	if (checkpoint >= 0 && (*wait < 0 || checkpoint < *wait))
 		*wait = checkpoint;

@@ -23,11 +23,9 @@ int pn_turn_checkpoint(struct pn_db *db);
 /* Before reading: begins LMDB's transaction anew if it had to be given up. */
 int pn_turn_rebuild(struct pn_db *db);
 
-/*
- * Brings `db->write` up to the log, and opens that. Sets *changed: the transaction has to be
- * committed, and this to be called again in a new one. See catch_up.c.
- */
-int pn_catch_up(struct pn_db *db, bool *changed);
+/* Brings `db->write` up to the log, and opens that, if another process has written or this one has
+ * given a transaction up. PN_ECORRUPT: a turn that was durable is missing. See catch_up.c. */
+int pn_catch_up(struct pn_db *db);
 
 /*
  * Logs the writes so far, commits them, and begins a new transaction: what a transaction writes

@@ -8,6 +8,8 @@ enum {
 	/* Pages that a put changes: its leaf, and its share of splits and branches. Test: "room:
 	 * messages of many archives in one turn". */
 	PER_PUT = 2,
+	/* Bytes of a change in the log beside key and value: kind and lengths. */
+	PER_CHANGE = 9,
 };
 
 int pn_txn_fail(struct pn_txn *txn, int err) {
@@ -77,12 +79,21 @@ static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byte
 	return err;
 }
 
+/* For the record that the turn's commit appends to the log. */
+static int reserve_log(struct pn_db *db, const struct pn_claim *claim) {
+	const size_t turn = db->redo.changes.len - db->redo.logged;
+	return pn_log_reserve(db->log, turn + claim->puts * PER_CHANGE + claim->bytes,
+			      claim->removes);
+}
+
 int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * db->page_size + claim.bytes;
 	*txn = (struct pn_txn){.db = db, .err = pn_db_begin(db)};
 	if (txn->err != PN_OK)
 		return txn->err;
 	txn->err = reserve(db, &claim, bytes);
+	if (txn->err == PN_OK)
+		txn->err = reserve_log(db, &claim);
 	if (txn->err != PN_OK) {
 		pn_turn_release(db);
 		return txn->err;

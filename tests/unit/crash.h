@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-#include "../../modules/db/db.h"
+#include "../../modules/db/checkpoint.h"
+#include "../../modules/db/turn.h"
 #include "store_fixture.h"
 
 enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
@@ -40,6 +41,14 @@ static inline void image_write(const struct image *image, const char *directory,
 static inline void image_free(struct image *image) {
 	free(image->bytes);
 	*image = (struct image){0};
+}
+
+/* Makes a durable state of the data file, as the thread does now and then. */
+static inline void make_checkpoint(struct fixture *f) {
+	CHECK(pn_turn_checkpoint(f->db) == PN_OK);
+	REQUIRE(pn_lock_take(f->db->locks, PN_LOCK_WRITER, false, 0) == PN_OK);
+	CHECK(pn_checkpoint_now(f->db->checkpoint, pn_db_committed(f->db)) == PN_OK);
+	pn_lock_drop(f->db->locks, PN_LOCK_WRITER);
 }
 
 /* ---- The record ---- */

@@ -262,7 +262,7 @@ TEST(segments_that_nobody_needs_are_removed_and_one_is_written_again) {
 	CHECK(pn_log_cut(f.log, 5) == PN_OK);
 	CHECK(!has_file(&f, FIRST) && has_file(&f, "log.0000000000000004"));
 	CHECK(has_file(&f, PN_LOG_NEXT));
-	CHECK(pn_log_cut(f.log, 8) == PN_OK);
+	CHECK(pn_log_cut(f.log, 8) == PN_OK); /* there is space in the newest one */
 	CHECK(!has_file(&f, "log.0000000000000004") && has_file(&f, "log.0000000000000007"));
 	CHECK(pn_log_bytes(f.log) == 2 * SEGMENT);
 	write_large(&f, 'i', LARGE);
@@ -519,20 +519,35 @@ TEST(after_a_failed_sync_nothing_is_appended) {
 TEST(a_full_disk_is_told_before_the_record) {
 	struct fixture_log f = make();
 	faults.fallocate = ENOSPC;
-	CHECK(pn_log_reserve(f.log, 100) == PN_ENOSPACE);
+	CHECK(pn_log_reserve(f.log, 100, false) == PN_ENOSPACE);
 	CHECK(pn_log_append(f.log, "one", 3) == PN_ENOSPACE);
 	faults.fallocate = 0;
 	write_text(&f, "one");
 	faults.fallocate = ENOSPC;
 	write_text(&f, "two"); /* inside the segment */
-	CHECK(pn_log_reserve(f.log, SEGMENT) == PN_ENOSPACE);
+	CHECK(pn_log_reserve(f.log, SEGMENT, true) == PN_ENOSPACE);
 	CHECK_READ(&f, 0, 2, "1:one 2:two ");
+	finish(&f);
+}
+
+TEST(on_a_full_disk_space_is_kept_for_operations_that_free_some) {
+	struct fixture_log f = make();
+	write_large(&f, 'a', SEGMENT - LARGE);
+	faults.fallocate = ENOSPC;
+	CHECK(pn_log_reserve(f.log, LARGE / 2, false) == PN_ENOSPACE);
+	CHECK(pn_log_reserve(f.log, LARGE / 2, true) == PN_OK);
+	write_large(&f, 'b', LARGE / 2);
+	CHECK(pn_log_reserve(f.log, LARGE, true) == PN_ENOSPACE);
+	CHECK(sync_log(&f) == PN_OK && pn_log_cut(f.log, 2) == PN_OK);
+	CHECK(pn_log_reserve(f.log, LARGE, false) == PN_OK); /* the segment is written again */
+	write_large(&f, 'c', LARGE);
+	CHECK_READ(&f, 2, 3, "3:cx307200 ");
 	finish(&f);
 }
 
 TEST(space_that_was_reserved_suffices) {
 	struct fixture_log f = make();
-	CHECK(pn_log_reserve(f.log, 2 * SEGMENT) == PN_OK);
+	CHECK(pn_log_reserve(f.log, 2 * SEGMENT, false) == PN_OK);
 	faults.fallocate = ENOSPC;
 	write_large(&f, 'a', 2 * SEGMENT);
 	CHECK_READ(&f, 0, 1, "1:ax2097152 ");

@@ -126,7 +126,7 @@ TEST(a_database_of_another_program_is_foreign) {
 }
 
 TEST(a_newer_format_is_told_and_left_alone) {
-	static const char newer[] = "\1\0\0\0\2pn-store\0secret of 16 byte";
+	static const char newer[] = "\1\0\0\0\3pn-store\0secret of 16 byte";
 	static const char newer_value[] = "\2what it means is not known yet";
 	struct fixture f;
 	directory_make(f.directory);

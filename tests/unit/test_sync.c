@@ -5,39 +5,50 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/uio.h>
 
 #include <lmdb.h>
 
 #include "store_fixture.h"
 
-enum { INTERVAL = 100, LONG = 10000 /* ms after which a test is stuck */ };
+enum {
+	INTERVAL = 100,
+	IDLE = 250,   /* ms without a turn after which LMDB's transaction is committed */
+	AGE = 5000,   /* the same, however many turns there are */
+	LONG = 10000, /* ms after which a test is stuck */
+};
 
 /* ---- System calls that fail on demand: with this errno, 0 for not ---- */
 
 static struct {
-	int fdatasync_data;   /* of the data file */
-	int fdatasync_record; /* of the file "durable" */
-	int pwrite;
+	int fdatasync_data; /* of the data file */
+	int fdatasync_log;  /* of the log */
+	int pwritev;        /* of the log */
 	size_t pwrite_most; /* bytes that are written, where that is less than asked; 0: all */
 	int fallocate;
 	int pthread_create;
 	int txn_begin;  /* of LMDB */
-	unsigned syncs; /* calls of fdatasync for the data file */
+	int txn_commit; /* of LMDB */
+	unsigned syncs; /* calls of fdatasync for the log */
 } faults;
 
-static bool is_record(int fd) {
+/* Whether a descriptor is that of a file whose name begins so. */
+static bool is_file(int fd, const char *name) {
 	char link[64];
 	char path[PATH_SIZE * 2];
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	const ssize_t len = readlink(link, path, sizeof(path) - 1);
-	REQUIRE(len > 7);
-	return strncmp(path + len - 7, "durable", 7) == 0;
+	REQUIRE(len > 0);
+	path[len] = '\0';
+	return strncmp(strrchr(path, '/') + 1, name, strlen(name)) == 0;
 }
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 ssize_t __real_pwrite(int fd, const void *bytes, size_t len, off_t at);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at);
+ssize_t __real_pwritev(int fd, const struct iovec *parts, int count, off_t at);
+ssize_t __wrap_pwritev(int fd, const struct iovec *parts, int count, off_t at);
 int __real_fallocate(int fd, int mode, off_t from, off_t len);
 int __wrap_fallocate(int fd, int mode, off_t from, off_t len);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
@@ -46,23 +57,34 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 			  void *argument);
 int __real_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
 int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
+int __real_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn);
 
 int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn) {
 	return faults.txn_begin != 0 ? faults.txn_begin
 				     : __real_mdb_txn_begin(env, parent, flags, txn);
 }
 
+int __wrap_mdb_txn_commit(MDB_txn *txn) {
+	if (faults.txn_commit == 0)
+		return __real_mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return faults.txn_commit;
+}
+
 int __wrap_fdatasync(int fd) {
-	const bool record = is_record(fd);
-	faults.syncs += record ? 0 : 1;
-	errno = record ? faults.fdatasync_record : faults.fdatasync_data;
+	const bool log = is_file(fd, "log.");
+	faults.syncs += log ? 1 : 0;
+	errno = log ? faults.fdatasync_log : is_file(fd, "data.mdb") ? faults.fdatasync_data : 0;
 	return errno != 0 ? -1 : __real_fdatasync(fd);
 }
 
+ssize_t __wrap_pwritev(int fd, const struct iovec *parts, int count, off_t at) {
+	errno = faults.pwritev;
+	return errno != 0 ? -1 : __real_pwritev(fd, parts, count, at);
+}
+
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at) {
-	errno = faults.pwrite;
-	if (errno != 0)
-		return -1;
 	const bool cut = faults.pwrite_most > 0 && faults.pwrite_most < len;
 	return __real_pwrite(fd, bytes, cut ? faults.pwrite_most : len, at);
 }
@@ -159,23 +181,135 @@ TEST(two_attempts_begin_an_interval_apart) {
 	CHECK(sync_at(&f, 1001, &wait) == PN_OK && wait == INTERVAL - 1);
 	CHECK(sync_at(&f, 1000 + INTERVAL - 1, &wait) == PN_OK && wait == 1);
 	CHECK(!is_durable(&f));
-	CHECK(sync_at(&f, 1000 + INTERVAL, &wait) == PN_OK && wait == -1);
+	CHECK(sync_at(&f, 1000 + INTERVAL, &wait) == PN_OK);
 	CHECK(event(&f, LONG));
 	CHECK(is_durable(&f));
 	teardown(&f);
 }
 
-TEST(an_open_turn_is_waited_for) {
+TEST(turns_are_made_durable_while_another_one_is_open) {
 	struct fixture f;
 	int wait;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
-	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == 1);
-	commit(&f);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
 	CHECK(event(&f, LONG));
 	CHECK(is_durable(&f));
+	commit(&f);
+	CHECK(!is_durable(&f));
+	CHECK(sync_at(&f, 1000 + INTERVAL, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	teardown(&f);
+}
+
+/* ---- LMDB's transaction ---- */
+
+static uint64_t lmdb_commits(struct fixture *f) {
+	struct pn_db_info info = {0};
+	CHECK(pn_db_info(f->db, &info) == PN_OK);
+	return info.transaction;
+}
+
+TEST(without_a_loop_that_syncs_each_turn_is_committed_to_lmdb) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	const uint64_t before = lmdb_commits(&f);
+	write_one(&f, "1");
+	write_one(&f, "2");
+	CHECK(lmdb_commits(&f) == before + 2);
+	teardown(&f);
+}
+
+TEST(turns_are_committed_to_lmdb_together_once_none_has_come_for_a_while) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
+	const uint64_t before = lmdb_commits(&f);
+	write_one(&f, "1");
+	CHECK(sync_at(&f, 2000, &wait) == PN_OK && wait == IDLE);
+	write_one(&f, "2");
+	CHECK(sync_at(&f, 2000 + IDLE - 1, &wait) == PN_OK && wait > 0);
+	CHECK(sync_at(&f, 2000 + IDLE, &wait) == PN_OK);
+	CHECK(lmdb_commits(&f) == before && holds(&f, JULIET, "key", "2"));
+	CHECK(sync_at(&f, 2000 + IDLE - 1 + IDLE, &wait) == PN_OK);
+	CHECK(lmdb_commits(&f) == before + 1 && holds(&f, JULIET, "key", "2"));
+	teardown(&f);
+}
+
+TEST(turns_that_come_without_a_pause_are_committed_to_lmdb_by_age) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	const uint64_t before = lmdb_commits(&f);
+	for (uint64_t now = 2000; now < 2000 + 2 * AGE; now += IDLE / 2) {
+		write_one(&f, now % 2 == 0 ? "even" : "odd");
+		CHECK(sync_at(&f, now, &wait) == PN_OK);
+	}
+	CHECK(lmdb_commits(&f) == before + 1);
+	teardown(&f);
+}
+
+TEST(many_changes_are_committed_to_lmdb_at_once) {
+	struct fixture f;
+	char value[16];
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	const uint64_t before = lmdb_commits(&f);
+	for (int i = 0; i < 10000; i++) {
+		snprintf(value, sizeof(value), "%d", i);
+		write_one(&f, value);
+	}
+	CHECK(lmdb_commits(&f) > before);
+	CHECK(lmdb_commits(&f) < before + 10);
+	teardown(&f);
+}
+
+TEST(a_turn_that_is_undone_leaves_those_before_it) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	write_one(&f, "1");
+	write_one(&f, "2");
+	CHECK(put(&f, JULIET, "key", "3") == PN_OK);
+	pn_db_abort(f.db);
+	CHECK(holds(&f, JULIET, "key", "2"));
+	faults.pwritev = EIO;
+	CHECK(put(&f, JULIET, "key", "4") == PN_OK);
+	CHECK(pn_db_commit(f.db) == PN_EIO); /* it cannot be logged */
+	CHECK(pn_db_pending(f.db) == 0 && holds(&f, JULIET, "key", "2"));
+	repair();
+	write_one(&f, "5");
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "5"));
+	check_whole(&f);
+	teardown(&f);
+}
+
+/* What LMDB does not commit is in the log: it is read from there. */
+TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	write_one(&f, "1");
+	write_one(&f, "2");
+	CHECK(sync_at(&f, 2000, &wait) == PN_OK);
+	faults.txn_commit = EIO;
+	CHECK(sync_at(&f, 2000 + IDLE, &wait) == PN_EIO);
+	CHECK(holds(&f, JULIET, "key", "2"));
+	repair();
+	CHECK(holds(&f, JULIET, "key", "2"));
+	write_one(&f, "3");
+	CHECK(holds(&f, JULIET, "key", "3"));
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "3"));
+	check_whole(&f);
 	teardown(&f);
 }
 
@@ -228,7 +362,7 @@ TEST(with_an_interval_of_0_a_commit_is_durable_when_it_returns) {
 	for (int i = 0; i < 3; i++) {
 		write_one(&f, i % 2 == 0 ? "1" : "2");
 		CHECK(is_durable(&f));
-		CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
+		CHECK(sync_at(&f, 1000, &wait) == PN_OK && (wait == -1 || wait == IDLE));
 	}
 	teardown(&f);
 }
@@ -295,7 +429,7 @@ TEST(a_disk_that_did_not_take_what_was_written_is_not_trusted_again) {
 		int wait;
 		setup_interval(&f, INTERVAL);
 		write_one(&f, "1");
-		faults.fdatasync_data = errors[i];
+		faults.fdatasync_log = errors[i];
 		CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 		CHECK(event(&f, LONG));
 		CHECK(sync_at(&f, 1001, &wait) == PN_EIO);
@@ -307,7 +441,7 @@ TEST(a_flush_tells_that_the_disk_has_failed) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
-	faults.fdatasync_data = EIO;
+	faults.fdatasync_log = EIO;
 	CHECK(pn_db_flush(f.db) == PN_EIO);
 	check_failed(&f);
 }
@@ -316,7 +450,7 @@ TEST(a_commit_that_is_to_be_durable_tells_that_the_disk_has_failed_through_sync)
 	struct fixture f;
 	int wait;
 	setup_interval(&f, 0);
-	faults.fdatasync_data = EIO;
+	faults.fdatasync_log = EIO;
 	write_one(&f, "1");
 	CHECK(!is_durable(&f));
 	CHECK(sync_at(&f, 1000, &wait) == PN_EIO);
@@ -325,27 +459,50 @@ TEST(a_commit_that_is_to_be_durable_tells_that_the_disk_has_failed_through_sync)
 
 /* ---- A disk that is full ---- */
 
-TEST(a_record_that_finds_no_room_is_written_once_there_is) {
-	for (int partly = 0; partly < 2; partly++) {
-		struct fixture f;
-		int wait;
-		setup_interval(&f, INTERVAL);
-		write_one(&f, "1");
-		if (partly)
-			faults.pwrite_most = 5000;
-		else
-			faults.pwrite = ENOSPC;
-		CHECK(sync_at(&f, 1000, &wait) == PN_OK);
-		CHECK(event(&f, LONG));
-		CHECK(!is_durable(&f));
-		CHECK(sync_at(&f, 1001, &wait) == PN_ENOSPACE && wait > 0);
-		repair();
-		write_one(&f, "2");
-		CHECK(sync_at(&f, 1001 + (uint64_t)wait, &wait) == PN_OK);
-		CHECK(event(&f, LONG));
-		CHECK(is_durable(&f));
-		teardown(&f);
-	}
+/* The file "durable" is written again with the next commit to LMDB; until then the log is kept. */
+TEST(a_state_of_the_data_file_that_cannot_be_named_is_told_and_loses_nothing) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	write_one(&f, "1");
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(is_durable(&f));
+	faults.pwrite_most = 5000;
+	CHECK(sync_at(&f, 1000 + IDLE, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(sync_at(&f, 1001 + IDLE, &wait) == PN_ENOSPACE);
+	CHECK(is_durable(&f));
+	repair();
+	write_one(&f, "2");
+	CHECK(sync_at(&f, 2000, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(sync_at(&f, 2000 + IDLE, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(sync_at(&f, 2001 + IDLE, &wait) == PN_OK);
+	teardown(&f);
+}
+
+TEST(a_data_file_that_the_disk_does_not_take_is_told_and_loses_nothing) {
+	struct fixture f;
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	write_one(&f, "1");
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	faults.fdatasync_data = EIO;
+	CHECK(sync_at(&f, 1000 + IDLE, &wait) == PN_OK);
+	CHECK(event(&f, LONG));
+	CHECK(sync_at(&f, 1001 + IDLE, &wait) == PN_EIO);
+	repair();
+	CHECK(put(&f, JULIET, "key", "later") == PN_EIO);
+	CHECK(is_durable(&f) && holds(&f, JULIET, "key", "1"));
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "1"));
+	write_one(&f, "2");
+	teardown(&f);
 }
 
 static char long_text[100001];
