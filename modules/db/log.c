@@ -20,7 +20,7 @@ enum {
 	 * free space: those of some thousand deletions. Test: "sync: a full disk is told ...". */
 	SET_ASIDE = SEGMENT / 4,
 	FILE_MODE = 0600,
-	KEEP = 256 /* bytes of memory that stay between two records */
+	KEEP = 4096 /* bytes of memory that stay between two records */
 };
 
 struct segment {
@@ -40,6 +40,7 @@ struct pn_log {
 	uint64_t synced;
 	struct segment *segments;
 	size_t count;
+	size_t capacity;
 	struct segment next;
 	uint64_t seed; /* of the newest segment */
 	uint64_t at;   /* offset in it of the next record; 0: it was written by another opening */
@@ -69,14 +70,18 @@ static uint64_t last_of(const struct pn_log *log, size_t i) {
 
 /* ---- Segments ---- */
 
-static int add_segment(struct pn_log *log, struct segment segment) {
-	struct segment *const segments =
-		pn_realloc(log->segments, (log->count + 1) * sizeof(segment));
-	if (segments == NULL)
-		return PN_ENOMEM;
-	log->segments = segments;
-	segments[log->count++] = segment;
-	return PN_OK;
+/* Memory for the next record and segment, so that a turn that was accepted can be logged. */
+static int reserve_memory(struct pn_log *log) {
+	if (log->count == log->capacity) {
+		const size_t capacity = log->capacity + 8;
+		struct segment *const segments =
+			pn_realloc(log->segments, capacity * sizeof(*segments));
+		if (segments == NULL)
+			return PN_ENOMEM;
+		log->segments = segments;
+		log->capacity = capacity;
+	}
+	return pn_buf_reserve(&log->frame, PN_LOG_HEADER);
 }
 
 static int allocate(int fd, uint64_t size) {
@@ -129,16 +134,13 @@ static int begin_segment(struct pn_log *log) {
 	uint64_t seed;
 	struct segment segment = log->next;
 	segment.first = log->last + 1;
-	int err = write_header(log, &seed);
-	if (err == PN_OK)
-		err = add_segment(log, segment);
+	const int err = write_header(log, &seed);
 	if (err != PN_OK)
 		return err;
 	pn_log_name(name, segment.first);
-	if (renameat(log->directory, PN_LOG_NEXT, log->directory, name) != 0) {
-		log->count--;
+	if (renameat(log->directory, PN_LOG_NEXT, log->directory, name) != 0)
 		return pn_db_error(errno);
-	}
+	log->segments[log->count++] = segment;
 	log->next = (struct segment){.fd = -1};
 	log->names_changed = true;
 	log->seed = seed;
@@ -156,7 +158,10 @@ int pn_log_reserve(struct pn_log *log, size_t len, bool removes) {
 	const size_t size = pn_log_record_size(len);
 	if (log->failed)
 		return PN_EIO;
-	return fits(log, removes ? size : size + SET_ASIDE) ? PN_OK : prepare(log, size);
+	const int err = reserve_memory(log);
+	if (err != PN_OK || fits(log, removes ? size : size + SET_ASIDE))
+		return err;
+	return prepare(log, size);
 }
 
 /* The parts of a record are written by one call. */
@@ -177,7 +182,7 @@ static int write_record(struct pn_log *log, const void *payload, uint32_t len, s
 
 int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
 	const size_t size = pn_log_record_size(len);
-	int err = pn_log_reserve(log, len, true);
+	int err = pn_log_reserve(log, len, true); /* as a rule it is reserved */
 	if (err == PN_OK && !fits(log, size))
 		err = begin_segment(log);
 	if (err == PN_OK)
@@ -293,8 +298,10 @@ static int take_over(struct pn_log *log, uint64_t first) {
 		return pn_db_error(errno);
 	const off_t size = lseek(segment.fd, 0, SEEK_END);
 	segment.size = (uint64_t)size;
-	const int err = size < 0 ? pn_db_error(errno) : add_segment(log, segment);
-	if (err != PN_OK)
+	const int err = size < 0 ? pn_db_error(errno) : reserve_memory(log);
+	if (err == PN_OK)
+		log->segments[log->count++] = segment;
+	else
 		close(segment.fd);
 	return err;
 }
