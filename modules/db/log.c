@@ -306,8 +306,11 @@ static int take_over(struct pn_log *log, uint64_t first) {
 	return err;
 }
 
+/* What is prepared may have been in use: named again, its old records would be there again. */
 static int take_over_all(struct pn_log *log) {
 	struct pn_log_list list;
+	if (unlinkat(log->directory, PN_LOG_NEXT, 0) != 0 && errno != ENOENT)
+		return pn_db_error(errno);
 	int err = pn_log_list(log->directory, &list);
 	for (size_t i = 0; err == PN_OK && i < list.count; i++)
 		err = take_over(log, list.firsts[i]);

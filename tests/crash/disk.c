@@ -74,33 +74,36 @@ static int file_of_fd(int fd) {
 	return disk.tape != NULL && fstat(fd, &st) == 0 ? file_of(st.st_ino) : -1;
 }
 
+/* The caller holds the mutex, and there is a tape. */
 static struct disk_op *note(enum disk_kind kind, int file) {
-	pthread_mutex_lock(&disk.mutex);
 	require(disk.tape->count < DISK_OPS, "the tape is full");
 	struct disk_op *op = &disk.tape->ops[disk.tape->count];
 	*op = (struct disk_op){.kind = kind, .file = file};
 	disk.tape->count++;
-	pthread_mutex_unlock(&disk.mutex);
 	return op;
 }
 
 static void note_write(int fd, const void *bytes, size_t size, off_t at) {
+	pthread_mutex_lock(&disk.mutex);
 	const int file = file_of_fd(fd);
-	if (file < 0)
-		return;
-	struct disk_op *op = note(DISK_WRITE, file);
-	op->bytes = malloc(size);
-	require(op->bytes != NULL, "no memory");
-	memcpy(op->bytes, bytes, size);
-	op->size = size;
-	op->at = at;
+	if (file >= 0) {
+		struct disk_op *op = note(DISK_WRITE, file);
+		op->bytes = malloc(size);
+		require(op->bytes != NULL, "no memory");
+		memcpy(op->bytes, bytes, size);
+		op->size = size;
+		op->at = at;
+	}
+	pthread_mutex_unlock(&disk.mutex);
 }
 
 static void note_size(int fd) {
 	struct stat st;
+	pthread_mutex_lock(&disk.mutex);
 	const int file = file_of_fd(fd);
 	if (file >= 0 && fstat(fd, &st) == 0)
 		note(DISK_RESIZE, file)->at = st.st_size;
+	pthread_mutex_unlock(&disk.mutex);
 }
 
 static int new_file(ino_t inode) {
@@ -108,6 +111,21 @@ static int new_file(ino_t inode) {
 	require(tape->file_count < DISK_FILES, "too many files");
 	tape->inodes[tape->file_count] = inode;
 	return tape->file_count++;
+}
+
+static void note_names(enum disk_kind kind, ino_t inode, const char *name, const char *to) {
+	pthread_mutex_lock(&disk.mutex);
+	struct disk_op *op = note(kind, inode != 0 ? file_of(inode) : -1);
+	copy_name(op->name, name);
+	if (to != NULL)
+		copy_name(op->to, to);
+	pthread_mutex_unlock(&disk.mutex);
+}
+
+static void note_new_file(ino_t inode, const char *name) {
+	pthread_mutex_lock(&disk.mutex);
+	copy_name(note(DISK_CREATE, new_file(inode))->name, name);
+	pthread_mutex_unlock(&disk.mutex);
 }
 
 /* ---- In the place of libc's. No test of a failing disk: what the kernel says is right. ---- */
@@ -134,7 +152,7 @@ static int open_noted(int at, const char *path, int flags, mode_t mode) {
 	if (fd < 0 || existed)
 		return fd;
 	require(fstat(fd, &st) == 0, "no inode");
-	copy_name(note(DISK_CREATE, new_file(st.st_ino))->name, name);
+	note_new_file(st.st_ino, name);
 	return fd;
 }
 
@@ -216,21 +234,28 @@ static void pass_gate(void) {
 	pthread_mutex_unlock(&disk.mutex);
 }
 
+static void note_sync(ino_t inode, size_t before) {
+	if (disk.tape == NULL)
+		return; /* the test is over, and this was a thread */
+	if (inode == disk.directory)
+		note(DISK_SYNC_DIRECTORY, -1);
+	else if (inode == disk.parent)
+		note(DISK_SYNC_PARENT, -1);
+	else if (file_of(inode) >= 0)
+		note(DISK_SYNC, file_of(inode))->before = before;
+}
+
 /* The disk below is not asked: its power stays on. */
 static int sync_noted(int fd) {
 	struct stat st;
-	if (disk.tape == NULL || fstat(fd, &st) != 0)
-		return 0;
+	require(fstat(fd, &st) == 0, "no file to sync");
 	pthread_mutex_lock(&disk.mutex);
-	const size_t before = disk.tape->count;
+	const size_t before = disk.tape != NULL ? disk.tape->count : 0;
 	pthread_mutex_unlock(&disk.mutex);
 	pass_gate();
-	if (st.st_ino == disk.directory)
-		note(DISK_SYNC_DIRECTORY, -1);
-	else if (st.st_ino == disk.parent)
-		note(DISK_SYNC_PARENT, -1);
-	else if (file_of(st.st_ino) >= 0)
-		note(DISK_SYNC, file_of(st.st_ino))->before = before;
+	pthread_mutex_lock(&disk.mutex);
+	note_sync(st.st_ino, before);
+	pthread_mutex_unlock(&disk.mutex);
 	return 0;
 }
 
@@ -250,9 +275,7 @@ EXPORTED int renameat(int from_at, const char *from, int to_at, const char *to) 
 	const int result = (int)syscall(SYS_renameat2, from_at, from, to_at, to, 0);
 	if (result != 0 || name == NULL || new_name == NULL)
 		return result;
-	struct disk_op *op = note(DISK_RENAME, file_of(st.st_ino));
-	copy_name(op->name, name);
-	copy_name(op->to, new_name);
+	note_names(DISK_RENAME, st.st_ino, name, new_name);
 	return 0;
 }
 
@@ -264,7 +287,7 @@ EXPORTED int unlinkat(int at, const char *path, int flags) {
 	const char *const name = name_in_directory(at, path);
 	const int result = (int)syscall(SYS_unlinkat, at, path, flags);
 	if (result == 0 && name != NULL)
-		copy_name(note(DISK_UNLINK, -1)->name, name);
+		note_names(DISK_UNLINK, 0, name, NULL);
 	return result;
 }
 
@@ -333,7 +356,9 @@ void disk_record(struct tape *tape, const char *directory) {
 }
 
 void disk_stop(void) {
+	pthread_mutex_lock(&disk.mutex);
 	disk.tape = NULL;
+	pthread_mutex_unlock(&disk.mutex);
 }
 
 void tape_free(struct tape *tape) {
