@@ -1,0 +1,306 @@
+"""Situations: clients send and receive, and every connection is cut at each step and resumed over a new one (XEP-0198, 5).
+
+	@situation("a message reaches its recipient")
+	def _(alice, bob):
+		alice.sends(f"<message to='{bob.jid}'><body>hello</body></message>")
+		bob.gets(f"<message from='{alice.jid}'><body>hello</body></message>")
+
+Each parameter is a client with an account of its own; `alice_phone` is a further client of alice's account. What a client
+sends is chased by a reset: the server may have read it or not. What it is to get has been sent to a connection that is gone.
+With PLAIN in the environment no connection is cut. All situations of a version share one server.
+"""
+import collections
+import functools
+import inspect
+import itertools
+import multiprocessing.util
+import os
+
+import bed
+import suite
+import xmpp
+from xmpp import STANZA_ERRORS
+
+PLAIN = "PLAIN" in os.environ
+STORAGE = os.environ.get("STORAGE", "internal")
+ROOMS, NODES, FILES = "rooms.prosody.test", "nodes.prosody.test", "files.prosody.test"
+ANY = "*"
+DELAY = f"<delay xmlns='urn:xmpp:delay' from='{bed.HOST}' stamp='{ANY}'/>"
+
+MODULES = ["adhoc", "announce", "blocklist", "bookmarks", "csi", "csi_simple", "external_services", "invites", "invites_adhoc",
+	"lastactivity", "mam", "pep", "private", "register_ibr", "server_contact_info", "time", "tombstones",
+	"user_account_management", "vcard4", "vcard_legacy", "version"]
+OPTIONS = {
+	"storage": STORAGE,
+	"admins": [f"admin@{bed.HOST}"],
+	"bounce_blocked_messages": True,
+	"contact_info": {"abuse": ["mailto:abuse@prosody.test"], "support": ["https://prosody.test/help", "xmpp:help@prosody.test"]},
+	"external_service_host": "relay.prosody.test",
+	"external_service_secret": "secret",
+	"external_services": [{"type": "stun", "transport": "udp", "port": 3478}, {"type": "turn", "transport": "udp", "secret": True},
+		{"type": "ftp", "transport": "tcp", "port": 2121, "username": "john", "password": "pass"}],
+	"hide_os_type": True,
+}
+COMPONENTS = {
+	ROOMS: {"component_module": "muc", "modules_enabled": ["muc_mam"]},
+	NODES: {"component_module": "pubsub", "expose_publisher": True},
+	FILES: {"component_module": "http_file_share", "http_file_share_size_limit": 10000, "http_file_share_allowed_file_types": ["text/plain", "image/*"]},
+}
+
+
+# --- what a stanza looks like ---
+
+def parse(text):
+	"""The element that this text is."""
+	parser = xmpp.Parser()
+	parser.feed(f"<stream xmlns='{xmpp.CLIENT}'>{text}</stream>".encode())
+	assert len(parser.ready) == 1, text
+	return parser.ready[0]
+
+
+def matches(element, template):
+	"""It has the attributes, the text and, in this order, the children of the template. ANY stands for any value."""
+	if (element.name, element.xmlns) != (template.name, template.xmlns):
+		return False
+	if any(value not in (ANY, element[name]) or element[name] is None for name, value in template.attr.items()):
+		return False
+	if template.text.strip() not in ("", ANY, element.text.strip()):
+		return False
+	children = iter(element.children)
+	return all(any(matches(child, wanted) for child in children) for wanted in template.children)
+
+
+def is_expected(stanza, template):
+	"""A stanza has no type that its template does not have."""
+	return matches(stanza, template) and (stanza["type"] is None or template["type"] is not None)
+
+
+# --- the clients ---
+
+class Player(xmpp.Client):
+	"""A client that keeps what the server has not acknowledged, and sends it again on the next connection."""
+
+	def __init__(self, server, user, resource=None):
+		super().__init__(xmpp.Tcp(server.port), user, bed.PASSWORD, server.host)
+		self.server, self.unacked, self.acked = server, collections.deque(), 0
+		self.idents = itertools.count(1)
+		self.login(resource)
+		self.enable()
+
+	def sends(self, *stanzas):
+		"""The server has handled them when this returns."""
+		self.unacked.extend(stanzas)
+		self.send(*stanzas)
+		self.cut_here()
+		if self.unacked:
+			self._acknowledged(self.handled())
+		assert not self.unacked, self.unacked
+
+	def signals(self, element):
+		"""Sends what is not a stanza, and which is not sent again."""
+		self.send(element)
+		self.handled()
+		self.cut_here()
+
+	def gets(self, *templates):
+		"""The next stanzas are these; returns the last of them."""
+		stanza = None
+		for template in map(parse, templates):
+			self.cut_here()
+			stanza = self.stanza()
+			assert is_expected(stanza, template), f"{self.jid} got {stanza}, not {template}; then {self.rest()}"
+		return stanza
+
+	def rest(self):
+		self.handled()
+		return [element for element in self.unread if element.is_stanza]
+
+	def iq(self, kind, payload, to=None):
+		"""Sends a request, which `result` and `refused` refer to."""
+		self.ident = f"iq{next(self.idents)}"
+		to = f" to={xmpp.quoteattr(to)}" if to else ""
+		self.sends(f"<iq type='{kind}' id='{self.ident}'{to}>{payload}</iq>")
+
+	def result(self, payload=""):
+		"""The next stanza is the result of the last request; returns its payload, if it has one."""
+		answer = self.gets(f"<iq type='result' id='{self.ident}'>{payload}</iq>")
+		return answer.children[0] if answer.children else None
+
+	def refused(self, condition, kind=ANY):
+		"""The next stanza is an error in answer to the last request; returns the error."""
+		return self.gets(f"<iq type='error' id='{self.ident}'>{error(condition, kind)}</iq>").child("error")
+
+	def asks(self, payload, answer="", to=None):
+		self.iq("get", payload, to)
+		return self.result(answer)
+
+	def sets(self, payload, answer="", to=None):
+		self.iq("set", payload, to)
+		return self.result(answer)
+
+	def online(self, payload=""):
+		"""Available, with what offline storage holds still to come."""
+		self.sends(f"<presence>{payload}</presence>")
+		self.gets(f"<presence from='{self.jid}'>{payload}</presence>")
+
+	def says(self, to, body, kind="chat", more=""):
+		self.sends(f"<message type='{kind}' to={xmpp.quoteattr(to)} id='{next(self.idents)}'><body>{body}</body>{more}</message>")
+
+	def hears(self, sender, body, kind="chat", more=""):
+		return self.gets(f"<message type='{kind}' from={xmpp.quoteattr(sender)}><body>{body}</body>{more}</message>")
+
+	def gets_nothing(self):
+		"""A question is answered before anything else comes."""
+		self.asks("<ping xmlns='urn:xmpp:ping'/>", to=self.host)
+
+	def again(self, resource="again"):
+		"""Another client of the account."""
+		return self.server.player(self.user, resource)
+
+	# --- cuts ---
+
+	def cut_here(self):
+		"""The connection is reset, the session resumed over a new one."""
+		if PLAIN:
+			return
+		self.cut()
+		fresh = xmpp.Client(xmpp.Tcp(self.server.port), self.user, self.password, self.host)
+		fresh.open()
+		fresh.authenticate()
+		resumed = fresh.try_resume(self, self.h)
+		assert resumed.name == "resumed" and resumed["previd"] == self.id, resumed
+		self.transport = fresh.transport
+		self._acknowledged(int(resumed["h"]))
+		if self.unacked:
+			self.send(*self.unacked)
+
+	def _acknowledged(self, h):
+		assert self.acked <= h <= self.acked + len(self.unacked), (h, self.acked, self.unacked)
+		while self.acked < h:
+			self.unacked.popleft()
+			self.acked += 1
+
+	# --- leaving ---
+
+	def finish(self):
+		"""Nothing more has come, and both sides count alike."""
+		self.nothing_more()
+		self.ack()
+		self.nothing_more()
+		queue = "s.outgoing_stanza_queue"
+		counts = self.server.session(self, f"s.handled_stanza_count..' '..{queue}:count_acked()..' '..{queue}:count_unacked()")
+		assert [int(float(n)) for n in counts.split()] == [self.acked, self.h, 0], (counts, self.acked, self.h)
+
+	def leaves(self):
+		"""Closes the stream."""
+		self.finish()
+		self.close()
+		self.server.players.remove(self)
+
+
+def befriend(alice, bob):
+	"""Contacts with a subscription in both directions, as if they had always been."""
+	set_contact(alice, bob, "both")
+	set_contact(bob, alice, "both")
+
+
+def set_contact(owner, contact, subscription, ask=None, requested=False):
+	"""Writes a roster entry behind the clients' backs; `requested`: the contact's request waits for an answer."""
+	owner.server.lua(f"""
+		local rostermanager = require "core.rostermanager";
+		local roster = rostermanager.load_roster({bed.lua(owner.user)}, {bed.lua(owner.host)});
+		local contact = {bed.lua(contact.bare_jid)};
+		if {bed.lua(bool(subscription))} then
+			roster[contact] = {{ subscription = {bed.lua(subscription)}, ask = {bed.lua(ask) if ask else "nil"}, groups = {{}} }};
+		end
+		roster[false].pending[contact] = {"true" if requested else "nil"};
+		assert(rostermanager.save_roster({bed.lua(owner.user)}, {bed.lua(owner.host)}, roster));""")
+
+
+def both_online(alice, bob):
+	"""Befriended, and each has the other's presence."""
+	befriend(alice, bob)
+	alice.online()
+	alice.gets(f"<presence type='unavailable' from='{bob.bare_jid}'/>")
+	bob.online()
+	alice.gets(f"<presence from='{bob.jid}'/>")
+	bob.gets(f"<presence from='{alice.jid}'/>")
+
+
+def error(condition, kind=ANY):
+	return f"<error type='{kind}'><{condition} xmlns='{STANZA_ERRORS}'/></error>"
+
+
+# --- the server that they share ---
+
+class Stage(bed.Prosody):
+	"""A server, and the clients of one situation after another."""
+
+	def __init__(self, version, stock_smacks):
+		self.players = []
+		modules = MODULES + {"0.12": ["uptime"], "13.0": ["uptime", "account_activity", "flags"]}[version]
+		super().__init__(version, modules=modules, options=OPTIONS, components=COMPONENTS, stock_smacks=stock_smacks)
+
+	def player(self, user, resource=None):
+		self.players.append(Player(self, user, resource))
+		return self.players[-1]
+
+	def cast(self, names):
+		"""A client for each name."""
+		users = {}
+		for name in names:
+			account, _, resource = name.partition("_")
+			users[account] = users.get(account) or self.account(account)
+			yield self.player(users[account], resource or "desk")
+
+
+class Situation:
+	"""What suite.Test takes for a server: the stage for as long as one situation is played."""
+	stage = key = None
+
+	def __init__(self, version, stock_smacks):
+		if Situation.key != (version, stock_smacks):
+			self._open(version, stock_smacks)
+		self.log = self.stage.log
+
+	@staticmethod
+	def _open(version, stock_smacks):
+		Situation.close()
+		multiprocessing.util.Finalize(Situation, Situation.close, exitpriority=0)  # at the end of the process
+		Situation.stage, Situation.key = Stage(version, stock_smacks), (version, stock_smacks)
+
+	@staticmethod
+	def close():
+		if Situation.stage:
+			Situation.stage.stop()
+		Situation.stage = Situation.key = None
+
+	def finish(self):
+		players = self.stage.players
+		for player in players:
+			player.finish()
+		while players:
+			players.pop().close()
+		self.stage.assert_no_traceback()
+
+	def discard(self):
+		for player in self.stage.players:
+			player.transport.disconnect()
+		self.stage.players.clear()
+		self.stage.mark = len(self.stage.log())
+
+
+def situation(name, versions=None):
+	def register(function):
+		parameters = inspect.signature(function).parameters.values()
+		names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+		def play(running):
+			function(*running.stage.cast(names))
+		title = f"situation: {name}" if PLAIN else f"situation: {name}, cut at each step"
+		for version in versions or bed.VERSIONS:
+			if version in bed.VERSIONS:
+				suite.tests.append(suite.Test(title, play, version, functools.partial(Situation, version),
+					together=f"situations {version}"))
+		return function
+	return register
