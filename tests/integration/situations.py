@@ -6,8 +6,10 @@
 		bob.gets(f"<message from='{alice.jid}'><body>hello</body></message>")
 
 Each parameter is a client with an account of its own; `alice_phone` is a further client of alice's account. What a client
-sends is chased by a reset: the server may have read it or not. What it is to get has been sent to a connection that is gone.
-With PLAIN in the environment no connection is cut. All situations of a version share one server.
+sends is chased by a reset: the server may have read it or not, and it is sent again if not. What a client gets it has lost
+before, with a connection, and it is the same both times. After every third step the client is away until its next one.
+
+All situations of a version share one server. In the environment, PLAIN cuts no connection, and STORAGE names another storage.
 """
 import collections
 import functools
@@ -22,8 +24,9 @@ import xmpp
 from xmpp import STANZA_ERRORS
 
 PLAIN = "PLAIN" in os.environ
-STORAGE = os.environ.get("STORAGE", "internal")
+STORAGE = os.environ.get("STORAGE", "native")
 ROOMS, NODES, FILES = "rooms.prosody.test", "nodes.prosody.test", "files.prosody.test"
+ADMIN = "admin1"  # the server's first account
 ANY = "*"
 DELAY = f"<delay xmlns='urn:xmpp:delay' from='{bed.HOST}' stamp='{ANY}'/>"
 
@@ -32,7 +35,7 @@ MODULES = ["adhoc", "announce", "blocklist", "bookmarks", "csi", "csi_simple", "
 	"user_account_management", "vcard4", "vcard_legacy", "version"]
 OPTIONS = {
 	"storage": STORAGE,
-	"admins": [f"admin@{bed.HOST}"],
+	"admins": [f"{ADMIN}@{bed.HOST}"],
 	"bounce_blocked_messages": True,
 	"contact_info": {"abuse": ["mailto:abuse@prosody.test"], "support": ["https://prosody.test/help", "xmpp:help@prosody.test"]},
 	"external_service_host": "relay.prosody.test",
@@ -43,7 +46,7 @@ OPTIONS = {
 }
 COMPONENTS = {
 	ROOMS: {"component_module": "muc", "modules_enabled": ["muc_mam"]},
-	NODES: {"component_module": "pubsub", "expose_publisher": True},
+	NODES: {"component_module": "pubsub", "admins": [f"{ADMIN}@{bed.HOST}"], "expose_publisher": True},
 	FILES: {"component_module": "http_file_share", "http_file_share_size_limit": 10000, "http_file_share_allowed_file_types": ["text/plain", "image/*"]},
 }
 
@@ -75,45 +78,79 @@ def is_expected(stanza, template):
 	return matches(stanza, template) and (stanza["type"] is None or template["type"] is not None)
 
 
+def content(element, without=None):
+	"""All that an element says, in a form that can be compared; without children of a name."""
+	children = [content(child) for child in element.children if child.name != without]
+	return element.name, element.xmlns, sorted(element.attr.items()), element.text, children
+
+
+def error(condition, kind=ANY):
+	return f"<error type='{kind}'><{condition} xmlns='{STANZA_ERRORS}'/></error>"
+
+
 # --- the clients ---
 
 class Player(xmpp.Client):
-	"""A client that keeps what the server has not acknowledged, and sends it again on the next connection."""
+	"""A client that keeps what the server has not acknowledged, and whose connection is cut at each step."""
 
-	def __init__(self, server, user, resource=None):
+	def __init__(self, server, user, resource):
 		super().__init__(xmpp.Tcp(server.port), user, bed.PASSWORD, server.host)
-		self.server, self.unacked, self.acked = server, collections.deque(), 0
-		self.idents = itertools.count(1)
+		self.server = server
+		self.unacked, self.acked = collections.deque(), 0  # sent, and not acknowledged; acknowledged
+		self.lost = collections.deque()  # came over a connection that is gone, and was not counted
+		self.away, self.steps, self.idents = False, 0, itertools.count(1)
 		self.login(resource)
 		self.enable()
 
 	def sends(self, *stanzas):
 		"""The server has handled them when this returns."""
+		self._returns()
 		self.unacked.extend(stanzas)
 		self.send(*stanzas)
-		self.cut_here()
+		if self._leaves_after():
+			self._acknowledged(self.handled())
+			self._goes()
+		elif not PLAIN:
+			self._goes()
+			self._returns()
 		if self.unacked:
 			self._acknowledged(self.handled())
 		assert not self.unacked, self.unacked
 
+	def reads(self):
+		"""The next stanza."""
+		if not self.away and not PLAIN:
+			self._loses()
+			self._goes()
+		self._returns()
+		stanza = self.stanza()
+		if self._leaves_after():
+			self._goes()
+		return stanza
+
+	def delivers(self, stanza):
+		"""The server has handled it before the connection is cut."""
+		self._returns()
+		self.unacked.append(stanza)
+		self.send(stanza)
+		self._acknowledged(self.handled())
+
 	def signals(self, element):
-		"""Sends what is not a stanza, and which is not sent again."""
+		"""Sends what is not a stanza, and is not sent again."""
+		self._returns()
 		self.send(element)
 		self.handled()
-		self.cut_here()
 
 	def gets(self, *templates):
 		"""The next stanzas are these; returns the last of them."""
 		stanza = None
 		for template in map(parse, templates):
-			self.cut_here()
-			stanza = self.stanza()
-			assert is_expected(stanza, template), f"{self.jid} got {stanza}, not {template}; then {self.rest()}"
+			stanza = self.reads()
+			if not is_expected(stanza, template):
+				self._returns()
+				self.handled()
+				raise AssertionError(f"{self.jid} got {stanza}, not {template}; then {list(self.unread)}")
 		return stanza
-
-	def rest(self):
-		self.handled()
-		return [element for element in self.unread if element.is_stanza]
 
 	def iq(self, kind, payload, to=None):
 		"""Sends a request, which `result` and `refused` refer to."""
@@ -157,19 +194,27 @@ class Player(xmpp.Client):
 		"""Another client of the account."""
 		return self.server.player(self.user, resource)
 
-	# --- cuts ---
+	# --- connections ---
 
-	def cut_here(self):
-		"""The connection is reset, the session resumed over a new one."""
-		if PLAIN:
-			return
+	def _leaves_after(self):
+		"""Every third step the client is away until its next one; others act meanwhile."""
+		self.steps += 1
+		return self.steps % 3 == 0 and not PLAIN
+
+	def _goes(self):
 		self.cut()
+		self.away = True
+
+	def _returns(self):
+		"""The session is resumed over a new connection, and what was lost is sent again."""
+		if not self.away:
+			return
 		fresh = xmpp.Client(xmpp.Tcp(self.server.port), self.user, self.password, self.host)
 		fresh.open()
 		fresh.authenticate()
 		resumed = fresh.try_resume(self, self.h)
 		assert resumed.name == "resumed" and resumed["previd"] == self.id, resumed
-		self.transport = fresh.transport
+		self.transport, self.away = fresh.transport, False
 		self._acknowledged(int(resumed["h"]))
 		if self.unacked:
 			self.send(*self.unacked)
@@ -180,10 +225,28 @@ class Player(xmpp.Client):
 			self.unacked.popleft()
 			self.acked += 1
 
+	def _loses(self):
+		"""What the server has sent arrives, and is forgotten."""
+		self.send(f"<r xmlns='{self.sm}'/>")
+		self.lost.clear()
+		while (element := self.transport.receive()).name != "a":
+			if element.is_stanza:
+				self.lost.append(element)
+
+	def next(self, timeout=xmpp.READ_TIMEOUT):
+		"""What was lost comes again, as it was."""
+		kept = bool(self.unread)
+		element = super().next(timeout)
+		if element.is_stanza and self.lost and not kept:
+			first = self.lost.popleft()
+			assert content(first) in (content(element), content(element, without="delay")), (first, element)
+		return element
+
 	# --- leaving ---
 
 	def finish(self):
 		"""Nothing more has come, and both sides count alike."""
+		self._returns()
 		self.nothing_more()
 		self.ack()
 		self.nothing_more()
@@ -197,6 +260,8 @@ class Player(xmpp.Client):
 		self.close()
 		self.server.players.remove(self)
 
+
+# --- what situations begin with ---
 
 def befriend(alice, bob):
 	"""Contacts with a subscription in both directions, as if they had always been."""
@@ -227,10 +292,6 @@ def both_online(alice, bob):
 	bob.gets(f"<presence from='{alice.jid}'/>")
 
 
-def error(condition, kind=ANY):
-	return f"<error type='{kind}'><{condition} xmlns='{STANZA_ERRORS}'/></error>"
-
-
 # --- the server that they share ---
 
 class Stage(bed.Prosody):
@@ -240,6 +301,7 @@ class Stage(bed.Prosody):
 		self.players = []
 		modules = MODULES + {"0.12": ["uptime"], "13.0": ["uptime", "account_activity", "flags"]}[version]
 		super().__init__(version, modules=modules, options=OPTIONS, components=COMPONENTS, stock_smacks=stock_smacks)
+		self.admin_user = self.account("admin")
 
 	def player(self, user, resource=None):
 		self.players.append(Player(self, user, resource))
@@ -247,7 +309,7 @@ class Stage(bed.Prosody):
 
 	def cast(self, names):
 		"""A client for each name."""
-		users = {}
+		users = {"admin": self.admin_user}
 		for name in names:
 			account, _, resource = name.partition("_")
 			users[account] = users.get(account) or self.account(account)
