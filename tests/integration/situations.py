@@ -1,15 +1,17 @@
-"""Situations: clients send and receive, and every connection is cut at each step and resumed over a new one (XEP-0198, 5).
+"""Situations: exchanges of stanzas between clients whose connections are cut and resumed at each step (XEP-0198, 5).
 
 	@situation("a message reaches its recipient")
 	def _(alice, bob):
 		alice.sends(f"<message to='{bob.jid}'><body>hello</body></message>")
 		bob.gets(f"<message from='{alice.jid}'><body>hello</body></message>")
 
-Each parameter is a client with an account of its own; `alice_phone` is a further client of alice's account. What a client
-sends is chased by a reset: the server may have read it or not, and it is sent again if not. What a client gets it has lost
-before, with a connection, and it is the same both times. After every third step the client is away until its next one.
+Each parameter is a client with an account of its own; `alice_phone` is a further client of alice's account. A step sends a
+stanza or reads one. Right behind a stanza the connection is reset: the client resumes, and sends it again if the server has not
+read it. Before a client reads, it receives all pending stanzas without counting them, and loses the connection: after the
+resumption they come again, and have to be equal. After every third step the client hibernates until its next one.
 
-All situations of a version share one server. In the environment, PLAIN cuts no connection, and STORAGE names another storage.
+All situations of a version run on one server. Environment variables: with PLAIN no connection is cut; STORAGE names the storage
+(native); OVER lists the transports of resumptions, which take turns (tcp, websocket, and also bosh).
 """
 import collections
 import functools
@@ -25,6 +27,7 @@ from xmpp import STANZA_ERRORS
 
 PLAIN = "PLAIN" in os.environ
 STORAGE = os.environ.get("STORAGE", "native")
+OVER = os.environ.get("OVER", "tcp websocket").split()
 ROOMS, NODES, FILES = "rooms.prosody.test", "nodes.prosody.test", "files.prosody.test"
 ADMIN = "admin1"  # the server's first account
 ANY = "*"
@@ -32,29 +35,33 @@ DELAY = f"<delay xmlns='urn:xmpp:delay' from='{bed.HOST}' stamp='{ANY}'/>"
 
 MODULES = ["adhoc", "announce", "blocklist", "bookmarks", "csi", "csi_simple", "external_services", "invites", "invites_adhoc",
 	"lastactivity", "mam", "pep", "private", "register_ibr", "server_contact_info", "time", "tombstones",
-	"user_account_management", "vcard4", "vcard_legacy", "version"]
+	"uptime", "user_account_management", "vcard4", "vcard_legacy", "version"]
 OPTIONS = {
 	"storage": STORAGE,
 	"admins": [f"{ADMIN}@{bed.HOST}"],
+	"bosh_max_inactivity": 60,
 	"bounce_blocked_messages": True,
 	"contact_info": {"abuse": ["mailto:abuse@prosody.test"], "support": ["https://prosody.test/help", "xmpp:help@prosody.test"]},
 	"external_service_host": "relay.prosody.test",
 	"external_service_secret": "secret",
-	"external_services": [{"type": "stun", "transport": "udp", "port": 3478}, {"type": "turn", "transport": "udp", "secret": True},
+	"external_services": [
+		{"type": "stun", "transport": "udp", "port": 3478},
+		{"type": "turn", "transport": "udp", "secret": True},
 		{"type": "ftp", "transport": "tcp", "port": 2121, "username": "john", "password": "pass"}],
 	"hide_os_type": True,
 }
 COMPONENTS = {
-	ROOMS: {"component_module": "muc", "modules_enabled": ["muc_mam"]},
+	ROOMS: {"component_module": "muc", "admins": [f"{ADMIN}@{bed.HOST}"], "modules_enabled": ["muc_mam"]},
 	NODES: {"component_module": "pubsub", "admins": [f"{ADMIN}@{bed.HOST}"], "expose_publisher": True},
-	FILES: {"component_module": "http_file_share", "http_file_share_size_limit": 10000, "http_file_share_allowed_file_types": ["text/plain", "image/*"]},
+	FILES: {"component_module": "http_file_share", "http_file_share_size_limit": 10000,
+		"http_file_share_allowed_file_types": ["text/plain", "image/*"]},
 }
 
 
-# --- what a stanza looks like ---
+# --- comparing stanzas ---
 
 def parse(text):
-	"""The element that this text is."""
+	"""A stanza written as text, as an Element."""
 	parser = xmpp.Parser()
 	parser.feed(f"<stream xmlns='{xmpp.CLIENT}'>{text}</stream>".encode())
 	assert len(parser.ready) == 1, text
@@ -62,7 +69,7 @@ def parse(text):
 
 
 def matches(element, template):
-	"""It has the attributes, the text and, in this order, the children of the template. ANY stands for any value."""
+	"""It has the attributes, the text and, in this order, the children of the template; ANY in a template is any value."""
 	if (element.name, element.xmlns) != (template.name, template.xmlns):
 		return False
 	if any(value not in (ANY, element[name]) or element[name] is None for name, value in template.attr.items()):
@@ -74,12 +81,12 @@ def matches(element, template):
 
 
 def is_expected(stanza, template):
-	"""A stanza has no type that its template does not have."""
+	"""Also, a template without a type matches no stanza with one."""
 	return matches(stanza, template) and (stanza["type"] is None or template["type"] is not None)
 
 
 def content(element, without=None):
-	"""All that an element says, in a form that can be compared; without children of a name."""
+	"""An element in a form that can be compared, without its children of a name."""
 	children = [content(child) for child in element.children if child.name != without]
 	return element.name, element.xmlns, sorted(element.attr.items()), element.text, children
 
@@ -96,8 +103,9 @@ class Player(xmpp.Client):
 	def __init__(self, server, user, resource):
 		super().__init__(xmpp.Tcp(server.port), user, bed.PASSWORD, server.host)
 		self.server = server
-		self.unacked, self.acked = collections.deque(), 0  # sent, and not acknowledged; acknowledged
-		self.lost = collections.deque()  # came over a connection that is gone, and was not counted
+		self.transports = itertools.cycle(["tcp"] if server.stock_smacks else OVER)  # the stock module resumes on the same only
+		self.unacked, self.acked = collections.deque(), 0  # stanzas sent and not acknowledged; how many were acknowledged
+		self.lost = collections.deque()  # stanzas received over a former connection, and not counted
 		self.away, self.steps, self.idents = False, 0, itertools.count(1)
 		self.login(resource)
 		self.enable()
@@ -136,7 +144,7 @@ class Player(xmpp.Client):
 		self._acknowledged(self.handled())
 
 	def signals(self, element):
-		"""Sends what is not a stanza, and is not sent again."""
+		"""Sends an element that is not a stanza: it is not sent again."""
 		self._returns()
 		self.send(element)
 		self.handled()
@@ -153,7 +161,7 @@ class Player(xmpp.Client):
 		return stanza
 
 	def iq(self, kind, payload, to=None):
-		"""Sends a request, which `result` and `refused` refer to."""
+		"""Sends a request; `result` and `refused` expect its answer."""
 		self.ident = f"iq{next(self.idents)}"
 		to = f" to={xmpp.quoteattr(to)}" if to else ""
 		self.sends(f"<iq type='{kind}' id='{self.ident}'{to}>{payload}</iq>")
@@ -176,7 +184,7 @@ class Player(xmpp.Client):
 		return self.result(answer)
 
 	def online(self, payload=""):
-		"""Available, with what offline storage holds still to come."""
+		"""Sends initial presence, and gets its echo."""
 		self.sends(f"<presence>{payload}</presence>")
 		self.gets(f"<presence from='{self.jid}'>{payload}</presence>")
 
@@ -187,7 +195,7 @@ class Player(xmpp.Client):
 		return self.gets(f"<message type='{kind}' from={xmpp.quoteattr(sender)}><body>{body}</body>{more}</message>")
 
 	def gets_nothing(self):
-		"""A question is answered before anything else comes."""
+		"""The answer to a ping is the next stanza."""
 		self.asks("<ping xmlns='urn:xmpp:ping'/>", to=self.host)
 
 	def again(self, resource="again"):
@@ -197,7 +205,7 @@ class Player(xmpp.Client):
 	# --- connections ---
 
 	def _leaves_after(self):
-		"""Every third step the client is away until its next one; others act meanwhile."""
+		"""After every third step the client hibernates until its next one."""
 		self.steps += 1
 		return self.steps % 3 == 0 and not PLAIN
 
@@ -206,10 +214,11 @@ class Player(xmpp.Client):
 		self.away = True
 
 	def _returns(self):
-		"""The session is resumed over a new connection, and what was lost is sent again."""
+		"""Resumes the session over a new connection, and sends again what the server has not counted."""
 		if not self.away:
 			return
-		fresh = xmpp.Client(xmpp.Tcp(self.server.port), self.user, self.password, self.host)
+		fresh = self.server.connect(self.user, next(self.transports))
+		fresh.password = self.password
 		fresh.open()
 		fresh.authenticate()
 		resumed = fresh.try_resume(self, self.h)
@@ -226,7 +235,7 @@ class Player(xmpp.Client):
 			self.acked += 1
 
 	def _loses(self):
-		"""What the server has sent arrives, and is forgotten."""
+		"""Receives all that the server has sent, without counting it."""
 		self.send(f"<r xmlns='{self.sm}'/>")
 		self.lost.clear()
 		while (element := self.transport.receive()).name != "a":
@@ -234,7 +243,7 @@ class Player(xmpp.Client):
 				self.lost.append(element)
 
 	def next(self, timeout=xmpp.READ_TIMEOUT):
-		"""What was lost comes again, as it was."""
+		"""Lost stanzas come again, equal but for an added delay."""
 		kept = bool(self.unread)
 		element = super().next(timeout)
 		if element.is_stanza and self.lost and not kept:
@@ -245,7 +254,7 @@ class Player(xmpp.Client):
 	# --- leaving ---
 
 	def finish(self):
-		"""Nothing more has come, and both sides count alike."""
+		"""No further stanza has come, and the counters of both sides agree."""
 		self._returns()
 		self.nothing_more()
 		self.ack()
@@ -261,16 +270,16 @@ class Player(xmpp.Client):
 		self.server.players.remove(self)
 
 
-# --- what situations begin with ---
+# --- contacts ---
 
 def befriend(alice, bob):
-	"""Contacts with a subscription in both directions, as if they had always been."""
+	"""Makes them contacts with a subscription in both directions."""
 	set_contact(alice, bob, "both")
 	set_contact(bob, alice, "both")
 
 
 def set_contact(owner, contact, subscription, ask=None, requested=False):
-	"""Writes a roster entry behind the clients' backs; `requested`: the contact's request waits for an answer."""
+	"""Writes a roster item, without any stanza; `requested`: the contact's request is pending."""
 	owner.server.lua(f"""
 		local rostermanager = require "core.rostermanager";
 		local roster = rostermanager.load_roster({bed.lua(owner.user)}, {bed.lua(owner.host)});
@@ -283,7 +292,7 @@ def set_contact(owner, contact, subscription, ask=None, requested=False):
 
 
 def both_online(alice, bob):
-	"""Befriended, and each has the other's presence."""
+	"""Contacts, each with the presence of the other."""
 	befriend(alice, bob)
 	alice.online()
 	alice.gets(f"<presence type='unavailable' from='{bob.bare_jid}'/>")
@@ -292,16 +301,16 @@ def both_online(alice, bob):
 	bob.gets(f"<presence from='{alice.jid}'/>")
 
 
-# --- the server that they share ---
+# --- the shared server ---
 
-class Stage(bed.Prosody):
-	"""A server, and the clients of one situation after another."""
+class SharedServer(bed.Prosody):
+	"""A server, with the clients of the situation that runs."""
 
 	def __init__(self, version, stock_smacks):
 		self.players = []
-		modules = MODULES + {"0.12": ["uptime"], "13.0": ["uptime", "account_activity", "flags"]}[version]
+		modules = MODULES + (["account_activity", "flags"] if version == "13.0" else [])
 		super().__init__(version, modules=modules, options=OPTIONS, components=COMPONENTS, stock_smacks=stock_smacks)
-		self.admin_user = self.account("admin")
+		assert self.account("admin") == ADMIN
 
 	def player(self, user, resource=None):
 		self.players.append(Player(self, user, resource))
@@ -309,47 +318,48 @@ class Stage(bed.Prosody):
 
 	def cast(self, names):
 		"""A client for each name."""
-		users = {"admin": self.admin_user}
+		users = {"admin": ADMIN}
 		for name in names:
 			account, _, resource = name.partition("_")
 			users[account] = users.get(account) or self.account(account)
 			yield self.player(users[account], resource or "desk")
 
 
-class Situation:
-	"""What suite.Test takes for a server: the stage for as long as one situation is played."""
-	stage = key = None
+class Borrowed:
+	"""The shared server for one situation, with the interface that suite.Test expects of a server."""
+	server = key = None
 
 	def __init__(self, version, stock_smacks):
-		if Situation.key != (version, stock_smacks):
+		if Borrowed.key != (version, stock_smacks):
 			self._open(version, stock_smacks)
-		self.log = self.stage.log
+		self.log = self.server.log
 
 	@staticmethod
 	def _open(version, stock_smacks):
-		Situation.close()
-		multiprocessing.util.Finalize(Situation, Situation.close, exitpriority=0)  # at the end of the process
-		Situation.stage, Situation.key = Stage(version, stock_smacks), (version, stock_smacks)
+		Borrowed.close()
+		multiprocessing.util.Finalize(Borrowed, Borrowed.close, exitpriority=0)  # at the end of the process
+		Borrowed.server, Borrowed.key = SharedServer(version, stock_smacks), (version, stock_smacks)
 
 	@staticmethod
 	def close():
-		if Situation.stage:
-			Situation.stage.stop()
-		Situation.stage = Situation.key = None
+		if Borrowed.server:
+			Borrowed.server.stop()
+		Borrowed.server = Borrowed.key = None
 
 	def finish(self):
-		players = self.stage.players
+		players = self.server.players
 		for player in players:
 			player.finish()
 		while players:
 			players.pop().close()
-		self.stage.assert_no_traceback()
+		self.server.assert_no_traceback()
 
 	def discard(self):
-		for player in self.stage.players:
+		for player in self.server.players:
 			player.transport.disconnect()
-		self.stage.players.clear()
-		self.stage.mark = len(self.stage.log())
+		self.server.players.clear()
+		self.server.close_clients()
+		self.server.mark = len(self.server.log())
 
 
 def situation(name, versions=None):
@@ -357,12 +367,12 @@ def situation(name, versions=None):
 		parameters = inspect.signature(function).parameters.values()
 		names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
-		def play(running):
-			function(*running.stage.cast(names))
+		def play(borrowed):
+			function(*borrowed.server.cast(names))
 		title = f"situation: {name}" if PLAIN else f"situation: {name}, cut at each step"
 		for version in versions or bed.VERSIONS:
 			if version in bed.VERSIONS:
-				suite.tests.append(suite.Test(title, play, version, functools.partial(Situation, version),
+				suite.tests.append(suite.Test(title, play, version, functools.partial(Borrowed, version),
 					together=f"situations {version}"))
 		return function
 	return register

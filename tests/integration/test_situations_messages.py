@@ -13,7 +13,7 @@ NOBODY = f"nobody@{bed.HOST}"
 
 # --- routing (RFC 6121, 8.5) ---
 
-@situation("a message to a full JID reaches that client alone")
+@situation("messages: a full JID reaches that client only")
 def _(alice, bob, bob_phone):
 	bob.online()
 	bob_phone.online()
@@ -27,13 +27,13 @@ def _(alice, bob, bob_phone):
 	bob_phone.gets_nothing()
 
 
-@situation("a message to a full JID needs no presence")
+@situation("messages: a full JID is reached before initial presence")
 def _(alice, bob):
 	alice.says(bob.jid, "hello", "normal")
 	bob.hears(alice.jid, "hello", "normal")
 
 
-@situation("a message to an account reaches all clients of the highest priority")
+@situation("messages: a bare JID reaches all clients of the highest priority")
 def _(alice, bob, bob_phone, bob_tv):
 	bob.online("<priority>5</priority>")
 	bob_phone.online("<priority>5</priority>")
@@ -45,7 +45,7 @@ def _(alice, bob, bob_phone, bob_tv):
 	bob_tv.gets_nothing()
 
 
-@situation("a client with negative priority gets messages to its full JID only")
+@situation("messages: a client with negative priority gets messages to its full JID only")
 def _(alice, bob, bob_phone):
 	bob.online("<priority>-1</priority>")
 	bob_phone.online()
@@ -58,14 +58,14 @@ def _(alice, bob, bob_phone):
 	bob_phone.gets_nothing()
 
 
-@situation("a message to a client that is gone reaches another one of the account")
+@situation("messages: a full JID without a session falls back to the account")
 def _(alice, bob):
 	bob.online()
 	alice.says(f"{bob.bare_jid}/gone", "for whom it concerns")
 	bob.hears(alice.jid, "for whom it concerns")
 
 
-@situation("a headline or an error to a client that is gone is dropped")
+@situation("messages: headlines and errors to a full JID without a session are dropped")
 def _(alice, bob):
 	bob.online()
 	alice.says(f"{bob.bare_jid}/gone", "news", "headline")
@@ -74,7 +74,7 @@ def _(alice, bob):
 	alice.gets_nothing()
 
 
-@situation("a message or request to an account that does not exist is refused")
+@situation("messages: an account that does not exist bounces messages and requests")
 def _(alice):
 	alice.says(NOBODY, "who?")
 	alice.gets(f"<message type='error' from='{NOBODY}' id='1'>{error('service-unavailable', 'cancel')}</message>")
@@ -84,7 +84,7 @@ def _(alice):
 	alice.gets_nothing()
 
 
-@situation("a message of a room's kind to an account is refused")
+@situation("messages: type groupchat to an account bounces")
 def _(alice, bob):
 	bob.online()
 	alice.says(bob.bare_jid, "everybody", "groupchat")
@@ -92,7 +92,7 @@ def _(alice, bob):
 	bob.gets_nothing()
 
 
-@situation("a request between clients is answered with a result and with an error")
+@situation("requests: a client answers another one with a result and with an error")
 def _(alice, bob):
 	alice.iq("get", "<query xmlns='urn:test'/>", bob.jid)
 	question = bob.gets(f"<iq type='get' from='{alice.jid}' id='{alice.ident}'><query xmlns='urn:test'/></iq>")
@@ -104,7 +104,7 @@ def _(alice, bob):
 	alice.refused("forbidden", "auth")
 
 
-@situation("a request to a client that is gone, or to an account, is refused by the server")
+@situation("requests: to a full JID without a session, or to an account, the server returns an error")
 def _(alice, bob):
 	bob.online()
 	for to in (f"{bob.bare_jid}/gone", bob.bare_jid):
@@ -113,7 +113,7 @@ def _(alice, bob):
 	bob.gets_nothing()
 
 
-@situation("a message to one's own account comes back to its clients")
+@situation("messages: to the sender's own account")
 def _(alice):
 	alice.online()
 	alice.says(alice.bare_jid, "note")
@@ -121,7 +121,7 @@ def _(alice):
 	alice.gets_nothing()
 
 
-@situation("an encrypted message without a body, and text in any alphabet, arrive as they were sent")
+@situation("messages: encrypted payloads without a body, and any Unicode text, arrive unchanged")
 def _(alice, bob):
 	sealed = "<encrypted xmlns='urn:test:omemo'><header sid='1'><key rid='2'>QUJD</key></header><payload>REVG</payload></encrypted>"
 	alice.sends(f"<message type='chat' to='{bob.jid}' id='sealed' xml:lang='de'>{sealed}</message>")
@@ -131,7 +131,7 @@ def _(alice, bob):
 	bob.hears(alice.jid, text)
 
 
-@situation("a receipt and a chat state go back to the client that asked")
+@situation("messages: receipts and chat states reach the client that asked")
 def _(alice, bob):
 	alice.says(bob.jid, "read?", more="<request xmlns='urn:xmpp:receipts'/>")
 	asked = bob.hears(alice.jid, "read?", more="<request xmlns='urn:xmpp:receipts'/>")
@@ -143,7 +143,7 @@ def _(alice, bob):
 
 # --- offline storage ---
 
-@situation("messages to an account without a client wait, and come in order with the time")
+@situation("offline: messages are stored, and delivered in order with their time")
 def _(alice, bob):
 	for n in range(4):
 		alice.says(bob.bare_jid, f"message {n}")
@@ -154,7 +154,7 @@ def _(alice, bob):
 	bob.gets_nothing()
 
 
-@situation("what waited is delivered to the first client with a priority that is not negative, and to no other")
+@situation("offline: only a client with a priority of 0 or more gets stored messages")
 def _(alice, bob, bob_phone):
 	alice.says(bob.bare_jid, "waits")
 	bob.online("<priority>-5</priority>")
@@ -168,7 +168,7 @@ def _(alice, bob, bob_phone):
 	bob.gets_nothing()
 
 
-@situation("a headline does not wait")
+@situation("offline: headlines are not stored")
 def _(alice, bob):
 	alice.says(bob.bare_jid, "news", "headline")
 	alice.gets_nothing()
@@ -183,7 +183,7 @@ def carbon(direction, sender, body):
 		f"<message xmlns='jabber:client' type='chat'><body>{body}</body></message></forwarded></{direction}></message>")
 
 
-@situation("carbons: the other client gets what was received, and what was sent")
+@situation("carbons: copies of received and of sent messages")
 def _(alice, bob, bob_phone):
 	bob_phone.sets(f"<enable xmlns='{CARBONS}'/>")
 	alice.says(bob.jid, "to the desk")
@@ -198,7 +198,7 @@ def _(alice, bob, bob_phone):
 	bob.gets_nothing()
 
 
-@situation("carbons: a client that disables them, and a private message, get no copy")
+@situation("carbons: no copies of private messages, nor after disabling")
 def _(alice, bob, bob_phone):
 	bob_phone.sets(f"<enable xmlns='{CARBONS}'/>")
 	private = f"<private xmlns='{CARBONS}'/>"
@@ -211,7 +211,7 @@ def _(alice, bob, bob_phone):
 	bob_phone.gets_nothing()
 
 
-@situation("carbons: a message to the account comes once to each client, as itself or as a copy")
+@situation("carbons: a message to the account arrives once at each client, as original or copy")
 def _(alice, bob, bob_phone):
 	bob.sets(f"<enable xmlns='{CARBONS}'/>")
 	bob_phone.sets(f"<enable xmlns='{CARBONS}'/>")
@@ -225,7 +225,7 @@ def _(alice, bob, bob_phone):
 
 # --- blocking (XEP-0191) ---
 
-@situation("blocking: the contact sees the client go, nothing passes in either direction, until it is unblocked")
+@situation("blocking: presence and messages stop in both directions, until the contact is unblocked")
 def _(alice, bob):
 	both_online(alice, bob)
 	alice.sets(f"<block xmlns='{BLOCKING}'><item jid='{bob.bare_jid}'/></block>")
@@ -241,7 +241,7 @@ def _(alice, bob):
 	bob.hears(alice.jid, "again")
 
 
-@situation("blocking: the account's other clients are told of what is blocked and unblocked")
+@situation("blocking: pushes to the account's other clients")
 def _(alice, alice_phone):
 	listed = f"<item jid='{NOBODY}'/><item jid='elsewhere.test'/>"
 	alice.asks(f"<blocklist xmlns='{BLOCKING}'/>")
@@ -256,7 +256,7 @@ def _(alice, alice_phone):
 	assert not alice_phone.asks(f"<blocklist xmlns='{BLOCKING}'/>").children
 
 
-@situation("blocking: a request without a JID is refused")
+@situation("blocking: a request without a valid JID returns an error")
 def _(alice):
 	for payload in (f"<block xmlns='{BLOCKING}'/>", f"<block xmlns='{BLOCKING}'><item jid='@'/></block>"):
 		alice.iq("set", payload)
@@ -284,7 +284,7 @@ def field(name, value):
 	return f"<field var='{name}'><value>{value}</value></field>"
 
 
-@situation("archive: a query gives all messages in order, with the ids that they arrived with")
+@situation("archive: a query returns all messages in order, with their stanza ids")
 def _(alice, bob):
 	arrived = []
 	for n in range(4):
@@ -296,7 +296,7 @@ def _(alice, bob):
 	assert [body for body, _ in archived(alice, "sent")[0]] == [body for body, _ in arrived]
 
 
-@situation("archive: pages by RSM, forth and back, and a page turned round")
+@situation("archive: pages forwards, backwards and flipped")
 def _(alice, bob):
 	for n in range(5):
 		alice.says(bob.jid, str(n))
@@ -312,7 +312,7 @@ def _(alice, bob):
 	assert [body for body, _ in found] == ["2", "1", "0"], found
 
 
-@situation("archive: extended queries by id, and what the archive spans")
+@situation("archive: filters by id, and metadata")
 def _(alice, bob):
 	for n in range(4):
 		alice.says(bob.jid, str(n))
@@ -325,7 +325,7 @@ def _(alice, bob):
 		f"<metadata xmlns='{MAM}'><start id='{ids[0]}' timestamp='{ANY}'/><end id='{ids[3]}' timestamp='{ANY}'/></metadata>")
 
 
-@situation("archive: a query for one correspondent, and one for an id that does not exist")
+@situation("archive: a filter by JID, and a page after an unknown id")
 def _(alice, bob, carol):
 	for sender in (alice, carol, alice):
 		sender.says(bob.jid, f"from {sender.user}")
@@ -339,7 +339,7 @@ def _(alice, bob, carol):
 		bob.refused("item-not-found")
 
 
-@situation("archive: preferences are prepared as JIDs, and decide what is kept")
+@situation("archive: preferences are normalized, and obeyed")
 def _(alice, bob):
 	prefs = f"<prefs xmlns='{MAM}' default='{{}}'><always><jid>{{}}</jid></always><never><jid>{{}}</jid></never></prefs>"
 	never = alice.bare_jid
@@ -356,7 +356,7 @@ def _(alice, bob):
 
 # --- clients that say they are inactive (XEP-0352) ---
 
-@situation("inactive: presence waits for the next important message, and comes before it")
+@situation("csi: presence is held back until the next message, and delivered before it")
 def _(alice, bob):
 	both_online(alice, bob)
 	bob.signals(f"<inactive xmlns='{CSI}'/>")

@@ -1,9 +1,9 @@
-"""Nodes (XEP-0060): those of a service, and those of accounts (XEP-0163) with what is converted to and from them."""
+"""PEP (XEP-0163), conversions of bookmarks, vCards and avatars, private XML, and a pubsub service (XEP-0060)."""
 import base64
 import hashlib
+import os
 
-import xmpp
-from situations import ANY, NODES, befriend, error, situation
+from situations import ANY, NODES, befriend, situation
 
 PUBSUB = "http://jabber.org/protocol/pubsub"
 OWNER, EVENT = f"{PUBSUB}#owner", f"{PUBSUB}#event"
@@ -65,7 +65,7 @@ def changed(sender, payload):
 
 
 def interested(client, *nodes):
-	"""The client becomes available, and is asked what it wants to be notified of (XEP-0115)."""
+	"""The client becomes available, and the server queries its capabilities (XEP-0115)."""
 	features = sorted([f"{DISCO}#info", *[f"{node}+notify" for node in nodes]])
 	text = "".join([f"client/pc//{client.jid}<", *[f"{feature}<" for feature in features]])
 	ver = base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
@@ -79,7 +79,7 @@ def interested(client, *nodes):
 
 
 def contact_interested(bob, alice, *nodes):
-	"""Bob is a contact of alice's, and gets notifications of these nodes of hers."""
+	"""Bob and alice are contacts, and bob gets notifications of these nodes of hers."""
 	interested(bob, *nodes)
 	alice.online()
 	befriend(alice, bob)
@@ -88,9 +88,9 @@ def contact_interested(bob, alice, *nodes):
 	alice.gets(f"<presence from='{bob.jid}'/>")
 
 
-# --- nodes of accounts ---
+# --- PEP ---
 
-@situation("own nodes: an item is published, noticed by one's own clients, and retracted")
+@situation("pep: the account's own clients are notified of a publication and a retraction")
 def _(alice, alice_phone):
 	interested(alice_phone, TUNE)
 	alice.iq("set", publication(TUNE, tune("Cedars")))
@@ -101,7 +101,7 @@ def _(alice, alice_phone):
 	assert items(alice, TUNE) == {}
 
 
-@situation("own nodes: a contact that is interested notices, a stranger and a contact that is not do not")
+@situation("pep: only contacts with +notify are notified, and strangers cannot read")
 def _(alice, bob, carol):
 	contact_interested(bob, alice, TUNE)
 	interested(carol, TUNE)
@@ -115,7 +115,7 @@ def _(alice, bob, carol):
 	assert list(items(bob, TUNE, to=alice.bare_jid)) == ["current"]
 
 
-@situation("own nodes: who becomes available gets the last item")
+@situation("pep: initial presence fetches the last item")
 def _(alice):
 	nick = f"<nick xmlns='{NICK}'>Al</nick>"
 	alice.sets(publication(NICK, nick), published(NICK))
@@ -123,7 +123,7 @@ def _(alice):
 	alice.gets(event(alice.bare_jid, NICK, nick))
 
 
-@situation("own nodes: an open node can be read and subscribed to by anybody")
+@situation("pep: anybody can read an open node, and subscribe to it")
 def _(alice, bob):
 	alice.sets(publication("urn:test:blog", tune("One"), "1", access_model="open"), published("urn:test:blog", "1"))
 	assert list(items(bob, "urn:test:blog", to=alice.bare_jid)) == ["1"]
@@ -139,7 +139,7 @@ def _(alice, bob):
 	bob.gets_nothing()
 
 
-@situation("own nodes: one that only its owner may read is closed to a contact")
+@situation("pep: contacts cannot read a node with access model whitelist")
 def _(alice, bob):
 	befriend(alice, bob)
 	alice.sets(publication("urn:test:secret", tune("x"), access_model="whitelist"), published("urn:test:secret"))
@@ -148,7 +148,7 @@ def _(alice, bob):
 	assert list(items(alice, "urn:test:secret")) == ["current"]
 
 
-@situation("own nodes: conditions of a publication that do not hold refuse it")
+@situation("pep: a precondition that is not met refuses the publication")
 def _(alice):
 	alice.sets(publication(TUNE, tune("One"), access_model="presence"), published(TUNE))
 	alice.iq("set", publication(TUNE, tune("Two"), access_model="whitelist"))
@@ -157,7 +157,7 @@ def _(alice):
 	assert "One" in str(items(alice, TUNE)["current"])
 
 
-@situation("own nodes: they keep as many items as they are told to, the last or all")
+@situation("pep: max_items, single items and generated ids")
 def _(alice):
 	for n in range(3):
 		alice.sets(publication("urn:test:one", tune(n), n + 1), published("urn:test:one", n + 1))
@@ -168,7 +168,7 @@ def _(alice):
 	alice.sets(publication("urn:test:all", tune("x"), ""), published("urn:test:all", ANY))
 
 
-@situation("own nodes: a title is configured, and others see it when they look")
+@situation("pep: a configured title appears in disco#items")
 def _(alice, bob):
 	befriend(alice, bob)
 	alice.sets(publication(TUNE, tune("One")), published(TUNE))
@@ -179,7 +179,7 @@ def _(alice, bob):
 	bob.asks(f"<query xmlns='{DISCO}#items'/>", listed, to=alice.bare_jid)
 
 
-@situation("own nodes: one is emptied and deleted, and whoever notices is told")
+@situation("pep: contacts are notified when a node is purged and deleted")
 def _(alice, bob):
 	contact_interested(bob, alice, TUNE)
 	alice.sets(publication(TUNE, tune("One")), published(TUNE))
@@ -193,14 +193,14 @@ def _(alice, bob):
 	alice.refused("item-not-found", "cancel")
 
 
-@situation("own nodes: the publisher is named where the node says so", versions=["13.0"])
+@situation("pep: itemreply names the publisher", versions=["13.0"])
 def _(alice, bob):
 	contact_interested(bob, alice, TUNE)
 	alice.sets(publication(TUNE, tune("One"), itemreply="publisher"), published(TUNE))
 	bob.gets(event(alice.bare_jid, TUNE, tune("One"), publisher=alice.bare_jid))
 
 
-@situation("own nodes: the last item comes again with presence, unless the node never sends it")
+@situation("pep: send_last_published_item decides what presence fetches")
 def _(alice):
 	interested(alice, TUNE, NICK)
 	for node, last in ((TUNE, "never"), (NICK, "on_sub_and_presence")):
@@ -227,7 +227,7 @@ def old_bookmarks(*rooms):
 KEPT = {"persist_items": "true", "max_items": "255", "send_last_published_item": "never", "access_model": "whitelist"}
 
 
-@situation("bookmarks: other clients notice them come and go, and old clients read them in private storage and in their node")
+@situation("bookmarks: notifications, and conversion to private XML and to the legacy node")
 def _(alice, alice_phone):
 	interested(alice_phone, BOOKMARKS)
 	for jid, name in (("a@muc.test", "A"), ("b@muc.test", "B")):
@@ -238,10 +238,11 @@ def _(alice, alice_phone):
 	alice_phone.gets(changed(alice.bare_jid, f"<items node='{BOOKMARKS}'><retract id='a@muc.test'/></items>"))
 	storage = old_bookmarks(("b@muc.test", "B"))
 	alice.asks(f"<query xmlns='{PRIVATE}'><storage xmlns='{OLD_BOOKMARKS}'/></query>", f"<query xmlns='{PRIVATE}'>{storage}</query>")
-	alice.asks(wanted(OLD_BOOKMARKS), f"<pubsub xmlns='{PUBSUB}'><items node='{OLD_BOOKMARKS}'><item id='current'>{storage}</item></items></pubsub>")
+	alice.asks(wanted(OLD_BOOKMARKS),
+		f"<pubsub xmlns='{PUBSUB}'><items node='{OLD_BOOKMARKS}'><item id='current'>{storage}</item></items></pubsub>")
 
 
-@situation("bookmarks: those that an old client stores privately are items for new ones")
+@situation("bookmarks: conversion from private XML")
 def _(alice, alice_phone):
 	interested(alice_phone, BOOKMARKS)
 	alice.iq("set", f"<query xmlns='{PRIVATE}'>{old_bookmarks(('a@muc.test', 'A'))}</query>")
@@ -253,14 +254,14 @@ def _(alice, alice_phone):
 	assert items(alice, BOOKMARKS) == {}
 
 
-@situation("bookmarks: without any, private storage is empty and the old node does not exist")
+@situation("bookmarks: none yet")
 def _(alice):
 	alice.asks(f"<query xmlns='{PRIVATE}'><storage xmlns='{OLD_BOOKMARKS}'/></query>", f"<query xmlns='{PRIVATE}'/>")
 	alice.iq("get", wanted(OLD_BOOKMARKS))
 	alice.refused("item-not-found", "cancel")
 
 
-@situation("private storage: what is stored comes back to the account alone")
+@situation("private XML: stored and read by the account only")
 def _(alice, alice_phone, bob):
 	note = "<note xmlns='urn:test'><text>Remember</text></note>"
 	alice.sets(f"<query xmlns='{PRIVATE}'>{note}</query>")
@@ -277,7 +278,7 @@ PORTRAIT = f"<PHOTO><TYPE>image/png</TYPE><BINVAL>{PHOTO}</BINVAL></PHOTO>"
 UPDATE = f"<x xmlns='vcard-temp:x:update'><photo>{HASH}</photo></x>"
 
 
-@situation("vCard: it is read by its owner and by strangers, and as one of version 4")
+@situation("vCard: read by its owner and by strangers, and as vCard4")
 def _(alice, bob):
 	card = (f"<vCard xmlns='{VCARD}'><FN>Alice Example</FN><N><FAMILY>Example</FAMILY><GIVEN>Alice</GIVEN><MIDDLE/><PREFIX/><SUFFIX/></N>"
 		"</vCard>")
@@ -288,12 +289,12 @@ def _(alice, bob):
 	bob.asks(f"<vcard xmlns='{VCARD4}'/>", new, to=alice.bare_jid)
 
 
-@situation("vCard: of an account without one an empty one is read")
+@situation("vCard: empty for an account without one")
 def _(alice, bob):
 	assert not bob.asks(f"<vCard xmlns='{VCARD}'/>", f"<vCard xmlns='{VCARD}'/>", to=alice.bare_jid).children
 
 
-@situation("avatar: a picture in the vCard is a node for others, and its hash is in the presence")
+@situation("avatar: a photo in the vCard is published, and its hash added to presence")
 def _(alice, bob):
 	contact_interested(bob, alice, f"{AVATAR}:metadata")
 	alice.iq("set", f"<vCard xmlns='{VCARD}'><FN>Alice</FN>{PORTRAIT}</vCard>")
@@ -306,7 +307,7 @@ def _(alice, bob):
 	assert items(bob, f"{AVATAR}:data", HASH, to=alice.bare_jid)[HASH].text == PHOTO
 
 
-@situation("avatar: a picture that is published is in the vCard for old clients")
+@situation("avatar: a published avatar appears in the vCard")
 def _(alice, bob):
 	alice.sets(publication(f"{AVATAR}:data", f"<data xmlns='{AVATAR}:data'>{PHOTO}</data>", HASH, access_model="open"),
 		published(f"{AVATAR}:data", HASH))
@@ -317,11 +318,11 @@ def _(alice, bob):
 	alice.gets(f"<presence from='{alice.jid}'>{UPDATE}</presence>")
 
 
-# --- a service of nodes ---
+# --- a pubsub service ---
 
 def creates(admin, **config):
 	"""A node of the service."""
-	node = f"node{next(admin.idents)}-{xmpp.os.urandom(4).hex()}"
+	node = f"node-{os.urandom(4).hex()}"
 	configure = f"<configure>{form('node_config', config)}</configure>" if config else ""
 	admin.sets(f"<pubsub xmlns='{PUBSUB}'><create node='{node}'/>{configure}</pubsub>", to=NODES)
 	return node
@@ -332,7 +333,7 @@ def subscribes(client, node, un=""):
 	return client.result()
 
 
-@situation("service: only an administrator creates a node, and only once")
+@situation("pubsub: only an administrator creates a node, and only once")
 def _(admin, alice):
 	node = creates(admin)
 	admin.iq("set", f"<pubsub xmlns='{PUBSUB}'><create node='{node}'/></pubsub>", NODES)
@@ -343,7 +344,7 @@ def _(admin, alice):
 	alice.refused("forbidden", "auth")
 
 
-@situation("service: a subscriber notices what is published, retracted, emptied and deleted")
+@situation("pubsub: notifications of publish, retract, purge and delete")
 def _(admin, alice):
 	node = creates(admin)
 	subscription = subscribes(alice, node).child("subscription")
@@ -361,7 +362,7 @@ def _(admin, alice):
 	alice.refused("item-not-found", "cancel")
 
 
-@situation("service: who unsubscribes notices nothing more, and nobody subscribes somebody else")
+@situation("pubsub: unsubscribing ends notifications, and nobody subscribes another JID")
 def _(admin, alice, bob):
 	node = creates(admin)
 	bob.iq("set", f"<pubsub xmlns='{PUBSUB}'><subscribe node='{node}' jid='{alice.jid}'/></pubsub>", NODES)
@@ -373,7 +374,7 @@ def _(admin, alice, bob):
 	admin.sets(owner(f"<delete node='{node}'/>"), to=NODES)
 
 
-@situation("service: who is made a publisher may publish, and is named")
+@situation("pubsub: an account with affiliation publisher publishes, and is named")
 def _(admin, alice, bob):
 	node = creates(admin, itemreply="publisher") if admin.server.version == "13.0" else creates(admin)
 	subscribes(bob, node)
@@ -388,7 +389,7 @@ def _(admin, alice, bob):
 	bob.gets(changed(NODES, f"<delete node='{node}'/>"))
 
 
-@situation("service: all items, some of them, and the most recent ones are given")
+@situation("pubsub: all items, items by id, and the most recent ones")
 def _(admin, alice):
 	node = creates(admin)
 	for ident in ("a", "b", "c"):
@@ -399,7 +400,7 @@ def _(admin, alice):
 	admin.sets(owner(f"<delete node='{node}'/>"), to=NODES)
 
 
-@situation("service: a node that sends the last item to new subscribers does, once it is configured to")
+@situation("pubsub: the last item on subscription, once configured")
 def _(admin, alice):
 	node = creates(admin)
 	admin.sets(publication(node, tune("One")), published(node), to=NODES)
@@ -413,7 +414,7 @@ def _(admin, alice):
 	alice.gets(changed(NODES, f"<delete node='{node}'/>"))
 
 
-@situation("service: nodes are listed with their titles, and describe themselves")
+@situation("pubsub: discovery of nodes")
 def _(admin, alice):
 	node = creates(admin, title="Musings")
 	listed = alice.asks(f"<query xmlns='{DISCO}#items'/>", to=NODES).children
@@ -423,7 +424,7 @@ def _(admin, alice):
 	admin.sets(owner(f"<delete node='{node}'/>"), to=NODES)
 
 
-@situation("service: an account is told of its subscriptions and affiliations")
+@situation("pubsub: lists of subscriptions for the subscriber and for the owner")
 def _(admin, alice):
 	node = creates(admin)
 	subscribes(alice, node)

@@ -16,8 +16,9 @@ STATES = {  # the subscription, its `ask`, and whether the contact's request wai
 }
 MIRROR = {"none": "none", "to": "from", "from": "to", "both": "both"}
 
-# RFC 6121, appendix A, as both see it: alice's state, what she sends bob, what she gets, what bob gets. A subscription is a
-# roster push, with ? while a request waits; + is presence and - unavailable presence of the other's client, gone that of the account
+# RFC 6121, appendix A, for both sides at once: alice's state, the presence that she sends bob, the stanzas that she gets, those
+# that bob gets. A subscription is a roster push, with ? for ask='subscribe'; + is presence and - unavailable presence of the
+# other's client, gone is unavailable presence of the other's account
 SUBSCRIPTIONS = """
 	None                   | subscribe    | none? gone | subscribe
 	None                   | unsubscribe  | none       |
@@ -71,7 +72,7 @@ def push(jid, subscription, ask="", groups=""):
 
 
 def seen(token, other):
-	"""The stanza that a word of the table stands for."""
+	"""The stanza that a word of the table means."""
 	if token == "+":
 		return f"<presence from='{other.jid}'/>"
 	if token in ("-", "gone"):
@@ -115,7 +116,7 @@ for row in subscriptions():
 
 # --- requests ---
 
-@situation("a request waits for an account that is away, with all that it holds, until it is answered")
+@situation("subscriptions: a request is stored with its payload, and delivered at each login until it is answered")
 def _(alice, bob):
 	payload = "<status>It is me</status><preauth xmlns='urn:xmpp:pars:0' token='1234'/>"
 	alice.sends(f"<presence type='subscribe' to='{bob.bare_jid}'>{payload}</presence>")
@@ -131,7 +132,7 @@ def _(alice, bob):
 	bob.gets_nothing()
 
 
-@situation("a request that was approved in advance is answered at once")
+@situation("subscriptions: a pre-approved request is answered at once")
 def _(alice, bob):
 	alice.online()
 	alice.sends(f"<presence type='subscribed' to='{bob.bare_jid}'/>")
@@ -143,7 +144,7 @@ def _(alice, bob):
 	assert roster(alice) == {bob.bare_jid: ("from", None)}
 
 
-@situation("a request to an account that does not exist waits like any other")
+@situation("subscriptions: a request to an account that does not exist stays pending")
 def _(alice):
 	roster(alice)
 	alice.online()
@@ -152,7 +153,7 @@ def _(alice):
 	alice.gets(push(nobody, "none", "subscribe"), f"<presence type='unavailable' from='{nobody}'/>")
 
 
-@situation("two accounts become contacts of each other, talk, and part")
+@situation("subscriptions: from strangers to contacts, and back")
 def _(alice, bob):
 	for client in (alice, bob):
 		roster(client)
@@ -173,7 +174,7 @@ def _(alice, bob):
 
 # --- rosters ---
 
-@situation("roster: an item is added, changed and removed, and each client of the account that has asked is told")
+@situation("roster: pushes of added, changed and removed items to each interested client")
 def _(alice, alice_phone):
 	roster(alice)
 	assert roster(alice_phone) == {}
@@ -189,7 +190,7 @@ def _(alice, alice_phone):
 	assert roster(alice) == {}
 
 
-@situation("roster: a client that knows the version gets nothing again, one that does not gets all")
+@situation("roster: versioning")
 def _(alice):
 	roster(alice)
 	versions = []
@@ -202,7 +203,7 @@ def _(alice):
 		assert {item["jid"] for item in query.children} == {"a@elsewhere.test", "b@elsewhere.test"}, query
 
 
-@situation("roster: an item without a JID, with one's own JID, or several at once are refused")
+@situation("roster: an item without a JID, the account's own JID, and several items return errors")
 def _(alice):
 	roster(alice)
 	for items in ("<item/>", f"<item jid='{alice.bare_jid}'/>", "<item jid='a@b.test'/><item jid='c@d.test'/>"):
@@ -211,7 +212,7 @@ def _(alice):
 	assert roster(alice) == {}
 
 
-@situation("roster: removing a contact ends both subscriptions, and the contact sees the client go")
+@situation("roster: removing a contact ends both subscriptions")
 def _(alice, bob):
 	both_online(alice, bob)
 	roster(alice)
@@ -221,7 +222,7 @@ def _(alice, bob):
 
 # --- presence ---
 
-@situation("presence: a change reaches contacts and one's own clients, and the end too")
+@situation("presence: changes and the end are broadcast to contacts and own clients")
 def _(alice, alice_phone, bob):
 	both_online(alice, bob)
 	alice_phone.online()
@@ -237,7 +238,7 @@ def _(alice, alice_phone, bob):
 		client.gets(f"<presence type='unavailable' from='{alice.jid}'><status>Bye</status></presence>")
 
 
-@situation("presence: what is sent to a stranger reaches him, and the end does too")
+@situation("presence: directed presence, and its end when the stream closes")
 def _(alice, bob):
 	alice.online()
 	alice.sends(f"<presence to='{bob.jid}'><status>Just you</status></presence>")
@@ -249,14 +250,15 @@ def _(alice, bob):
 	bob.gets(f"<presence type='unavailable' from='{alice.jid}'/>")
 
 
-@situation("presence: a client that comes sees those of its contacts that are there, with the time")
+@situation("presence: initial presence fetches that of each contact's clients")
 def _(alice, bob, bob_phone):
 	befriend(alice, bob)
 	bob.online("<priority>3</priority>")
 	bob.gets(f"<presence type='unavailable' from='{alice.bare_jid}'/>")
 	bob_phone.online()
 	bob.gets(f"<presence from='{bob_phone.jid}'/>")
-	bob_phone.gets(f"<presence type='unavailable' from='{alice.bare_jid}'/>", f"<presence from='{bob.jid}'><priority>3</priority></presence>")
+	bob_phone.gets(f"<presence type='unavailable' from='{alice.bare_jid}'/>",
+		f"<presence from='{bob.jid}'><priority>3</priority></presence>")
 	alice.online()
 	found = {alice.gets(f"<presence from='{ANY}'>{DELAY}</presence>")["from"] for _ in range(2)}
 	assert found == {bob.jid, bob_phone.jid}, found
@@ -264,7 +266,7 @@ def _(alice, bob, bob_phone):
 		client.gets(f"<presence from='{alice.jid}'/>")
 
 
-@situation("presence: a probe by a contact is answered with the presence, one by a stranger tells nothing")
+@situation("presence: probes by a contact and by a stranger")
 def _(alice, bob, carol):
 	both_online(alice, bob)
 	alice.sends(f"<presence type='probe' to='{bob.bare_jid}'/>")
@@ -274,7 +276,7 @@ def _(alice, bob, carol):
 	bob.gets_nothing()
 
 
-@situation("presence: a stream that is closed tells contacts")
+@situation("presence: closing the stream broadcasts unavailable presence")
 def _(alice, bob):
 	both_online(alice, bob)
 	alice.leaves()

@@ -1,6 +1,6 @@
-"""Rooms (XEP-0045): entering, talking, roles, affiliations, configuration, registration, and what belongs to them."""
+"""Rooms (XEP-0045): occupants, messages, roles, affiliations, configuration, registration, invitations, archive."""
 import xmpp
-from situations import ANY, DELAY, ROOMS, error, matches, parse, situation
+from situations import ANY, ROOMS, error, matches, parse, situation
 
 MUC = "http://jabber.org/protocol/muc"
 USER, ADMIN, OWNER = f"{MUC}#user", f"{MUC}#admin", f"{MUC}#owner"
@@ -23,7 +23,7 @@ def item(content="", **attr):
 
 
 class Room:
-	"""A room, its occupants by nickname, and what all of them see."""
+	"""A room: its occupants by nickname, and the stanzas that each of them is to get."""
 
 	def __init__(self, owner, nick="Owner", **config):
 		self.jid, self.occupants = f"{owner.user}@{ROOMS}", {nick: owner}
@@ -41,7 +41,7 @@ class Room:
 		client.gets(f"<message type='groupchat' from='{self.jid}{sender}'><subject>{text}</subject></message>")
 
 	def enters(self, client, nick, *codes, inside="", history=(), subject="", subject_from="", **attr):
-		"""The client joins, and gets what a newcomer gets."""
+		"""The client joins: it gets all presence, the history and the subject, and others get its presence."""
 		self.join(client, nick, inside)
 		self.saw_others(client)
 		self.saw(client, nick, *codes, **attr)
@@ -74,13 +74,13 @@ class Room:
 			self.saw(client, occupant, *codes, **what)
 
 	def all_see_go(self, occupant, *codes, **what):
-		"""And it is gone."""
+		"""Unavailable presence: the occupant has left."""
 		what.setdefault("role", "none")
 		self.all_see(occupant, *codes, kind="unavailable", **what)
 		del self.occupants[occupant]
 
 	def says(self, nick, body, more=""):
-		"""All occupants hear what one says."""
+		"""All occupants get the message of one of them."""
 		self.occupants[nick].says(self.jid, body, "groupchat", more)
 		for client in self.occupants.values():
 			client.hears(f"{self.jid}/{nick}", body, "groupchat", more)
@@ -90,7 +90,7 @@ class Room:
 		self.all_see_go(nick, status=status)
 
 	def all_told(self, *codes):
-		"""The room tells its occupants of a change of its configuration."""
+		"""All occupants get a notification of a configuration change, with exactly these status codes."""
 		for client in self.occupants.values():
 			told = client.gets(f"<message type='groupchat' from='{self.jid}'><x xmlns='{USER}'><status code='{ANY}'/></x></message>")
 			assert {int(status["code"]) for status in told.child("x", USER).children} == set(codes), told
@@ -99,9 +99,10 @@ class Room:
 		client.iq("set", f"<query xmlns='{ADMIN}'>{''.join(items)}</query>", self.jid)
 
 	def grants(self, granter, client, affiliation, **attr):
-		"""An affiliation for somebody who is outside: all moderators are told."""
+		"""Changes the affiliation of a client that is not in the room; the granter is a moderator."""
 		self.admin(granter, item(affiliation=affiliation, jid=client.bare_jid, **attr))
-		granter.gets(f"<message from='{self.jid}'><x xmlns='{USER}'><item affiliation='{affiliation}' jid='{client.bare_jid}'/></x></message>")
+		changed = f"<item affiliation='{affiliation}' jid='{client.bare_jid}'/>"
+		granter.gets(f"<message from='{self.jid}'><x xmlns='{USER}'>{changed}</x></message>")
 		granter.result()
 
 	def configures(self, owner, **config):
@@ -109,18 +110,19 @@ class Room:
 		owner.result()
 
 	def refuses(self, client, nick, condition, kind=ANY, inside=""):
-		"""The client is not let in."""
+		"""The client cannot join."""
 		self.join(client, nick, inside)
 		client.gets(f"<presence type='error' from='{self.jid}/{nick}'>{error(condition, kind)}</presence>")
 
 	def listed(self, client, affiliation):
-		"""The JIDs with an affiliation, and what is said of each."""
-		return {i["jid"]: i for i in client.asks(f"<query xmlns='{ADMIN}'><item affiliation='{affiliation}'/></query>", to=self.jid).children}
+		"""The items of those with an affiliation, by JID."""
+		query = client.asks(f"<query xmlns='{ADMIN}'><item affiliation='{affiliation}'/></query>", to=self.jid)
+		return {entry["jid"]: entry for entry in query.children}
 
 
 # --- entering and leaving ---
 
-@situation("room: it is locked until its owner has configured it")
+@situation("rooms: locked until configured")
 def _(alice, bob):
 	jid = f"{alice.user}@{ROOMS}"
 	alice.sends(f"<presence to='{jid}/Owner'><x xmlns='{MUC}'/></presence>")
@@ -134,7 +136,7 @@ def _(alice, bob):
 	alice.gets(f"<presence from='{jid}/Bob'/>")
 
 
-@situation("room: occupants enter, are seen, change their presence and leave with a word")
+@situation("rooms: join, presence change, and leave with a status")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob", affiliation="none", role="participant")
@@ -145,7 +147,7 @@ def _(alice, bob, carol):
 	carol.gets_nothing()
 
 
-@situation("room: what is said reaches all in the same order, the speaker too")
+@situation("rooms: messages reach all occupants in the same order")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -159,7 +161,7 @@ def _(alice, bob, carol):
 		client.hears(f"{room.jid}/Carol", "two", "groupchat")
 
 
-@situation("room: a newcomer gets the history and the subject, or as much of it as it wants")
+@situation("rooms: history on joining, all or limited")
 def _(alice, bob, carol, dave):
 	room = Room(alice)
 	said = [("Owner", f"message {n}") for n in range(3)]
@@ -170,7 +172,7 @@ def _(alice, bob, carol, dave):
 	room.enters(dave, "Dave", inside="<history maxstanzas='0'/>")
 
 
-@situation("room: a subject is a message with a subject alone; only moderators change it")
+@situation("rooms: subject changes, and messages with a subject and a body")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -183,7 +185,7 @@ def _(alice, bob, carol):
 	room.enters(carol, "Carol", history=[("Owner", "with a body")], subject="Topic", subject_from="/Owner")
 
 
-@situation("room: a private message reaches one occupant, with a carbon for nobody")
+@situation("rooms: private messages")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -193,7 +195,7 @@ def _(alice, bob, carol):
 	alice.gets_nothing()
 
 
-@situation("room: a message to an occupant who does not exist, and one from outside, are refused")
+@situation("rooms: messages to a missing occupant and from outside bounce")
 def _(alice, bob):
 	room = Room(alice)
 	alice.says(f"{room.jid}/Nobody", "who?")
@@ -203,7 +205,7 @@ def _(alice, bob):
 	alice.gets_nothing()
 
 
-@situation("room: a nickname is changed, one that is taken or malformed is not")
+@situation("rooms: nickname change, conflict, and malformed nickname")
 def _(alice, bob):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -215,7 +217,7 @@ def _(alice, bob):
 	room.all_see("Robert", role="participant")
 
 
-@situation("room: two clients of an account share a nickname")
+@situation("rooms: two clients of an account share a nickname")
 def _(alice, bob, bob_phone):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -230,7 +232,7 @@ def _(alice, bob, bob_phone):
 		client.hears(f"{room.jid}/Owner", "to both", "groupchat")
 
 
-@situation("room: an occupant whose stream ends, and one that answers with an error, is gone")
+@situation("rooms: occupants whose stream closes, or who return an error, leave")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -245,7 +247,7 @@ def _(alice, bob, carol):
 
 # --- roles and affiliations ---
 
-@situation("room: a member is kicked")
+@situation("rooms: an occupant is kicked")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -256,7 +258,7 @@ def _(alice, bob, carol):
 	room.enters(bob, "Bob")
 
 
-@situation("room: an occupant is banned, listed with the reason, kept out, and let in again")
+@situation("rooms: ban, outcast list with reasons, and unban")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -275,7 +277,7 @@ def _(alice, bob, carol):
 	assert set(room.listed(alice, "outcast")) == {carol.bare_jid}
 
 
-@situation("room: affiliations of occupants and of others change, by JID and by nickname, and lists tell")
+@situation("rooms: affiliations by JID and by nickname, and their lists")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.grants(alice, carol, "member")
@@ -295,7 +297,7 @@ def _(alice, bob, carol):
 	carol.gets(f"<iq type='error' id='{carol.ident}'/>")
 
 
-@situation("room: in a moderated one visitors are silent until they get a voice")
+@situation("rooms: moderated, with a voice request")
 def _(alice, bob):
 	room = Room(alice, moderatedroom="1")
 	room.enters(bob, "Bob", role="visitor")
@@ -310,7 +312,7 @@ def _(alice, bob):
 	room.says("Bob", "hello!")
 
 
-@situation("room: for members only: strangers stay out, and who loses the membership goes")
+@situation("rooms: members-only, joining and losing membership")
 def _(alice, bob):
 	room = Room(alice, membersonly="1")
 	room.refuses(bob, "Bob", "registration-required", "auth")
@@ -321,7 +323,7 @@ def _(alice, bob):
 	alice.result()
 
 
-@situation("room: when it becomes one for members only, others are put out")
+@situation("rooms: becoming members-only removes other occupants")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -336,7 +338,7 @@ def _(alice, bob, carol):
 
 # --- configuration ---
 
-@situation("room: its owner gets the form, others do not")
+@situation("rooms: configuration form for the owner only")
 def _(alice, bob):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -347,7 +349,7 @@ def _(alice, bob):
 	bob.refused("forbidden", "auth")
 
 
-@situation("room: a password is asked for, until it is removed")
+@situation("rooms: password set and removed")
 def _(alice, bob, carol):
 	room = Room(alice, roomsecret="cauldron")
 	room.refuses(bob, "Bob", "not-authorized", "auth")
@@ -357,7 +359,7 @@ def _(alice, bob, carol):
 	room.enters(carol, "Carol")
 
 
-@situation("room: when everybody may know JIDs, occupants are told, and members can read the lists")
+@situation("rooms: non-anonymous, with affiliation lists for members")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.configures(alice, membersonly="1", whois="anyone")
@@ -369,7 +371,7 @@ def _(alice, bob, carol):
 	room.enters(bob, "Bob", 100, affiliation="member", jid=bob.jid)
 
 
-@situation("room: presence of those who only listen is not shown, where the room says so; a probe shows it")
+@situation("rooms: presence broadcast for moderators only")
 def _(alice, bob, carol):
 	room = Room(alice, presencebroadcast="moderator")
 	for sender in (bob, carol):
@@ -383,7 +385,19 @@ def _(alice, bob, carol):
 	carol.gets_nothing()
 
 
-@situation("room: probes by occupants are answered, by others refused")
+@situation("rooms: presence broadcast for absent members")
+def _(alice, bob, carol):
+	room = Room(alice, presencebroadcast="none participant moderator")
+	room.grants(alice, bob, "member", nick="Bob")
+	room.join(carol, "Carol")
+	room.saw_others(carol)
+	room.saw(carol, "Bob", kind="unavailable", affiliation="member", role="none")
+	room.saw(carol, "Carol")
+	room.subject(carol)
+	room.saw(alice, "Carol")
+
+
+@situation("rooms: presence probes by occupants and by others")
 def _(alice, bob, carol):
 	room = Room(alice)
 	alice.sends(f"<presence type='probe' to='{room.jid}/Owner'/>")
@@ -395,7 +409,7 @@ def _(alice, bob, carol):
 	room.saw(alice, "Carol", kind="unavailable", affiliation="member", role="none")
 
 
-@situation("room: it is destroyed with a reason and a place to go")
+@situation("rooms: destroyed with a reason and an alternate room")
 def _(alice, bob):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -408,7 +422,19 @@ def _(alice, bob):
 	bob.gets(f"<message type='error' from='{room.jid}'/>")
 
 
-@situation("room: a persistent one stays when all have left, another one goes")
+@situation("rooms: destroyed by an ad-hoc command")
+def _(admin, alice):
+	room = Room(alice)
+	form = f"<x xmlns='{FORM}' type='submit'><field var='rooms'><value>{room.jid}</value></field></x>"
+	command = f"<command xmlns='http://jabber.org/protocol/commands' node='http://prosody.im/protocol/muc#destroy'{{}}"
+	admin.iq("set", command.format(f">{form}</command>"), ROOMS)
+	room.saw(alice, "Owner", kind="unavailable", before="<destroy/>")
+	admin.result(command.format(f" status='completed' sessionid='{ANY}'/>"))
+	alice.says(room.jid, "anybody?", "groupchat")
+	alice.gets(f"<message type='error' from='{room.jid}'/>")
+
+
+@situation("rooms: persistent and temporary rooms without occupants")
 def _(alice, bob):
 	persistent, passing = Room(alice, persistentroom="1"), Room(bob)
 	for room in (persistent, passing):
@@ -420,7 +446,7 @@ def _(alice, bob):
 
 # --- registration ---
 
-@situation("room: a member reserves a nickname, which nobody else can take, and gives it up")
+@situation("rooms: nickname registration, conflict, and removal")
 def _(alice, bob, carol):
 	room = Room(alice)
 	room.grants(alice, bob, "member")
@@ -445,7 +471,7 @@ def _(alice, bob, carol):
 	carol.refused("registration-required", "auth")
 
 
-@situation("room: a member of one for members only that gives up its registration goes")
+@situation("rooms: members-only, deregistering leaves the room")
 def _(alice, bob):
 	room = Room(alice, membersonly="1")
 	room.grants(alice, bob, "member")
@@ -462,7 +488,7 @@ def invitation(room, sender, reason):
 		f"<body>{ANY}</body></message>")
 
 
-@situation("room: an invitation goes through the room, and so does its decline")
+@situation("rooms: mediated invitation and its decline")
 def _(alice, bob):
 	room = Room(alice)
 	bob.online()
@@ -472,7 +498,7 @@ def _(alice, bob):
 	alice.gets(f"<message from='{room.jid}'><x xmlns='{USER}'><decline from='{bob.jid}'><reason>No</reason></decline></x></message>")
 
 
-@situation("room: who is invited to one for members only is a member; an invitation waits for an account that is away")
+@situation("rooms: members-only, an invitation stored offline grants membership")
 def _(alice, bob):
 	room = Room(alice, membersonly="1")
 	alice.sends(f"<message to='{room.jid}'><x xmlns='{USER}'><invite to='{bob.bare_jid}'><reason>Come</reason></invite></x></message>")
@@ -482,7 +508,7 @@ def _(alice, bob):
 	room.enters(bob, "Bob", affiliation="member")
 
 
-@situation("room: an invitation from client to client names the room")
+@situation("rooms: direct invitation")
 def _(alice, bob):
 	room = Room(alice)
 	direct = f"<x xmlns='jabber:x:conference' jid='{room.jid}' reason='Come'/>"
@@ -491,9 +517,9 @@ def _(alice, bob):
 	room.enters(bob, "Bob")
 
 
-# --- what belongs to rooms ---
+# --- requests and discovery ---
 
-@situation("room: an occupant that pings itself learns that it is there (XEP-0410)")
+@situation("rooms: self-ping (XEP-0410)")
 def _(alice, bob):
 	room = Room(alice)
 	alice.asks("<ping xmlns='urn:xmpp:ping'/>", to=f"{room.jid}/Owner")
@@ -501,7 +527,7 @@ def _(alice, bob):
 	bob.refused("not-acceptable", ANY)
 
 
-@situation("room: a request passes to an occupant, and its answer back")
+@situation("rooms: requests between occupants")
 def _(alice, bob):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -511,7 +537,7 @@ def _(alice, bob):
 	alice.result("<query xmlns='urn:test'><yes/></query>")
 
 
-@situation("room: its archive gives what was said, in order")
+@situation("rooms: archive query")
 def _(alice, bob):
 	room = Room(alice)
 	room.enters(bob, "Bob")
@@ -519,15 +545,18 @@ def _(alice, bob):
 		room.says(("Owner", "Bob")[n % 2], f"message {n}")
 	bob.iq("set", f"<query xmlns='{MAM}' queryid='all'/>", room.jid)
 	for n in range(3):
-		result = f"<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{room.jid}/{('Owner', 'Bob')[n % 2]}' type='groupchat'><body>message {n}</body></message></forwarded>"
-		bob.gets(f"<message from='{room.jid}'><result xmlns='{MAM}' queryid='all' id='{ANY}'>{result}</result></message>")
+		message = (f"<message xmlns='jabber:client' from='{room.jid}/{('Owner', 'Bob')[n % 2]}' type='groupchat'>"
+			f"<body>message {n}</body></message>")
+		bob.gets(f"<message from='{room.jid}'><result xmlns='{MAM}' queryid='all' id='{ANY}'>"
+			f"<forwarded xmlns='urn:xmpp:forward:0'>{message}</forwarded></result></message>")
 	bob.result(f"<fin xmlns='{MAM}' complete='true'/>")
 
 
-@situation("room: a public one is listed with its name, and describes itself")
+@situation("rooms: discovery")
 def _(alice, bob):
 	room = Room(alice, publicroom="1", roomname="Garden", membersonly="1")
 	items = bob.asks(f"<query xmlns='{DISCO}#items'/>", to=ROOMS).children
 	assert [entry["name"] for entry in items if entry["jid"] == room.jid] == ["Garden"], items
-	info = bob.asks(f"<query xmlns='{DISCO}#info'/>", f"<query xmlns='{DISCO}#info'><identity category='conference' name='Garden'/></query>", to=room.jid)
+	identity = f"<query xmlns='{DISCO}#info'><identity category='conference' name='Garden'/></query>"
+	info = bob.asks(f"<query xmlns='{DISCO}#info'/>", identity, to=room.jid)
 	assert {"muc_membersonly", "muc_public", MUC} <= {feature["var"] for feature in info.all("feature")}, info

@@ -1,4 +1,4 @@
-"""What the server itself answers: discovery, time and versions, uploads, relays, commands, passwords, accounts."""
+"""Answers of the server itself: discovery, time and version, uploads, external services, commands, passwords, accounts."""
 import bed
 import xmpp
 from situations import ANY, FILES, NODES, ROOMS, befriend, error, situation
@@ -7,24 +7,25 @@ DISCO = "http://jabber.org/protocol/disco"
 FORM = "jabber:x:data"
 LAST = "jabber:iq:last"
 REGISTER = "jabber:iq:register"
-RELAYS = "urn:xmpp:extdisco:2"
+EXTDISCO = "urn:xmpp:extdisco:2"
 UPLOAD = "urn:xmpp:http:upload:0"
 COMMANDS = "http://jabber.org/protocol/commands"
 
 
-# --- who and what is there ---
+# --- discovery and status ---
 
-@situation("discovery: an account and the server describe themselves, and the server's services are listed")
+@situation("discovery: account, server, and its services")
 def _(alice):
-	info = alice.asks(f"<query xmlns='{DISCO}#info'/>", f"<query xmlns='{DISCO}#info'><identity category='account' type='registered'/></query>")
+	identity = "<query xmlns='{}#info'><identity category='{}' type='{}'/></query>"
+	info = alice.asks(f"<query xmlns='{DISCO}#info'/>", identity.format(DISCO, "account", "registered"))
 	assert {"urn:xmpp:mam:2", "urn:xmpp:bookmarks:1#compat"} <= {feature["var"] for feature in info.all("feature")}, info
-	info = alice.asks(f"<query xmlns='{DISCO}#info'/>", f"<query xmlns='{DISCO}#info'><identity category='server' type='im'/></query>", to=bed.HOST)
+	info = alice.asks(f"<query xmlns='{DISCO}#info'/>", identity.format(DISCO, "server", "im"), to=bed.HOST)
 	assert {"urn:xmpp:ping", "urn:xmpp:carbons:2", "urn:xmpp:blocking"} <= {feature["var"] for feature in info.all("feature")}, info
 	listed = alice.asks(f"<query xmlns='{DISCO}#items'/>", to=bed.HOST)
 	assert {ROOMS, NODES, FILES} <= {entry["jid"] for entry in listed.children}, listed
 
 
-@situation("discovery: the server says whom to write to")
+@situation("discovery: contact addresses")
 def _(alice):
 	info = alice.asks(f"<query xmlns='{DISCO}#info'/>", to=bed.HOST)
 	form = next(x for x in info.all("x", FORM) if "serverinfo" in str(x))
@@ -33,15 +34,16 @@ def _(alice):
 	assert addresses["support-addresses"] == {"https://prosody.test/help", "xmpp:help@prosody.test"}, addresses
 
 
-@situation("server: its version, its time, and how long it has run")
+@situation("server: version, time and uptime")
 def _(alice):
-	version = alice.asks("<query xmlns='jabber:iq:version'/>", "<query xmlns='jabber:iq:version'><name>Prosody</name></query>", to=bed.HOST)
+	version = alice.asks("<query xmlns='jabber:iq:version'/>",
+		"<query xmlns='jabber:iq:version'><name>Prosody</name></query>", to=bed.HOST)
 	assert version.child("os") is None, version
 	alice.asks("<time xmlns='urn:xmpp:time'/>", f"<time xmlns='urn:xmpp:time'><tzo>{ANY}</tzo><utc>{ANY}</utc></time>", to=bed.HOST)
 	alice.asks(f"<query xmlns='{LAST}'/>", f"<query xmlns='{LAST}' seconds='{ANY}'/>", to=bed.HOST)
 
 
-@situation("server: it answers pings to itself and to the account, and refuses what it does not know")
+@situation("server: pings, and unknown requests")
 def _(alice):
 	for to in (bed.HOST, alice.bare_jid, None):
 		alice.asks("<ping xmlns='urn:xmpp:ping'/>", to=to)
@@ -49,7 +51,7 @@ def _(alice):
 		alice.refused("service-unavailable", "cancel")
 
 
-@situation("last activity: when and with which words a client left, for contacts alone")
+@situation("last activity: for contacts only")
 def _(alice, bob, carol):
 	alice.online("<status>Hello</status>")
 	alice.sends("<presence type='unavailable'><status>Goodbye</status></presence>")
@@ -60,22 +62,22 @@ def _(alice, bob, carol):
 	carol.refused("forbidden", "auth")
 
 
-# --- relays and uploads ---
+# --- external services and uploads ---
 
-@situation("relays: all, those of a type, and credentials for one, are given")
+@situation("external services: all, by type, and credentials")
 def _(alice):
 	def services(query):
 		return {service["type"]: service for service in alice.asks(query, to=bed.HOST).children}
-	found = services(f"<services xmlns='{RELAYS}'/>")
+	found = services(f"<services xmlns='{EXTDISCO}'/>")
 	assert set(found) == {"stun", "turn", "ftp"} and found["turn"]["password"] and found["ftp"]["username"] == "john", found
-	assert set(services(f"<services xmlns='{RELAYS}' type='ftp'/>")) == {"ftp"}
-	credentials = services(f"<credentials xmlns='{RELAYS}'><service type='turn' host='relay.prosody.test'/></credentials>")
+	assert set(services(f"<services xmlns='{EXTDISCO}' type='ftp'/>")) == {"ftp"}
+	credentials = services(f"<credentials xmlns='{EXTDISCO}'><service type='turn' host='relay.prosody.test'/></credentials>")
 	assert credentials["turn"]["password"] and credentials["turn"]["restricted"] in ("1", "true"), credentials
-	alice.iq("get", f"<credentials xmlns='{RELAYS}'><service host='relay.prosody.test'/></credentials>", bed.HOST)
+	alice.iq("get", f"<credentials xmlns='{EXTDISCO}'><service host='relay.prosody.test'/></credentials>", bed.HOST)
 	alice.refused("bad-request", "modify")
 
 
-@situation("upload: a slot is given for a file, and refused for one that is too large, of a wrong type, or misnamed")
+@situation("upload: slots, and files that are too large, misnamed or of a wrong type")
 def _(alice):
 	def request(name, size, kind="text/plain"):
 		alice.iq("get", f"<request xmlns='{UPLOAD}' filename='{name}' size='{size}' content-type='{kind}'/>", FILES)
@@ -91,7 +93,7 @@ def _(alice):
 
 # --- commands, accounts ---
 
-@situation("commands: each account sees those that it may run, and runs them")
+@situation("ad-hoc commands: listed and run according to rights")
 def _(admin, alice):
 	def listed(client):
 		return {entry["node"] for entry in client.asks(f"<query xmlns='{DISCO}#items' node='{COMMANDS}'/>", to=bed.HOST).children}
@@ -109,7 +111,7 @@ def _(admin, alice):
 	alice.refused("forbidden", "auth")
 
 
-@situation("invitations: an account makes one for a new contact")
+@situation("invites: an account creates one for a contact")
 def _(alice):
 	node = "urn:xmpp:invite#invite"
 	done = alice.sets(f"<command xmlns='{COMMANDS}' node='{node}' action='execute'/>",
@@ -118,7 +120,7 @@ def _(alice):
 	assert uri.startswith(f"xmpp:{alice.bare_jid}?") and "preauth=" in uri, uri
 
 
-@situation("password: it is changed, and the session goes on")
+@situation("password: changed within a session")
 def _(alice):
 	payload = f"<query xmlns='{REGISTER}'><username>{alice.user}</username><password>changed</password></query>"
 	alice.delivers(f"<iq type='set' to='{bed.HOST}' id='change'>{payload}</iq>")
@@ -127,13 +129,13 @@ def _(alice):
 	alice.gets_nothing()
 
 
-@situation("account: the stream of one that is removed ends, and who looks for it learns that it is gone")
+@situation("account: removal ends the stream and both subscriptions, and leaves a tombstone")
 def _(alice, bob):
 	befriend(alice, bob)
 	alice.asks("<query xmlns='jabber:iq:roster'/>", "<query xmlns='jabber:iq:roster'/>")
 	bob.send(f"<iq type='set' id='bye'><query xmlns='{REGISTER}'><remove/></query></iq>")
-	ended = bob.transport.wait_for_end()
-	assert (ended[0].name, ended[0]["type"]) == ("iq", "result") and xmpp.failure(ended[-1]) == "not-authorized", ended
+	ended = {element.name: element for element in bob.transport.wait_for_end()}
+	assert ended["iq"]["type"] == "result" and xmpp.failure(ended["error"]) == "not-authorized", ended
 	bob.server.players.remove(bob)
 	for kind, left in (("unsubscribed", "from"), ("unsubscribe", "none")):
 		alice.gets(f"<presence type='{kind}' from='{bob.bare_jid}'/>", f"<iq type='set' id='{ANY}'><query xmlns='jabber:iq:roster'>"
