@@ -37,7 +37,6 @@ MODULES = ["adhoc", "announce", "blocklist", "bookmarks", "csi", "csi_simple", "
 	"lastactivity", "mam", "pep", "private", "register_ibr", "server_contact_info", "time", "tombstones",
 	"uptime", "user_account_management", "vcard4", "vcard_legacy", "version"]
 OPTIONS = {
-	"storage": STORAGE,
 	"admins": [f"{ADMIN}@{bed.HOST}"],
 	"bosh_max_inactivity": 60,
 	"bounce_blocked_messages": True,
@@ -309,7 +308,8 @@ class SharedServer(bed.Prosody):
 	def __init__(self, version, stock_smacks):
 		self.players = []
 		modules = MODULES + (["account_activity", "flags"] if version == "13.0" else [])
-		super().__init__(version, modules=modules, options=OPTIONS, components=COMPONENTS, stock_smacks=stock_smacks)
+		options = {**OPTIONS, "storage": "internal" if stock_smacks else STORAGE}  # stock servers load no module of ours
+		super().__init__(version, modules=modules, options=options, components=COMPONENTS, stock_smacks=stock_smacks)
 		assert self.account("admin") == ADMIN
 
 	def player(self, user, resource=None):

@@ -1,6 +1,6 @@
 """Messages between clients: routing, bounces, carbons, offline storage, archives, blocking, inactive clients."""
 import bed
-from situations import ANY, DELAY, STORAGE, both_online, error, situation
+from situations import ANY, DELAY, both_online, error, situation
 
 CARBONS = "urn:xmpp:carbons:2"
 BLOCKING = "urn:xmpp:blocking"
@@ -333,7 +333,7 @@ def _(alice, bob, carol):
 	found, _ = archived(bob, "with", field("with", carol.bare_jid))
 	assert [body for body, _ in found] == [f"from {carol.user}"], found
 	bob.iq("set", f"<query xmlns='{MAM}'><set xmlns='{RSM}'><after>no-such-id</after></set></query>")
-	if (bob.server.version, STORAGE) == ("13.0", "internal"):
+	if (bob.server.version, bob.server.options["storage"]) == ("13.0", "internal"):
 		bob.result(f"<fin xmlns='{MAM}' complete='true'/>")
 	else:
 		bob.refused("item-not-found")
