@@ -266,7 +266,7 @@ def _(alice, bob, carol):
 	room.all_see_go("Bob", 301, affiliation="outcast", content="<reason>Calm down</reason>")
 	alice.result()
 	reason = room.listed(alice, "outcast")[bob.bare_jid].child("reason")
-	assert alice.server.version == "0.12" or reason.text == "Calm down"
+	assert (reason and reason.text) == {"0.12": None, "13.0": "Calm down"}[alice.server.version]
 	room.refuses(bob, "Bob", "forbidden", "auth")
 	room.admin(alice, item("<reason>Never</reason>", jid=carol.bare_jid, affiliation="outcast"))
 	alice.gets(f"<message from='{room.jid}'><x xmlns='{USER}'><status code='301'/>"
