@@ -1,19 +1,19 @@
--- Puts a new pair of certificate and key in the place of the old one, so that whoever opens both files, at any moment, finds
--- two that belong together: also between two system calls, and whenever this process is killed.
+-- Replaces a certificate and its key atomically: a program that opens both files always gets two that belong together, also between
+-- two system calls, and when this process is killed at any point.
 --
--- One file is replaced by one rename: where chain and key are in the same file, or the key stays. Two files are replaced
--- together through a directory beside the certificate, whose name begins with a dot, so that Prosody does not search it:
+-- One rename replaces one file: if chain and key are in the same file, or the key stays. Two files are replaced through a directory
+-- beside the certificate, with a dot at the beginning of its name, so that Prosody does not search it:
 --
---   .NAME.switch/old/{certificate,key}   the files as they are
---   .NAME.switch/new/{certificate,key}   the files as they will be
+--   .NAME.switch/old/{certificate,key}   copies of the old files
+--   .NAME.switch/new/{certificate,key}   the new files
 --   .NAME.switch/now -> old
 --
---   1  both files become symbolic links to .NAME.switch/now/...: others still read the same
---   2  .NAME.switch/now -> new, by one rename: this is the moment
---   3  both files become those of .NAME.switch/new: others still read the same
+--   1  both files become symbolic links to .NAME.switch/now/...: their content stays
+--   2  .NAME.switch/now -> new, by one rename: the content of both changes
+--   3  the files of .NAME.switch/new replace both links: their content stays
 --   4  the directory is removed
 --
--- mend() ends what was interrupted: before 2 it goes back, and after it forward.
+-- recover() completes an interrupted installation: before 2 it rolls back, after 2 it rolls forward.
 
 local lfs = require "lfs";
 local pposix = require "util.pposix";
@@ -23,13 +23,13 @@ local disk = module:require "native"("file");
 local files = module:require "files";
 local paths = module:require "paths";
 
-local PASSABLE_UMASK = "066"; -- 0711: the files in it have rights of their own
-local MAX_LINKS = 40; -- one after the other, as for Linux
+local PASSABLE_UMASK = "066"; -- mode 0711: the files have modes of their own
+local MAX_LINKS = 40; -- in a row, as in Linux
 local DIGITS = 12; -- of a digest
-local PART = ".renewing"; -- what a file is called before it gets its name
+local PART = ".renewing"; -- of a temporary file
 local OWN_LINK = "/%.[^/]+%.switch/now/%l+$";
 
-local installing = {};
+local install = {};
 
 -- ---- Paths ----
 
@@ -41,8 +41,8 @@ local function name_of(path)
 	return path:match("[^/]*$");
 end
 
--- Where a name leads to: what is replaced is the file, and not a link to it. Links of our own count as the file.
-function installing.target(path)
+-- Follows symbolic links, so that the file is replaced and not a link to it. Links of an interrupted installation count as files.
+function install.target(path)
 	for _ = 1, MAX_LINKS do
 		local link = lfs.symlinkattributes(path, "target");
 		if not link or link:find(OWN_LINK) then return path; end
@@ -51,20 +51,20 @@ function installing.target(path)
 	return path;
 end
 
--- Prosody takes names with "fullchain" and at the end ".crt" for certificates: these have neither.
+-- Prosody treats names with "fullchain" and names that end with ".crt" as certificates.
 local function part_of(path)
 	return ("%s/.%s%s"):format(directory_of(path), sha256(name_of(path), true):sub(1, DIGITS), PART);
 end
 
--- ---- Failing ----
+-- ---- Errors ----
 
--- What works on the disk raises { text = }, caught in guarded().
+-- Functions that write to the disk raise { text = }, which guarded() catches.
 local function must(path, ok, condition, text)
 	if not ok then error { text = ("%s: %s"):format(path, paths.reason(text or condition)) }; end
 	return ok;
 end
 
--- Runs it; returns true, or nil, text.
+-- Runs a function; returns true; or nil, text.
 local function guarded(work, ...)
 	local ok, err = pcall(work, ...);
 	if ok then return true; end
@@ -102,7 +102,7 @@ local function switch_of(place)
 	return ("%s/.%s.switch"):format(directory_of(place.certificate), name_of(place.certificate));
 end
 
--- A symbolic link in the place of whatever has its name
+-- Replaces a path by a symbolic link.
 local function link(target, path)
 	local part = part_of(path);
 	os.remove(part);
@@ -149,12 +149,12 @@ local function prepare(place, new)
 	sync(switch.."/now", switch);
 end
 
--- Whether a file is a link into the directory
+-- Whether a file is a link into the switch directory
 local function is_linked(place, side)
 	return lfs.symlinkattributes(place[side], "target") == ("%s/now/%s"):format(switch_of(place), side);
 end
 
--- Links become files again, those that "now" leads to: by a rename, or where the key has a file system of its own by a copy.
+-- Replaces the links by the files that "now" leads to: by a rename, or a copy if the key is on another file system.
 local function settle(place)
 	local switch = switch_of(place);
 	local version = lfs.symlinkattributes(switch.."/now", "target") or "old";
@@ -182,17 +182,17 @@ end
 
 -- ---- Together ----
 
--- place = { certificate =, key = paths of the files, as of target() }. Returns true, or nil, text.
-function installing.mend(place)
+-- place = { certificate =, key = paths of the files, as of target() }. Returns true; or nil, text.
+function install.recover(place)
 	os.remove(part_of(place.certificate));
 	os.remove(part_of(place.key));
 	if lfs.attributes(switch_of(place), "mode") ~= "directory" then return true; end
 	return guarded(settle, place);
 end
 
--- new = { certificate = PEM of the chain, key = PEM, same_key = whether that is the key that there is }. Returns true, or
--- nil, text; what was interrupted by a failure has been undone then.
-function installing.install(place, new)
+-- new = { certificate = PEM of the chain, key = PEM, same_key = the key in use stays }. Returns true; or nil, text after the change
+-- was rolled back.
+function install.replace(place, new)
 	local work;
 	if files.same(place.certificate, place.key) then
 		work = function () replace(place.certificate, new.certificate..new.key); end
@@ -203,8 +203,8 @@ function installing.install(place, new)
 	end
 	local ok, err = guarded(work);
 	if ok then return true; end
-	installing.mend(place);
+	install.recover(place);
 	return nil, err;
 end
 
-return installing;
+return install;

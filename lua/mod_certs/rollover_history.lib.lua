@@ -1,18 +1,18 @@
--- What a replacement has to know from one run to the next: the chains that its file has held, who used it then, since when all
--- name servers have each record, and the longest TTL that was seen. One small file for each certificate file below the data
--- directory; DNS and the listeners tell the rest.
+-- What a rollover keeps between runs: the former chains of the certificate file and their uses, since when all name servers have
+-- each record, and the longest TTL. One JSON file for each certificate file below the data directory; the rest comes from DNS and
+-- the listeners.
 
 local json = require "util.json";
 local lfs = require "lfs";
 local sha256 = require "util.hashes".sha256;
 
 local MAX_HELD = 3; -- chains
-local DIGITS = 8; -- of the digest that tells paths with one name apart
+local DIGITS = 8; -- of the digest that distinguishes paths with the same file name
 
-local remembered = {};
+local history = {};
 
--- Where the note about a file is
-function remembered.path(file)
+-- The path of the history of a certificate file, and its directory
+function history.path(file)
 	local directory = prosody.paths.data.."/mod_certs";
 	return ("%s/rollover-%s-%s.json"):format(directory, file:match("[^/]*$"), sha256(file, true):sub(1, DIGITS)), directory;
 end
@@ -24,11 +24,11 @@ local function is_held(held)
 	return true;
 end
 
--- { held = { { chain = PEM, uses = as of certificates.uses() }, ... }, what the file has held, the latest last,
+-- { held = { { chain = PEM, uses = as of uses.of() }, ... }, former contents, the latest last,
 -- spots = { [name of TLSA records] = { ttl = the longest, seen = { [key of record] = since when all name servers have it } } } }.
--- A note that cannot be read is an empty one.
-function remembered.load(path)
-	local file = io.open((remembered.path(path)));
+-- An unreadable history is treated as empty.
+function history.load(path)
+	local file = io.open((history.path(path)));
 	local state = file and json.decode(file:read("a"));
 	if file then file:close(); end
 	if type(state) ~= "table" or type(state.held) ~= "table" or type(state.spots) ~= "table" or not is_held(state.held) then
@@ -37,9 +37,8 @@ function remembered.load(path)
 	return state;
 end
 
--- Adds what the file holds now, unless it is what it held the last time: then the uses are brought up to date. index: where
--- in the order, nil for the latest
-function remembered.add(state, chain, uses, index)
+-- Adds a content of the file, or updates the uses if it is the latest one. index: position, nil for the latest
+function history.add(state, chain, uses, index)
 	local last = state.held[#state.held];
 	if last and last.chain == chain then
 		last.uses = uses;
@@ -49,8 +48,8 @@ function remembered.add(state, chain, uses, index)
 	while state.held[MAX_HELD + 1] do table.remove(state.held, 1); end
 end
 
--- The part of a name, made where there is none
-function remembered.spot(state, name)
+-- The entry of a name, new if there is none
+function history.rrset(state, name)
 	local known = state.spots[name];
 	if type(known) ~= "table" or type(known.ttl) ~= "number" or type(known.seen) ~= "table" then
 		known = { ttl = 0, seen = {} };
@@ -60,9 +59,9 @@ function remembered.spot(state, name)
 end
 
 -- Returns true, or nil, text.
-function remembered.save(path, state)
-	local name, directory = remembered.path(path);
-	lfs.mkdir(prosody.paths.data); -- a server that has never run has none
+function history.save(path, state)
+	local name, directory = history.path(path);
+	lfs.mkdir(prosody.paths.data); -- missing if the server has never run
 	lfs.mkdir(directory);
 	local file, err = io.open(name..".new", "w");
 	if not file then return nil, err; end
@@ -73,4 +72,4 @@ function remembered.save(path, state)
 	return os.rename(name..".new", name);
 end
 
-return remembered;
+return history;

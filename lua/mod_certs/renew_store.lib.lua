@@ -1,26 +1,26 @@
--- What a renewal keeps below the data directory, mod_certs/renew/NAME/: nobody else may read it, and a crash leaves either
--- the old or the new text of a file. NAME is the path of the certificate that Prosody uses, within its directory of
+-- The files of a renewal below the data directory, mod_certs/renew/NAME/. Nobody else can read them, and after a crash each has
+-- either the old or the new content. NAME is the path of the certificate that Prosody uses, relative to its directory of
 -- certificates or from the root.
 --
---   incoming.pem   chain and key that were handed in, not looked at yet
---   new.pem        chain and key that are to be installed
---   next.key       the key that is published ahead
---   next.csr       the request for a certificate of it
---   state.json     since when what has been seen
+--   incoming.pem   chain and key as handed in, not examined yet
+--   new.pem        chain and key to install
+--   next.key       the next key
+--   next.csr       the certificate signing request for it
+--   state.json     when changes were sent to the name servers, and which records may be removed
 
 local json = require "util.json";
 local lfs = require "lfs";
 local pposix = require "util.pposix";
 local socket = require "socket";
 
-local certificates = module:require "certificates";
 local disk = module:require "native"("file");
 local paths = module:require "paths";
+local selection = module:require "selection";
 
 local PRIVATE_UMASK = "077";
-local WAIT = 0.1; -- seconds between two looks at the lock
+local WAIT = 0.1; -- seconds between two attempts to lock
 
-local staging = {};
+local store = {};
 
 local function root()
 	return prosody.paths.data.."/mod_certs/renew";
@@ -38,7 +38,7 @@ end
 
 -- The name of a certificate for people, and the path of its directory
 local function name_of(file)
-	local base = certificates.directory().."/";
+	local base = selection.directory().."/";
 	return file:sub(1, #base) == base and file:sub(#base + 1) or file;
 end
 
@@ -51,13 +51,13 @@ local function make_directories(path)
 	end
 	pposix.umask(before);
 	if lfs.attributes(path, "mode") == "directory" then return true; end
-	return nil, ("%s: %s; where prosodyctl --root was used once, it has to be used always"):format(path, paths.reason(err));
+	return nil, ("%s: %s; after prosodyctl --root was used once, use it always"):format(path, paths.reason(err));
 end
 
 local slot = {};
 local slot_mt = { __index = slot };
 
--- The text of one of the files above, or nil
+-- The content of one of the files above, or nil
 function slot:load(name)
 	local file = io.open(self.path.."/"..name, "rb");
 	if not file then return nil; end
@@ -66,7 +66,7 @@ function slot:load(name)
 	return text;
 end
 
--- Replaces it, durably. Returns true, or nil, text.
+-- Replaces it durably. Returns true; or nil, text.
 function slot:save(name, text)
 	local path = self.path.."/"..name;
 	local ok, err = make_directories(self.path);
@@ -85,13 +85,12 @@ function slot:remove(name)
 	os.remove(self.path.."/"..name..".part");
 end
 
--- What was handed in takes the place of what was to be installed: one rename, so that nothing is lost when the next one
--- is handed in at the same time.
+-- Moves incoming.pem to new.pem, by one rename: a pair that is handed in at the same time is not lost.
 function slot:adopt()
 	return os.rename(self.path.."/incoming.pem", self.path.."/new.pem");
 end
 
--- The small facts, a table; empty where the file is missing or cannot be read
+-- The content of state.json, a table; empty if the file is missing or unreadable
 function slot:state()
 	local state = json.decode(self:load("state.json") or "");
 	return type(state) == "table" and state or {};
@@ -105,26 +104,26 @@ function slot:has(name)
 	return lfs.attributes(self.path.."/"..name, "mode") == "file";
 end
 
--- Whether there is anything to do, now or later. The directory stays: somebody may be handing in a certificate.
-function slot:is_busy()
+-- Whether there is anything to do, now or later. The directory stays: a hook may be about to write into it.
+function slot:is_active()
 	return self:has "incoming.pem" or self:has "new.pem" or self:has "next.key";
 end
 
 -- The slot of a certificate file: { file =, name = for people, path = of its directory }
-function staging.of(file)
+function store.of(file)
 	local name = name_of(file);
 	return setmetatable({ file = file, name = name, path = root().."/"..encode(name) }, slot_mt);
 end
 
 -- Those with something to do, in order
-function staging.list()
+function store.list()
 	local list, directory = {}, root();
 	if lfs.attributes(directory, "mode") ~= "directory" then return list; end
 	for entry in lfs.dir(directory) do
 		if entry:sub(1, 1) ~= "." and lfs.attributes(directory.."/"..entry, "mode") == "directory" then
 			local name = decode(entry);
-			local found = staging.of(name:sub(1, 1) == "/" and name or certificates.directory().."/"..name);
-			if found:is_busy() then list[#list + 1] = found; end
+			local found = store.of(name:sub(1, 1) == "/" and name or selection.directory().."/"..name);
+			if found:is_active() then list[#list + 1] = found; end
 		end
 	end
 	table.sort(list, function (a, b) return a.name < b.name; end);
@@ -133,10 +132,10 @@ end
 
 -- ---- The lock ----
 
--- One call works at a time; the lock goes with the process. Returns it, false if another call has it, or nil, text.
--- patience: seconds to wait for it
-function staging.lock(patience)
-	local deadline = socket.gettime() + patience;
+-- One call runs at a time; the lock ends with the process. Returns it; false if another call has it; or nil, text.
+-- timeout: seconds
+function store.lock(timeout)
+	local deadline = socket.gettime() + timeout;
 	local ok, err = make_directories(root());
 	if not ok then return nil, err; end
 	local file;
@@ -152,4 +151,4 @@ function staging.lock(patience)
 	return file;
 end
 
-return staging;
+return store;

@@ -1,24 +1,24 @@
--- Brings TLSA records into DNS and out of it: by dynamic updates (RFC 2136) that nsupdate or knsupdate sends and signs with
--- TSIG (RFC 8945), or by a program of the operator's. Options certs_dns_update and certs_dns_command.
+-- Adds TLSA records to DNS and deletes them: by dynamic updates (RFC 2136) that nsupdate or knsupdate sends and signs with TSIG
+-- (RFC 8945), or by the operator's own program. Options certs_dns_update and certs_dns_command.
 
 local config = require "core.configmanager";
 local lfs = require "lfs";
 local to_hex = require "util.hex".encode;
 
 local disk = module:require "native"("file");
-local lookup = module:require "lookup";
+local dns = module:require "dns";
 local terminal = module:require "terminal";
 
 local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
-local NAME = "^[%w_-][%w_.-]*$"; -- what may stand in a line for another program
+local NAME = "^[%w_-][%w_.-]*$"; -- safe in a line of input for another program
 local ADDRESS = "^[%x:.]+$";
-local TIMEOUT, GRACE = 60, 5; -- seconds for a program by default, and from asking it to end to killing it
-local TIMED_OUT, KILLED = 124, 137; -- how timeout(1) says so
+local TIMEOUT, GRACE = 60, 5; -- seconds: default timeout of a program, and from SIGTERM to SIGKILL
+local TIMED_OUT, KILLED = 124, 137; -- exit statuses of timeout(1)
 local DNS_PORT = 53;
 local MAX_OUTPUT = 2000; -- bytes of a program's output that are shown
 
-local publishing = {};
+local dns_update = {};
 
 -- ---- Options ----
 
@@ -45,7 +45,7 @@ local function is_name(value)
 	return type(value) == "string" and value:find(NAME) ~= nil;
 end
 
--- What is wrong with certs_dns_update, or nil
+-- A text about an invalid certs_dns_update, or nil
 local function fault_of(option)
 	if type(option) ~= "table" then return "it is a table: { server = ADDRESS, key = FILE }"; end
 	local server, port = option.server, math.tointeger(tonumber(option.port or DNS_PORT));
@@ -68,8 +68,8 @@ local function update_settings(option)
 		zone = option.zone and option.zone:gsub("%.$", "") or nil, key = option.key, path = path };
 end
 
--- How records are published: "update", "command", or nil where the operator does it; and the option
-function publishing.way()
+-- How records are published: "update", "command", or nil for manually; and the option
+function dns_update.way()
 	local update, command = config.get("*", "certs_dns_update"), config.get("*", "certs_dns_command");
 	if update ~= nil then return "update", update; end
 	if command ~= nil then return "command", command; end
@@ -94,22 +94,22 @@ local function read(path)
 	return text;
 end
 
--- How it has ended, where that is not well
+-- A text about a failed program
 local function ending(kind, code)
-	if kind == "signal" then return ("was ended by signal %d"):format(code); end
+	if kind == "signal" then return ("was killed by signal %d"):format(code); end
 	if code == TIMED_OUT or code == KILLED then return "did not end within "..terminal.plural(timeout(), "second"); end
-	return ("ended with status %d"):format(code);
+	return ("failed with status %d"):format(code);
 end
 
--- The same with what it has said
+-- The same with its output
 local function failure(words, kind, code, output)
 	local said = {};
 	for line in output:gmatch("[^\r\n]+") do said[#said + 1] = line; end
-	return ("%s %s%s"):format(words[1], ending(kind, code), said[1] and ": "..table.concat(said, "; ") or " and said nothing");
+	return ("%s %s%s"):format(words[1], ending(kind, code), said[1] and ": "..table.concat(said, "; ") or  " without output");
 end
 
--- Runs words[1] with input on its standard input; directory is where small private files may be. Returns true, or nil, text
--- with what the program has said. Its output goes to a file: one that leaves a child behind cannot hold us up.
+-- Runs words[1] with input on its standard input; directory: a private one for temporary files. Returns true; or nil, text with the
+-- output of the program. The output goes to a file, not to a pipe that a remaining child could keep open.
 local function run(words, input, directory)
 	local from, to = directory.."/program.input", directory.."/program.output";
 	local function clean() os.remove(from); os.remove(to); end
@@ -127,22 +127,22 @@ end
 
 -- ---- Records as lines ----
 
--- "NAME. TTL TLSA U S M HEX", without TTL where that is nil; or nil, text. What stands there comes from DNS, and is read by
--- another program: a name has nothing in it that could end the line.
+-- "NAME. TTL TLSA U S M HEX", without TTL if it is nil; or nil, text. Names come from DNS and go to another program: they must not
+-- contain anything that ends the line.
 local function line_of(record, ttl)
 	if not record.name:find(NAME) then
-		return nil, ("%s cannot be published: this is no host name"):format(record.name);
+		return nil, ("cannot publish %s: not a host name"):format(record.name);
 	end
 	return ("%s. %sTLSA %d %d %d %s"):format(record.name, ttl and ttl.." " or "", record.usage, record.selector, record.match,
 		to_hex(record.data));
 end
 
--- { { zone =, lines = { ... } }, ... } for updates, each of which is about one zone; or nil, text
+-- { { zone =, lines = { ... } }, ... }, one entry for each update, which is about one zone; or nil, text
 local function by_zone(settings, action, records)
 	local list, groups = {}, {};
 	for _, record in ipairs(records) do
-		local zone = settings.zone or lookup.zone(record.name);
-		if not zone or not zone:find(NAME) then return nil, ("the zone of %s is not to be found"):format(record.name); end
+		local zone = settings.zone or dns.zone(record.name);
+		if not zone or not zone:find(NAME) then return nil, ("cannot find the zone of %s"):format(record.name); end
 		local line, err = line_of(record, action == "add" and record.ttl);
 		if not line then return nil, err; end
 		if not groups[zone] then
@@ -154,9 +154,9 @@ local function by_zone(settings, action, records)
 	return list;
 end
 
--- ---- The two ways ----
+-- ---- Updates and commands ----
 
--- Without prerequisites: what is there already is added once, and what is gone is deleted without an error (RFC 2136 section 3.4.2).
+-- Without prerequisites: to add a present record or to delete a missing one is not an error (RFC 2136 section 3.4.2).
 local function send_update(option, action, records, directory)
 	local settings, err = update_settings(option);
 	if not settings then return nil, err; end
@@ -184,12 +184,11 @@ local function run_command(option, action, records, directory)
 	return run({ option }, table.concat(lines), directory);
 end
 
--- action: "add" or "delete"; records: array of { name =, ttl =, usage =, selector =, match =, data = binary }; directory: one that
--- nobody else may use. Returns true; or nil, text, which may hold anything that the program has said. That DNS has them, or not
--- any more, is for others to see.
-function publishing.publish(action, records, directory)
-	local way, option = publishing.way();
+-- action: "add" or "delete"; records: array of { name =, ttl =, usage =, selector =, match =, data = binary }; directory: a private
+-- one. Returns true; or nil, text, which may contain output of the program. Does not check that DNS has the change.
+function dns_update.publish(action, records, directory)
+	local way, option = dns_update.way();
 	return (way == "update" and send_update or run_command)(option, action, records, directory);
 end
 
-return publishing;
+return dns_update;
