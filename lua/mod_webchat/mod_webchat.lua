@@ -34,8 +34,21 @@ host.events.add_handler("pre-resource-bind", guard, BEFORE_OTHERS);
 --- Libraries: each is a table, and finds the others in this one when start(webchat) is called. start() hooks events.
 
 local webchat = { options = module:require "options" };
-local LIBRARIES = { "rooms", "networks", "budgets", "visitors", "refusals", "bars", "limits", "firewall", "logins", "nicknames",
-	"visitor_rooms", "http", "admin" };
+local LIBRARIES = {
+	"rooms"; -- that visitors may enter
+	"networks"; -- IP addresses, or prefixes of them, to which limits and bars apply
+	"budgets"; -- token buckets
+	"visitors"; -- who is here, from which network, with which budget
+	"refusals"; -- errors, log lines, disconnecting
+	"bars"; -- of networks, by admins and by bans in rooms
+	"limits"; -- on stanzas, server time, bytes
+	"firewall"; -- which stanzas pass
+	"logins"; -- logging in, resuming and replacing sessions
+	"nicknames"; -- which ones visitors may have
+	"visitor_rooms"; -- a room for each visitor
+	"http"; -- the page and its URLs
+	"admin"; -- commands
+};
 for _, library in ipairs(LIBRARIES) do webchat[library] = module:require(library); end
 for _, library in ipairs(LIBRARIES) do
 	if webchat[library].start then webchat[library].start(webchat); end
