@@ -64,7 +64,7 @@ UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive dam
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help webchat install uninstall deb test-deb clean demo test unit spec integration crash asan bench lint format fuzz newest
+.PHONY: all help webchat install uninstall deb test-deb clean demo pictures test unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
 .SECONDARY: # what was compiled for a test is there for the next run
 
@@ -152,6 +152,10 @@ demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 
 	@tests/setup build prosody strophe
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
+
+pictures: all ## take the pictures of docs/images again, in a real browser
+	@tests/setup build prosody browser
+	@for program in tests/pictures/*.py; do $$program || exit 1; done
 
 test: ## set up, build, and run every test there is
 	@tests/setup
