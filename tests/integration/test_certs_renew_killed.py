@@ -30,7 +30,7 @@ def assert_sound(site):
 
 
 @behaviour("killed at random moments it never leaves what a peer refuses, and gets there all the same")
-def test(site):
+def random_kills_never_break_a_peer(site):
 	site.go()
 	new = site.issue(HOST, name="new")
 	words = [HOST, "--new", new.file, "--key", new.key]
@@ -53,7 +53,7 @@ def test(site):
 
 
 @behaviour("killed while it publishes or removes records it does so again")
-def test(site):
+def a_kill_while_publishing_is_repaired(site):
 	site.go()
 	new = site.issue(HOST, name="new")
 	for words, step in (([HOST, "--new", new.file, "--key", new.key], "wait"), ([], "done")):

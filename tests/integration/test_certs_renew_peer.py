@@ -146,7 +146,7 @@ def go(site):
 
 @behaviour("no peer is refused at any time, while prosodyctl, Prosody and the name server are killed at random",
 	time_limit=TIME_LIMIT)
-def test(site):
+def no_peer_is_ever_refused(site):
 	peer, seed = go(site), int(os.environ.get("SEED", random.randrange(2**32)))
 	fate = Fate(site, peer, seed)
 	site.announced.append(UNLUCKY)
@@ -163,7 +163,7 @@ def test(site):
 
 
 @behaviour("a peer is refused where a hook switches at once, and so the one above has eyes to see")
-def test(site):
+def an_immediate_switch_refuses_a_peer(site):
 	peer, new = go(site), site.issue(HOST, name="new")
 	assert peer.looks == len(site.places) and not peer.refusals
 	site.name_server.update(*(f"update add _{port}._tcp.xmpp.{HOST} {TTL} IN TLSA {new.tlsa(3, 1, 1)}" for port in site.places))

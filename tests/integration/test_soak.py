@@ -223,7 +223,7 @@ class Nomad:
 
 
 @behaviour(f"soak: {CUTS} cuts, every stanza arrives exactly once, in order (SEED={SEED})")
-def test(server):
+def every_stanza_arrives_exactly_once(server):
 	signal.alarm(5 * suite.TIME_LIMIT * LENGTH)  # in the place of the usual limit
 	rng = random.Random(SEED)
 	nomads = [Nomad(server, rng) for _ in range(CLIENTS)]
