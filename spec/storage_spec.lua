@@ -3,7 +3,7 @@
 
 local storage = require "spec.storage_helper";
 
-local sorted = storage.sorted;
+local sorted, assert_refused, assert_same_value = storage.sorted, storage.assert_refused, storage.assert_same_value;
 
 local bed;
 before_each(function () bed = storage.new(); end);
@@ -14,24 +14,10 @@ local function restart(options)
 	bed = storage.new(options);
 end
 
-local function assert_same_value(expected, got)
-	local difference = storage.difference(expected, got);
-	if difference then error(difference, 2); end
-end
-
 -- Nil, and no error
 local function assert_nothing(value, err)
 	assert.is_nil(value);
 	assert.is_nil(err);
-end
-
-local function assert_refused(condition, ok, err)
-	assert.falsy(ok);
-	if condition then
-		assert.equal(condition, err);
-	else
-		assert.is_string(err);
-	end
 end
 
 -- Names that a file system, C, or keys of limited length would take for one another

@@ -5,6 +5,7 @@ local generate = require "spec.generate";
 local storage = require "spec.storage_helper";
 
 local st, element = helper.st, helper.element;
+local assert_same_value = storage.assert_same_value;
 
 local bed, keyval, map;
 before_each(function ()
@@ -12,11 +13,6 @@ before_each(function ()
 	keyval, map = bed:open("things"), bed:open("things", "map");
 end);
 after_each(function () bed:close(); end);
-
-local function assert_same_value(expected, got)
-	local difference = storage.difference(expected, got);
-	if difference then error(difference, 2); end
-end
 
 -- In a map, in a keyval, inside of a table; at once and after a reload
 local function assert_kept(value)
@@ -168,8 +164,7 @@ describe("a value that cannot be stored", function ()
 	};
 
 	local function assert_unsupported(ok, err)
-		assert.falsy(ok);
-		assert.equal("unsupported-datatype", err);
+		storage.assert_refused("unsupported-datatype", ok, err);
 	end
 
 	for name, value in pairs(values) do

@@ -241,6 +241,53 @@ TEST(listed_ids_come_in_the_archives_order_each_once) {
 	teardown(&f);
 }
 
+TEST(hundreds_of_ids_may_be_listed) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	struct id ids[COUNT];
+	struct pn_str list[COUNT];
+	setup(&f);
+	append_many(&f, COUNT, NULL, ids);
+	for (int i = 0; i < COUNT; i++)
+		list[i] = id_str(&ids[COUNT - 1 - i]);
+	struct pn_archive_query query = {.ids = list, .ids_count = COUNT};
+	CHECK(total(&f, JULIET, &query) == COUNT);
+	query.ids_optional = true; /* those of earlier slices are gone */
+	CHECK(delete_matching(&f, &query) == COUNT);
+	check_all(&f, "");
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(a_bare_peer_may_have_hundreds_of_resources) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	char text[16], with[16];
+	setup(&f);
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof(text), "%d", i);
+		snprintf(with, sizeof(with), "u%d@x/%d", i % 2, i);
+		CHECK(append(&f, text, i, with, NULL) == PN_OK);
+		snprintf(with, sizeof(with), "v%d@x/r", i);
+		CHECK(append(&f, "another", i, with, NULL) == PN_OK);
+	}
+	struct pn_archive_query query = {.with = str("u0@x")};
+	CHECK(total(&f, JULIET, &query) == COUNT / 2);
+	query = (struct pn_archive_query){.with = str("u1@x"), .has_start = true, .start = 99};
+	query.has_end = true;
+	query.end = 104;
+	check_found(&f, &query, "99 101 103");
+	query.reverse = true;
+	check_found(&f, &query, "103 101 99");
+	query = (struct pn_archive_query){.with = str("v77@x")};
+	check_found(&f, &query, "another");
+	query.with = str("u0@x");
+	CHECK(delete_matching(&f, &query) == COUNT / 2);
+	CHECK(total(&f, JULIET, &EVERYTHING) == COUNT * 3 / 2);
+	check_whole(&f);
+	teardown(&f);
+}
+
 /* ---- Ids ---- */
 
 /* Whether the id finds a message. */
@@ -284,6 +331,14 @@ TEST(an_id_of_another_archive_finds_nothing) {
 	CHECK(append_to(&f, ROMEO, "other", 1, NULL, NULL, &other) == PN_OK);
 	CHECK(known(&f, JULIET, id_str(&mine)) && known(&f, ROMEO, id_str(&other)));
 	CHECK(!known(&f, JULIET, id_str(&other)) && !known(&f, ROMEO, id_str(&mine)));
+	static const char *const elsewhere[][2] = {{"host", "muc_log"}, {"other host", "mam"}};
+	for (int i = 0; i < 2; i++) {
+		REQUIRE(pn_store_init(&f.archive, PN_TYPE_ARCHIVE, str(elsewhere[i][0]),
+				      str(elsewhere[i][1])) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+		CHECK(append(&f, "there", 1, NULL, NULL) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+	}
 	teardown(&f);
 }
 
@@ -438,6 +493,31 @@ TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
 	teardown(&f);
 }
 
+TEST(a_changed_message_may_have_any_size) {
+	static const size_t sizes[] = {10, 5000, 300000, 100, 70000, 0};
+	static char text[300001];
+	struct fixture f;
+	struct id ids[3];
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	append_many(&f, 3, NULL, ids);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		memset(text, 'x', sizes[i]);
+		text[sizes[i]] = '\0';
+		CHECK(set(&f, id_str(&ids[1]), text, NULL, NULL) == PN_OK);
+		const struct pn_archive_query query = {.key = id_str(&ids[1])};
+		REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query, 1, NULL) ==
+			PN_OK);
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		CHECK(sizes[i] == 0 || body(message.stanza).len == sizes[i]);
+		pn_archive_cursor_free(cursor);
+		CHECK(total(&f, JULIET, &EVERYTHING) == 3);
+		check_whole(&f);
+	}
+	teardown(&f);
+}
+
 TEST(a_peer_may_change_to_any_other_of_the_same_bare_name) {
 	static const char *const withs[] = {"a", "a/b", "a/c", "d", "d/e", "a/b", "d/e", "a"};
 	enum { COUNT = sizeof(withs) / sizeof(withs[0]) };
@@ -452,6 +532,61 @@ TEST(a_peer_may_change_to_any_other_of_the_same_bare_name) {
 						       .key = id_str(&ids[i % 3])};
 		check_found(&f, &query, "m");
 	}
+	teardown(&f);
+}
+
+/* ---- Days ---- */
+
+enum { DAY = 86400 };
+
+/* Whether the archive's days, without those that repeat, are these numbers of days since 1970. */
+static bool days_are(struct fixture *f, const double *want, size_t count) {
+	struct pn_buf buf = {0};
+	bool seen[16] = {false};
+	bool right = pn_archive_dates(f->db, &f->archive, JULIET, &buf) == PN_OK;
+	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
+	while (wire.left > 0) {
+		const double day = pn_wire_f64(&wire);
+		bool any = false;
+		for (size_t i = 0; i < count; i++) {
+			if (day == want[i] * DAY)
+				seen[i] = any = true;
+		}
+		right = right && any;
+	}
+	for (size_t i = 0; i < count; i++)
+		right = right && seen[i];
+	pn_buf_free(&buf);
+	return right;
+}
+
+TEST(the_days_of_an_archive_are_those_on_which_it_has_messages) {
+	static const double all[] = {0, 1, 3, 100, -1};
+	struct fixture f;
+	setup(&f);
+	CHECK(days_are(&f, NULL, 0));
+	for (int i = 0; i < 300; i++)
+		CHECK(append(&f, "x", i * 600.5, NULL, NULL) == PN_OK); /* days 0, 1 and 2 */
+	CHECK(append(&f, "x", 3.5 * DAY, NULL, NULL) == PN_OK);
+	CHECK(append(&f, "x", 100 * DAY, NULL, NULL) == PN_OK);
+	CHECK(append(&f, "x", -0.5, NULL, NULL) == PN_OK);
+	struct pn_archive_query second = {.has_start = true, .start = 2 * DAY, .has_end = true};
+	second.end = 3 * DAY - 1;
+	CHECK(delete_matching(&f, &second) > 0);
+	CHECK(days_are(&f, all, 5));
+	teardown(&f);
+}
+
+TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
+	static const double times[] = {-1e308, -1e30, 1e15, 1e21, 1e30, 1e30, 1.7e308};
+	struct fixture f;
+	struct pn_buf buf = {0};
+	setup(&f);
+	for (int i = 0; i < 7; i++)
+		CHECK(append(&f, "x", times[i], NULL, NULL) == PN_OK);
+	CHECK(pn_archive_dates(f.db, &f.archive, JULIET, &buf) == PN_OK);
+	CHECK(buf.len >= 6 * 8 && buf.len <= 7 * 8);
+	pn_buf_free(&buf);
 	teardown(&f);
 }
 

@@ -6,7 +6,7 @@
 
 /* ---- A naive archive: what every message is, and whether it is still there ---- */
 
-enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400 };
+enum { MODEL_MAX = 100000, WITHS = 5 };
 
 static const char *const WITH[WITHS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
 
@@ -91,6 +91,27 @@ static struct pn_archive_query random_query(double latest) {
 	return query;
 }
 
+/* That the first messages that are found, from either end, are the model's. */
+static void compare_first(struct pn_archive_query query) {
+	enum { FIRST = 3 };
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	query.reverse = below(2) == 0;
+	int at = query.reverse ? model.count - 1 : 0;
+	const int step = query.reverse ? -1 : 1;
+	REQUIRE(pn_archive_find(&cursor, model.f.db, &model.f.archive, JULIET, &query, FIRST,
+				NULL) == PN_OK);
+	for (int n = 0; n <= FIRST; n++, at += step) {
+		const bool found = pn_archive_next(cursor, &message) == 1;
+		while (at >= 0 && at < model.count && !model_match(at, &query))
+			at += step;
+		if (!CHECK(found == (n < FIRST && at >= 0 && at < model.count)) || !found)
+			break;
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	pn_archive_cursor_free(cursor);
+}
+
 static void compare_counts(int rounds, double latest) {
 	CHECK(total(&model.f, JULIET, &EVERYTHING) == model_count(&EVERYTHING));
 	for (int i = 0; i < rounds; i++) {
@@ -102,7 +123,38 @@ static void compare_counts(int rounds, double latest) {
 			       (int)query.with.len,
 			       query.with.bytes != NULL ? query.with.bytes : "", (long long)got,
 			       (long long)want);
+		compare_first(query);
 	}
+}
+
+/* Reads all, in one direction. */
+static void compare_all(bool reverse) {
+	const struct pn_archive_query query = {.reverse = reverse};
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	int at = reverse ? model.count : -1;
+	REQUIRE(pn_archive_find(&cursor, model.f.db, &model.f.archive, JULIET, &query, UINT64_MAX,
+				NULL) == PN_OK);
+	for (int64_t left = model_count(&query); left > 0; left--) {
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		do
+			at += reverse ? -1 : 1;
+		while (model.messages[at].gone);
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	CHECK(pn_archive_next(cursor, &message) == 0);
+	pn_archive_cursor_free(cursor);
+}
+
+/* Leaves the newest in both. */
+static void model_truncate(int64_t keep) {
+	const struct pn_archive_truncate truncate = {true, (uint64_t)keep};
+	const int64_t count = model_count(&EVERYTHING) - keep;
+	for (int64_t i = 0, gone = 0; gone < count; i++) {
+		gone += model.messages[i].gone ? 0 : 1;
+		model.messages[i].gone = true;
+	}
+	CHECK(delete_slices(&model.f, &EVERYTHING, truncate, SLICE) == count);
 }
 
 /* ---- Counting ---- */
@@ -133,6 +185,14 @@ TEST(counts_of_a_long_archive_full_of_deleted_positions_are_exact) {
 	model_delete(&old);
 	model_delete(&new);
 	compare_counts(100, MODEL_MAX);
+	check_whole(&model.f);
+	reopen(&model.f);
+	compare_all(false);
+	compare_all(true);
+	model_truncate(20000);
+	compare_counts(100, MODEL_MAX);
+	model_truncate(0);
+	compare_counts(1, MODEL_MAX);
 	check_whole(&model.f);
 	teardown(&model.f);
 }
@@ -430,6 +490,39 @@ TEST(a_cursor_passes_over_what_is_deleted_and_does_not_see_what_is_appended) {
 	}
 }
 
+TEST(a_cursor_needs_neither_its_bounds_nor_sees_a_replacement) {
+	enum { COUNT = 500 };
+	static struct id ids[COUNT];
+	struct fixture f;
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	for (int i = 0; i < COUNT; i++)
+		CHECK(append_to(&f, JULIET, "x", i, "a@b", i == 200 ? "key" : NULL, &ids[i]) ==
+		      PN_OK);
+	const struct pn_archive_query query = {.after = id_str(&ids[99]),
+					       .before = id_str(&ids[400])};
+	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query, UINT64_MAX, NULL) ==
+		PN_OK);
+	int seen = 0, keyed = 0;
+	while (pn_archive_next(cursor, &message) == 1) {
+		keyed += message.id.len == 3 ? 1 : 0;
+		CHECK(message.when == 100 + seen);
+		seen++;
+		CHECK(append_to(&f, JULIET, "x", 300.5, "a@b", seen > 150 ? "key" : "other",
+				NULL) == PN_OK);
+		if (seen > 1)
+			continue;
+		const struct pn_str bounds[] = {query.after, query.before};
+		const struct pn_archive_query both = {.ids = bounds, .ids_count = 2};
+		CHECK(delete_matching(&f, &both) == 2);
+	}
+	CHECK(seen == 300 && keyed == 1);
+	pn_archive_cursor_free(cursor);
+	check_whole(&f);
+	teardown(&f);
+}
+
 TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 	struct fixture f;
 	struct pn_archive_cursor *cursor;
@@ -448,59 +541,6 @@ TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 		seen++;
 	CHECK(found == 0 && seen < 499);
 	pn_archive_cursor_free(cursor);
-	teardown(&f);
-}
-
-/* ---- Days ---- */
-
-/* Whether the archive's days, without those that repeat, are these numbers of days since 1970. */
-static bool days_are(struct fixture *f, const double *want, size_t count) {
-	struct pn_buf buf = {0};
-	bool seen[16] = {false};
-	bool right = pn_archive_dates(f->db, &f->archive, JULIET, &buf) == PN_OK;
-	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
-	while (wire.left > 0) {
-		const double day = pn_wire_f64(&wire);
-		bool any = false;
-		for (size_t i = 0; i < count; i++) {
-			if (day == want[i] * DAY)
-				seen[i] = any = true;
-		}
-		right = right && any;
-	}
-	for (size_t i = 0; i < count; i++)
-		right = right && seen[i];
-	pn_buf_free(&buf);
-	return right;
-}
-
-TEST(the_days_of_an_archive_are_those_on_which_it_has_messages) {
-	static const double all[] = {0, 1, 3, 100, -1};
-	struct fixture f;
-	setup(&f);
-	CHECK(days_are(&f, NULL, 0));
-	for (int i = 0; i < 300; i++)
-		CHECK(append(&f, "x", i * 600.5, NULL, NULL) == PN_OK); /* days 0, 1 and 2 */
-	CHECK(append(&f, "x", 3.5 * DAY, NULL, NULL) == PN_OK);
-	CHECK(append(&f, "x", 100 * DAY, NULL, NULL) == PN_OK);
-	CHECK(append(&f, "x", -0.5, NULL, NULL) == PN_OK);
-	struct pn_archive_query second = {.has_start = true, .start = 2 * DAY, .has_end = true};
-	second.end = 3 * DAY - 1;
-	CHECK(delete_matching(&f, &second) > 0);
-	CHECK(days_are(&f, all, 5));
-	teardown(&f);
-}
-
-TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
-	static const double times[] = {-1e308, -1e30, 1e15, 1e21, 1e30, 1e30, 1.7e308};
-	struct fixture f;
-	struct pn_buf buf = {0};
-	setup(&f);
-	for (int i = 0; i < 7; i++)
-		CHECK(append(&f, "x", times[i], NULL, NULL) == PN_OK);
-	CHECK(pn_archive_dates(f.db, &f.archive, JULIET, &buf) == PN_OK);
-	CHECK(buf.len >= 6 * 8 && buf.len <= 7 * 8);
-	pn_buf_free(&buf);
 	teardown(&f);
 }
 
