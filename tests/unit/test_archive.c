@@ -262,7 +262,7 @@ TEST(hundreds_of_ids_may_be_listed) {
 TEST(a_bare_peer_may_have_hundreds_of_resources) {
 	enum { COUNT = 300 };
 	struct fixture f;
-	char text[16], with[16];
+	char text[16], with[32];
 	setup(&f);
 	for (int i = 0; i < COUNT; i++) {
 		snprintf(text, sizeof(text), "%d", i);
