@@ -2,6 +2,7 @@
 --
 --   PROSODY_LIB  directory of Prosody's Lua files; default /usr/lib/prosody
 --   PN_LIBDIR    directory of the shared objects; default lua/mod_smacks
+--   SEED, SOAK   of random tests, see below
 
 local prosody_lib = os.getenv("PROSODY_LIB") or "/usr/lib/prosody";
 local pn_libdir = os.getenv("PN_LIBDIR") or "lua/mod_smacks";
@@ -21,6 +22,14 @@ local st = require "util.stanza";
 local new_stream = require "util.xmppstream".new;
 
 local helper = { st = st };
+
+--- What random tests choose from; make takes it from the date.
+helper.seed = tonumber(os.getenv("SEED") or 1);
+
+--- How often a random test tries: a sample, or with SOAK in the environment in full.
+function helper.tries(sample, full)
+	return os.getenv("SOAK") and full or sample;
+end
 
 --- The functions of a shared object of mod_smacks.
 function helper.native(name)

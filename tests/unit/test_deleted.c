@@ -24,7 +24,7 @@ static struct {
 static void model_open(void) {
 	setup(&model.f);
 	model.count = 0;
-	srandom(7);
+	srandom(test_seed());
 }
 
 static int below(int bound) {
@@ -311,7 +311,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	struct fixture f;
 	struct pn_txn txn;
 	const struct pn_archive archive = {.txn = &txn, .number = 1};
-	srandom(3);
+	srandom(test_seed());
 	setup(&f);
 	random_positions(positions);
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
