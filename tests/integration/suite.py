@@ -6,8 +6,15 @@ Each test has a Prosody of its own. Keywords of @behaviour:
 	versions	run on these only
 	over	transports: the test is run for each, as its second argument
 	federation	the test takes a bed.Federation, of each version with each
+	once	what the test states does not depend on Prosody's version: the newest one is enough, see Test.repeats
+
+In the environment:
+
+	SEED	what random tests choose from; by default the date's digits, and printed with a failure
+	SOAK	random tests try in full, and not a sample; tests with `once` run on every version
 """
 import concurrent.futures
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,6 +23,8 @@ import traceback
 
 import bed
 
+SEED = int(os.environ.get("SEED") or time.strftime("%Y%m%d", time.gmtime()))
+SOAK = bool(os.environ.get("SOAK"))
 TIME_LIMIT = 40
 LOG_LINES = 60
 AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test waits for more than half of its time
@@ -24,12 +33,18 @@ PAIRS = {"0.12": [("0.12", "0.12")], "13.0": [("13.0", "13.0"), ("0.12", "13.0")
 tests = []
 
 
-class Test:
-	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds."""
+def tries(sample, full):
+	"""How often a random test tries."""
+	return full if SOAK else sample
 
-	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None):
+
+class Test:
+	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds.
+	One that `repeats` what is stated on another version runs only if its version is named, and with SOAK."""
+
+	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None, repeats=False):
 		self.name, self.function, self.version, self.make = name, function, version, make
-		self.time_limit, self.together = time_limit, together
+		self.time_limit, self.together, self.repeats = time_limit, together, repeats
 		self.arguments = [transport] if transport else []
 
 	def run(self, stock_smacks):
@@ -56,36 +71,51 @@ class Test:
 	def _report(self, trace):
 		"""From the test function on, and the end of the server's log."""
 		log = self.server.log().splitlines()[-LOG_LINES:] if self.server else []
-		return "\n".join([trace.rstrip(), "server log:", *log])
+		return "\n".join([trace.rstrip(), f"SEED={SEED} repeats random choices; server log:", *log])
 
 
-def behaviour(name, over=(), versions=None, federation=False, **settings):
+def on_versions(name, make, versions=None, once=False, **settings):
+	"""Registers a test for each version. `make` takes the version, and whether mod_smacks is stock; it returns what the test takes:
+	with finish(), discard() and log()."""
 	def register(function):
 		for version in bed.VERSIONS:
-			if versions and version not in versions:
-				continue
-			if federation:
-				_register_federation(name, function, version, settings)
-			else:
-				_register(name, function, version, over, settings)
+			if not versions or version in versions:
+				tests.append(Test(name, function, version, functools.partial(make, version),
+					repeats=once and version != bed.VERSIONS[-1], **settings))
 		return function
 	return register
 
 
-def _register(name, function, version, over, settings):
-	def make(stock_smacks):
+def every_version(function):
+	"""Above @behaviour: this test is no repetition on any version, though others of its file are."""
+	for test in tests:
+		if test.function is function:
+			test.repeats = False
+	return function
+
+
+def behaviour(name, over=(), versions=None, federation=False, once=False, **settings):
+	def make(version, stock_smacks):
 		return bed.Prosody(version, stock_smacks=stock_smacks, **settings)
-	for transport in over or [None]:
-		title = f"{name}, over {transport}" if transport else name
-		tests.append(Test(title, function, version, make, transport))
+
+	def register(function):
+		for transport in over or [None]:
+			title = f"{name}, over {transport}" if transport else name
+			on_versions(title, make, versions, once, transport=transport)(function)
+		return function
+	return _federation(name, versions or bed.VERSIONS, settings) if federation else register
 
 
-def _register_federation(name, function, version, settings):
-	for a, b in PAIRS[version]:
-		if {a, b} <= set(bed.VERSIONS):
-			def make(stock_smacks, a=a, b=b):
-				return bed.Federation(a, b, stock_smacks=stock_smacks, **settings)
-			tests.append(Test(f"{name}, {a} to {b}", function, version, make))
+def _federation(name, versions, settings):
+	def register(function):
+		for version in versions:
+			for a, b in PAIRS[version]:
+				if {a, b} <= set(bed.VERSIONS):
+					def make(_, stock_smacks, a=a, b=b):
+						return bed.Federation(a, b, stock_smacks=stock_smacks, **settings)
+					on_versions(f"{name}, {a} to {b}", make, [version])(function)
+		return function
+	return register
 
 
 def run(names, versions, stock_smacks, colour):
@@ -115,7 +145,8 @@ def _tasks(chosen):
 
 
 def _matches(test, names, versions):
-	return (not versions or test.version in versions) and (not names or any(n in test.name for n in names))
+	wanted = test.version in versions if versions else SOAK or not test.repeats
+	return wanted and (not names or any(n in test.name for n in names))
 
 
 def _run(numbers, stock_smacks):

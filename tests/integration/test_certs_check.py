@@ -10,6 +10,7 @@ import suite
 from certsite import Resolver, bad, on_terminal, shut, tool
 from lab import Lab
 from nameserver import Nsd
+from suite import every_version
 from zones import Zone
 
 SERVICES = ["xmpp-client", "xmpp-server", "xmpps-client", "xmpps-server"]
@@ -114,14 +115,8 @@ class Site(bed.Prosody):
 		self.lab.stop()
 
 
-def behaviour(name):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(_, version=version):
-				return Site(version)
-			suite.tests.append(suite.Test(f"certificate check: {name}", function, version, make))
-		return function
-	return register
+def behaviour(name, once=True):
+	return suite.on_versions(f"certificate check: {name}", lambda version, _: Site(version), once=once)
 
 
 class Report:
@@ -154,6 +149,7 @@ def check(site, *words, status):
 
 # --- everything as it should be ---
 
+@every_version
 @behaviour("where all is well every row is ok, and the status is 0")
 def all_rows_are_ok(site):
 	site.good()
@@ -209,6 +205,7 @@ def a_unicode_domain_is_checked_in_a_labels(site):
 
 # --- usage ---
 
+@every_version
 @behaviour("what cannot be meant is refused, and a host of another server can be checked")
 def bad_arguments_are_refused(site):
 	site.good("other.lab")
@@ -234,6 +231,7 @@ def a_terminal_shows_colours(site):
 
 # --- trust ---
 
+@every_version
 @behaviour("without a trust anchor nothing is secure, and the line to add is shown")
 def without_a_trust_anchor_nothing_is_secure(site):
 	site.good()
@@ -249,6 +247,7 @@ def without_a_trust_anchor_nothing_is_secure(site):
 	check(site, status=OK).expect("ok", "trust anchor", text="trusted")
 
 
+@every_version
 @behaviour("a trust anchor's file that is missing is told of")
 def a_missing_anchor_file_is_reported(site):
 	site.good()
@@ -374,6 +373,7 @@ class Patient:
 			sock.close()
 
 
+@every_version
 @behaviour("listeners of all hosts are asked at the same time")
 def listeners_are_asked_in_parallel(site):
 	address, zone, ports = site.lab.address(NOBODY), site.lab.zone("lab"), range(5000, 5010)
@@ -427,6 +427,7 @@ def caa_that_forbids_all_issuers_is_a_warning(site):
 
 # --- certificates beside TLSA records ---
 
+@every_version
 @behaviour("each published combination has to match what every listener serves")
 def each_combination_matches_every_listener(site):
 	certificate = site.good()

@@ -1,4 +1,5 @@
 """prosodyctl mod_certs check: why an answer is insecure."""
+from suite import every_version
 from test_certs_check import FIRST_NAME_SERVER, SERVICES, behaviour
 from test_certs_installed import look
 
@@ -95,6 +96,7 @@ def an_alias_into_an_insecure_zone(site):
 	assert len(rows) == 1, report
 
 
+@every_version
 @behaviour("insecure: what an option of the resolver takes out of validation is called so")
 def an_option_that_disables_validation(site):
 	site.good(services=SERVICES[:1])

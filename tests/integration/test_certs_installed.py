@@ -1,12 +1,16 @@
 """prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+import functools
 import os
 import pathlib
 import shutil
 
 import bed
 import certsite
+import test_certs_check
 from certsite import HOST, good, tool
-from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, behaviour, check
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, check
+
+behaviour = functools.partial(test_certs_check.behaviour, once=False)
 
 
 def look(site, *words):

@@ -6,6 +6,7 @@ import ssl
 import threading
 
 from certsite import bad, shut
+from suite import every_version
 from test_certs_installed import look
 from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
@@ -143,6 +144,7 @@ def an_s2s_port_behind_a_client_srv_is_reported(site):
 	report.expect("error", "listener", f"{site.address}:{site.places[2]} xmpp-server, direct TLS", "a stream of jabber:client")
 
 
+@every_version
 @behaviour("what answers: the chains of both types of key are asked for and judged")
 def both_key_types_are_checked(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)

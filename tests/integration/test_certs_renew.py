@@ -8,8 +8,10 @@ import subprocess
 from authority import SERVER, openssl
 from certsite import TOOL, tool
 from renewsite import HOST, behaviour, fingerprint
+from suite import every_version
 
 
+@every_version
 @behaviour("a new certificate goes all the way: published, waited for, installed, served, and the old records removed")
 def a_renewal_goes_all_the_way(site):
 	new = site.issue(HOST, name="new")
@@ -147,6 +149,7 @@ def owner_mode_and_layout_stay(site):
 	assert sorted(path.name for path in (site.directory / "certs").iterdir()) == [f"{HOST}.crt", f"{HOST}.key"]
 
 
+@every_version
 @behaviour("a directory of the host's with fullchain.pem and privkey.pem is found after that as before, also where it is a link")
 def a_host_directory_is_found_as_before(site):
 	versions, new = site.directory / "versions", site.issue(HOST, name="new")
@@ -163,6 +166,7 @@ def a_host_directory_is_found_as_before(site):
 	assert sorted(path.name for path in versions.iterdir()) == ["fullchain.pem", "privkey.pem"]
 
 
+@every_version
 @behaviour("chain and key in one file are replaced by one rename")
 def a_combined_file_is_renamed_once(site):
 	both = site.directory / "both.pem"
@@ -182,6 +186,7 @@ def a_combined_file_is_renamed_once(site):
 	assert fingerprint(both.read_text()) in site.served()
 
 
+@every_version
 @behaviour("a server that does not run is no fault: the certificate is installed, and checked once it runs")
 def a_stopped_server_is_checked_once_it_runs(site):
 	new = site.issue(HOST, name="new")
@@ -199,6 +204,7 @@ def a_stopped_server_is_checked_once_it_runs(site):
 	assert site.published() == {new.tlsa(3, 1, 1)} and site.served() == {site.files()}
 
 
+@every_version
 @behaviour("without mod_admin_shell a signal makes it reload")
 def a_signal_reloads_without_admin_shell(site):
 	site.modules.remove("admin_shell")

@@ -4,6 +4,7 @@ import re
 import shutil
 
 from dynamicsite import HOST, TTL, USER, behaviour, from_readme, leaf_of, tlsa_of
+from suite import every_version
 
 CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
 LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
@@ -77,6 +78,7 @@ def chain_of(text):
 	return re.findall("-----BEGIN CERTIFICATE-----[^-]*", text)
 
 
+@every_version
 @behaviour("certbot with a deploy hook, with a new key and with the same", time_limit=TIME_LIMIT)
 def certbot_renews_with_a_new_and_the_same_key(site):
 	ready(site, CERTBOT_HOOK)
@@ -158,6 +160,7 @@ def the_hook_of_root_hands_over_to_prosody(site):
 		assert file.owner() == USER and file.stat().st_mode & 0o777 == mode, file.stat()
 
 
+@every_version
 @behaviour("prosodyctl --root reads the client's files, and writes where Prosody's user may not", time_limit=TIME_LIMIT)
 def the_root_option_reads_client_files(site):
 	site.as_user_without_rights()

@@ -6,6 +6,7 @@ import threading
 
 from certsite import TOOL, bad, tool
 from renewsite import HOST, behaviour, fingerprint
+from suite import every_version
 
 NOBODY = 65534
 
@@ -104,6 +105,7 @@ def nsupdate_gets_one_signed_message_per_zone(site):
 		assert says in site.renew(status=1)["problems"][0]
 
 
+@every_version
 @behaviour("of two calls at once the second says so and ends well, and what it hands in is not lost")
 def a_concurrent_call_loses_nothing(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))

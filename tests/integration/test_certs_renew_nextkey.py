@@ -2,6 +2,7 @@
 from authority import SERVER, openssl
 from certsite import bad, tool
 from renewsite import HOST, behaviour, fingerprint, record_of
+from suite import every_version
 
 
 class Requested:
@@ -18,6 +19,7 @@ class Requested:
 		self.record = record_of(self.file.read_text())
 
 
+@every_version
 @behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
 def a_next_key_is_published_ahead(site):
 	site.go()

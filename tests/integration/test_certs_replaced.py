@@ -6,6 +6,7 @@ import shutil
 import bed
 from authority import openssl
 from certsite import bad, tool
+from suite import every_version
 from test_certs_check import behaviour
 from test_certs_rollover import let_time_pass, note_of, records, rollover, switch
 
@@ -81,6 +82,7 @@ class OtherMachine(bed.Prosody):
 
 # --- what others need ---
 
+@every_version
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
 def a_component_record_stays(site):
 	old, rooms, new = site.issue("good.lab", name="old"), site.issue("rooms.good.lab"), site.issue("good.lab", name="new")
@@ -283,6 +285,7 @@ def newly_named_hosts_need_records(site):
 	assert not found["remove"] and has(found["warnings"], "names other.lab, too"), found
 
 
+@every_version
 @behaviour("replacing leaves out a port with a certificate of its own, and a host with several has to name one")
 def a_port_with_its_own_certificate_is_left_out(site):
 	old = site.good(tlsa=[])
@@ -358,6 +361,7 @@ def a_foreign_key_is_unsafe(site):
 	assert tool(site, "rollover", "good.lab", "--new", fullchain).status == 0
 
 
+@every_version
 @behaviour("replacing opens an enciphered key with Prosody's own password")
 def an_encrypted_key_is_opened(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
@@ -394,6 +398,7 @@ def a_half_replaced_pair_is_unsafe(site):
 	assert found["step"] == "switch" and found["safe"], found
 
 
+@every_version
 @behaviour("replacing is not safe with a key that Prosody cannot read")
 def an_unreadable_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
@@ -416,6 +421,7 @@ def an_unreadable_key_is_unsafe(site):
 
 # --- the new certificate, too soon ---
 
+@every_version
 @behaviour("replacing is not safe when the new certificate lies where Prosody takes it with the next reload")
 def a_certificate_in_place_too_early_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))

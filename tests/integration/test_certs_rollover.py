@@ -6,6 +6,7 @@ import time
 from test_certs_check import FIRST_NAME_SERVER, OK, SECOND_NAME_SERVER, SERVERS, behaviour, check
 from certsite import bad, tool
 from authority import SERVER, openssl
+from suite import every_version
 
 
 def rollover(site, certificate, *words, status, subject="good.lab"):
@@ -53,6 +54,7 @@ def switch(site, certificate):
 	site.start()
 
 
+@every_version
 @behaviour("rollover goes step by step: add, wait twice the TTL, switch, remove, done")
 def rollover_goes_step_by_step(site):
 	old = site.good()

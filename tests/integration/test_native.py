@@ -1,4 +1,5 @@
 """prosodyctl mod_native check: what it finds wrong, what it leaves alone, and how it says so."""
+import functools
 import json
 import os
 import pathlib
@@ -8,8 +9,9 @@ import shutil
 import sys
 
 import bed
+import suite
 from certsite import Resolver
-from suite import behaviour
+from suite import every_version
 from terminal import Tool
 
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
@@ -19,6 +21,7 @@ OK, ERRORS, USAGE, WARNINGS = 0, 1, 2, 3
 ENOUGH_FILES, FEW_FILES = 8192, 1024
 DNS_PORT, UNSIGNED = 53, 30
 TOOL = Tool("mod_native")
+behaviour = functools.partial(suite.behaviour, once=True)
 
 
 def site(options=None, modules=("native",), **settings):
@@ -64,6 +67,7 @@ def expect(server, severity, about, what="", line="", count=1, **settings):
 
 # --- usage ---
 
+@every_version
 @behaviour("native tool: without a command, or asked for help, it tells what there is", **site())
 def help_lists_the_commands(server):
 	for words in ([], ["--help"], ["check", "--help"]):
@@ -79,6 +83,7 @@ def bad_arguments_exit_with_2(server):
 
 # --- what there is ---
 
+@every_version
 @behaviour("native check: a server with nothing to mend", **site())
 def a_sound_server_has_no_findings(server):
 	assert findings(server, OK) == {}
@@ -128,6 +133,7 @@ def an_unknown_option_of_a_module(server):
 	expect(server, "warning", "smacks_colour", "mod_smacks has no such option", "take out smacks_colour")
 
 
+@every_version
 @behaviour("native check: options of a host are looked at, and told with the host", components={
 	"rooms.prosody.test": {"component_module": "muc", "smacks_max_queue_sise": 7}}, **site())
 def options_of_a_host_are_named_with_it(server):
@@ -141,6 +147,7 @@ def options_of_other_modules_are_ignored(server):
 	assert findings(server, OK) == {}
 
 
+@every_version
 @behaviour("native check: what a module would complain about", **site())
 def invalid_values_are_findings(server):
 	configure(server, storage_native_sync="often")
@@ -198,6 +205,7 @@ def a_webchat_needs_an_anonymous_host_and_a_client(server):
 	assert finding["host"] == "guest.prosody.test", finding
 
 
+@every_version
 @behaviour("native check: options that are read for the whole server stand below no host", **site())
 def global_options_below_a_host(server):
 	server.__class__ = Guests
@@ -223,6 +231,7 @@ def a_global_finding_is_reported_once(server):
 	assert ["host" in found for found in report["findings"]] == [False], report
 
 
+@every_version
 @behaviour("native check: modules and drivers that are not there", **site())
 def missing_modules_and_drivers(server):
 	configure(server, modules=["native", "s2s_auth_nativ", "no_such_thing"])
@@ -272,6 +281,7 @@ def two_modules_that_use_dane(server):
 	expect(server, "warning", "s2s_auth_dane_in", "beside mod_s2s_auth_native")
 
 
+@every_version
 @behaviour("native check: valid certificates demanded, and nobody who looks at them", **site())
 def required_certificates_that_nobody_checks(server):
 	configure(server, s2s_secure_auth=True, modules_disabled=["tls", "s2s_auth_certs"])
@@ -296,6 +306,7 @@ def protected(server, status, *expected):
 	assert modules["s2s_auth_native"] == sorted(expected), modules
 
 
+@every_version
 @behaviour("native check: every host and component is protected that no list takes out",
 	**site(components={**COMPONENTS, "left.prosody.test": {"modules_disabled": ["s2s_auth_native"]}}))
 def every_listed_host_is_protected(server):
@@ -325,6 +336,7 @@ def one_host_protects_all(server):
 	protected(server, None, "own.prosody.test")
 
 
+@every_version
 @behaviour("native check: components alone do not load a module of the global section", **site(components=COMPONENTS))
 def components_load_no_global_modules(server):
 	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
@@ -335,6 +347,7 @@ def components_load_no_global_modules(server):
 	protected(server, None)
 
 
+@every_version
 @behaviour("native check: an endpoint for metrics that has none", **site())
 def a_metrics_endpoint_without_metrics(server):
 	configure(server, modules=["native", "http_openmetrics"])
@@ -347,6 +360,7 @@ def a_metrics_endpoint_without_metrics(server):
 
 # --- modules ---
 
+@every_version
 @behaviour("native check: a module of the same name that comes first in plugin_paths", **site())
 def a_shadowed_module(server):
 	first = server.directory / "plugins"
@@ -372,6 +386,7 @@ def an_unloadable_shared_object(server):
 		("smacks", "smacks"), ("certs", "dns")], report
 
 
+@every_version
 @behaviour("native check: it need not be enabled itself, but that is advised", **site(modules=()))
 def the_tool_works_without_the_module(server):
 	expect(server, "advice", "mod_native", "not enabled", '"native"')
@@ -401,6 +416,7 @@ def without_unbound_dane_proves_nothing(server):
 	assert findings(server, OK, env=environment) == {}
 
 
+@every_version
 @behaviour("native check: a resolver without a trust anchor, and one whose anchor is not there", **site())
 def a_missing_trust_anchor(server):
 	configure(server, modules=["native", "s2s_auth_native"])
@@ -466,6 +482,7 @@ def broken_resolver_settings(server):
 	expect(server, "error", "DNS", "The resolver does not work: .*cannot use the option unbound as it stands")
 
 
+@every_version
 @behaviour("native check: no certificates of authorities", **site())
 def no_certificate_authorities(server):
 	configure(server, s2s_secure_auth=True, ssl={"capath": server.directory / "certs"})
@@ -529,6 +546,7 @@ def files_of_a_stopped_server_are_not_checked(server):
 	assert check(server, OK)["findings"] == []
 
 
+@every_version
 @behaviour("native check: garbage collection that takes half of the CPU time", **site())
 def costly_garbage_collection(server):
 	assert findings(server, OK) == {}
@@ -545,6 +563,7 @@ def costly_garbage_collection(server):
 
 # --- in the server ---
 
+@every_version
 @behaviour("native check: the shell gives the same report", **site({"smacks_max_queue_byte": 100}))
 def the_shell_gives_the_same_report(server):
 	allow_files(server, ENOUGH_FILES)

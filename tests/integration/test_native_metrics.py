@@ -36,13 +36,7 @@ class Site(bed.Prosody):
 
 
 def behaviour(name):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(stock_smacks, version=version):
-				return Site(version, stock_smacks)
-			suite.tests.append(suite.Test(f"native metrics: {name}", function, version, make))
-		return function
-	return register
+	return suite.on_versions(f"native metrics: {name}", Site)
 
 
 # --- the table ---
