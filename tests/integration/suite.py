@@ -11,7 +11,7 @@ Each test has a Prosody of its own. Keywords of @behaviour:
 In the environment:
 
 	SEED	what random tests choose from; by default the date's digits, and printed with a failure
-	SOAK	random tests try in full, and not a sample; tests with `once` run on every version
+	SOAK	random tests try in full, and not a sample
 """
 import concurrent.futures
 import functools
@@ -40,7 +40,7 @@ def tries(sample, full):
 
 class Test:
 	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds.
-	One that `repeats` what is stated on another version runs only if its version is named, and with SOAK."""
+	One that `repeats` what is stated on another version runs only if its version is named, or all such tests are asked for."""
 
 	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None, repeats=False):
 		self.name, self.function, self.version, self.make = name, function, version, make
@@ -118,9 +118,9 @@ def _federation(name, versions, settings):
 	return register
 
 
-def run(names, versions, stock_smacks, colour):
+def run(names, versions, stock_smacks, colour, repeats=False):
 	"""Runs what matches, several at a time; returns how many passed and failed."""
-	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions)]
+	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions, repeats)]
 	passed = failed = 0
 	fork = multiprocessing.get_context("fork")
 	with concurrent.futures.ProcessPoolExecutor(AT_A_TIME, fork) as pool:
@@ -144,8 +144,8 @@ def _tasks(chosen):
 	return [*together.values(), *([n] for n in chosen if tests[n].together is None)]
 
 
-def _matches(test, names, versions):
-	wanted = test.version in versions if versions else SOAK or not test.repeats
+def _matches(test, names, versions, repeats):
+	wanted = test.version in versions if versions else test.repeats == repeats
 	return wanted and (not names or any(n in test.name for n in names))
 
 
