@@ -153,15 +153,15 @@ demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 
-# What random tests choose from: each day something else, and the same again with SEED=...
+# Random tests: another seed each day; SEED=... repeats a run
 export SEED ?= $(shell date -u +%Y%m%d)
 
-test: ## set up, build, and run all tests; of random ones a sample, which SEED chooses (the date)
+test: ## set up, build, and run all tests, of random ones a sample
 	@tests/setup
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@tests/run
 
-soak: ## kills, power cuts, properties, failing allocations in full, on every version; each fuzzer for FUZZ_SECONDS
+soak: ## random tests in full: kills, power cuts, properties, failing allocations; fuzzers for FUZZ_SECONDS each
 	@tests/setup
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@SOAK=1 FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit spec crash soak repeats fuzz

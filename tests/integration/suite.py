@@ -1,17 +1,17 @@
-"""What a test file says: @behaviour("resume: order is kept") above a function that takes a server.
+"""Registers and runs the tests: @behaviour("resume: order is kept") above a function that takes a server.
 
-Each test has a Prosody of its own. Keywords of @behaviour:
+Each test starts its own Prosody. Keywords of @behaviour:
 
-	options, modules, components	the server's, as in bed.Prosody
-	versions	run on these only
-	over	transports: the test is run for each, as its second argument
-	federation	the test takes a bed.Federation, of each version with each
-	once	what the test states does not depend on Prosody's version: the newest one is enough, see Test.repeats
+	options, modules, components	of the server, as in bed.Prosody
+	versions	run on these versions only
+	over	transports: the test runs with each, its second argument
+	federation	the test takes a bed.Federation, and runs for each pair of versions
+	once	the behaviour does not depend on Prosody's version: older versions are skipped, see Test.repeats
 
 In the environment:
 
-	SEED	what random tests choose from; by default the date's digits, and printed with a failure
-	SOAK	random tests try in full, and not a sample
+	SEED	seed of random tests; default: the digits of the date. A failure prints it
+	SOAK	random tests run in full instead of a sample
 """
 import concurrent.futures
 import functools
@@ -27,20 +27,20 @@ SEED = int(os.environ.get("SEED") or time.strftime("%Y%m%d", time.gmtime()))
 SOAK = bool(os.environ.get("SOAK"))
 TIME_LIMIT = 40
 LOG_LINES = 60
-AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test waits for more than half of its time
+AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test spends more than half of its time waiting
 PAIRS = {"0.12": [("0.12", "0.12")], "13.0": [("13.0", "13.0"), ("0.12", "13.0"), ("13.0", "0.12")]}
 
 tests = []
 
 
 def tries(sample, full):
-	"""How often a random test tries."""
+	"""How often a random test repeats."""
 	return full if SOAK else sample
 
 
 class Test:
-	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds.
-	One that `repeats` what is stated on another version runs only if its version is named, or all such tests are asked for."""
+	"""Tests with the same `together`, if it is not None, run one after another in one process and share its state. A test that
+	`repeats` another one on an older version runs only if its version is named, or with --repeats."""
 
 	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None, repeats=False):
 		self.name, self.function, self.version, self.make = name, function, version, make
@@ -66,17 +66,17 @@ class Test:
 				self.server = None
 
 	def _too_long(self, *_):
-		raise TimeoutError(f"the test did not end within {self.time_limit} s")
+		raise TimeoutError(f"the test takes longer than {self.time_limit} s")
 
 	def _report(self, trace):
-		"""From the test function on, and the end of the server's log."""
+		"""The traceback, and the end of the server's log."""
 		log = self.server.log().splitlines()[-LOG_LINES:] if self.server else []
-		return "\n".join([trace.rstrip(), f"SEED={SEED} repeats random choices; server log:", *log])
+		return "\n".join([trace.rstrip(), f"SEED={SEED} repeats the random choices; server log:", *log])
 
 
 def on_versions(name, make, versions=None, once=False, **settings):
-	"""Registers a test for each version. `make` takes the version, and whether mod_smacks is stock; it returns what the test takes:
-	with finish(), discard() and log()."""
+	"""Registers a test for each version. make(version, stock_smacks) returns the test's argument, which has finish(), discard()
+	and log()."""
 	def register(function):
 		for version in bed.VERSIONS:
 			if not versions or version in versions:
@@ -87,7 +87,7 @@ def on_versions(name, make, versions=None, once=False, **settings):
 
 
 def every_version(function):
-	"""Above @behaviour: this test is no repetition on any version, though others of its file are."""
+	"""Above @behaviour: run this test on every version although its file sets `once`."""
 	for test in tests:
 		if test.function is function:
 			test.repeats = False
@@ -119,7 +119,7 @@ def _federation(name, versions, settings):
 
 
 def run(names, versions, stock_smacks, colour, repeats=False):
-	"""Runs what matches, several at a time; returns how many passed and failed."""
+	"""Runs the tests that match, several at a time. Returns how many passed and failed."""
 	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions, repeats)]
 	passed = failed = 0
 	fork = multiprocessing.get_context("fork")
@@ -136,7 +136,7 @@ def run(names, versions, stock_smacks, colour, repeats=False):
 
 
 def _tasks(chosen):
-	"""Lists of tests that belong together, and then each other test alone: what takes long is begun first."""
+	"""Lists of tests for one process each. Tests that belong together take longest and start first."""
 	together = {}
 	for n in chosen:
 		if tests[n].together is not None:
@@ -150,7 +150,7 @@ def _matches(test, names, versions, repeats):
 
 
 def _run(numbers, stock_smacks):
-	"""Number of a test -> its failure and the seconds that it took."""
+	"""Maps the number of each test to its failure and its seconds."""
 	outcomes = {}
 	for n in numbers:
 		began = time.monotonic()

@@ -18,13 +18,13 @@
 
 enum { TEST_MAX = 256 };
 
-/* What random tests choose from; make takes it from the date. */
+/* Seed of random tests; make sets it from the date. */
 static inline unsigned test_seed(void) {
 	const char *seed = getenv("SEED");
 	return seed != NULL ? (unsigned)strtoul(seed, NULL, 10) : 1;
 }
 
-/* How often a random test tries: a sample, or with SOAK in the environment in full. */
+/* How often a random test repeats: `full` with SOAK in the environment, otherwise `sample`. */
 static inline int test_tries(int sample, int full) {
 	return getenv("SOAK") != NULL ? full : sample;
 }
@@ -94,7 +94,7 @@ static inline int test_run(const char *suite) {
 		failed += test_state.failed ? 1 : 0;
 	}
 	if (failed > 0)
-		printf("# random choices are repeated with SEED=%u\n", test_seed());
+		printf("# SEED=%u repeats the random choices\n", test_seed());
 	printf("%zu passed, %zu failed\n", test_state.count - failed, failed);
 	return failed > 0 || test_state.count == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
