@@ -10,7 +10,6 @@ import suite
 from certsite import Resolver, bad, on_terminal, shut, tool
 from lab import Lab
 from nameserver import Nsd
-from suite import every_version
 from zones import Zone
 
 SERVICES = ["xmpp-client", "xmpp-server", "xmpps-client", "xmpps-server"]
@@ -149,7 +148,7 @@ def check(site, *words, status):
 
 # --- everything as it should be ---
 
-@every_version
+@suite.every_version
 @behaviour("where all is well every row is ok, and the status is 0")
 def all_rows_are_ok(site):
 	site.good()
@@ -205,7 +204,7 @@ def a_unicode_domain_is_checked_in_a_labels(site):
 
 # --- usage ---
 
-@every_version
+@suite.every_version
 @behaviour("what cannot be meant is refused, and a host of another server can be checked")
 def bad_arguments_are_refused(site):
 	site.good("other.lab")
@@ -231,7 +230,7 @@ def a_terminal_shows_colours(site):
 
 # --- trust ---
 
-@every_version
+@suite.every_version
 @behaviour("without a trust anchor nothing is secure, and the line to add is shown")
 def without_a_trust_anchor_nothing_is_secure(site):
 	site.good()
@@ -247,7 +246,7 @@ def without_a_trust_anchor_nothing_is_secure(site):
 	check(site, status=OK).expect("ok", "trust anchor", text="trusted")
 
 
-@every_version
+@suite.every_version
 @behaviour("a trust anchor's file that is missing is told of")
 def a_missing_anchor_file_is_reported(site):
 	site.good()
@@ -373,7 +372,7 @@ class Patient:
 			sock.close()
 
 
-@every_version
+@suite.every_version
 @behaviour("listeners of all hosts are asked at the same time")
 def listeners_are_asked_in_parallel(site):
 	address, zone, ports = site.lab.address(NOBODY), site.lab.zone("lab"), range(5000, 5010)
@@ -427,7 +426,7 @@ def caa_that_forbids_all_issuers_is_a_warning(site):
 
 # --- certificates beside TLSA records ---
 
-@every_version
+@suite.every_version
 @behaviour("each published combination has to match what every listener serves")
 def each_combination_matches_every_listener(site):
 	certificate = site.good()
