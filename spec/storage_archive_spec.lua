@@ -3,7 +3,6 @@
 -- tests/unit/test_archive.c and test_deleted.c.
 
 local helper = require "spec.helper";
-local generate = require "spec.generate";
 local storage = require "spec.storage_helper";
 local now = require "util.time".now;
 
@@ -142,57 +141,6 @@ describe("append() of an archive", function ()
 			assert.has_error(function () archive:append(table.unpack(arguments, 1, 5)); end);
 		end
 		assert_holds("", "user");
-	end);
-end);
-
-describe("a stanza in an archive", function ()
-	local function assert_kept(stanza)
-		local id = assert(archive:append("user", nil, stanza, 1, "a@example.com"));
-		helper.assert_same_stanza(stanza, (archive:get("user", id)));
-		local item = (storage.items(archive:find("user", { reverse = true, limit = 1 })))[1];
-		assert.equal(id, item.id);
-		helper.assert_same_stanza(stanza, item.stanza);
-	end
-
-	it("keeps namespaces, any characters of XML, and text between elements", function ()
-		assert_kept(st.message({ xmlns = "jabber:client", ["urn:a\1k"] = "1", ["urn:b\1k"] = "2", k = "3", ["xml:lang"] = "de" })
-			:tag("x", { xmlns = "urn:a" }):tag("y", { xmlns = "urn:b" }):tag("x", { xmlns = "urn:a" }):up():up():up()
-			:tag("z", { xmlns = "" }):up());
-		assert_kept(st.message({ id = "<&'\">\t\n\r ]]>" }, "<&'\">\t\n\r ]]> &amp; \u{7f}\u{80}\u{e9}\u{d7ff}\u{fffd}\u{1f600}\u{10ffff}"));
-		assert_kept(st.message({}, " "));
-		assert_kept(st.message({}, "\u{1f469}\u{200d}\u{1f4bb}\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}"));
-		assert_kept(st.stanza("p"):text("a "):tag("b"):text("bold"):up():text(" c "):tag("i"):up():text("d"));
-	end);
-
-	it("may be a presence, an iq, or a payload of PubSub", function ()
-		assert_kept(st.presence { from = "a@example.com/r" });
-		assert_kept(st.iq { type = "get", id = "1" }:tag("query", { xmlns = "jabber:iq:roster" }):up());
-		assert_kept(st.stanza("item", { xmlns = "http://jabber.org/protocol/pubsub", id = "current" })
-			:tag("nick", { xmlns = "http://jabber.org/protocol/nick" }):text("n"):up());
-	end);
-
-	it("may be large and deep", function ()
-		local deep, wide = st.message(), st.message();
-		for level = 1, 99 do deep:tag("level", { n = tostring(level) }); end
-		assert_kept(deep:text("leaf"):reset());
-		for n = 1, 3000 do wide:tag("item", { id = tostring(n), name = ("n"):rep(80) }):up(); end
-		assert_kept(wide);
-		assert_kept(st.message({ id = ("i"):rep(100000) }, ("0123456789"):rep(30000)));
-		reopen();
-		local last = storage.items(archive:find("user", { limit = 1, reverse = true }))[1];
-		assert.equal(300000, #last.stanza:get_child_text("body"));
-	end);
-
-	it("keeps what a generator makes of it", function ()
-		local generator, stanzas = generate.new(helper.seed + 43), {};
-		for n = 1, 300 do
-			stanzas[n] = generator:stanza();
-			assert(archive:append("user", nil, stanzas[n], n, "a@example.com"));
-		end
-		reopen();
-		for n, item in ipairs((storage.items(archive:find("user")))) do
-			assert.equal(storage.xml(stanzas[n]), storage.xml(item.stanza));
-		end
 	end);
 end);
 
