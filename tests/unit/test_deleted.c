@@ -6,7 +6,7 @@
 
 /* ---- A naive archive: what every message is, and whether it is still there ---- */
 
-enum { MODEL_MAX = 100000, WITHS = 5 };
+enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400 };
 
 static const char *const WITH[WITHS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
 
@@ -541,6 +541,59 @@ TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 		seen++;
 	CHECK(found == 0 && seen < 499);
 	pn_archive_cursor_free(cursor);
+	teardown(&f);
+}
+
+/* ---- Days ---- */
+
+/* Whether the archive's days, without those that repeat, are these numbers of days since 1970. */
+static bool days_are(struct fixture *f, const double *want, size_t count) {
+	struct pn_buf buf = {0};
+	bool seen[16] = {false};
+	bool right = pn_archive_dates(f->db, &f->archive, JULIET, &buf) == PN_OK;
+	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
+	while (wire.left > 0) {
+		const double day = pn_wire_f64(&wire);
+		bool any = false;
+		for (size_t i = 0; i < count; i++) {
+			if (day == want[i] * DAY)
+				seen[i] = any = true;
+		}
+		right = right && any;
+	}
+	for (size_t i = 0; i < count; i++)
+		right = right && seen[i];
+	pn_buf_free(&buf);
+	return right;
+}
+
+TEST(the_days_of_an_archive_are_those_on_which_it_has_messages) {
+	static const double all[] = {0, 1, 3, 100, -1};
+	struct fixture f;
+	setup(&f);
+	CHECK(days_are(&f, NULL, 0));
+	for (int i = 0; i < 300; i++)
+		CHECK(append(&f, "x", i * 600.5, NULL, NULL) == PN_OK); /* days 0, 1 and 2 */
+	CHECK(append(&f, "x", 3.5 * DAY, NULL, NULL) == PN_OK);
+	CHECK(append(&f, "x", 100 * DAY, NULL, NULL) == PN_OK);
+	CHECK(append(&f, "x", -0.5, NULL, NULL) == PN_OK);
+	struct pn_archive_query second = {.has_start = true, .start = 2 * DAY, .has_end = true};
+	second.end = 3 * DAY - 1;
+	CHECK(delete_matching(&f, &second) > 0);
+	CHECK(days_are(&f, all, 5));
+	teardown(&f);
+}
+
+TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
+	static const double times[] = {-1e308, -1e30, 1e15, 1e21, 1e30, 1e30, 1.7e308};
+	struct fixture f;
+	struct pn_buf buf = {0};
+	setup(&f);
+	for (int i = 0; i < 7; i++)
+		CHECK(append(&f, "x", times[i], NULL, NULL) == PN_OK);
+	CHECK(pn_archive_dates(f.db, &f.archive, JULIET, &buf) == PN_OK);
+	CHECK(buf.len >= 6 * 8 && buf.len <= 7 * 8);
+	pn_buf_free(&buf);
 	teardown(&f);
 }
 
