@@ -6,7 +6,7 @@
 
 /* ---- A naive archive: what every message is, and whether it is still there ---- */
 
-enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400 };
+enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400, FIRST = 3 };
 
 static const char *const WITH[WITHS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
 
@@ -91,9 +91,8 @@ static struct pn_archive_query random_query(double latest) {
 	return query;
 }
 
-/* That the first messages that are found, from either end, are the model's. */
+/* Compares the FIRST messages from either end. */
 static void compare_first(struct pn_archive_query query) {
-	enum { FIRST = 3 };
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
 	query.reverse = below(2) == 0;
@@ -507,8 +506,7 @@ TEST(a_cursor_needs_neither_its_bounds_nor_sees_a_replacement) {
 	int seen = 0, keyed = 0;
 	while (pn_archive_next(cursor, &message) == 1) {
 		keyed += message.id.len == 3 ? 1 : 0;
-		CHECK(message.when == 100 + seen);
-		seen++;
+		CHECK(message.when == 100 + seen++);
 		CHECK(append_to(&f, JULIET, "x", 300.5, "a@b", seen > 150 ? "key" : "other",
 				NULL) == PN_OK);
 		if (seen > 1)
