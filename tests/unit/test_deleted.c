@@ -6,7 +6,7 @@
 
 /* ---- A naive archive: what every message is, and whether it is still there ---- */
 
-enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400, FIRST = 3 };
+enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400 };
 
 static const char *const WITH[WITHS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
 
@@ -91,8 +91,9 @@ static struct pn_archive_query random_query(double latest) {
 	return query;
 }
 
-/* Compares the FIRST messages from either end. */
+/* Compares the first messages from either end. */
 static void compare_first(struct pn_archive_query query) {
+	enum { FIRST = 3 };
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
 	query.reverse = below(2) == 0;
@@ -126,7 +127,6 @@ static void compare_counts(int rounds, double latest) {
 	}
 }
 
-/* Reads all, in one direction. */
 static void compare_all(bool reverse) {
 	const struct pn_archive_query query = {.reverse = reverse};
 	struct pn_archive_cursor *cursor;
