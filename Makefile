@@ -64,7 +64,7 @@ UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive dam
 FUZZERS := decode encode smq pack store pages cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help webchat install uninstall deb test-deb clean demo pictures test unit spec integration crash asan bench lint format fuzz newest
+.PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
 .SECONDARY: # what was compiled for a test is there for the next run
 
@@ -157,10 +157,18 @@ pictures: all ## take the pictures of docs/images again, in a real browser
 	@tests/setup build prosody browser
 	@for program in tests/pictures/*.py; do $$program || exit 1; done
 
-test: ## set up, build, and run every test there is
+# Random tests: another seed each day; SEED=... repeats a run
+export SEED ?= $(shell date -u +%Y%m%d)
+
+test: ## set up, build, and run all tests, of random ones a sample
 	@tests/setup
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@tests/run
+
+soak: ## random tests in full: kills, power cuts, properties, failing allocations; fuzzers for FUZZ_SECONDS each
+	@tests/setup
+	@$(MAKE) -s -j$$(nproc) --output-sync=target all
+	@SOAK=1 FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit spec crash soak repeats fuzz
 
 # Many programs over the same objects: optimizing each as a whole would take minutes
 LINK_TEST = $(CC) $(CFLAGS) -fno-lto $(LDFLAGS)
@@ -214,8 +222,7 @@ integration: all ## real servers, real clients
 
 crash: all ## cut the power at any write; kill a writing server KILLS times (200); check what is left
 	@tests/setup build prosody
-	@$(MAKE) -s run/crash/test_powercut
-	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
+	@SOAK=1 tests/run crash
 
 .PHONY: sanitized
 sanitized: $(addprefix $(OUT)/,$(SHARED_OBJECTS))

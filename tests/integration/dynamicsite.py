@@ -160,11 +160,6 @@ def from_manual(begin):
 	raise AssertionError(f"the manual has no block that begins with {begin!r}")
 
 
-def behaviour(name, time_limit=suite.TIME_LIMIT, **settings):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(_, version=version):
-				return Site(version, **settings)
-			suite.tests.append(suite.Test(f"certificate renewal: {name}", function, version, make, time_limit=time_limit))
-		return function
-	return register
+def behaviour(name, once=True, time_limit=suite.TIME_LIMIT, **settings):
+	return suite.on_versions(f"certificate renewal: {name}", lambda version, _: Site(version, **settings), once=once,
+		time_limit=time_limit)

@@ -1,12 +1,16 @@
 """prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+import functools
 import os
 import pathlib
 import shutil
 
 import bed
 import certsite
+import test_certs_check
 from certsite import HOST, good, tool
-from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, behaviour, check
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, check
+
+behaviour = functools.partial(test_certs_check.behaviour, once=False)
 
 
 def look(site, *words):
@@ -19,7 +23,7 @@ def look(site, *words):
 # --- keys ---
 
 @behaviour("installed: a key with a password is opened with the one of the configuration, and never asked for")
-def test(site):
+def a_key_is_opened_with_its_configured_password(site):
 	certificate = site.issue("good.lab")
 	site.publish("good.lab", services=SERVICES[:2])
 	closed = site.directory / "closed.key"
@@ -34,7 +38,7 @@ def test(site):
 
 
 @behaviour("installed: a key that is missing, cannot be read, or is not the certificate's is an error with its file")
-def test(site):
+def unusable_keys_are_errors(site):
 	site.options["ssl"]["certificates"] = []
 	keys = {"right": None, "garbage": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "empty": b"", "missing": b"",
 		"ecdsa": site.issue("good.lab", name="other").key.read_bytes(),
@@ -59,7 +63,7 @@ def test(site):
 # --- what has been loaded ---
 
 @behaviour("installed: a certificate that Prosody has not loaded since is a warning until it has")
-def test(site):
+def a_certificate_not_yet_loaded_is_a_warning(site):
 	old = site.good(tlsa=(), services=SERVICES[:2])
 	site.go()
 	new = site.issue("good.lab", name="new")
@@ -77,7 +81,7 @@ def test(site):
 # --- which one Prosody takes ---
 
 @behaviour("installed: two files that fit a host are an error with both names and what to do")
-def test(site):
+def two_matching_files_are_an_error(site):
 	certificates = [site.issue("good.lab", name=name) for name in ("one", "two")]
 	for certificate in certificates:
 		site.install(f"{certificate.file.stem}.elsewhere", certificate)
@@ -98,7 +102,7 @@ RESERVED = ("localhost", "chat.localhost", "upload.internal", "a.test", "b.inval
 
 
 @behaviour("installed: a host that DNS does not have is no error, unless it is named; in a public zone it is a warning")
-def test(site):
+def an_unpublished_host_is_no_error(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts += [*RESERVED, "quiet.lab"]
 	site.go()
@@ -116,7 +120,7 @@ def test(site):
 
 
 @behaviour("installed: a component without connections to other servers is no error, and need not be named")
-def test(site):
+def a_component_without_s2s_is_no_error(site):
 	site.components = {"upload.good.lab": {"modules_disabled": ["s2s"], "component_secret": "x"}}
 	site.good()
 	site.go()
@@ -125,7 +129,7 @@ def test(site):
 
 
 @behaviour("installed: a failure of DNS is not taken for a host that is not published")
-def test(site):
+def a_dns_failure_is_not_an_unpublished_host(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts.append("servfail.lab")
 	site.go()
@@ -144,7 +148,7 @@ def let_in(path):
 
 @certsite.behaviour("certificates in a directory that is closed to Prosody are told of with the ways out",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
-def test(site):
+def a_directory_closed_to_prosody_is_reported(site):
 	live = site.directory / "letsencrypt/live"
 	own = live / HOST
 	own.mkdir(parents=True)

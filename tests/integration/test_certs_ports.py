@@ -6,6 +6,7 @@ import ssl
 import threading
 
 from certsite import bad, shut
+from suite import every_version
 from test_certs_installed import look
 from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
@@ -55,7 +56,7 @@ NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no
 
 
 @behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
-def test(site):
+def another_service_is_not_xmpp(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but not XMPP: a web server answers"),
 		(other_at(site, "xmpps-server", WEB), "TLS, but not XMPP: a web server answers"),
@@ -78,7 +79,7 @@ def test(site):
 
 
 @behaviour("what answers: STARTTLS behind the SRV record of direct TLS is called so, and the other way round")
-def test(site):
+def swapped_srv_records_are_reported(site):
 	site.good(services=("xmpps-client", "xmpps-server", "xmpp-client", "xmpp-server"))
 	site.go()
 	report = check(site, status=ERRORS)
@@ -109,7 +110,7 @@ class Reserved(Other):
 
 
 @behaviour("what answers: STARTTLS behind the SRV record of direct TLS, with a server that is silent to TLS")
-def test(site):
+def a_starttls_server_silent_to_tls_is_recognized(site):
 	server = Reserved(site.address, b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 		b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features></stream:stream>")
 	site.extra.append(server)
@@ -121,7 +122,7 @@ def test(site):
 
 
 @behaviour("what answers: what is neither kind of TLS stays what it is")
-def test(site):
+def a_port_of_neither_kind_stays_unknown(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "TLS handshake"),
 		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "not an XMPP stream"),
@@ -134,7 +135,7 @@ def test(site):
 
 
 @behaviour("what answers: servers behind the SRV record of clients are called so, with direct TLS too")
-def test(site):
+def an_s2s_port_behind_a_client_srv_is_reported(site):
 	site.good(services=("xmpp-client", "xmpp-client", "xmpps-server", "xmpps-client"))
 	site.go()
 	report = check(site, status=ERRORS)
@@ -143,8 +144,9 @@ def test(site):
 	report.expect("error", "listener", f"{site.address}:{site.places[2]} xmpp-server, direct TLS", "a stream of jabber:client")
 
 
+@every_version
 @behaviour("what answers: the chains of both types of key are asked for and judged")
-def test(site):
+def both_key_types_are_checked(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1), rsa.tlsa(3, 1, 1)])
@@ -159,7 +161,7 @@ def test(site):
 
 
 @behaviour("what answers: a chain of the other type of key that peers refuse is found")
-def test(site):
+def a_bad_chain_of_the_other_key_type_is_found(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="rsa", rsa=True, days=(-9, -2))
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1)], services=SERVICES[:2])
@@ -171,7 +173,7 @@ def test(site):
 
 
 @behaviour("what answers: with TLS 1.3 alone the other type of key cannot be asked for, which is said")
-def test(site):
+def tls13_hides_the_other_key_type(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.options["tls_profile"] = "modern"

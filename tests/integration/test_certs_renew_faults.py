@@ -6,12 +6,13 @@ import threading
 
 from certsite import TOOL, bad, tool
 from renewsite import HOST, behaviour, fingerprint
+from suite import every_version
 
 NOBODY = 65534
 
 
 @behaviour("what cannot be used is refused before anything is done, and the text says why")
-def test(site):
+def unusable_input_is_refused(site):
 	site.go()
 	new, other = (site.issue(HOST, name=name) for name in ("new", "other"))
 	wrong = site.issue(HOST, names=["DNS:elsewhere.lab"], name="wrong")
@@ -35,7 +36,7 @@ def test(site):
 
 
 @behaviour("publishing that fails says why, changes nothing else, and is tried again by the next call")
-def test(site):
+def failed_publishing_is_retried(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (3, "the zone is locked\n\x1b[31mby somebody")
 	site.go()
@@ -49,7 +50,7 @@ def test(site):
 
 
 @behaviour("a program that does not end is ended, and so is one that cannot be run told of")
-def test(site):
+def hanging_and_missing_programs_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.options["certs_dns_timeout"] = 1
 	forever = site.directory / "forever"
@@ -68,7 +69,7 @@ def test(site):
 
 
 @behaviour("records that DNS never shows are waited for, and told of after an hour")
-def test(site):
+def records_that_never_appear_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (0, "taken")
 	site.go()
@@ -84,7 +85,7 @@ def test(site):
 
 
 @behaviour("updates go to nsupdate in the form that it reads, one message for each zone, signed with the key")
-def test(site):
+def nsupdate_gets_one_signed_message_per_zone(site):
 	new = site.issue(HOST, name="new")
 	program, seen = site.directory / "nsupdate", site.directory / "seen"
 	program.write_text(f'#!/bin/sh\n{{ printf "<%s>" "$@"; echo; cat; echo; }} >>"{seen}"\necho "update failed: REFUSED" >&2\nexit 2\n')
@@ -104,8 +105,9 @@ def test(site):
 		assert says in site.renew(status=1)["problems"][0]
 
 
+@every_version
 @behaviour("of two calls at once the second says so and ends well, and what it hands in is not lost")
-def test(site):
+def a_concurrent_call_loses_nothing(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	entered, leave = threading.Event(), threading.Event()
 
@@ -136,7 +138,7 @@ def test(site):
 
 
 @behaviour("a directory that cannot be written leaves everything as it was, and is named")
-def test(site):
+def a_read_only_directory_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)
@@ -159,7 +161,7 @@ def test(site):
 
 
 @behaviour("a certificate that is overtaken by another one leaves no record behind")
-def test(site):
+def an_overtaken_certificate_leaves_no_record(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	site.go()
 	assert site.hand_in(first)["step"] == "wait"
@@ -171,7 +173,7 @@ def test(site):
 
 
 @behaviour("what is kept and cannot be read any more is told of")
-def test(site):
+def unreadable_state_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)

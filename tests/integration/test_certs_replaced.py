@@ -6,6 +6,7 @@ import shutil
 import bed
 from authority import openssl
 from certsite import bad, tool
+from suite import every_version
 from test_certs_check import behaviour
 from test_certs_rollover import let_time_pass, note_of, records, rollover, switch
 
@@ -81,8 +82,9 @@ class OtherMachine(bed.Prosody):
 
 # --- what others need ---
 
+@every_version
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
-def test(site):
+def a_component_record_stays(site):
 	old, rooms, new = site.issue("good.lab", name="old"), site.issue("rooms.good.lab"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	add_host(site, "rooms.good.lab", rooms)
@@ -102,7 +104,7 @@ def test(site):
 
 
 @behaviour("replacing leaves the record of another machine with another certificate, and does not wait for it")
-def test(site):
+def a_record_of_another_machine_stays(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
 	machine = OtherMachine(site, other)
@@ -121,7 +123,7 @@ def test(site):
 
 
 @behaviour("replacing is not done before every machine with the old certificate has been switched")
-def test(site):
+def every_machine_has_to_switch_first(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
 	machine = OtherMachine(site, old)
@@ -141,7 +143,7 @@ def test(site):
 
 
 @behaviour("replacing asks nothing of a target that other machines serve with certificates of their own")
-def test(site):
+def targets_of_other_machines_are_ignored(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address])
 	machine = OtherMachine(site, other)
@@ -157,7 +159,7 @@ def test(site):
 
 
 @behaviour("replacing leaves records that nothing known matches, such as those of the authority's other intermediates")
-def test(site):
+def unmatched_records_stay(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -170,7 +172,7 @@ def test(site):
 
 
 @behaviour("replacing leaves the records of spare certificates, keys and requests that --keep names")
-def test(site):
+def kept_names_protect_spare_records(site):
 	old = site.issue("good.lab", name="old")
 	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
 	spares = [site.issue("good.lab", name=f"spare{number}") for number in range(3)]
@@ -190,7 +192,7 @@ def test(site):
 
 
 @behaviour("replacing lets the old records stay while it is not known whether another host needs them")
-def test(site):
+def records_stay_while_another_host_is_unknown(site):
 	old, other, new = site.issue("good.lab", name="old"), site.issue("other.lab"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	site.go()
@@ -208,7 +210,7 @@ def test(site):
 
 
 @behaviour("replacing leaves what a host's certificate matches whose services DNS does not tell")
-def test(site):
+def an_undiscoverable_host_keeps_its_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
 	servers_only(site, old, [site.address])
@@ -224,7 +226,7 @@ def test(site):
 # --- who uses the file ---
 
 @behaviour("replacing is not safe while a component that uses the file is not in the new certificate")
-def test(site):
+def a_host_missing_from_the_new_certificate_is_unsafe(site):
 	both = ["DNS:good.lab", "DNS:rooms.good.lab"]
 	old, new = site.issue("good.lab", both, name="old"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
@@ -242,7 +244,7 @@ def test(site):
 
 
 @behaviour("replacing is not blocked by a component that DNS does not have, and that the old certificate does not name either")
-def test(site):
+def a_component_without_dns_does_not_block(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.components["internal.good.lab"] = "muc"
@@ -254,7 +256,7 @@ def test(site):
 
 
 @behaviour("replacing does not forget a host that the file, overwritten, no longer names")
-def test(site):
+def hosts_of_an_overwritten_file_are_remembered(site):
 	old = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="old")
 	new = site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
@@ -267,7 +269,7 @@ def test(site):
 
 
 @behaviour("replacing asks for records of a host that the new certificate newly names, where Prosody may take it")
-def test(site):
+def newly_named_hosts_need_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="new")
 	servers_only(site, old, [site.address])
@@ -283,8 +285,9 @@ def test(site):
 	assert not found["remove"] and has(found["warnings"], "also names other.lab"), found
 
 
+@every_version
 @behaviour("replacing leaves out a port with a certificate of its own, and a host with several has to name one")
-def test(site):
+def a_port_with_its_own_certificate_is_left_out(site):
 	old = site.good(tlsa=[])
 	new, other = site.issue("good.lab", name="new"), site.issue("good.lab", name="other")
 	site.options["c2s_direct_tls_ssl"] = {"certificate": other.file, "key": other.key}
@@ -305,7 +308,7 @@ def test(site):
 
 
 @behaviour("replacing one of two certificates with keys of different types leaves the other one")
-def test(site):
+def the_other_key_type_stays(site):
 	old, rsa, new = site.issue("good.lab", name="old"), site.issue("good.lab", name="rsa", rsa=True), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	place = site.directory / "old.crt"
@@ -339,7 +342,7 @@ def key_problem(site, new, *words):
 
 
 @behaviour("replacing is not safe with a key that does not belong to the new certificate")
-def test(site):
+def a_foreign_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -358,8 +361,9 @@ def test(site):
 	assert tool(site, "rollover", "good.lab", "--new", fullchain).status == 0
 
 
+@every_version
 @behaviour("replacing opens an encrypted key with Prosody's own password")
-def test(site):
+def an_encrypted_key_is_opened(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.lab.start()
@@ -376,7 +380,7 @@ def test(site):
 
 
 @behaviour("replacing is not safe while one file of the pair in Prosody's place is old, and the other new")
-def test(site):
+def a_half_replaced_pair_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -394,8 +398,9 @@ def test(site):
 	assert found["step"] == "switch" and found["safe"], found
 
 
+@every_version
 @behaviour("replacing is not safe with a key that Prosody cannot read")
-def test(site):
+def an_unreadable_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.directory.chmod(0o755)
@@ -416,8 +421,9 @@ def test(site):
 
 # --- the new certificate, too soon ---
 
+@every_version
 @behaviour("replacing is not safe when the new certificate lies where Prosody takes it with the next reload")
-def test(site):
+def a_certificate_in_place_too_early_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -437,7 +443,7 @@ def test(site):
 
 
 @behaviour("replacing takes the one certificate that is served for the old one, where the file was overwritten before")
-def test(site):
+def the_served_certificate_counts_as_old(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -458,7 +464,7 @@ def test(site):
 
 
 @behaviour("replacing tells that the new certificate is served before the waiting is over")
-def test(site):
+def an_early_switch_is_reported(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -472,7 +478,7 @@ def test(site):
 
 
 @behaviour("replacing does not wait for a record that was seen long before the certificate came")
-def test(site):
+def a_record_seen_long_ago_needs_no_waiting(site):
 	old, new, other = (site.issue("good.lab", name=name) for name in ("old", "new", "other"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -484,7 +490,7 @@ def test(site):
 # --- dates ---
 
 @behaviour("replacing tells of an old and of a new certificate that end before the waiting is over")
-def test(site):
+def certificates_that_expire_too_soon_are_reported(site):
 	old = site.issue("good.lab", name="old", days=(-1, 1 / 24))
 	servers_only(site, old, [site.address])
 	site.go()

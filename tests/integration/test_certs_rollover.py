@@ -6,6 +6,7 @@ import time
 from test_certs_check import FIRST_NAME_SERVER, OK, SECOND_NAME_SERVER, SERVERS, behaviour, check
 from certsite import bad, tool
 from authority import SERVER, openssl
+from suite import every_version
 
 
 def rollover(site, certificate, *words, status, subject="good.lab"):
@@ -53,8 +54,9 @@ def switch(site, certificate):
 	site.start()
 
 
+@every_version
 @behaviour("rollover goes step by step: add, wait twice the TTL, switch, remove, done")
-def test(site):
+def rollover_goes_step_by_step(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
 	site.go()
@@ -88,7 +90,7 @@ def test(site):
 
 
 @behaviour("rollover prints the plan, with the records as they stand in a zone file")
-def test(site):
+def the_plan_shows_zone_file_records(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
 	site.go()
@@ -105,7 +107,7 @@ def test(site):
 
 
 @behaviour("rollover waits anew once a record has been gone, and for another certificate")
-def test(site):
+def waiting_starts_again_for_a_lost_record(site):
 	old = site.good()
 	new, other = (site.issue("good.lab", name=name) for name in ("new", "other"))
 	site.go()
@@ -124,7 +126,7 @@ def test(site):
 
 
 @behaviour("rollover calls no switch safe while a published combination would not match")
-def test(site):
+def an_unmatched_combination_is_unsafe(site):
 	old = site.good(tlsa=[(3, 1, 1), (3, 0, 2), (2, 0, 1)])
 	new = site.issue("good.lab", name="new")
 	site.go()
@@ -138,7 +140,7 @@ def test(site):
 
 
 @behaviour("rollover warns of a new chain that proves nothing without DANE, and calls the switch safe all the same")
-def test(site):
+def a_chain_untrusted_without_dane_is_a_warning(site):
 	site.good(tlsa=[])
 	new = site.issue("good.lab", name="new", chain=[])
 	site.go()
@@ -147,7 +149,7 @@ def test(site):
 
 
 @behaviour("rollover with the same key needs no new record and no waiting")
-def test(site):
+def the_same_key_needs_no_waiting(site):
 	old, issuer = site.good(), site.lab.intermediate
 	extensions, again = (site.directory / name for name in ("extensions", "again.pem"))
 	extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", "DNS:good.lab"))
@@ -160,7 +162,7 @@ def test(site):
 
 
 @behaviour("rollover sees that the new certificate came too soon, or that the old records went")
-def test(site):
+def early_switch_and_lost_records_are_seen(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
 	site.go()
@@ -184,7 +186,7 @@ def on_two_servers(site, *tlsa):
 
 
 @behaviour("rollover waits for every name server")
-def test(site):
+def every_name_server_is_awaited(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	site.serve("good.lab", old)
 	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
@@ -196,7 +198,7 @@ def test(site):
 
 
 @behaviour("rollover is not safe while a name server does not answer, and does not begin anew")
-def test(site):
+def a_silent_name_server_makes_it_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	site.serve("good.lab", old)
 	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
@@ -212,7 +214,7 @@ def test(site):
 
 
 @behaviour("rollover does not begin to wait while a name server does not answer")
-def test(site):
+def a_silent_name_server_delays_the_start(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	site.serve("good.lab", old)
 	both = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
@@ -224,7 +226,7 @@ def test(site):
 
 
 @behaviour("rollover calls no switch safe while it is not known what is served")
-def test(site):
+def an_unknown_served_certificate_is_unsafe(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
 	site.lab.zone("lab").break_signature("xmpp.good", "AAAA")
@@ -237,7 +239,7 @@ def test(site):
 
 
 @behaviour("rollover waits where a target has no address, and calls no switch safe")
-def test(site):
+def a_target_without_address_is_unsafe(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
 	zone = site.lab.zone("lab")
@@ -250,7 +252,7 @@ def test(site):
 
 
 @behaviour("rollover tells of records behind an alias where they are")
-def test(site):
+def records_behind_an_alias_are_shown_there(site):
 	old = site.good(tlsa=[])
 	new = site.issue("good.lab", name="new")
 	zone = site.lab.zone("lab")
@@ -262,7 +264,7 @@ def test(site):
 
 
 @behaviour("rollover has nothing to wait for without TLSA records, and judges the new certificate all the same")
-def test(site):
+def without_tlsa_nothing_is_awaited(site):
 	site.good(tlsa=[])
 	site.go()
 	found = rollover(site, site.issue("good.lab", name="new"), status=0)
@@ -276,7 +278,7 @@ def test(site):
 
 
 @behaviour("rollover never says that a certificate is to be given to Prosody now, and that it must not be switched yet")
-def test(site):
+def the_verdict_never_contradicts_itself(site):
 	site.good(tlsa=[])
 	site.go()
 	good_one, foreign = site.issue("good.lab", name="new"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="foreign")

@@ -32,7 +32,7 @@ def digests(*certificates):
 # --- of each type of key one ---
 
 @behaviour("several: a key of each type is served and published, with STARTTLS and with direct TLS")
-def test(site):
+def both_key_types_are_served_and_published(site):
 	pairs = both(site)
 	direct = site.direct_ports()
 	site.options["ssl"]["certificates"] = [pair(each) for each in pairs]
@@ -49,7 +49,7 @@ def test(site):
 
 
 @behaviour("several: certificates of a port or a service come before those of all, and before one that is found by name")
-def test(site):
+def port_and_service_certificates_come_first(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
 	direct = site.direct_ports()
@@ -65,7 +65,7 @@ def test(site):
 
 
 @behaviour("several: those of a host alone are for STARTTLS, on 0.12 for direct TLS too")
-def test(site):
+def host_certificates_are_for_starttls(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
 	direct = site.direct_ports()
@@ -80,7 +80,7 @@ def test(site):
 
 
 @behaviour("several: a table as certificate is nothing to Prosody")
-def test(site):
+def a_table_as_certificate_is_ignored(site):
 	pairs = both(site)
 	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; for several set ssl = .*"
 	host_option["certificate"] = paths
@@ -107,7 +107,7 @@ def install_two(site):
 
 
 @behaviour("several: where Prosody takes any one of two files, tlsa has records for both and explain says what to do")
-def test(site):
+def tlsa_covers_both_candidate_files(site):
 	pairs, files = install_two(site)
 	text = good(site, "tlsa", HOST)
 	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
@@ -123,7 +123,7 @@ def test(site):
 
 
 @behaviour("several: no choice is open between copies, expired files, or where the host's section names one")
-def test(site):
+def copies_and_expired_files_are_no_choice(site):
 	_, files = install_two(site)
 	site.install(site.issue(f"DNS:{HOST}", name="old", days=(-9, -2)), "old.elsewhere")
 	own = site.issue(f"DNS:{HOST}", name="own")
@@ -140,7 +140,7 @@ def test(site):
 
 
 @behaviour("several: a wildcard is a choice among wildcards alone, and one for a service is found by its file's name")
-def test(site):
+def wildcards_compete_only_with_wildcards(site):
 	exact, wild = site.issue(f"DNS:{HOST}", name="exact"), site.issue("DNS:*.lab", name="wild")
 	site.install(exact, "exact.elsewhere")
 	site.install(wild, "wild.elsewhere")

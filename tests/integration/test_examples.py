@@ -178,11 +178,8 @@ class Example(bed.Prosody):
 def behaviour(name, *examples):
 	"""Runs the test on each of these examples, or on all."""
 	def register(function):
-		for version in bed.VERSIONS:
-			for example in examples or NAMES:
-				def make(_, version=version, example=example):
-					return Example(version, example)
-				suite.tests.append(suite.Test(f"examples: {example}: {name}", function, version, make))
+		for example in examples or NAMES:
+			suite.on_versions(f"examples: {example}: {name}", lambda version, _, example=example: Example(version, example))(function)
 		return function
 	return register
 

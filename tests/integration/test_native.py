@@ -1,4 +1,5 @@
 """prosodyctl mod_native check: what it finds wrong, what it leaves alone, and how it says so."""
+import functools
 import json
 import os
 import pathlib
@@ -8,8 +9,9 @@ import shutil
 import sys
 
 import bed
+import suite
 from certsite import Resolver
-from suite import behaviour
+from suite import every_version
 from terminal import Tool
 
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
@@ -19,6 +21,7 @@ OK, ERRORS, USAGE, WARNINGS = 0, 1, 2, 3
 ENOUGH_FILES, FEW_FILES = 8192, 1024
 DNS_PORT, UNSIGNED = 53, 30
 TOOL = Tool("mod_native")
+behaviour = functools.partial(suite.behaviour, once=True)
 
 
 def site(options=None, modules=("native",), **settings):
@@ -64,23 +67,25 @@ def expect(server, severity, about, what="", line="", count=1, **settings):
 
 # --- usage ---
 
+@every_version
 @behaviour("native tool: without a command, or asked for help, it tells what there is", **site())
-def test(server):
+def help_lists_the_commands(server):
 	for words in ([], ["--help"], ["check", "--help"]):
 		text = TOOL.good(server, *words)
 		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in ("check", "status")), text
 
 
 @behaviour("native tool: what cannot be meant is refused with status 2", **site())
-def test(server):
+def bad_arguments_exit_with_2(server):
 	for words in (["chek"], ["check", "x"], ["status", "--watch"], ["check", "--json=1"]):
 		TOOL.bad(server, *words, status=USAGE, says="--help")
 
 
 # --- what there is ---
 
+@every_version
 @behaviour("native check: a server with nothing to mend", **site())
-def test(server):
+def a_sound_server_has_no_findings(server):
 	assert findings(server, OK) == {}
 	report = check(server, OK)
 	modules = {m["name"]: m for m in report["modules"]}
@@ -97,7 +102,7 @@ def test(server):
 
 
 @behaviour("native check: the text says what the JSON says", **site({"smacks_max_queue_byte": 100}))
-def test(server):
+def text_and_json_agree(server):
 	found = findings(server, WARNINGS)
 	output = TOOL.run(server, "check")
 	assert output.status == WARNINGS, output
@@ -109,7 +114,7 @@ def test(server):
 
 
 @behaviour("native check: colours are for terminals, and not with NO_COLOR", **site({"smacks_max_queue_byte": 100}))
-def test(server):
+def only_a_terminal_gets_colours(server):
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
 	assert "\x1b[33mwarning" in TOOL.on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
 	assert "\x1b[33m" not in TOOL.on_terminal(server, "check", environment={"NO_COLOR": "1"})
@@ -118,31 +123,33 @@ def test(server):
 # --- options ---
 
 @behaviour("native check: an option that was misspelt is told with the one that was meant and its value", **site())
-def test(server):
+def a_misspelt_option_is_named_with_the_right_one(server):
 	configure(server, storage_native_snyc="none")
 	expect(server, "warning", "storage_native_snyc", "storage_native_sync was meant", '^storage_native_sync = "none"$')
 
 
 @behaviour("native check: an option with a module's prefix that it does not know", **site({"smacks_colour": "blue"}))
-def test(server):
+def an_unknown_option_of_a_module(server):
 	expect(server, "warning", "smacks_colour", "mod_smacks has no such option", "take out smacks_colour")
 
 
+@every_version
 @behaviour("native check: options of a host are looked at, and told with the host", components={
 	"rooms.prosody.test": {"component_module": "muc", "smacks_max_queue_sise": 7}}, **site())
-def test(server):
+def options_of_a_host_are_named_with_it(server):
 	finding = expect(server, "warning", "smacks_max_queue_sise", "smacks_max_queue_size was meant", "= 7$")
 	assert finding["host"] == "rooms.prosody.test" and "rooms.prosody.test" in finding["place"], finding
 
 
 @behaviour("native check: options of others are no matter, whatever they look like", **site({
 	"c2s_ssl": {}, "limits": {}, "use_libevent": False, "unbounded": True, "s2s_timeout": 90, "storag": "x", "smack": 1}))
-def test(server):
+def options_of_other_modules_are_ignored(server):
 	assert findings(server, OK) == {}
 
 
+@every_version
 @behaviour("native check: what a module would complain about", **site())
-def test(server):
+def invalid_values_are_findings(server):
 	configure(server, storage_native_sync="often")
 	assert "its default instead" in expect(server, "error", "mod_storage_native", "storage_native_sync.*often")["why"]
 	configure(server, storage_native_sync="group", smacks_max_old_sessions=-1)
@@ -150,7 +157,7 @@ def test(server):
 
 
 @behaviour("native check: numbers that are none", **site())
-def test(server):
+def values_that_are_not_numbers(server):
 	configure(server, storage_native_max_size="lots", smacks_max_total_bytes="lots")
 	found = findings(server, ERRORS)
 	assert {"mod_storage_native", "mod_smacks"} == {about for severity, about in found if severity == "error"}, found
@@ -159,7 +166,7 @@ def test(server):
 
 
 @behaviour("native check: an option that a module refuses makes none of its others unknown", **site())
-def test(server):
+def a_refused_option_hides_no_other(server):
 	plugins = server.directory / "plugins"
 	shutil.copytree(bed.PROJECT / "lua", plugins)
 	(plugins / "mod_webchat/options.lib.lua").write_text('module:get_option("webchat_a"); error("no, not this", 0)')
@@ -179,7 +186,7 @@ class Guests(bed.Prosody):
 
 
 @behaviour("native check: a webchat wants a host without accounts, and its client", **site())
-def test(server):
+def a_webchat_needs_an_anonymous_host_and_a_client(server):
 	configure(server, webchat_title="Help")
 	advice = expect(server, "warning", "webchat_title", "mod_webchat is not enabled")
 	assert 'authentication = "anonymous"' in advice["line"], advice
@@ -198,8 +205,9 @@ def test(server):
 	assert finding["host"] == "guest.prosody.test", finding
 
 
+@every_version
 @behaviour("native check: options that are read for the whole server stand below no host", **site())
-def test(server):
+def global_options_below_a_host(server):
 	server.__class__ = Guests
 	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**8,
 		"s2s_native_posh": False}
@@ -214,7 +222,7 @@ def test(server):
 
 
 @behaviour("native check: one option that is wrong for all hosts is told of once, and of no host", **site())
-def test(server):
+def a_global_finding_is_reported_once(server):
 	server.__class__ = Guests
 	configure(server, smacks_max_total_bytes=10**6, modules=["native", "smacks"])
 	assert "host" not in expect(server, "error", "smacks_max_total_bytes", "1000000 bytes")
@@ -223,8 +231,9 @@ def test(server):
 	assert ["host" in found for found in report["findings"]] == [False], report
 
 
+@every_version
 @behaviour("native check: modules and drivers that are not there", **site())
-def test(server):
+def missing_modules_and_drivers(server):
 	configure(server, modules=["native", "s2s_auth_nativ", "no_such_thing"])
 	expect(server, "error", "s2s_auth_nativ", "s2s_auth_native was meant", '"s2s_auth_native"')
 	configure(server, modules=["native"], storage={"archive": "natve", "accounts": "internal"})
@@ -241,7 +250,7 @@ def test(server):
 
 
 @behaviour("native check: options of a module that is not enabled", **site())
-def test(server):
+def options_of_a_disabled_module(server):
 	configure(server, s2s_native_posh=False)
 	expect(server, "warning", "s2s_native_posh", "mod_s2s_auth_native is not enabled", '"s2s_auth_native"')
 	del server.options["s2s_native_posh"]
@@ -250,7 +259,7 @@ def test(server):
 
 
 @behaviour("native check: a limit for all queues below that of one", **site())
-def test(server):
+def a_total_limit_below_a_single_one(server):
 	configure(server, smacks_max_total_bytes=10**6)
 	expect(server, "error", "smacks_max_total_bytes", "1000000 bytes, and each of them 4194304", "smacks_max_total_bytes = ")
 	configure(server, smacks_max_queue_bytes=10**6)
@@ -260,27 +269,28 @@ def test(server):
 
 
 @behaviour("native check: a database that nobody uses any more", **site({"sql": {"driver": "SQLite3"}}))
-def test(server):
+def an_unused_database(server):
 	expect(server, "advice", "sql", "no host stores")
 	configure(server, storage={"archive": "native", "accounts": "sql"})
 	assert findings(server, OK) == {}
 
 
 @behaviour("native check: two modules that judge certificates by DNS", **site())
-def test(server):
+def two_modules_that_use_dane(server):
 	configure(server, modules=["native", "s2s_auth_native", "s2s_auth_dane_in"], use_dane=False)
 	expect(server, "warning", "s2s_auth_dane_in", "beside mod_s2s_auth_native")
 
 
+@every_version
 @behaviour("native check: valid certificates demanded, and nobody who looks at them", **site())
-def test(server):
+def required_certificates_that_nobody_checks(server):
 	configure(server, s2s_secure_auth=True, modules_disabled=["tls", "s2s_auth_certs"])
 	expect(server, "error", "s2s_secure_auth", "no module examines", "s2s_auth_native")
 
 
 @behaviour("native check: valid certificates demanded of a component's peers too, and a module that looks at them",
 	**site({"s2s_secure_auth": True}, components={"rooms.prosody.test": "muc"}))
-def test(server):
+def required_certificates_of_component_peers(server):
 	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
 	assert ("error", "s2s_secure_auth") not in findings(server, OK)
 	configure(server, modules_disabled=["tls"])
@@ -296,9 +306,10 @@ def protected(server, status, *expected):
 	assert modules["s2s_auth_native"] == sorted(expected), modules
 
 
+@every_version
 @behaviour("native check: every host and component is protected that no list takes out",
 	**site(components={**COMPONENTS, "left.prosody.test": {"modules_disabled": ["s2s_auth_native"]}}))
-def test(server):
+def every_listed_host_is_protected(server):
 	enabled = {"modules": ["native", "s2s_auth_native"], "modules_disabled": ["tls"], "use_dane": False}
 	configure(server, **enabled)
 	finding = expect(server, "warning", "s2s_auth_native", "does not protect this host: modules_disabled of this host", "take")
@@ -316,7 +327,7 @@ def test(server):
 
 @behaviour("native check: a module that is enabled below a host alone protects all, as long as there is that host",
 	**site(components={**COMPONENTS, "own.prosody.test": {"modules_enabled": ["s2s_auth_native"]}}))
-def test(server):
+def one_host_protects_all(server):
 	configure(server, modules_disabled=["tls"], use_dane=False)
 	finding = expect(server, "warning", "s2s_auth_native", "enabled below own.prosody.test alone", '"s2s_auth_native"')
 	assert finding["place"] == "In the global section of the configuration", finding
@@ -325,8 +336,9 @@ def test(server):
 	protected(server, None, "own.prosody.test")
 
 
+@every_version
 @behaviour("native check: components alone do not load a module of the global section", **site(components=COMPONENTS))
-def test(server):
+def components_load_no_global_modules(server):
 	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
 	config = server.config.read_text()
 	server.config.write_text(config.replace(f'VirtualHost "{server.host}"', f'VirtualHost "{server.host}"\nenabled = false'))
@@ -335,8 +347,9 @@ def test(server):
 	protected(server, None)
 
 
+@every_version
 @behaviour("native check: an endpoint for metrics that has none", **site())
-def test(server):
+def a_metrics_endpoint_without_metrics(server):
 	configure(server, modules=["native", "http_openmetrics"])
 	expect(server, "error", "statistics", "counts nothing", 'statistics = "internal"')
 	configure(server, statistics="internal")
@@ -347,8 +360,9 @@ def test(server):
 
 # --- modules ---
 
+@every_version
 @behaviour("native check: a module of the same name that comes first in plugin_paths", **site())
-def test(server):
+def a_shadowed_module(server):
 	first = server.directory / "plugins"
 	shutil.copytree(bed.PROSODIES / f"prosody-{server.version}/root/usr/lib/prosody/modules", first)
 	configure(server, plugin_paths=[first, bed.PROJECT / "lua"])
@@ -359,7 +373,7 @@ def test(server):
 
 
 @behaviour("native check: a shared object that cannot be loaded is an error where its module is enabled", **site())
-def test(server):
+def an_unloadable_shared_object(server):
 	plugins = server.directory / "plugins"
 	shutil.copytree(bed.PROJECT / "lua", plugins)
 	(plugins / "mod_certs/dns.so").unlink()
@@ -372,8 +386,9 @@ def test(server):
 		("smacks", "smacks"), ("certs", "dns")], report
 
 
+@every_version
 @behaviour("native check: it need not be enabled itself, but that is advised", **site(modules=()))
-def test(server):
+def the_tool_works_without_the_module(server):
 	expect(server, "advice", "mod_native", "not enabled", '"native"')
 
 
@@ -391,7 +406,7 @@ def without_unbound(server):
 
 
 @behaviour("native check: without lua-unbound nothing can be proven by DNS", **site())
-def test(server):
+def without_unbound_dane_proves_nothing(server):
 	configure(server, modules=["native", "s2s_auth_native"])
 	environment = without_unbound(server)
 	expect(server, "warning", "lua-unbound", "not installed", "apt install lua-unbound", env=environment)
@@ -401,8 +416,9 @@ def test(server):
 	assert findings(server, OK, env=environment) == {}
 
 
+@every_version
 @behaviour("native check: a resolver without a trust anchor, and one whose anchor is not there", **site())
-def test(server):
+def a_missing_trust_anchor(server):
 	configure(server, modules=["native", "s2s_auth_native"])
 	expect(server, "warning", "unbound", "no trust anchor", "unbound = { trustfile = ")
 	configure(server, use_dane=True)
@@ -412,7 +428,7 @@ def test(server):
 
 
 @behaviour("native check: a resolver whose answers are valid, wherever its trust anchor stands", **site())
-def test(server):
+def a_validating_resolver(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
 		settings = lab.unbound()
@@ -427,7 +443,7 @@ def test(server):
 
 
 @behaviour("native check: a resolver that leaves out signatures", **site())
-def test(server):
+def a_resolver_without_signatures(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
 		address = lab.address(UNSIGNED)
@@ -447,7 +463,7 @@ def test(server):
 
 
 @behaviour("native check: a trust anchor that is none", **site())
-def test(server):
+def an_invalid_trust_anchor(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
 		anchor = server.directory / "root.key"
@@ -457,7 +473,7 @@ def test(server):
 
 
 @behaviour("native check: a resolver whose settings do not work", **site())
-def test(server):
+def broken_resolver_settings(server):
 	anchor = server.directory / "root.key"
 	anchor.write_text(". IN DS 1 8 2 00\n")
 	configure(server, modules=["native", "s2s_auth_native"], unbound={"trustfile": anchor, "resolvconf": False})
@@ -466,8 +482,9 @@ def test(server):
 	expect(server, "error", "DNS", "The resolver does not work: .*cannot use the option unbound as it stands")
 
 
+@every_version
 @behaviour("native check: no certificates of authorities", **site())
-def test(server):
+def no_certificate_authorities(server):
 	configure(server, s2s_secure_auth=True, ssl={"capath": server.directory / "certs"})
 	expect(server, "error", "s2s_secure_auth", "no certificates of authorities", "ca-certificates")
 	(server.directory / "certs/0a1b2c3d.0").write_text("")
@@ -485,7 +502,7 @@ def with_free(server, kilobytes):
 
 
 @behaviour("native check: a disk that is nearly full, or has no room for a copy of the store", **site())
-def test(server):
+def a_disk_nearly_full(server):
 	server.account("alice")  # there is a store now
 	(server.directory / "data/native/data.mdb").open("ab").truncate(2 << 30)
 	expect(server, "error", "disk", "10.0 MB are free", "storage_native_max_size", env=with_free(server, 10 << 10))
@@ -494,13 +511,13 @@ def test(server):
 
 
 @behaviour("native check: a store in memory", **site())
-def test(server):
+def a_store_in_memory(server):
 	configure(server, storage_native_path="/dev/shm/prosody")
 	expect(server, "warning", "storage_native_path", "in memory", "storage_native_path = ")
 
 
 @behaviour("native check: a store that cannot be opened", **site())
-def test(server):
+def an_unopenable_store(server):
 	configure(server, storage_native_path="/nonexistent/native")
 	expect(server, "error", "storage_native_path", "cannot be opened: /nonexistent/native/data.mdb: No such file", "install -d ")
 	in_the_way = server.directory / "file"
@@ -512,7 +529,7 @@ def test(server):
 
 
 @behaviour("native check: few files that may be open, and few that are left", **site())
-def test(server):
+def few_file_descriptors(server):
 	allow_files(server, FEW_FILES)
 	(finding,) = check(server, WARNINGS)["findings"]
 	assert finding["about"] == "open files" and str(FEW_FILES) in finding["what"], finding
@@ -524,13 +541,14 @@ def test(server):
 
 
 @behaviour("native check: of a server that does not run, its files are not looked at", **site())
-def test(server):
+def files_of_a_stopped_server_are_not_checked(server):
 	server.finish()
 	assert check(server, OK)["findings"] == []
 
 
+@every_version
 @behaviour("native check: garbage collection that takes half of the CPU time", **site())
-def test(server):
+def costly_garbage_collection(server):
 	assert findings(server, OK) == {}
 	for gc in {"mode": "incremental"}, {"threshold": 105}, {"mode": "incremental", "threshold": 149}:
 		configure(server, gc=gc)
@@ -545,8 +563,9 @@ def test(server):
 
 # --- in the server ---
 
+@every_version
 @behaviour("native check: the shell gives the same report", **site({"smacks_max_queue_byte": 100}))
-def test(server):
+def the_shell_gives_the_same_report(server):
 	allow_files(server, ENOUGH_FILES)
 	server.lua("""require "util.pposix".isatty = function () return true; end""")  # as with prosody -F
 	text, shell = TOOL.run(server, "check").out, server.shell("native", "check")
@@ -558,7 +577,7 @@ def test(server):
 
 
 @behaviour("native check: errors are errors in the shell, too", **site({"storage_native_sync": "often"}))
-def test(server):
+def the_shell_reports_errors(server):
 	server.expect_log("storage_native_sync")
 	try:
 		server.shell("native", "check")

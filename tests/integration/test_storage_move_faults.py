@@ -93,7 +93,7 @@ UNREADABLE = {
 
 
 @behaviour("move faults: files of tables that cannot be read fail alone, until they are mended", **over())
-def test(server):
+def unreadable_files_fail_alone(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "zoe.dat": TABLE})
 	write(server, "roster", {f"{user}.dat": content for user, (content, _) in UNREADABLE.items()})
@@ -143,7 +143,7 @@ LISTS = {  # user: (content, items that are left out, ids that are copied)
 
 
 @behaviour("move faults: of a damaged list every good item is copied, and each other one named", **over())
-def test(server):
+def good_items_of_a_damaged_list_are_copied(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"'), "zoe.list": item('"1"'), "nothing.list": ""})
 	write(server, "archive", {f"{user}.list": content for user, (content, _, _) in LISTS.items()})
@@ -160,7 +160,7 @@ def test(server):
 
 
 @behaviour("move faults: a record that was mended later is not put behind later ones, and stops nobody else", **over())
-def test(server):
+def a_mended_record_keeps_its_place(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"', r"\001") + item('"3"')})
 	failures(server, "import", "--from", "internal")
@@ -177,7 +177,7 @@ def test(server):
 
 
 @behaviour("move faults: NaN is equal to itself", **over())
-def test(server):
+def nan_equals_itself(server):
 	server.finish()
 	write(server, "odd", {"alice.dat": "return { nan = 0/0, deep = { nan = -(0/0), inf = 1/0 } };"})
 	for words in (("import", "--from", "internal"), ("export", "--to", "internal")) * 2:
@@ -196,7 +196,7 @@ def closed_to_nobody(server):
 
 
 @behaviour("move faults: what is closed to the tool is named, be it a file, a store, or a host", **over(components={"rooms." + HOST: "muc"}))
-def test(server):
+def closed_files_stores_and_hosts_are_named(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "bob.dat": TABLE})
 	write(server, "vcard", {"alice.dat": TABLE})
@@ -220,7 +220,7 @@ def test(server):
 
 
 @behaviour("move faults: the tables that are printed line up, and tell what was left out", **over())
-def test(server):
+def printed_tables_line_up(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"'), "bob.list": item('"1"') + item('"with-a-long-id"', r"\255")})
 	write(server, "roster", {f"user{n}.dat": "" for n in range(101)})
@@ -236,7 +236,7 @@ def test(server):
 
 
 @behaviour("move faults: a torn file of XEP-0227 fails for its user", **over())
-def test(server):
+def a_torn_xep_0227_file_fails_its_user(server):
 	users = [server.account(name) for name in ("alice", "bob")]
 	server.finish()
 	tool(server, "export", "--to", "xep0227")
@@ -280,7 +280,7 @@ def change(database, statement, *values):
 
 
 @behaviour("move faults: a damaged row of SQL is named, and the others are copied", **over())
-def test(server):
+def a_damaged_sql_row_is_named(server):
 	database = fill_sql(server)
 	archive, table = 'UPDATE prosodyarchive SET %s WHERE user=? AND "key"=?', 'UPDATE prosody SET %s WHERE user=? AND "key"=?'
 	change(database, archive % "value=substr(value, 1, 20)", "alice", "id2")
@@ -312,7 +312,7 @@ def test(server):
 
 
 @behaviour("move faults: a damaged page of SQLite fails for the archive that it belongs to", **over())
-def test(server):
+def a_damaged_sqlite_page_fails_its_archive(server):
 	database = fill_sql(server)
 	content = bytearray(database.read_bytes())
 	page = content.index(b"dave2") // 4096 * 4096
@@ -323,7 +323,7 @@ def test(server):
 
 
 @behaviour("move faults: a table that is missing in SQL is named for each host", **over(components={"rooms." + HOST: "muc"}))
-def test(server):
+def a_missing_sql_table_is_named_per_host(server):
 	database = fill_sql(server)
 	with sqlite3.connect(database) as connection:
 		connection.execute("DROP TABLE prosodyarchive")
@@ -335,7 +335,7 @@ def test(server):
 
 
 @behaviour("move faults: a locked database stops an import and an export, which go on once it is free", **over())
-def test(server):
+def a_locked_database_stops_until_free(server):
 	database = fill_sql(server)
 	good(server, "import", "--from", "sql", HOST, "roster")
 	for words in (("import", "--from", "sql"), ("export", "--to", "sql")):
@@ -404,7 +404,7 @@ KEPT = """
 
 
 @behaviour("move faults: what a driver cannot hold does not keep the rest from the way back", over=OTHERS, **over())
-def test(server, driver):
+def unsupported_data_do_not_block_the_rest(server, driver):
 	server.lua(DIFFICULT)
 	before = set(server.lua(KEPT).splitlines())
 	server.finish()
@@ -420,7 +420,7 @@ def test(server, driver):
 
 
 @behaviour("move faults: a message that is damaged in the native store is named, and the others go out", **over())
-def test(server):
+def a_damaged_native_message_is_named(server):
 	server.lua(DIFFICULT)
 	server.finish()
 	content = data_file(server).read_bytes()
@@ -435,7 +435,7 @@ def test(server):
 
 
 @behaviour("move faults: damage in the target is named, and nothing is written there", over=OTHERS, **over())
-def test(server, driver):
+def a_damaged_target_is_left_alone(server, driver):
 	server.finish()
 	write(server, "archive", {f"{user}.list": item('"1"') + item('"2"') for user in ("alice", "bob")})
 	write(server, "roster", {f"{user}.dat": TABLE for user in ("alice", "bob")})
@@ -459,7 +459,7 @@ def test(server, driver):
 
 
 @behaviour("move faults: with --json, whose data are in the way is an object too", **over())
-def test(server):
+def json_names_the_data_in_the_way(server):
 	server.account("alice")
 	server.finish()
 	good(server, "export", "--to", "internal")
@@ -497,7 +497,7 @@ class Disk:
 
 
 @behaviour("move faults: a full disk, or one that is read-only, stops the export, which goes on afterwards", over=OTHERS, **over())
-def test(server, driver):
+def an_export_continues_after_a_full_disk(server, driver):
 	server.lua(f"""
 		local sm, st = require "core.storagemanager", require "util.stanza";
 		for n = 1, 20 do
@@ -525,7 +525,7 @@ def test(server, driver):
 
 @behaviour("move faults: a native store that is full stops the import, which goes on once it may be larger",
 	**over(options={"storage_native_max_size": 4 << 20}))
-def test(server):
+def an_import_continues_after_a_full_store(server):
 	server.finish()
 	content = "".join(item(f'"{n}"', 5000 * "x") for n in range(200))
 	write(server, "archive", {f"user{n}.list": content for n in range(4)})

@@ -2,6 +2,7 @@
 import bed
 from browser import WAIT, Browser
 from proxy import Proxy
+from suite import every_version
 from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page, said
 from test_webchat_page import BEHIND, Nginx
 from webchatsite import GUESTS, ROOMS, SUPPORT
@@ -80,6 +81,7 @@ def renamed(server):
 		assert browser.texts(COMPOSER) and occupants(server) == ["Ann", "agent"]
 
 
+@every_version
 @in_browser("a room with a password asks for it, again if it is not the right one, and after a reload no more")
 def password(server):
 	agent = agent_in(server)
@@ -127,6 +129,7 @@ elsewhere("is full", f"local module = require 'core.modulemanager'.get_module('{
 	+ ANSWER % "service-unavailable", "full, or closed")
 
 
+@every_version
 @in_browser("who is banned while in the room is told so, and again after trying", guests={**BEHIND, "webchat_sessions_per_address": 9})
 def banned(server):
 	agent = agent_in(server)

@@ -241,6 +241,53 @@ TEST(listed_ids_come_in_the_archives_order_each_once) {
 	teardown(&f);
 }
 
+TEST(hundreds_of_ids_may_be_listed) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	struct id ids[COUNT];
+	struct pn_str list[COUNT];
+	setup(&f);
+	append_many(&f, COUNT, NULL, ids);
+	for (int i = 0; i < COUNT; i++)
+		list[i] = id_str(&ids[COUNT - 1 - i]);
+	struct pn_archive_query query = {.ids = list, .ids_count = COUNT};
+	CHECK(total(&f, JULIET, &query) == COUNT);
+	query.ids_optional = true; /* those of earlier slices are gone */
+	CHECK(delete_matching(&f, &query) == COUNT);
+	check_all(&f, "");
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(a_bare_peer_may_have_hundreds_of_resources) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	char text[16], with[32];
+	setup(&f);
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof(text), "%d", i);
+		snprintf(with, sizeof(with), "u%d@x/%d", i % 2, i);
+		CHECK(append(&f, text, i, with, NULL) == PN_OK);
+		snprintf(with, sizeof(with), "v%d@x/r", i);
+		CHECK(append(&f, "another", i, with, NULL) == PN_OK);
+	}
+	struct pn_archive_query query = {.with = str("u0@x")};
+	CHECK(total(&f, JULIET, &query) == COUNT / 2);
+	query = (struct pn_archive_query){.with = str("u1@x"), .has_start = true, .start = 99};
+	query.has_end = true;
+	query.end = 104;
+	check_found(&f, &query, "99 101 103");
+	query.reverse = true;
+	check_found(&f, &query, "103 101 99");
+	query = (struct pn_archive_query){.with = str("v77@x")};
+	check_found(&f, &query, "another");
+	query.with = str("u0@x");
+	CHECK(delete_matching(&f, &query) == COUNT / 2);
+	CHECK(total(&f, JULIET, &EVERYTHING) == COUNT * 3 / 2);
+	check_whole(&f);
+	teardown(&f);
+}
+
 /* ---- Ids ---- */
 
 /* Whether the id finds a message. */
@@ -284,6 +331,14 @@ TEST(an_id_of_another_archive_finds_nothing) {
 	CHECK(append_to(&f, ROMEO, "other", 1, NULL, NULL, &other) == PN_OK);
 	CHECK(known(&f, JULIET, id_str(&mine)) && known(&f, ROMEO, id_str(&other)));
 	CHECK(!known(&f, JULIET, id_str(&other)) && !known(&f, ROMEO, id_str(&mine)));
+	static const char *const elsewhere[][2] = {{"host", "muc_log"}, {"other host", "mam"}};
+	for (int i = 0; i < 2; i++) {
+		REQUIRE(pn_store_init(&f.archive, PN_TYPE_ARCHIVE, str(elsewhere[i][0]),
+				      str(elsewhere[i][1])) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+		CHECK(append(&f, "there", 1, NULL, NULL) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+	}
 	teardown(&f);
 }
 
@@ -435,6 +490,31 @@ TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
 	CHECK(known(&f, JULIET, id_str(&ids[1])));
 	CHECK(set(&f, str("nobody"), "x", NULL, NULL) == PN_ENOTFOUND);
 	CHECK(set(&f, id_str(&ids[0]), "x", &(double){INFINITY}, NULL) == PN_EINVAL);
+	teardown(&f);
+}
+
+TEST(a_changed_message_may_have_any_size) {
+	static const size_t sizes[] = {10, 5000, 300000, 100, 70000, 0};
+	static char text[300001];
+	struct fixture f;
+	struct id ids[3];
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	append_many(&f, 3, NULL, ids);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		memset(text, 'x', sizes[i]);
+		text[sizes[i]] = '\0';
+		CHECK(set(&f, id_str(&ids[1]), text, NULL, NULL) == PN_OK);
+		const struct pn_archive_query query = {.key = id_str(&ids[1])};
+		REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query, 1, NULL) ==
+			PN_OK);
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		CHECK(sizes[i] == 0 || body(message.stanza).len == sizes[i]);
+		pn_archive_cursor_free(cursor);
+		CHECK(total(&f, JULIET, &EVERYTHING) == 3);
+		check_whole(&f);
+	}
 	teardown(&f);
 }
 

@@ -24,7 +24,7 @@ static struct {
 static void model_open(void) {
 	setup(&model.f);
 	model.count = 0;
-	srandom(7);
+	srandom(test_seed());
 }
 
 static int below(int bound) {
@@ -91,6 +91,27 @@ static struct pn_archive_query random_query(double latest) {
 	return query;
 }
 
+/* Compares the first messages from either end. */
+static void compare_first(struct pn_archive_query query) {
+	enum { FIRST = 3 };
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	query.reverse = below(2) == 0;
+	int at = query.reverse ? model.count - 1 : 0;
+	const int step = query.reverse ? -1 : 1;
+	REQUIRE(pn_archive_find(&cursor, model.f.db, &model.f.archive, JULIET, &query, FIRST,
+				NULL) == PN_OK);
+	for (int n = 0; n <= FIRST; n++, at += step) {
+		const bool found = pn_archive_next(cursor, &message) == 1;
+		while (at >= 0 && at < model.count && !model_match(at, &query))
+			at += step;
+		if (!CHECK(found == (n < FIRST && at >= 0 && at < model.count)) || !found)
+			break;
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	pn_archive_cursor_free(cursor);
+}
+
 static void compare_counts(int rounds, double latest) {
 	CHECK(total(&model.f, JULIET, &EVERYTHING) == model_count(&EVERYTHING));
 	for (int i = 0; i < rounds; i++) {
@@ -102,7 +123,37 @@ static void compare_counts(int rounds, double latest) {
 			       (int)query.with.len,
 			       query.with.bytes != NULL ? query.with.bytes : "", (long long)got,
 			       (long long)want);
+		compare_first(query);
 	}
+}
+
+static void compare_all(bool reverse) {
+	const struct pn_archive_query query = {.reverse = reverse};
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	int at = reverse ? model.count : -1;
+	REQUIRE(pn_archive_find(&cursor, model.f.db, &model.f.archive, JULIET, &query, UINT64_MAX,
+				NULL) == PN_OK);
+	for (int64_t left = model_count(&query); left > 0; left--) {
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		do
+			at += reverse ? -1 : 1;
+		while (model.messages[at].gone);
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	CHECK(pn_archive_next(cursor, &message) == 0);
+	pn_archive_cursor_free(cursor);
+}
+
+/* Leaves the newest in both. */
+static void model_truncate(int64_t keep) {
+	const struct pn_archive_truncate truncate = {true, (uint64_t)keep};
+	const int64_t count = model_count(&EVERYTHING) - keep;
+	for (int64_t i = 0, gone = 0; gone < count; i++) {
+		gone += model.messages[i].gone ? 0 : 1;
+		model.messages[i].gone = true;
+	}
+	CHECK(delete_slices(&model.f, &EVERYTHING, truncate, SLICE) == count);
 }
 
 /* ---- Counting ---- */
@@ -133,6 +184,14 @@ TEST(counts_of_a_long_archive_full_of_deleted_positions_are_exact) {
 	model_delete(&old);
 	model_delete(&new);
 	compare_counts(100, MODEL_MAX);
+	check_whole(&model.f);
+	reopen(&model.f);
+	compare_all(false);
+	compare_all(true);
+	model_truncate(20000);
+	compare_counts(100, MODEL_MAX);
+	model_truncate(0);
+	compare_counts(1, MODEL_MAX);
 	check_whole(&model.f);
 	teardown(&model.f);
 }
@@ -251,7 +310,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	struct fixture f;
 	struct pn_txn txn;
 	const struct pn_archive archive = {.txn = &txn, .number = 1};
-	srandom(3);
+	srandom(test_seed());
 	setup(&f);
 	random_positions(positions);
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
@@ -428,6 +487,38 @@ TEST(a_cursor_passes_over_what_is_deleted_and_does_not_see_what_is_appended) {
 		check_whole(&f);
 		teardown(&f);
 	}
+}
+
+TEST(a_cursor_needs_neither_its_bounds_nor_sees_a_replacement) {
+	enum { COUNT = 500 };
+	static struct id ids[COUNT];
+	struct fixture f;
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	for (int i = 0; i < COUNT; i++)
+		CHECK(append_to(&f, JULIET, "x", i, "a@b", i == 200 ? "key" : NULL, &ids[i]) ==
+		      PN_OK);
+	const struct pn_archive_query query = {.after = id_str(&ids[99]),
+					       .before = id_str(&ids[400])};
+	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query, UINT64_MAX, NULL) ==
+		PN_OK);
+	int seen = 0, keyed = 0;
+	while (pn_archive_next(cursor, &message) == 1) {
+		keyed += message.id.len == 3 ? 1 : 0;
+		CHECK(message.when == 100 + seen++);
+		CHECK(append_to(&f, JULIET, "x", 300.5, "a@b", seen > 150 ? "key" : "other",
+				NULL) == PN_OK);
+		if (seen > 1)
+			continue;
+		const struct pn_str bounds[] = {query.after, query.before};
+		const struct pn_archive_query both = {.ids = bounds, .ids_count = 2};
+		CHECK(delete_matching(&f, &both) == 2);
+	}
+	CHECK(seen == 300 && keyed == 1);
+	pn_archive_cursor_free(cursor);
+	check_whole(&f);
+	teardown(&f);
 }
 
 TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {

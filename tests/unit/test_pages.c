@@ -106,15 +106,15 @@ static void random_transactions(uint64_t seed, int txns, int steps, bool pinned)
 }
 
 TEST(a_file_is_sound_after_each_of_many_random_transactions) {
-	random_transactions(1, 300, 60, false);
+	random_transactions(test_seed(), 300, 60, false);
 }
 
 TEST(a_file_is_sound_after_large_transactions) {
-	random_transactions(2, 12, 5000, false);
+	random_transactions(test_seed() + 1, 12, 5000, false);
 }
 
 TEST(a_file_is_sound_while_readers_pin_its_free_pages) {
-	random_transactions(3, 300, 30, true);
+	random_transactions(test_seed() + 2, 300, 30, true);
 }
 
 TEST(a_free_list_may_take_pages_of_its_own) {
