@@ -65,9 +65,9 @@ local function largest()
 end
 
 local streams = module:metric("gauge", "streams", "", "Streams with stream management", { "state" });
-local stanzas = module:metric("gauge", "held_stanzas", "", "Stanzas that wait to be acknowledged", {}):with_labels();
-local bytes = module:metric("gauge", "held", "bytes", "What those take up", {}):with_labels();
-local limit = module:metric("gauge", "limit", "bytes", "What all queues of the server may take up", {}):with_labels();
+local stanzas = module:metric("gauge", "held_stanzas", "", "Unacknowledged stanzas", {}):with_labels();
+local bytes = module:metric("gauge", "held", "bytes", "Bytes of unacknowledged stanzas", {}):with_labels();
+local limit = module:metric("gauge", "limit", "bytes", "Maximum bytes of all queues of the server", {}):with_labels();
 
 module:hook_global("stats-update", function ()
 	local sums = count();
