@@ -141,12 +141,16 @@ function acks.append_request(session, bytes, force)
 	return bytes..request_bytes[session.smacks];
 end
 
--- An ack was received, for so many stanzas
-function acks.note_acked(session, count)
+-- Handles a received ack. Returns whether it was valid.
+function acks.receive(session, stanza)
+	local queue, h = session.outgoing_stanza_queue, acks.parse_h(stanza.attr.h);
+	local count = session.smacks and queue and h and queue:acknowledge(h);
+	if not count then return false; end
 	session.awaiting_ack = nil;
 	smacks.metrics.acked:sample(count);
-	if session.smacks_over then smacks.accounts.note_over_limit(session, session.outgoing_stanza_queue:is_over()); end
+	if session.smacks_over then smacks.accounts.note_over_limit(session, queue:is_over()); end
 	acks.request_if_needed(session, false, "after an ack");
+	return true;
 end
 
 -- Events after which acks are requested, and whether even if nothing is unacked

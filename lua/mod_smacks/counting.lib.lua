@@ -17,6 +17,9 @@ local PRIORITY = { out = -999, ["in"] = 999 };
 
 local countable = { message = true, presence = true, iq = true };
 
+local get_handlers = prosody.hosts[module.host].events.get_handlers;
+local ack_event = { ["urn:xmpp:sm:2"] = "stanza/urn:xmpp:sm:2:a", ["urn:xmpp:sm:3"] = "stanza/urn:xmpp:sm:3:a" };
+
 local smacks;
 local counting = {};
 
@@ -94,8 +97,20 @@ function counting.count_waiting(session, current)
 	return count;
 end
 
+-- An ack need not take the way of stanzas unless another module hooks it. That way costs 42 000 instructions, 8 % of all that
+-- Prosody spends on a chat message which its receiver acknowledges.
+local function is_plain_ack(stanza)
+	local event = stanza.name == "a" and ack_event[stanza.attr.xmlns];
+	local handlers = event and get_handlers(event);
+	return handlers and #handlers == 1;
+end
+
 local function incoming_filter(stanza, session)
-	if stanza.attr.xmlns == nil and countable[stanza.name] then counting.count(session, 1); end
+	if stanza.attr.xmlns == nil then
+		if countable[stanza.name] then counting.count(session, 1); end
+	elseif is_plain_ack(stanza) and smacks.acks.receive(session, stanza) then
+		return nil;
+	end
 	return stanza;
 end
 

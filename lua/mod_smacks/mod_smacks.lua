@@ -148,8 +148,9 @@ function handle_r(session, _, xmlns_sm)
 	return true;
 end
 
-local function reject_ack(session, h, err)
+local function reject_ack(session, h)
 	local queue = session.outgoing_stanza_queue;
+	local err = errors.wrap(select(2, queue:acknowledge(h)));
 	session.log("warn", "Invalid ack from peer: h=%d, but %d stanzas were sent and %d already acknowledged: %s",
 		h, queue:pushed(), queue:count_acked(), err.text);
 	session:close {
@@ -160,19 +161,14 @@ local function reject_ack(session, h, err)
 end
 
 function handle_a(session, stanza)
-	local queue = session.outgoing_stanza_queue;
-	if not session.smacks or not queue then return; end
+	if not session.smacks or not session.outgoing_stanza_queue then return; end
+	if acks.receive(session, stanza) then return true; end
 	local h = acks.parse_h(stanza.attr.h);
-	if not h then
+	if h then
+		reject_ack(session, h);
+	else
 		session.log("warn", "Invalid ack from peer: h is not a number: %s", stanza:top_tag());
 		session:close { condition = "invalid-xml"; text = "Missing or invalid 'h' attribute" };
-		return true;
-	end
-	local count, err = queue:acknowledge(h);
-	if count then
-		acks.note_acked(session, count);
-	else
-		reject_ack(session, h, errors.wrap(err));
 	end
 	return true;
 end
