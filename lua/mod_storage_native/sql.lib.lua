@@ -1,5 +1,5 @@
--- The stores of mod_storage_sql. Beyond the driver: names the row that cannot be read, and refuses values that the driver would
--- write but could not read back.
+-- The stores of mod_storage_sql. Beyond the driver, this names the row that cannot be read, and refuses values that the driver
+-- would write but could not read back.
 
 -- luacheck: ignore 212/self
 
@@ -10,14 +10,14 @@ local parse_xml = require "util.xml".parse;
 local difference = module:require "difference";
 local faults = module:require "faults";
 
-local MEND = "; mend or remove it, and run it again";
+local REPAIR = "; repair or remove it, and run the command again";
 
 -- The driver shares its connections with other hosts by this table.
 local function engines()
 	return pairs(module:shared("/*/sql/connections"));
 end
 
--- Rows of a query; none if it fails: it only adds to the report of another failure
+-- Rows of a query; none if it fails: it only completes the report of another failure
 local function select_rows(...)
 	local list = {};
 	for _, engine in engines() do
@@ -47,7 +47,7 @@ end
 local function check_written(ok, text)
 	check_connection(not ok and text or nil);
 	if not ok and text == "commit failed" then
-		faults.stop("the database did not commit; see whether its disk is full, or closed to writing", true);
+		faults.stop("the database did not commit; check whether its disk is full or read-only", true);
 	end
 end
 
@@ -72,7 +72,7 @@ function keyval:get(user)
 		check_connection(text);
 		local key, fault = self:bad_key(user), faults.of(text);
 		local which = key == "" and " with an empty key" or key and " with this key" or "";
-		error({ item = key, reason = ("the row%s in the table prosody: %s%s"):format(which, fault.reason, MEND) }, 0);
+		error({ item = key, reason = ("the row%s in the table prosody: %s%s"):format(which, fault.reason, REPAIR) }, 0);
 	end
 	check_connection();
 	return data;
@@ -97,9 +97,9 @@ local function read_back(value)
 end
 
 local function unfit(value)
-	if type(value) == "string" and value:find("\0", 1, true) then return "SQL has no text with a zero byte"; end
+	if type(value) == "string" and value:find("\0", 1, true) then return "SQL cannot store a text with a zero byte"; end
 	local number = not_finite(value, "");
-	return number and ("SQL has no such number: %s"):format(number) or difference(value, read_back(value));
+	return number and ("SQL cannot store this number: %s"):format(number) or difference(value, read_back(value));
 end
 
 -- Why the driver could not read a table back, and the key; nil where it can. The driver writes a row for each key that is
@@ -147,7 +147,7 @@ function archive:items(user)
 	local iterator, n = self:find(user), 0;
 	return function ()
 		n = n + 1;
-		local ok, id, stanza, when, with = pcall(iterator); -- goes on behind a row that it cannot read
+		local ok, id, stanza, when, with = pcall(iterator); -- continues after a row that it cannot read
 		if not ok then
 			local fault = faults.of(id);
 			local key, where = self:describe(user, n);
@@ -160,7 +160,7 @@ end
 function archive:refuses(item)
 	local ok, stanza, text = pcall(parse_xml, tostring(item.stanza));
 	if ok and stanza then return nil; end
-	return ("it is not well-formed as XML: %s"):format(ok and text or faults.text_of(stanza));
+	return ("it is not well-formed XML: %s"):format(ok and text or faults.text_of(stanza));
 end
 
 function archive:append(...)
@@ -176,6 +176,24 @@ keyval.users, archive.users = users, users;
 
 local types = { keyval = keyval, archive = archive };
 
-return function (driver_store, host, name, typ, driver)
+local sql = {};
+
+-- A store that the driver has opened
+function sql.open(driver_store, host, name, typ, driver)
 	return setmetatable({ driver_store = driver_store, driver = driver, host = host, store = name, exact = true }, types[typ]);
 end
+
+-- The names of the archives of a host: the driver lists only one of its two tables.
+function sql.archives(host)
+	local names = {};
+	for _, engine in engines() do
+		local ok, rows = engine:transaction(function ()
+			return engine:select([[SELECT DISTINCT "store" FROM "prosodyarchive" WHERE "host"=?;]], host);
+		end);
+		if not ok then error("cannot list the archives: "..tostring(rows), 0); end
+		for row in rows do names[#names + 1] = row[1]; end
+	end
+	return names;
+end
+
+return sql;

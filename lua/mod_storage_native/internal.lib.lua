@@ -1,6 +1,6 @@
--- The stores of mod_storage_internal, read and written as files. The driver itself refuses a list in which one record is
--- damaged (0.12), or ends there without an error (13.0). It gives no reason for a failure, and it rewrites the whole archive
--- for each item that comes with an id.
+-- The stores of mod_storage_internal, read and written as files. The driver itself refuses a list with one damaged record
+-- (0.12), or ends there without an error (13.0). It gives no reason for a failure, and rewrites the whole archive for each
+-- item that comes with an id.
 
 local lfs = require "lfs";
 local datamanager = require "core.storagemanager".olddm;
@@ -15,11 +15,11 @@ local records = module:require "records";
 local ENOENT = 2;
 local NOTHING = "No such file or directory";
 local TOO_LONG = "File name too long";
-local EMPTY = "the file has 0 bytes, what was in it is lost; put it back from a backup, or remove it, and run it again";
-local MEND = "; mend or remove it, and run it again";
+local EMPTY = "the file is empty, its data are lost; restore it from a backup, or remove it, and run the command again";
+local REPAIR = "; repair or remove it, and run the command again";
 
 local function fail(path, reason, hint)
-	error({ reason = ("%s: %s%s"):format(path, reason, hint or MEND) }, 0);
+	error({ reason = ("%s: %s%s"):format(path, reason, hint or REPAIR) }, 0);
 end
 
 -- The content of a file, or nil if there is no file. Raises a fault if it cannot be read, or has 0 bytes: Prosody removes a
@@ -27,7 +27,7 @@ end
 local function read_file(path)
 	local file, text, code = io.open(path, "rb");
 	if not file then
-		if text:find(TOO_LONG, 1, true) then return nil; end -- there cannot be such a file
+		if text:find(TOO_LONG, 1, true) then return nil; end -- no such file can exist
 		if code == ENOENT and not lfs.symlinkattributes(path, "mode") then return nil; end
 		fail(path, paths.reason(text));
 	end
@@ -45,18 +45,18 @@ local function longest_name(path)
 	return longest;
 end
 
--- Makes a directory where there is none. Returns a text where that fails.
-local function make(directory)
+-- Creates a directory, unless it exists. Returns a text if that fails.
+local function make_directory(directory)
 	if lfs.attributes(directory, "mode") then return nil; end
 	local ok, text = lfs.mkdir(directory);
 	return not ok and ("%s: %s"):format(directory, paths.explain(text)) or nil;
 end
 
--- Makes the directories of a user's file. Returns why there can be no such file, or nil. The driver writes PATH~ first.
+-- Creates the directories of a user's file. Returns why such a file cannot exist, or nil. The driver writes PATH~ first.
 local function unfit(self, user)
 	local path = datamanager.getpath(user, self.host, self.store, self.extension, true);
 	local directory = path:match("^(.*)/");
-	local text = make(directory:match("^(.*)/")) or make(directory);
+	local text = make_directory(directory:match("^(.*)/")) or make_directory(directory);
 	if not text then text = select(2, lfs.symlinkattributes(path.."~")); end
 	if not text or text:find(NOTHING, 1, true) then return nil; end
 	if not text:find(TOO_LONG, 1, true) then return faults.of(text, true).reason; end
@@ -90,7 +90,7 @@ archive.__index = archive;
 -- An item is the stanza, preserialized, with these beside it.
 local function take_apart(item)
 	if type(item) ~= "table" or type(item.name) ~= "string" or type(item.attr) ~= "table" then
-		error("it is not a stanza", 0);
+		error("not a stanza", 0);
 	end
 	local id, when, with = item.key, item.when or datetime.parse(item.attr.stamp), item.with;
 	item.key, item.when, item.with = nil, nil, nil;
@@ -131,7 +131,7 @@ function archive:items(user)
 	end
 end
 
--- Nothing with the same id may be there.
+-- No item with the same id may exist.
 function archive:append(user, id, stanza, when, with)
 	if not id then return self.driver_store:append(user, nil, stanza, when, with); end
 	local item = st.preserialize(st.clone(stanza));
@@ -147,7 +147,32 @@ keyval.users, archive.users = users, users;
 
 local types = { keyval = keyval, archive = archive };
 
--- A store that the driver has opened. exact: a table is read back as it was written.
-return function (driver_store, host, name, typ)
+-- Whether a host has a directory. Raises a text if that cannot be seen, or it is something else.
+local function has_directory(path)
+	if not lfs.symlinkattributes(path, "mode") and paths.missing(path) == NOTHING then return false; end
+	local reason = paths.missing(path) or lfs.attributes(path, "mode") ~= "directory" and "it is not a directory";
+	if reason then error(("%s: %s"):format(path, reason), 0); end
+	return true;
+end
+
+local internal = {};
+
+-- A store that the driver has opened
+function internal.open(driver_store, host, name, typ)
 	return setmetatable({ driver_store = driver_store, host = host, store = name, exact = true }, types[typ]);
 end
+
+-- The names of all stores of a host: it has a directory for each, and beside them files of the host's own data.
+function internal.stores(host)
+	local directory = datamanager.getpath(nil, host, "x"):match("^(.*)/");
+	if not has_directory(directory) then return {}; end
+	local names = {};
+	for name in datamanager.stores(true, host) do names[#names + 1] = name; end
+	for file in lfs.dir(directory) do
+		local name = file:match("^(.+)%.dat$") or file:match("^(.+)%.list$");
+		if name then names[#names + 1] = datamanager.path_decode(name); end
+	end
+	return names;
+end
+
+return internal;

@@ -1,28 +1,29 @@
--- What can be copied from one driver's store to another's: tables and archives, each with the methods
---   compare(source, target, user)   "none", or a state: how far an earlier copy has come; or "other": data of another origin
---   copy(source, target, user, state or nil, write, left_out)
---       calls write(item, count, function) for each piece, and left_out(item, reason, count) for entries that are not copied;
---       returns how many entries the source has
+-- Copies the data of one user from a store of one driver to that of another: tables and archives, by the type of the store,
+-- each with the methods
+--   compare(source, target, user)   "none"; or a state, the progress of an earlier copy; or "other": data of another origin
+--   copy(source, target, user, state or nil, write, skip)
+--       calls write(item, count, function) for each piece, and skip(item, reason, count) for entries that are not copied;
+--       returns the number of entries in the source
 --   count(source, user)                     entries, also those that cannot be read
---   verify(source, target, user, compares)  entries in the target; and key, text where it gives back something else: that is
---                                           looked at if compares is true
--- All raise a fault where they cannot read. source and target are of stores.lib.lua. Nothing that is in the target is ever
--- changed: of an archive what is missing at the end is appended.
+--   verify(source, target, user, compares)  entries in the target; and key, text of a difference, which is looked for if
+--                                           compares is true
+-- All raise a fault if they cannot read. source and target are stores of drivers.lib.lua. Data in the target are never
+-- changed; missing messages are appended to an archive.
 
 local st = require "util.stanza";
 
 local faults = module:require "faults";
 local difference = module:require "difference";
 
-local YEAR_0, YEAR_10000 = -62167219200, 253402300800; -- what XEP-0082 can write
+local YEAR_0, YEAR_10000 = -62167219200, 253402300800; -- the range of XEP-0082
 
-local kinds = {};
+local copy = {};
 
--- Calls a function that reads the target. Its faults say so.
+-- Calls a function that reads the target. Its faults name the target.
 local function in_target(call, ...)
 	local ok, result = faults.protect(call, ...);
 	if ok then return result; end
-	error({ item = result.item, reason = "cannot be read in the target: "..result.reason }, 0);
+	error({ item = result.item, reason = "cannot read the target: "..result.reason }, 0);
 end
 
 -- ---- Tables: they are written as a whole ----
@@ -40,17 +41,17 @@ local function load_table(store, user)
 	return next(data) ~= nil and data or nil;
 end
 
--- Some drivers give back nothing for false.
+-- Some drivers read false back as nil.
 local function without_false(here, there)
-	local copy = {};
+	local rest = {};
 	for key, value in pairs(here) do
-		if value ~= false or there[key] ~= nil then copy[key] = value; end
+		if value ~= false or there[key] ~= nil then rest[key] = value; end
 	end
-	return copy;
+	return rest;
 end
 
 local keyval = {};
-kinds.keyval = keyval;
+copy.keyval = keyval;
 
 function keyval.count(store, user)
 	return size(load_table(store, user));
@@ -63,14 +64,14 @@ function keyval.compare(source, target, user)
 	return difference(without_false(here, there), there) and "other" or {};
 end
 
-function keyval.copy(source, target, user, state, write, left_out)
+function keyval.copy(source, target, user, state, write, skip)
 	local data = load_table(source, user);
 	local count = size(data);
 	if not data or state then return count; end
 	local reason, key = target.unfit and target:unfit(user), nil;
 	if not reason and target.refuses then reason, key = target:refuses(data); end
 	if reason then
-		left_out(key, reason, count);
+		skip(key, reason, count);
 	else
 		write(nil, count, function () return target:set(user, data); end);
 	end
@@ -82,7 +83,7 @@ function keyval.verify(source, target, user, compares)
 	local here = compares and target.exact and load_table(source, user) or {};
 	for key, value in pairs(here) do
 		local text = difference(value, there[key]);
-		if text then return size(there), tostring(key), "it is read back differently: "..text; end
+		if text then return size(there), tostring(key), "reads back differently: "..text; end
 	end
 	return size(there);
 end
@@ -90,7 +91,7 @@ end
 -- ---- Archives: items are appended in order, under the ids they have ----
 
 local archive = {};
-kinds.archive = archive;
+copy.archive = archive;
 
 local function unfit_time(when)
 	return type(when) ~= "number" or not (when >= YEAR_0 and when < YEAR_10000);
@@ -98,11 +99,11 @@ end
 
 local function unfit(item, seen)
 	if item.bad then return item.bad; end
-	if item.id and (type(item.id) ~= "string" or item.id == "") then return "its id is not a name"; end
-	if seen[item.id] then return "its id is that of an earlier one"; end
-	if not st.is_stanza(item.stanza) then return "it is not a stanza"; end
-	if unfit_time(item.when) then return ("its time is %s"):format(tostring(item.when)); end
-	if item.with ~= nil and type(item.with) ~= "string" then return "its peer is not a name"; end
+	if item.id and (type(item.id) ~= "string" or item.id == "") then return "invalid id"; end
+	if seen[item.id] then return "duplicate id"; end
+	if not st.is_stanza(item.stanza) then return "not a stanza"; end
+	if unfit_time(item.when) then return ("invalid time: %s"):format(tostring(item.when)); end
+	if item.with ~= nil and type(item.with) ~= "string" then return "invalid peer"; end
 end
 
 local function unfit_stanza(source, item)
@@ -111,8 +112,8 @@ local function unfit_stanza(source, item)
 	return not ok and faults.text_of(text) or nil;
 end
 
--- An iterator of the items that can be copied. Calls left_out(name, reason) for others.
-local function good_items(source, target, user, left_out)
+-- An iterator of the items that can be copied. Calls skip(name, reason) for the others.
+local function good_items(source, target, user, skip)
 	local seen, number, next_item = {}, 0, source:items(user);
 	return function ()
 		for item in next_item do
@@ -123,19 +124,19 @@ local function good_items(source, target, user, left_out)
 				if item.id then seen[item.id] = true; end
 				return item;
 			end
-			left_out(item.name, reason);
+			skip(item.name, reason);
 		end
 	end
 end
 
--- Items of the target. Raises a fault at one that cannot be read: what is missing after it could not be known.
+-- Items of the target. Raises a fault at one that cannot be read: the items missing after it could not be found.
 local function target_items(store, user)
 	local number, next_item = 0, in_target(store.items, store, user);
 	return function ()
 		local item = next_item();
 		number = number + 1;
 		if not item or not item.bad then return item; end
-		error({ item = item.id or ("item %d"):format(number), reason = "cannot be read in the target: "..item.bad }, 0);
+		error({ item = item.id or ("item %d"):format(number), reason = "cannot read the target: "..item.bad }, 0);
 	end
 end
 
@@ -178,8 +179,8 @@ end
 
 local function ignore() end
 
--- The state where all of the target's items are in the source, in the same order, but not all of the source's before the last
--- of them: those were left out, or deleted since. Else "other".
+-- A state if all items of the target are in the source, in the same order. Items of the source that are missing before the
+-- last of them were skipped, or have been deleted since. Else "other".
 local function compare_all(source, target, user)
 	local next_there, missing, passed, number, last = target_items(target, user), {}, {}, 0, 0;
 	local there = next_there();
@@ -211,14 +212,14 @@ function archive.compare(source, target, user)
 	return compare_all(source, target, user);
 end
 
-function archive.copy(source, target, user, state, write, left_out)
+function archive.copy(source, target, user, state, write, skip)
 	local count, number = 0, 0;
-	local function skip(item, reason)
+	local function skip_one(item, reason)
 		count = count + 1;
-		left_out(item, reason, 1);
+		skip(item, reason, 1);
 	end
 	local why = target.unfit and source:items(user)() and target:unfit(user);
-	for item in good_items(source, target, user, skip) do
+	for item in good_items(source, target, user, skip_one) do
 		count, number = count + 1, number + 1;
 		if not why and number > (state and state.copied or 0) then
 			write(item.name, 1, function ()
@@ -226,13 +227,13 @@ function archive.copy(source, target, user, state, write, left_out)
 			end);
 		end
 	end
-	if why then left_out(nil, why, number); end
+	if why then skip(nil, why, number); end
 	return count;
 end
 
--- The count is enough: an item was read as a stanza before it was appended.
+-- Only counts: each item was a valid stanza before it was appended.
 function archive.verify(_, target, user)
 	return count_target(target, user);
 end
 
-return kinds;
+return copy;
