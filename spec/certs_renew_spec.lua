@@ -33,10 +33,12 @@ describe("mod_certs renew", function ()
 			hosts = { PEOPLE = {} };
 			lookup = { zone = function (owner) return zones[owner] or "example.org"; end };
 		};
-		local module = { require = function (self, lib)
+		local module = { get_option = function (_, option) return options[option]; end };
+		function module:require(lib)
 			if played[lib] then return played[lib]; end
-			return assert(loadfile("lua/shared/"..lib..".lib.lua", "t", setmetatable({ module = self }, { __index = _G })))();
-		end };
+			local directory = lib == "options" and "mod_certs" or "shared";
+			return assert(loadfile(("lua/%s/%s.lib.lua"):format(directory, lib), "t", setmetatable({ module = self }, { __index = _G })))();
+		end
 		return assert(loadfile("lua/mod_certs/"..name..".lib.lua", "t", setmetatable({ module = module }, { __index = _G })))();
 	end
 

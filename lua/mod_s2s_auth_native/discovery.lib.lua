@@ -57,7 +57,10 @@ local function add_targets(targets, answer, direct)
 	end
 end
 
-return function (options, lookup, certs)
+local use_ipv4 = module:get_option_boolean("use_ipv4", true);
+local use_ipv6 = module:get_option_boolean("use_ipv6", true);
+
+return function (lookup, certs)
 	local function discover(domain)
 		return promise.all({
 			lookup(SERVICES[1].name..domain, "SRV"), lookup(SERVICES[2].name..domain, "SRV");
@@ -142,8 +145,8 @@ return function (options, lookup, certs)
 	local function describe(target)
 		if target.addresses then return promise.resolve(target); end
 		return promise.all_settled({
-			a = options.use_ipv4 and lookup(target.host, "A") or nil;
-			aaaa = options.use_ipv6 and lookup(target.host, "AAAA") or nil;
+			a = use_ipv4 and lookup(target.host, "A") or nil;
+			aaaa = use_ipv6 and lookup(target.host, "AAAA") or nil;
 		}):next(function (settled)
 			local answers = {};
 			for kind, result in pairs(settled) do answers[kind] = result.value; end

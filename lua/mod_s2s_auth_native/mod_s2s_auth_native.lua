@@ -5,7 +5,7 @@ module:set_global();
 
 local log = module._log;
 
-local options = module:require "options";
+local options = module:require "option_reader".read(module:require "options");
 local certs = module:require "native" "certs";
 local policy = module:require "policy";
 local audit = module:require "audit";
@@ -16,8 +16,8 @@ local hosts = module:require "hosts";
 local has_unbound = pcall(require, "net.unbound");
 local discovery, lookup;
 if options.use_dane ~= false and has_unbound then
-	lookup = module:require "lookup" (options.dns_timeout);
-	discovery = module:require "discovery" (options, lookup, certs);
+	lookup = module:require "lookup" (options.s2s_native_dns_timeout);
+	discovery = module:require "discovery" (lookup, certs);
 end
 local proof = module:require "proof" (options, discovery, certs, posh);
 if discovery then outgoing.install(discovery, hosts); end
@@ -90,7 +90,7 @@ end
 local function examine_certificate(session, host, cert)
 	if not cert then
 		session.log("warn", "No certificate provided by %s", host or "unknown host");
-		return not policy.allows(options, session, host) and "no-certificate" or nil;
+		return not policy.allows(session, host) and "no-certificate" or nil;
 	end
 	local target = proof.target(session, host, outgoing);
 	if session.destroyed then return; end
@@ -99,7 +99,7 @@ local function examine_certificate(session, host, cert)
 	if session.destroyed then return; end
 	audit.count(session, result);
 	audit.log(session, host, result);
-	if not why and not policy.allows(options, session, host) then why = "policy"; end
+	if not why and not policy.allows(session, host) then why = "policy"; end
 	if host and not why then audit.remember(session, host, result); end
 	return why, result, target;
 end

@@ -21,6 +21,10 @@ local function has(texts, wanted)
 	return false;
 end
 
+local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
+local secure_domains = module:get_option_set("s2s_secure_domains", {});
+local insecure_domains = module:get_option_set("s2s_insecure_domains", {});
+
 local policy = {};
 
 -- errors[depth + 1] are the texts for one certificate.
@@ -42,13 +46,13 @@ function policy.complaint(session, result)
 	return (result and result.matches and "matches a DANE TLSA record, but " or "")..complaint_of(session);
 end
 
-local function must_be_secure(options, host)
-	if options.secure_auth then return not options.insecure_domains:contains(host); end
-	return options.secure_domains:contains(host);
+local function must_be_secure(host)
+	if secure_auth then return not insecure_domains:contains(host); end
+	return secure_domains:contains(host);
 end
 
-function policy.allows(options, session, host)
-	return not must_be_secure(options, host)
+function policy.allows(session, host)
+	return not must_be_secure(host)
 		or (session.cert_chain_status == "valid" and session.cert_identity_status == "valid");
 end
 

@@ -5,6 +5,7 @@ local hex = require "util.hex";
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
 local pem2der = require "util.x509".pem2der;
 local promise = require "util.promise";
+local resolve_path = require "util.paths".resolve_relative_path;
 
 local wait = module:require "patience";
 
@@ -22,6 +23,14 @@ local LACKS_ISSUER = { -- what OpenSSL says of a chain that breaks off
 	["unable to get local issuer certificate"] = true, ["unable to verify the first certificate"] = true;
 };
 local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
+
+local function path_of(path)
+	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
+end
+
+-- The authorities to trust where the stream's own TLS configuration is not known
+local ssl = module:get_option("s2s_ssl", module:get_option("ssl", {}));
+local configured_tls = { cafile = path_of(ssl.cafile); capath = path_of(ssl.capath) };
 
 return function (options, discovery, certs, posh)
 	local proof = {};
@@ -65,7 +74,7 @@ return function (options, discovery, certs, posh)
 	end
 
 	local function trusted(session)
-		local tls = session.ssl_cfg or options.tls or {};
+		local tls = session.ssl_cfg or configured_tls;
 		return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
 	end
 
@@ -144,7 +153,7 @@ return function (options, discovery, certs, posh)
 	end
 
 	local function judge_posh(session, host, leaf, result)
-		if not options.posh or not host or result.kind ~= "none" then return result; end
+		if not options.s2s_native_posh or not host or result.kind ~= "none" then return result; end
 		local digests = wait(session, posh(host));
 		local der = digests and next(digests) and pem2der(leaf);
 		if not der then return result; end

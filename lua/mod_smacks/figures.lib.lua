@@ -50,7 +50,7 @@ return function (options, total_bytes)
 		for state, number in pairs(sums.streams) do streams:with_labels(state):set(number); end
 		stanzas:set(sums.stanzas);
 		bytes:set(sums.bytes);
-		limit:set(options.max_total_bytes);
+		limit:set(options.smacks_max_total_bytes);
 	end);
 
 	module:add_item("native-status", {
@@ -64,7 +64,7 @@ return function (options, total_bytes)
 				{ name = "server_streams", value = sums.streams.server };
 				{ name = "held_stanzas", value = sums.stanzas };
 				{ name = "held_bytes", value = sums.bytes, unit = "bytes" };
-				{ name = "all_hosts_bytes", value = total_bytes(), unit = "bytes", limit = options.max_total_bytes };
+				{ name = "all_hosts_bytes", value = total_bytes(), unit = "bytes", limit = options.smacks_max_total_bytes };
 				{ name = "largest_queues", rows = largest(), columns = {
 					{ name = "jid" }, { name = "state" }, { name = "stanzas" }, { name = "bytes", unit = "bytes" } } };
 			};

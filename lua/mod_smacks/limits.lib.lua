@@ -7,19 +7,19 @@ return function (options, queues, accounts, endings)
 
 	-- To be called when something was queued
 	function limits.check(name, total_bytes, account_bytes)
-		if account_bytes > options.max_account_bytes then
+		if account_bytes > options.smacks_max_account_bytes then
 			over[name] = true;
 			endings.schedule();
-		elseif total_bytes > options.max_total_bytes then
+		elseif total_bytes > options.smacks_max_total_bytes then
 			endings.schedule();
 		end
 	end
 
 	-- Returns the account to be dealt with next, and the option whose limit it has reached
 	local function account_over_limit()
-		if queues.total_bytes() > options.max_total_bytes then return queues.largest(), "smacks_max_total_bytes"; end
+		if queues.total_bytes() > options.smacks_max_total_bytes then return queues.largest(), "smacks_max_total_bytes"; end
 		for name in pairs(over) do
-			if queues.account_bytes(name) > options.max_account_bytes then return name, "smacks_max_account_bytes"; end
+			if queues.account_bytes(name) > options.smacks_max_account_bytes then return name, "smacks_max_account_bytes"; end
 			over[name] = nil;
 		end
 	end
@@ -36,13 +36,13 @@ return function (options, queues, accounts, endings)
 
 	-- To be called when a session of the account hibernates: those are limited, and the first to go goes first
 	function limits.check_hibernating(name)
-		if accounts.count_hibernating(name) <= options.max_hibernating then return; end
+		if accounts.count_hibernating(name) <= options.smacks_max_hibernated_sessions then return; end
 		endings.add(function ()
-			if accounts.count_hibernating(name) <= options.max_hibernating then return false; end
+			if accounts.count_hibernating(name) <= options.smacks_max_hibernated_sessions then return false; end
 			local session = accounts.longest_away(name);
 			if not session then return false; end
 			session.log("info", "More than %d sessions of %s hibernate (smacks_max_hibernated_sessions): ending the one that does "
-				.."for longest", options.max_hibernating, name);
+				.."for longest", options.smacks_max_hibernated_sessions, name);
 			accounts.terminate(session, "Too many sessions hibernate");
 			return true;
 		end);

@@ -13,7 +13,7 @@ local st = require "util.stanza";
 local timer = require "util.timer";
 local watchdog = require "util.watchdog";
 
-local options = module:require "options";
+local options = module:require "option_reader".read(module:require "options");
 local metrics = module:require "metrics";
 local registry = module:require "registry";
 local handled = module:require "handled";
@@ -157,11 +157,13 @@ end
 
 local terminate, peers;
 
+local queue_limits = { bytes = options.smacks_max_queue_bytes, items = options.smacks_max_queue_size };
+
 local function start_counting_out(session)
 	if not session.outgoing_stanza_queue then
 		local account = accounts.join(session, terminate);
 		local from = jid.bare(session.full_jid or session.host or module.host);
-		session.outgoing_stanza_queue = queues.new(from, options.queue_limits, account, session.username ~= nil);
+		session.outgoing_stanza_queue = queues.new(from, queue_limits, account, session.username ~= nil);
 	end
 	transport.guard_writes(session);
 	add_filter(session, "stanzas/out", outgoing_filter, -999);
@@ -181,7 +183,7 @@ local function can_do_smacks(session, advertise_only)
 	if session.username then
 		if not advertise_only and not session.resource then return nil, sm_errors.new("bind_required"); end
 		return true;
-	elseif options.s2s and (session_type == "s2sin" or session_type == "s2sout") then
+	elseif options.smacks_enabled_s2s and (session_type == "s2sin" or session_type == "s2sout") then
 		return true;
 	elseif session_type:find("_un") then
 		return nil, sm_errors.new("not_authenticated");
@@ -200,7 +202,7 @@ module:hook("s2s-stream-features", advertise);
 -- The client's "max" is a preference (XEP-0198, section 3)
 local function resumption_time(enable)
 	local max = parse_h(enable.attr.max);
-	return max and max > 0 and max < options.resume_timeout and max or options.resume_timeout;
+	return max and max > 0 and max < options.smacks_hibernation_time and max or options.smacks_hibernation_time;
 end
 
 -- First of two steps, for modules that enable inline: nothing is counted before finish()
@@ -210,7 +212,7 @@ function do_enable(session, stanza)
 		session.log("warn", "Failed to enable stream management: %s", err.text);
 		return nil, err;
 	end
-	if session.username then registry.prune_counters(session.username, options.max_old_sessions); end
+	if session.username then registry.prune_counters(session.username, options.smacks_max_old_sessions); end
 
 	local token, max;
 	if (stanza.attr.resume == "true" or stanza.attr.resume == "1") and session.username then
@@ -369,7 +371,7 @@ end
 local function start_watchdog(session)
 	cancel_watchdog(session);
 	-- Push modules put a watchdog of their own in the place of this one, with this callback or around it
-	session.hibernating_watchdog = watchdog.new(session.smacks_hibernation_time or options.resume_timeout, function ()
+	session.hibernating_watchdog = watchdog.new(session.smacks_hibernation_time or options.smacks_hibernation_time, function ()
 		if session.destroyed or not session.hibernating then return; end
 		session.log("debug", "Hibernation ends, the client has not returned");
 		local since = session.resumption_counter;

@@ -73,7 +73,7 @@ return function (options, metrics, accounts, can_enable, start, close_queue)
 		if queue:count_unacked() > 0 then
 			session.log("warn", "Stream to another server ends with %d unacked stanzas", queue:count_unacked());
 		end
-		if options.s2s_resend then send_again(session, queue); end
+		if options.smacks_s2s_resend then send_again(session, queue); end
 		close_queue(session)();
 	end
 	module:hook("s2sout-destroyed", handle_destroyed);

@@ -3,7 +3,7 @@
 local prosodyctl = require "util.prosodyctl";
 
 local native = module:require "native"("store");
-local options = module:require "options";
+local options = module:require "option_reader".read(module:require "options");
 local paths = module:require "paths";
 local terminal = module:require "terminal";
 
@@ -11,14 +11,14 @@ local NOTHING = "No such file or directory";
 
 local existing = {
 	native = native;
-	directory = options.directory;
-	file = options.directory.."/data.mdb";
+	directory = options.storage_native_path;
+	file = options.storage_native_path.."/data.mdb";
 };
 
 -- The handle of the store in a directory, or nil, text, condition
 function existing.open(directory)
 	local handle, condition, text = native.open {
-		directory = directory, interval = 0, max_bytes = options.max_bytes, verify = true;
+		directory = directory, interval = 0, max_bytes = math.floor(options.storage_native_max_size), verify = true;
 	};
 	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
 	return handle;
@@ -36,7 +36,7 @@ function existing.with(callback, ...)
 	local handle, text;
 	local missing = existing.missing();
 	if not missing then
-		handle, text = existing.open(options.directory);
+		handle, text = existing.open(options.storage_native_path);
 	end
 	if not handle then
 		terminal.error("%s", missing or text);

@@ -56,7 +56,7 @@ return function (options, rooms, networks, visitors, bars, ending)
 		if seconds == nil and tonumber(room) then room, seconds = nil, room; end
 		local list, room_jid = parse(address, room);
 		if not list then return nil, room_jid; end
-		seconds = seconds == nil and options.bar_time or tonumber(seconds);
+		seconds = seconds == nil and options.webchat_bar_time or tonumber(seconds);
 		if not seconds or seconds <= 0 or seconds > LONGEST then
 			return nil, ("The time is a number of seconds, greater than 0 and at most %d"):format(LONGEST);
 		end
@@ -109,9 +109,9 @@ return function (options, rooms, networks, visitors, bars, ending)
 
 	local address = { name = "address", type = "text-single", required = true, label = "IP address, or JID of a visitor" };
 	local room = { name = "room", type = "jid-single", label = "Room, empty for all" };
-	local seconds = { name = "seconds", type = "text-single", label = "Seconds", value = ("%d"):format(options.bar_time) };
+	local seconds = { name = "seconds", type = "text-single", label = "Seconds", value = ("%d"):format(options.webchat_bar_time) };
 
-	local agent_room = { name = "room", type = "jid-single", required = true, label = "Room", value = options.default_room };
+	local agent_room = { name = "room", type = "jid-single", required = true, label = "Room", value = options.webchat_default_room };
 	local agent = { name = "agent", type = "jid-single", required = true, label = "JID of the agent" };
 	local affiliation = { name = "affiliation", type = "list-single", label = "Affiliation", value = "owner",
 		options = { "owner", "admin", "member", "none" } };

@@ -45,8 +45,8 @@ return function (options, visitors)
 
 	-- A visitor asks an occupant. Returns whether that is one request too many.
 	function asked.begin_request(session, stanza)
-		if open_requests(session) >= options.requests then return false; end
-		if requests_from(visitors.network_of(session)) >= options.network_requests then return false; end
+		if open_requests(session) >= options.webchat_visitor_requests_at_once then return false; end
+		if requests_from(visitors.network_of(session)) >= options.webchat_requests_at_once then return false; end
 		by_visitor[session] = by_visitor[session] or {};
 		by_visitor[session][key(stanza.attr.id, stanza.attr.to)] = time.now();
 		return true;

@@ -19,7 +19,7 @@ return function (options, rooms, networks, visitors, bars)
 				jid, room.jid, network, networks.ADVICE);
 			return;
 		end
-		local seconds = bars.add(network, room.jid, options.bar_time, jid);
+		local seconds = bars.add(network, room.jid, options.webchat_bar_time, jid);
 		module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, room.jid, seconds, actor or "the server");
 		remove_others(room, network, reason);
 	end

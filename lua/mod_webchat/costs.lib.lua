@@ -11,7 +11,28 @@ local function per_minute(rate, at_once)
 	return throttle.create(at_once, 60 * at_once / rate);
 end
 
--- limits: those of options.lib.lua for a visitor, a network, or all. One bucket for each kind of cost.
+-- The limits of a visitor, of a network, and of all visitors. `messages`, `seconds`, `bytes`, `refusals` and `logins` are of a
+-- minute, `burst` is of messages at once.
+function costs.limits(options)
+	return {
+		visitor = { whose = "visitor";
+			messages = options.webchat_visitor_messages_per_minute, burst = options.webchat_visitor_message_burst;
+			seconds = options.webchat_visitor_seconds_per_minute, bytes = options.webchat_visitor_bytes_per_minute;
+			refusals = options.webchat_refusals_per_minute;
+		};
+		network = { whose = "network";
+			messages = options.webchat_messages_per_minute, burst = options.webchat_message_burst;
+			seconds = options.webchat_seconds_per_minute, bytes = options.webchat_bytes_per_minute;
+			refusals = options.webchat_refusals_per_minute, logins = options.webchat_logins_per_minute;
+		};
+		total = { whose = "total";
+			messages = options.webchat_total_messages_per_minute, burst = options.webchat_total_message_burst;
+			seconds = options.webchat_total_seconds_per_minute, logins = options.webchat_total_logins_per_minute;
+		};
+	};
+end
+
+-- One bucket for each kind of cost that is limited
 function costs.account(limits)
 	local account = { limits = limits };
 	-- Answers, for which others ask, and questions to the host take nothing from the messages

@@ -112,9 +112,9 @@ return function (options, rooms, visitors, bars, refusal, gate, asked, has_unrea
 		if ends then
 			return refusal.stanza(event, "barred", "auth", "forbidden",
 				"You are barred from this room until " .. bars.format(ends));
-		elseif rooms_entered(event.origin, network) >= options.rooms then
+		elseif rooms_entered(event.origin, network) >= options.webchat_rooms_per_address then
 			return refusal.stanza(event, "rooms", "wait", "resource-constraint",
-				("Your network has entered %d rooms: leave one first"):format(options.rooms));
+				("Your network has entered %d rooms: leave one first"):format(options.webchat_rooms_per_address));
 		end
 	end
 
@@ -124,7 +124,7 @@ return function (options, rooms, visitors, bars, refusal, gate, asked, has_unrea
 			local set = payload:get_child("set", "http://jabber.org/protocol/rsm");
 			local max = set and set:get_child("max");
 			local wish = max and tonumber(max:get_text());
-			if wish and wish > options.page then max[1] = ("%d"):format(options.page); end
+			if wish and wish > options.webchat_max_page_size then max[1] = ("%d"):format(options.webchat_max_page_size); end
 		end
 	end
 
@@ -171,9 +171,9 @@ return function (options, rooms, visitors, bars, refusal, gate, asked, has_unrea
 		local to, size = stanza.attr.to, #tostring(stanza);
 		local node, host, resource = jid_split(to);
 		local is_own = not to or to == origin.host or jid_bare(to) == jid_bare(origin.full_jid);
-		if size > options.message_size then
+		if size > options.webchat_max_message_size then
 			return refusal.stanza(event, "size", "modify", "policy-violation",
-				("This is larger than the %d bytes that visitors may send"):format(options.message_size));
+				("This is larger than the %d bytes that visitors may send"):format(options.webchat_max_message_size));
 		elseif not is_own and not rooms.is_host(host) then
 			return refuse_not_allowed(event, "Visitors reach rooms only");
 		elseif is_answer(stanza) and not asked.end_answer(origin, stanza) then

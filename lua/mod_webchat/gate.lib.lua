@@ -10,22 +10,17 @@ local BEFORE_SMACKS = 1000; -- the same of filters, which takes acks out
 -- What an element beside stanzas counts, in bytes. Acks are as frequent as stanzas to the visitor.
 local ACK, OTHER_ELEMENT = 100, 10240;
 
-local names = { "visitor", "network", "total" };
 local too_much = { visitor = "You are sending too much: wait a moment",
 	network = "You are sending too much, or others of your network are: wait a moment",
 	total = "The chat is busy: wait a moment" };
 local busy = { visitor = "You have kept the server busy: wait a moment",
 	network = "Your network has kept the server busy: wait a moment", total = "The chat is busy: wait a moment" };
 
-return function (options, visitors, costs, refusal, ending)
+return function (visitors, costs, refusal, ending)
 	local gate = {};
 
 	local function refuse(event, kind, account)
-		local whose;
-		for _, name in ipairs(names) do
-			if account.limits == options[name] then whose = name; end
-		end
-		local text = (kind == "seconds" and busy or too_much)[whose];
+		local text = (kind == "seconds" and busy or too_much)[account.limits.whose];
 		return refusal.stanza(event, kind == "seconds" and "time" or "rate", "wait", "policy-violation", text);
 	end
 

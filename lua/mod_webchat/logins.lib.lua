@@ -24,15 +24,15 @@ return function (options, networks, visitors, bars, metrics, refusal, costs, end
 		local ends = bars.find(network);
 		if ends then
 			return "barred", "You are barred from this chat until " .. bars.format(ends);
-		elseif not visitors.is_proxy(network) and visitors.count_at(network) >= options.network.sessions then
-			return "sessions", ("%d visitors are here from your network already"):format(options.network.sessions);
+		elseif not visitors.is_proxy(network) and visitors.count_at(network) >= options.webchat_sessions_per_address then
+			return "sessions", ("%d visitors are here from your network already"):format(options.webchat_sessions_per_address);
 		end
 	end
 
 	local function obstacle_for_another(network)
 		local reason, text = obstacle(network);
 		if reason then return reason, text; end
-		if visitors.count() >= options.total.sessions then return "full", "The chat is full: try again later"; end
+		if visitors.count() >= options.webchat_max_visitors then return "full", "The chat is full: try again later"; end
 	end
 
 	-- Before limits of a network keep everybody out

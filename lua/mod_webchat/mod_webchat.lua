@@ -14,7 +14,7 @@ local timer = require "util.timer";
 
 local PRUNING_INTERVAL = 60; -- seconds
 
-local options = module:require "options";
+local options = module:require "option_reader".read(module:require "options");
 local metrics = module:require "metrics";
 local rooms = module:require "rooms" (options);
 local urls = module:require "urls";
@@ -25,7 +25,7 @@ local ending = module:require "ending";
 local refusal = module:require "refusal" (metrics, networks, visitors, ending);
 local bars = module:require "bars" (metrics, networks);
 local asked = module:require "asked" (options, visitors);
-local gate = module:require "gate" (options, visitors, costs, refusal, ending);
+local gate = module:require "gate" (visitors, costs, refusal, ending);
 local has_unread = module:require "unread" (options, refusal, ending);
 
 local stores = module:require "stores";
@@ -36,7 +36,7 @@ local bans = module:require "bans" (options, rooms, networks, visitors, bars);
 module:require "nicknames" (rooms, refusal);
 module:require "returning" (rooms, visitors);
 module:require "voice" (rooms, refusal);
-local own_rooms = options.room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, bans, refusal);
+local own_rooms = options.webchat_room_per_visitor and module:require "ownrooms" (options, rooms, visitors, bars, bans, refusal);
 module:require "page" (options, rooms, urls);
 module:require "discovery" (rooms, urls);
 local remove_commands = module:require "shell" (module:require "admin" (options, rooms, networks, visitors, bars, ending));
@@ -49,10 +49,10 @@ end);
 
 -- Once everything has been loaded, the rooms too
 module:add_timer(0, function ()
-	for host in options.room_hosts or function () end do
+	for host in options.webchat_room_hosts or function () end do
 		if not rooms.is_host(host) then module:log("warn", "webchat_room_hosts: %s is no MUC component of this server", host); end
 	end
-	local room = options.default_room;
+	local room = options.webchat_default_room;
 	if not room or rooms.find(room) then return; end
 	local host = jid_host(room);
 	if not rooms.is_host(host) then

@@ -18,7 +18,7 @@ return function (options, rooms, visitors, bars, bans, refusal)
 	local room_of = {}; -- the visitor's bare JID -> room JID
 
 	local function default_room()
-		return options.default_room and rooms.find(options.default_room);
+		return options.webchat_default_room and rooms.find(options.webchat_default_room);
 	end
 
 	--- Agents
@@ -38,7 +38,7 @@ return function (options, rooms, visitors, bars, bans, refusal)
 	local function invite(room, agent, nick)
 		local reason = nick .. " asks for help";
 		room:route_stanza(st.message({ from = room.jid, to = agent })
-			:tag("x", { xmlns = MUC_USER }):tag("invite", { from = options.default_room }):text_tag("reason", reason):up():up()
+			:tag("x", { xmlns = MUC_USER }):tag("invite", { from = options.webchat_default_room }):text_tag("reason", reason):up():up()
 			:tag("x", { xmlns = "jabber:x:conference", jid = room.jid, reason = reason }):up());
 	end
 
@@ -50,7 +50,7 @@ return function (options, rooms, visitors, bars, bans, refusal)
 		end
 		if count > 0 then return; end
 		module:log("warn", "Nobody answers in %s: %s has no owner, admin or member. Run prosodyctl shell webchat agent %s %s JID",
-			room.jid, options.default_room, module.host, options.default_room);
+			room.jid, options.webchat_default_room, module.host, options.webchat_default_room);
 	end
 
 	--- Rooms
@@ -71,17 +71,17 @@ return function (options, rooms, visitors, bars, bans, refusal)
 	local function await(room_jid)
 		local state, gone = own[room_jid], {};
 		state.gone = gone;
-		module:add_timer(options.own_room_time, function ()
+		module:add_timer(options.webchat_own_room_time, function ()
 			if own[room_jid] == state and state.gone == gone then destroy(room_jid); end
 		end);
 	end
 
 	local function create(visitor)
-		local host = jid.host(options.default_room);
+		local host = jid.host(options.webchat_default_room);
 		local room_jid = jid.join("visitor-" .. hex(random.bytes(16)), host);
 		local room = prosody.hosts[host].modules.muc.create_room(room_jid);
 		if not room then return nil; end -- the host has as many as it may
-		room:set_name(options.title);
+		room:set_name(options.webchat_title);
 		room:set_public(false);
 		room:set_persistent(false);
 		room:set_members_only(true);
@@ -118,7 +118,7 @@ return function (options, rooms, visitors, bars, bans, refusal)
 			origin.send(st.error_reply(stanza, "cancel", "item-not-found", "There is no room for visitors"));
 			return true;
 		end
-		local ends = bars.find(visitors.network_of(origin), options.default_room);
+		local ends = bars.find(visitors.network_of(origin), options.webchat_default_room);
 		if ends then
 			return refusal.stanza(event, "barred", "auth", "forbidden", "You are barred from this room until " .. bars.format(ends));
 		end
@@ -163,7 +163,7 @@ return function (options, rooms, visitors, bars, bans, refusal)
 	-- The agents' own room is theirs alone
 	local function enters_default_room(event)
 		local origin = event.origin;
-		if event.room.jid ~= options.default_room or not origin or origin.host ~= module.host then return; end
+		if event.room.jid ~= options.webchat_default_room or not origin or origin.host ~= module.host then return; end
 		return refusal.stanza(event, "not-allowed", "auth", "registration-required", "Visitors have a room of their own");
 	end
 

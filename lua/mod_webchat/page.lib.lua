@@ -24,9 +24,10 @@ end
 
 return function (options, rooms, urls)
 	local page_files = serve(module:get_directory() .. "/page");
-	local converse_files = serve(options.converse_path);
-	local stylesheet = options.stylesheet and serve(options.stylesheet:match("^(.*)/[^/]*$") or ".");
-	local stylesheet_name = options.stylesheet and options.stylesheet:match("[^/]*$");
+	local converse_path = options.webchat_converse_path or module:get_directory() .. "/converse/dist";
+	local converse_files = serve(converse_path);
+	local stylesheet = options.webchat_stylesheet and serve(options.webchat_stylesheet:match("^(.*)/[^/]*$") or ".");
+	local stylesheet_name = options.webchat_stylesheet and options.webchat_stylesheet:match("[^/]*$");
 
 	local function is_file(path)
 		return path ~= nil and lfs.attributes(path, "mode") == "file";
@@ -41,24 +42,24 @@ return function (options, rooms, urls)
 	end
 
 	local function has_converse()
-		return is_file(options.converse_path .. "/converse.min.js");
+		return is_file(converse_path .. "/converse.min.js");
 	end
 
 	local function configuration()
 		return json.encode {
-			title = options.title;
+			title = options.webchat_title;
 			host = module.host;
-			room = options.default_room;
-			ownRoom = options.room_per_visitor or nil;
+			room = options.webchat_default_room;
+			ownRoom = options.webchat_room_per_visitor or nil;
 			roomHosts = array(rooms.hosts());
 			websocket = urls.from_page(urls.websocket());
 			bosh = urls.from_page(urls.bosh());
-			stylesheet = options.stylesheet ~= nil and is_readable(options.stylesheet) or false;
+			stylesheet = options.webchat_stylesheet ~= nil and is_readable(options.webchat_stylesheet) or false;
 			converse = has_converse();
 		};
 	end
 
-	local page_policy = table.concat({ policy, table.unpack(options.frame_ancestors) }, " ");
+	local page_policy = table.concat({ policy, table.unpack(options.webchat_frame_ancestors) }, " ");
 
 	local function secure(headers)
 		headers.content_security_policy = page_policy;
@@ -94,9 +95,9 @@ return function (options, rooms, urls)
 
 	if not has_converse() then
 		module:log("error", "There is no converse.min.js in %s: run `sh %s/converse/get.sh DIRECTORY`, and name it in webchat_converse_path",
-			options.converse_path, module:get_directory());
+			converse_path, module:get_directory());
 	end
 	local readable, err = true, nil;
-	if stylesheet then readable, err = is_readable(options.stylesheet); end
+	if stylesheet then readable, err = is_readable(options.webchat_stylesheet); end
 	if not readable then module:log("error", "webchat_stylesheet: %s", err); end
 end

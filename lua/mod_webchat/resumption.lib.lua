@@ -7,8 +7,8 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 	-- The client's "max" is what it wishes; a mod_smacks that heeds it tells the client of this time
 	local function enable(_, stanza)
 		local max = tonumber((stanza.attr.max or ""):match("^%d+$"));
-		if not max or max < 1 or max > options.hibernation_time then
-			stanza.attr.max = ("%d"):format(options.hibernation_time);
+		if not max or max < 1 or max > options.webchat_hibernation_time then
+			stanza.attr.max = ("%d"):format(options.webchat_hibernation_time);
 		end
 	end
 
@@ -16,9 +16,9 @@ return function (options, rooms, visitors, bars, refusal, obstacle)
 	module:hook("smacks-hibernation-start", function (event)
 		local session = event.origin;
 		local dog = session.hibernating_watchdog;
-		if not dog or dog.timeout <= options.hibernation_time then return; end
+		if not dog or dog.timeout <= options.webchat_hibernation_time then return; end
 		dog:cancel();
-		session.hibernating_watchdog = watchdog.new(options.hibernation_time, dog.callback);
+		session.hibernating_watchdog = watchdog.new(options.webchat_hibernation_time, dog.callback);
 	end);
 
 	local function find(token)

@@ -12,7 +12,7 @@ return function (options)
 
 	function rooms.is_host(host)
 		if not muc(host) then return false; end
-		return options.room_hosts == nil or options.room_hosts:contains(host);
+		return options.webchat_room_hosts == nil or options.webchat_room_hosts:contains(host);
 	end
 
 	-- Names of the hosts, in order

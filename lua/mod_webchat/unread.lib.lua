@@ -39,7 +39,7 @@ return function (options, refusal, ending)
 		local conn = session.conn;
 		local bytes = math.max(unacked(session.outgoing_stanza_queue),
 			session.send_buffer and sum(session.send_buffer) or conn and buffered(conn.writebuffer) or 0);
-		if bytes <= options.unread then return false; end
+		if bytes <= options.webchat_max_unread_bytes then return false; end
 		refusal.count(session, "unread", ("%d bytes wait to be read"):format(bytes));
 		ending.soon(session, "resource-constraint", "Too much waits for you to be read");
 		return true;

@@ -13,7 +13,8 @@ return function (options, metrics, networks, costs)
 	local here = {}; -- bare JID -> the networks that it has come from, the latest last
 	local recent = cache.new(RECENT); -- the same, of those who have left
 	local proxies = {}; -- names that stand for no network, and are known to
-	local total = costs.account(options.total);
+	local limits = costs.limits(options);
+	local total = costs.account(limits.total);
 	local count = 0;
 
 	function visitors.network_of(session)
@@ -40,7 +41,7 @@ return function (options, metrics, networks, costs)
 		local is_proxy = visitors.is_proxy(name);
 		name = is_proxy and name or networks.plain(name);
 		if not known[name] then
-			known[name] = costs.account(is_proxy and options.total or options.network);
+			known[name] = costs.account(is_proxy and limits.total or limits.network);
 			known[name].sessions = {};
 		end
 		return known[name];
@@ -96,7 +97,7 @@ return function (options, metrics, networks, costs)
 
 	function visitors.add(session)
 		if own[session] then return; end
-		enter(session, networks.of(session), costs.account(options.visitor));
+		enter(session, networks.of(session), costs.account(limits.visitor));
 		count = count + 1;
 		metrics.visitors:set(count);
 	end
