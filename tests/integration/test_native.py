@@ -158,17 +158,8 @@ def test(server):
 		(("storage_native", "storage_native_max_size"), ("smacks", "smacks_max_total_bytes"))), found
 
 
-class Guests(bed.Prosody):
-	"""With a webchat on a host of its own, whose options are in `guests`."""
-	guests = {"authentication": "anonymous"}
-
-	def _config(self):
-		lines = "".join(f"{name} = {bed.lua(value)}\n" for name, value in self.guests.items())
-		return super()._config() + f'VirtualHost "guest.prosody.test"\nmodules_enabled = {{ "webchat" }}\n{lines}'
-
-
 @behaviour("native check: a module whose options cannot be read is an error, and none of its options is unknown", **site())
-def test(server):
+def unreadable_options(server):
 	plugins = server.directory / "plugins"
 	shutil.copytree(bed.PROJECT / "lua", plugins)
 	configure(server, plugin_paths=[plugins], webchat_titl="Help", webchat_colour="blue")
@@ -177,31 +168,13 @@ def test(server):
 		expect(server, "error", "mod_webchat", f"^Cannot read its options: .*{reason}")
 
 
-@behaviour("native check: an option without the one that it needs", **site())
-def test(server):
-	server.__class__ = Guests
-	server.guests = {"authentication": "anonymous", "webchat_room_per_visitor": True}
-	server.rewrite_config()
-	finding = expect(server, "error", "mod_webchat", "webchat_room_per_visitor needs webchat_default_room")
-	assert finding["host"] == "guest.prosody.test", finding
-	server.guests["webchat_default_room"] = "support@rooms.prosody.test"
-	server.rewrite_config()
-	assert findings(server, OK) == {}
+class Guests(bed.Prosody):
+	"""With a webchat on a host of its own, whose options are in `guests`."""
+	guests = {"authentication": "anonymous"}
 
-
-@behaviour("native check: options of prosodyctl mod_certs are known, need no enabled module, and are not for a host", **site())
-def test(server):
-	configure(server, certs_dns_command="/usr/local/bin/publish")
-	assert findings(server, OK) == {}
-	configure(server, certs_dns_comand="/usr/local/bin/publish", certs_dns_timeout=0)
-	found = findings(server, ERRORS)
-	assert "did you mean certs_dns_command" in found["warning", "certs_dns_comand"]["what"] and len(found) == 2, found
-	assert "certs_dns_timeout = 0 must be" in found["error", "mod_certs"]["what"], found
-	server.__class__ = Guests
-	server.guests = {"authentication": "anonymous", "certs_dns_timeout": 5}
-	del server.options["certs_dns_comand"], server.options["certs_dns_timeout"]
-	server.rewrite_config()
-	assert expect(server, "warning", "certs_dns_timeout", "below a host")["host"] == "guest.prosody.test"
+	def _config(self):
+		lines = "".join(f"{name} = {bed.lua(value)}\n" for name, value in self.guests.items())
+		return super()._config() + f'VirtualHost "guest.prosody.test"\nmodules_enabled = {{ "webchat" }}\n{lines}'
 
 
 @behaviour("native check: a webchat wants a host without accounts, and its client", **site())
@@ -222,6 +195,33 @@ def test(server):
 	server.rewrite_config()
 	finding = expect(server, "error", "authentication", "not anonymous", 'authentication = "anonymous"')
 	assert finding["host"] == "guest.prosody.test", finding
+
+
+@behaviour("native check: an option without the one that it needs", **site())
+def needed_option(server):
+	server.__class__ = Guests
+	server.guests = {"authentication": "anonymous", "webchat_room_per_visitor": True}
+	server.rewrite_config()
+	finding = expect(server, "error", "mod_webchat", "webchat_room_per_visitor needs webchat_default_room")
+	assert finding["host"] == "guest.prosody.test", finding
+	server.guests["webchat_default_room"] = "support@rooms.prosody.test"
+	server.rewrite_config()
+	assert findings(server, OK) == {}
+
+
+@behaviour("native check: options of prosodyctl mod_certs are known, need no enabled module, and are not for a host", **site())
+def options_of_the_tool(server):
+	configure(server, certs_dns_command="/usr/local/bin/publish")
+	assert findings(server, OK) == {}
+	configure(server, certs_dns_comand="/usr/local/bin/publish", certs_dns_timeout=0)
+	found = findings(server, ERRORS)
+	assert "did you mean certs_dns_command" in found["warning", "certs_dns_comand"]["what"] and len(found) == 2, found
+	assert "certs_dns_timeout = 0 must be" in found["error", "mod_certs"]["what"], found
+	server.__class__ = Guests
+	server.guests = {"authentication": "anonymous", "certs_dns_timeout": 5}
+	del server.options["certs_dns_comand"], server.options["certs_dns_timeout"]
+	server.rewrite_config()
+	assert expect(server, "warning", "certs_dns_timeout", "below a host")["host"] == "guest.prosody.test"
 
 
 @behaviour("native check: options that are read for the whole server stand below no host", **site())
