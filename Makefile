@@ -55,9 +55,9 @@ $(OUT)/mod_certs/file.so: $(addprefix $(OUT)/,modules/file/lua_file.o $(FILE) $(
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
-	mod_s2s_auth_native/everywhere.lib.lua mod_native/everywhere.lib.lua \
+	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
-	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
+	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file

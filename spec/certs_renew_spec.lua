@@ -33,9 +33,9 @@ describe("mod_certs renew", function ()
 			hosts = { LABELS = {} };
 			dns = { zone = function (owner) return zones[owner] or "example.org"; end };
 		};
-		local module = { require = function (self, lib)
+		local module = { get_option = function (_, option) return options[option]; end, require = function (self, lib)
 			if played[lib] then return played[lib]; end
-			local directory = lib == "files" and "mod_certs" or "shared";
+			local directory = (lib == "files" or lib == "options") and "mod_certs" or "shared";
 			return assert(loadfile(("lua/%s/%s.lib.lua"):format(directory, lib), "t", setmetatable({ module = self }, { __index = _G })))();
 		end };
 		return assert(loadfile("lua/mod_certs/"..name..".lib.lua", "t", setmetatable({ module = module }, { __index = _G })))();

@@ -29,8 +29,12 @@ local function load_lib(name, webchat)
 end
 
 local function options()
-	local limits = { logins = 20, messages = 60, burst = 20, seconds = 6, sessions = 10 };
-	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64 };
+	local given = { webchat_ipv6_prefix = 64, webchat_sessions_per_address = 10, webchat_max_visitors = 10 };
+	for _, whose in ipairs { "", "visitor_", "total_" } do
+		given["webchat_"..whose.."logins_per_minute"], given["webchat_"..whose.."messages_per_minute"] = 20, 60;
+		given["webchat_"..whose.."message_burst"], given["webchat_"..whose.."seconds_per_minute"] = 20, 6;
+	end
+	return given;
 end
 
 local function load_networks(given)
@@ -65,7 +69,7 @@ describe("webchat networks", function ()
 	it("goes by as many bits of an IPv6 address as it is told", function ()
 		local function parse(bits, address)
 			local given = options();
-			given.ipv6_prefix = bits;
+			given.webchat_ipv6_prefix = bits;
 			return load_networks(given).parse(address);
 		end
 		assert.equal("2001:db8:1:200::/56", parse(56, "2001:db8:1:2ff:5:6:7:8"));
@@ -80,7 +84,7 @@ describe("webchat networks", function ()
 
 	local function of(address, forwarded, private)
 		local given = options();
-		given.private_networks = private;
+		given.webchat_private_networks = private;
 		return load_networks(given).of { ip = address, webchat_forwarded = forwarded };
 	end
 
@@ -376,7 +380,7 @@ describe("webchat bars", function ()
 		bars.add("2001:db8:1:3::/64", nil, 20);
 		bars.add("192.0.2.1", nil, 5);
 		local given = options();
-		given.ipv6_prefix = 56;
+		given.webchat_ipv6_prefix = 56;
 		local again = load_bars(given);
 		again.restore(bars.save());
 		assert.equal(1020, again.find("2001:db8:1:0::/56"));

@@ -7,13 +7,14 @@ local to_hex = require "util.hex".encode;
 
 local disk = module:require "native"("file");
 local dns = module:require "dns";
+local read_options = module:require "option_reader".read;
 local terminal = module:require "terminal";
 
 local PROGRAMS = { "nsupdate", "knsupdate" };
 local DIRECTORIES = { "/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/bin", "/sbin" };
 local NAME = "^[%w_-][%w_.-]*$"; -- safe in a line of input for another program
 local ADDRESS = "^[%x:.]+$";
-local TIMEOUT, GRACE = 60, 5; -- seconds: default timeout of a program, and from SIGTERM to SIGKILL
+local GRACE = 5; -- seconds from SIGTERM to SIGKILL
 local TIMED_OUT, KILLED = 124, 137; -- exit statuses of timeout(1)
 local DNS_PORT = 53;
 local MAX_OUTPUT = 2000; -- bytes of a program's output that are shown
@@ -77,8 +78,7 @@ function dns_update.way()
 end
 
 local function timeout()
-	local option = math.tointeger(tonumber(config.get("*", "certs_dns_timeout")));
-	return option and option > 0 and option or TIMEOUT;
+	return read_options(module:require "options").certs_dns_timeout;
 end
 
 -- ---- Running a program ----

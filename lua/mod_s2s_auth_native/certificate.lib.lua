@@ -1,5 +1,6 @@
 -- The certificate of a peer: as LuaSec hands it over, and as certs.so judges it. All calls of certs.so are here.
 
+local resolve_path = require "util.paths".resolve_relative_path;
 local to_hex = require "util.hex".encode or require "util.hex".to;
 
 local certs = module:require "native" "certs";
@@ -8,7 +9,13 @@ local SERVICE = "xmpp-server";
 local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no decoding of the certificate
 local DOMAINS = { ["DNS-ID"] = true, ["IP-ID"] = true }; -- names whose constraints OpenSSL checks
 
-local options;
+local function path_of(path)
+	return type(path) == "string" and resolve_path(prosody.paths.config or ".", path) or nil;
+end
+
+-- The authorities to trust if the stream's own TLS configuration is not known
+local ssl = module:get_option("s2s_ssl", module:get_option("ssl", {}));
+local configured_tls = { cafile = path_of(ssl.cafile); capath = path_of(ssl.capath) };
 local certificate = {};
 
 -- The certificate that mod_s2s passes to s2s-check-certificate
@@ -44,7 +51,7 @@ function certificate.handshake_verdict(session)
 end
 
 local function trust_anchors(session)
-	local tls = session.ssl_cfg or options.tls or {};
+	local tls = session.ssl_cfg or configured_tls;
 	return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
 end
 
@@ -82,7 +89,4 @@ function certificate.is_usable(tlsa)
 	return certs.usable(tlsa.use, tlsa.select, tlsa.match, tlsa.data);
 end
 
-return function (parts)
-	options = parts.options;
-	return certificate;
-end
+return certificate;

@@ -32,6 +32,9 @@ local NOERROR, NXDOMAIN = 0, 3;
 local LEGACY_PORT = 5269;
 local SERVICES = { { name = "_xmpps-server._tcp.", direct = true }, { name = "_xmpp-server._tcp." } };
 
+local use_ipv4 = module:get_option_boolean("use_ipv4", true);
+local use_ipv6 = module:get_option_boolean("use_ipv6", true);
+
 local options, certificate;
 local discovery = {};
 
@@ -60,7 +63,7 @@ end
 
 function discovery.lookup(name, type)
 	return promise.new(function (resolve)
-		local late = timer.add_task(options.dns_timeout, function () resolve(failed("time-out")); end);
+		local late = timer.add_task(options.s2s_native_dns_timeout, function () resolve(failed("time-out")); end);
 		local query, err = adns.resolver():lookup(function (found, failure)
 			timer.stop(late);
 			resolve(classify(name, found, failure));
@@ -193,8 +196,8 @@ end
 function discovery.describe(target)
 	if target.addresses then return promise.resolve(target); end
 	return promise.all_settled({
-		a = options.use_ipv4 and lookup(target.host, "A") or nil;
-		aaaa = options.use_ipv6 and lookup(target.host, "AAAA") or nil;
+		a = use_ipv4 and lookup(target.host, "A") or nil;
+		aaaa = use_ipv6 and lookup(target.host, "AAAA") or nil;
 	}):next(function (settled)
 		local answers = {};
 		for kind, result in pairs(settled) do answers[kind] = result.value; end

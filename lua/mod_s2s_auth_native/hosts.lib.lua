@@ -1,7 +1,7 @@
 -- Handlers on every host: virtual hosts and components, also those that are activated later. They belong to the global module,
 -- and Prosody removes them with it.
 
-local left_out_because = module:require "everywhere";
+local excluded = module:require "excluded";
 
 local handlers = {}; -- { event, handler, priority }
 local known = {}; -- by host: { events =, left_out = }
@@ -10,7 +10,7 @@ local hosts = {};
 
 local function attach(host)
 	local events = prosody.hosts[host].events;
-	local why = left_out_because(module.name, host);
+	local why = excluded(module.name, host);
 	if why then module:log("info", "Not protecting %s: %s", host, why); end
 	known[host] = { events = events, left_out = why ~= nil };
 	for _, hook in ipairs(handlers) do module:hook_object_event(events, hook[1], hook[2], hook[3]); end

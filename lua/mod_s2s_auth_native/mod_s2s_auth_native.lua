@@ -7,14 +7,14 @@ local log = module._log;
 
 -- The parts of the module, by the name of their file. A part that needs others finds them here when it is called.
 local auth = {
-	options = module:require "options";
+	options = module:require "option_reader".read(module:require "options");
 	audit = module:require "audit";
 	hosts = module:require "hosts";
 	posh = module:require "posh";
 	discovery = nil; -- only with DANE
 };
-auth.certificate = module:require "certificate"(auth);
-auth.policy = module:require "policy"(auth);
+auth.certificate = module:require "certificate";
+auth.policy = module:require "policy";
 auth.outgoing = module:require "outgoing"(auth);
 auth.proof = module:require "proof"(auth);
 

@@ -20,7 +20,10 @@ local function has(texts, wanted)
 	return false;
 end
 
-local options;
+local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
+local secure_domains = module:get_option_set("s2s_secure_domains", {});
+local insecure_domains = module:get_option_set("s2s_insecure_domains", {});
+
 local policy = {};
 
 -- errors[depth + 1] are the texts for one certificate.
@@ -43,8 +46,8 @@ function policy.complaint(session, result)
 end
 
 local function must_be_secure(host)
-	if options.secure_auth then return not options.insecure_domains:contains(host); end
-	return options.secure_domains:contains(host);
+	if secure_auth then return not insecure_domains:contains(host); end
+	return secure_domains:contains(host);
 end
 
 function policy.allows(session, host)
@@ -57,7 +60,4 @@ function policy.refuse(session, condition, complaint)
 	session:close({ condition = condition, text = "Your server's "..complaint }, nil, "Remote server's "..complaint);
 end
 
-return function (parts)
-	options = parts.options;
-	return policy;
-end
+return policy;

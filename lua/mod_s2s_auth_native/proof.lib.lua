@@ -113,7 +113,7 @@ end
 -- ---- POSH ----
 
 local function judge_posh(session, host, leaf, result)
-	if not auth.options.posh or not host or result.kind ~= "none" then return result; end
+	if not auth.options.s2s_native_posh or not host or result.kind ~= "none" then return result; end
 	local digests = wait(session, auth.posh(host));
 	local der = digests and next(digests) and pem2der(leaf);
 	if not der then return result; end

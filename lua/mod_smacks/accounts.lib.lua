@@ -73,10 +73,10 @@ end
 
 -- To be called after a stanza was queued
 function accounts.check_bytes(name, total_bytes, account_bytes)
-	if account_bytes > smacks.options.max_account_bytes then
+	if account_bytes > smacks.options.smacks_max_account_bytes then
 		over[name] = true;
 		smacks.endings.schedule();
-	elseif total_bytes > smacks.options.max_total_bytes then
+	elseif total_bytes > smacks.options.smacks_max_total_bytes then
 		smacks.endings.schedule();
 	end
 end
@@ -84,9 +84,9 @@ end
 -- Returns an account that holds too much, and the option whose limit it has reached
 local function account_over_limit()
 	local queue, options = smacks.queue, smacks.options;
-	if queue.total_bytes() > options.max_total_bytes then return queue.largest(), "smacks_max_total_bytes"; end
+	if queue.total_bytes() > options.smacks_max_total_bytes then return queue.largest(), "smacks_max_total_bytes"; end
 	for name in pairs(over) do
-		if queue.account_bytes(name) > options.max_account_bytes then return name, "smacks_max_account_bytes"; end
+		if queue.account_bytes(name) > options.smacks_max_account_bytes then return name, "smacks_max_account_bytes"; end
 		over[name] = nil;
 	end
 end
@@ -103,7 +103,7 @@ function accounts.end_heaviest()
 end
 
 local function hibernates_too_often(name)
-	return all[name] ~= nil and all[name].hibernating > smacks.options.max_hibernating;
+	return all[name] ~= nil and all[name].hibernating > smacks.options.smacks_max_hibernated_sessions;
 end
 
 -- To be called when a session of the account hibernates: beyond the limit the one that has for longest ends

@@ -97,12 +97,12 @@ local function on_timer(session)
 		session.delayed_ack_timer = nil;
 		return;
 	end
-	local left = session.ack_requested_at + smacks.options.delayed_ack_timeout - time_now();
+	local left = session.ack_requested_at + smacks.options.smacks_max_ack_delay - time_now();
 	if left > 0 then return left; end
 	session.delayed_ack_timer = nil;
 	local queue = session.outgoing_stanza_queue;
 	session.log("debug", "No answer to an ack request for %d s: %d stanzas unacked",
-		smacks.options.delayed_ack_timeout, queue:count_unacked());
+		smacks.options.smacks_max_ack_delay, queue:count_unacked());
 	queue:fire("smacks-ack-delayed", session, {});
 end
 
@@ -111,7 +111,8 @@ local function is_due(session, force)
 	if not session or session.awaiting_ack or not is_connected(session) then return false; end
 	if force then return true; end
 	local queue = session.outgoing_stanza_queue;
-	local max_unacked = session.state == "inactive" and smacks.options.max_inactive_unacked or smacks.options.max_unacked;
+	local max_unacked = session.state == "inactive" and smacks.options.smacks_max_inactive_unacked_stanzas
+		or smacks.options.smacks_max_unacked_stanzas;
 	-- a peer that reports too few stanzas is asked again only when there is something new to ask for
 	return queue:count_unacked() > max_unacked and queue:pushed() ~= session.last_requested_h;
 end
@@ -119,10 +120,10 @@ end
 local function note_request(session)
 	session.awaiting_ack = true;
 	session.last_requested_h = session.outgoing_stanza_queue:pushed();
-	if smacks.options.delayed_ack_timeout > 0 then
+	if smacks.options.smacks_max_ack_delay > 0 then
 		session.ack_requested_at = time_now();
 		session.delayed_ack_timer = session.delayed_ack_timer
-			or timer.add_task(smacks.options.delayed_ack_timeout, function () return on_timer(session); end);
+			or timer.add_task(smacks.options.smacks_max_ack_delay, function () return on_timer(session); end);
 	end
 end
 

@@ -181,7 +181,8 @@ function counting.start_out(session)
 	if not session.outgoing_stanza_queue then
 		local account = smacks.accounts.join(session);
 		local from = jid_bare(session.full_jid or session.host or module.host);
-		session.outgoing_stanza_queue = smacks.queue.new(from, smacks.options.queue_limits, account, session.username ~= nil);
+		local limits = { bytes = smacks.options.smacks_max_queue_bytes, items = smacks.options.smacks_max_queue_size };
+		session.outgoing_stanza_queue = smacks.queue.new(from, limits, account, session.username ~= nil);
 	end
 	smacks.connection.guard_writes(session);
 	filters.add_filter(session, "stanzas/out", outgoing_filter, PRIORITY.out);

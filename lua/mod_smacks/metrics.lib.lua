@@ -74,7 +74,7 @@ module:hook_global("stats-update", function ()
 	for state, number in pairs(sums.streams) do streams:with_labels(state):set(number); end
 	stanzas:set(sums.stanzas);
 	bytes:set(sums.bytes);
-	limit:set(smacks.options.max_total_bytes);
+	limit:set(smacks.options.smacks_max_total_bytes);
 end);
 
 module:add_item("native-status", {
@@ -88,7 +88,7 @@ module:add_item("native-status", {
 			{ name = "server_streams", value = sums.streams.server };
 			{ name = "held_stanzas", value = sums.stanzas };
 			{ name = "held_bytes", value = sums.bytes, unit = "bytes" };
-			{ name = "all_hosts_bytes", value = smacks.queue.total_bytes(), unit = "bytes", limit = smacks.options.max_total_bytes };
+			{ name = "all_hosts_bytes", value = smacks.queue.total_bytes(), unit = "bytes", limit = smacks.options.smacks_max_total_bytes };
 			{ name = "largest_queues", rows = largest(), columns = {
 				{ name = "jid" }, { name = "state" }, { name = "stanzas" }, { name = "bytes", unit = "bytes" } } };
 		};

@@ -10,7 +10,7 @@ local xmlns_sm3 = "urn:xmpp:sm:3";
 
 -- The parts of the module, by the name of their file. A part that needs others finds them here when it is called.
 local smacks = {
-	options = module:require "options";
+	options = module:require "option_reader".read(module:require "options");
 	queue = module:require "queue";
 	delivery = module:require "delivery";
 	errors = require "util.error".init("mod_smacks", xmlns_sm3, {
@@ -52,7 +52,7 @@ local function can_do_smacks(session, advertise_only)
 	if session.username then
 		if not advertise_only and not session.resource then return nil, errors.new("bind_required"); end
 		return true;
-	elseif options.s2s and (session_type == "s2sin" or session_type == "s2sout") then
+	elseif options.smacks_enabled_s2s and (session_type == "s2sin" or session_type == "s2sout") then
 		return true;
 	elseif session_type:find("_un") then
 		return nil, errors.new("not_authenticated");
@@ -72,7 +72,7 @@ module:hook("s2s-stream-features", advertise);
 -- The client's "max" is a preference (XEP-0198, section 3)
 local function resumption_time(enable)
 	local max = acks.parse_h(enable.attr.max);
-	return max and max > 0 and max < options.resume_timeout and max or options.resume_timeout;
+	return max and max > 0 and max < options.smacks_hibernation_time and max or options.smacks_hibernation_time;
 end
 
 -- First of two steps, for modules that enable inline: nothing is counted before finish()
@@ -82,7 +82,7 @@ function do_enable(session, stanza)
 		session.log("warn", "Failed to enable stream management: %s", err.text);
 		return nil, err;
 	end
-	if session.username then registry.prune_counters(session.username, options.max_old_sessions); end
+	if session.username then registry.prune_counters(session.username, options.smacks_max_old_sessions); end
 
 	local token, max;
 	if (stanza.attr.resume == "true" or stanza.attr.resume == "1") and session.username then

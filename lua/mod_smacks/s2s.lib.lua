@@ -70,7 +70,7 @@ local function handle_destroyed(event)
 	if queue:count_unacked() > 0 then
 		session.log("warn", "Stream to remote server ends with %d unacked stanzas", queue:count_unacked());
 	end
-	if smacks.options.s2s_resend then send_again(session, queue); end
+	if smacks.options.smacks_s2s_resend then send_again(session, queue); end
 	smacks.sessions.close_queue(session)();
 end
 module:hook("s2sout-destroyed", handle_destroyed);

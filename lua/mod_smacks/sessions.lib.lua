@@ -85,7 +85,7 @@ end);
 local function start_watchdog(session)
 	sessions.cancel_watchdog(session);
 	-- Push modules put a watchdog of their own in the place of this one, with this callback or around it
-	session.hibernating_watchdog = watchdog.new(session.smacks_hibernation_time or smacks.options.resume_timeout, function ()
+	session.hibernating_watchdog = watchdog.new(session.smacks_hibernation_time or smacks.options.smacks_hibernation_time, function ()
 		if session.destroyed or not session.hibernating then return; end
 		session.log("debug", "Hibernation ends, the client has not returned");
 		local since = session.resumption_counter;

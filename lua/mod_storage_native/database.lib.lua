@@ -16,6 +16,8 @@ local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storag
 local REPEAT = 60; -- seconds before the same error is logged again
 local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for more writes
 local TURN_WRITES = 1000;
+local MAX_MILLISECONDS = 0x7FFFFFFF;
+local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
 local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
 
 -- Not logged: callers expect these
@@ -67,8 +69,8 @@ local turn_failure; -- { condition, text } of the first commit of the turn that 
 -- Reads the options. prosodyctl loads the module before it runs a command: log lines about options would appear among the
 -- results of the command, so there the options are read when the database is used.
 function database.configure()
-	options = options or module:require "options";
-	database.directory = options.directory;
+	options = options or module:require "option_reader".read(module:require "options");
+	database.directory = options.storage_native_path;
 end
 
 local function milliseconds()
@@ -80,7 +82,7 @@ function database.failed(doing, condition, text)
 	local now, kind = time.now(), doing.." "..condition;
 	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
 		logged[kind] = now;
-		module:log("error", "Cannot "..doing..": %s (%s)", options.directory, text, condition);
+		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
 	end
 	return nil, condition, text;
 end
@@ -286,7 +288,7 @@ function database.on_damaged() end
 local function damaged(id)
 	database.on_damaged(id);
 	module:log("error", "Skipped a damaged message in %s, run prosodyctl mod_storage_native check: '%s'",
-		options.directory, id);
+		options.storage_native_path, id);
 end
 
 local function watch_events()
@@ -304,13 +306,20 @@ end
 
 -- Differs if the file is another one or has been changed
 local function file_state()
-	local file = lfs.attributes(options.directory.."/data.mdb");
+	local file = lfs.attributes(options.storage_native_path.."/data.mdb");
 	return file and ("%d %d %d %d"):format(file.ino, file.size, file.modification, file.change);
 end
 
 local function may_retry(now)
 	if FINAL[failure.condition] then return file_state() ~= failure.file; end
 	return now >= failure.retry;
+end
+
+-- ms between a commit and its fdatasync; 0: each commit waits for it
+local function sync_interval()
+	if options.storage_native_sync == "commit" then return 0; end
+	local seconds = options.storage_native_sync == "none" and NONE_INTERVAL or options.storage_native_sync_interval;
+	return math.max(1, math.floor(math.min(seconds * 1000, MAX_MILLISECONDS)));
 end
 
 local function open()
@@ -322,10 +331,10 @@ local function open()
 	database.configure();
 	lfs.mkdir(prosody.paths.data); -- a new server may not have it yet
 	handle, condition, text = native.open {
-		directory = options.directory;
-		interval = options.interval;
-		max_bytes = options.max_bytes;
-		verify = options.verify;
+		directory = options.storage_native_path;
+		interval = sync_interval();
+		max_bytes = math.floor(options.storage_native_max_size);
+		verify = options.storage_native_verify;
 		metatable = stanza_mt;
 		damaged = damaged;
 		whole_seconds = database.whole_seconds;
@@ -337,10 +346,10 @@ local function open()
 	end
 	if failure then
 		failure = nil;
-		module:log("info", "Opened %s again", options.directory);
+		module:log("info", "Opened %s again", options.storage_native_path);
 	end
 	if handle:recovered() > 0 then
-		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.directory,
+		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.storage_native_path,
 			handle:recovered());
 	end
 	watch_events();

@@ -3,7 +3,7 @@
 local prosodyctl = require "util.prosodyctl";
 
 local native = module:require "native"("store");
-local options = module:require "options";
+local options = module:require "option_reader".read(module:require "options");
 local paths = module:require "paths";
 local terminal = module:require "terminal";
 
@@ -11,8 +11,8 @@ local NOTHING = "No such file or directory";
 
 local tool = {
 	native = native;
-	directory = options.directory;
-	file = options.directory.."/data.mdb";
+	directory = options.storage_native_path;
+	file = options.storage_native_path.."/data.mdb";
 };
 
 -- Prints an error. Returns the exit status.
@@ -24,7 +24,7 @@ end
 -- The handle of the database in a directory, or nil, text, condition
 function tool.open(directory)
 	local handle, condition, text = native.open {
-		directory = directory, interval = 0, max_bytes = options.max_bytes, verify = true;
+		directory = directory, interval = 0, max_bytes = math.floor(options.storage_native_max_size), verify = true;
 	};
 	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
 	return handle;
@@ -42,7 +42,7 @@ function tool.with_database(callback, ...)
 	local handle, text;
 	local missing = tool.missing();
 	if not missing then
-		handle, text = tool.open(options.directory);
+		handle, text = tool.open(options.storage_native_path);
 	end
 	if not handle then
 		return tool.fail("%s", missing or text);

@@ -65,7 +65,7 @@ function commands.bar(address, room, seconds)
 	if seconds == nil and tonumber(room) then room, seconds = nil, room; end
 	local target, err = parse_target(address, room);
 	if not target then return nil, err; end
-	seconds = seconds == nil and options.bar_time or tonumber(seconds);
+	seconds = seconds == nil and options.webchat_bar_time or tonumber(seconds);
 	if not seconds or seconds <= 0 or seconds > MAX_SECONDS then
 		return nil, ("Invalid argument: the time is a number of seconds, greater than 0 and at most %d"):format(MAX_SECONDS);
 	end
@@ -148,8 +148,8 @@ end
 local function provide_adhoc_commands()
 	local address = { name = "address", type = "text-single", required = true, label = "IP address, or JID of a visitor" };
 	local room = { name = "room", type = "jid-single", label = "Room (empty for all rooms)" };
-	local seconds = { name = "seconds", type = "text-single", label = "Seconds", value = ("%d"):format(options.bar_time) };
-	local agent_room = { name = "room", type = "jid-single", required = true, label = "Room", value = options.default_room };
+	local seconds = { name = "seconds", type = "text-single", label = "Seconds", value = ("%d"):format(options.webchat_bar_time) };
+	local agent_room = { name = "room", type = "jid-single", required = true, label = "Room", value = options.webchat_default_room };
 	local agent = { name = "agent", type = "jid-single", required = true, label = "JID of the agent" };
 	local affiliation = { name = "affiliation", type = "list-single", label = "Affiliation", value = "owner",
 		options = { "owner", "admin", "member", "none" } };

@@ -144,7 +144,7 @@ local function bar_banned(network, jid, room, actor, reason)
 			networks.ADVICE, jid, room.jid, network);
 		return;
 	end
-	local seconds = bars.add(network, room.jid, options.bar_time, jid);
+	local seconds = bars.add(network, room.jid, options.webchat_bar_time, jid);
 	module:log("info", "Barred %s from %s for %d s: %s banned a visitor", network, room.jid, seconds, actor or "the server");
 	bars.evict(network, room, reason);
 end

@@ -12,7 +12,28 @@ local function per_minute(rate, burst)
 	return throttle.create(burst, 60 * burst / rate);
 end
 
--- limits: options.visitor, options.network or options.total. scope: which of these, for messages
+-- The limits of a visitor, of a network, and of all visitors. `messages`, `seconds`, `bytes`, `refusals` and `logins` are of a
+-- minute, `burst` is of messages at once.
+function budgets.limits(options)
+	return {
+		visitor = {
+			messages = options.webchat_visitor_messages_per_minute, burst = options.webchat_visitor_message_burst;
+			seconds = options.webchat_visitor_seconds_per_minute, bytes = options.webchat_visitor_bytes_per_minute;
+			refusals = options.webchat_refusals_per_minute;
+		};
+		network = {
+			messages = options.webchat_messages_per_minute, burst = options.webchat_message_burst;
+			seconds = options.webchat_seconds_per_minute, bytes = options.webchat_bytes_per_minute;
+			refusals = options.webchat_refusals_per_minute, logins = options.webchat_logins_per_minute;
+		};
+		total = {
+			messages = options.webchat_total_messages_per_minute, burst = options.webchat_total_message_burst;
+			seconds = options.webchat_total_seconds_per_minute, logins = options.webchat_total_logins_per_minute;
+		};
+	};
+end
+
+-- limits: one of these. scope: which of them, for messages
 function budgets.new(limits, scope)
 	local budget = { scope = scope };
 	-- Answers, which others ask for, and requests to the host do not reduce the messages

@@ -112,8 +112,8 @@ end
 
 -- Returns false if the visitor or the network has too many open requests
 local function send_request(session, stanza)
-	if count_open({ [session] = true }) >= options.requests then return false; end
-	if count_open(visitors.at(visitors.network_of(session)).sessions) >= options.network_requests then return false; end
+	if count_open({ [session] = true }) >= options.webchat_visitor_requests_at_once then return false; end
+	if count_open(visitors.at(visitors.network_of(session)).sessions) >= options.webchat_requests_at_once then return false; end
 	sent[session] = sent[session] or {};
 	sent[session][request_key(stanza.attr.id, stanza.attr.to)] = time.now();
 	return true;
@@ -153,9 +153,9 @@ local function enter(event, room_jid)
 		return; -- new availability, or another nickname
 	elseif bars.refuse(event, room_jid) then
 		return true;
-	elseif rooms_entered(origin, visitors.network_of(origin)) >= options.rooms then
+	elseif rooms_entered(origin, visitors.network_of(origin)) >= options.webchat_rooms_per_address then
 		return refusals.refuse(event, "rooms", "wait", "resource-constraint",
-			("Your network has entered %d rooms: leave one first"):format(options.rooms));
+			("Your network has entered %d rooms: leave one first"):format(options.webchat_rooms_per_address));
 	end
 end
 
@@ -165,7 +165,7 @@ local function shorten_page(stanza)
 		local set = payload:get_child("set", RSM);
 		local max = set and set:get_child("max");
 		local size = max and tonumber(max:get_text());
-		if size and size > options.page then max[1] = ("%d"):format(options.page); end
+		if size and size > options.webchat_max_page_size then max[1] = ("%d"):format(options.webchat_max_page_size); end
 	end
 end
 
@@ -218,9 +218,9 @@ local function from_visitor(event)
 	local to, size = stanza.attr.to, #tostring(stanza);
 	local node, host, resource = jid_split(to);
 	local is_own = not to or to == origin.host or jid_bare(to) == jid_bare(origin.full_jid);
-	if size > options.message_size then
+	if size > options.webchat_max_message_size then
 		return refusals.refuse(event, "size", "modify", "policy-violation",
-			("Too large: visitors may send at most %d bytes"):format(options.message_size));
+			("Too large: visitors may send at most %d bytes"):format(options.webchat_max_message_size));
 	elseif not is_own and not rooms.is_host(host) then
 		return refusals.not_allowed(event, "Visitors can reach rooms only");
 	elseif is_answer(stanza) and not take_answer(origin, stanza) then

@@ -30,6 +30,10 @@ local http = {};
 
 local options, rooms; -- see start()
 
+local function converse_path()
+	return options.webchat_converse_path or module:get_directory() .. "/converse/dist";
+end
+
 --- URLs, as clients see them that connect through http_external_url
 
 -- Of the page, or of the page for a room
@@ -75,20 +79,20 @@ local function is_readable(path)
 end
 
 local function has_converse()
-	return is_file(options.converse_path .. "/converse.min.js");
+	return is_file(converse_path() .. "/converse.min.js");
 end
 
 -- See app.js
 local function configuration()
 	return json.encode {
-		title = options.title;
+		title = options.webchat_title;
 		host = module.host;
-		room = options.default_room;
-		ownRoom = options.room_per_visitor or nil;
+		room = options.webchat_default_room;
+		ownRoom = options.webchat_room_per_visitor or nil;
 		roomHosts = array(rooms.hosts());
 		websocket = relative(websocket_url());
 		bosh = relative(bosh_url());
-		stylesheet = options.stylesheet ~= nil and is_readable(options.stylesheet);
+		stylesheet = options.webchat_stylesheet ~= nil and is_readable(options.webchat_stylesheet);
 		converse = has_converse();
 	};
 end
@@ -99,9 +103,9 @@ end
 
 -- Returns the handler of GET /*
 local function page_handler()
-	local page_files, converse_files = serve(module:get_directory() .. "/page"), serve(options.converse_path);
-	local stylesheet = options.stylesheet and serve(options.stylesheet:match("^(.*)/[^/]*$") or ".");
-	local policy = table.concat({ POLICY, table.unpack(options.frame_ancestors) }, " ");
+	local page_files, converse_files = serve(module:get_directory() .. "/page"), serve(converse_path());
+	local stylesheet = options.webchat_stylesheet and serve(options.webchat_stylesheet:match("^(.*)/[^/]*$") or ".");
+	local policy = table.concat({ POLICY, table.unpack(options.webchat_frame_ancestors) }, " ");
 	return function (event, path)
 		local headers = event.response.headers;
 		headers.content_security_policy = policy;
@@ -114,7 +118,7 @@ local function page_handler()
 			headers.content_type = MIME_TYPES.json;
 			return configuration();
 		elseif path == "custom.css" and stylesheet then
-			return stylesheet(event, options.stylesheet:match("[^/]*$"));
+			return stylesheet(event, options.webchat_stylesheet:match("[^/]*$"));
 		elseif path:sub(1, 9) == "converse/" then
 			return converse_files(event, path:sub(10));
 		end
@@ -125,10 +129,10 @@ end
 local function check_files()
 	if not has_converse() then
 		module:log("error", "Cannot find converse.min.js: run sh %s/converse/get.sh DIRECTORY, and set webchat_converse_path to DIRECTORY."
-			.. " It is not in %s", module:get_directory(), options.converse_path);
+			.. " It is not in %s", module:get_directory(), converse_path());
 	end
-	if not options.stylesheet then return; end
-	local readable, err = is_readable(options.stylesheet);
+	if not options.webchat_stylesheet then return; end
+	local readable, err = is_readable(options.webchat_stylesheet);
 	if not readable then module:log("error", "webchat_stylesheet: %s", err); end
 end
 

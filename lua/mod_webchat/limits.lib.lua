@@ -152,7 +152,7 @@ function limits.has_unread(session)
 	local conn = session.conn;
 	local bytes = math.max(unacked(session.outgoing_stanza_queue),
 		session.send_buffer and sum(session.send_buffer) or conn and buffered(conn.writebuffer) or 0);
-	if bytes <= options.unread then return false; end
+	if bytes <= options.webchat_max_unread_bytes then return false; end
 	refusals.count(session, "unread", ("Too much unread data: %d bytes"):format(bytes));
 	refusals.disconnect_soon(session, "resource-constraint", "Too much unread data");
 	return true;

@@ -29,8 +29,8 @@ local function refusal_of_network(network)
 	local ends = bars.find(network);
 	if ends then
 		return "barred", "You are barred from this chat until " .. bars.format(ends);
-	elseif not visitors.is_proxy(network) and visitors.count_at(network) >= options.network.sessions then
-		return "sessions", ("%d visitors are here from your network already"):format(options.network.sessions);
+	elseif not visitors.is_proxy(network) and visitors.count_at(network) >= options.webchat_sessions_per_address then
+		return "sessions", ("%d visitors are here from your network already"):format(options.webchat_sessions_per_address);
 	end
 end
 
@@ -38,7 +38,7 @@ end
 local function refusal_of_visitor(network)
 	local reason, text = refusal_of_network(network);
 	if reason then return reason, text; end
-	if visitors.count() >= options.total.sessions then return "full", "The chat is full: try again later"; end
+	if visitors.count() >= options.webchat_max_visitors then return "full", "The chat is full: try again later"; end
 end
 
 -- Detects a proxy before the limits of a network keep all its visitors out
@@ -96,8 +96,8 @@ end
 -- Limits the time that the client requests. A mod_smacks that respects "max" tells the client the result.
 local function limit_max(_, stanza)
 	local max = tonumber((stanza.attr.max or ""):match("^%d+$"));
-	if not max or max < 1 or max > options.hibernation_time then
-		stanza.attr.max = ("%d"):format(options.hibernation_time);
+	if not max or max < 1 or max > options.webchat_hibernation_time then
+		stanza.attr.max = ("%d"):format(options.webchat_hibernation_time);
 	end
 end
 
@@ -105,9 +105,9 @@ end
 local function limit_hibernation(event)
 	local session = event.origin;
 	local dog = session.hibernating_watchdog;
-	if not dog or dog.timeout <= options.hibernation_time then return; end
+	if not dog or dog.timeout <= options.webchat_hibernation_time then return; end
 	dog:cancel();
-	session.hibernating_watchdog = watchdog.new(options.hibernation_time, dog.callback);
+	session.hibernating_watchdog = watchdog.new(options.webchat_hibernation_time, dog.callback);
 end
 
 local resuming = setmetatable({}, { __mode = "k" }); -- session -> { network =, forwarded = } of the connection that resumes it

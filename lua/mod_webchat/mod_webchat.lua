@@ -33,7 +33,7 @@ host.events.add_handler("pre-resource-bind", guard, BEFORE_OTHERS);
 
 --- Libraries: each is a table, and finds the others in this one when start(webchat) is called. start() hooks events.
 
-local webchat = { options = module:require "options" };
+local webchat = { options = module:require "option_reader".read(module:require "options") };
 local LIBRARIES = {
 	"rooms"; -- that visitors may enter
 	"networks"; -- IP addresses, or prefixes of them, to which limits and bars apply

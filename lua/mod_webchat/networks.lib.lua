@@ -41,19 +41,19 @@ end
 -- The name of the network of an address: an IPv4 address, or the prefix of an IPv6 address that a provider assigns to one
 -- subscriber. A network's name is parsed as itself. Returns nil for anything else.
 function networks.parse(address)
-	local suffix = ("/%d"):format(options.ipv6_prefix);
+	local suffix = ("/%d"):format(options.webchat_ipv6_prefix);
 	if address and address:sub(-#suffix) == suffix and address:find(":", 1, true) then address = address:sub(1, -#suffix - 1); end
 	local parsed = address and ip.new_ip(address);
 	local bytes = parsed and parsed.packed;
 	if not bytes then return nil; end
 	if bytes:sub(1, 12) == V4MAPPED then bytes = bytes:sub(13); end
 	if #bytes == 4 then return ("%d.%d.%d.%d"):format(bytes:byte(1, 4)); end
-	return prefix_of(bytes, options.ipv6_prefix) .. suffix;
+	return prefix_of(bytes, options.webchat_ipv6_prefix) .. suffix;
 end
 
 local function is_proxy(address)
 	return is_among(address, LOOPBACK) or is_among(address, trusted_proxies)
-		or not options.private_networks and is_among(address, PRIVATE);
+		or not options.webchat_private_networks and is_among(address, PRIVATE);
 end
 
 -- The name of a session's network. Behind a proxy that does not forward addresses, all visitors have the proxy's address:

@@ -16,7 +16,7 @@ end
 -- Whether visitors may enter rooms of this host
 function rooms.is_host(host)
 	if not muc(host) then return false; end
-	return options.room_hosts == nil or options.room_hosts:contains(host);
+	return options.webchat_room_hosts == nil or options.webchat_room_hosts:contains(host);
 end
 
 -- Sorted array of host names
@@ -77,10 +77,10 @@ end
 
 -- Compares the options with the hosts and rooms of the server
 local function check_options()
-	for host in options.room_hosts or function () end do
+	for host in options.webchat_room_hosts or function () end do
 		if not rooms.is_host(host) then module:log("warn", "webchat_room_hosts: not a MUC component of this server: %s", host); end
 	end
-	local room_jid = options.default_room;
+	local room_jid = options.webchat_default_room;
 	if not room_jid or rooms.find(room_jid) then return; end
 	local host = jid_host(room_jid);
 	if not rooms.is_host(host) then

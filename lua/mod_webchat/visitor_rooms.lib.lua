@@ -21,7 +21,7 @@ local states = {}; -- room JID -> { key =, visitor = bare JID, timer = set while
 local room_of = {}; -- the visitor's bare JID -> room JID
 
 local function default_room()
-	return rooms.find(options.default_room);
+	return rooms.find(options.webchat_default_room);
 end
 
 --- Agents
@@ -42,7 +42,7 @@ end
 local function invite(room, agent, nick)
 	local reason = nick .. " asks for help";
 	room:route_stanza(st.message({ from = room.jid, to = agent })
-		:tag("x", { xmlns = MUC_USER }):tag("invite", { from = options.default_room }):text_tag("reason", reason):up():up()
+		:tag("x", { xmlns = MUC_USER }):tag("invite", { from = options.webchat_default_room }):text_tag("reason", reason):up():up()
 		:tag("x", { xmlns = "jabber:x:conference", jid = room.jid, reason = reason }):up());
 end
 
@@ -51,7 +51,7 @@ local function invite_agents(room, nick)
 	for agent in pairs(list) do invite(room, agent, nick); end
 	if next(list) then return; end
 	module:log("warn", "No agent for a visitor: %s has no owner, admin or member. Run prosodyctl shell webchat agent %s %s JID."
-		.. " The visitor waits in %s", options.default_room, module.host, options.default_room, room.jid);
+		.. " The visitor waits in %s", options.webchat_default_room, module.host, options.webchat_default_room, room.jid);
 end
 
 --- Rooms
@@ -76,16 +76,16 @@ end
 local function await_visitor(room_jid)
 	local state, timer = states[room_jid], {};
 	state.timer = timer;
-	module:add_timer(options.own_room_time, function ()
+	module:add_timer(options.webchat_own_room_time, function ()
 		if states[room_jid] == state and state.timer == timer then destroy(room_jid); end
 	end);
 end
 
 local function create(visitor)
-	local room_jid = jid.join("visitor-" .. hex(random.bytes(16)), jid.host(options.default_room));
+	local room_jid = jid.join("visitor-" .. hex(random.bytes(16)), jid.host(options.webchat_default_room));
 	local room = rooms.create(room_jid);
 	if not room then return nil; end
-	room:set_name(options.title);
+	room:set_name(options.webchat_title);
 	room:set_public(false);
 	room:set_persistent(false);
 	room:set_members_only(true);
@@ -121,7 +121,7 @@ local function room_requested(event)
 	if not visitors.is_visitor(origin) or not default_room() then
 		return refusals.reply(event, "cancel", "item-not-found", "There are no rooms for visitors");
 	end
-	if bars.refuse(event, options.default_room) then return true; end
+	if bars.refuse(event, options.webchat_default_room) then return true; end
 	local visitor = jid.bare(origin.full_jid);
 	local room_jid = find(visitor, stanza.tags[1]) or create(visitor);
 	if not room_jid then
@@ -162,7 +162,7 @@ end
 
 -- Only agents may enter the default room
 local function entering(event)
-	if event.room.jid ~= options.default_room or not visitors.is_visitor(event.origin) then return; end
+	if event.room.jid ~= options.webchat_default_room or not visitors.is_visitor(event.origin) then return; end
 	return refusals.refuse(event, "not-allowed", "auth", "registration-required", "Visitors have a room of their own");
 end
 
@@ -171,7 +171,7 @@ end
 function visitor_rooms.save() return states; end
 
 function visitor_rooms.restore(saved)
-	if not options.room_per_visitor then return; end
+	if not options.webchat_room_per_visitor then return; end
 	states = saved;
 	for room_jid, state in pairs(states) do
 		room_of[state.visitor] = room_jid;
@@ -181,7 +181,7 @@ end
 
 function visitor_rooms.start(webchat)
 	bars, options, refusals, rooms, visitors = webchat.bars, webchat.options, webchat.refusals, webchat.rooms, webchat.visitors;
-	if not options.room_per_visitor then return; end
+	if not options.webchat_room_per_visitor then return; end
 	module:hook("iq-set/host/" .. XMLNS_WEBCHAT .. ":room", room_requested);
 	rooms.hook("muc-occupant-pre-join", entering, BEFORE_OTHERS);
 	rooms.hook("muc-occupant-joined", joined);

@@ -58,7 +58,7 @@ function visitors.at(name)
 	local is_proxy = visitors.is_proxy(name);
 	name = is_proxy and name or networks.plain(name);
 	if not known[name] then
-		known[name] = is_proxy and budgets.new(options.total, "total") or budgets.new(options.network, "network");
+		known[name] = is_proxy and budgets.new(budgets.limits(options).total, "total") or budgets.new(budgets.limits(options).network, "network");
 		known[name].sessions = {};
 	end
 	return known[name];
@@ -143,7 +143,7 @@ end
 
 function visitors.add(session)
 	if own[session] then return; end
-	place(session, networks.of(session), budgets.new(options.visitor, "visitor"));
+	place(session, networks.of(session), budgets.new(budgets.limits(options).visitor, "visitor"));
 	count = count + 1;
 	metric:set(count);
 end
@@ -208,7 +208,7 @@ end
 
 function visitors.start(webchat)
 	networks, budgets, options = webchat.networks, webchat.budgets, webchat.options;
-	total = budgets.new(options.total, "total");
+	total = budgets.new(budgets.limits(options).total, "total");
 end
 
 return visitors;

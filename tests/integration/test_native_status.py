@@ -158,14 +158,14 @@ def answers_may_be_long(server):
 @behaviour("native status: the server does not run", **site())
 def the_server_is_stopped(server):
 	server.finish()
-	TOOL.bad(server, "status", status=ERRORS, says="Prosody does not run: .*data.*|Prosody does not run: .*sock")
+	TOOL.bad(server, "status", status=ERRORS, says="Prosody is not running: .*data.*|Prosody is not running: .*sock")
 
 
 @behaviour("native status: the server was killed, and its socket is left", **site())
 def a_killed_server_leaves_its_socket(server):
 	server.kill()
 	assert (server.directory / "sock").exists()
-	TOOL.bad(server, "status", "--json", status=ERRORS, says="Prosody does not run")
+	TOOL.bad(server, "status", "--json", status=ERRORS, says="Prosody is not running")
 
 
 @behaviour("native status: the server runs without mod_native", modules=[])
@@ -177,14 +177,14 @@ def mod_native_is_not_loaded(server):
 def the_socket_is_elsewhere(server):
 	server.options["admin_socket"] = server.directory / "elsewhere"
 	server.rewrite_config()
-	TOOL.bad(server, "status", status=ERRORS, says='elsewhere cannot be reached.*\n.*"native"')
+	TOOL.bad(server, "status", status=ERRORS, says='Cannot reach the admin socket .*elsewhere .*\n.*"native"')
 
 
 @behaviour("native status: the server hangs", **site())
 def the_server_hangs(server):
 	server.process.send_signal(signal.SIGSTOP)
 	try:
-		TOOL.bad(server, "status", status=ERRORS, says="has not answered")
+		TOOL.bad(server, "status", status=ERRORS, says="No answer from Prosody")
 	finally:
 		server.process.send_signal(signal.SIGCONT)
 

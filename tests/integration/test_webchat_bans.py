@@ -151,7 +151,7 @@ for prefix, other in ((64, "2001:db8:1:201::1"), (129, "2001:db8:1:300::1")):
 	@behaviour(f"the IPv6 prefix is an option: {prefix}", guests={"webchat_sessions_per_address": 1, "webchat_ipv6_prefix": prefix})
 	def ipv6_prefix(server, other=other, prefix=prefix):
 		if prefix > 128:
-			server.expect_log("Option 'webchat_ipv6_prefix' cannot be 129: it has to be an integer from 1 to 128")
+			server.expect_log("Invalid option value: webchat_ipv6_prefix = 129 must be an integer from 1 to 128")
 		come(server, forwarded_for="2001:db8:1:200::1")
 		come(server, forwarded_for=other)
 		assert server.stranger("websocket", forwarded_for="2001:db8:1:200:5::1").ask_in().name == "failure"

@@ -154,4 +154,5 @@ def wrong_origins(server):
 	server.announced.append("webchat_frame_ancestors")
 	assert frame_ancestors(server) == "frame-ancestors 'self' https://right.example"
 	for origin in WRONG_ORIGINS:
-		assert f"webchat_frame_ancestors: {origin} is not an origin" in server.log(), origin
+		shown = origin.replace("'", "\\'")
+		assert f'webchat_frame_ancestors = "{shown}" must be an origin' in server.log(), origin

@@ -134,7 +134,7 @@ def other_converse(server):
 
 @behaviour("a default room that is none is an error", guests={"webchat_default_room": "support"})
 def bad_room(server):
-	server.expect_log('webchat_default_room = "support" is not the address of a room: write it as room@host')
+	server.expect_log('webchat_default_room = "support" must be the address of a room, room@host')
 	assert "room" not in config(server)
 
 

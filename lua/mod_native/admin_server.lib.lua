@@ -1,4 +1,4 @@
--- The running server's side: the answer to prosodyctl, and commands of the admin shell
+-- The side of the running server: the answer to `prosodyctl mod_native status`, and the commands of the admin shell
 
 local to_base64 = require "util.encodings".base64.encode;
 local json = require "util.json";
@@ -10,7 +10,7 @@ local terminal = module:require "terminal";
 
 local PIECE = 8000; -- bytes: Prosody takes elements of 10 000
 
--- JSON in base64, which can be cut anywhere and needs no escaping. One element after another; all but the last have `more`.
+-- JSON in base64, which can be cut anywhere and needs no escaping. All elements but the last have `more`.
 module:hook("admin/native-status", function (event)
 	local text = to_base64(json.encode(status.collect()));
 	for start = 1, #text, PIECE do
@@ -20,12 +20,12 @@ module:hook("admin/native-status", function (event)
 	return true;
 end);
 
--- The terminal is the shell's: whether this process has one too says nothing of it.
+-- Without colours: the terminal is the shell's, not this process's.
 local function print_plain(session, text)
 	for line in text:gsub("\27%[[%d]*m", ""):gmatch("([^\n]*)\n") do session.print(line); end
 end
 
--- Of several hosts a module may have figures each.
+-- A module may have figures on several hosts.
 local function number_of_modules(sections)
 	local names, count = {}, 0;
 	for _, section in ipairs(sections) do
@@ -40,11 +40,10 @@ local commands = {
 		print_plain(self.session, status.as_text(found));
 		return true, "Figures of "..number_of_modules(found.sections);
 	end };
-	check = { desc = "Look for wrong options and for what the machine lacks", handler = function (self)
+	check = { desc = "Look for problems in the configuration and on the machine", handler = function (self)
 		local report = check.collect();
 		print_plain(self.session, check.as_text(report));
-		if report.findings.state() == "error" then return false, check.summary(report); end
-		return true, check.summary(report);
+		return check.state(report) ~= "error", check.summary(report);
 	end };
 };
 

@@ -1,4 +1,4 @@
--- ask() -> what status.collect() gives in the running server, through its admin socket; or nil, text
+-- ask_server() -> the result of status.collect() in the running server, through its admin socket; or nil, text
 
 local adminstream = require "util.adminstream";
 local from_base64 = require "util.encodings".base64.decode;
@@ -16,10 +16,10 @@ local ENABLE = 'Add "native" to modules_enabled in the global section of the con
 local function why_unreachable(path, err)
 	local known, running = is_running();
 	if known and not running then
-		return ("Prosody does not run: no process has the pidfile, and %s cannot be reached (%s).\nStart it, and ask again.")
+		return ("Prosody is not running: no process has locked the pidfile. Cannot reach %s (%s).\nStart Prosody, and try again.")
 			:format(path, err);
 	end
-	return ("The admin socket %s cannot be reached (%s). Either Prosody does not run, or mod_native is not loaded in it.\n%s")
+	return ("Cannot reach the admin socket %s (%s). Either Prosody is not running, or mod_native is not loaded in it.\n%s")
 		:format(path, err, ENABLE);
 end
 
@@ -42,19 +42,19 @@ return function ()
 		if stanza.name == "native-status" then
 			table.insert(pieces, stanza:get_text());
 			if not stanza.attr.more then finish(json.decode(from_base64(table.concat(pieces)))); end
-		else -- what mod_admin_socket says where nobody handles the question
-			finish(nil, "Prosody runs, but mod_native is not loaded in it.\n"..ENABLE);
+		else -- mod_admin_socket's answer to what no module handles
+			finish(nil, "Prosody is running, but mod_native is not loaded in it.\n"..ENABLE);
 		end
 		return true;
 	end);
 	client.events.add_handler("disconnected", function ()
-		finish(nil, "Prosody has closed the connection without an answer. Its log says why.");
+		finish(nil, "Prosody closed the connection without an answer. See its log.");
 	end);
 
 	local connected, err = adminstream.connection(path, client.listeners):connect();
 	if not connected then return nil, why_unreachable(path, err); end
 	timer.add_task(TIMEOUT, function ()
-		finish(nil, ("Prosody has not answered for %d seconds: it is busy, or hangs."):format(TIMEOUT));
+		finish(nil, ("No answer from Prosody within %d seconds: it is busy or hangs."):format(TIMEOUT));
 	end);
 	server.loop();
 	return found, text;

@@ -1,4 +1,4 @@
--- What the operating system says of the disk below a path, and of a process's files
+-- Reads file systems and open files of a process from the operating system
 
 local lfs = require "lfs";
 
@@ -8,7 +8,7 @@ local REMOTE = { -- LMDB needs a shared memory map and locks that every process 
 };
 local VOLATILE = { tmpfs = true, ramfs = true };
 
-local disk = {};
+local system = {};
 
 local function read(path)
 	local file = io.open(path, "r");
@@ -18,23 +18,23 @@ local function read(path)
 	return text;
 end
 
--- The path, or the nearest directory above it that is there
-function disk.existing(path)
+-- The path, or the nearest existing directory above it
+function system.existing(path)
 	while path ~= "" and not lfs.attributes(path) do path = path:match("^(.*)/") or ""; end
 	return path == "" and "/" or path;
 end
 
--- Bytes that are free for the server's user, or nil
-function disk.free(path)
-	local pipe = io.popen(("LC_ALL=C df -Pk -- '%s' 2>/dev/null"):format(disk.existing(path):gsub("'", "'\\''")), "r");
+-- Free bytes for this user, or nil
+function system.free(path)
+	local pipe = io.popen(("LC_ALL=C df -Pk -- '%s' 2>/dev/null"):format(system.existing(path):gsub("'", "'\\''")), "r");
 	local text = pipe and pipe:read("a") or "";
 	if pipe then pipe:close(); end
 	local kilobytes = text:match("\n.*%s%d+%s+%d+%s+(%d+)%s+%d+%%");
 	return kilobytes and tonumber(kilobytes) * 1024 or nil;
 end
 
--- Of the mount points in a text as /proc/self/mountinfo has it: the type of the file system that holds a path
-function disk.type_in(mountinfo, path)
+-- The type of the file system that holds a path, from the text of /proc/self/mountinfo; or nil
+function system.type_in(mountinfo, path)
 	local longest, found = -1, nil;
 	for line in mountinfo:gmatch("[^\n]+") do
 		local point, typ = line:match("^%S+ %S+ %S+ %S+ (%S+) .- %- (%S+)");
@@ -49,23 +49,23 @@ function disk.type_in(mountinfo, path)
 	return found;
 end
 
-function disk.type(path)
-	return disk.type_in(read("/proc/self/mountinfo") or "", disk.existing(path));
+function system.type(path)
+	return system.type_in(read("/proc/self/mountinfo") or "", system.existing(path));
 end
 
-function disk.is_remote(typ)
+function system.is_remote(typ)
 	for _, pattern in ipairs(REMOTE) do
 		if typ:match(pattern) then return true; end
 	end
 	return false;
 end
 
-function disk.is_volatile(typ)
+function system.is_volatile(typ)
 	return VOLATILE[typ] or false;
 end
 
--- How many files a process may have open and has: limit, open (nil where that is nobody else's business); or nil
-function disk.open_files(pid)
+-- Returns the limit of open files of a process, and how many it has open, nil without the permission to see that; or nil
+function system.open_files(pid)
 	local limits = read(("/proc/%d/limits"):format(pid));
 	local limit = limits and limits:match("Max open files%s+(%d+)");
 	if not limit then return nil; end
@@ -78,4 +78,4 @@ function disk.open_files(pid)
 	return tonumber(limit), count;
 end
 
-return disk;
+return system;
