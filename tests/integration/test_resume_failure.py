@@ -222,7 +222,7 @@ REFERENCES = {"tcp": OF_A_SOCKET, "websocket": ("bytes/in", *OF_A_SOCKET), "bosh
 
 @behaviour("resume: on a connection whose functions cannot all be rebound it fails, and the stream can bind",
 	modules=["test_wrapper"], over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_connection_that_cannot_be_rebound(server, transport):
 	def wrap(name):
 		server.lua(f'require "core.modulemanager".get_module({bed.lua(server.host)}, "test_wrapper").wrapped = {name}')
 
