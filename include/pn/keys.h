@@ -56,8 +56,8 @@ enum pn_kind {
 };
 
 /* d, u, s: a digest, a type, a digest. With `second` NULL, the prefix that they share. */
-struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
-			   const unsigned char *second);
+struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
+			       const unsigned char *second);
 
 /* c, x: a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);
@@ -79,7 +79,7 @@ struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uin
 /* ---- Reading keys back. Each returns false for a key of another kind or shape. ---- */
 
 /* The prefix, and nothing but a digest follows. */
-bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix);
+bool pn_key_in_directory(struct pn_str key, const struct pn_key *prefix);
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection);
 bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);

@@ -14,7 +14,7 @@ struct pn_store {
 	enum pn_type type;
 	struct pn_str host; /* borrowed, as is name: for as long as the store is used */
 	struct pn_str name;
-	pn_digest place; /* digest(host, name) */
+	pn_digest digest; /* digest(host, name) */
 };
 
 /* Returns 0 or PN_ENOMEM. */

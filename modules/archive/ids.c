@@ -55,7 +55,7 @@ static bool from_text(struct pn_str text, unsigned char block[PN_BLOCK]) {
 enum { CHECK = 3 }; /* bytes that are zero in each */
 
 /* Where a message is: what an opaque id says. */
-struct place {
+struct opaque_id {
 	uint32_t archive;
 	uint64_t seq;
 	uint32_t epoch;
@@ -85,7 +85,7 @@ void pn_id_make(const struct pn_archive *archive, uint64_t seq, uint32_t epoch,
 }
 
 /* Whether it is an id of this database. */
-static bool read_id(struct pn_txn *txn, struct pn_str id, struct place *place) {
+static bool read_id(struct pn_txn *txn, struct pn_str id, struct opaque_id *out) {
 	static const unsigned char zero[CHECK] = {0};
 	unsigned char plain[PN_BLOCK] = {0};
 	unsigned char block[PN_BLOCK];
@@ -93,19 +93,19 @@ static bool read_id(struct pn_txn *txn, struct pn_str id, struct place *place) {
 	    pn_txn_fail(txn, pn_db_decipher(txn->db, block, plain)) != PN_OK ||
 	    memcmp(plain + PN_BLOCK - CHECK, zero, CHECK) != 0)
 		return false;
-	place->archive = (uint32_t)get_uint(plain, 4);
-	place->seq = get_uint(plain + 4, 5);
-	place->epoch = (uint32_t)get_uint(plain + 9, 4);
+	out->archive = (uint32_t)get_uint(plain, 4);
+	out->seq = get_uint(plain + 4, 5);
+	out->epoch = (uint32_t)get_uint(plain + 9, 4);
 	return true;
 }
 
 static uint64_t find_opaque(const struct pn_archive *archive, struct pn_str id) {
-	struct place place;
+	struct opaque_id found;
 	struct pn_stored stored;
-	if (!read_id(archive->txn, id, &place) || place.archive != archive->number ||
-	    !pn_message_get(archive, place.seq, &stored, NULL))
+	if (!read_id(archive->txn, id, &found) || found.archive != archive->number ||
+	    !pn_message_get(archive, found.seq, &stored, NULL))
 		return 0;
-	return stored.epoch == place.epoch && stored.key.bytes == NULL ? place.seq : 0;
+	return stored.epoch == found.epoch && stored.key.bytes == NULL ? found.seq : 0;
 }
 
 /* ---- Keys of messages ---- */

@@ -99,13 +99,13 @@ uint64_t pn_peer_seq_of(struct pn_str key) {
 }
 
 /* A message and its place in the index. */
-struct entry {
+struct index_entry {
 	uint64_t seq; /* 0: there is none */
 	uint64_t ordinal;
 };
 
-static struct entry read_entry(const struct pn_cursor *cursor, bool any) {
-	struct entry entry = {0, 0};
+static struct index_entry read_entry(const struct pn_cursor *cursor, bool any) {
+	struct index_entry entry = {0, 0};
 	struct pn_wire value = cursor->value;
 	if (!any)
 		return entry;
@@ -144,7 +144,7 @@ void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) 
 	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
 	struct pn_cursor cursor;
 	pn_cursor_open(archive->txn, &cursor, &prefix);
-	const struct entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
+	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
 	pn_cursor_close(&cursor);
 	put_ordinal(archive->txn, &key, last.seq != 0 ? last.ordinal + 1 : 0);
 	if (last.seq >= seq)
@@ -153,7 +153,7 @@ void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) 
 
 /* The ordinal was given to a message between two others, or to the first, or the last. */
 static void drop_ordinal(const struct pn_archive *archive, uint32_t peer, uint64_t ordinal,
-			 struct entry before, struct entry after) {
+			 struct index_entry before, struct index_entry after) {
 	if (before.seq == 0 && after.seq == 0)
 		forget(archive, peer);
 	else if (after.seq == 0)
@@ -178,8 +178,8 @@ void pn_peer_remove(const struct pn_archive *archive, uint32_t peer, uint64_t se
 	pn_txn_sound(txn, &value);
 	pn_remove(txn, &key);
 	pn_cursor_open(txn, &cursor, &prefix);
-	const struct entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
-	const struct entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
+	const struct index_entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
+	const struct index_entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
 	pn_cursor_close(&cursor);
 	if (txn->err == PN_OK)
 		drop_ordinal(archive, peer, ordinal, before, after);

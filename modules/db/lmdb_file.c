@@ -9,45 +9,17 @@
 #include <pn/err.h>
 
 #include "lmdb_file.h"
-
-_Static_assert(sizeof(size_t) == 8, "pages.h describes the files of 64-bit machines");
-
-/* Offsets; pages.h tells what is there. */
-enum { PAGE_NUMBER = 0, PAGE_FLAGS = 10, PAGE_LOWER = 12, PAGE_UPPER = 14, PAGE_HEADER = 16 };
-enum { RUN_PAGES = 12 };
-enum { NODE_VALUE_SIZE = 0, NODE_FLAGS = 4, NODE_KEY_SIZE = 6, NODE_HEADER = 8 };
-enum { NODE_CHILD_LOW = 0, NODE_CHILD_HIGH = 4 };
-enum { META_MAGIC = 16, META_VERSION = 20, META_ADDRESS = 24, META_MAP_SIZE = 32 };
-enum { META_FREE_TREE = 40, META_MAIN_TREE = 88, META_LAST_PAGE = 136, META_TXNID = 144 };
-enum { META_END = 152 };
-enum { TREE_PAGE_SIZE = 0, TREE_FLAGS = 4, TREE_DEPTH = 6, TREE_BRANCH_PAGES = 8 };
-enum { TREE_LEAF_PAGES = 16, TREE_OVERFLOW_PAGES = 24, TREE_ENTRIES = 32, TREE_ROOT = 40 };
+#include "lmdb_layout.h"
 
 enum {
-	METAS = 2,
-	NUMBER = 8, /* bytes of a page's or a transaction's number */
-	MAX_PAGE_SIZE = 32768,
-	MAX_KEY = 511,
 	/* LMDB's cursors have room for 32 levels, and a tree may grow while it is used. A branch
 	 * has at least two children: a tree of this depth has more than a hundred million pages. */
 	MAX_DEPTH = 28,
-
-	IS_BRANCH = 1,
-	IS_LEAF = 2,
-	IS_OVERFLOW = 4,
-	IS_META = 8,
-	VALUE_IN_RUN = 1,
-	INTEGER_KEYS = 0x08,
-	NO_SUBDIRECTORY = 0x4000, /* how the environment was made; of no consequence */
-
-	DATA_VERSION = 1,
 };
 
-static const uint32_t MAGIC = 0xBEEFC0DE;
-static const uint64_t MAX_VALUE = UINT32_MAX;
-static const uint64_t NO_ROOT = UINT64_MAX;
+static const uint64_t MAX_VALUE = UINT32_MAX;    /* the size field of a node has 32 bits */
 static const uint64_t MAX_MAP_SIZE = 1ULL << 46; /* what fits in half of the address space */
-static const uint64_t MAX_TXNID = 1ULL << 62;    /* nothing overflows for a while */
+static const uint64_t MAX_TXNID = 1ULL << 62;    /* leaves room to count on without overflow */
 
 /* ---- What a file is made of ---- */
 
@@ -57,11 +29,11 @@ struct key {
 };
 
 /* Keys from `low` on and below `high`; without a bound where that is no key. */
-struct range {
+struct key_range {
 	struct key low, high;
 };
 
-struct record {
+struct tree_counts {
 	uint64_t branch_pages, leaf_pages, overflow_pages, entries;
 };
 
@@ -102,26 +74,8 @@ struct tree {
 	struct verifier *v;
 	bool is_free_list;
 	size_t depth;
-	struct record counted;
+	struct tree_counts counted;
 };
-
-static uint16_t get_u16(const uint8_t *at) {
-	uint16_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static uint32_t get_u32(const uint8_t *at) {
-	uint32_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static uint64_t get_u64(const uint8_t *at) {
-	uint64_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
 
 static int damaged(struct verifier *v, uint64_t page, const char *problem) {
 	v->bad_page = page;
@@ -212,8 +166,8 @@ static size_t node_size(const struct page *page, const uint8_t *node) {
 static bool key_size_is_valid(const struct tree *tree, const struct page *page, size_t index,
 			      size_t size) {
 	if (!page->leaf && index == 0)
-		return size <= MAX_KEY;
-	return tree->is_free_list ? size == NUMBER : size >= 1 && size <= MAX_KEY;
+		return size <= MAX_KEY_SIZE;
+	return tree->is_free_list ? size == NUMBER : size >= 1 && size <= MAX_KEY_SIZE;
 }
 
 /* Half of a page, so that two nodes fit: LMDB moves a longer one to a run. */
@@ -380,7 +334,7 @@ static int read_page(struct tree *tree, uint64_t number, uint64_t parent, size_t
 	return PN_OK;
 }
 
-static int walk_leaf(struct tree *tree, const struct page *page, struct range range) {
+static int walk_leaf(struct tree *tree, const struct page *page, struct key_range range) {
 	struct verifier *v = tree->v;
 	struct key last = range.low;
 	tree->counted.leaf_pages++;
@@ -405,14 +359,14 @@ static int walk_leaf(struct tree *tree, const struct page *page, struct range ra
 }
 
 static int walk_page(struct tree *tree, uint64_t number, uint64_t parent, size_t level,
-		     struct range range);
+		     struct key_range range);
 
 /* The order of a branch's keys needs no look: the children have keys, all between two of these. */
 static int walk_branch(struct tree *tree, const struct page *page, size_t level,
-		       struct range range) {
+		       struct key_range range) {
 	tree->counted.branch_pages++;
 	for (size_t i = 0; i < page->nodes; i++) {
-		struct range below = range;
+		struct key_range below = range;
 		if (i > 0)
 			below.low = key_of(node_at(page, i));
 		if (i + 1 < page->nodes)
@@ -427,7 +381,7 @@ static int walk_branch(struct tree *tree, const struct page *page, size_t level,
 
 /* At most MAX_DEPTH deep. Keys of the levels above are in their own buffers all the while. */
 static int walk_page(struct tree *tree, uint64_t number, uint64_t parent, size_t level,
-		     struct range range) {
+		     struct key_range range) {
 	struct page page;
 	int err = read_page(tree, number, parent, level, &page);
 	if (err == PN_OK)
@@ -444,7 +398,7 @@ static int walk_tree(struct verifier *v, const uint8_t *record, bool is_free_lis
 	if (tree.depth > MAX_DEPTH || (root == NO_ROOT) != (tree.depth == 0))
 		return damaged(v, v->newest, "has a tree whose depth is wrong");
 	if (root != NO_ROOT) {
-		const int err = walk_page(&tree, root, v->newest, 0, (struct range){0});
+		const int err = walk_page(&tree, root, v->newest, 0, (struct key_range){0});
 		if (err != PN_OK)
 			return err;
 	}
@@ -465,7 +419,7 @@ static int check_format(struct verifier *v) {
 	for (size_t i = 0; i < METAS; i++) {
 		const uint8_t *meta = v->metas[i];
 		const uint32_t page_size = get_u32(meta + META_FREE_TREE + TREE_PAGE_SIZE);
-		const bool magic = get_u32(meta + META_MAGIC) == MAGIC;
+		const bool magic = get_u32(meta + META_MAGIC) == LMDB_MAGIC;
 		const bool version = get_u32(meta + META_VERSION) == DATA_VERSION;
 		ours[i] = magic && version && page_size == v->page_size;
 		other_version = other_version || (magic && !version);
@@ -480,9 +434,9 @@ static int check_format(struct verifier *v) {
 /* What has to be right in both metas. */
 static int check_meta(struct verifier *v, uint64_t number) {
 	const uint8_t *meta = v->metas[number];
-	if (get_u64(meta + PAGE_NUMBER) != number || get_u16(meta + PAGE_FLAGS) != IS_META)
+	if (get_u64(meta + PAGE_NUMBER) != number || !is_meta(meta))
 		return damaged(v, number, "has the number or the kind of another page");
-	const uint64_t txnid = get_u64(meta + META_TXNID);
+	const uint64_t txnid = meta_txnid(meta);
 	if (txnid > MAX_TXNID || (txnid != 0 && txnid % METAS != number))
 		return damaged(v, number, "is of an impossible transaction");
 	if (get_u64(meta + META_ADDRESS) != 0)
@@ -522,8 +476,7 @@ static int read_metas(struct verifier *v) {
 		err = check_meta(v, i);
 	if (err != PN_OK)
 		return err;
-	const uint64_t txnids[] = {get_u64(v->metas[0] + META_TXNID),
-				   get_u64(v->metas[1] + META_TXNID)};
+	const uint64_t txnids[] = {meta_txnid(v->metas[0]), meta_txnid(v->metas[1])};
 	v->newest = txnids[0] < txnids[1] ? 1 : 0;
 	v->txnid = txnids[v->newest];
 	return check_newest(v, v->newest);
@@ -565,12 +518,6 @@ static int verify(struct verifier *v, struct pn_lmdb_report *report) {
 	return PN_OK;
 }
 
-/* LMDB makes files with the system's page size, as far as its 16-bit offsets reach. */
-static size_t page_size(void) {
-	const size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	return size < MAX_PAGE_SIZE ? size : MAX_PAGE_SIZE;
-}
-
 int pn_lmdb_verify(int fd, struct pn_lmdb_report *report) {
 	return pn_lmdb_verify_state(fd, NULL, report);
 }
@@ -583,7 +530,7 @@ int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_repo
 	if (st.st_size == 0)
 		return PN_OK;
 	struct verifier v = {.fd = fd,
-			     .page_size = page_size(),
+			     .page_size = lmdb_page_size(),
 			     .file_size = (uint64_t)st.st_size,
 			     .instead = metas};
 	v.file_pages = v.file_size / v.page_size;
@@ -596,4 +543,18 @@ int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_repo
 		report->problem = v.problem;
 	}
 	return err;
+}
+
+uint64_t pn_lmdb_count_free(const void *list, size_t run) {
+	const uint8_t *const numbers = (const uint8_t *)list + NUMBER;
+	const size_t count = get_u64(list);
+	uint64_t sum = 0;
+	for (size_t first = 0, next; first < count; first = next) {
+		const uint64_t number = get_u64(numbers + first * NUMBER);
+		next = first + 1;
+		while (next < count && get_u64(numbers + next * NUMBER) == number - (next - first))
+			next++;
+		sum += next - first >= run ? next - first : 0;
+	}
+	return sum;
 }

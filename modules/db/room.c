@@ -12,6 +12,7 @@
 #include <pn/err.h>
 
 #include "db.h"
+#include "lmdb_file.h"
 
 enum {
 	/* For operations that free space, so that a full database can be emptied: more than the
@@ -34,22 +35,6 @@ enum {
 	 * was cut short means that the disk is full. */
 	ODD_BLOCKS = 16,
 };
-
-/*
- * Pages of a list of LMDB's (their number, then they, descending) that lie in runs of `run` or
- * more. It need not be aligned for more than size_t.
- */
-static uint64_t count_runs(const MDB_val *list, size_t run) {
-	const size_t *const pages = (const size_t *)list->mv_data + 1;
-	const size_t count = pages[-1];
-	uint64_t sum = 0;
-	for (size_t first = 0, next; first < count; first = next) {
-		for (next = first + 1; next < count && pages[next] == pages[next - 1] - 1; next++)
-			;
-		sum += next - first >= run ? next - first : 0;
-	}
-	return sum;
-}
 
 /* Which of the free pages in the file are counted. */
 struct room {
@@ -75,7 +60,7 @@ static int count_free(struct pn_db *db, struct room room, uint64_t *pages) {
 		while (*pages < room.enough &&
 		       (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
 		       (room.soon || *(const size_t *)key.mv_data < oldest))
-			*pages += count_runs(&data, room.run);
+			*pages += pn_lmdb_count_free(data.mv_data, room.run);
 		mdb_cursor_close(cursor);
 	}
 	mdb_txn_reset(db->read);

@@ -9,8 +9,9 @@
 #include <pn/alloc.h>
 #include <pn/err.h>
 
-#include "lmdb_file.h"
 #include "db.h"
+#include "lmdb_file.h"
+#include "lmdb_layout.h"
 #include "sync.h"
 
 /* ---- The record ---- */
@@ -20,9 +21,6 @@ enum {
 		      */
 	RECORD = 2 * PAGE,
 	BOOT_ID = 16,
-	META_TXNID = 144, /* offset of the transaction's number in a meta page */
-	META_FLAGS = 10,  /* of the page's flags, and their value */
-	META_FLAG = 0x08,
 	RETRY = 1000,      /* ms after a failure */
 	RECORD_WAIT = 5000 /* ms; whoever holds the lock writes 8 KB */
 };
@@ -30,7 +28,7 @@ enum {
 static const char FILE_NAME[] = "durable";
 static const char MAGIC[16] = "pn-durable 1";
 
-struct record {
+struct durable_record {
 	char magic[16];
 	unsigned char digest[PN_DIGEST];
 	unsigned char boot[BOOT_ID];
@@ -39,7 +37,7 @@ struct record {
 	unsigned char meta[PAGE];
 };
 
-_Static_assert(sizeof(struct record) == RECORD, "the record has no padding");
+_Static_assert(sizeof(struct durable_record) == RECORD, "the record has no padding");
 
 /* Numbers this start of the machine; all zero, which equals no record's, where it cannot be told.
  */
@@ -71,14 +69,14 @@ static bool same_boot(const unsigned char boot[BOOT_ID]) {
 	return memcmp(now, unknown, BOOT_ID) != 0 && memcmp(now, boot, BOOT_ID) == 0;
 }
 
-static int record_digest(const struct record *record, pn_digest digest) {
+static int record_digest(const struct durable_record *record, pn_digest digest) {
 	const char *rest = (const char *)record->boot;
-	const struct pn_str bytes = {rest, sizeof(*record) - offsetof(struct record, boot)};
+	const struct pn_str bytes = {rest, sizeof(*record) - offsetof(struct durable_record, boot)};
 	return pn_db_digest(NULL, &bytes, 1, digest);
 }
 
 /* Reads the record in `slot`. Returns 1, or 0 if there is none that is whole. */
-static int read_slot(int fd, int slot, struct record *record) {
+static int read_slot(int fd, int slot, struct durable_record *record) {
 	pn_digest digest;
 	if (pread(fd, record, sizeof(*record), (off_t)slot * RECORD) != (ssize_t)sizeof(*record))
 		return 0;
@@ -91,8 +89,8 @@ static int read_slot(int fd, int slot, struct record *record) {
 }
 
 /* Reads the newer record. Sets *slot to where it is. Returns 1, or 0 if there is none. */
-static int read_record(int fd, struct record *record, int *slot) {
-	struct record other;
+static int read_record(int fd, struct durable_record *record, int *slot) {
+	struct durable_record other;
 	const int first = read_slot(fd, 0, record);
 	const int second = read_slot(fd, 1, &other);
 	if (first < 0 || second < 0)
@@ -104,8 +102,8 @@ static int read_record(int fd, struct record *record, int *slot) {
 }
 
 /* Writes the record, unless another process has written that of a later transaction. */
-static int write_record(int fd, struct record *record) {
-	struct record old;
+static int write_record(int fd, struct durable_record *record) {
+	struct durable_record old;
 	int slot;
 	const int found = read_record(fd, &old, &slot);
 	if (found < 0)
@@ -125,18 +123,6 @@ static int write_record(int fd, struct record *record) {
 }
 
 /* ---- Recovery ---- */
-
-static uint64_t meta_txnid(const unsigned char *meta) {
-	uint64_t txnid;
-	memcpy(&txnid, meta + META_TXNID, sizeof(txnid));
-	return txnid;
-}
-
-static bool is_meta(const unsigned char *meta) {
-	uint16_t flags;
-	memcpy(&flags, meta + META_FLAGS, sizeof(flags));
-	return flags == META_FLAG;
-}
 
 /*
  * The record's meta page on both pages, the other one as that of the transaction before: LMDB
@@ -158,8 +144,8 @@ static void make_metas(const unsigned char *meta, unsigned char *metas, size_t p
  * Puts the record's state in force, if all of it is there. A record that belongs to another file
  * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
  */
-static int go_back(int fd, const struct record *record, uint64_t newest, uint64_t *undone) {
-	const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+static int go_back(int fd, const struct durable_record *record, uint64_t newest, uint64_t *undone) {
+	const size_t page_size = lmdb_page_size();
 	struct pn_lmdb_report report;
 	unsigned char *metas = pn_malloc(2 * page_size);
 	if (metas == NULL)
@@ -178,7 +164,7 @@ static int go_back(int fd, const struct record *record, uint64_t newest, uint64_
 
 static int recover(int fd, int record_fd, uint64_t *undone) {
 	unsigned char meta[PAGE];
-	struct record record;
+	struct durable_record record;
 	uint64_t newest = 0;
 	int slot;
 	const int found = read_record(record_fd, &record, &slot);
@@ -186,8 +172,8 @@ static int recover(int fd, int record_fd, uint64_t *undone) {
 		return found;
 	if (same_boot(record.boot))
 		return PN_OK;
-	for (int i = 0; i < 2; i++) {
-		if (pread(fd, meta, PAGE, (off_t)i * sysconf(_SC_PAGESIZE)) != PAGE)
+	for (size_t i = 0; i < METAS; i++) {
+		if (pread(fd, meta, PAGE, (off_t)(i * lmdb_page_size())) != PAGE)
 			return PN_OK; /* whoever opens it tells what it is */
 		if (is_meta(meta) && meta_txnid(meta) > newest)
 			newest = meta_txnid(meta);
@@ -241,7 +227,7 @@ struct pn_sync {
 	MDB_txn *next;    /* keeps the state that is being made durable */
 	bool running;     /* there is a thread */
 	pthread_t thread;
-	struct record record; /* of `next` */
+	struct durable_record record; /* of `next` */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t change;
@@ -300,14 +286,14 @@ static int start_thread(struct pn_sync *sync) {
 
 /* Begins a reader at the last commit, and copies the meta page of that. Wants the writer's lock. */
 static int capture(struct pn_sync *sync) {
-	const long page_size = sysconf(_SC_PAGESIZE);
+	const size_t page_size = lmdb_page_size();
 	int rc = sync->next != NULL ? mdb_txn_renew(sync->next)
 				    : mdb_txn_begin(sync->env, NULL, MDB_RDONLY, &sync->next);
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
 	memset(&sync->record, 0, sizeof(sync->record));
 	sync->record.txnid = mdb_txn_id(sync->next);
-	const off_t at = (off_t)(sync->record.txnid & 1) * page_size;
+	const off_t at = (off_t)((sync->record.txnid & 1) * page_size);
 	if (pread(sync->data, sync->record.meta, PAGE, at) == PAGE &&
 	    meta_txnid(sync->record.meta) == sync->record.txnid)
 		return PN_OK;

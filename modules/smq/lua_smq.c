@@ -21,18 +21,18 @@ static const char ACCOUNTS[] = "pn.smq.accounts";
 static const char *const FATES[] = {"alone", "last", "held", "seen"};
 static const char WORDS[] = "pn.smq.fates";
 
-struct account {
+struct account_handle {
 	struct pn_smq_account *account; /* NULL until made, and once closed */
 };
 
-struct handle {
+struct queue_handle {
 	struct pn_smq *queue; /* NULL once closed */
 	struct pn_smq_account *account;
 	struct pn_smq_pool *pool;
 };
 
-static struct handle *check_handle(lua_State *L) {
-	struct handle *handle = luaL_checkudata(L, 1, TYPE);
+static struct queue_handle *check_handle(lua_State *L) {
+	struct queue_handle *handle = luaL_checkudata(L, 1, TYPE);
 	luaL_argcheck(L, handle->queue != NULL, 1, "the queue is closed");
 	return handle;
 }
@@ -72,7 +72,7 @@ static void push_accounts(lua_State *L) {
  * that a finalizer makes while Lua closes has no finalizer itself, and keeps the account.
  */
 static int account_close(lua_State *L) {
-	struct account *handle = luaL_checkudata(L, 1, ACCOUNT);
+	struct account_handle *handle = luaL_checkudata(L, 1, ACCOUNT);
 	pn_smq_account_free(handle->account);
 	handle->account = NULL;
 	return 0;
@@ -93,7 +93,7 @@ static bool find_account(lua_State *L, const char *name) {
 static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
 	push_accounts(L);
 	if (!find_account(L, name)) {
-		struct account *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
+		struct account_handle *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
 		lua_insert(L, -2);
 		if (!find_account(L, name)) { /* nor has a finalizer made it meanwhile */
 			const int err = pn_smq_account_new(&made->account, pool, name);
@@ -104,7 +104,7 @@ static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name
 			lua_setfield(L, -3, name);
 		}
 	}
-	const struct account *account = lua_touserdata(L, -1);
+	const struct account_handle *account = lua_touserdata(L, -1);
 	return account->account != NULL ? PN_OK : luaL_error(L, "the account is closed");
 }
 
@@ -132,9 +132,9 @@ static int smq_new(lua_State *L) {
 	int err = push_account(L, pool, name);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
-	const struct account *account = lua_touserdata(L, -1);
+	const struct account_handle *account = lua_touserdata(L, -1);
 
-	struct handle *handle = pn_glue_handle(L, TYPE, sizeof(*handle), 1);
+	struct queue_handle *handle = pn_glue_handle(L, TYPE, sizeof(*handle), 1);
 	handle->pool = pool;
 	handle->account = account->account;
 	lua_pushvalue(L, -2);
@@ -144,7 +144,7 @@ static int smq_new(lua_State *L) {
 }
 
 static int smq_close(lua_State *L) {
-	struct handle *handle = luaL_checkudata(L, 1, TYPE);
+	struct queue_handle *handle = luaL_checkudata(L, 1, TYPE);
 	pn_smq_free(handle->queue);
 	handle->queue = NULL;
 	return 0;
@@ -165,7 +165,8 @@ static int smq_push(lua_State *L) {
 		.time = luaL_checkinteger(L, 4),
 		.key = (uint64_t)luaL_optinteger(L, 5, 0),
 	};
-	const struct handle *handle = check_handle(L); /* last: a finalizer may have closed it */
+	const struct queue_handle *handle =
+		check_handle(L); /* last: a finalizer may have closed it */
 	const int err = pn_smq_push(handle->queue, &item);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -271,7 +272,7 @@ struct glimpse {
 	uint32_t removed; /* how many items have left it, modulo 2^32 */
 };
 
-static struct glimpse look(const struct handle *handle) {
+static struct glimpse look(const struct queue_handle *handle) {
 	struct glimpse glimpse = {.queue = handle->queue};
 	if (glimpse.queue != NULL)
 		glimpse.removed = pn_smq_pushed(glimpse.queue) - pn_smq_held(glimpse.queue);
@@ -282,7 +283,7 @@ static struct glimpse look(const struct handle *handle) {
  * Takes the oldest item out of the queue and pushes bytes, splice, time, fate. Returns 4; or 0 if
  * the item is not there any more, or never was.
  */
-static int take(lua_State *L, const struct handle *handle) {
+static int take(lua_State *L, const struct queue_handle *handle) {
 	struct pn_smq_item item;
 	enum pn_smq_fate fate = PN_SMQ_ALONE;
 	if (handle->queue == NULL || !pn_smq_at(handle->queue, 0, &item))
@@ -301,7 +302,7 @@ static int take(lua_State *L, const struct handle *handle) {
 
 /* queue:take() -> bytes, splice, time, fate of the oldest held item, which leaves it | nothing */
 static int smq_take(lua_State *L) {
-	const struct handle *handle = check_handle(L);
+	const struct queue_handle *handle = check_handle(L);
 	lua_settop(L, 1);
 	luaL_checkstack(L, 4, NULL);
 	while (handle->queue != NULL && pn_smq_held(handle->queue) > 0) {
@@ -376,7 +377,7 @@ static int smq_account(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TSTRING);
 	push_accounts(L);
 	lua_pushvalue(L, 1);
-	const struct account *handle =
+	const struct account_handle *handle =
 		lua_rawget(L, -2) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
 	const bool exists = handle != NULL && handle->account != NULL;
 	lua_pushinteger(L, exists ? (lua_Integer)pn_smq_account_bytes(handle->account) : 0);

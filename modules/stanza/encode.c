@@ -8,14 +8,14 @@
 #include "escape.h"
 
 /* Part of the output. Offsets stay right when the output moves. */
-struct range {
+struct span {
 	size_t at;
 	size_t len;
 };
 
 struct pn_element {
-	struct range name;
-	struct range xmlns;    /* " xmlns='...'", its own or the parent's equal one; len 0: none */
+	struct span name;
+	struct span xmlns;     /* " xmlns='...'", its own or the parent's equal one; len 0: none */
 	unsigned int prefixes; /* ns1, ns2, ... declared on it so far */
 };
 
@@ -30,7 +30,7 @@ static bool str_equal(struct pn_str a, struct pn_str b) {
 	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
-static struct pn_str written(const struct pn_encoder *enc, struct range range) {
+static struct pn_str written(const struct pn_encoder *enc, struct span range) {
 	return (struct pn_str){(const char *)enc->out->data + range.at, range.len};
 }
 
@@ -91,7 +91,7 @@ void pn_encoder_start(struct pn_encoder *enc, struct pn_str name) {
 	if (!push_element(enc))
 		return;
 	put(enc, "<", 1);
-	enc->elements[enc->depth - 1].name = (struct range){enc->out->len, name.len};
+	enc->elements[enc->depth - 1].name = (struct span){enc->out->len, name.len};
 	put_str(enc, name);
 	enc->tag_open = true;
 }
@@ -133,7 +133,7 @@ static void put_xmlns(struct pn_encoder *enc, struct pn_element *element, struct
 	put_value(enc, value);
 	if (enc->out->err != PN_OK)
 		return;
-	element->xmlns = (struct range){start, enc->out->len - start};
+	element->xmlns = (struct span){start, enc->out->len - start};
 	if (enc->depth == 1)
 		return;
 	if (enc->depth == 2 && str_equal(written(enc, element->name), DELAY) &&
@@ -186,7 +186,7 @@ void pn_encoder_end(struct pn_encoder *enc) {
 		enc->err = PN_EINVAL;
 		return;
 	}
-	const struct range name = enc->elements[--enc->depth].name;
+	const struct span name = enc->elements[--enc->depth].name;
 	if (enc->depth == 0)
 		enc->splice = enc->out->len - enc->begin;
 	if (enc->tag_open) {

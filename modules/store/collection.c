@@ -26,7 +26,7 @@ int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
 		  struct pn_str name) {
 	const struct pn_str names[2] = {host, name};
 	*store = (struct pn_store){.type = type, .host = host, .name = name};
-	return pn_db_digest(NULL, names, 2, store->place);
+	return pn_db_digest(NULL, names, 2, store->digest);
 }
 
 struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
@@ -108,22 +108,23 @@ static uint32_t new_number(struct pn_txn *txn) {
 
 /* ---- The directory ---- */
 
-struct place {
+struct directory_keys {
 	struct pn_key directory; /* d */
 	struct pn_key user;      /* u */
 	struct pn_key stores;    /* s */
 };
 
-static void find_place(struct pn_txn *txn, const struct pn_owner *owner, struct place *place) {
+static void find_keys(struct pn_txn *txn, const struct pn_owner *owner,
+		      struct directory_keys *keys) {
 	pn_digest host = {0}, name = {0}, user = {0}, host_store = {0}, host_user = {0};
 	pn_name_digest(txn, owner->host, host);
 	pn_name_digest(txn, owner->store, name);
 	pn_name_digest(txn, user_str(owner->user), user);
 	digest_two(txn, owner->host, owner->store, host_store);
 	digest_two(txn, owner->host, user_str(owner->user), host_user);
-	place->directory = pn_key_place(PN_KIND_DIRECTORY, host_store, owner->type, user);
-	place->user = pn_key_place(PN_KIND_USER, host_user, owner->type, name);
-	place->stores = pn_key_place(PN_KIND_STORES, host, owner->type, name);
+	keys->directory = pn_key_directory(PN_KIND_DIRECTORY, host_store, owner->type, user);
+	keys->user = pn_key_directory(PN_KIND_USER, host_user, owner->type, name);
+	keys->stores = pn_key_directory(PN_KIND_STORES, host, owner->type, name);
 }
 
 /* Counts a collection more or less in the record s; those of the host itself are not counted. */
@@ -149,7 +150,7 @@ uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, st
 	struct pn_wire value;
 	pn_name_digest(txn, user_str(user), digest);
 	const struct pn_key key =
-		pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, digest);
+		pn_key_directory(PN_KIND_DIRECTORY, store->digest, store->type, digest);
 	if (!pn_get(txn, &key, &value))
 		return 0;
 	const uint32_t collection = pn_wire_u32(&value);
@@ -160,17 +161,17 @@ uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, st
 
 uint32_t pn_collection_make(struct pn_txn *txn, const struct pn_store *store, struct pn_user user) {
 	const struct pn_owner owner = {store->type, store->host, store->name, user};
-	struct place place;
+	struct directory_keys keys;
 	const uint32_t found = pn_collection_find(txn, store, user);
 	if (found != 0 || txn->err != PN_OK)
 		return found;
 	const uint32_t number = new_number(txn);
-	find_place(txn, &owner, &place);
+	find_keys(txn, &owner, &keys);
 	pn_txn_claim_more(txn, MAKE_PUTS, 0);
 	write_owner(txn, number, &owner);
-	pn_put_u32(txn, &place.directory, number);
-	pn_put_u32(txn, &place.user, number);
-	count_store(txn, &place.stores, &owner, 1);
+	pn_put_u32(txn, &keys.directory, number);
+	pn_put_u32(txn, &keys.user, number);
+	count_store(txn, &keys.stores, &owner, 1);
 	return txn->err == PN_OK ? number : 0;
 }
 
@@ -178,20 +179,20 @@ void pn_collection_drop(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
 	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_owner owner;
-	struct place place;
+	struct directory_keys keys;
 	if (!pn_collection_owner(txn, collection, &owner))
 		return;
-	find_place(txn, &owner, &place);
+	find_keys(txn, &owner, &keys);
 	const uint8_t type = (uint8_t)owner.type;
-	count_store(txn, &place.stores, &owner, -1); /* `owner` is borrowed until here */
+	count_store(txn, &keys.stores, &owner, -1); /* `owner` is borrowed until here */
 	pn_put_u8(txn, &trash, type);
-	pn_remove(txn, &place.directory);
-	pn_remove(txn, &place.user);
+	pn_remove(txn, &keys.directory);
+	pn_remove(txn, &keys.user);
 	pn_remove(txn, &key);
 }
 
 struct pn_key pn_directory_start(const struct pn_store *store) {
-	return pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, NULL);
+	return pn_key_directory(PN_KIND_DIRECTORY, store->digest, store->type, NULL);
 }
 
 bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
@@ -205,7 +206,7 @@ bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct 
 	if (place->len < PN_KEY_MAX)
 		place->bytes[place->len++] = 0; /* just after it, next time */
 	*collection = pn_wire_u32(&cursor.value);
-	if (!pn_key_is_place(cursor.key, &prefix) || *collection == 0)
+	if (!pn_key_in_directory(cursor.key, &prefix) || *collection == 0)
 		pn_txn_fail(txn, PN_ECORRUPT);
 	pn_txn_sound(txn, &cursor.value);
 	pn_cursor_close(&cursor);
@@ -236,7 +237,7 @@ int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf
 static struct pn_key user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user) {
 	pn_digest digest = {0};
 	digest_two(txn, host, user_str(user), digest);
-	return pn_key_place(PN_KIND_USER, digest, 0, NULL);
+	return pn_key_directory(PN_KIND_USER, digest, 0, NULL);
 }
 
 int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, struct pn_buf *out) {
@@ -259,7 +260,7 @@ int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, str
 
 static void list_type(struct pn_txn *txn, const pn_digest host, enum pn_type type,
 		      struct pn_buf *out) {
-	const struct pn_key prefix = pn_key_place(PN_KIND_STORES, host, type, NULL);
+	const struct pn_key prefix = pn_key_directory(PN_KIND_STORES, host, type, NULL);
 	struct pn_cursor cursor;
 	pn_cursor_open(txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {

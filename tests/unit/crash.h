@@ -5,15 +5,10 @@
 #include <stddef.h>
 
 #include "../../modules/db/db.h"
+#include "lmdb_image.h"
 #include "store_fixture.h"
 
 enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
-
-/* The bytes of a file. */
-struct image {
-	unsigned char *bytes; /* owned */
-	size_t size;
-};
 
 static inline struct image image_new(size_t size) {
 	struct image image = {.bytes = calloc(1, size + 1), .size = size};
@@ -35,11 +30,6 @@ static inline void image_write(const struct image *image, const char *directory,
 	const int fd = directory_open(directory, name, O_WRONLY | O_CREAT | O_TRUNC);
 	REQUIRE(write(fd, image->bytes, image->size) == (ssize_t)image->size);
 	close(fd);
-}
-
-static inline void image_free(struct image *image) {
-	free(image->bytes);
-	*image = (struct image){0};
 }
 
 /* ---- The record ---- */

@@ -1,6 +1,7 @@
 /* pn/db.h: what a power failure leaves, and what opening makes of it */
 #include <lmdb.h>
 
+#include "../../modules/db/lmdb_layout.h"
 #include "crash.h"
 
 enum { BEFORE = 30, AFTER = 70, FAILURES = 60 };
@@ -68,11 +69,8 @@ static void go_on(struct fixture *site) {
 
 /* Whether the newer of the two metas is of a later transaction than the durable one. */
 static bool is_later(const struct past *past, const struct image *data) {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	uint64_t txnids[2];
-	memcpy(&txnids[0], data->bytes + 144, 8);
-	memcpy(&txnids[1], data->bytes + page + 144, 8);
-	return txnids[0] > past->txnid || txnids[1] > past->txnid;
+	return meta_txnid(data->bytes) > past->txnid ||
+	       meta_txnid(data->bytes + lmdb_page_size()) > past->txnid;
 }
 
 /* ---- Power failures ---- */

@@ -1,6 +1,6 @@
 /* Files of LMDB in memory: made, copied, patched, and used in full. */
-#ifndef TEST_PAGES_FILE_H
-#define TEST_PAGES_FILE_H
+#ifndef TEST_LMDB_IMAGE_H
+#define TEST_LMDB_IMAGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,14 +28,14 @@ struct image {
 static inline void file_require(bool condition, const char *text) {
 	if (condition)
 		return;
-	fprintf(stderr, "pages_file.h: %s\n", text);
+	fprintf(stderr, "lmdb_image.h: %s\n", text);
 	abort();
 }
 
 /* ---- Files ---- */
 
 static inline int file_new(void) {
-	const int fd = memfd_create("pages", MFD_CLOEXEC);
+	const int fd = memfd_create("lmdb", MFD_CLOEXEC);
 	file_require(fd >= 0, "memfd_create");
 	return fd;
 }

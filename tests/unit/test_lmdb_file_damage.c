@@ -1,5 +1,5 @@
 /* modules/db/lmdb_file.h: each kind of damage, where it is found, and what it is called. */
-#include "pages_fixture.h"
+#include "lmdb_file_fixture.h"
 
 /* `at` is the page that is named; it is worked out before the damage is done. */
 #define DAMAGE(sentence, at, problem, ...)                                                         \
@@ -326,5 +326,5 @@ TEST(the_older_meta_may_be_of_any_earlier_transaction) {
 }
 
 int main(void) {
-	return test_run("pages damage");
+	return test_run("lmdb_file damage");
 }

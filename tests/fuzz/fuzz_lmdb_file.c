@@ -6,7 +6,7 @@
  *
  *      where    counts the places that LMDB steers by: metas, headers, pointers, nodes, free lists
  */
-#include "../unit/pages_file.h"
+#include "../unit/lmdb_image.h"
 #include "fuzz.h"
 
 /* The file, and the offsets of the bytes in it that are no values of ours. */
@@ -27,7 +27,8 @@ static uint16_t get16(size_t offset) {
 	return value;
 }
 
-/* Of a branch or leaf: all but free space and the middle of keys. See pages.h for the numbers. */
+/* Of a branch or leaf: all but free space and the middle of keys. See lmdb_layout.h for the
+ * numbers. */
 static void add_tree_page(size_t page, size_t page_size) {
 	const uint16_t lower = get16(page + 12);
 	add_places(page, lower);

@@ -1,9 +1,9 @@
 /* A file with branches, leaves, runs and free lists, each part of it at hand to be damaged. */
-#ifndef TEST_PAGES_FIXTURE_H
-#define TEST_PAGES_FIXTURE_H
+#ifndef TEST_LMDB_FILE_FIXTURE_H
+#define TEST_LMDB_FILE_FIXTURE_H
 
 #include "../oom/alloc.h"
-#include "pages_file.h"
+#include "lmdb_image.h"
 #include "test.h"
 
 struct fixture {
