@@ -11,6 +11,7 @@
 
 /* All its fields are private. Made once, given to every operation. */
 struct pn_store {
+	struct pn_db *db; /* borrowed: it stays open as long as the store is used */
 	enum pn_type type;
 	struct pn_str host; /* borrowed, as is name: for as long as the store is used */
 	struct pn_str name;
@@ -18,7 +19,7 @@ struct pn_store {
 };
 
 /* Returns 0 or PN_ENOMEM. */
-int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
+int pn_store_init(struct pn_store *store, struct pn_db *db, enum pn_type type, struct pn_str host,
 		  struct pn_str name);
 
 /* A user's name; bytes = NULL is the host itself, which is another than the empty name. */
@@ -31,7 +32,7 @@ struct pn_user {
  * Appends the names of the users that have a collection in the store, the host itself left out, as
  * bytes of pn/wire.h each.
  */
-int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf *names);
+int pn_store_users(const struct pn_store *store, struct pn_buf *names);
 
 /* ---- All stores of a user, or of a host ---- */
 
@@ -56,12 +57,11 @@ int pn_store_erasing(struct pn_db *db, uint64_t *count);
 /* ---- Key-value records. Keys and values are any bytes. ---- */
 
 /* Appends the value to `value`. Returns 1, or 0 if there is none. */
-int pn_kv_get(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      struct pn_str key, struct pn_buf *value);
+int pn_kv_get(const struct pn_store *store, struct pn_user user, struct pn_str key,
+	      struct pn_buf *value);
 
 /* Appends bytes key, bytes value for each record of the user. Returns their number. */
-int pn_kv_load(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	       struct pn_buf *out);
+int pn_kv_load(const struct pn_store *store, struct pn_user user, struct pn_buf *out);
 
 struct pn_record {
 	struct pn_str key;
@@ -69,22 +69,21 @@ struct pn_record {
 };
 
 /* Sets each key to its value, or removes it where value.bytes is NULL. All of them, or none. */
-int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      const struct pn_record *records, size_t count);
+int pn_kv_set(const struct pn_store *store, struct pn_user user, const struct pn_record *records,
+	      size_t count);
 
 /*
  * Makes `records` all that the user has; none removes the collection. Sorts them by key. Writes
  * only the differences. Keys must not repeat.
  */
-int pn_kv_replace(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		  struct pn_record *records, size_t count);
+int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		  size_t count);
 
 /* Appends bytes user, bytes value for each user that has the key. */
-int pn_kv_get_all(struct pn_db *db, const struct pn_store *store, struct pn_str key,
-		  struct pn_buf *out);
+int pn_kv_get_all(const struct pn_store *store, struct pn_str key, struct pn_buf *out);
 
 /* Removes the key from all users. */
-int pn_kv_delete_all(struct pn_db *db, const struct pn_store *store, struct pn_str key);
+int pn_kv_delete_all(const struct pn_store *store, struct pn_str key);
 
 /* ---- For operators ---- */
 

@@ -61,11 +61,10 @@ static void list_out_of_order(const struct pn_archive *archive, struct pn_buf *d
 	pn_cursor_close(&cursor);
 }
 
-int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		     struct pn_buf *days) {
+int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days) {
 	struct pn_txn txn;
 	struct pn_archive archive;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	if (pn_archive_open(&archive, &txn, store, user)) {
 		list_days(&archive, days);
 		list_out_of_order(&archive, days);

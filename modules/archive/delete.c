@@ -1,4 +1,4 @@
-/* Deleting messages: one, or those that a query selects. */
+/* Deleting messages: a single one, or the matches of a query. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -18,7 +18,7 @@ enum {
 
 /* ---- One message ---- */
 
-/* Marks the position as deleted, unless it is at the archive's beginning now. */
+/* Marks the position as deleted, unless the archive begins after it now. */
 static void mark_deleted(const struct pn_archive *archive, uint64_t seq) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
 	struct pn_cursor cursor;
@@ -52,7 +52,7 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 		name_key = pn_name_key(txn, archive->number, PN_KIND_NAME, stored.key);
 	if (stored.peer != 0)
 		pn_peer_name(archive, stored.peer, &name, &bare);
-	pn_remove(txn, &key); /* key and stanza are borrowed until here */
+	pn_remove(txn, &key); /* stored.key and stored.stanza are borrowed until here */
 	if (keyed)
 		pn_remove(txn, &name_key);
 	pn_message_list(archive, seq, stored.out_of_order, &gone);
@@ -65,24 +65,22 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 	archive->state.bytes -= bytes;
 }
 
-/* ---- Those that a query selects ---- */
+/* ---- The matches of a query ---- */
 
-/* What is to be deleted, and how much of it has been. */
 struct deletion {
 	const struct pn_archive_query *query;
-	struct pn_archive_truncate truncate;
-	uint64_t limit; /* of messages */
-	uint64_t done;
+	uint64_t limit; /* most messages to delete */
+	uint64_t done;  /* messages deleted */
 };
 
 static bool selects_all(const struct deletion *deletion) {
 	const struct pn_archive_query *const query = deletion->query;
-	return !deletion->truncate.wanted && !query->has_start && !query->has_end &&
-	       query->with.bytes == NULL && query->before.bytes == NULL &&
+	return !query->has_keep && !query->has_start && !query->has_end &&
+	       query->peer.bytes == NULL && query->before.bytes == NULL &&
 	       query->after.bytes == NULL && query->ids == NULL && query->key.bytes == NULL;
 }
 
-/* The number of messages that match, page and all. */
+/* The number of matches within the page. */
 static uint64_t count_page(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
 	uint64_t count = 0;
@@ -94,17 +92,17 @@ static uint64_t count_page(const struct pn_archive *archive, const struct pn_pla
 	return count;
 }
 
-/* How many of the matches are to be deleted. */
-static uint64_t count_victims(const struct pn_archive *archive, const struct pn_plan *plan,
-			      struct pn_archive_truncate truncate) {
-	if (!truncate.wanted)
+/* How many of the matches have to be deleted. */
+static uint64_t count_surplus(const struct pn_archive *archive, const struct pn_plan *plan,
+			      const struct pn_archive_query *query) {
+	if (!query->has_keep)
 		return UINT64_MAX;
 	const uint64_t count = count_page(archive, plan);
-	return count > truncate.keep ? count - truncate.keep : 0;
+	return count > query->keep ? count - query->keep : 0;
 }
 
-/* Deletes up to `limit` in the plan's order. Returns their number; each changes the indexes, so the
- * walk begins anew. */
+/* Deletes up to `limit` matches in the plan's order, and returns how many. A deletion changes the
+ * indexes, so the walk closes its cursor first. */
 static uint64_t delete_matches(struct pn_archive *archive, const struct pn_plan *plan,
 			       uint64_t limit) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
@@ -121,14 +119,14 @@ static uint64_t delete_matches(struct pn_archive *archive, const struct pn_plan 
 /* Returns whether there is more. */
 static bool delete_planned(struct pn_archive *archive, const struct pn_plan *plan,
 			   struct deletion *deletion) {
-	const uint64_t victims = count_victims(archive, plan, deletion->truncate);
-	const uint64_t most = victims < deletion->limit ? victims : deletion->limit;
+	const uint64_t surplus = count_surplus(archive, plan, deletion->query);
+	const uint64_t most = surplus < deletion->limit ? surplus : deletion->limit;
 	deletion->done = delete_matches(archive, plan, most);
 	if (deletion->done > 0 && archive->state.count > 0)
 		pn_archive_write_state(archive);
 	else if (deletion->done > 0)
 		pn_collection_drop(archive->txn, archive->number);
-	return deletion->done == most && victims > deletion->limit;
+	return deletion->done == most && surplus > deletion->limit;
 }
 
 static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
@@ -148,7 +146,7 @@ static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
 }
 
 static bool is_scattered(const struct pn_archive_query *query) {
-	return query->with.bytes != NULL || query->ids != NULL;
+	return query->peer.bytes != NULL || query->ids != NULL;
 }
 
 static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
@@ -160,8 +158,9 @@ static size_t bytes_of(const struct deletion *deletion, uint64_t count) {
 	return (size_t)count * (is_scattered(deletion->query) ? PER_SCATTERED : PER_NEIGHBOUR);
 }
 
-static void begin(struct pn_db *db, struct pn_txn *txn, const struct deletion *deletion) {
-	pn_txn_write(db, txn,
+static void begin(const struct pn_store *store, struct pn_txn *txn,
+		  const struct deletion *deletion) {
+	pn_txn_write(store->db, txn,
 		     (struct pn_claim){
 			     .puts = DELETE_PUTS,
 			     .bytes = bytes_of(deletion, deletion->limit),
@@ -176,18 +175,16 @@ static int end(struct pn_txn *txn, const struct deletion *deletion, int result) 
 	return pn_txn_end(txn, result);
 }
 
-int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		      const struct pn_archive_query *query, struct pn_archive_truncate truncate,
-		      uint64_t limit, uint64_t *count) {
+int pn_archive_delete(const struct pn_store *store, struct pn_user user,
+		      const struct pn_archive_query *query, uint64_t limit, uint64_t *count) {
 	struct pn_txn txn;
 	struct pn_archive archive;
 	struct deletion deletion = {
 		.query = query,
-		.truncate = truncate,
 		.limit = query->key.bytes != NULL ? 1 : slice(query, limit),
 	};
 	bool more = false;
-	begin(db, &txn, &deletion);
+	begin(store, &txn, &deletion);
 	if (pn_archive_open(&archive, &txn, store, user))
 		more = delete_from(&archive, &deletion);
 	else if (query->before.bytes != NULL || query->after.bytes != NULL)
@@ -198,26 +195,26 @@ int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_
 	return result;
 }
 
-/* ---- Of all users ---- */
+/* ---- All users ---- */
 
-/* The archive of the store that comes after the position: whether there is one. */
+/* Finds the archive of the store that follows the position. Returns whether there is one. */
 static bool next_archive(struct pn_txn *txn, const struct pn_store *store,
 			 struct pn_archive_position *position, uint32_t *archive) {
 	const struct pn_key prefix = pn_directory_start(store);
-	struct pn_key place = prefix;
+	struct pn_key at = prefix;
 	if (position->begun) {
-		memcpy(place.bytes + place.len, position->user, PN_DIGEST);
-		place.len += PN_DIGEST;
-		place.bytes[place.len++] = 0;
+		memcpy(at.bytes + at.len, position->user, PN_DIGEST);
+		at.len += PN_DIGEST;
+		at.bytes[at.len++] = 0;
 	}
-	if (!pn_directory_next(txn, store, &place, archive))
+	if (!pn_directory_next(txn, store, &at, archive))
 		return false;
-	memcpy(position->user, place.bytes + prefix.len, PN_DIGEST);
+	memcpy(position->user, at.bytes + prefix.len, PN_DIGEST);
 	position->begun = true;
 	return true;
 }
 
-/* Deletes from the archive, unless it is the host's own. Returns whether there is more. */
+/* Deletes from the archive, unless it belongs to the host itself. Returns whether there is more. */
 static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion *deletion) {
 	struct pn_owner owner;
 	struct pn_archive archive;
@@ -226,52 +223,49 @@ static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion 
 	return pn_archive_open_number(&archive, txn, number) && delete_from(&archive, deletion);
 }
 
-/* Moves past the archive at `next`, of which so many messages were deleted. */
-static void pass(struct pn_archive_position *position, struct pn_archive_position next,
-		 uint64_t *left, uint64_t done) {
+/* Moves past the archive at `next`, from which `done` messages were deleted. */
+static void skip_to(struct pn_archive_position *position, struct pn_archive_position next,
+		    uint64_t *left, uint64_t done) {
 	*position = next;
-	*left -= *left < done + 1 ? *left : done + 1; /* looking at it takes time, too */
+	*left -= *left < done + 1 ? *left : done + 1; /* 1 for the time to look at it */
 }
 
 static bool is_damage(int err) {
 	return err == PN_ECORRUPT || err == PN_EVERSION;
 }
 
-/* Deletes from the next archive. Returns 1, with *left what is left of the slice, or 0 at the end.
- */
-static int delete_next(struct pn_db *db, const struct pn_store *store,
-		       const struct pn_archive_query *query, struct pn_archive_position *position,
-		       uint64_t *left, uint64_t *count) {
+/* Deletes from the next archive, and subtracts from *left. Returns 1, or 0 at the end. */
+static int delete_next(const struct pn_store *store, const struct pn_archive_query *query,
+		       struct pn_archive_position *position, uint64_t *left, uint64_t *count) {
 	struct pn_archive_position next = *position;
 	struct deletion deletion = {.query = query, .limit = *left};
 	struct pn_txn txn;
 	uint32_t archive;
-	begin(db, &txn, &deletion);
+	begin(store, &txn, &deletion);
 	const bool found = next_archive(&txn, store, &next, &archive);
 	const bool more = found && delete_of_user(&txn, archive, &deletion);
 	const int err = end(&txn, &deletion, PN_OK);
 	if (found && is_damage(err)) {
 		next.damaged++;
-		pass(position, next, left, 0);
+		skip_to(position, next, left, 0);
 		return 1;
 	}
 	if (!found || err != PN_OK)
 		return err;
 	*count += deletion.done;
 	if (more)
-		*left = 0; /* the same once more, next time */
+		*left = 0; /* the next slice continues with the same archive */
 	else
-		pass(position, next, left, deletion.done);
+		skip_to(position, next, left, deletion.done);
 	return 1;
 }
 
-int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
-			  const struct pn_archive_query *query,
+int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
 	uint64_t left = slice(query, limit);
 	int err;
 	do
-		err = delete_next(db, store, query, position, &left, count);
+		err = delete_next(store, query, position, &left, count);
 	while (err > 0 && left > 0);
 	return err;
 }

@@ -30,11 +30,11 @@ static int archive_append(lua_State *L) {
 	char id[PN_ARCHIVE_ID_LEN];
 	lua_settop(L, 7);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_str key = optional_str(L, 3);
 	luaL_checktype(L, 4, LUA_TTABLE);
 	struct pn_message message = {
+		.id = optional_str(L, 3),
 		.when = luaL_checknumber(L, 5),
-		.with = optional_str(L, 6),
+		.peer = optional_str(L, 6),
 	};
 	const uint64_t quota = (uint64_t)pn_glue_integer(L, 7, 0, INT64_MAX);
 	const struct pn_store *store = check(L, &db);
@@ -42,10 +42,10 @@ static int archive_append(lua_State *L) {
 	int err = pn_lua_put_stanza(L, 4, buf);
 	message.stanza = (struct pn_str){(const char *)buf->data, buf->len};
 	if (err == PN_OK)
-		err = pn_archive_append(db->db, store, user, &message, key, quota, id);
+		err = pn_archive_append(store, user, &message, quota, id);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
-	if (key.bytes != NULL)
+	if (message.id.bytes != NULL)
 		lua_pushvalue(L, 3);
 	else
 		lua_pushlstring(L, id, sizeof(id));
@@ -60,14 +60,17 @@ static int archive_set(lua_State *L) {
 	const struct pn_str id = pn_lua_check_str(L, 3);
 	luaL_checktype(L, 4, LUA_TTABLE);
 	const double when = luaL_optnumber(L, 5, 0);
-	const struct pn_str with = optional_str(L, 6);
+	const struct pn_str peer = optional_str(L, 6);
 	const struct pn_store *store = check(L, &db);
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_stanza(L, 4, buf);
+	const struct pn_archive_change change = {
+		.stanza = {(const char *)buf->data, buf->len},
+		.when = lua_isnil(L, 5) ? NULL : &when,
+		.peer = peer.bytes != NULL ? &peer : NULL,
+	};
 	if (err == PN_OK)
-		err = pn_archive_set(
-			db->db, store, user, id, (struct pn_str){(const char *)buf->data, buf->len},
-			lua_isnil(L, 5) ? NULL : &when, with.bytes != NULL ? &with : NULL);
+		err = pn_archive_set(store, user, id, &change);
 	return pn_lua_result(L, err);
 }
 
@@ -133,7 +136,7 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	luaL_checktype(L, table, LUA_TTABLE);
 	query.has_start = field_number(L, table, "start", &query.start);
 	query.has_end = field_number(L, table, "end", &query.end);
-	query.with = field_str(L, table, "with");
+	query.peer = field_str(L, table, "with");
 	query.before = field_str(L, table, "before");
 	query.after = field_str(L, table, "after");
 	query.key = field_str(L, table, "key");
@@ -229,7 +232,7 @@ static int archive_find(lua_State *L) {
 	lua_setiuservalue(L, at, CURSOR_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_OWNER);
 	cursor->db = db->db;
-	const int err = pn_archive_find(&cursor->cursor, db->db, store, user, &query,
+	const int err = pn_archive_find(&cursor->cursor, store, user, &query,
 					limited ? limit : UINT64_MAX, wanted ? &total : NULL);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -275,8 +278,8 @@ static int cursor_next(lua_State *L) {
 			continue;
 		}
 		push_when(L, lua_touserdata(L, OWNER), message.when);
-		if (message.with.bytes != NULL)
-			lua_pushlstring(L, message.with.bytes, message.with.len);
+		if (message.peer.bytes != NULL)
+			lua_pushlstring(L, message.peer.bytes, message.peer.len);
 		else
 			lua_pushnil(L);
 		return 4;
@@ -295,15 +298,14 @@ static int cursor_next(lua_State *L) {
 static int archive_delete(lua_State *L) {
 	struct pn_lua_db *db;
 	uint64_t count = 0;
-	struct pn_archive_truncate truncate;
 	lua_settop(L, 4);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
 	struct pn_archive_query query = check_query(L, 3);
-	truncate.keep = field_limit(L, 3, "truncate", &truncate.wanted);
+	query.keep = field_limit(L, 3, "truncate", &query.has_keep);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err = pn_archive_delete(db->db, store, user, &query, truncate, slice, &count);
+	const int err = pn_archive_delete(store, user, &query, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
@@ -331,7 +333,7 @@ static int archive_delete_all(lua_State *L) {
 	struct pn_archive_query query = check_query(L, 2);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err = pn_archive_delete_all(db->db, store, &query, &position, slice, &count);
+	const int err = pn_archive_delete_all(store, &query, &position, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
@@ -349,7 +351,7 @@ static int archive_dates(lua_State *L) {
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = check(L, &db);
-	const int err = pn_archive_dates(db->db, store, user, buf);
+	const int err = pn_archive_dates(store, user, buf);
 	if (err != PN_OK) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);

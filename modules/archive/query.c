@@ -197,8 +197,8 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 	plan_ids(archive, query, plan);
 	plan_page(archive, query, plan);
 	plan_time(archive, query, plan);
-	if (query->with.bytes != NULL) {
-		plan->peer = pn_peer_find(archive, query->with);
+	if (query->peer.bytes != NULL) {
+		plan->peer = pn_peer_find(archive, query->peer);
 		if (plan->peer == 0)
 			return false;
 	}

@@ -115,7 +115,7 @@ static bool make_plan(struct pn_archive_cursor *cursor, struct pn_archive *archi
 	return true;
 }
 
-int pn_archive_find(struct pn_archive_cursor **out, struct pn_db *db, const struct pn_store *store,
+int pn_archive_find(struct pn_archive_cursor **out, const struct pn_store *store,
 		    struct pn_user user, const struct pn_archive_query *query, uint64_t limit,
 		    uint64_t *total) {
 	struct pn_archive_cursor *cursor = pn_malloc(sizeof(*cursor));
@@ -124,8 +124,8 @@ int pn_archive_find(struct pn_archive_cursor **out, struct pn_db *db, const stru
 	uint64_t count = 0;
 	if (cursor == NULL)
 		return PN_ENOMEM;
-	*cursor = (struct pn_archive_cursor){.db = db};
-	pn_txn_read(db, &txn);
+	*cursor = (struct pn_archive_cursor){.db = store->db};
+	pn_txn_read(store->db, &txn);
 	pn_archive_open(&archive, &txn, store, user);
 	if (make_plan(cursor, &archive, query, total != NULL ? &count : NULL))
 		cursor->left = limit;
@@ -156,9 +156,9 @@ int pn_archive_next(struct pn_archive_cursor *cursor, struct pn_message *message
 	message->when = pn_wire_f64(next);
 	message->id.bytes = pn_wire_bytes(next, &message->id.len);
 	const bool has_peer = pn_wire_u8(next) != 0;
-	message->with.bytes = pn_wire_bytes(next, &message->with.len);
+	message->peer.bytes = pn_wire_bytes(next, &message->peer.len);
 	if (!has_peer)
-		message->with.bytes = NULL;
+		message->peer.bytes = NULL;
 	message->stanza.bytes = pn_wire_bytes(next, &message->stanza.len);
 	return 1;
 }

@@ -87,7 +87,7 @@ int pn_lua_users(lua_State *L, const char *type) {
 	struct pn_lua_db *db;
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = pn_lua_check_store(L, type, &db);
-	const int err = pn_store_users(db->db, store, buf);
+	const int err = pn_store_users(store, buf);
 	if (err != PN_OK) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);

@@ -70,7 +70,8 @@ static void check_collection(struct pn_check *check, uint32_t collection) {
 		report(check, "the names of collection %u cannot be read", collection);
 		return;
 	}
-	pn_txn_fail(&check->txn, pn_store_init(&store, owner.type, owner.host, owner.store));
+	pn_txn_fail(&check->txn,
+		    pn_store_init(&store, check->txn.db, owner.type, owner.host, owner.store));
 	if (pn_collection_find(&check->txn, &store, owner.user) != collection)
 		report(check, "collection %u is not in the directory", collection);
 }

@@ -22,11 +22,11 @@ static struct pn_str user_str(struct pn_user user) {
 	return (struct pn_str){user.bytes, user.len};
 }
 
-int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
+int pn_store_init(struct pn_store *store, struct pn_db *db, enum pn_type type, struct pn_str host,
 		  struct pn_str name) {
 	const struct pn_str names[2] = {host, name};
-	*store = (struct pn_store){.type = type, .host = host, .name = name};
-	return pn_db_digest(NULL, names, 2, store->digest);
+	*store = (struct pn_store){.db = db, .type = type, .host = host, .name = name};
+	return pn_db_digest(db, names, 2, store->digest);
 }
 
 struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
@@ -215,12 +215,12 @@ bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct 
 
 /* ---- Lists ---- */
 
-int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf *out) {
+int pn_store_users(const struct pn_store *store, struct pn_buf *out) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_txn txn;
 	struct pn_cursor cursor;
 	struct pn_owner owner;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	pn_cursor_open(&txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
 		if (!pn_collection_owner(&txn, pn_wire_u32(&cursor.value), &owner))

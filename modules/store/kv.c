@@ -84,11 +84,11 @@ static void remove_record(struct pn_txn *txn, uint32_t collection, struct pn_str
 
 /* ---- Single records ---- */
 
-int pn_kv_get(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      struct pn_str key, struct pn_buf *value) {
+int pn_kv_get(const struct pn_store *store, struct pn_user user, struct pn_str key,
+	      struct pn_buf *value) {
 	struct pn_txn txn;
 	struct pn_str bytes;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	const uint32_t collection = pn_collection_find(&txn, store, user);
 	const bool found = collection != 0 && get_record(&txn, collection, key, &bytes);
 	if (found)
@@ -122,10 +122,10 @@ static struct pn_claim claim_for(const struct pn_record *records, size_t count, 
 	return claim;
 }
 
-int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      const struct pn_record *records, size_t count) {
+int pn_kv_set(const struct pn_store *store, struct pn_user user, const struct pn_record *records,
+	      size_t count) {
 	struct pn_txn txn;
-	pn_txn_write(db, &txn, claim_for(records, count, true));
+	pn_txn_write(store->db, &txn, claim_for(records, count, true));
 	for (size_t i = 0; i < count && txn.err == PN_OK; i++)
 		set_record(&txn, store, user, &records[i]);
 	return pn_txn_end(&txn, PN_OK);
@@ -133,13 +133,12 @@ int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user use
 
 /* ---- All records of a user ---- */
 
-int pn_kv_load(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	       struct pn_buf *out) {
+int pn_kv_load(const struct pn_store *store, struct pn_user user, struct pn_buf *out) {
 	struct pn_txn txn;
 	struct pn_cursor cursor;
 	struct pn_record record;
 	int count = 0;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	const uint32_t collection = pn_collection_find(&txn, store, user);
 	if (collection == 0)
 		return pn_txn_end(&txn, 0);
@@ -199,10 +198,10 @@ static void replace(struct pn_txn *txn, const struct pn_store *store, struct pn_
 	remove_others(txn, collection, records, count);
 }
 
-int pn_kv_replace(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		  struct pn_record *records, size_t count) {
+int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		  size_t count) {
 	struct pn_txn txn;
-	pn_txn_write(db, &txn, claim_for(records, count, false));
+	pn_txn_write(store->db, &txn, claim_for(records, count, false));
 	if (count > 1)
 		qsort(records, count, sizeof(records[0]), compare_records);
 	replace(&txn, store, user, records, count);
@@ -224,12 +223,11 @@ static void append_value(struct pn_txn *txn, uint32_t collection, struct pn_str 
 	pn_txn_fail(txn, out->err);
 }
 
-int pn_kv_get_all(struct pn_db *db, const struct pn_store *store, struct pn_str key,
-		  struct pn_buf *out) {
+int pn_kv_get_all(const struct pn_store *store, struct pn_str key, struct pn_buf *out) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_txn txn;
 	struct pn_cursor cursor;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	pn_cursor_open(&txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor))
 		append_value(&txn, pn_wire_u32(&cursor.value), key, out);
@@ -250,14 +248,14 @@ static bool find_with_key(struct pn_txn *txn, const struct pn_store *store, stru
 
 /* An operation for each user, so that the space that is claimed is bounded. Users whose records are
  * damaged are passed, and the error is returned in the end. */
-int pn_kv_delete_all(struct pn_db *db, const struct pn_store *store, struct pn_str key) {
+int pn_kv_delete_all(const struct pn_store *store, struct pn_str key) {
 	struct pn_key place = pn_directory_start(store);
 	uint32_t collection;
 	int result = PN_OK;
 	bool more;
 	do {
 		struct pn_txn txn;
-		pn_txn_write(db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
+		pn_txn_write(store->db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
 		more = find_with_key(&txn, store, &place, key, &collection);
 		if (more)
 			remove_record(&txn, collection, key);

@@ -65,7 +65,7 @@ static int keyval_get(lua_State *L) {
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	const int count = pn_kv_load(db->db, store, user, buf);
+	const int count = pn_kv_load(store, user, buf);
 	if (count < 0)
 		return fail(L, buf, count);
 	if (count == 0)
@@ -130,7 +130,7 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 }
 
 /* What is done with the records that were put in a buffer. */
-typedef int (*write_records)(struct pn_db *db, const struct pn_store *store, struct pn_user user,
+typedef int (*write_records)(const struct pn_store *store, struct pn_user user,
 			     struct pn_record *records, size_t count);
 
 /* A record with an empty value is one without. */
@@ -148,14 +148,14 @@ static int write_buffer(struct pn_lua_db *db, const struct pn_store *store, stru
 		if (records[i].value.len == 0)
 			records[i].value.bytes = NULL;
 	}
-	const int err = write(db->db, store, user, records, (size_t)count);
+	const int err = write(store, user, records, (size_t)count);
 	pn_free(records);
 	return err;
 }
 
-static int set_records(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		       struct pn_record *records, size_t count) {
-	return pn_kv_set(db, store, user, records, count);
+static int set_records(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		       size_t count) {
+	return pn_kv_set(store, user, records, count);
 }
 
 /* set(user, table or nil) -> true | nil, condition, text */
@@ -184,7 +184,7 @@ static int keyval_get_key(lua_State *L) {
 	int found = pn_lua_put_key(L, 3, key);
 	if (found == PN_OK) {
 		const struct pn_str name = {(const char *)key->data, key->len};
-		found = pn_kv_get(db->db, store, user, name, value);
+		found = pn_kv_get(store, user, name, value);
 	}
 	pn_buf_free(key);
 	int err = found < 0 ? found : PN_OK;
@@ -236,8 +236,7 @@ static int keyval_get_all(lua_State *L) {
 	const int metatable = push_metatable(L, lua_gettop(L));
 	int err = pn_lua_put_key(L, 2, key);
 	if (err == PN_OK)
-		err = pn_kv_get_all(db->db, store,
-				    (struct pn_str){(const char *)key->data, key->len}, buf);
+		err = pn_kv_get_all(store, (struct pn_str){(const char *)key->data, key->len}, buf);
 	pn_buf_free(key);
 	if (err != PN_OK)
 		return fail(L, buf, err);
@@ -267,8 +266,7 @@ static int keyval_delete_all(lua_State *L) {
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_key(L, 2, buf);
 	if (err == PN_OK)
-		err = pn_kv_delete_all(db->db, store,
-				       (struct pn_str){(const char *)buf->data, buf->len});
+		err = pn_kv_delete_all(store, (struct pn_str){(const char *)buf->data, buf->len});
 	return pn_lua_result(L, err);
 }
 

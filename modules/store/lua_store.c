@@ -184,7 +184,7 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_settop(L, 3);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_str name = pn_lua_check_str(L, 3);
-	pn_lua_check_db(L);
+	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_lua_store *store =
 		pn_glue_handle(L, metatable, sizeof(*store), PN_LUA_STORE_VALUES);
 	lua_pushvalue(L, 1);
@@ -195,7 +195,7 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_pushvalue(L, 3);
 	lua_rawseti(L, -2, 2);
 	lua_setiuservalue(L, 4, PN_LUA_NAMES);
-	const int err = pn_store_init(&store->store, type, host, name);
+	const int err = pn_store_init(&store->store, db, type, host, name);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 

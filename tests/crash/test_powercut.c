@@ -90,8 +90,6 @@ static void fixture_at(struct fixture *f, const char *parent, unsigned interval)
 	*f = (struct fixture){.options = {.interval = interval, .verify = true}};
 	snprintf(f->directory, sizeof(f->directory), "%.200s/native", parent);
 	f->options.directory = f->directory;
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 /* With an interval of 0 every commit is a promise. */
@@ -163,7 +161,7 @@ static int find_state(uint64_t sum, size_t at) {
 /* Opens what is left. Returns NULL, or what is wrong; then it is closed. Sets *sum. */
 static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	disk_boot();
-	if (pn_db_open(&f->db, &f->options) != PN_OK)
+	if (try_open(f) != PN_OK)
 		return "it is refused";
 	stores_open++;
 	if (is_whole(f->db)) {

@@ -112,8 +112,6 @@ static inline void crash_site(struct fixture *f, const struct image *data,
 	f->options.directory = f->directory;
 	image_write(data, f->directory, "data.mdb");
 	image_write(durable, f->directory, "durable");
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 /* ---- What a store holds ---- */
@@ -129,11 +127,11 @@ static inline uint64_t contents(struct fixture *f) {
 	struct pn_buf buf = {0};
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
-	CHECK(pn_kv_load(f->db, &f->keyval, JULIET, &buf) >= 0);
+	CHECK(pn_kv_load(&f->keyval, JULIET, &buf) >= 0);
 	uint64_t sum = mix(0xcbf29ce484222325, buf.data, buf.len);
 	pn_buf_free(&buf);
-	REQUIRE(pn_archive_find(&cursor, f->db, &f->archive, JULIET, &EVERYTHING, UINT64_MAX,
-				NULL) == PN_OK);
+	REQUIRE(pn_archive_find(&cursor, &f->archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+		PN_OK);
 	int found;
 	while ((found = pn_archive_next(cursor, &message)) > 0) {
 		sum = mix(sum, message.id.bytes, message.id.len);
@@ -147,7 +145,7 @@ static inline uint64_t contents(struct fixture *f) {
 
 /* A turn of writes of every kind, committed. Values long and short, some in runs of pages. */
 static inline void turn(struct fixture *f, int number) {
-	static const char *const withs[] = {"a@b/c", "a@b/d", "e@f", NULL};
+	static const char *const peers[] = {"a@b/c", "a@b/d", "e@f", NULL};
 	static char value[9001];
 	char key[16];
 	char text[16];
@@ -159,7 +157,7 @@ static inline void turn(struct fixture *f, int number) {
 		value[len] = '\0';
 		snprintf(key, sizeof(key), "%ld", random() % 40);
 		CHECK(put(f, JULIET, key, random() % 5 == 0 ? NULL : value) == PN_OK);
-		CHECK(append(f, text, number * 10 + i - (int)(random() % 15), withs[random() % 4],
+		CHECK(append(f, text, number * 10 + i - (int)(random() % 15), peers[random() % 4],
 			     NULL) == PN_OK);
 	}
 	const struct pn_archive_query old = {.has_end = true, .end = number * 10 - 300};

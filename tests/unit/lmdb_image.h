@@ -17,7 +17,7 @@
 
 #include "../../modules/db/lmdb_file.h"
 
-enum { MAP_SIZE = 1 << 30, KEY_SIZE = 301, SAMPLE_TXNS = 6 };
+enum { LMDB_MAP_SIZE = 1 << 30, LMDB_KEY_SIZE = 301, SAMPLE_TXNS = 6 };
 
 /* The bytes of a file. */
 struct image {
@@ -81,7 +81,7 @@ static inline int image_verify(const struct image *image, struct pn_lmdb_report 
 static inline MDB_env *lmdb_open_path(const char *path, unsigned int flags) {
 	MDB_env *env;
 	file_require(mdb_env_create(&env) == 0, "mdb_env_create");
-	file_require(mdb_env_set_mapsize(env, MAP_SIZE) == 0, "mdb_env_set_mapsize");
+	file_require(mdb_env_set_mapsize(env, LMDB_MAP_SIZE) == 0, "mdb_env_set_mapsize");
 	flags |= MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS;
 	file_require(mdb_env_open(env, path, flags, 0600) == 0, "mdb_env_open");
 	return env;
@@ -104,7 +104,7 @@ static inline MDB_txn *lmdb_begin(MDB_env *env, unsigned int flags, MDB_dbi *dbi
 /* Puts a value of `size` bytes under the key number i, or deletes it if that is 0. */
 static inline void lmdb_put_one(MDB_txn *txn, MDB_dbi dbi, int i, size_t size) {
 	static uint8_t bytes[20000];
-	char name[KEY_SIZE];
+	char name[LMDB_KEY_SIZE];
 	memset(name, 'k', sizeof(name));
 	name[0] = (char)('a' + i / 100);
 	name[1] = (char)('a' + i / 10 % 10);

@@ -1,4 +1,4 @@
-/* A store in a directory of its own, with a key-value space, an archive space and a user. */
+/* A database in a directory of its own, with a key-value store, an archive store and users. */
 #ifndef TEST_STORE_FIXTURE_H
 #define TEST_STORE_FIXTURE_H
 
@@ -25,7 +25,6 @@ static const struct pn_user ROMEO = {"romeo", 5};
 static const struct pn_user HOST = {NULL, 0};
 static const struct pn_str NONE = {NULL, 0};
 static const struct pn_archive_query EVERYTHING = {0};
-static const struct pn_archive_truncate NO_TRUNCATE = {0};
 
 struct fixture {
 	char directory[PATH_SIZE];
@@ -67,8 +66,19 @@ static inline int directory_open(const char *directory, const char *name, int fl
 /* Stores that are open: with none, no memory is held. */
 static unsigned stores_open;
 
+/* Opens the database, and makes the stores if that succeeds. */
+static inline int try_open(struct fixture *f) {
+	const int err = pn_db_open(&f->db, &f->options);
+	if (err != PN_OK)
+		return err;
+	REQUIRE(pn_store_init(&f->keyval, f->db, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, f->db, PN_TYPE_ARCHIVE, str("host"), str("mam")) ==
+		PN_OK);
+	return PN_OK;
+}
+
 static inline void open_store(struct fixture *f) {
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
+	REQUIRE(try_open(f) == PN_OK);
 	stores_open++;
 }
 
@@ -77,8 +87,6 @@ static inline void setup_with(struct fixture *f, struct pn_db_options options) {
 	directory_make(f->directory);
 	f->options.directory = f->directory;
 	open_store(f);
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 static inline void setup(struct fixture *f) {
@@ -139,7 +147,7 @@ static inline void check_whole(struct fixture *f) {
 /* value: NULL removes the record. */
 static inline int put(struct fixture *f, struct pn_user user, const char *key, const char *value) {
 	const struct pn_record record = {str(key), value != NULL ? str(value) : NONE};
-	return pn_kv_set(f->db, &f->keyval, user, &record, 1);
+	return pn_kv_set(&f->keyval, user, &record, 1);
 }
 
 static inline int drop(struct fixture *f, struct pn_user user, const char *key) {
@@ -150,7 +158,7 @@ static inline int drop(struct fixture *f, struct pn_user user, const char *key) 
 static inline bool holds(struct fixture *f, struct pn_user user, const char *key,
 			 const char *value) {
 	struct pn_buf buf = {0};
-	const int found = pn_kv_get(f->db, &f->keyval, user, str(key), &buf);
+	const int found = pn_kv_get(&f->keyval, user, str(key), &buf);
 	bool same = value == NULL ? found == 0 && buf.len == 0 : found == 1;
 	if (value != NULL)
 		same = same && buf.len == strlen(value) &&
@@ -162,7 +170,7 @@ static inline bool holds(struct fixture *f, struct pn_user user, const char *key
 /* The number of the user's records, or an error. */
 static inline int count_records(struct fixture *f, struct pn_user user) {
 	struct pn_buf buf = {0};
-	const int count = pn_kv_load(f->db, &f->keyval, user, &buf);
+	const int count = pn_kv_load(&f->keyval, user, &buf);
 	pn_buf_free(&buf);
 	return count;
 }
@@ -190,28 +198,28 @@ static inline struct pn_buf packed(const char *text) {
 	return buf;
 }
 
-/* key, with: NULL for none. id: NULL where it is not wanted. */
+/* peer, key: NULL for none. id: NULL if it is not wanted. */
 static inline int append_to(struct fixture *f, struct pn_user user, const char *text, double when,
-			    const char *with, const char *key, struct id *id) {
+			    const char *peer, const char *key, struct id *id) {
 	struct id unwanted;
 	struct pn_buf stanza = packed(text);
 	const struct pn_message message = {
 		.stanza = {(char *)stanza.data, stanza.len},
-		.with = with != NULL ? str(with) : NONE,
+		.id = key != NULL ? str(key) : NONE,
+		.peer = peer != NULL ? str(peer) : NONE,
 		.when = when,
 	};
 	const int err = stanza.err != PN_OK
 				? stanza.err
-				: pn_archive_append(f->db, &f->archive, user, &message,
-						    key != NULL ? str(key) : NONE, 0,
+				: pn_archive_append(&f->archive, user, &message, 0,
 						    id != NULL ? id->bytes : unwanted.bytes);
 	pn_buf_free(&stanza);
 	return err;
 }
 
-static inline int append(struct fixture *f, const char *text, double when, const char *with,
+static inline int append(struct fixture *f, const char *text, double when, const char *peer,
 			 struct id *id) {
-	return append_to(f, JULIET, text, when, with, NULL, id);
+	return append_to(f, JULIET, text, when, peer, NULL, id);
 }
 
 /* The text of a packed body. */
@@ -235,7 +243,7 @@ static inline int find_texts(struct fixture *f, struct pn_user user,
 	struct pn_message message;
 	size_t len = 0;
 	texts[0] = '\0';
-	int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, limit, NULL);
+	int err = pn_archive_find(&cursor, &f->archive, user, query, limit, NULL);
 	if (err != PN_OK)
 		return err;
 	while ((err = pn_archive_next(cursor, &message)) > 0 && len < size - 1) {
@@ -264,7 +272,7 @@ static inline int64_t total(struct fixture *f, struct pn_user user,
 			    const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	uint64_t count = 0;
-	const int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, 0, &count);
+	const int err = pn_archive_find(&cursor, &f->archive, user, query, 0, &count);
 	if (err != PN_OK)
 		return err;
 	pn_archive_cursor_free(cursor);
@@ -273,18 +281,17 @@ static inline int64_t total(struct fixture *f, struct pn_user user,
 
 /* Deletes all that matches, a slice at a time. Returns how many, or an error. */
 static inline int64_t delete_slices(struct fixture *f, const struct pn_archive_query *query,
-				    struct pn_archive_truncate truncate, uint64_t slice) {
+				    uint64_t slice) {
 	uint64_t count = 0;
 	int more;
 	do
-		more = pn_archive_delete(f->db, &f->archive, JULIET, query, truncate, slice,
-					 &count);
+		more = pn_archive_delete(&f->archive, JULIET, query, slice, &count);
 	while (more > 0);
 	return more < 0 ? more : (int64_t)count;
 }
 
 static inline int64_t delete_matching(struct fixture *f, const struct pn_archive_query *query) {
-	return delete_slices(f, query, NO_TRUNCATE, SLICE);
+	return delete_slices(f, query, SLICE);
 }
 
 #endif

@@ -276,8 +276,6 @@ TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
 	past.f.options.directory = past.f.directory;
 	make_empty_database(past.f.directory);
 	past.old = image_read(past.f.directory, "data.mdb");
-	REQUIRE(pn_store_init(&past.f.keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&past.f.archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 	open_store(&past.f);
 	past.then = contents(&past.f);
 	past.durable = image_read(past.f.directory, "durable");

@@ -153,7 +153,7 @@ TEST(a_damaged_file_is_told_where_it_is_verified) {
 			REQUIRE(pwrite(fd, page, 4096, at * 4096) == 4096);
 	}
 	close(fd);
-	CHECK(pn_db_open(&f.db, &f.options) == PN_ECORRUPT);
+	CHECK(try_open(&f) == PN_ECORRUPT);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
@@ -206,7 +206,7 @@ TEST(a_forked_child_forgets_the_store_and_opens_its_own) {
 		struct pn_db *const parents = f.db;
 		CHECK(!pn_db_mine(f.db));
 		pn_db_forget(f.db);
-		CHECK(pn_db_open(&f.db, &f.options) == PN_OK); /* one is left to forget */
+		CHECK(try_open(&f) == PN_OK); /* one is left to forget */
 		CHECK(f.db != parents && pn_db_mine(f.db));
 		pn_db_forget(second);
 		CHECK(holds(&f, JULIET, "parent", "1"));
@@ -248,7 +248,7 @@ TEST(a_child_that_was_forked_in_the_middle_of_a_turn_leaves_it_to_its_parent) {
 /* In a child: opens the store as another process would. */
 static void open_as_another(struct fixture *f) {
 	pn_db_forget(f->db);
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
+	REQUIRE(try_open(f) == PN_OK);
 }
 
 TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
@@ -344,7 +344,7 @@ TEST(what_two_processes_write_by_turns_is_all_there) {
 /* In a child: opens the store of a directory where there may be none yet, and writes its name. */
 static void make_and_write(struct fixture *f, struct signal_pipe *start, const char *name) {
 	await(start);
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
+	REQUIRE(try_open(f) == PN_OK);
 	for (int tries = 0; put(f, JULIET, name, "1") != PN_OK; tries++)
 		REQUIRE(tries < 10); /* the other one's turn: each waits a second */
 	commit(f);
@@ -359,7 +359,7 @@ TEST(of_two_processes_that_open_a_new_store_at_once_one_makes_it) {
 		struct fixture f;
 		struct signal_pipe start[2];
 		pid_t children[2];
-		setup(&f); /* for its spaces */
+		setup(&f); /* for its stores */
 		close_store(&f);
 		directory_remove(f.directory);
 		for (int i = 0; i < 2; i++) {

@@ -84,8 +84,8 @@ static void delete_by_slices(struct fixture *f, const struct pn_archive_query *q
 		char name[NAME];
 		int more;
 		do {
-			more = pn_archive_delete(f->db, &f->archive, user_of(user, name), query,
-						 NO_TRUNCATE, slice, &count);
+			more = pn_archive_delete(&f->archive, user_of(user, name), query, slice,
+						 &count);
 			CHECK(more >= 0);
 			CHECK(stays_within(f));
 		} while (more > 0);
@@ -103,7 +103,7 @@ TEST(deletions_of_neighbours) {
 }
 
 TEST(deletions_of_scattered_messages) {
-	const struct pn_archive_query of_one = {.with = str("peer3@host")};
+	const struct pn_archive_query of_one = {.peer = str("peer3@host")};
 	struct fixture f;
 	fill(&f, MESSAGES);
 	delete_by_slices(&f, &of_one, SLICE);
@@ -122,9 +122,9 @@ TEST(a_table_of_many_records) {
 			snprintf(keys[i], NAME, "%08lx", (unsigned long)random());
 			records[i] = (struct pn_record){str(keys[i]), {values, SIZE}};
 		}
-		CHECK(pn_kv_set(f.db, &f.keyval, JULIET, records, RECORDS) == PN_OK);
+		CHECK(pn_kv_set(&f.keyval, JULIET, records, RECORDS) == PN_OK);
 		CHECK(stays_within(&f));
-		CHECK(pn_kv_replace(f.db, &f.keyval, ROMEO, records, RECORDS) == PN_OK);
+		CHECK(pn_kv_replace(&f.keyval, ROMEO, records, RECORDS) == PN_OK);
 		CHECK(stays_within(&f));
 	}
 	teardown(&f);

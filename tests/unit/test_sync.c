@@ -372,8 +372,7 @@ static void make_room(struct fixture *f, int count) {
 	uint64_t deleted = 0;
 	int more;
 	do {
-		more = pn_archive_delete(f->db, &f->archive, JULIET, &half, NO_TRUNCATE, 10,
-					 &deleted);
+		more = pn_archive_delete(&f->archive, JULIET, &half, 10, &deleted);
 		CHECK(pn_db_flush(f->db) == PN_OK); /* the durable state keeps old pages */
 	} while (more > 0);
 	CHECK(more == 0 && deleted == (uint64_t)count / 2);
@@ -439,8 +438,7 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 	memset(&faults, 0, sizeof(faults));
 	setup_with(&f, (struct pn_db_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
-	while (pn_archive_delete(f.db, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10, &deleted) >
-	       0)
+	while (pn_archive_delete(&f.archive, JULIET, &EVERYTHING, 10, &deleted) > 0)
 		;
 	CHECK(deleted == (uint64_t)count);
 	while (pn_store_erase(f.db, SLICE) > 0)
