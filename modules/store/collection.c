@@ -195,16 +195,16 @@ struct pn_key pn_directory_start(const struct pn_store *store) {
 	return pn_key_directory(PN_KIND_DIRECTORY, store->digest, store->type, NULL);
 }
 
-bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *position,
 		       uint32_t *collection) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_cursor cursor;
-	if (!pn_cursor_find(txn, &cursor, &prefix, place))
+	if (!pn_cursor_find(txn, &cursor, &prefix, position))
 		return false;
-	place->len = cursor.key.len;
-	memcpy(place->bytes, cursor.key.bytes, cursor.key.len);
-	if (place->len < PN_KEY_MAX)
-		place->bytes[place->len++] = 0; /* just after it, next time */
+	position->len = cursor.key.len;
+	memcpy(position->bytes, cursor.key.bytes, cursor.key.len);
+	if (position->len < PN_KEY_MAX)
+		position->bytes[position->len++] = 0; /* just after it, next time */
 	*collection = pn_wire_u32(&cursor.value);
 	if (!pn_key_in_directory(cursor.key, &prefix) || *collection == 0)
 		pn_txn_fail(txn, PN_ECORRUPT);

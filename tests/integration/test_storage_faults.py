@@ -156,7 +156,7 @@ def test(server):
 		result(private(alice, "before"))
 		disk.fill()
 		taken = write_until_refused(alice)
-		server.expect_log("no space is left on the disk")
+		server.expect_log("no space left on the disk")
 		assert private(alice) == "before"
 		assert_kept(alice, taken)
 		disk.make_room()
@@ -222,7 +222,7 @@ def test(server):
 	with WritersLock(server):
 		server.announced.append("storage_native")
 		assert not attempt(alice, "meanwhile")
-		server.expect_log("another process holds the store's lock")
+		server.expect_log("another process has locked the database")
 		assert private(alice) == "before"
 	assert attempt(alice, "after") and private(alice) == "after"
 
