@@ -1,10 +1,9 @@
 /*
- * The structure of an LMDB data file, verified before LMDB sees it.
+ * Verifies the structure of an LMDB data file (lmdb_layout.h) before LMDB opens it.
  *
  * LMDB trusts the pages of its file: a damaged one makes it read outside of its map, write outside
- * of a page in memory, or call abort(). Whatever the bytes of a file are, verifying it is safe; and
- * a file that passes gives LMDB no cause for any of these. What the values say is not looked at:
- * that is the business of whoever decodes them.
+ * of a page in memory, or call abort(). Verifying is safe for any bytes, and a file that passes
+ * does not make LMDB do any of these. Values are not checked: the functions that decode them do.
  */
 #ifndef PN_DB_LMDB_FILE_H
 #define PN_DB_LMDB_FILE_H
@@ -12,35 +11,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Pages that are neither used nor free are lost: pages - used - free_pages. Harmless to LMDB, but
- * its compacting copy refuses a file that has lost some. */
+/* Pages that are neither used nor free are lost: pages - used - free_pages. They do no harm, but
+ * LMDB's compacting copy refuses such a file. */
 struct pn_lmdb_report {
-	uint64_t pages;      /* up to the last one that LMDB counts; 0 for an empty file */
-	uint64_t used;       /* of these by the metas and the trees */
-	uint64_t free_pages; /* of these on the free list */
-	uint64_t entries;    /* of the main tree */
-	uint64_t txnid;      /* of the meta that is in force */
-	uint64_t bad_page;   /* with PN_ECORRUPT: where the problem is; else 0 */
-	const char *problem; /* with PN_ECORRUPT: a clause in static storage; else NULL */
+	uint64_t pages;      /* number of pages, 0 for an empty file */
+	uint64_t used;       /* pages in the metas and the trees */
+	uint64_t free_pages; /* pages on the free list */
+	uint64_t entries;    /* records of the main tree */
+	uint64_t txnid;      /* transaction of the meta in force */
+	uint64_t bad_page;   /* with PN_ECORRUPT: the page with the problem; otherwise 0 */
+	const char *problem; /* with PN_ECORRUPT: a clause in static storage; otherwise NULL */
 };
 
 /*
- * Verifies both metas, and each page that the newer one's trees use. fd is open for reading, and
- * nobody writes to the file meanwhile. Memory: a bit a page, and a page a level of the trees.
+ * Verifies both metas, and each page that is used by the trees of the newer one. fd is open for
+ * reading; the file must not be written meanwhile. Takes one bit of memory for each page, and a
+ * page for each level of the trees.
  *
- * Returns PN_OK, also for a file of no bytes
- *         PN_EFOREIGN   this is no LMDB file, or one of another word size, byte order or page size
+ * Returns PN_OK         intact, or a file of 0 bytes
+ *         PN_EFOREIGN   not an LMDB file, or of another word size, byte order or page size
  *         PN_EVERSION   of another data version
  *         PN_ECORRUPT   damaged
  *         PN_EIO        reading failed
  *         PN_ENOMEM
- * The report is all zero unless the result is PN_OK, or PN_ECORRUPT, with which it tells bad_page
- * and problem alone.
+ * With PN_ECORRUPT only bad_page and problem of the report are set, with other errors nothing.
  */
 int pn_lmdb_verify(int fd, struct pn_lmdb_report *report);
 
-/* The same, as if `metas` (two pages; NULL: what the file has) stood in the place of pages 0 and 1.
- */
+/* The same, with `metas` (two pages; NULL: those of the file) in place of pages 0 and 1. */
 int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_report *report);
 
 /*

@@ -1,6 +1,7 @@
 /*
- * Space on the disk. A commit must not fail for want of it: then the turn's writes, which have been
- * reported stored, would be lost. So space for its pages is reserved before an operation writes.
+ * Space on the disk. A commit must not fail for lack of it: the writes of the turn would be lost,
+ * though they were reported as stored. So an operation reserves space for its pages before it
+ * writes.
  */
 #include <errno.h>
 #include <fcntl.h>
