@@ -126,7 +126,7 @@ void pn_archive_cursor_free(struct pn_archive_cursor *cursor);
 
 /*
  * Deletes the matching messages, at most `limit`, and adds their number to *count. Returns 1 if
- * matches are left, 0 if not. Deleting a whole archive takes no longer than deleting one message;
+ * matches may be left: call it again; 0 if none are. Deleting a whole archive takes no longer than deleting one message;
  * pn_store_erase() erases the records.
  * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */

@@ -8,6 +8,10 @@
 /* No seq is as high: a key has 40 bits for it. */
 #define PN_SEQ_END (UINT64_C(1) << 40)
 
+static inline uint64_t pn_min(uint64_t a, uint64_t b) {
+	return a < b ? a : b;
+}
+
 /* Positions are counted for all messages, or for those of one peer. */
 enum { PN_PEER_ALL = 0 };
 

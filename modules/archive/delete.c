@@ -6,14 +6,22 @@
 #include "archive.h"
 
 enum {
-	DELETE_PUTS = 4,
-	/* Bytes of pages that the deletion of one message changes. Of neighbours little more than
-	 * their own, for they share pages; of scattered ones a leaf of the messages, and of each
-	 * index. Measured in test_room.c. */
+	DELETE_PUTS =
+		4, /* changed by every slice: the state, and the counts of deleted positions */
+	/*
+	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages:
+	 * little more than their own bytes. Scattered messages change a leaf of the messages and
+	 * one of each index. Keys are in no order, so each changes a leaf of its own.
+	 * Tests: "room: deletions of neighbours", "... of neighbours with keys", "... of scattered
+	 * messages".
+	 */
 	PER_NEIGHBOUR = 400,
 	PER_SCATTERED = 12 * 1024,
+	PER_KEY = 8 * 1024,
 	SLICE_MAX = 65536,
-	SLICE_SCATTERED = 64, /* so that a slice needs less than is set aside for it, see room.c */
+	/* The most scattered messages, or keys, in a slice: less than SET_ASIDE of room.c. Test:
+	 * "sync: a full disk is told before anything is accepted and passes". */
+	SLICE_SCATTERED = 64,
 };
 
 /* ---- One message ---- */
@@ -71,6 +79,7 @@ struct deletion {
 	const struct pn_archive_query *query;
 	uint64_t limit; /* most messages to delete */
 	uint64_t done;  /* messages deleted */
+	uint64_t keys;  /* of these: with a key of their own */
 };
 
 static bool selects_all(const struct deletion *deletion) {
@@ -101,32 +110,31 @@ static uint64_t count_surplus(const struct pn_archive *archive, const struct pn_
 	return count > query->keep ? count - query->keep : 0;
 }
 
-/* Deletes up to `limit` matches in the plan's order, and returns how many. A deletion changes the
- * indexes, so the walk closes its cursor first. */
-static uint64_t delete_matches(struct pn_archive *archive, const struct pn_plan *plan,
-			       uint64_t limit) {
+/* Deletes up to `most` matches in the plan's order. A deletion changes the indexes, so the walk
+ * closes its cursor first. */
+static void delete_matches(struct pn_archive *archive, const struct pn_plan *plan, uint64_t most,
+			   struct deletion *deletion) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
-	uint64_t count = 0;
-	while (count < limit && pn_walk_next(&walk)) {
+	while (deletion->done < most && deletion->keys < SLICE_SCATTERED && pn_walk_next(&walk)) {
+		deletion->keys += walk.stored.key.bytes != NULL;
 		pn_walk_close(&walk);
 		pn_message_delete(archive, walk.seq);
-		count++;
+		deletion->done++;
 	}
 	pn_walk_close(&walk);
-	return count;
 }
 
-/* Returns whether there is more. */
+/* Returns whether the slice has ended before the matches. */
 static bool delete_planned(struct pn_archive *archive, const struct pn_plan *plan,
 			   struct deletion *deletion) {
 	const uint64_t surplus = count_surplus(archive, plan, deletion->query);
-	const uint64_t most = surplus < deletion->limit ? surplus : deletion->limit;
-	deletion->done = delete_matches(archive, plan, most);
+	delete_matches(archive, plan, pn_min(surplus, deletion->limit), deletion);
 	if (deletion->done > 0 && archive->state.count > 0)
 		pn_archive_write_state(archive);
 	else if (deletion->done > 0)
 		pn_collection_drop(archive->txn, archive->number);
-	return deletion->done == most && surplus > deletion->limit;
+	return surplus > deletion->done &&
+	       (deletion->done == deletion->limit || deletion->keys == SLICE_SCATTERED);
 }
 
 static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
@@ -150,12 +158,17 @@ static bool is_scattered(const struct pn_archive_query *query) {
 }
 
 static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
-	const uint64_t most = is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX;
-	return limit < most ? limit : most;
+	return pn_min(limit, is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX);
 }
 
-static size_t bytes_of(const struct deletion *deletion, uint64_t count) {
-	return (size_t)count * (is_scattered(deletion->query) ? PER_SCATTERED : PER_NEIGHBOUR);
+static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t keys) {
+	if (is_scattered(deletion->query))
+		return (size_t)messages * PER_SCATTERED;
+	return (size_t)messages * PER_NEIGHBOUR + (size_t)keys * PER_KEY;
+}
+
+static size_t claimed_bytes(const struct deletion *deletion) {
+	return bytes_of(deletion, deletion->limit, pn_min(deletion->limit, SLICE_SCATTERED));
 }
 
 static void begin(const struct pn_store *store, struct pn_txn *txn,
@@ -163,15 +176,14 @@ static void begin(const struct pn_store *store, struct pn_txn *txn,
 	pn_txn_write(store->db, txn,
 		     (struct pn_claim){
 			     .puts = DELETE_PUTS,
-			     .bytes = bytes_of(deletion, deletion->limit),
+			     .bytes = claimed_bytes(deletion),
 			     .removes = true,
 		     });
 }
 
 static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
-	const uint64_t limit = deletion->limit;
-	const uint64_t used = deletion->done < limit ? deletion->done : limit;
-	pn_txn_refund(txn, bytes_of(deletion, limit - used));
+	const uint64_t used = pn_min(deletion->done, deletion->limit);
+	pn_txn_refund(txn, claimed_bytes(deletion) - bytes_of(deletion, used, deletion->keys));
 	return pn_txn_end(txn, result);
 }
 
@@ -227,7 +239,7 @@ static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion 
 static void skip_to(struct pn_archive_position *position, struct pn_archive_position next,
 		    uint64_t *left, uint64_t done) {
 	*position = next;
-	*left -= *left < done + 1 ? *left : done + 1; /* 1 for the time to look at it */
+	*left -= pn_min(*left, done + 1); /* 1 for the time to look at it */
 }
 
 static bool is_damage(int err) {

@@ -21,10 +21,6 @@ bool pn_deleted_same_block(uint64_t a, uint64_t b) {
 	return block_of(a, 0) == block_of(b, 0);
 }
 
-static uint64_t min(uint64_t a, uint64_t b) {
-	return a < b ? a : b;
-}
-
 static struct pn_key block_key(const struct pn_archive *archive, uint32_t peer, uint8_t level,
 			       uint64_t block) {
 	return pn_key_deleted(archive->number, peer, level, block);
@@ -111,7 +107,7 @@ static void change(const struct pn_archive *archive, uint32_t peer, uint64_t pos
 		const struct pn_key key =
 			block_key(archive, peer, level, block_of(position, level));
 		const uint64_t before = get_count(archive->txn, &key);
-		const uint64_t after = deleted ? before + 1 : before - min(before, 1);
+		const uint64_t after = deleted ? before + 1 : before - pn_min(before, 1);
 		put_count(archive->txn, &key, after);
 	}
 }

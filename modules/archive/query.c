@@ -12,23 +12,19 @@
 
 /* ---- Ranges ---- */
 
-static uint64_t min(uint64_t a, uint64_t b) {
-	return a < b ? a : b;
-}
-
 static uint64_t max(uint64_t a, uint64_t b) {
 	return a > b ? a : b;
 }
 
 static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), min(a.to, b.to)};
+	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
 }
 
 /* Positions less those that are deleted. */
 static uint64_t count_positions(const struct pn_archive *archive, uint32_t peer,
 				struct pn_range positions) {
 	const uint64_t deleted = pn_deleted_count(archive, peer, positions);
-	return positions.to - positions.from - min(deleted, positions.to - positions.from);
+	return positions.to - positions.from - pn_min(deleted, positions.to - positions.from);
 }
 
 static uint64_t count_all(const struct pn_archive *archive, struct pn_range range) {
@@ -166,7 +162,7 @@ static void plan_page(const struct pn_archive *archive, const struct pn_archive_
 	if (query->after.bytes != NULL)
 		plan->page.from = find_bound(archive, query->after) + 1;
 	if (query->before.bytes != NULL)
-		plan->page.to = min(plan->page.to, find_bound(archive, query->before));
+		plan->page.to = pn_min(plan->page.to, find_bound(archive, query->before));
 }
 
 static void plan_time(const struct pn_archive *archive, const struct pn_archive_query *query,
@@ -179,7 +175,7 @@ static void plan_time(const struct pn_archive *archive, const struct pn_archive_
 		plan->end = query->end;
 		plan->main.to = pn_time_find(archive, query->end, true);
 	}
-	plan->main.from = min(plan->main.from, plan->main.to);
+	plan->main.from = pn_min(plan->main.from, plan->main.to);
 	plan->out_of_order =
 		archive->state.out_of_order > 0 && (query->has_start || query->has_end);
 }
@@ -297,7 +293,7 @@ static bool next_id(struct pn_walk *walk) {
 	const uint64_t above = plan->reverse ? 0 : walk->seq + 1;
 	const uint64_t below = plan->reverse && walk->seq != 0 ? walk->seq : UINT64_MAX;
 	const size_t from = lower_bound(plan, max(plan->page.from, above));
-	const size_t to = lower_bound(plan, min(plan->page.to, below));
+	const size_t to = lower_bound(plan, pn_min(plan->page.to, below));
 	for (size_t i = from; i < to; i++) {
 		const uint64_t id = plan->ids[plan->reverse ? to - 1 - (i - from) : i];
 		if (read_match(walk->archive, plan, id, &walk->stored)) {
@@ -368,8 +364,8 @@ static uint64_t step(struct pn_walk *walk, struct segment segment, uint64_t seq)
 	const bool placed = seq != 0 && cursor->key.bytes != NULL && cursor_seq(walk) == seq;
 	bool any;
 	if (walk->plan->reverse) {
-		const struct pn_key key =
-			segment_key(walk, segment.kind, seq != 0 ? min(seq, range.to) : range.to);
+		const struct pn_key key = segment_key(walk, segment.kind,
+						      seq != 0 ? pn_min(seq, range.to) : range.to);
 		any = placed ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
 	} else {
 		const struct pn_key key = segment_key(walk, segment.kind, max(seq + 1, range.from));

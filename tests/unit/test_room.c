@@ -5,7 +5,7 @@
 /* Nothing becomes durable here, so no page is used again: what a turn writes is added to the file.
  */
 
-enum { USERS = 60, MESSAGES = 300, PEERS = 12, NAME = 200 };
+enum { USERS = 60, MESSAGES = 300, LARGE = 6000, PEERS = 12, NAME = 200 };
 
 static struct pn_user user_of(int number, char name[NAME]) {
 	snprintf(name, NAME, "user%d", number);
@@ -102,11 +102,137 @@ TEST(deletions_of_neighbours) {
 	teardown(&f);
 }
 
+/* One archive, in which every message has a key and the keys are in no order. */
+static void fill_one(struct fixture *f, int messages) {
+	srandom(12);
+	setup(f);
+	for (int number = 0; number < messages; number++) {
+		append_keyed(f, 0, number);
+		if (number % 500 == 0)
+			commit(f);
+	}
+	commit(f);
+}
+
+TEST(deletions_of_neighbours_with_keys) {
+	const struct pn_archive_query older = {.has_end = true, .end = LARGE / 2};
+	struct fixture f;
+	fill_one(&f, LARGE);
+	delete_by_slices(&f, &older, SLICE);
+	teardown(&f);
+}
+
 TEST(deletions_of_scattered_messages) {
 	const struct pn_archive_query of_one = {.peer = str("peer3@host")};
 	struct fixture f;
-	fill(&f, MESSAGES);
+	fill_one(&f, LARGE);
 	delete_by_slices(&f, &of_one, SLICE);
+	teardown(&f);
+}
+
+/* Each moves a message to a peer that has newer ones, whose index is renumbered. */
+TEST(changes_of_peers) {
+	enum { FEW = 2000 };
+	static struct id ids[FEW];
+	const struct pn_str peer = str("peer1@host/resource");
+	struct fixture f;
+	struct pn_buf stanza = packed("changed");
+	const struct pn_archive_change change = {.stanza = {(char *)stanza.data, stanza.len},
+						 .peer = &peer};
+	setup(&f);
+	for (int i = 0; i < FEW; i++)
+		CHECK(append(&f, "x", i, i % 2 == 0 ? "peer0@host/resource" : peer.bytes,
+			     &ids[i]) == PN_OK);
+	commit(&f);
+	for (int i = 0; i < 20; i++) {
+		CHECK(pn_archive_set(&f.archive, JULIET, id_str(&ids[i * 2]), &change) == PN_OK);
+		CHECK(stays_within(&f));
+	}
+	pn_buf_free(&stanza);
+	teardown(&f);
+}
+
+TEST(replaced_messages) {
+	struct fixture f;
+	fill_one(&f, LARGE);
+	for (int turn = 0; turn < 10; turn++) {
+		for (int i = 0; i < 50; i++) {
+			char name[NAME], key[NAME];
+			snprintf(key, sizeof(key), "%0150d", turn * 50 + i);
+			for (int again = 0; again < 2; again++)
+				CHECK(append_to(&f, user_of(0, name), key, i, "new@host/resource",
+						key, NULL) == PN_OK);
+		}
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+/* ---- Collections ---- */
+
+static void store_of(struct fixture *f, int number, char name[NAME]) {
+	snprintf(name, NAME, "pep_%d", number);
+	REQUIRE(pn_store_init(&f->keyval, f->db, PN_TYPE_KEYVAL, str("host"), str(name)) == PN_OK);
+}
+
+/* Collections of many users in many stores. */
+static void fill_stores(struct fixture *f, int users, int stores) {
+	char name[NAME], store[NAME];
+	setup(f);
+	for (int user = 0; user < users; user++) {
+		for (int i = 0; i < stores; i++) {
+			store_of(f, i, store);
+			CHECK(put(f, user_of(user, name), "key", "value") == PN_OK);
+		}
+		if (user % 50 == 0)
+			commit(f);
+	}
+	commit(f);
+}
+
+TEST(new_collections) {
+	struct fixture f;
+	char name[NAME], store[NAME];
+	fill_stores(&f, 1000, 5);
+	for (int turn = 0; turn < 10; turn++) {
+		for (int i = 0; i < 100; i++) {
+			store_of(&f, 5 + i % 3, store);
+			CHECK(put(&f, user_of(turn * 100 + i, name), "key", "value") == PN_OK);
+		}
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(emptied_collections) {
+	struct fixture f;
+	char name[NAME], store[NAME];
+	fill_stores(&f, 1000, 5);
+	for (int turn = 0; turn < 10; turn++) {
+		for (int i = 0; i < 100; i++) {
+			store_of(&f, i % 5, store);
+			CHECK(drop(&f, user_of(turn * 100 + i, name), "key") == PN_OK);
+		}
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(purges_and_erasing) {
+	struct fixture f;
+	char name[NAME];
+	int more;
+	fill_stores(&f, 1000, 5);
+	for (int turn = 0; turn < 10; turn++) {
+		for (int i = 0; i < 20; i++)
+			CHECK(pn_store_purge(f.db, str("host"), user_of(turn * 100 + i, name)) ==
+			      PN_OK);
+		CHECK(stays_within(&f));
+	}
+	do {
+		more = pn_store_erase(f.db, SLICE);
+		CHECK(more >= 0 && stays_within(&f));
+	} while (more > 0);
 	teardown(&f);
 }
 
