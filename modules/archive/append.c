@@ -13,9 +13,10 @@ enum {
 	MESSAGE_FIELDS = 64,
 	REPLACE_PUTS = 8, /* as DELETE_PUTS, scattered: another message of the archive is deleted */
 	SET_PUTS = 8, /* message, state, list of those out of order; out of two indexes, into two */
-	/* Bytes for each message of an index that is renumbered: an entry has 20, and 8 of LMDB's
-	 * header, on pages that are full. */
-	RENUMBER = 32,
+	/* Bytes of pages for each message of an archive, if indexes are renumbered: an entry in
+	 * that of the peer and one in that of its bare form, 28 bytes each with LMDB's header, on
+	 * pages that are half full. Test: "room: changes of peers". */
+	RENUMBER = 112,
 };
 
 /* ---- Appending ---- */

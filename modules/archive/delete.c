@@ -6,20 +6,21 @@
 #include "archive.h"
 
 enum {
-	DELETE_PUTS =
-		4, /* changed by every slice: the state, and the counts of deleted positions */
+	DELETE_PUTS = 4, /* of every slice: the state, and counts of deleted positions */
 	/*
 	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages:
 	 * little more than their own bytes. Scattered messages change a leaf of the messages and
-	 * one of each index. Keys are in no order, so each changes a leaf of its own.
-	 * Tests: "room: deletions of neighbours", "... of neighbours with keys", "... of scattered
-	 * messages".
+	 * one of each index. Keys and names of peers are in no order: each that is removed along
+	 * with a message changes a leaf of its own, and merges it with another one.
+	 * Tests: "room: deletions of scattered messages", "... of neighbours with keys", "... of
+	 * neighbours with peers of their own".
 	 */
 	PER_NEIGHBOUR = 400,
 	PER_SCATTERED = 12 * 1024,
-	PER_KEY = 8 * 1024,
+	PER_LEAF = 8 * 1024,
+	MOST_LEAVES = 3, /* of one message: its key, its peer, and the bare form of that */
 	SLICE_MAX = 65536,
-	/* The most scattered messages, or keys, in a slice: less than SET_ASIDE of room.c. Test:
+	/* The most scattered messages, or leaves, in a slice: less than SET_ASIDE of room.c. Test:
 	 * "sync: a full disk is told before anything is accepted and passes". */
 	SLICE_SCATTERED = 64,
 };
@@ -61,8 +62,10 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 	if (stored.peer != 0)
 		pn_peer_name(archive, stored.peer, &name, &bare);
 	pn_remove(txn, &key); /* stored.key and stored.stanza are borrowed until here */
-	if (keyed)
+	if (keyed) {
 		pn_remove(txn, &name_key);
+		archive->scattered++;
+	}
 	pn_message_list(archive, seq, stored.out_of_order, &gone);
 	if (stored.peer != 0)
 		pn_peer_remove(archive, stored.peer, seq);
@@ -77,9 +80,9 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 
 struct deletion {
 	const struct pn_archive_query *query;
-	uint64_t limit; /* most messages to delete */
-	uint64_t done;  /* messages deleted */
-	uint64_t keys;  /* of these: with a key of their own */
+	uint64_t limit;     /* most messages to delete */
+	uint64_t done;      /* messages deleted */
+	uint64_t scattered; /* see struct pn_archive */
 };
 
 static bool selects_all(const struct deletion *deletion) {
@@ -115,13 +118,14 @@ static uint64_t count_surplus(const struct pn_archive *archive, const struct pn_
 static void delete_matches(struct pn_archive *archive, const struct pn_plan *plan, uint64_t most,
 			   struct deletion *deletion) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
-	while (deletion->done < most && deletion->keys < SLICE_SCATTERED && pn_walk_next(&walk)) {
-		deletion->keys += walk.stored.key.bytes != NULL;
+	while (deletion->done < most && archive->scattered < SLICE_SCATTERED &&
+	       pn_walk_next(&walk)) {
 		pn_walk_close(&walk);
 		pn_message_delete(archive, walk.seq);
 		deletion->done++;
 	}
 	pn_walk_close(&walk);
+	deletion->scattered = archive->scattered;
 }
 
 /* Returns whether the slice has ended before the matches. */
@@ -134,7 +138,7 @@ static bool delete_planned(struct pn_archive *archive, const struct pn_plan *pla
 	else if (deletion->done > 0)
 		pn_collection_drop(archive->txn, archive->number);
 	return surplus > deletion->done &&
-	       (deletion->done == deletion->limit || deletion->keys == SLICE_SCATTERED);
+	       (deletion->done == deletion->limit || deletion->scattered >= SLICE_SCATTERED);
 }
 
 static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
@@ -161,14 +165,16 @@ static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
 	return pn_min(limit, is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX);
 }
 
-static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t keys) {
+static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t scattered) {
 	if (is_scattered(deletion->query))
 		return (size_t)messages * PER_SCATTERED;
-	return (size_t)messages * PER_NEIGHBOUR + (size_t)keys * PER_KEY;
+	return (size_t)messages * PER_NEIGHBOUR + (size_t)scattered * PER_LEAF;
 }
 
 static size_t claimed_bytes(const struct deletion *deletion) {
-	return bytes_of(deletion, deletion->limit, pn_min(deletion->limit, SLICE_SCATTERED));
+	const uint64_t scattered =
+		pn_min(MOST_LEAVES * deletion->limit, SLICE_SCATTERED + MOST_LEAVES - 1);
+	return bytes_of(deletion, deletion->limit, scattered);
 }
 
 static void begin(const struct pn_store *store, struct pn_txn *txn,
@@ -183,7 +189,7 @@ static void begin(const struct pn_store *store, struct pn_txn *txn,
 
 static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
 	const uint64_t used = pn_min(deletion->done, deletion->limit);
-	pn_txn_refund(txn, claimed_bytes(deletion) - bytes_of(deletion, used, deletion->keys));
+	pn_txn_refund(txn, claimed_bytes(deletion) - bytes_of(deletion, used, deletion->scattered));
 	return pn_txn_end(txn, result);
 }
 

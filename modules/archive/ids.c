@@ -1,11 +1,11 @@
-/* Ids of messages: a key that the caller gave, or an opaque id that says where the message is. */
+/* Ids of messages: keys that the caller chose, and opaque ids, which encode the position. */
 #include <string.h>
 
 #include <pn/err.h>
 
 #include "archive.h"
 
-/* ---- 16 bytes as text: base64url without padding (RFC 4648 section 5) ---- */
+/* ---- 16 bytes as text: base64url without padding (RFC 4648, section 5) ---- */
 
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -47,14 +47,14 @@ static bool from_text(struct pn_str text, unsigned char block[PN_BLOCK]) {
 			block[n++] = (unsigned char)(bits >> have);
 		}
 	}
-	return (bits & ((1u << have) - 1)) == 0; /* one spelling for each id */
+	return (bits & ((1u << have) - 1)) == 0; /* unused bits are 0: one spelling for each id */
 }
 
 /* ---- Opaque ids ---- */
 
-enum { CHECK = 3 }; /* bytes that are zero in each */
+enum { CHECK = 3 }; /* zero bytes at the end: one forged id in 2^24 passes as one of ours */
 
-/* Where a message is: what an opaque id says. */
+/* The contents of an opaque id. */
 struct opaque_id {
 	uint32_t archive;
 	uint64_t seq;
@@ -84,7 +84,7 @@ void pn_id_make(const struct pn_archive *archive, uint64_t seq, uint32_t epoch,
 		to_text(block, id);
 }
 
-/* Whether it is an id of this database. */
+/* Returns whether it is an opaque id of this database. */
 static bool read_id(struct pn_txn *txn, struct pn_str id, struct opaque_id *out) {
 	static const unsigned char zero[CHECK] = {0};
 	unsigned char plain[PN_BLOCK] = {0};

@@ -1,3 +1,4 @@
+/* Syncs in a thread, the file "durable", and recovery from it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,12 +18,11 @@
 /* ---- The record ---- */
 
 enum {
-	PAGE = 4096, /* of the record; a meta page's content is at its beginning, whatever its size
-		      */
-	RECORD = 2 * PAGE,
+	META = 4096, /* bytes of a meta page that the record keeps: more than its fields need */
+	RECORD = 2 * META,
 	BOOT_ID = 16,
-	RETRY = 1000,      /* ms after a failure */
-	RECORD_WAIT = 5000 /* ms; whoever holds the lock writes 8 KB */
+	RETRY = 1000,       /* ms until the next attempt after a failed one */
+	RECORD_WAIT = 5000, /* ms to wait for another process that writes its record of 8 KB */
 };
 
 static const char FILE_NAME[] = "durable";
@@ -33,14 +33,13 @@ struct durable_record {
 	unsigned char digest[PN_DIGEST];
 	unsigned char boot[BOOT_ID];
 	uint64_t txnid;
-	unsigned char zero[PAGE - 16 - PN_DIGEST - BOOT_ID - 8];
-	unsigned char meta[PAGE];
+	unsigned char zero[META - 16 - PN_DIGEST - BOOT_ID - 8];
+	unsigned char meta[META];
 };
 
 _Static_assert(sizeof(struct durable_record) == RECORD, "the record has no padding");
 
-/* Numbers this start of the machine; all zero, which equals no record's, where it cannot be told.
- */
+/* Reads the id of this boot of the machine; all zero if it is unknown. */
 static void read_boot_id(unsigned char boot[BOOT_ID]) {
 	char text[64];
 	size_t have = 0;
@@ -75,7 +74,7 @@ static int record_digest(const struct durable_record *record, pn_digest digest) 
 	return pn_db_digest(NULL, &bytes, 1, digest);
 }
 
-/* Reads the record in `slot`. Returns 1, or 0 if there is none that is whole. */
+/* Reads the record in `slot`. Returns 1, or 0 if there is no intact one. */
 static int read_slot(int fd, int slot, struct durable_record *record) {
 	pn_digest digest;
 	if (pread(fd, record, sizeof(*record), (off_t)slot * RECORD) != (ssize_t)sizeof(*record))
@@ -88,7 +87,7 @@ static int read_slot(int fd, int slot, struct durable_record *record) {
 	return memcmp(digest, record->digest, PN_DIGEST) == 0;
 }
 
-/* Reads the newer record. Sets *slot to where it is. Returns 1, or 0 if there is none. */
+/* Reads the newer record and sets *slot to its slot. Returns 1, or 0 if there is no intact one. */
 static int read_record(int fd, struct durable_record *record, int *slot) {
 	struct durable_record other;
 	const int first = read_slot(fd, 0, record);
@@ -101,7 +100,7 @@ static int read_record(int fd, struct durable_record *record, int *slot) {
 	return first > 0 || second > 0;
 }
 
-/* Writes the record, unless another process has written that of a later transaction. */
+/* Writes the record, unless another process has written one of a later transaction. */
 static int write_record(int fd, struct durable_record *record) {
 	struct durable_record old;
 	int slot;
@@ -125,8 +124,8 @@ static int write_record(int fd, struct durable_record *record) {
 /* ---- Recovery ---- */
 
 /*
- * The record's meta page on both pages, the other one as that of the transaction before: LMDB
- * overwrites that next. In a file of no transaction yet both are alike.
+ * Makes both meta pages from the record's, one of them as that of the transaction before: LMDB
+ * overwrites that one next. In a file without transactions both are equal.
  */
 static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
 	const uint64_t txnid = meta_txnid(meta);
@@ -134,17 +133,18 @@ static void make_metas(const unsigned char *meta, unsigned char *metas, size_t p
 	for (uint64_t i = 0; i < 2; i++) {
 		const uint64_t number = i == (txnid & 1) || txnid == 0 ? txnid : txnid - 1;
 		unsigned char *const page = metas + i * page_size;
-		memcpy(page, meta, PAGE);
+		memcpy(page, meta, META);
 		memcpy(page, &i, sizeof(i));
 		memcpy(page + META_TXNID, &number, sizeof(number));
 	}
 }
 
 /*
- * Puts the record's state in force, if all of it is there. A record that belongs to another file
- * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
+ * Rolls back to the record's state, if the file has all pages of it. If somebody has replaced the
+ * data file by hand, the record belongs to another file, and this one is left unchanged.
  */
-static int go_back(int fd, const struct durable_record *record, uint64_t newest, uint64_t *undone) {
+static int roll_back(int fd, const struct durable_record *record, uint64_t newest,
+		     uint64_t *undone) {
 	const size_t page_size = lmdb_page_size();
 	struct pn_lmdb_report report;
 	unsigned char *metas = pn_malloc(2 * page_size);
@@ -163,7 +163,7 @@ static int go_back(int fd, const struct durable_record *record, uint64_t newest,
 }
 
 static int recover(int fd, int record_fd, uint64_t *undone) {
-	unsigned char meta[PAGE];
+	unsigned char meta[META];
 	struct durable_record record;
 	uint64_t newest = 0;
 	int slot;
@@ -173,12 +173,12 @@ static int recover(int fd, int record_fd, uint64_t *undone) {
 	if (same_boot(record.boot))
 		return PN_OK;
 	for (size_t i = 0; i < METAS; i++) {
-		if (pread(fd, meta, PAGE, (off_t)(i * lmdb_page_size())) != PAGE)
-			return PN_OK; /* whoever opens it tells what it is */
+		if (pread(fd, meta, META, (off_t)(i * lmdb_page_size())) != META)
+			return PN_OK; /* not a database: opening it will fail */
 		if (is_meta(meta) && meta_txnid(meta) > newest)
 			newest = meta_txnid(meta);
 	}
-	return newest > record.txnid ? go_back(fd, &record, newest, undone) : PN_OK;
+	return newest > record.txnid ? roll_back(fd, &record, newest, undone) : PN_OK;
 }
 
 int pn_sync_recover(int directory, uint64_t *undone) {
@@ -209,8 +209,8 @@ int pn_sync_drop_record(int directory) {
 enum state { IDLE, ASKED, DONE };
 
 /*
- * The thread touches what stands below the mutex, with it held; and `record`, `data`, `file` and
- * `locks` while the state is ASKED. All else is the main thread's.
+ * The thread uses the fields below the mutex while it holds it, and `record`, `data`, `file` and
+ * `locks` while the state is ASKED. All other fields belong to the main thread.
  */
 struct pn_sync {
 	MDB_env *env;
@@ -219,13 +219,13 @@ struct pn_sync {
 	int locks; /* descriptor of the lock file, borrowed */
 	int event; /* eventfd */
 	unsigned interval;
-	uint64_t due;     /* when the next attempt may begin, 0: at the next call */
-	bool failed;      /* for good */
-	int error;        /* of the last attempt, until it was told */
-	uint64_t durable; /* last transaction that is known to be durable, and kept by `pin` */
-	MDB_txn *pin;     /* keeps the durable state */
-	MDB_txn *next;    /* keeps the state that is being made durable */
-	bool running;     /* there is a thread */
+	uint64_t due;     /* time of the next attempt, 0: at once */
+	bool failed;      /* permanently, see pn_sync_state() */
+	int error;        /* of the last attempt, until it has been returned */
+	uint64_t durable; /* last transaction that is known to be durable */
+	MDB_txn *pin;     /* reads the durable state, to keep its pages */
+	MDB_txn *next;    /* reads the state that is being synced */
+	bool running;     /* the thread exists */
 	pthread_t thread;
 	struct durable_record record; /* of `next` */
 
@@ -236,11 +236,10 @@ struct pn_sync {
 	int result; /* of the attempt, with DONE */
 };
 
-/* Makes the state of sync->record durable. Runs in either thread. */
+/* Syncs the state of sync->record. Runs in either thread. */
 static int make_durable(struct pn_sync *sync) {
 	if (fdatasync(sync->data) != 0)
-		return PN_EIO; /* whatever it was: what the kernel has given up it does not try
-				  again */
+		return PN_EIO; /* whatever errno says: the kernel does not retry the pages */
 	int err = pn_lock_take(sync->locks, PN_LOCK_RECORD, false, RECORD_WAIT);
 	if (err == PN_OK) {
 		err = write_record(sync->file, &sync->record);
@@ -270,7 +269,7 @@ static void *run(void *argument) {
 	return NULL;
 }
 
-/* Signals are the main thread's business. */
+/* Blocks all signals in the thread: the main thread handles them. */
 static int start_thread(struct pn_sync *sync) {
 	sigset_t all, before;
 	if (sync->running)
@@ -284,7 +283,8 @@ static int start_thread(struct pn_sync *sync) {
 
 /* ---- The main thread ---- */
 
-/* Begins a reader at the last commit, and copies the meta page of that. Wants the writer's lock. */
+/* Begins a read transaction at the last commit, and copies its meta page. The caller holds the
+ * writer's lock. */
 static int capture(struct pn_sync *sync) {
 	const size_t page_size = lmdb_page_size();
 	int rc = sync->next != NULL ? mdb_txn_renew(sync->next)
@@ -294,29 +294,29 @@ static int capture(struct pn_sync *sync) {
 	memset(&sync->record, 0, sizeof(sync->record));
 	sync->record.txnid = mdb_txn_id(sync->next);
 	const off_t at = (off_t)((sync->record.txnid & 1) * page_size);
-	if (pread(sync->data, sync->record.meta, PAGE, at) == PAGE &&
+	if (pread(sync->data, sync->record.meta, META, at) == META &&
 	    meta_txnid(sync->record.meta) == sync->record.txnid)
 		return PN_OK;
 	mdb_txn_reset(sync->next);
 	return PN_EIO;
 }
 
-/* After an attempt: keeps its state in the place of the one before, or gives it up. */
+/* After an attempt: pins its state instead of the one before, or drops it if the attempt failed. */
 static void settle(struct pn_sync *sync, int result) {
 	MDB_txn *const before = sync->pin;
 	if (result == PN_OK) {
 		sync->pin = sync->next;
 		sync->next = before;
-		sync->durable =
-			sync->record.txnid; /* not before: who is told of it may use pages again */
+		/* only now: LMDB may reuse pages of states before it */
+		sync->durable = sync->record.txnid;
 	}
 	if (sync->next != NULL)
 		mdb_txn_reset(sync->next);
 	if (result == PN_EIO)
-		sync->failed = true; /* what the disk did not take, it will not be asked again */
+		sync->failed = true;
 }
 
-/* Takes over the result of an attempt that has ended; waits for one that is under way. */
+/* Collects the result of an attempt that has ended. wait: waits for a running one. */
 static void collect(struct pn_sync *sync, bool wait) {
 	pthread_mutex_lock(&sync->mutex);
 	while (wait && sync->state == ASKED)
@@ -352,13 +352,13 @@ int pn_sync_now(struct pn_sync *sync) {
 
 void pn_sync_committed(struct pn_sync *sync) {
 	if (sync->interval == 0)
-		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and tells */
+		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and returns the error */
 }
 
 static int begin_attempt(struct pn_sync *sync) {
 	int dead;
 	int err = start_thread(sync);
-	if (err == PN_OK) /* a killed process would keep old pages for ever */
+	if (err == PN_OK) /* the reader of a killed process would keep old pages */
 		err = pn_db_error(mdb_reader_check(sync->env, &dead));
 	if (err == PN_OK)
 		err = capture(sync);
@@ -387,7 +387,7 @@ int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wai
 	if (err == PN_OK)
 		err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
 	if (err == PN_EBUSY) {
-		*wait = 1; /* another process writes */
+		*wait = 1; /* another process is writing */
 		return PN_OK;
 	}
 	if (err == PN_OK) {
@@ -434,7 +434,7 @@ int pn_sync_new(struct pn_sync **out, MDB_env *env, int directory, int locks, un
 	pthread_cond_init(&sync->change, NULL);
 	sync->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	sync->file = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (sync->file >= 0) /* both records, so that they can be written when the disk is full */
+	if (sync->file >= 0) /* so that records can be written when the disk is full */
 		(void)fallocate(sync->file, 0, 0, 2 * RECORD);
 	int err = sync->event < 0 || sync->file < 0 ? pn_db_error(errno) : PN_OK;
 	if (err == PN_OK)
@@ -476,5 +476,5 @@ void pn_sync_free(struct pn_sync *sync) {
 
 void pn_sync_forget(struct pn_sync *sync) {
 	if (sync != NULL)
-		close_files(sync); /* the thread stayed in the parent */
+		close_files(sync); /* the child has no thread */
 }

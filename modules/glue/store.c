@@ -1,4 +1,4 @@
-/* What the bindings of databases, stores and archives share: handles, arguments, results. */
+/* For the bindings of databases, stores and archives: handles, arguments, results. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -8,7 +8,7 @@
 const char PN_LUA_DB[] = "pn.db";
 static const char BUFFER[] = "pn.store.buffer";
 
-enum { KEEP = 256 * 1024 }; /* bytes of scratch memory that stay with a store */
+enum { KEEP = 256 * 1024 }; /* bytes of scratch memory that a database keeps between calls */
 
 void pn_lua_register(lua_State *L, const luaL_Reg *list) {
 	pn_glue_dictionary(L);

@@ -1,4 +1,4 @@
-/* pn/smq.h for Lua: a part of smacks.so. */
+/* pn/smq.h for Lua, part of smacks.so. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 static const char TYPE[] = "pn.smq";
 static const char ACCOUNT[] = "pn.smq.account";
 static const char BUFFER[] = "pn.smq.buffer";
-/* In the registry: one pool for all hosts of a process, and its accounts by name, weak. */
+/* Keys of the registry: the pool of the process, shared by all hosts; its accounts by name, weak.
+ */
 static const char POOL[] = "pn.smq.pool";
 static const char ACCOUNTS[] = "pn.smq.accounts";
 
@@ -41,7 +42,7 @@ static struct pn_smq *check_queue(lua_State *L) {
 	return check_handle(L)->queue;
 }
 
-/* Pushes the process's pool, making it first where there is none. */
+/* Pushes the pool of the process, and creates it if there is none. */
 static struct pn_smq_pool *push_pool(lua_State *L) {
 	if (lua_getfield(L, LUA_REGISTRYINDEX, POOL) == LUA_TUSERDATA)
 		return lua_touserdata(L, -1);
@@ -53,7 +54,7 @@ static struct pn_smq_pool *push_pool(lua_State *L) {
 	return pool;
 }
 
-/* Pushes the table of accounts, whose values are weak, making it first where there is none. */
+/* Pushes the table of accounts, whose values are weak, and creates it if there is none. */
 static void push_accounts(lua_State *L) {
 	if (lua_getfield(L, LUA_REGISTRYINDEX, ACCOUNTS) == LUA_TTABLE)
 		return;
@@ -68,8 +69,8 @@ static void push_accounts(lua_State *L) {
 }
 
 /*
- * Queues refer to their account, which was made before them: it is finalized after them. A queue
- * that a finalizer makes while Lua closes has no finalizer itself, and keeps the account.
+ * Queues refer to their account, which is older than they are, so Lua finalizes it after them. A
+ * queue that a finalizer makes while Lua closes is never finalized, and keeps its account.
  */
 static int account_close(lua_State *L) {
 	struct account_handle *handle = luaL_checkudata(L, 1, ACCOUNT);
@@ -78,7 +79,8 @@ static int account_close(lua_State *L) {
 	return 0;
 }
 
-/* Pushes the account of this name out of the table at the top, or nothing. */
+/* Pushes the account with the name from the table at the top of the stack. Returns false, and
+ * pushes nothing, if there is none. */
 static bool find_account(lua_State *L, const char *name) {
 	if (lua_getfield(L, -1, name) == LUA_TUSERDATA)
 		return true;
@@ -87,15 +89,15 @@ static bool find_account(lua_State *L, const char *name) {
 }
 
 /*
- * Pushes the account of this name, making it first where there is none. Returns 0 or an error;
- * raises if the account is finalized, which can be seen only while Lua closes.
+ * Pushes the account with the name, and creates it if there is none. Returns 0 or an error; raises
+ * if the account is finalized, which happens only while Lua closes.
  */
 static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
 	push_accounts(L);
 	if (!find_account(L, name)) {
 		struct account_handle *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
 		lua_insert(L, -2);
-		if (!find_account(L, name)) { /* nor has a finalizer made it meanwhile */
+		if (!find_account(L, name)) { /* a finalizer may have made it meanwhile */
 			const int err = pn_smq_account_new(&made->account, pool, name);
 			if (err != PN_OK)
 				return err;
@@ -211,7 +213,7 @@ static int buffer_close(lua_State *L) {
 	return 0;
 }
 
-/* Appends an item as it is sent again. `delay` is memory that is used anew for each. */
+/* Appends an item as it is sent again. `delay` is scratch memory. */
 static int render_item(struct pn_buf *out, struct pn_buf *delay, const struct pn_smq_item *item,
 		       struct pn_str from) {
 	if (item->splice == 0) {
@@ -226,7 +228,7 @@ static int render_item(struct pn_buf *out, struct pn_buf *delay, const struct pn
 				(struct pn_str){(const char *)delay->data, delay->len});
 }
 
-/* Appends items from *index on, until there are `most` bytes; sets *index to the one after them. */
+/* Appends items from *index on until there are `most` bytes. Sets *index to the next item. */
 static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, size_t most,
 		  struct pn_buf *out) {
 	struct pn_smq_item item;
@@ -242,8 +244,8 @@ static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, siz
 
 /*
  * queue:render(i, from, most) -> bytes, next | nil, condition, text
- * The held items from the i-th on as they are sent again, with a <delay/> from `from`, until there
- * are `most` bytes; next: the position after them.
+ * Returns the held items from the i-th on as they are sent again, each with a <delay/> from `from`,
+ * until there are `most` bytes; and the position of the next item.
  */
 static int smq_render(lua_State *L) {
 	const lua_Integer first = pn_glue_integer(L, 2, 1, UINT32_MAX);
@@ -266,10 +268,10 @@ static int smq_render(lua_State *L) {
 
 /* ---- Taking ---- */
 
-/* What a queue looks like while Lua makes room for a result: a finalizer may change it. */
+/* The state of a queue, to see whether a finalizer has changed it while Lua allocated. */
 struct glimpse {
 	const struct pn_smq *queue;
-	uint32_t removed; /* how many items have left it, modulo 2^32 */
+	uint32_t removed; /* number of items that have left it, modulo 2^32 */
 };
 
 static struct glimpse look(const struct queue_handle *handle) {
@@ -280,8 +282,8 @@ static struct glimpse look(const struct queue_handle *handle) {
 }
 
 /*
- * Takes the oldest item out of the queue and pushes bytes, splice, time, fate. Returns 4; or 0 if
- * the item is not there any more, or never was.
+ * Takes the oldest item, and pushes bytes, splice, time and fate. Returns 4; or 0 if the queue is
+ * empty or a finalizer has changed it.
  */
 static int take(lua_State *L, const struct queue_handle *handle) {
 	struct pn_smq_item item;
@@ -296,7 +298,7 @@ static int take(lua_State *L, const struct queue_handle *handle) {
 		return 0;
 	}
 	pn_smq_take(handle->queue, &fate);
-	lua_pushstring(L, FATES[fate]); /* exists, see keep_words() */
+	lua_pushstring(L, FATES[fate]); /* needs no memory, see keep_words() */
 	return 4;
 }
 
@@ -342,7 +344,7 @@ static int smq_over(lua_State *L) {
 	return 1;
 }
 
-/* queue:siblings() -> how many queues its account has, itself included */
+/* queue:siblings() -> number of queues of its account, itself included */
 static int smq_siblings(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_smq_account_queues(check_handle(L)->account));
 	return 1;
@@ -400,7 +402,8 @@ static const luaL_Reg FUNCTIONS[] = {
 	{"account", smq_account}, {NULL, NULL},
 };
 
-/* So that to push one of the words needs no memory, which may be missing once an item is taken. */
+/* Keeps the words alive, so that pushing one needs no memory: it may fail after an item was taken.
+ */
 static void keep_words(lua_State *L) {
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, WORDS);
 	for (size_t i = 0; i < sizeof(FATES) / sizeof(*FATES); i++) {
@@ -411,7 +414,7 @@ static void keep_words(lua_State *L) {
 }
 
 void pn_lua_open_smq(lua_State *L) {
-	push_pool(L); /* now: once there are queues, nothing may make a second one */
+	push_pool(L); /* now, so that there is never a second one */
 	push_accounts(L);
 	lua_pop(L, 2);
 	keep_words(L);

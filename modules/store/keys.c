@@ -1,4 +1,4 @@
-/* The keys of records, as bytes. */
+/* The keys of records, written and read as bytes. */
 #include <assert.h>
 #include <string.h>
 
@@ -7,9 +7,9 @@
 enum {
 	COLLECTION_LEN = 5, /* r, collection */
 	RECORD_LEN = 6,     /* r, collection, kind */
-	SEQ_LEN = 11,
-	PEER_LEN = 15,
-	DELETED_LEN = 19,
+	SEQ_LEN = 11,       /* ..., seq(5) */
+	PEER_LEN = 15,      /* ..., peer(4), seq(5) */
+	DELETED_LEN = 19,   /* ..., peer(4), level(1), block(8) */
 };
 
 /* ---- Writing ---- */

@@ -14,7 +14,7 @@ enum {
 
 /* ---- One record ---- */
 
-/* Reads what stands behind the version byte; sets record->key, which is `name` unless hashed. */
+/* Reads the value of a record. Its key is `name`, or in the value if `name` is a digest. */
 static bool open_record(struct pn_txn *txn, struct pn_str name, bool hashed, struct pn_wire wire,
 			struct pn_record *record) {
 	record->key = name;
@@ -36,7 +36,7 @@ static bool read_record(struct pn_txn *txn, const struct pn_cursor *cursor,
 	return open_record(txn, name, hashed, cursor->value, record);
 }
 
-/* Whether there is the record; sets *value. */
+/* Sets *value, and returns whether the record exists. */
 static bool get_record(struct pn_txn *txn, uint32_t collection, struct pn_str name,
 		       struct pn_str *value) {
 	const struct pn_key key = pn_name_key(txn, collection, PN_KIND_VALUE, name);
@@ -53,7 +53,7 @@ static bool same(struct pn_str a, struct pn_str b) {
 	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
-/* Writes a record, unless it is there already. */
+/* Writes a record, unless it is there already with the same value. */
 static void put_record(struct pn_txn *txn, uint32_t collection, const struct pn_record *record) {
 	struct pn_str before;
 	if (get_record(txn, collection, record->key, &before) && same(before, record->value))
@@ -66,7 +66,7 @@ static void put_record(struct pn_txn *txn, uint32_t collection, const struct pn_
 	pn_put(txn, &key, &value);
 }
 
-/* Drops the collection if it has no record any more. */
+/* Drops the collection if it has no records left. */
 static void drop_empty(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
 	struct pn_cursor cursor;
@@ -108,7 +108,7 @@ static void set_record(struct pn_txn *txn, const struct pn_store *store, struct 
 		remove_record(txn, collection, record->key);
 }
 
-/* `apart`: each record may lie on a page of its own. */
+/* apart: each record may be on a page of its own. */
 static struct pn_claim claim_for(const struct pn_record *records, size_t count, bool apart) {
 	struct pn_claim claim = {.puts = PUTS, .removes = true};
 	if (apart && count > 1)
@@ -168,7 +168,7 @@ static int compare_records(const void *a, const void *b) {
 	return compare_strings(first->key, second->key);
 }
 
-/* Removes the records whose keys are not among `records`, which are sorted. */
+/* Removes the records whose keys are not in `records`, which are sorted. */
 static void remove_others(struct pn_txn *txn, uint32_t collection, const struct pn_record *records,
 			  size_t count) {
 	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
@@ -210,7 +210,7 @@ int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_r
 
 /* ---- One key of all users ---- */
 
-/* Appends user and value of a collection, if it has the key and is not the host's own. */
+/* Appends the user and the value, if the collection has the key and does not belong to the host. */
 static void append_value(struct pn_txn *txn, uint32_t collection, struct pn_str key,
 			 struct pn_buf *out) {
 	struct pn_owner owner;
@@ -235,28 +235,28 @@ int pn_kv_get_all(const struct pn_store *store, struct pn_str key, struct pn_buf
 	return pn_txn_end(&txn, PN_OK);
 }
 
-/* The first collection of the store after *place that has the key: whether there is one. */
-static bool find_with_key(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+/* Finds the next collection of the store that has the key. Returns whether there is one. */
+static bool find_with_key(struct pn_txn *txn, const struct pn_store *store, struct pn_key *position,
 			  struct pn_str key, uint32_t *collection) {
 	struct pn_str value;
-	while (pn_directory_next(txn, store, place, collection)) {
+	while (pn_directory_next(txn, store, position, collection)) {
 		if (txn->err != PN_OK || get_record(txn, *collection, key, &value))
 			return true;
 	}
 	return false;
 }
 
-/* An operation for each user, so that the space that is claimed is bounded. Users whose records are
- * damaged are passed, and the error is returned in the end. */
+/* Uses an operation for each user, to bound the claim. Skips users whose records are damaged, and
+ * returns the error at the end. */
 int pn_kv_delete_all(const struct pn_store *store, struct pn_str key) {
-	struct pn_key place = pn_directory_start(store);
+	struct pn_key position = pn_directory_start(store);
 	uint32_t collection;
 	int result = PN_OK;
 	bool more;
 	do {
 		struct pn_txn txn;
 		pn_txn_write(store->db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
-		more = find_with_key(&txn, store, &place, key, &collection);
+		more = find_with_key(&txn, store, &position, key, &collection);
 		if (more)
 			remove_record(&txn, collection, key);
 		const int err = pn_txn_end(&txn, PN_OK);

@@ -1,4 +1,4 @@
-/* pn/store.h and pn/archive.h for Lua: store.so, luaopen_store. */
+/* pn/db.h and pn/store.h for Lua: store.so. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -7,7 +7,7 @@
 
 /* ---- Opening ---- */
 
-/* Pushes a field, which has that type or is nil. Returns whether it is there. */
+/* Pushes a field, which has the type or is nil. Returns whether it is not nil. */
 static bool push_option(lua_State *L, const char *name, int type) {
 	const int found = lua_getfield(L, 1, name);
 	if (found != LUA_TNIL && found != type)
@@ -24,18 +24,18 @@ static bool option_boolean(lua_State *L, const char *name) {
 
 /*
  * open{ directory =, max_bytes =, interval =, verify =, metatable =, damaged =, whole_seconds = }
- *         -> store
- * directory: a string. The others may be nil; max_bytes, interval (ms): integers, 0; verify: a
- * boolean, false. metatable: util.stanza's. damaged(id): called for each message that cannot be
- * read. whole_seconds: a boolean, false; true where Prosody can format no fractions of a second.
- * Raises where one has another type.
+ *         -> database | nil, condition, text
+ * directory: a string. All others may be nil. max_bytes, interval (ms): integers, default 0;
+ * verify: a boolean, default false. metatable: util.stanza's. damaged(id): called for each message
+ * that cannot be read. whole_seconds: a boolean, default false; return times as integers, because
+ * Prosody 0.12 cannot format fractions of a second. Raises if a field has another type.
  */
 static int store_open(lua_State *L) {
 	enum { DIRECTORY = 2, METATABLE, DAMAGED };
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	if (!push_option(L, "directory", LUA_TSTRING))
-		luaL_error(L, "field 'directory' is missing");
+		luaL_error(L, "missing field 'directory'");
 	(void)push_option(L, "metatable", LUA_TTABLE);
 	(void)push_option(L, "damaged", LUA_TFUNCTION);
 	const bool whole_seconds = option_boolean(L, "whole_seconds");
@@ -67,13 +67,13 @@ static int store_close(lua_State *L) {
 	return 0;
 }
 
-/* mine() -> whether this process opened it */
+/* mine() -> true if this process opened it, false in a forked child */
 static int store_mine(lua_State *L) {
 	lua_pushboolean(L, pn_db_mine(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-/* recovered() -> transactions that a power failure had undone */
+/* recovered() -> number of transactions that were rolled back on opening */
 static int store_recovered(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_recovered(pn_lua_check_db(L)->db));
 	return 1;
@@ -86,7 +86,7 @@ static int store_commit(lua_State *L) {
 	return pn_lua_result(L, pn_db_commit(pn_lua_check_db(L)->db));
 }
 
-/* pending() -> number of calls that have written since the last commit */
+/* pending() -> number of operations that have written since the last commit */
 static int store_pending(lua_State *L) {
 	lua_pushinteger(L, pn_db_pending(pn_lua_check_db(L)->db));
 	return 1;
@@ -102,7 +102,7 @@ static int store_durable(lua_State *L) {
 	return 1;
 }
 
-/* sync(now) -> ms until it should be called again, or -1 | nil, condition, text */
+/* sync(now) -> ms until the next call, -1: not before the next commit | nil, condition, text */
 static int store_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
 	int wait;
@@ -137,7 +137,7 @@ static int store_purge(lua_State *L) {
 	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
-/* erase(limit) -> true if there is more | nil, condition, text */
+/* erase(limit) -> true if records are left, else false | nil, condition, text */
 static int store_erase(lua_State *L) {
 	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
 	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
@@ -147,7 +147,7 @@ static int store_erase(lua_State *L) {
 	return 1;
 }
 
-/* Pushes an array of names, and one of types in parallel. */
+/* Pushes an array of names, and a parallel array of types. */
 static int push_list(lua_State *L, const struct pn_buf *buf) {
 	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
 	lua_newtable(L);

@@ -1,4 +1,4 @@
-/* For operators: what is in a store, copies of it, and whether it is whole. */
+/* For operators: figures of a database, copies, and checks. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -13,7 +13,8 @@ static void set_integer(lua_State *L, const char *name, uint64_t value) {
 	lua_setfield(L, -2, name);
 }
 
-/* info() -> table of numbers: see struct pn_db_info, and erasing | nil, condition, text */
+/* info() -> table of numbers: the fields of struct pn_db_info, and erasing | nil, condition, text
+ */
 int pn_lua_info(lua_State *L) {
 	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_db_info info = {0};
@@ -35,9 +36,9 @@ int pn_lua_info(lua_State *L) {
 	return 1;
 }
 
-/* ---- Collections: gathered in a buffer, for the store must not be in use while Lua runs ---- */
+/* ---- Collections: collected in a buffer, because Lua must not run during an operation ---- */
 
-enum { LIST_STEP = 256 };
+enum { LIST_STEP = 256 }; /* collections at once: a few milliseconds */
 
 static void put_collection(void *context, const struct pn_stat *found) {
 	struct pn_buf *const buf = context;
@@ -174,7 +175,7 @@ static int check_step(lua_State *L) {
 	struct pn_buf *problems = pn_lua_buffer(L);
 	luaL_argcheck(L, check->check != NULL, 1, "the check is closed");
 	int more = pn_check_step(check->check, &progress);
-	*problems = check->problems; /* no longer the check's, which Lua may close from here on */
+	*problems = check->problems; /* moved: Lua may close the check from here on */
 	check->problems = (struct pn_buf){0};
 	if (problems->err != PN_OK)
 		more = problems->err;
