@@ -126,8 +126,8 @@ void pn_archive_cursor_free(struct pn_archive_cursor *cursor);
 
 /*
  * Deletes the matching messages, at most `limit`, and adds their number to *count. Returns 1 if
- * matches may be left: call it again; 0 if none are. Deleting a whole archive takes no longer than deleting one message;
- * pn_store_erase() erases the records.
+ * matches may be left: call it again; 0 if none are. Deleting all messages of an archive takes no
+ * longer than deleting one; pn_store_erase() erases the records.
  * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */
 int pn_archive_delete(const struct pn_store *store, struct pn_user user,

@@ -257,7 +257,8 @@ static void report_damage(lua_State *L, int owner, struct pn_str id) {
 static int read_next(lua_State *L, const struct cursor *cursor, int owner,
 		     struct pn_message *message) {
 	const struct pn_lua_db *db = lua_touserdata(L, owner);
-	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1, "the store is closed");
+	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1,
+		      "the database is closed");
 	return pn_archive_next(cursor->cursor, message);
 }
 

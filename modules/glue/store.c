@@ -19,7 +19,7 @@ void pn_lua_register(lua_State *L, const luaL_Reg *list) {
 
 struct pn_lua_db *pn_lua_check_db(lua_State *L) {
 	struct pn_lua_db *db = luaL_checkudata(L, 1, PN_LUA_DB);
-	luaL_argcheck(L, db->db != NULL, 1, "the store is closed");
+	luaL_argcheck(L, db->db != NULL, 1, "the database is closed");
 	return db;
 }
 
@@ -27,7 +27,7 @@ const struct pn_store *pn_lua_check_store(lua_State *L, const char *type, struct
 	const struct pn_lua_store *store = luaL_checkudata(L, 1, type);
 	lua_getiuservalue(L, 1, PN_LUA_OWNER);
 	*db = lua_touserdata(L, -1);
-	luaL_argcheck(L, *db != NULL && (*db)->db != NULL, 1, "the store is closed");
+	luaL_argcheck(L, *db != NULL && (*db)->db != NULL, 1, "the database is closed");
 	return &store->store;
 }
 

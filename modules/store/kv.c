@@ -6,7 +6,9 @@
 #include <pn/err.h>
 
 enum {
-	PUTS = 2, /* beside those of the records */
+	/* Of an operation with one record: the record, and the directory if it is the last one of
+	 * its collection. Test: "room: emptied collections". */
+	PUTS = 2,
 	/* A record's bytes count fourfold: pages that are split are half empty, and those of the
 	 * old records are changed, too. Test: "room: a table of many records". */
 	BYTES_FACTOR = 4,

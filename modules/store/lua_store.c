@@ -30,7 +30,7 @@ static bool option_boolean(lua_State *L, const char *name) {
  * that cannot be read. whole_seconds: a boolean, default false; return times as integers, because
  * Prosody 0.12 cannot format fractions of a second. Raises if a field has another type.
  */
-static int store_open(lua_State *L) {
+static int db_open(lua_State *L) {
 	enum { DIRECTORY = 2, METATABLE, DAMAGED };
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
@@ -55,7 +55,7 @@ static int store_open(lua_State *L) {
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
-static int store_close(lua_State *L) {
+static int db_close(lua_State *L) {
 	struct pn_lua_db *db = luaL_checkudata(L, 1, PN_LUA_DB);
 	struct pn_db *const open = db->db;
 	db->db = NULL;
@@ -68,13 +68,13 @@ static int store_close(lua_State *L) {
 }
 
 /* mine() -> true if this process opened it, false in a forked child */
-static int store_mine(lua_State *L) {
+static int db_mine(lua_State *L) {
 	lua_pushboolean(L, pn_db_mine(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 /* recovered() -> number of transactions that were rolled back on opening */
-static int store_recovered(lua_State *L) {
+static int db_recovered(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_recovered(pn_lua_check_db(L)->db));
 	return 1;
 }
@@ -82,28 +82,28 @@ static int store_recovered(lua_State *L) {
 /* ---- Transactions and durability ---- */
 
 /* commit() -> true | nil, condition, text */
-static int store_commit(lua_State *L) {
+static int db_commit(lua_State *L) {
 	return pn_lua_result(L, pn_db_commit(pn_lua_check_db(L)->db));
 }
 
 /* pending() -> number of operations that have written since the last commit */
-static int store_pending(lua_State *L) {
+static int db_pending(lua_State *L) {
 	lua_pushinteger(L, pn_db_pending(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_committed(lua_State *L) {
+static int db_committed(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_committed(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_durable(lua_State *L) {
+static int db_durable(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_durable(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 /* sync(now) -> ms until the next call, -1: not before the next commit | nil, condition, text */
-static int store_sync(lua_State *L) {
+static int db_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
 	int wait;
 	const int err = pn_db_sync(pn_lua_check_db(L)->db, now, &wait);
@@ -114,16 +114,16 @@ static int store_sync(lua_State *L) {
 }
 
 /* flush() -> true | nil, condition, text */
-static int store_flush(lua_State *L) {
+static int db_flush(lua_State *L) {
 	return pn_lua_result(L, pn_db_flush(pn_lua_check_db(L)->db));
 }
 
-static int store_event_fd(lua_State *L) {
+static int db_event_fd(lua_State *L) {
 	lua_pushinteger(L, pn_db_event_fd(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_event_clear(lua_State *L) {
+static int db_event_clear(lua_State *L) {
 	pn_db_event_clear(pn_lua_check_db(L)->db);
 	return 0;
 }
@@ -131,14 +131,14 @@ static int store_event_clear(lua_State *L) {
 /* ---- All stores of a user ---- */
 
 /* purge(host, user) -> true | nil, condition, text */
-static int store_purge(lua_State *L) {
+static int db_purge(lua_State *L) {
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_user user = pn_lua_check_user(L, 3);
 	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
 /* erase(limit) -> true if records are left, else false | nil, condition, text */
-static int store_erase(lua_State *L) {
+static int db_erase(lua_State *L) {
 	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
 	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
 	if (more < 0)
@@ -165,7 +165,7 @@ static int push_list(lua_State *L, const struct pn_buf *buf) {
 }
 
 /* list(host, user or nil or true) -> names, types of stores | nil, condition, text */
-static int store_list(lua_State *L) {
+static int db_list(lua_State *L) {
 	lua_settop(L, 3);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const bool all = lua_isboolean(L, 3) && lua_toboolean(L, 3);
@@ -200,31 +200,31 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 }
 
 /* keyval(host, name) -> store | nil, condition, text */
-static int store_keyval(lua_State *L) {
+static int db_keyval(lua_State *L) {
 	return new_store(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
 }
 
 /* archive(host, name) -> store | nil, condition, text */
-static int store_archive(lua_State *L) {
+static int db_archive(lua_State *L) {
 	return new_store(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
 }
 
 static const luaL_Reg METHODS[] = {
-	{"mine", store_mine},
-	{"recovered", store_recovered},
-	{"commit", store_commit},
-	{"pending", store_pending},
-	{"committed", store_committed},
-	{"durable", store_durable},
-	{"sync", store_sync},
-	{"flush", store_flush},
-	{"event_fd", store_event_fd},
-	{"event_clear", store_event_clear},
-	{"purge", store_purge},
-	{"erase", store_erase},
-	{"list", store_list},
-	{"keyval", store_keyval},
-	{"archive", store_archive},
+	{"mine", db_mine},
+	{"recovered", db_recovered},
+	{"commit", db_commit},
+	{"pending", db_pending},
+	{"committed", db_committed},
+	{"durable", db_durable},
+	{"sync", db_sync},
+	{"flush", db_flush},
+	{"event_fd", db_event_fd},
+	{"event_clear", db_event_clear},
+	{"purge", db_purge},
+	{"erase", db_erase},
+	{"list", db_list},
+	{"keyval", db_keyval},
+	{"archive", db_archive},
 	{"info", pn_lua_info},
 	{"collections", pn_lua_collections},
 	{"copy", pn_lua_copy},
@@ -233,7 +233,7 @@ static const luaL_Reg METHODS[] = {
 };
 
 static const luaL_Reg FUNCTIONS[] = {
-	{"open", store_open},
+	{"open", db_open},
 	{"replace", pn_lua_replace},
 	{NULL, NULL},
 };
@@ -242,7 +242,7 @@ PN_EXPORT int luaopen_store(lua_State *L);
 
 int luaopen_store(lua_State *L) {
 	pn_lua_open_buffer(L);
-	pn_glue_type(L, PN_LUA_DB, METHODS, store_close);
+	pn_glue_type(L, PN_LUA_DB, METHODS, db_close);
 	pn_lua_open_keyval(L);
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);

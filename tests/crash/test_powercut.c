@@ -102,7 +102,7 @@ static void tell(unsigned seed) {
 	fixture_at(&story.f, story.parent, interval);
 	disk_boot();
 	disk_record(&story.tape, story.f.directory);
-	open_store(&story.f);
+	open_db(&story.f);
 	story.opened = story.tape.count;
 	story.sums[0] = contents(&story.f);
 	story.states = 1;
@@ -163,12 +163,12 @@ static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	disk_boot();
 	if (try_open(f) != PN_OK)
 		return "it is refused";
-	stores_open++;
+	databases_open++;
 	if (is_whole(f->db)) {
 		*sum = contents(f);
 		return NULL;
 	}
-	close_store(f);
+	close_db(f);
 	return "something is half there";
 }
 
@@ -177,10 +177,10 @@ static const char *use(struct fixture *f) {
 	uint64_t again;
 	turns(f, STATES, STATES + 2);
 	const uint64_t sum = contents(f);
-	close_store(f);
+	close_db(f);
 	const char *wrong = open_remains(f, &again);
 	if (wrong == NULL && again != sum) {
-		close_store(f);
+		close_db(f);
 		wrong = "what was written after it is lost";
 	}
 	return wrong;
@@ -208,14 +208,14 @@ static const char *cut_again(struct cut cut, struct fixture *f) {
 		disk_cut(&second, at, site.directory);
 		wrong = open_remains(&site, &again);
 		if (wrong == NULL)
-			close_store(&site);
+			close_db(&site);
 		if (wrong == NULL && again != sum && (at.at < opened || again != later))
 			wrong = "a second power failure changes what was recovered";
 		directory_remove(site.directory);
 		REQUIRE(rmdir(parent) == 0);
 	}
-	if (stores_open > 1)
-		close_store(f);
+	if (databases_open > 1)
+		close_db(f);
 	tape_free(&second);
 	return wrong;
 }
@@ -235,8 +235,8 @@ static const char *judge(struct cut cut, struct fixture *f) {
 		wrong = "what was reported durable is lost";
 	else if (cut.seed % 4 == 0)
 		wrong = use(f);
-	if (stores_open > 1)
-		close_store(f);
+	if (databases_open > 1)
+		close_db(f);
 	return wrong;
 }
 

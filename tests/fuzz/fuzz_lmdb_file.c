@@ -1,6 +1,6 @@
 /*
- * The input is damage to a file of LMDB. Whatever it is, verifying the file is safe; and where the
- * verifier finds nothing, LMDB reads, copies, changes and empties the file without a failure.
+ * The input is damage to a file of LMDB. Verifying the damaged file is safe; and if the verifier
+ * accepts it, LMDB reads, copies, changes and empties it without a failure.
  *
  *      { u16 where  u8 length  bytes }*     written over those of the file
  *
@@ -9,7 +9,7 @@
 #include "../unit/lmdb_image.h"
 #include "fuzz.h"
 
-/* The file, and the offsets of the bytes in it that are no values of ours. */
+/* The file, and the offsets of its bytes that are not values. */
 static struct {
 	struct image image;
 	uint32_t *places;

@@ -90,7 +90,7 @@ static void remove_directory(void) {
 	(void)rmdir(base.directory);
 }
 
-static struct pn_db *open_store(void) {
+static struct pn_db *open_db(void) {
 	struct pn_db *db;
 	const struct pn_db_options options = {.directory = base.directory, .interval = 60000};
 	if (pn_db_open(&db, &options) != PN_OK)
@@ -118,7 +118,7 @@ static void make_base(void) {
 	snprintf(base.directory, sizeof(base.directory), "%s/pn-fuzz-XXXXXX",
 		 parent != NULL ? parent : P_tmpdir);
 	FUZZ_ASSERT(mkdtemp(base.directory) != NULL);
-	struct pn_db *db = open_store();
+	struct pn_db *db = open_db();
 	FUZZ_ASSERT(db != NULL);
 	fill(db);
 	pn_db_close(db);
@@ -381,7 +381,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	if (base.bytes == NULL)
 		make_base();
 	write_file(data, size);
-	struct pn_db *db = open_store();
+	struct pn_db *db = open_db();
 	if (db == NULL)
 		return 0;
 	check(db);

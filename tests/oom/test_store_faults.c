@@ -263,7 +263,7 @@ static void base_make(void) {
 	teardown(&f);
 	for (int count = 0; count <= COUNT; count++) {
 		site_make(&f);
-		open_store(&f);
+		open_db(&f);
 		for (int i = 0; i < count; i++)
 			CHECK(OPERATIONS[i](&f) == PN_OK);
 		check_whole(&f);
@@ -274,10 +274,10 @@ static void base_make(void) {
 
 static size_t calls; /* of LMDB, of a run in which none fails */
 
-/* What a caller does after an error. */
+/* The actions of a caller after an error. */
 enum attitude { COMMITS, TRIES_AGAIN };
 
-/* What has become of a run. */
+/* The result of a run. */
 struct outcome {
 	int opened;     /* what opening returned */
 	size_t opening; /* calls that it took */
@@ -292,7 +292,7 @@ static struct outcome run(struct fixture *f, enum attitude attitude) {
 	outcome.opening = faults.calls;
 	if (outcome.opened != PN_OK)
 		return outcome;
-	stores_open++;
+	databases_open++;
 	while (outcome.done < COUNT && outcome.err == PN_OK) {
 		outcome.err = OPERATIONS[outcome.done](f);
 		outcome.failed = outcome.failed || outcome.err != PN_OK;
@@ -320,7 +320,7 @@ static bool holds_result(struct fixture *f, struct outcome outcome) {
 static bool judge(struct fixture *f, struct outcome outcome) {
 	bool good = true;
 	if (outcome.opened != PN_OK) {
-		open_store(f);
+		open_db(f);
 		return problems(f->db) == 0 && state(f) == base.states[0];
 	}
 	good = holds_result(f, outcome) && problems(f->db) == 0;
@@ -342,7 +342,7 @@ static bool went_well(struct outcome outcome) {
 	       outcome.done == COUNT;
 }
 
-/* A run in which nothing fails: so many calls are there that can. */
+/* A run without failures. Returns the number of calls that can fail. */
 static void count_calls(void) {
 	struct fixture f;
 	site_make(&f);
@@ -361,7 +361,7 @@ static bool is_healed(const struct faults *seen, struct outcome outcome) {
 	       (seen->failed == ENOMEM && strcmp(seen->name, "mdb_env_open") == 0);
 }
 
-/* Whether the caller of what has failed was told, and those who had written before lost nothing. */
+/* Whether the failed operation returned an error, and earlier writes were not lost. */
 static bool is_right(const struct faults *seen, struct outcome outcome, enum attitude attitude) {
 	const bool told = is_healed(seen, outcome) || outcome.failed || !went_well(outcome);
 	if (seen->failed == 0 || !told)
@@ -384,7 +384,7 @@ static void try_fault(struct faults fault, enum attitude attitude) {
 	teardown(&f);
 }
 
-/* Lets each call fail, in each of so many ways. */
+/* Makes each call fail, in each of several ways. */
 static void try_faults(struct faults fault, int ways, enum attitude attitude) {
 	for (fault.way = 0; fault.way < ways; fault.way++) {
 		for (fault.at = 1; fault.at <= calls; fault.at++) {
@@ -443,9 +443,9 @@ static bool is_made(struct fixture *f, int opened) {
 	struct stat st;
 	char name[PATH_SIZE + 16];
 	if (opened == PN_OK)
-		stores_open++;
+		databases_open++;
 	else
-		open_store(f);
+		open_db(f);
 	snprintf(name, sizeof(name), "%s/data.mdb.new", f->directory);
 	const bool good =
 		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->db) == 0;

@@ -1,4 +1,4 @@
-/* Power failures: what may be on the disk of a store afterwards, made out of what is there now. */
+/* Power failures: makes the possible contents of the disk afterwards from the files before. */
 #ifndef TEST_CRASH_H
 #define TEST_CRASH_H
 
@@ -53,7 +53,7 @@ static inline int newest_slot(const struct image *durable) {
 	return second && record_txnid(durable, 1) > record_txnid(durable, 0) ? 1 : 0;
 }
 
-/* Makes the records those of an earlier start of the machine. */
+/* Makes the records those of an earlier boot of the machine. */
 static inline void age_records(struct image *durable) {
 	for (int slot = 0; slot < SLOTS; slot++) {
 		if (!record_is_there(durable, slot))
@@ -74,9 +74,9 @@ static inline void garble(unsigned char *bytes, size_t size) {
 }
 
 /*
- * What a power failure may leave of what was written since `old` was durable: of each page that
- * differs the old or the new content, half of both, or neither; and any part of what was added at
- * the end. Of the two meta pages, which fit in a sector, no garbage.
+ * Makes a data file as a power failure may leave it, if `old` was durable: each page that differs
+ * has its old or new content, half of both, or garbage; any part of the added pages is missing. The
+ * two meta pages, whose fields fit in a sector, have no garbage.
  */
 static inline struct image power_failure(const struct image *old, const struct image *now) {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -104,7 +104,7 @@ static inline struct image power_failure(const struct image *old, const struct i
 	return left;
 }
 
-/* Puts the files of a store that is not open in a new directory. */
+/* Writes the files to a new directory, without opening the database. */
 static inline void crash_site(struct fixture *f, const struct image *data,
 			      const struct image *durable) {
 	*f = (struct fixture){.options = {.interval = 60000, .verify = true}};
@@ -114,7 +114,7 @@ static inline void crash_site(struct fixture *f, const struct image *data,
 	image_write(durable, f->directory, "durable");
 }
 
-/* ---- What a store holds ---- */
+/* ---- Contents ---- */
 
 static inline uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
 	for (size_t i = 0; i < len; i++)
@@ -122,7 +122,7 @@ static inline uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
 	return sum * 0x100000001b3;
 }
 
-/* A sum over all that the fixture's user has. Nothing may be damaged. */
+/* A checksum of all records of the fixture's user. None may be damaged. */
 static inline uint64_t contents(struct fixture *f) {
 	struct pn_buf buf = {0};
 	struct pn_archive_cursor *cursor;
@@ -143,7 +143,7 @@ static inline uint64_t contents(struct fixture *f) {
 	return sum;
 }
 
-/* A turn of writes of every kind, committed. Values long and short, some in runs of pages. */
+/* Commits a turn with writes of every kind: long and short values, some in runs of pages. */
 static inline void turn(struct fixture *f, int number) {
 	static const char *const peers[] = {"a@b/c", "a@b/d", "e@f", NULL};
 	static char value[9001];

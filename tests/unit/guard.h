@@ -1,4 +1,4 @@
-/* Memory that ends where a page begins that must not be touched: reading past it is a SIGSEGV. */
+/* Memory that ends at an inaccessible page: reading beyond its end is a SIGSEGV. */
 #ifndef TEST_GUARD_H
 #define TEST_GUARD_H
 
@@ -9,7 +9,7 @@
 
 struct guard {
 	char *base;
-	size_t usable; /* bytes before the forbidden page */
+	size_t usable; /* bytes before the inaccessible page */
 	size_t size;   /* of the whole mapping */
 };
 
@@ -25,7 +25,7 @@ static inline struct guard guard_new(size_t len) {
 	return guard;
 }
 
-/* Puts `len` bytes right before the forbidden page. Returns where they begin. */
+/* Copies `len` bytes to the end of the memory. Returns the copy. */
 static inline const char *guard_put(struct guard *guard, const void *bytes, size_t len) {
 	return memcpy(guard->base + guard->usable - len, bytes, len);
 }

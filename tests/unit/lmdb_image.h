@@ -1,4 +1,4 @@
-/* Files of LMDB in memory: made, copied, patched, and used in full. */
+/* Files of LMDB in memory: create, copy and patch them, and use LMDB on them. */
 #ifndef TEST_LMDB_IMAGE_H
 #define TEST_LMDB_IMAGE_H
 
@@ -233,7 +233,7 @@ static inline bool lmdb_compacts(MDB_env *env, uint64_t entries) {
 	return right;
 }
 
-/* A change that a transaction makes. Says how many entries there are then, or -1. */
+/* Makes a change in a transaction. Returns the number of entries after it, or -1. */
 static inline int64_t lmdb_change(MDB_txn *txn, MDB_dbi dbi, int step, uint64_t entries) {
 	if (step == 0) {
 		const int64_t deleted = lmdb_thin(txn, dbi);
@@ -245,9 +245,8 @@ static inline int64_t lmdb_change(MDB_txn *txn, MDB_dbi dbi, int step, uint64_t 
 }
 
 /*
- * Does to a file that was verified all that can be done: walks it, copies it, deletes from it,
- * writes to it, deletes everything. Returns NULL where LMDB did as it should all along, or what it
- * did not do; but where it crashes, it does not return.
+ * Does everything with a verified file that LMDB can: walks, copies, deletes from, writes to, and
+ * empties it. Returns NULL, or the step at which LMDB failed; or crashes with LMDB.
  */
 static inline const char *lmdb_use(int fd, const struct pn_lmdb_report *report) {
 	const char *failed = NULL;
@@ -267,7 +266,7 @@ static inline const char *lmdb_use(int fd, const struct pn_lmdb_report *report) 
 		if (entries < 0)
 			failed = "change";
 		else if (lmdb_walk(txn, dbi) != entries)
-			failed = "walk what was changed";
+			failed = "walk after a change";
 		if (mdb_txn_commit(txn) != 0)
 			failed = "commit";
 		else if (failed == NULL && pn_lmdb_verify(fd, &now) != PN_OK)

@@ -63,8 +63,8 @@ static inline int directory_open(const char *directory, const char *name, int fl
 
 /* ---- The fixture ---- */
 
-/* Stores that are open: with none, no memory is held. */
-static unsigned stores_open;
+/* The number of open databases. If it is 0, no memory may be allocated. */
+static unsigned databases_open;
 
 /* Opens the database, and makes the stores if that succeeds. */
 static inline int try_open(struct fixture *f) {
@@ -77,36 +77,36 @@ static inline int try_open(struct fixture *f) {
 	return PN_OK;
 }
 
-static inline void open_store(struct fixture *f) {
+static inline void open_db(struct fixture *f) {
 	REQUIRE(try_open(f) == PN_OK);
-	stores_open++;
+	databases_open++;
 }
 
 static inline void setup_with(struct fixture *f, struct pn_db_options options) {
 	*f = (struct fixture){.options = options};
 	directory_make(f->directory);
 	f->options.directory = f->directory;
-	open_store(f);
+	open_db(f);
 }
 
 static inline void setup(struct fixture *f) {
 	setup_with(f, (struct pn_db_options){.interval = 60000, .verify = true});
 }
 
-static inline void close_store(struct fixture *f) {
+static inline void close_db(struct fixture *f) {
 	pn_db_close(f->db);
 	f->db = NULL;
-	stores_open--;
-	CHECK(stores_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
+	databases_open--;
+	CHECK(databases_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
 }
 
 static inline void reopen(struct fixture *f) {
-	close_store(f);
-	open_store(f);
+	close_db(f);
+	open_db(f);
 }
 
 static inline void teardown(struct fixture *f) {
-	close_store(f);
+	close_db(f);
 	directory_remove(f->directory);
 }
 
@@ -122,7 +122,7 @@ static inline void count_problem(void *context, const char *text) {
 	printf("# %s\n", text);
 }
 
-/* Runs pn_check to its end. Returns how many problems it has told, or an error. */
+/* Runs a check to its end. Returns the number of problems, or an error. */
 static inline int problems(struct pn_db *db) {
 	struct pn_check *check;
 	struct pn_progress progress;
@@ -144,7 +144,7 @@ static inline void check_whole(struct fixture *f) {
 
 /* ---- Key-value ---- */
 
-/* value: NULL removes the record. */
+/* value = NULL removes the record. */
 static inline int put(struct fixture *f, struct pn_user user, const char *key, const char *value) {
 	const struct pn_record record = {str(key), value != NULL ? str(value) : NONE};
 	return pn_kv_set(&f->keyval, user, &record, 1);
@@ -154,7 +154,7 @@ static inline int drop(struct fixture *f, struct pn_user user, const char *key) 
 	return put(f, user, key, NULL);
 }
 
-/* Whether the record is there and has the value; with value NULL, whether it is not there. */
+/* Whether the record has the value; value = NULL: whether it does not exist. */
 static inline bool holds(struct fixture *f, struct pn_user user, const char *key,
 			 const char *value) {
 	struct pn_buf buf = {0};
@@ -235,7 +235,7 @@ static inline struct pn_str body(struct pn_str stanza) {
 	return text;
 }
 
-/* Puts the bodies of what is found into `texts`, a blank between them. Returns 0 or an error. */
+/* Sets `texts` to the bodies of the messages found, separated by blanks. Returns 0 or an error. */
 static inline int find_texts(struct fixture *f, struct pn_user user,
 			     const struct pn_archive_query *query, uint64_t limit, char *texts,
 			     size_t size) {
@@ -255,7 +255,7 @@ static inline int find_texts(struct fixture *f, struct pn_user user,
 	return err;
 }
 
-/* That the query finds exactly these, and counts as many. */
+/* Checks that the query finds exactly these messages. */
 static inline void check_found(struct fixture *f, const struct pn_archive_query *query,
 			       const char *want) {
 	char got[4096];
@@ -267,7 +267,7 @@ static inline void check_all(struct fixture *f, const char *want) {
 	check_found(f, &EVERYTHING, want);
 }
 
-/* The total of the query, or an error. */
+/* The number of matches of the query, or an error. */
 static inline int64_t total(struct fixture *f, struct pn_user user,
 			    const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
@@ -279,7 +279,7 @@ static inline int64_t total(struct fixture *f, struct pn_user user,
 	return (int64_t)count;
 }
 
-/* Deletes all that matches, a slice at a time. Returns how many, or an error. */
+/* Deletes all matches, a slice at a time. Returns the number of messages, or an error. */
 static inline int64_t delete_slices(struct fixture *f, const struct pn_archive_query *query,
 				    uint64_t slice) {
 	uint64_t count = 0;

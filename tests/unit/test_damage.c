@@ -247,12 +247,12 @@ static void base_make(void) {
 	setup(&f);
 	CHECK(write_romeos(&f, "base") == PN_OK);
 	write_others(&f);
-	close_store(&f);
+	close_db(&f);
 	list_records(f.directory);
 	const int others = record_count;
-	open_store(&f);
+	open_db(&f);
 	write_juliets(&f);
-	close_store(&f);
+	close_db(&f);
 	list_records(f.directory);
 	REQUIRE(record_count > others + 40);
 	record_count -= others;
@@ -297,14 +297,14 @@ static void site_make(struct fixture *f, const struct record *record, int way) {
 	struct raw raw = raw_open(f->directory);
 	damage(&raw, record, way);
 	raw_close(&raw);
-	open_store(f);
+	open_db(f);
 }
 
 /* ---- What is promised ---- */
 
 static int failures;
 
-/* Plays an operation between two writes of somebody else. */
+/* Runs an operation between two writes of another user. */
 static bool play(struct fixture *f, int number) {
 	char before[32], after[32];
 	snprintf(before, sizeof(before), "before %d", number);
@@ -339,7 +339,7 @@ TEST(whatever_record_of_one_user_is_damaged_another_one_loses_nothing) {
 	CHECK(failures > record_count * DAMAGES); /* or else not much was tried */
 }
 
-/* In slices of so many. Returns how many archives were passed over, or an error. */
+/* Deletes in slices. Returns the number of archives that were skipped, or an error. */
 static int64_t expire_all(struct fixture *f, uint64_t slice) {
 	const struct pn_archive_query old = {.has_end = true, .end = 9};
 	struct pn_archive_position position = {0};

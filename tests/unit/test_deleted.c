@@ -1,4 +1,4 @@
-/* pn/archive.h: deleting, counting what is left, and whoever reads meanwhile */
+/* pn/archive.h: deleting, counts after deletions, and cursors during them */
 #include <math.h>
 
 #include "../../modules/archive/archive.h"
@@ -261,7 +261,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	qsort(positions, POSITIONS, sizeof(positions[0]), compare_positions);
 	compare_positions_between(&f, positions, POSITIONS, 0, UINT64_MAX);
 
-	/* what is below a position is forgotten, then what is at and above another */
+	/* drops the positions below one, then those from another on */
 	const uint64_t first = positions[POSITIONS / 3];
 	const uint64_t last = positions[POSITIONS * 2 / 3];
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
@@ -357,7 +357,7 @@ TEST(a_slice_says_whether_there_is_more) {
 	teardown(&f);
 }
 
-/* Lets the messages of all users up to `end` be deleted in slices. Returns how many were. */
+/* Deletes the messages of all users up to `end`, in slices. Returns the number of messages. */
 static uint64_t expire(struct fixture *f, double end, uint64_t slice) {
 	const struct pn_archive_query old = {.has_end = true, .end = end};
 	struct pn_archive_position position = {0};

@@ -1,4 +1,4 @@
-/* modules/db/lmdb_file.h: each kind of damage, where it is found, and what it is called. */
+/* modules/db/lmdb_file.h: each kind of damage, the page it is found on, and its name. */
 #include "lmdb_file_fixture.h"
 
 /* `at` is the page that is named; it is worked out before the damage is done. */
@@ -170,7 +170,7 @@ static uint8_t *end_node(uint8_t *page) {
 DAMAGE(a_node_that_leaves_the_page, number(f.first), "has nodes that overlap or leave a gap",
        put16(end_node(f.first) + 6, 511))
 DAMAGE(a_gap_behind_the_nodes, number(f.first), "has nodes that overlap or leave a gap",
-       put16(end_node(f.first) + 6, KEY_SIZE - 4))
+       put16(end_node(f.first) + 6, LMDB_KEY_SIZE - 4))
 
 /* One that a look at the ends of the nodes alone does not show. */
 static void nest_a_node(struct fixture *f) {
@@ -194,14 +194,14 @@ static void swap_pointers(uint8_t *page, size_t a, size_t b) {
 
 DAMAGE(keys_out_of_order, number(f.second), "has keys out of order", swap_pointers(f.second, 0, 1))
 DAMAGE(a_key_twice, number(f.second), "has keys out of order",
-       memcpy(key(f.second, 1), key(f.second, 0), KEY_SIZE))
+       memcpy(key(f.second, 1), key(f.second, 0), LMDB_KEY_SIZE))
 DAMAGE(a_key_that_belongs_further_left, number(f.second), "has keys out of order",
        memcpy(key(f.second, 0), "aaa", 3))
 DAMAGE(a_key_that_belongs_further_right, number(f.first), "has keys that belong in another page",
        key(f.first, nodes(f.first) - 1)[0] = 'z')
 DAMAGE(a_key_that_the_next_page_begins_with, number(f.first),
        "has keys that belong in another page",
-       memcpy(key(f.first, nodes(f.first) - 1), key(f.root, 1), KEY_SIZE))
+       memcpy(key(f.first, nodes(f.first) - 1), key(f.root, 1), LMDB_KEY_SIZE))
 DAMAGE(a_branch_with_keys_out_of_order, number(f.second), "has keys that belong in another page",
        memcpy(key(f.root, 2), "aaa", 3))
 DAMAGE(a_branch_with_two_nodes_swapped, child(f.root, 2), "has keys that belong in another page",
@@ -294,7 +294,7 @@ DAMAGE(a_free_list_that_ends_inside_a_number, number(f.free_list),
 DAMAGE(a_free_list_without_a_count, number(f.free_list), "has a free list of an impossible size",
        resize_first_list(&f, (uint32_t)get64(value(f.free_list, 0)) * 8 + 8))
 
-/* ---- What is no damage ---- */
+/* ---- Valid files ---- */
 
 TEST(a_lost_page_is_counted_and_harms_nobody) {
 	struct fixture f;

@@ -2,8 +2,7 @@
 #include "../../modules/db/db.h"
 #include "store_fixture.h"
 
-/* Nothing becomes durable here, so no page is used again: what a turn writes is added to the file.
- */
+/* Nothing becomes durable here, so no page is reused: every write makes the file longer. */
 
 enum { USERS = 60, MESSAGES = 300, LARGE = 6000, PEERS = 12, NAME = 200 };
 
@@ -12,7 +11,7 @@ static struct pn_user user_of(int number, char name[NAME]) {
 	return (struct pn_user){name, strlen(name)};
 }
 
-/* A message with a key of its own that may lie anywhere among the others, and a full JID. */
+/* Appends a message with a full JID, and a key that sorts anywhere among the others. */
 static void append_keyed(struct fixture *f, int user, int number) {
 	char name[NAME], key[NAME], peer[NAME], text[NAME];
 	snprintf(key, sizeof(key), "%08lx-%0150d", (unsigned long)random(), number);
@@ -27,7 +26,7 @@ static uint64_t last_page(const struct fixture *f) {
 	return info.me_last_pgno;
 }
 
-/* Commits. Whether that added no more than was reserved; tells otherwise. */
+/* Commits, and returns whether the file grew by no more than was reserved. */
 static bool stays_within(struct fixture *f) {
 	const uint64_t before = last_page(f);
 	const uint64_t reserved = f->db->estimate / f->db->page_size;
@@ -46,8 +45,7 @@ static void fill(struct fixture *f, int messages) {
 		for (int user = 0; user < USERS; user++)
 			append_keyed(f, user, number);
 		if (number % 50 == 0)
-			commit(f); /* rarely: what the turns to come add is to be below GROWTH_MAX
-				    */
+			commit(f); /* rarely: the file must not grow by GROWTH_MAX */
 	}
 	commit(f);
 }
@@ -76,7 +74,7 @@ TEST(one_operation_in_a_turn) {
 	teardown(&f);
 }
 
-/* Deletes the matches of every user in slices of so many, each in a turn of its own. */
+/* Deletes the matches of every user in slices, each in a turn of its own. */
 static void delete_by_slices(struct fixture *f, const struct pn_archive_query *query,
 			     uint64_t slice) {
 	for (int user = 0; user < USERS; user++) {
