@@ -371,29 +371,40 @@ static int begin_attempt(struct pn_sync *sync) {
 	return PN_OK;
 }
 
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
-	collect(sync, false);
-	int err = sync->error;
-	sync->error = PN_OK;
-	*wait = -1;
-	if (err == PN_OK && sync->failed && pn_sync_durable(sync) < committed)
-		err = PN_EIO;
-	if (err == PN_OK && (is_busy(sync) || pn_sync_durable(sync) >= committed))
-		return PN_OK;
-	if (err == PN_OK && now < sync->due) {
-		*wait = (int)(sync->due - now);
-		return PN_OK;
-	}
-	if (err == PN_OK)
-		err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
+/* Begins an attempt; or sets *wait if another process is writing. */
+static int try_attempt(struct pn_sync *sync, uint64_t now, int *wait) {
+	int err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
 	if (err == PN_EBUSY) {
-		*wait = 1; /* another process is writing */
+		*wait = 1;
 		return PN_OK;
 	}
+	if (err != PN_OK)
+		return err;
+	sync->due = now + sync->interval;
+	err = begin_attempt(sync);
+	pn_lock_drop(sync->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/* Returns the error of the last attempt once, and a permanent one as long as commits wait. */
+static int take_error(struct pn_sync *sync, uint64_t committed) {
+	const int err = sync->error;
+	sync->error = PN_OK;
+	return err == PN_OK && sync->failed && sync->durable < committed ? PN_EIO : err;
+}
+
+int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
+	*wait = -1;
+	collect(sync, false);
+	int err = take_error(sync, committed);
 	if (err == PN_OK) {
-		sync->due = now + sync->interval;
-		err = begin_attempt(sync);
-		pn_lock_drop(sync->locks, PN_LOCK_WRITER);
+		if (is_busy(sync) || pn_sync_durable(sync) >= committed)
+			return PN_OK;
+		if (now < sync->due) {
+			*wait = (int)(sync->due - now);
+			return PN_OK;
+		}
+		err = try_attempt(sync, now, wait);
 	}
 	if (err != PN_OK) {
 		sync->due = now + RETRY;

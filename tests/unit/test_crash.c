@@ -67,6 +67,18 @@ static void go_on(struct fixture *site) {
 	teardown(site);
 }
 
+/* Checks that the durable state is back after each of `count` power failures. */
+static void check_recovery(const struct past *past, int count) {
+	for (int i = 0; i < count; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past->old, &past->now);
+		crash_site(&site, &left, &past->durable);
+		CHECK(open_site(&site) == past->then);
+		go_on(&site);
+		image_free(&left);
+	}
+}
+
 /* Whether the newer of the two metas is of a later transaction than the durable one. */
 static bool is_later(const struct past *past, const struct image *data) {
 	return meta_txnid(data->bytes) > past->txnid ||
@@ -133,16 +145,11 @@ TEST(later_states_take_the_place_of_earlier_ones) {
 	struct past past;
 	past_setup(&past);
 	for (int i = 1; i <= 6; i++) {
-		struct fixture site;
 		make_durable(&past);
 		turns(&past.f, AFTER + 10 * i, AFTER + 10 * i + 10);
 		look(&past);
 		age_records(&past.durable);
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		go_on(&site);
-		image_free(&left);
+		check_recovery(&past, 1);
 	}
 	past_teardown(&past);
 }
@@ -239,13 +246,7 @@ static void replace_by_hand(int count, bool aged) {
 	turns(&past.f, count + 3, count + 20);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES / 10; i++) {
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		teardown(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES / 10);
 	image_free(&other);
 	past_teardown(&past);
 }
@@ -284,14 +285,7 @@ TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
 	turns(&past.f, 0, 5);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES; i++) {
-		struct fixture site;
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		go_on(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES);
 	past_teardown(&past);
 }
 
@@ -312,14 +306,7 @@ static void make_anew(bool aged) {
 	turns(&past.f, 3, 10);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES / 10; i++) {
-		struct fixture site;
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		teardown(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES / 10);
 	past_teardown(&past);
 }
 

@@ -286,6 +286,77 @@ TEST(large_values) {
 	teardown(&f);
 }
 
+/* ---- The file ---- */
+
+static uint64_t file_bytes(const struct fixture *f) {
+	struct pn_db_info info = {0};
+	CHECK(pn_db_info(f->db, &info) == PN_OK);
+	return info.file_bytes;
+}
+
+/* Values of any size in free pages that are in runs of any length: a commit never runs out of them.
+ */
+TEST(a_full_database_whose_free_pages_are_scattered) {
+	enum { LIMIT = 4 * 1024 * 1024, KEYS = 600, LONGEST = 60000 };
+	static char value[LONGEST + 1];
+	struct fixture f;
+	int refused = 0;
+	srandom(13);
+	memset(value, 'x', LONGEST);
+	setup_with(&f, (struct pn_db_options){.interval = 60000, .max_bytes = LIMIT});
+	for (int i = 0; i < 1500; i++) {
+		char key[16], old[16];
+		const size_t len = (size_t)random() % (random() % 4 == 0 ? LONGEST : 2000);
+		const struct pn_record record = {str(key), {value, len}};
+		snprintf(key, sizeof(key), "%ld", random() % KEYS);
+		const int err = pn_kv_set(&f.keyval, JULIET, &record, 1);
+		CHECK(err == PN_OK || err == PN_EFULL);
+		refused += err == PN_EFULL;
+		if (err == PN_EFULL) {
+			snprintf(old, sizeof(old), "%ld", random() % KEYS);
+			CHECK(drop(&f, JULIET, old) == PN_OK);
+		}
+		CHECK((i % 8 == 0 ? pn_db_flush(f.db) : pn_db_commit(f.db)) == PN_OK);
+		if (!CHECK(file_bytes(&f) <= LIMIT))
+			break;
+	}
+	CHECK(refused > 50);
+	teardown(&f);
+}
+
+TEST(what_a_large_turn_reserved_in_vain_is_released) {
+	enum { RECORDS = 2000, MOST = 8 * 1024 * 1024 };
+	struct fixture f;
+	struct stat file;
+	setup(&f);
+	for (int i = 0; i < RECORDS; i++) {
+		char key[16];
+		snprintf(key, sizeof(key), "%d", i);
+		CHECK(put(&f, JULIET, key, "value") == PN_OK);
+	}
+	CHECK(f.db->reserved > MOST);
+	commit(&f);
+	CHECK(fstat(f.db->data, &file) == 0 && (uint64_t)file.st_blocks * 512 < MOST);
+	teardown(&f);
+}
+
+/* The durable state keeps its pages, so the database makes a newer one durable by itself. */
+TEST(the_file_stops_growing_if_nothing_is_synced) {
+	enum { MEGABYTE = 1024 * 1024, TURNS = 300, MOST = 264 };
+	struct fixture f;
+	char *const value = calloc(1, MEGABYTE + 1);
+	REQUIRE(value != NULL);
+	memset(value, 'x', MEGABYTE);
+	setup(&f);
+	for (int i = 0; i < TURNS; i++) {
+		CHECK(put(&f, JULIET, i % 2 == 0 ? "even" : "odd", value) == PN_OK);
+		commit(&f);
+	}
+	CHECK(file_bytes(&f) < (uint64_t)MOST * MEGABYTE);
+	free(value);
+	teardown(&f);
+}
+
 int main(void) {
 	return test_run("room");
 }
