@@ -79,8 +79,8 @@ int pn_db_begin(struct pn_db *db);
 
 /*
  * Commits the turn. After an error nothing of it is stored; PN_ELOST: the turn was lost before.
- * With an interval of 0 the turn is durable when this returns 0; if the sync fails, pn_db_durable()
- * does not increase and pn_db_sync() returns the error.
+ * With an interval of 0 this waits for the sync; if that fails, pn_db_durable() does not increase
+ * and pn_db_sync() returns the error.
  */
 int pn_db_commit(struct pn_db *db);
 

@@ -20,8 +20,8 @@ enum {
 	PER_LEAF = 8 * 1024,
 	MOST_LEAVES = 3, /* of one message: its key, its peer, and the bare form of that */
 	SLICE_MAX = 65536,
-	/* The most scattered messages, or leaves, in a slice: less than SET_ASIDE of room.c. Test:
-	 * "sync: a full disk is told before anything is accepted and passes". */
+	/* The most scattered messages, or leaves, in a slice: they claim less than SET_ASIDE of
+	 * room.c. Test: "room: a full database is emptied by deletions of scattered messages". */
 	SLICE_SCATTERED = 64,
 };
 

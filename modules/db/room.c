@@ -17,9 +17,10 @@
 
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
-	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (800 KB). Less
-	 * in a small database, or most of it would be set aside. Test: "sync: a full disk is told
-	 * before anything is accepted and passes". */
+	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
+	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is told
+	 * before anything is accepted and passes", "room: a full database is emptied by deletions
+	 * of scattered messages". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
 	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
@@ -27,8 +28,8 @@ enum {
 	AHEAD_PART = 8,
 	AHEAD_MAX = 4 * 1024 * 1024,
 	/* Part of the file's size that may stay allocated after a large turn: an estimate is
-	 * several times what a turn needs. With less, usual turns would allocate and release all
-	 * the time. */
+	 * several times the need of a turn. With less, usual turns would allocate and release all
+	 * the time. Test: "room: what a large turn reserved in vain is released". */
 	SURPLUS_PART = 4,
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,
@@ -36,8 +37,8 @@ enum {
 	 * short for a large value, and writes its own lists to free pages too. */
 	SPARE = 2,
 	/* A file system keeps a few blocks for itself: after a short write with fewer blocks free
-	 * than this, the disk is full. Test: integration, "storage faults: on a
-	 * full disk writes fail and reads go on". */
+	 * than this, the disk is full. Integration test: "storage faults: on a full disk writes
+	 * fail and reads go on". */
 	ODD_BLOCKS = 16,
 };
 

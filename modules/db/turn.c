@@ -14,7 +14,8 @@ enum {
 	FLUSH_WAIT = 2000, /* ms; longer, because a flush is the last chance before a shutdown */
 	/* Bytes that the file may grow between two durable states. No page of a state is reused
 	 * until a newer one is durable, so the file would grow without bound on a disk that is
-	 * slower than the writes. About a second of writes of a fast server. */
+	 * slower than the writes. About a second of writes of a fast server. Test: "room: the
+	 * file stops growing if nothing is synced". */
 	GROWTH_MAX = 256 * 1024 * 1024,
 	/* Pages that a turn changes in addition to those of its puts: the branches near the root,
 	 * and LMDB's list of free pages. Test: "room: deletions of neighbours". */
