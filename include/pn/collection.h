@@ -4,8 +4,7 @@
 
 #include <pn/store.h>
 
-/* Returns the number of the user's collection in the store, 0 if there is none or after an error.
- */
+/* Returns the number of the user's collection in the store; 0 if there is none, or on error. */
 uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, struct pn_user user);
 
 /* The same, but creates the collection if there is none. */

@@ -267,8 +267,7 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
-/* A number that the caller keeps with the open database; 0 at first. Borrowed until it is closed.
- */
+/* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
 uint32_t *pn_db_high_mark(struct pn_db *db);
 
 /* ---- For operators ---- */
@@ -302,8 +301,7 @@ struct pn_progress {
 struct pn_copy;
 int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
 
-/* Copies some records. Returns 1 while records are left; 0 when the copy is complete and durable.
- */
+/* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);
 
 /* Removes the file unless it is complete. NULL is allowed. */

@@ -67,8 +67,7 @@ struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);
 /* n: the state of an archive. Other kinds: the prefix of all records of the kind. */
 struct pn_key pn_key_record(uint32_t collection, enum pn_kind kind);
 
-/* v, k: a name in a collection. `digest` is its digest, used if the name is longer than PN_KEY_RAW.
- */
+/* v, k: a name in a collection. `digest`: of the name, used if it is longer than PN_KEY_RAW. */
 struct pn_key pn_key_name(uint32_t collection, enum pn_kind kind, struct pn_str name,
 			  const pn_digest digest);
 

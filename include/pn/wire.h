@@ -43,8 +43,7 @@ double pn_wire_f64(struct pn_wire *wire);
 /* Returns the next n bytes, borrowed from the opened bytes; NULL on error. */
 const char *pn_wire_take(struct pn_wire *wire, size_t n);
 
-/* Reads `bytes`: returns them, borrowed from the opened bytes, and sets *len; NULL and 0 on error.
- */
+/* Reads `bytes`: returns them, borrowed likewise, and sets *len; NULL and 0 on error. */
 const char *pn_wire_bytes(struct pn_wire *wire, size_t *len);
 
 #endif

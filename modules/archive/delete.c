@@ -21,7 +21,7 @@ enum {
 	MOST_LEAVES = 3, /* of one message: its key, its peer, and the bare form of that */
 	SLICE_MAX = 65536,
 	/* The most scattered messages, or leaves, in a slice: they claim less than SET_ASIDE of
-	 * room.c. Test: "room: a full database is emptied by deletions of scattered messages". */
+	 * room.c. Test: "sync: on a full disk scattered messages are deleted". */
 	SLICE_SCATTERED = 64,
 };
 

@@ -147,8 +147,7 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	return query;
 }
 
-/* ---- Times as clients see them: util.datetime truncates to microseconds, in 0.12 to seconds ----
- */
+/* ---- Times as clients see them: util.datetime truncates to microseconds (0.12: seconds) ---- */
 
 enum { MICROSECONDS = 1000000 };
 

@@ -19,8 +19,8 @@ enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
 	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
 	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is told
-	 * before anything is accepted and passes", "room: a full database is emptied by deletions
-	 * of scattered messages". */
+	 * before anything is accepted and passes", "sync: on a full disk scattered messages are
+	 * deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
 	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
@@ -84,8 +84,7 @@ static bool has_room(struct pn_db *db, uint64_t bytes, uint64_t largest, bool so
 	return count_free(db, need, &pages) == PN_OK && pages >= need.enough;
 }
 
-/* Allocates space on the disk for the file up to `end`. Returns 0, or an error such as PN_ENOSPACE.
- */
+/* Allocates space on the disk for the file up to `end`. Returns 0, or an error. */
 static int allocate(struct pn_db *db, uint64_t end) {
 	if (end <= db->reserved)
 		return PN_OK;

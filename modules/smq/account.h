@@ -38,8 +38,7 @@ struct pn_smq_account {
 	char name[];
 };
 
-/* Count an item of `bytes` that was added to a queue of the account, or removed. O(log accounts).
- */
+/* Count an item that was added to a queue of the account, or removed. O(log accounts). */
 void account_add(struct pn_smq_account *account, size_t bytes);
 void account_subtract(struct pn_smq_account *account, size_t bytes);
 

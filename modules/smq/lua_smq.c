@@ -13,8 +13,7 @@
 static const char TYPE[] = "pn.smq";
 static const char ACCOUNT[] = "pn.smq.account";
 static const char BUFFER[] = "pn.smq.buffer";
-/* Keys of the registry: the pool of the process, shared by all hosts; its accounts by name, weak.
- */
+/* Keys of the registry: the pool of the process, for all hosts; its accounts by name, weak. */
 static const char POOL[] = "pn.smq.pool";
 static const char ACCOUNTS[] = "pn.smq.accounts";
 
@@ -402,8 +401,7 @@ static const luaL_Reg FUNCTIONS[] = {
 	{"account", smq_account}, {NULL, NULL},
 };
 
-/* Keeps the words alive, so that pushing one needs no memory: it may fail after an item was taken.
- */
+/* Keeps the words alive: pushing one must not fail for lack of memory after an item was taken. */
 static void keep_words(lua_State *L) {
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, WORDS);
 	for (size_t i = 0; i < sizeof(FATES) / sizeof(*FATES); i++) {

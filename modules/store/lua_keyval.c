@@ -210,8 +210,7 @@ static int keyval_set_key(lua_State *L) {
 	return pn_lua_result(L, write_buffer(db, store, user, count, set_records));
 }
 
-/* set_keys(user, table, remove) -> true | nil, condition, text. The value `remove` removes a key.
- */
+/* set_keys(user, table, remove) -> true | nil, condition, text. Value `remove` removes a key. */
 static int keyval_set_keys(lua_State *L) {
 	struct pn_lua_db *db;
 	lua_settop(L, 4);

@@ -13,8 +13,7 @@ static void set_integer(lua_State *L, const char *name, uint64_t value) {
 	lua_setfield(L, -2, name);
 }
 
-/* info() -> table of numbers: the fields of struct pn_db_info, and erasing | nil, condition, text
- */
+/* info() -> table of numbers: struct pn_db_info, and erasing | nil, condition, text */
 int pn_lua_info(lua_State *L) {
 	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_db_info info = {0};

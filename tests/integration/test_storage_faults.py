@@ -289,7 +289,7 @@ def with_newer_format(store):
 
 @behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
 def test(server):
-	refuses_store(server, with_foreign_file, "no store of this program")
+	refuses_store(server, with_foreign_file, "not a database of this program")
 
 
 @behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))

@@ -324,28 +324,6 @@ TEST(a_full_database_whose_free_pages_are_scattered) {
 	teardown(&f);
 }
 
-TEST(a_full_database_is_emptied_by_deletions_of_scattered_messages) {
-	enum { LIMIT = 32 * 1024 * 1024, SIZE = 10000, MOST = 4000 };
-	static char text[SIZE + 1];
-	const struct pn_archive_query of_one = {.peer = str("peer0@host")};
-	struct fixture f;
-	uint64_t deleted = 0;
-	int err = PN_OK, count = 0, more;
-	memset(text, 'x', SIZE);
-	setup_with(&f, (struct pn_db_options){.interval = 60000, .max_bytes = LIMIT});
-	for (; err == PN_OK && count < MOST; count++) {
-		err = append(&f, text, count, count % 4 == 0 ? "peer0@host" : "peer1@host", NULL);
-		CHECK(pn_db_commit(f.db) == PN_OK);
-	}
-	CHECK(err == PN_EFULL);
-	do
-		more = pn_archive_delete(&f.archive, JULIET, &of_one, SLICE, &deleted);
-	while (more > 0);
-	CHECK(more == 0 && deleted > (uint64_t)count / 5);
-	CHECK(pn_db_flush(f.db) == PN_OK);
-	teardown(&f);
-}
-
 TEST(what_a_large_turn_reserved_in_vain_is_released) {
 	enum { RECORDS = 2000, MOST = 8 * 1024 * 1024 };
 	struct fixture f;

@@ -494,6 +494,28 @@ TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
 	teardown(&f);
 }
 
+TEST(on_a_full_disk_scattered_messages_are_deleted) {
+	enum { MESSAGES = 2000 };
+	const struct pn_archive_query of_one = {.peer = str("e@f")};
+	struct fixture f;
+	uint64_t deleted = 0;
+	int count = MESSAGES, more;
+	setup_interval(&f, INTERVAL);
+	for (int i = 0; i < MESSAGES; i++)
+		CHECK(append(&f, "short", i, i % 4 == 0 ? "e@f" : "a@b/c", NULL) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	faults.fallocate = ENOSPC;
+	CHECK(fill(&f, &count) == PN_ENOSPACE);
+	do
+		more = pn_archive_delete(&f.archive, JULIET, &of_one, SLICE, &deleted);
+	while (more > 0);
+	CHECK(more == 0 && deleted == MESSAGES / 4);
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	repair();
+	check_whole(&f);
+	teardown(&f);
+}
+
 TEST(a_file_system_that_cannot_reserve_room_is_used_all_the_same) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
