@@ -66,8 +66,8 @@ struct pn_key pn_archive_prefix(const struct pn_archive *archive, enum pn_kind k
 bool pn_stored_parse(struct pn_wire value, struct pn_stored *stored);
 bool pn_stored_read(struct pn_txn *txn, struct pn_wire value, struct pn_stored *stored);
 
-/* Reads a message, and sets *bytes (or NULL) to the size of its record. Returns whether it exists.
- */
+/* Reads a message and, unless it is NULL, sets *bytes to the size of its record. Returns whether
+ * the message exists. */
 bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_stored *stored,
 		    size_t *bytes);
 

@@ -8,12 +8,12 @@
 enum {
 	DELETE_PUTS = 4, /* of every slice: the state, and counts of deleted positions */
 	/*
-	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages:
-	 * little more than their own bytes. Scattered messages change a leaf of the messages and
-	 * one of each index. Keys and names of peers are in no order: each that is removed along
-	 * with a message changes a leaf of its own, and merges it with another one.
-	 * Tests: "room: deletions of scattered messages", "... of neighbours with keys", "... of
-	 * neighbours with peers of their own".
+	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages,
+	 * and LMDB reuses these in the same transaction: their own bytes are a margin. Scattered
+	 * messages change a leaf of the messages and one of each index. Keys and names of peers are
+	 * in no order: each that is removed along with a message changes a leaf of its own, and
+	 * merges it with another one. Tests: "room: deletions of scattered messages", "... of
+	 * neighbours with keys", "... of neighbours with peers of their own".
 	 */
 	PER_NEIGHBOUR = 400,
 	PER_SCATTERED = 12 * 1024,

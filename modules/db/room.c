@@ -34,7 +34,8 @@ enum {
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,
 	/* One in two free pages is counted on: LMDB skips lists of free pages whose runs are too
-	 * short for a large value, and writes its own lists to free pages too. */
+	 * short for a large value, and writes its own lists to free pages too. A margin: no case is
+	 * known in which all of it is needed. */
 	SPARE = 2,
 	/* A file system keeps a few blocks for itself: after a short write with fewer blocks free
 	 * than this, the disk is full. Integration test: "storage faults: on a full disk writes
