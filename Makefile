@@ -59,9 +59,9 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room sync crash lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
-FUZZERS := decode encode smq pack store pages cert tlsa dns
+FUZZERS := decode encode smq pack store lmdb_file cert tlsa dns
 
 .DEFAULT_GOAL := all
 .PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest

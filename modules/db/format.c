@@ -1,4 +1,4 @@
-/* The format record, and the creation of a data file that holds only this record. */
+/* The format record, and the creation of a data file that has only this record. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "db.h"
 #include "sync.h"
 
-enum { FORMAT_VERSION = 1, FILE_MODE = 0600 };
+enum { FORMAT_VERSION = 1 };
 
 static const char MAGIC[] = "pn-store";
 static const char NEW_FILE[] = "data.mdb.new";
@@ -30,7 +30,7 @@ static int put_format(struct pn_buf *buf, unsigned char secret[PN_SECRET]) {
 	return buf->err;
 }
 
-/* An earlier version created the database first: killed then, it left an empty one. */
+/* For an empty database: earlier versions created it first, and left it so if they were killed. */
 static int write_format(struct pn_db *db, unsigned char secret[PN_SECRET]) {
 	const struct pn_key key = pn_format_key();
 	struct pn_txn txn;
@@ -46,7 +46,7 @@ static int write_format(struct pn_db *db, unsigned char secret[PN_SECRET]) {
 	return written == PN_OK ? pn_db_commit(db) : written;
 }
 
-/* Sets the secret: true; false for an empty database. */
+/* Sets the secret and returns true; or returns false for an empty database. */
 static bool read_format(struct pn_txn *txn, unsigned char secret[PN_SECRET]) {
 	const struct pn_key key = pn_format_key();
 	struct pn_wire value;
@@ -75,7 +75,7 @@ int pn_format_open(struct pn_db *db) {
 		found = read_format(&txn, secret);
 	int err = pn_txn_end(&txn, PN_OK);
 	if (err == PN_ECORRUPT)
-		return PN_EFOREIGN; /* a record of another program */
+		return PN_EFOREIGN; /* the record is of another program */
 	if (err == PN_OK && !found)
 		err = write_format(db, secret);
 	return err == PN_OK ? pn_crypt_key(db->crypt, secret) : err;
@@ -101,7 +101,7 @@ static int write_record(MDB_env *env, const struct pn_buf *value) {
 	return rc;
 }
 
-/* The database is durable when this returns 0, its name is not. */
+/* Writes and syncs the file, but not its name. */
 static int write_file(const char *path, const struct pn_buf *value) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
 	MDB_env *env;
@@ -130,7 +130,7 @@ static int write_at(const char *directory, const struct pn_buf *value) {
 	return err;
 }
 
-/* The directory may be new too. A parent that we may not read cannot be synced. */
+/* Syncs the name of the directory, which may be new. Impossible if its parent is not readable. */
 static int sync_parent(int directory) {
 	const int above = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (above < 0)
@@ -141,8 +141,8 @@ static int sync_parent(int directory) {
 }
 
 /*
- * The file "durable" is removed first: it would describe an earlier data file. The caller syncs the
- * directory again, before anything is stored.
+ * Removes the file "durable" first: it would describe an earlier data file. The caller syncs the
+ * directory again before anything is stored.
  */
 static int put_in_place(int directory) {
 	int err = pn_sync_drop_record(directory);

@@ -1,6 +1,6 @@
 /*
- * The writes of the turn, in order, so that they can be repeated without those of the last
- * operation. A nested transaction of LMDB for each operation would double the cost of an append.
+ * The writes of the turn, in order, to repeat them without those of a failed operation. A nested
+ * transaction of LMDB for each operation would double the cost of an append.
  */
 #include <string.h>
 
@@ -8,7 +8,12 @@
 
 #include "db.h"
 
-enum { PUT = 'p', REMOVE = 'r', KEEP = 256 * 1024 /* bytes of memory that stay */ };
+enum {
+	PUT = 'p',
+	REMOVE = 'r',
+	/* Bytes of memory that are kept between turns: more than a usual turn writes. */
+	KEEP = 256 * 1024,
+};
 
 void pn_redo_clear(struct pn_redo *redo) {
 	pn_buf_reset(&redo->changes, KEEP);
@@ -19,7 +24,7 @@ void pn_redo_free(struct pn_redo *redo) {
 	pn_buf_free(&redo->changes);
 }
 
-/* ---- Noting: u8 what, bytes key, and of a put bytes value ---- */
+/* ---- Recording. A change: u8 PUT or REMOVE, bytes key, and for PUT bytes value ---- */
 
 int pn_redo_put(struct pn_redo *redo, struct pn_str key, struct pn_str value) {
 	struct pn_buf *const changes = &redo->changes;
@@ -40,7 +45,7 @@ void pn_redo_keep(struct pn_redo *redo) {
 	redo->kept = redo->changes.len;
 }
 
-/* ---- Writing again ---- */
+/* ---- Repeating ---- */
 
 static MDB_val read_bytes(struct pn_wire *wire) {
 	MDB_val val;

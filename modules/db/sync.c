@@ -1,3 +1,4 @@
+/* Syncs in a thread, the file "durable", and recovery from it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,40 +10,36 @@
 #include <pn/alloc.h>
 #include <pn/err.h>
 
-#include "lmdb_file.h"
 #include "db.h"
+#include "lmdb_file.h"
+#include "lmdb_layout.h"
 #include "sync.h"
 
 /* ---- The record ---- */
 
 enum {
-	PAGE = 4096, /* of the record; a meta page's content is at its beginning, whatever its size
-		      */
-	RECORD = 2 * PAGE,
+	META = 4096, /* bytes of a meta page that the record keeps: more than its fields need */
+	RECORD = 2 * META,
 	BOOT_ID = 16,
-	META_TXNID = 144, /* offset of the transaction's number in a meta page */
-	META_FLAGS = 10,  /* of the page's flags, and their value */
-	META_FLAG = 0x08,
-	RETRY = 1000,      /* ms after a failure */
-	RECORD_WAIT = 5000 /* ms; whoever holds the lock writes 8 KB */
+	RETRY = 1000,       /* ms until the next attempt after a failed one */
+	RECORD_WAIT = 5000, /* ms to wait for another process that writes its record of 8 KB */
 };
 
 static const char FILE_NAME[] = "durable";
 static const char MAGIC[16] = "pn-durable 1";
 
-struct record {
+struct durable_record {
 	char magic[16];
 	unsigned char digest[PN_DIGEST];
 	unsigned char boot[BOOT_ID];
 	uint64_t txnid;
-	unsigned char zero[PAGE - 16 - PN_DIGEST - BOOT_ID - 8];
-	unsigned char meta[PAGE];
+	unsigned char zero[META - 16 - PN_DIGEST - BOOT_ID - 8];
+	unsigned char meta[META];
 };
 
-_Static_assert(sizeof(struct record) == RECORD, "the record has no padding");
+_Static_assert(sizeof(struct durable_record) == RECORD, "the record has no padding");
 
-/* Numbers this start of the machine; all zero, which equals no record's, where it cannot be told.
- */
+/* Reads the id of this boot of the machine; all zero if it is unknown. */
 static void read_boot_id(unsigned char boot[BOOT_ID]) {
 	char text[64];
 	size_t have = 0;
@@ -71,14 +68,14 @@ static bool same_boot(const unsigned char boot[BOOT_ID]) {
 	return memcmp(now, unknown, BOOT_ID) != 0 && memcmp(now, boot, BOOT_ID) == 0;
 }
 
-static int record_digest(const struct record *record, pn_digest digest) {
+static int record_digest(const struct durable_record *record, pn_digest digest) {
 	const char *rest = (const char *)record->boot;
-	const struct pn_str bytes = {rest, sizeof(*record) - offsetof(struct record, boot)};
+	const struct pn_str bytes = {rest, sizeof(*record) - offsetof(struct durable_record, boot)};
 	return pn_db_digest(NULL, &bytes, 1, digest);
 }
 
-/* Reads the record in `slot`. Returns 1, or 0 if there is none that is whole. */
-static int read_slot(int fd, int slot, struct record *record) {
+/* Reads the record in `slot`. Returns 1, or 0 if there is no intact one. */
+static int read_slot(int fd, int slot, struct durable_record *record) {
 	pn_digest digest;
 	if (pread(fd, record, sizeof(*record), (off_t)slot * RECORD) != (ssize_t)sizeof(*record))
 		return 0;
@@ -90,9 +87,9 @@ static int read_slot(int fd, int slot, struct record *record) {
 	return memcmp(digest, record->digest, PN_DIGEST) == 0;
 }
 
-/* Reads the newer record. Sets *slot to where it is. Returns 1, or 0 if there is none. */
-static int read_record(int fd, struct record *record, int *slot) {
-	struct record other;
+/* Reads the newer record and sets *slot to its slot. Returns 1, or 0 if there is no intact one. */
+static int read_record(int fd, struct durable_record *record, int *slot) {
+	struct durable_record other;
 	const int first = read_slot(fd, 0, record);
 	const int second = read_slot(fd, 1, &other);
 	if (first < 0 || second < 0)
@@ -103,9 +100,9 @@ static int read_record(int fd, struct record *record, int *slot) {
 	return first > 0 || second > 0;
 }
 
-/* Writes the record, unless another process has written that of a later transaction. */
-static int write_record(int fd, struct record *record) {
-	struct record old;
+/* Writes the record, unless another process has written one of a later transaction. */
+static int write_record(int fd, struct durable_record *record) {
+	struct durable_record old;
 	int slot;
 	const int found = read_record(fd, &old, &slot);
 	if (found < 0)
@@ -126,21 +123,9 @@ static int write_record(int fd, struct record *record) {
 
 /* ---- Recovery ---- */
 
-static uint64_t meta_txnid(const unsigned char *meta) {
-	uint64_t txnid;
-	memcpy(&txnid, meta + META_TXNID, sizeof(txnid));
-	return txnid;
-}
-
-static bool is_meta(const unsigned char *meta) {
-	uint16_t flags;
-	memcpy(&flags, meta + META_FLAGS, sizeof(flags));
-	return flags == META_FLAG;
-}
-
 /*
- * The record's meta page on both pages, the other one as that of the transaction before: LMDB
- * overwrites that next. In a file of no transaction yet both are alike.
+ * Makes both meta pages from the record's, one of them as that of the transaction before: LMDB
+ * overwrites that one next. In a file without transactions both are equal.
  */
 static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
 	const uint64_t txnid = meta_txnid(meta);
@@ -148,18 +133,19 @@ static void make_metas(const unsigned char *meta, unsigned char *metas, size_t p
 	for (uint64_t i = 0; i < 2; i++) {
 		const uint64_t number = i == (txnid & 1) || txnid == 0 ? txnid : txnid - 1;
 		unsigned char *const page = metas + i * page_size;
-		memcpy(page, meta, PAGE);
+		memcpy(page, meta, META);
 		memcpy(page, &i, sizeof(i));
 		memcpy(page + META_TXNID, &number, sizeof(number));
 	}
 }
 
 /*
- * Puts the record's state in force, if all of it is there. A record that belongs to another file
- * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
+ * Rolls back to the record's state, if the file has all pages of it. If somebody has replaced the
+ * data file by hand, the record belongs to another file, and this one is left unchanged.
  */
-static int go_back(int fd, const struct record *record, uint64_t newest, uint64_t *undone) {
-	const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+static int roll_back(int fd, const struct durable_record *record, uint64_t newest,
+		     uint64_t *undone) {
+	const size_t page_size = lmdb_page_size();
 	struct pn_lmdb_report report;
 	unsigned char *metas = pn_malloc(2 * page_size);
 	if (metas == NULL)
@@ -177,8 +163,8 @@ static int go_back(int fd, const struct record *record, uint64_t newest, uint64_
 }
 
 static int recover(int fd, int record_fd, uint64_t *undone) {
-	unsigned char meta[PAGE];
-	struct record record;
+	unsigned char meta[META];
+	struct durable_record record;
 	uint64_t newest = 0;
 	int slot;
 	const int found = read_record(record_fd, &record, &slot);
@@ -186,13 +172,13 @@ static int recover(int fd, int record_fd, uint64_t *undone) {
 		return found;
 	if (same_boot(record.boot))
 		return PN_OK;
-	for (int i = 0; i < 2; i++) {
-		if (pread(fd, meta, PAGE, (off_t)i * sysconf(_SC_PAGESIZE)) != PAGE)
-			return PN_OK; /* whoever opens it tells what it is */
+	for (size_t i = 0; i < METAS; i++) {
+		if (pread(fd, meta, META, (off_t)(i * lmdb_page_size())) != META)
+			return PN_OK; /* not a database: opening it will fail */
 		if (is_meta(meta) && meta_txnid(meta) > newest)
 			newest = meta_txnid(meta);
 	}
-	return newest > record.txnid ? go_back(fd, &record, newest, undone) : PN_OK;
+	return newest > record.txnid ? roll_back(fd, &record, newest, undone) : PN_OK;
 }
 
 int pn_sync_recover(int directory, uint64_t *undone) {
@@ -223,8 +209,8 @@ int pn_sync_drop_record(int directory) {
 enum state { IDLE, ASKED, DONE };
 
 /*
- * The thread touches what stands below the mutex, with it held; and `record`, `data`, `file` and
- * `locks` while the state is ASKED. All else is the main thread's.
+ * The thread uses the fields below the mutex while it holds it, and `record`, `data`, `file` and
+ * `locks` while the state is ASKED. All other fields belong to the main thread.
  */
 struct pn_sync {
 	MDB_env *env;
@@ -233,15 +219,15 @@ struct pn_sync {
 	int locks; /* descriptor of the lock file, borrowed */
 	int event; /* eventfd */
 	unsigned interval;
-	uint64_t due;     /* when the next attempt may begin, 0: at the next call */
-	bool failed;      /* for good */
-	int error;        /* of the last attempt, until it was told */
-	uint64_t durable; /* last transaction that is known to be durable, and kept by `pin` */
-	MDB_txn *pin;     /* keeps the durable state */
-	MDB_txn *next;    /* keeps the state that is being made durable */
-	bool running;     /* there is a thread */
+	uint64_t due;     /* time of the next attempt, 0: at once */
+	bool failed;      /* permanently, see pn_sync_state() */
+	int error;        /* of the last attempt, until it has been returned */
+	uint64_t durable; /* last transaction that is known to be durable */
+	MDB_txn *pin;     /* reads the durable state, to keep its pages */
+	MDB_txn *next;    /* reads the state that is being synced */
+	bool running;     /* the thread exists */
 	pthread_t thread;
-	struct record record; /* of `next` */
+	struct durable_record record; /* of `next` */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t change;
@@ -250,11 +236,10 @@ struct pn_sync {
 	int result; /* of the attempt, with DONE */
 };
 
-/* Makes the state of sync->record durable. Runs in either thread. */
+/* Syncs the state of sync->record. Runs in either thread. */
 static int make_durable(struct pn_sync *sync) {
 	if (fdatasync(sync->data) != 0)
-		return PN_EIO; /* whatever it was: what the kernel has given up it does not try
-				  again */
+		return PN_EIO; /* whatever errno says: the kernel does not retry the pages */
 	int err = pn_lock_take(sync->locks, PN_LOCK_RECORD, false, RECORD_WAIT);
 	if (err == PN_OK) {
 		err = write_record(sync->file, &sync->record);
@@ -284,7 +269,7 @@ static void *run(void *argument) {
 	return NULL;
 }
 
-/* Signals are the main thread's business. */
+/* Blocks all signals in the thread: the main thread handles them. */
 static int start_thread(struct pn_sync *sync) {
 	sigset_t all, before;
 	if (sync->running)
@@ -298,39 +283,40 @@ static int start_thread(struct pn_sync *sync) {
 
 /* ---- The main thread ---- */
 
-/* Begins a reader at the last commit, and copies the meta page of that. Wants the writer's lock. */
+/* Begins a read transaction at the last commit, and copies its meta page. The caller holds the
+ * writer's lock. */
 static int capture(struct pn_sync *sync) {
-	const long page_size = sysconf(_SC_PAGESIZE);
+	const size_t page_size = lmdb_page_size();
 	int rc = sync->next != NULL ? mdb_txn_renew(sync->next)
 				    : mdb_txn_begin(sync->env, NULL, MDB_RDONLY, &sync->next);
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
 	memset(&sync->record, 0, sizeof(sync->record));
 	sync->record.txnid = mdb_txn_id(sync->next);
-	const off_t at = (off_t)(sync->record.txnid & 1) * page_size;
-	if (pread(sync->data, sync->record.meta, PAGE, at) == PAGE &&
+	const off_t at = (off_t)((sync->record.txnid & 1) * page_size);
+	if (pread(sync->data, sync->record.meta, META, at) == META &&
 	    meta_txnid(sync->record.meta) == sync->record.txnid)
 		return PN_OK;
 	mdb_txn_reset(sync->next);
 	return PN_EIO;
 }
 
-/* After an attempt: keeps its state in the place of the one before, or gives it up. */
+/* After an attempt: pins its state instead of the one before, or drops it if the attempt failed. */
 static void settle(struct pn_sync *sync, int result) {
 	MDB_txn *const before = sync->pin;
 	if (result == PN_OK) {
 		sync->pin = sync->next;
 		sync->next = before;
-		sync->durable =
-			sync->record.txnid; /* not before: who is told of it may use pages again */
+		/* only now: LMDB may reuse pages of states before it */
+		sync->durable = sync->record.txnid;
 	}
 	if (sync->next != NULL)
 		mdb_txn_reset(sync->next);
 	if (result == PN_EIO)
-		sync->failed = true; /* what the disk did not take, it will not be asked again */
+		sync->failed = true;
 }
 
-/* Takes over the result of an attempt that has ended; waits for one that is under way. */
+/* Collects the result of an attempt that has ended. wait: waits for a running one. */
 static void collect(struct pn_sync *sync, bool wait) {
 	pthread_mutex_lock(&sync->mutex);
 	while (wait && sync->state == ASKED)
@@ -366,13 +352,13 @@ int pn_sync_now(struct pn_sync *sync) {
 
 void pn_sync_committed(struct pn_sync *sync) {
 	if (sync->interval == 0)
-		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and tells */
+		(void)pn_sync_now(sync); /* pn_sync_run() tries again, and returns the error */
 }
 
 static int begin_attempt(struct pn_sync *sync) {
 	int dead;
 	int err = start_thread(sync);
-	if (err == PN_OK) /* a killed process would keep old pages for ever */
+	if (err == PN_OK) /* the reader of a killed process would keep old pages */
 		err = pn_db_error(mdb_reader_check(sync->env, &dead));
 	if (err == PN_OK)
 		err = capture(sync);
@@ -385,29 +371,40 @@ static int begin_attempt(struct pn_sync *sync) {
 	return PN_OK;
 }
 
-int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
-	collect(sync, false);
-	int err = sync->error;
-	sync->error = PN_OK;
-	*wait = -1;
-	if (err == PN_OK && sync->failed && pn_sync_durable(sync) < committed)
-		err = PN_EIO;
-	if (err == PN_OK && (is_busy(sync) || pn_sync_durable(sync) >= committed))
-		return PN_OK;
-	if (err == PN_OK && now < sync->due) {
-		*wait = (int)(sync->due - now);
-		return PN_OK;
-	}
-	if (err == PN_OK)
-		err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
+/* Begins an attempt; or sets *wait if another process is writing. */
+static int try_attempt(struct pn_sync *sync, uint64_t now, int *wait) {
+	int err = pn_lock_take(sync->locks, PN_LOCK_WRITER, false, 0);
 	if (err == PN_EBUSY) {
-		*wait = 1; /* another process writes */
+		*wait = 1;
 		return PN_OK;
 	}
+	if (err != PN_OK)
+		return err;
+	sync->due = now + sync->interval;
+	err = begin_attempt(sync);
+	pn_lock_drop(sync->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/* Returns the error of the last attempt once, and a permanent one as long as commits wait. */
+static int take_error(struct pn_sync *sync, uint64_t committed) {
+	const int err = sync->error;
+	sync->error = PN_OK;
+	return err == PN_OK && sync->failed && sync->durable < committed ? PN_EIO : err;
+}
+
+int pn_sync_run(struct pn_sync *sync, uint64_t committed, uint64_t now, int *wait) {
+	*wait = -1;
+	collect(sync, false);
+	int err = take_error(sync, committed);
 	if (err == PN_OK) {
-		sync->due = now + sync->interval;
-		err = begin_attempt(sync);
-		pn_lock_drop(sync->locks, PN_LOCK_WRITER);
+		if (is_busy(sync) || pn_sync_durable(sync) >= committed)
+			return PN_OK;
+		if (now < sync->due) {
+			*wait = (int)(sync->due - now);
+			return PN_OK;
+		}
+		err = try_attempt(sync, now, wait);
 	}
 	if (err != PN_OK) {
 		sync->due = now + RETRY;
@@ -448,7 +445,7 @@ int pn_sync_new(struct pn_sync **out, MDB_env *env, int directory, int locks, un
 	pthread_cond_init(&sync->change, NULL);
 	sync->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	sync->file = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (sync->file >= 0) /* both records, so that they can be written when the disk is full */
+	if (sync->file >= 0) /* so that records can be written when the disk is full */
 		(void)fallocate(sync->file, 0, 0, 2 * RECORD);
 	int err = sync->event < 0 || sync->file < 0 ? pn_db_error(errno) : PN_OK;
 	if (err == PN_OK)
@@ -490,5 +487,5 @@ void pn_sync_free(struct pn_sync *sync) {
 
 void pn_sync_forget(struct pn_sync *sync) {
 	if (sync != NULL)
-		close_files(sync); /* the thread stayed in the parent */
+		close_files(sync); /* the child has no thread */
 }

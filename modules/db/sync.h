@@ -1,20 +1,19 @@
 /*
- * Making commits durable: fdatasync in a thread, and the record of what is durable.
+ * Making commits durable: fdatasync in a thread, and a record of the durable state.
  *
- * The file "durable" holds two records of 8192 bytes; the one with the higher transaction counts.
+ * The file "durable" has two records of 8192 bytes; the one with the higher transaction counts.
  *
- *      0    magic "pn-durable"     16   digest(16) of everything that follows
- *      32   boot id of the machine (16)                48   transaction u64
- *      64   zero to 4096           4096 meta page of that transaction, as LMDB has it on page 0 or
- * 1
+ *      0    magic "pn-durable"               16   digest(16) of the bytes that follow
+ *      32   boot id of the machine (16)      48   transaction u64
+ *      56   zero to 4096                     4096 meta page of that transaction
  *
- * A record is written after the data pages of its transaction are on the disk. Every process that
- * has the store open keeps a reader at a transaction that is not newer than the record's, so LMDB
- * overwrites no page that the record's state needs. Where the machine went down since (the boot id
- * differs) the record's meta page is put in the place of the newer ones.
+ * A record is written after the pages of its transaction are on the disk. Every process that has
+ * the database open keeps a read transaction at that state or an older one, so LMDB does not
+ * overwrite pages of the record's state. If the machine has restarted since (the boot id differs),
+ * recovery replaces newer meta pages by that of the record.
  */
-#ifndef PN_STORE_SYNC_H
-#define PN_STORE_SYNC_H
+#ifndef PN_DB_SYNC_H
+#define PN_DB_SYNC_H
 
 #include <lmdb.h>
 
@@ -22,25 +21,27 @@
 
 struct pn_sync;
 
-/* For an environment that was opened in `directory`; borrowed descriptors. Starts no thread. */
+/* For an environment that is open in `directory`; borrows both descriptors. The thread starts with
+ * the first pn_sync_run() that has work. interval: ms, see pn/db.h. */
 int pn_sync_new(struct pn_sync **sync, MDB_env *env, int directory, int locks, unsigned interval);
 
-/* Waits for the thread. Does not make anything durable. */
+/* Waits for the thread. Does not sync. NULL is allowed. */
 void pn_sync_free(struct pn_sync *sync);
 
-/* Drops what a forked child inherited. */
+/* Frees the handle in a forked child. NULL is allowed. */
 void pn_sync_forget(struct pn_sync *sync);
 
-/* 0, or PN_EIO once the disk has failed to take what was committed: it can no longer be trusted. */
+/* 0, or PN_EIO after a failed fdatasync: the kernel may have dropped the pages, so later syncs
+ * cannot be trusted. */
 int pn_sync_state(const struct pn_sync *sync);
 
-/* After a commit, with the writer's lock held. Waits for the disk where the interval is 0. */
+/* To be called after a commit, with the writer's lock held. Syncs if the interval is 0. */
 void pn_sync_committed(struct pn_sync *sync);
 
-/* Makes the last commit durable. The caller holds the writer's lock. */
+/* Syncs the last commit. The caller holds the writer's lock. */
 int pn_sync_now(struct pn_sync *sync);
 
-/* Gives up the readers' transactions. Only with the writer's lock, and before pn_sync_now(). */
+/* Ends the read transactions. The caller holds the writer's lock, and calls pn_sync_now() next. */
 void pn_sync_release(struct pn_sync *sync);
 
 /* As pn_db_sync(), pn_db_durable() and the event descriptor of pn/db.h. */
@@ -49,12 +50,13 @@ uint64_t pn_sync_durable(struct pn_sync *sync);
 int pn_sync_event_fd(const struct pn_sync *sync);
 
 /*
- * Before the environment is opened, with the store to oneself: goes back to the durable state where
- * that is necessary. Sets *undone to the number of transactions that are gone.
+ * Rolls back to the durable state if the machine has restarted. To be called before the environment
+ * is opened, while no other process has the database open. Sets *undone to the number of
+ * transactions that were rolled back.
  */
 int pn_sync_recover(int directory, uint64_t *undone);
 
-/* Removes the record, where all of the data file is durable. */
+/* Removes the record. The data file must be synced. */
 int pn_sync_drop_record(int directory);
 
 #endif

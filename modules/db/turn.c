@@ -1,4 +1,4 @@
-/* The turn's transaction: begun, committed, undone. */
+/* The transaction of the turn: begin, commit, undo. */
 #include <errno.h>
 #include <string.h>
 
@@ -8,14 +8,17 @@
 #include "turn.h"
 
 enum {
-	LOCK_WAIT = 1000, /* ms for the writer of another process */
-	FLUSH_WAIT = 2000,
-	/* Bytes by which the file may grow between two durable states. Until a state is durable no
-	 * page of the one before is used again: on a disk that is too slow for what is written the
-	 * file would grow without bound. About a second of writes of a fast server. */
+	/* ms to wait for another process that writes: a step of prosodyctl takes less, and the
+	 * server stands still meanwhile. */
+	LOCK_WAIT = 1000,
+	FLUSH_WAIT = 2000, /* ms; longer, because a flush is the last chance before a shutdown */
+	/* Bytes that the file may grow between two durable states. No page of a state is reused
+	 * until a newer one is durable, so the file would grow without bound on a disk that is
+	 * slower than the writes. About a second of writes of a fast server. Test: "room: the
+	 * file stops growing if nothing is synced". */
 	GROWTH_MAX = 256 * 1024 * 1024,
-	/* Pages that a turn changes beside those of its puts: the branches at the top, and LMDB's
-	 * list of free pages. Test: "room: deletions of neighbours". */
+	/* Pages that a turn changes in addition to those of its puts: the branches near the root,
+	 * and LMDB's list of free pages. Test: "room: deletions of neighbours". */
 	PER_TURN = 32,
 };
 
@@ -69,7 +72,7 @@ int pn_db_begin(struct pn_db *db) {
 	}
 	rc = pn_room_find_end(db);
 	if (rc != MDB_SUCCESS) {
-		pn_db_abort(db); /* not only forgotten: LMDB holds a lock for it */
+		pn_db_abort(db); /* releases LMDB's own lock too */
 		return pn_db_error(rc);
 	}
 	db->pending = 0;
@@ -79,14 +82,14 @@ int pn_db_begin(struct pn_db *db) {
 	return bound_growth(db);
 }
 
-/* Once LMDB's transaction has ended. */
+/* To be called when LMDB's transaction has ended. */
 static void end_turn(struct pn_db *db) {
 	db->write = NULL;
 	pn_redo_clear(&db->redo);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 }
 
-/* The ids of messages that are undone may be known already: they must not be given again. */
+/* The ids of messages that are undone may be known to clients: they must not be used again. */
 static void change_epoch(struct pn_db *db) {
 	db->epoch += db->pending > 0;
 }
@@ -127,7 +130,7 @@ int pn_db_commit(struct pn_db *db) {
 	return err;
 }
 
-/* What was committed before is made durable also where the last commit has failed. */
+/* Syncs the earlier commits even if the last one has failed. */
 int pn_db_flush(struct pn_db *db) {
 	const int committed = pn_db_commit(db);
 	if (pn_sync_durable(db->sync) >= db->committed)
@@ -154,7 +157,7 @@ void pn_turn_keep(struct pn_db *db) {
 	pn_redo_keep(&db->redo);
 }
 
-/* The writer's lock is held throughout, so the writes are repeated on the same state. */
+/* The writer's lock is held all the time, so the writes are repeated on the same state. */
 void pn_turn_undo(struct pn_db *db) {
 	if (db->pending == 0) {
 		pn_db_abort(db);
@@ -183,9 +186,9 @@ int pn_turn_commit_part(struct pn_db *db) {
 	return err == PN_OK ? pn_db_begin(db) : err;
 }
 
-/* Writes the format record as it is: a transaction that changes nothing. */
+/* Writes the format record unchanged, so that there is a transaction to commit. */
 static int touch(struct pn_db *db) {
-	enum { MOST = 512 }; /* bytes: more than the format record */
+	enum { MOST = 512 }; /* bytes; the format record has 30 */
 	const struct pn_key key = pn_format_key();
 	MDB_val name = {.mv_size = key.len, .mv_data = (void *)key.bytes};
 	MDB_val data;

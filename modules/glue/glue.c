@@ -1,3 +1,4 @@
+/* Error results, integer ranges, and handles. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -51,7 +52,7 @@ void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
 	lua_setfield(L, -2, "__gc");
 	lua_pushcfunction(L, close);
 	lua_setfield(L, -2, "__close");
-	lua_setfield(L, LUA_REGISTRYINDEX, type); /* last: it is complete, and stays so */
+	lua_setfield(L, LUA_REGISTRYINDEX, type); /* last, when it is complete */
 }
 
 void *pn_glue_handle(lua_State *L, const char *type, size_t size, int values) {

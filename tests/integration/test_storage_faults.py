@@ -156,7 +156,7 @@ def a_full_disk_refuses_writes_only(server):
 		result(private(alice, "before"))
 		disk.fill()
 		taken = write_until_refused(alice)
-		server.expect_log("no space is left on the disk")
+		server.expect_log("no space left on the disk")
 		assert private(alice) == "before"
 		assert_kept(alice, taken)
 		disk.make_room()
@@ -222,7 +222,7 @@ def a_held_lock_refuses_writes_only(server):
 	with WritersLock(server):
 		server.announced.append("storage_native")
 		assert not attempt(alice, "meanwhile")
-		server.expect_log("another process holds the store's lock")
+		server.expect_log("another process has locked the database")
 		assert private(alice) == "before"
 	assert attempt(alice, "after") and private(alice) == "after"
 
@@ -289,7 +289,7 @@ def with_newer_format(store):
 
 @behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
 def a_foreign_file_is_refused(server):
-	refuses_store(server, with_foreign_file, "no store of this program")
+	refuses_store(server, with_foreign_file, "not a database of this program")
 
 
 @behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))

@@ -171,7 +171,7 @@ def status_says_why_the_store_is_closed(server):
 	server.announced.append("storage_native")
 	server.lua(f'pcall(require "core.usermanager".user_exists, "alice", {bed.lua(server.host)})')
 	found = status()
-	assert found["open"] is False and "no store of this program" in found["reason"], found
+	assert found["open"] is False and "not a database of this program" in found["reason"], found
 
 
 def row(text, name):
@@ -282,7 +282,7 @@ def a_foreign_file_is_recognized(server):
 	for content in (b"a text, and no database\n", os.urandom(3 * PAGE), b"\0" * 2 * PAGE):
 		data_file(server).write_bytes(content)
 		for words in (["stat"], ["check"], ["backup", server.directory / "file"], ["compact"]):
-			bad(server, *words, says="no store of this program|damaged")
+			bad(server, *words, says="not a database of this program|damaged")
 		assert data_file(server).read_bytes() == content
 
 

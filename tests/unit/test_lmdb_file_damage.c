@@ -1,5 +1,5 @@
-/* modules/db/lmdb_file.h: each kind of damage, where it is found, and what it is called. */
-#include "pages_fixture.h"
+/* modules/db/lmdb_file.h: each kind of damage, the page it is found on, and its name. */
+#include "lmdb_file_fixture.h"
 
 /* `at` is the page that is named; it is worked out before the damage is done. */
 #define DAMAGE(sentence, at, problem, ...)                                                         \
@@ -13,11 +13,11 @@
 
 /* ---- Metas ---- */
 
-DAMAGE(a_meta_without_the_magic, 0, "is no meta page, but the other one is",
+DAMAGE(a_meta_without_the_magic, 0, "is not a meta page, but the other one is",
        put32(page(&f, 0) + 16, 0))
-DAMAGE(a_meta_of_another_data_version, 1, "is no meta page, but the other one is",
+DAMAGE(a_meta_of_another_data_version, 1, "is not a meta page, but the other one is",
        put32(page(&f, 1) + 20, 2))
-DAMAGE(a_meta_of_another_page_size, 0, "is no meta page, but the other one is",
+DAMAGE(a_meta_of_another_page_size, 0, "is not a meta page, but the other one is",
        put32(page(&f, 0) + 40, 512))
 DAMAGE(a_meta_with_the_number_of_another_page, 1, "has the number or the kind of another page",
        put64(page(&f, 1), 0))
@@ -41,9 +41,9 @@ DAMAGE(a_last_page_far_behind_the_end, f.newest, "counts more pages than the fil
 	put64(f.meta + 32, 1ULL << 40);
 	put64(f.meta + 136, f.image.size / 4);
 })
-DAMAGE(a_last_page_behind_the_end, f.image.size / f.page_size, "is behind the end of the file",
+DAMAGE(a_last_page_behind_the_end, f.image.size / f.page_size, "is beyond the end of the file",
        put64(f.meta + 136, get64(f.meta + 136) + 1))
-DAMAGE(a_last_page_before_pages_that_are_used, number(f.free_list), "names a page that cannot be",
+DAMAGE(a_last_page_before_pages_that_are_used, number(f.free_list), "refers to an impossible page",
        put64(f.meta + 136, get64(value(f.free_list, 1) + 8) - 1))
 
 /* ---- Records of trees ---- */
@@ -64,9 +64,9 @@ DAMAGE(a_tree_without_depth, f.newest, "has a tree whose depth is wrong", put16(
 DAMAGE(a_tree_without_a_root, f.newest, "has a tree whose depth is wrong",
        put64(f.record + 40, UINT64_MAX))
 DAMAGE(a_tree_that_is_deeper_than_it_says, number(f.root),
-       "is not of the kind that its place in the tree asks for", put16(f.record + 6, 1))
+       "has the wrong type for its level in the tree", put16(f.record + 6, 1))
 DAMAGE(a_tree_that_is_less_deep_than_it_says, number(f.first),
-       "is not of the kind that its place in the tree asks for", put16(f.record + 6, 3))
+       "has the wrong type for its level in the tree", put16(f.record + 6, 3))
 DAMAGE(a_wrong_count_of_branches, f.newest, "has a tree whose counts are wrong",
        put64(f.record + 8, 0))
 DAMAGE(a_wrong_count_of_leaves, f.newest, "has a tree whose counts are wrong",
@@ -80,12 +80,12 @@ DAMAGE(a_wrong_count_of_free_lists, f.newest, "has a tree whose counts are wrong
 
 /* ---- Which pages a tree has ---- */
 
-DAMAGE(a_root_that_is_a_meta, f.newest, "names a page that cannot be", put64(f.record + 40, 1))
-DAMAGE(a_child_that_is_a_meta, number(f.root), "names a page that cannot be",
+DAMAGE(a_root_that_is_a_meta, f.newest, "refers to an impossible page", put64(f.record + 40, 1))
+DAMAGE(a_child_that_is_a_meta, number(f.root), "refers to an impossible page",
        put32(node(f.root, 1), 0))
-DAMAGE(a_child_behind_the_last_page, number(f.root), "names a page that cannot be",
+DAMAGE(a_child_behind_the_last_page, number(f.root), "refers to an impossible page",
        put32(node(f.root, 1), get64(f.meta + 136) + 1))
-DAMAGE(a_child_with_a_number_of_48_bits, number(f.root), "names a page that cannot be",
+DAMAGE(a_child_with_a_number_of_48_bits, number(f.root), "refers to an impossible page",
        put16(node(f.root, 1) + 4, 0x8000))
 DAMAGE(a_child_that_is_its_own_parent, number(f.root), "is used twice, or is both used and free",
        put32(node(f.root, 1), number(f.root)))
@@ -102,13 +102,13 @@ DAMAGE(a_free_page_in_the_tree, get64(value(f.free_list, 0) + 8),
 DAMAGE(a_page_with_the_number_of_another, number(f.second), "has the number of another page",
        put64(f.second, number(f.first)))
 DAMAGE(a_page_that_says_it_is_being_written, number(f.second),
-       "is not of the kind that its place in the tree asks for", put16(f.second + 10, 0x12))
+       "has the wrong type for its level in the tree", put16(f.second + 10, 0x12))
 DAMAGE(a_page_for_keys_of_one_size, number(f.second),
-       "is not of the kind that its place in the tree asks for", put16(f.second + 10, 0x22))
-DAMAGE(a_page_inside_a_page, number(f.second),
-       "is not of the kind that its place in the tree asks for", put16(f.second + 10, 0x42))
-DAMAGE(a_run_in_place_of_a_leaf, number(f.second),
-       "is not of the kind that its place in the tree asks for", put16(f.second + 10, 4))
+       "has the wrong type for its level in the tree", put16(f.second + 10, 0x22))
+DAMAGE(a_page_inside_a_page, number(f.second), "has the wrong type for its level in the tree",
+       put16(f.second + 10, 0x42))
+DAMAGE(a_run_in_place_of_a_leaf, number(f.second), "has the wrong type for its level in the tree",
+       put16(f.second + 10, 4))
 DAMAGE(free_space_that_begins_in_the_header, number(f.second),
        "has impossible bounds of its free space", put16(f.second + 12, 14))
 DAMAGE(free_space_that_begins_at_an_odd_place, number(f.second),
@@ -170,7 +170,7 @@ static uint8_t *end_node(uint8_t *page) {
 DAMAGE(a_node_that_leaves_the_page, number(f.first), "has nodes that overlap or leave a gap",
        put16(end_node(f.first) + 6, 511))
 DAMAGE(a_gap_behind_the_nodes, number(f.first), "has nodes that overlap or leave a gap",
-       put16(end_node(f.first) + 6, KEY_SIZE - 4))
+       put16(end_node(f.first) + 6, LMDB_KEY_SIZE - 4))
 
 /* One that a look at the ends of the nodes alone does not show. */
 static void nest_a_node(struct fixture *f) {
@@ -194,14 +194,14 @@ static void swap_pointers(uint8_t *page, size_t a, size_t b) {
 
 DAMAGE(keys_out_of_order, number(f.second), "has keys out of order", swap_pointers(f.second, 0, 1))
 DAMAGE(a_key_twice, number(f.second), "has keys out of order",
-       memcpy(key(f.second, 1), key(f.second, 0), KEY_SIZE))
+       memcpy(key(f.second, 1), key(f.second, 0), LMDB_KEY_SIZE))
 DAMAGE(a_key_that_belongs_further_left, number(f.second), "has keys out of order",
        memcpy(key(f.second, 0), "aaa", 3))
 DAMAGE(a_key_that_belongs_further_right, number(f.first), "has keys that belong in another page",
        key(f.first, nodes(f.first) - 1)[0] = 'z')
 DAMAGE(a_key_that_the_next_page_begins_with, number(f.first),
        "has keys that belong in another page",
-       memcpy(key(f.first, nodes(f.first) - 1), key(f.root, 1), KEY_SIZE))
+       memcpy(key(f.first, nodes(f.first) - 1), key(f.root, 1), LMDB_KEY_SIZE))
 DAMAGE(a_branch_with_keys_out_of_order, number(f.second), "has keys that belong in another page",
        memcpy(key(f.root, 2), "aaa", 3))
 DAMAGE(a_branch_with_two_nodes_swapped, child(f.root, 2), "has keys that belong in another page",
@@ -209,12 +209,12 @@ DAMAGE(a_branch_with_two_nodes_swapped, child(f.root, 2), "has keys that belong 
 
 /* ---- Runs ---- */
 
-DAMAGE(a_run_with_the_number_of_another_page, number(f.run),
-       "is not the run of pages that it should be", put64(f.run, number(f.run) + 1))
-DAMAGE(a_run_that_says_it_is_a_leaf, number(f.run), "is not the run of pages that it should be",
+DAMAGE(a_run_with_the_number_of_another_page, number(f.run), "is not the first page of a run",
+       put64(f.run, number(f.run) + 1))
+DAMAGE(a_run_that_says_it_is_a_leaf, number(f.run), "is not the first page of a run",
        put16(f.run + 10, 2))
-DAMAGE(a_run_that_says_it_is_being_written, number(f.run),
-       "is not the run of pages that it should be", put16(f.run + 10, 0x14))
+DAMAGE(a_run_that_says_it_is_being_written, number(f.run), "is not the first page of a run",
+       put16(f.run + 10, 0x14))
 DAMAGE(a_run_shorter_than_its_value, number(f.run), "is a run of pages of the wrong length",
        put32(f.run + 12, 9000 / f.page_size))
 DAMAGE(a_run_longer_than_any_value, number(f.run), "is a run of pages of the wrong length",
@@ -232,11 +232,11 @@ static void move_run_to_the_end(struct fixture *f) {
 	put64(value(f->free_list, 1), 0);
 }
 
-DAMAGE(a_run_that_leaves_the_file, get64(f.meta + 136), "names a page that cannot be",
+DAMAGE(a_run_that_leaves_the_file, get64(f.meta + 136), "refers to an impossible page",
        move_run_to_the_end(&f))
 DAMAGE(a_value_longer_than_its_run, number(f.run), "is a run of pages of the wrong length",
        put32(node(f.first, long_node(f.first)), UINT32_MAX))
-DAMAGE(a_run_that_is_no_page, number(f.first), "names a page that cannot be",
+DAMAGE(a_run_that_is_no_page, number(f.first), "refers to an impossible page",
        put64(value(f.first, long_node(f.first)), 1ULL << 40))
 DAMAGE(a_run_that_is_a_page_of_the_tree, number(f.first), "is used twice, or is both used and free",
        put64(value(f.first, long_node(f.first)), number(f.first)))
@@ -247,9 +247,9 @@ DAMAGE(a_free_list_of_too_many_pages, number(f.free_list), "has a free list whos
        put64(value(f.free_list, 0), get64(value(f.free_list, 0)) + 1))
 DAMAGE(a_free_list_of_too_few_pages, number(f.free_list), "has a free list whose count is wrong",
        put64(value(f.free_list, 0), get64(value(f.free_list, 0)) - 1))
-DAMAGE(a_meta_on_the_free_list, number(f.free_list), "names a page that cannot be",
+DAMAGE(a_meta_on_the_free_list, number(f.free_list), "refers to an impossible page",
        put64(value(f.free_list, 0) + 8 * get64(value(f.free_list, 0)), 1))
-DAMAGE(a_page_behind_the_last_on_the_free_list, number(f.free_list), "names a page that cannot be",
+DAMAGE(a_page_behind_the_last_on_the_free_list, number(f.free_list), "refers to an impossible page",
        put64(value(f.free_list, 0) + 8, get64(f.meta + 136) + 1))
 DAMAGE(a_free_list_out_of_order, number(f.free_list), "has a free list out of order",
        put64(value(f.free_list, 0) + 8, get64(value(f.free_list, 0) + 16) - 1))
@@ -267,9 +267,9 @@ DAMAGE(a_page_of_the_tree_on_the_free_list, number(f.root),
        "is used twice, or is both used and free",
        put64(value(f.free_list, 0) + 8 * get64(value(f.free_list, 0)), number(f.root)))
 DAMAGE(a_free_list_of_no_transaction, number(f.free_list),
-       "has a free list of a transaction that never was", put64(key(f.free_list, 0), 0))
+       "has a free list of an impossible transaction", put64(key(f.free_list, 0), 0))
 DAMAGE(a_free_list_of_a_transaction_to_come, number(f.free_list),
-       "has a free list of a transaction that never was",
+       "has a free list of an impossible transaction",
        put64(key(f.free_list, nodes(f.free_list) - 1), SAMPLE_TXNS + 1))
 DAMAGE(free_lists_out_of_order, number(f.free_list), "has keys out of order",
        put64(key(f.free_list, 1), 1))
@@ -294,7 +294,7 @@ DAMAGE(a_free_list_that_ends_inside_a_number, number(f.free_list),
 DAMAGE(a_free_list_without_a_count, number(f.free_list), "has a free list of an impossible size",
        resize_first_list(&f, (uint32_t)get64(value(f.free_list, 0)) * 8 + 8))
 
-/* ---- What is no damage ---- */
+/* ---- Valid files ---- */
 
 TEST(a_lost_page_is_counted_and_harms_nobody) {
 	struct fixture f;
@@ -326,5 +326,5 @@ TEST(the_older_meta_may_be_of_any_earlier_transaction) {
 }
 
 int main(void) {
-	return test_run("pages damage");
+	return test_run("lmdb_file damage");
 }

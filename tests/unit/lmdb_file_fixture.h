@@ -1,9 +1,10 @@
-/* A file with branches, leaves, runs and free lists, each part of it at hand to be damaged. */
-#ifndef TEST_PAGES_FIXTURE_H
-#define TEST_PAGES_FIXTURE_H
+/* A file with branches, leaves, runs and free lists, and pointers to its parts to damage them. The
+ * numbers are those of modules/db/lmdb_layout.h, written again: a wrong one there fails here. */
+#ifndef TEST_LMDB_FILE_FIXTURE_H
+#define TEST_LMDB_FILE_FIXTURE_H
 
 #include "../oom/alloc.h"
-#include "pages_file.h"
+#include "lmdb_image.h"
 #include "test.h"
 
 struct fixture {
@@ -107,7 +108,7 @@ static inline void check(struct fixture *f, int want) {
 	image_free(&f->image);
 }
 
-/* That it is found, and where. */
+/* Checks that the damage is found, and on which page. */
 static inline void damaged(struct fixture *f, uint64_t at, const char *problem) {
 	struct pn_lmdb_report report;
 	const int err = image_verify(&f->image, &report);

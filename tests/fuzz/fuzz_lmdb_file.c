@@ -1,15 +1,15 @@
 /*
- * The input is damage to a file of LMDB. Whatever it is, verifying the file is safe; and where the
- * verifier finds nothing, LMDB reads, copies, changes and empties the file without a failure.
+ * The input is damage to a file of LMDB. Verifying the damaged file is safe; and if the verifier
+ * accepts it, LMDB reads, copies, changes and empties it without a failure.
  *
  *      { u16 where  u8 length  bytes }*     written over those of the file
  *
  *      where    counts the places that LMDB steers by: metas, headers, pointers, nodes, free lists
  */
-#include "../unit/pages_file.h"
+#include "../unit/lmdb_image.h"
 #include "fuzz.h"
 
-/* The file, and the offsets of the bytes in it that are no values of ours. */
+/* The file, and the offsets of its bytes that are not values. */
 static struct {
 	struct image image;
 	uint32_t *places;
@@ -27,7 +27,8 @@ static uint16_t get16(size_t offset) {
 	return value;
 }
 
-/* Of a branch or leaf: all but free space and the middle of keys. See pages.h for the numbers. */
+/* Of a branch or leaf: all but free space and the middle of keys. See lmdb_layout.h for the
+ * numbers. */
 static void add_tree_page(size_t page, size_t page_size) {
 	const uint16_t lower = get16(page + 12);
 	add_places(page, lower);

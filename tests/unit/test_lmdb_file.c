@@ -1,7 +1,7 @@
 /* modules/db/lmdb_file.h */
 #include <fcntl.h>
 
-#include "pages_fixture.h"
+#include "lmdb_file_fixture.h"
 
 /* ---- Files that are sound ---- */
 
@@ -69,7 +69,7 @@ static bool random_step(MDB_txn *txn, MDB_dbi dbi, uint64_t *state) {
 
 /* In a directory of its own, as a reader that pins free pages needs the lock beside the file. */
 static void random_transactions(uint64_t seed, int txns, int steps, bool pinned) {
-	char directory[] = P_tmpdir "/test_pages-XXXXXX";
+	char directory[] = P_tmpdir "/test_lmdb_file-XXXXXX";
 	char path[64];
 	char lock[80];
 	REQUIRE(mkdtemp(directory) != NULL);
@@ -360,5 +360,5 @@ TEST(a_file_that_is_cut_off_is_found_to_be_damaged) {
 }
 
 int main(void) {
-	return test_run("pages");
+	return test_run("lmdb_file");
 }

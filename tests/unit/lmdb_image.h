@@ -1,6 +1,6 @@
-/* Files of LMDB in memory: made, copied, patched, and used in full. */
-#ifndef TEST_PAGES_FILE_H
-#define TEST_PAGES_FILE_H
+/* Files of LMDB in memory: create, copy and patch them, and use LMDB on them. */
+#ifndef TEST_LMDB_IMAGE_H
+#define TEST_LMDB_IMAGE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,7 +17,7 @@
 
 #include "../../modules/db/lmdb_file.h"
 
-enum { MAP_SIZE = 1 << 30, KEY_SIZE = 301, SAMPLE_TXNS = 6 };
+enum { LMDB_MAP_SIZE = 1 << 30, LMDB_KEY_SIZE = 301, SAMPLE_TXNS = 6 };
 
 /* The bytes of a file. */
 struct image {
@@ -28,14 +28,14 @@ struct image {
 static inline void file_require(bool condition, const char *text) {
 	if (condition)
 		return;
-	fprintf(stderr, "pages_file.h: %s\n", text);
+	fprintf(stderr, "lmdb_image.h: %s\n", text);
 	abort();
 }
 
 /* ---- Files ---- */
 
 static inline int file_new(void) {
-	const int fd = memfd_create("pages", MFD_CLOEXEC);
+	const int fd = memfd_create("lmdb", MFD_CLOEXEC);
 	file_require(fd >= 0, "memfd_create");
 	return fd;
 }
@@ -81,7 +81,7 @@ static inline int image_verify(const struct image *image, struct pn_lmdb_report 
 static inline MDB_env *lmdb_open_path(const char *path, unsigned int flags) {
 	MDB_env *env;
 	file_require(mdb_env_create(&env) == 0, "mdb_env_create");
-	file_require(mdb_env_set_mapsize(env, MAP_SIZE) == 0, "mdb_env_set_mapsize");
+	file_require(mdb_env_set_mapsize(env, LMDB_MAP_SIZE) == 0, "mdb_env_set_mapsize");
 	flags |= MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS;
 	file_require(mdb_env_open(env, path, flags, 0600) == 0, "mdb_env_open");
 	return env;
@@ -104,7 +104,7 @@ static inline MDB_txn *lmdb_begin(MDB_env *env, unsigned int flags, MDB_dbi *dbi
 /* Puts a value of `size` bytes under the key number i, or deletes it if that is 0. */
 static inline void lmdb_put_one(MDB_txn *txn, MDB_dbi dbi, int i, size_t size) {
 	static uint8_t bytes[20000];
-	char name[KEY_SIZE];
+	char name[LMDB_KEY_SIZE];
 	memset(name, 'k', sizeof(name));
 	name[0] = (char)('a' + i / 100);
 	name[1] = (char)('a' + i / 10 % 10);
@@ -233,7 +233,7 @@ static inline bool lmdb_compacts(MDB_env *env, uint64_t entries) {
 	return right;
 }
 
-/* A change that a transaction makes. Says how many entries there are then, or -1. */
+/* Makes a change in a transaction. Returns the number of entries after it, or -1. */
 static inline int64_t lmdb_change(MDB_txn *txn, MDB_dbi dbi, int step, uint64_t entries) {
 	if (step == 0) {
 		const int64_t deleted = lmdb_thin(txn, dbi);
@@ -245,9 +245,8 @@ static inline int64_t lmdb_change(MDB_txn *txn, MDB_dbi dbi, int step, uint64_t 
 }
 
 /*
- * Does to a file that was verified all that can be done: walks it, copies it, deletes from it,
- * writes to it, deletes everything. Returns NULL where LMDB did as it should all along, or what it
- * did not do; but where it crashes, it does not return.
+ * Does everything with a verified file that LMDB can: walks, copies, deletes from, writes to, and
+ * empties it. Returns NULL, or the step at which LMDB failed; or crashes with LMDB.
  */
 static inline const char *lmdb_use(int fd, const struct pn_lmdb_report *report) {
 	const char *failed = NULL;
@@ -267,7 +266,7 @@ static inline const char *lmdb_use(int fd, const struct pn_lmdb_report *report) 
 		if (entries < 0)
 			failed = "change";
 		else if (lmdb_walk(txn, dbi) != entries)
-			failed = "walk what was changed";
+			failed = "walk after a change";
 		if (mdb_txn_commit(txn) != 0)
 			failed = "commit";
 		else if (failed == NULL && pn_lmdb_verify(fd, &now) != PN_OK)
