@@ -7,9 +7,9 @@
 #include <pn/cert.h>
 #include <pn/err.h>
 
-#include "../glue/glue.h"
+#include "lua_certs.h"
 
-static const char TYPE[] = "pn.certs.call";
+static const char TYPE[] = "pn.certs.old";
 
 enum { REFERENCES_MAX = 64, RECORDS_MAX = 4096, UNKNOWN = 255, SERVICES_MAX = 4 };
 
@@ -412,11 +412,16 @@ static int certs_tlsa(lua_State *L) {
 static int certs_usable(lua_State *L) {
 	struct pn_tlsa record = {0};
 	unsigned *const numbers[] = {&record.usage, &record.selector, &record.match};
-	for (int i = 0; i < 3; i++) {
+	if (lua_istable(L, 1)) {
+		lua_settop(L, 1);
+		pn_lua_read_record(L, &record);
+	}
+	for (int i = 0; i < 3 && record.data.bytes == NULL; i++) {
 		const lua_Integer number = luaL_checkinteger(L, i + 1);
 		*numbers[i] = number >= 0 && number < UNKNOWN ? (unsigned)number : UNKNOWN;
 	}
-	record.data = check_string(L, 4);
+	if (record.data.bytes == NULL)
+		record.data = check_string(L, 4);
 	const char *fault = pn_tlsa_fault(&record);
 	lua_pushboolean(L, fault == NULL);
 	lua_pushstring(L, fault);
@@ -506,17 +511,25 @@ static int certs_request(lua_State *L) {
 static const luaL_Reg METHODS[] = {{NULL, NULL}};
 
 static const luaL_Reg FUNCTIONS[] = {
-	{"names", certs_names},       {"chain", certs_chain},
-	{"identity", certs_identity}, {"verify", certs_verify},
-	{"tlsa", certs_tlsa},         {"usable", certs_usable},
-	{"request", certs_request},   {"public_key", certs_public_key},
-	{"fits", certs_fits},         {NULL, NULL},
+	{"parse", pn_lua_parse},
+	{"names", certs_names},
+	{"chain", certs_chain},
+	{"identity", certs_identity},
+	{"verify", certs_verify},
+	{"tlsa", certs_tlsa},
+	{"usable", certs_usable},
+	{"request", certs_request},
+	{"public_key", certs_public_key},
+	{"fits", certs_fits},
+	{NULL, NULL},
 };
 
 PN_EXPORT int luaopen_certs(lua_State *L);
 
 int luaopen_certs(lua_State *L) {
 	pn_glue_type(L, TYPE, METHODS, close_call);
+	pn_lua_open_chain(L);
+	pn_lua_open_verify(L);
 	luaL_newlib(L, FUNCTIONS);
 	return 1;
 }
