@@ -55,6 +55,8 @@ static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
 static int read_next(BIO *text, struct pn_chain *chain) {
 	unsigned char *der = NULL;
 	long len = 0;
+	if (BIO_eof(text))
+		return 0;
 	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, pn_openssl_no_pass_phrase,
 			       NULL) != 1) {
 		const unsigned long err = ERR_peek_last_error();
