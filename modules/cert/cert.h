@@ -21,9 +21,6 @@ int pn_openssl_leave(int err);
 /* Whether the last error is a failed allocation. */
 bool pn_openssl_no_memory(void);
 
-/* Callback for OpenSSL's PEM readers: there is no pass phrase for an encrypted block. */
-int pn_openssl_no_pass_phrase(char *buf, int size, int writing, void *context);
-
 /* ---- Chains ---- */
 
 /* Parts of a certificate's encoding; borrowed from it. */
@@ -56,6 +53,11 @@ int pn_chain_x509(const struct pn_chain *chain, size_t index, X509 **x509);
 /* Appends a name as one line of text without control characters. Returns 0 or PN_ENOMEM. */
 int pn_print_name(const X509_NAME *name, struct pn_buf *out);
 
+/* ---- Keys ---- */
+
+/* The first private key in a PEM text, not encrypted. The caller frees. PN_EKEY, PN_ENOMEM. */
+int pn_key_read_private(struct pn_str pem, EVP_PKEY **key);
+
 /* ---- TLSA records ---- */
 
 /* The records of one verification. */
@@ -72,7 +74,7 @@ int pn_records_choose(struct pn_records *records, const struct pn_tlsa *list, si
 void pn_records_free(struct pn_records *records);
 
 /* The next usable record from *next on that holds a whole certificate or key; NULL if there is
- * none. Sets *next to the record behind it. */
+ * none. Sets *next to the record after it. */
 const struct pn_tlsa *pn_records_whole(const struct pn_records *records, enum pn_tlsa_usage usage,
 				       enum pn_tlsa_selector selector, size_t *next);
 
@@ -98,7 +100,7 @@ bool pn_constraints_allow(const struct pn_constraints *constraints, const struct
 
 /* ---- Causes ---- */
 
-/* The cause that an error of OpenSSL, X509_V_ERR_..., at this depth of a chain stands for. */
+/* The cause for an error of OpenSSL, X509_V_ERR_..., at this depth of a chain. */
 enum pn_cause pn_cause_of(int error, int depth);
 
 /* ---- Domains ---- */

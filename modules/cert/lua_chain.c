@@ -118,8 +118,8 @@ static void push_name(lua_State *L, const struct pn_name *name) {
 	pn_glue_set_text(L, "fault", name->fault);
 }
 
-/* chain:names() -> names of the leaf { { type =, value =, fault = }, ... }, what is wrong with all
- * of them or nil | nil, condition, text */
+/* chain:names() -> names of the leaf { { type =, value =, fault = }, ... }, fault of the whole
+ * extension or nil | nil, condition, text */
 static int chain_names(lua_State *L) {
 	struct pn_lua_call *call = pn_lua_call_new(L);
 	const int err = pn_names_new(&call->names, pn_lua_check_chain(L), 0);
@@ -142,7 +142,7 @@ static void push_identity(lua_State *L, const struct pn_lua_call *call) {
 	lua_newtable(L);
 	for (size_t i = 0; i < pn_names_count(call->names); i++) {
 		const struct pn_name *name = pn_names_at(call->names, i);
-		const char *reason = "what is asked for is no domain";
+		const char *reason = "the reference is not a domain name";
 		const bool matches = call->reference_count > 0 &&
 				     pn_name_matches(name, call->references[0], &reason);
 		any = any || matches;
