@@ -43,7 +43,7 @@ def test(site):
 	site.options["unbound"]["trusted"] = "elsewhere." + key[key.index("lab.") + 4:]
 	site.rewrite_config()
 	report = look(site, "good.lab")
-	expect_cause(report, "warning", "good.lab", ".", "the trust anchor is for no zone above it")
+	expect_cause(report, "warning", "good.lab", ".", "the trust anchor does not cover this name")
 
 
 @behaviour("insecure: a zone that is not signed, and is called so with its parent")
@@ -61,7 +61,7 @@ def test(site):
 	site.lab.start()
 	site.rewrite_config()
 	expect_cause(look(site, host), "warning", host, host,
-		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: give it to the registrar, or to the operator of lab")
+		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: send the DS record to the registrar, or to the operator of lab")
 
 
 @behaviour("insecure: algorithms and digests that the resolver does not know are named")
@@ -69,8 +69,8 @@ def test(site):
 	host = delegate(site, "odd", ds="12345 250 2 " + "ab" * 32)
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site, host), "warning", host, host, "lab has for the zone odd.lab .key 12345: "
-		"algorithm 250, which is unknown, digest SHA-256.$")
+	expect_cause(look(site, host), "warning", host, host, "the resolver does not support any DS record of the zone odd.lab .key 12345: "
+		"unknown algorithm 250, digest SHA-256.$")
 
 
 @behaviour("insecure: a digest alone that the resolver does not know is named")
@@ -78,7 +78,7 @@ def test(site):
 	host = delegate(site, "digest", ds="12345 13 250 " + "ab" * 32)
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site, host), "warning", host, host, "key 12345: algorithm ECDSAP256SHA256, digest 250, which is unknown")
+	expect_cause(look(site, host), "warning", host, host, "key 12345: algorithm ECDSAP256SHA256, unknown digest 250")
 
 
 @behaviour("insecure: an alias is insecure for where it leads, and each cause is said once")
@@ -101,7 +101,7 @@ def test(site):
 	site.options["unbound"]["options"]["domain-insecure:"] = "good.lab"
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site), "warning", "good.lab", "good.lab", "the option domain-insecure")
+	expect_cause(look(site), "warning", "good.lab", "good.lab", "the option unbound excludes the zone from validation")
 
 
 @behaviour("insecure: what is secure has no cause")

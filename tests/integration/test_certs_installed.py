@@ -49,8 +49,8 @@ def test(site):
 	site.lab.start()
 	site.rewrite_config()
 	report = look(site)
-	for name, text in (("garbage", "error loading private key.*no key in PEM"), ("empty", "error loading private key"),
-			("missing", "No such file or directory$"), ("ecdsa", "it is not the key of .*ecdsa.pem$"), ("rsa", "it is not the key of .*rsa.pem$")):
+	for name, text in (("garbage", "error loading private key.*not a PEM key"), ("empty", "error loading private key"),
+			("missing", "No such file or directory$"), ("ecdsa", "not the key of .*ecdsa.pem$"), ("rsa", "not the key of .*rsa.pem$")):
 		rows = report.expect("error", "key", f"{name}.key", f"/{name}.key: {text}")
 		assert len(rows) == 1, rows
 	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
@@ -66,7 +66,7 @@ def test(site):
 	site.install("good.lab", new)
 	report = check(site, status=WARNINGS)
 	for port in site.places[:2]:
-		report.expect("warning", "reload", f"{site.address}:{port} ", "has not been reloaded since .prosodyctl reload.")
+		report.expect("warning", "reload", f"{site.address}:{port} ", "run prosodyctl reload")
 	assert all("certs/good.lab.crt" in row["text"] for row in report.rows_of("reload")), report
 	site.lua("prosody.reload_config()")
 	assert not check(site, status=OK).rows_of("reload")
@@ -84,8 +84,8 @@ def test(site):
 	site.publish("good.lab", [each.tlsa(3, 1, 1) for each in certificates], services=SERVICES[:2])
 	site.go()
 	report = check(site, status=ERRORS)
-	rows = report.expect("error", "certificate", "good.lab", "Prosody takes any one of these for good.lab.*one.elsewhere.crt, "
-		".*two.elsewhere.crt.*Leave one below")
+	rows = report.expect("error", "certificate", "good.lab", "Ambiguous certificate for good.lab.*one.elsewhere.crt, "
+		".*two.elsewhere.crt.*Keep one of them below")
 	assert len(rows) == 1 and not report.rows_of("reload"), report
 	report.expect("ok", "DANE", text="3 1 1 matches")
 	(site.directory / "certs/two.elsewhere.crt").unlink()
@@ -108,7 +108,7 @@ def test(site):
 		assert [(row["state"], row["check"]) for row in rows] == [("ok", "published")], rows
 	rows = [row for row in report.rows if row["host"] == "quiet.lab"]
 	assert [(row["state"], row["check"]) for row in rows] == [("warning", "published")], rows
-	report.expect("warning", "published", "quiet.lab", "neither an SRV record nor an address.*_xmpp-client._tcp.quiet.lab")
+	report.expect("warning", "published", "quiet.lab", "no SRV record and no address.*_xmpp-client._tcp.quiet.lab")
 	check(site, "quiet.lab", status=ERRORS).expect("error", "A", "quiet.lab", "no address")
 	site.lab.zone("lab").add("_xmpp-server._tcp.quiet", "SRV", f"0 5 {site.s2s_port} nowhere.lab.")
 	site.lab.start()
@@ -120,7 +120,7 @@ def test(site):
 	site.components = {"upload.good.lab": {"modules_disabled": ["s2s"], "component_secret": "x"}}
 	site.good()
 	site.go()
-	check(site, status=OK).expect("ok", "published", "upload.good.lab", "neither clients nor other servers")
+	check(site, status=OK).expect("ok", "published", "upload.good.lab", "without clients and servers")
 	assert "upload.good.lab  -        -" in good(site, "explain", site.directory / "certs/good.lab.crt")
 
 
@@ -153,7 +153,7 @@ def test(site):
 	shutil.copy(certificate.file, own / "fullchain.pem")
 	shutil.copy(certificate.key, own / "privkey.pem")
 	live.chmod(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
-	words = [f"the directory {live} is closed to the user that Prosody runs as", f"--root cert import {live}", "deploy hook", "chgrp"]
+	words = [f"Prosody's user cannot read the directory {live}", f"--root cert import {live}", "deploy hook", "chgrp"]
 
 	def expect_closed(command, *arguments):
 		text = tool(site, command, *arguments).err
@@ -172,9 +172,9 @@ def test(site):
 		(site.directory / f"certs/{HOST}{suffix}").symlink_to(own / name)
 	expect_row("certificate", f"Prosody finds no certificate for {HOST}")
 	site.options["ssl"].update(certificate=own / "fullchain.pem", key=own / "privkey.pem")
-	expect_row("key", "is closed")
+	expect_row("key", "Prosody's user cannot read")
 	expect_closed("tlsa", HOST)
 	expect_closed("explain", own / "fullchain.pem")
 	live.chmod(0o755)
 	(own / "privkey.pem").chmod(0o600 if os.geteuid() == 0 else 0)
-	look(site, HOST).expect("error", "key", "privkey.pem", "the file .*privkey.pem is closed")
+	look(site, HOST).expect("error", "key", "privkey.pem", "user cannot read the file .*privkey.pem")

@@ -57,24 +57,24 @@ NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no
 @behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
 def test(site):
 	site.good()
-	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-server", WEB), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but no XMPP: what came is no XMPP stream"),
-		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but no XMPP: what came is no XMPP stream"),
-		(other_at(site, "xmpps-server", b""), "TLS, but no XMPP: the connection was closed"),
-		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; it speaks another protocol than XMPP")]
+	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-server", WEB), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but not XMPP: the answer is not an XMPP stream"),
+		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but not XMPP: the answer is not an XMPP stream"),
+		(other_at(site, "xmpps-server", b""), "TLS, but not XMPP: the connection was closed"),
+		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; the server does not speak XMPP")]
 	site.lab.site("other.lab", site.issue("other.lab", name="web"), {})
 	site.lab.zone("lab").add("web", "A", site.lab.web_address)
 	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", "0 5 443 web.lab.")
 	site.go()
 	report = check(site, "other.lab", status=ERRORS)
-	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but no XMPP: a web server answers")
+	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but not XMPP: a web server answers")
 	for port, text in expected:
 		report.expect("error", "listener", f"{site.address}:{port} ", text)
 		assert not report.rows_of("DANE", f"{site.address}:{port} "), report
-	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="no XMPP: a web server answers")
-	assert "DNS-ID  other.lab" in output.out and "TLS, but no XMPP" in output.out, output
+	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="not XMPP: a web server answers")
+	assert "DNS-ID  other.lab" in output.out and "TLS, but not XMPP" in output.out, output
 
 
 @behaviour("what answers: STARTTLS behind the SRV record of direct TLS is called so, and the other way round")
@@ -83,13 +83,13 @@ def test(site):
 	site.go()
 	report = check(site, status=ERRORS)
 	for service, port in zip(("xmpps-client", "xmpps-server"), site.places):
-		report.expect("error", "listener", f"{site.address}:{port} ", f"STARTTLS is spoken here, where _{service}._tcp.good.lab "
+		report.expect("error", "listener", f"{site.address}:{port} ", f"the port speaks STARTTLS, but _{service}._tcp.good.lab "
 			f"promises direct TLS; publish the port as _{service.replace('xmpps', 'xmpp')}._tcp.good.lab")
 	for service, port in zip(("xmpp-client", "xmpp-server"), site.places[2:]):
-		report.expect("error", "listener", f"{site.address}:{port} ", f"direct TLS is spoken here, where _{service}._tcp.good.lab "
+		report.expect("error", "listener", f"{site.address}:{port} ", f"the port speaks direct TLS, but _{service}._tcp.good.lab "
 			f"promises STARTTLS; publish the port as _{service.replace('xmpp', 'xmpps')}._tcp.good.lab")
 	output = bad(site, "explain", "good.lab")
-	assert len(re.findall("STARTTLS is spoken here", output.err)) == 2 == len(re.findall("direct TLS is spoken here", output.err)), output
+	assert len(re.findall("the port speaks STARTTLS", output.err)) == 2 == len(re.findall("the port speaks direct TLS", output.err)), output
 
 
 class Reserved(Other):
@@ -117,20 +117,20 @@ def test(site):
 	site.lab.zone("lab").add("xmpp.other", "A", site.address)
 	site.lab.start()
 	site.rewrite_config()
-	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "STARTTLS is spoken here")
+	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "the port speaks STARTTLS")
 
 
 @behaviour("what answers: what is neither kind of TLS stays what it is")
 def test(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "TLS handshake"),
-		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "no XMPP stream"),
-		(other_at(site, "xmpp-server", WEB, encrypted=True), "closed|no XMPP stream|reset")]
+		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "not an XMPP stream"),
+		(other_at(site, "xmpp-server", WEB, encrypted=True), "closed|not an XMPP stream|reset")]
 	site.go()
 	report = check(site, "other.lab", status=ERRORS)
 	for port, text in expected:
 		rows = report.expect("error", "listener", f"{site.address}:{port} ", text)
-		assert "is spoken here" not in rows[0]["text"], rows
+		assert "the port speaks" not in rows[0]["text"], rows
 
 
 @behaviour("what answers: servers behind the SRV record of clients are called so, with direct TLS too")
@@ -180,7 +180,7 @@ def test(site):
 	report = check(site, status=OK)
 	for port in site.places[:2]:
 		report.expect("ok", "listener", f"{site.address}:{port} ", "^(ECDSA|RSA) certificate")
-		report.expect("ok", "reload", f"{site.address}:{port} ", "(good|rsa).* cannot be asked for: the listener has TLS 1.3 alone")
+		report.expect("ok", "reload", f"{site.address}:{port} ", "cannot check .*(good|rsa).*: with only TLS 1.3")
 	del site.options["tls_profile"]
 	site.kill()
 	site.options["ssl"]["certificates"].pop()

@@ -55,7 +55,7 @@ def test(site):
 	for taken, other in ((".key", ".csr"), (".csr", ".key")):
 		file = site.directory / (HOST + taken)
 		file.write_text("precious")
-		bad(site, "request", HOST, "--output", site.directory, says=re.escape(str(file)) + " exists")
+		bad(site, "request", HOST, "--output", site.directory, says=re.escape(str(file)) + ": file exists")
 		assert file.read_text() == "precious" and not (site.directory / (HOST + other)).exists()
 		file.unlink()
 		file.symlink_to(site.directory / "elsewhere")
@@ -72,7 +72,7 @@ def test(site):
 	assert names_of(shown) == sorted(["DNS:xn--mller-kva.lab"] + [
 		f"othername: SRVName:_{service}.xn--mller-kva.lab" for service in (CLIENT, SERVER)]), shown
 	for name in ("", "../evil", "a b", "a..test", ".test", "192.0.2.1", "::1", "a/b", "a@b.test", "*.test", "a" * 64 + ".test"):
-		bad(site, "request", name, "--output", site.directory, status=2, says="no domain name")
+		bad(site, "request", name, "--output", site.directory, status=2, says="invalid domain name")
 
 
 @behaviour("a signed request serves its hosts, as explain sees them", components={ROOMS: "muc"})
@@ -82,7 +82,7 @@ def test(site):
 	openssl("x509", "-req", "-copy_extensions", "copy", "-days", "9", "-CA", site.ca.alone, "-CAkey", site.ca.key,
 		"-in", site.directory / f"certs/{HOST}.csr", "-out", certificate)
 	text = good(site, "explain", certificate)
-	assert "nothing is wrong" in text and row(text, HOST, "yes", "yes") and row(text, ROOMS, "yes", "yes"), text
+	assert "no problems" in text and row(text, HOST, "yes", "yes") and row(text, ROOMS, "yes", "yes"), text
 	site.start()
 	assert report_of(site, f"{HOST}:{site.port}")["problems"] == []
 
@@ -148,7 +148,7 @@ def test(site):
 	for target in ("a\n_1._tcp.evil.lab", "a;b.lab", "a b.lab", "\x1b[31m.lab"):
 		site.resolver.records.clear()
 		site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, target)
-		output = bad(site, "tlsa", HOST, says="is no host name")
+		output = bad(site, "tlsa", HOST, says="invalid host name")
 		assert not zone(output.out), output
 
 
@@ -207,9 +207,9 @@ def test(site):
 
 @behaviour("tlsa refuses a host that it knows nothing of")
 def test(site):
-	bad(site, "tlsa", OTHER, status=2, says="neither a host of the configuration nor a file: No such file")
+	bad(site, "tlsa", OTHER, status=2, says="neither a configured host nor a file: No such file")
 	bad(site, "tlsa", HOST, says="no certificate")
-	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")
+	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="invalid domain name")
 
 # --- tlsa: certificates of ports ---
 
@@ -313,7 +313,7 @@ def test(site):
 	private.write_text(foreign.alone.read_text() + other.alone.read_text())
 	old = site.issue(f"DNS:{HOST}", name="old", days=(-9, -2))
 	for file, usage, says in ((foreign.file, 1, "usages 0 and 1 are for certificates of public authorities"), (own, 1, "public authorities"),
-			(own, 2, "by a record 2 1 1"), (unrelated, 2, "by a record 2 1 1"), (unrelated, 0, "by a record 0 1 1"),
+			(own, 2, "with a record 2 1 1"), (unrelated, 2, "with a record 2 1 1"), (unrelated, 0, "with a record 0 1 1"),
 			(whole, 2, "no name matches"), (old.file, 1, "expired"), (foreign.alone, 0, "authority")):
 		output = bad(site, "tlsa", file, "--domain", HOST, "--usage", str(usage), says=says)
 		assert not zone(output.out) and str(file) in output.err, output

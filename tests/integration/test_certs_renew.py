@@ -34,13 +34,13 @@ def test(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	first = tool(site, "renew", HOST, "--new", new.file, "--key", new.key)
-	assert first.status == 0 and re.fullmatch(rf"{HOST}\.crt: waits until \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC, when no cache has the "
-		r"old records alone\n", first.out), first
+	assert first.status == 0 and re.fullmatch(rf"{HOST}\.crt: waiting until \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC, when no cache has "
+		r"only the old records\n", first.out), first
 	again = tool(site, "renew")
 	assert (again.status, again.out) == (0, first.out), again
 	site.pass_time(200)
 	done = tool(site, "renew", HOST)
-	assert done.status == 0 and re.fullmatch(rf"{HOST}\.crt: is served everywhere, .*\n", done.out), done
+	assert done.status == 0 and re.fullmatch(rf"{HOST}\.crt: served by all listeners, .*\n", done.out), done
 	nothing = tool(site, "renew")
 	assert nothing.status == 0 and not nothing.out + nothing.err, nothing
 	assert site.hand_in(new)["step"] == "done"
@@ -74,10 +74,10 @@ def test(site):
 	unchanged("publish", "would publish 4 records", "--new", new.file, "--key", new.key)
 	assert not site.slot.exists()
 	site.hand_in(new)
-	unchanged("wait", "waits until")
+	unchanged("wait", "waiting until")
 	site.pass_time(200)
 	unchanged("install", "would install the new certificate, and reload Prosody")
-	unchanged("next", "would make the next key", "--request")
+	unchanged("next", "would create the next key", "--request")
 	site.renew()
 	assert site.served() == {fingerprint(new.file.read_text())}
 
@@ -191,7 +191,7 @@ def test(site):
 	site.kill()
 	for _ in range(2):
 		found = site.renew()
-		assert (found["step"], found["text"]) == ("check", "is installed; Prosody does not run") and not found["problems"], found
+		assert (found["step"], found["text"]) == ("check", "installed; Prosody is not running") and not found["problems"], found
 	assert site.published() == {site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)}
 	assert site.files() == fingerprint(new.file.read_text())
 	site.start()
@@ -232,7 +232,7 @@ def test(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	output = tool(site, "renew", HOST, "--new", new.file, "--key", new.key)
-	assert output.status == 1 and "publish 4 records, and call renew again" in output.err, output
+	assert output.status == 1 and "publish 4 records, then run renew again" in output.err, output
 	assert all(f"_{port}._tcp.xmpp.{HOST}. 60 IN TLSA {new.tlsa(3, 1, 1)}\n" in output.out for port in site.places), output
 	site.republish(site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
 	assert site.renew()["step"] == "wait"

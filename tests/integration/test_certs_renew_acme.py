@@ -1,9 +1,9 @@
-"""prosodyctl mod_certs renew with ACME clients, each set up as the README says."""
+"""prosodyctl mod_certs renew with ACME clients, each set up as the manual says."""
 import pathlib
 import re
 import shutil
 
-from dynamicsite import HOST, TTL, USER, behaviour, from_readme, leaf_of, tlsa_of
+from dynamicsite import HOST, TTL, USER, behaviour, from_manual, leaf_of, tlsa_of
 
 CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
 LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
@@ -16,12 +16,12 @@ TIME_LIMIT = 300  # seconds; a test takes 10 on a machine that does nothing else
 def ready(site, *hooks):
 	site.with_authority().go()
 	for hook in hooks:
-		site.workplace.install(hook, from_readme(f"# {hook}"))
+		site.workplace.install(hook, from_manual(f"# {hook}"))
 
 
 def goes_on(site):
 	"""Cron, which mails what is printed: nothing, as long as all is well."""
-	assert site.run(from_readme("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
+	assert site.run(from_manual("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
 
 
 def text_of(site, chain):
@@ -88,8 +88,8 @@ def test(site):
 @behaviour("certbot, for the next key", time_limit=TIME_LIMIT)
 def test(site):
 	ready(site)
-	request = from_readme("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
-	is_time = from_readme("# is it time?")
+	request = from_manual("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
+	is_time = from_manual("# is it time?")
 	site.run(is_time, status=1)
 	replaced_for_the_next_key(site, request, "new/fullchain.pem")
 	site.run(is_time)
@@ -107,7 +107,7 @@ def test(site):
 def test(site):
 	ready(site, DEHYDRATED_HOOK)
 	site.run("dehydrated --register --accept-terms")
-	script = from_readme("# dehydrated, for the next key").replace("|", "| tee chain.pem |")
+	script = from_manual("# dehydrated, for the next key").replace("|", "| tee chain.pem |")
 	replaced_for_the_next_key(site, script, "chain.pem")
 
 
@@ -121,14 +121,14 @@ def test(site):
 @behaviour("lego, for the next key", program="knsupdate", time_limit=TIME_LIMIT)
 def test(site):
 	ready(site, LEGO_NEXT_HOOK)
-	replaced_for_the_next_key(site, from_readme("# lego, for the next key"), LEGO_CHAIN, times=2)
+	replaced_for_the_next_key(site, from_manual("# lego, for the next key"), LEGO_CHAIN, times=2)
 
 
 @behaviour("uacme, which keeps its key", program="knsupdate", time_limit=TIME_LIMIT)
 def test(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
-	script = from_readme("# uacme, from cron")
+	script = from_manual("# uacme, from cron")
 	replaced_step_by_step(site, script, f"uacme/{HOST}/cert.pem")
 	site.run(script, status=1)  # it is not time yet
 	replaced_at_once(site, script.replace("issue", "--force issue"), f"uacme/{HOST}/cert.pem")
@@ -138,7 +138,7 @@ def test(site):
 def test(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
-	script = from_readme("# uacme, for the next key").replace("issue", "--force issue")
+	script = from_manual("# uacme, for the next key").replace("issue", "--force issue")
 	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)
 
 
@@ -174,10 +174,10 @@ def test(site):
 	assert (site.directory / f"certs/{HOST}.key").owner() == USER
 
 
-@behaviour("the name server's settings of the README are the laboratory's, and BIND takes them")
+@behaviour("the name server's settings of the manual are the laboratory's, and BIND takes them")
 def test(site):
-	lines = from_readme("# knot.conf").splitlines()[1:]
+	lines = from_manual("# knot.conf").splitlines()[1:]
 	assert "\n".join(lines) in site.name_server.configuration.read_text()
 	named = site.directory / "named.conf"
-	named.write_text('key "prosody" { algorithm hmac-sha256; secret "AAAA"; };\n' + from_readme("# named.conf"))
+	named.write_text('key "prosody" { algorithm hmac-sha256; secret "AAAA"; };\n' + from_manual("# named.conf"))
 	site.run(f"named-checkconf {named}")

@@ -63,7 +63,7 @@ def test(site):
 	site.renew(HOST, "--request")
 	stranger = site.issue(HOST, name="stranger")
 	before = site.everything()
-	bad(site, "renew", HOST, "--new", stranger.file, says="its private key is missing")
+	bad(site, "renew", HOST, "--new", stranger.file, says="missing private key")
 	assert site.everything() == before
 
 

@@ -90,7 +90,7 @@ def test(site):
 	bad(site, "explain", "nowhere.lab", says="nowhere.lab has no address")
 	for service in ("xmpp-client", "xmpp-server"):
 		site.resolver.srv(f"_{service}._tcp.silent.lab", 0, ".")
-	bad(site, "explain", "silent.lab", says="silent.lab has no XMPP service")
+	bad(site, "explain", "silent.lab", says="DNS has no XMPP service for silent.lab")
 
 
 @behaviour("explain does not call a domain without services where DNS does not answer")
@@ -136,13 +136,13 @@ def test(site):
 	stream = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 	offer = stream + b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>"
 	proceed = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-	for *answers, says in ((b"", "closed"), (b"SSH-2.0-OpenSSH_9.2\r\n", "no XMPP stream"),
-			(b"\xff" * 3000, "no XMPP stream"), (stream, "closed"), (stream + b"<stream:features/>", "not offered"),
-			(stream + b"</stream:stream>", "closed"), (stream + b"<a>" * 30000, "no XMPP stream"),
+	for *answers, says in ((b"", "closed"), (b"SSH-2.0-OpenSSH_9.2\r\n", "not an XMPP stream"),
+			(b"\xff" * 3000, "not an XMPP stream"), (stream, "closed"), (stream + b"<stream:features/>", "does not offer"),
+			(stream + b"</stream:stream>", "closed"), (stream + b"<a>" * 30000, "not an XMPP stream"),
 			(stream + b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text "
 				b"xmlns='urn:ietf:params:xml:ns:xmpp-streams'>not\\here</text></stream:error>", r"host-unknown: not\\x5chere$"),
 			(offer, proceed.replace(b"proceed", b"failure"), "does not start"),
-			(offer, proceed + b"\x16\x03\x03\0\x02", "no XMPP stream"),  # bytes that nobody has protected
+			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # bytes that nobody has protected
 			(offer, proceed, b"\x16\x03\x03\0\x02\0\0", "TLS handshake")):
 		with Answering(*answers) as server:
 			bad(site, "explain", f"127.0.0.1:{server.port}", "--domain", HOST, says=says)
@@ -152,4 +152,4 @@ def test(site):
 @behaviour("explain says what is likely where a server has no certificate to offer")
 def test(site):
 	site.start()
-	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; has the server a certificate for this host")
+	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; the server may have no certificate for this host")

@@ -82,7 +82,7 @@ def test(site):
 @behaviour("several: a table as certificate is nothing to Prosody")
 def test(site):
 	pairs = both(site)
-	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; several are ssl = .*"
+	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; for several set ssl = .*"
 	host_option["certificate"] = paths
 	site.rewrite_config()
 	bad(site, "tlsa", HOST, says=says)
@@ -111,12 +111,12 @@ def test(site):
 	pairs, files = install_two(site)
 	text = good(site, "tlsa", HOST)
 	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
-	comment = [line for line in text.splitlines() if line.startswith("; Prosody takes any one of these")]
+	comment = [line for line in text.splitlines() if line.startswith("; Ambiguous certificate")]
 	assert comment[0][2:] == json.loads(good(site, "tlsa", HOST, "--json"))["records"][0]["choice"]
 	assert len(comment) == 1 and all(str(file) in comment[0] for file in files), text
-	output = bad(site, "explain", HOST, says=f"Prosody takes any one of these for {HOST}.*{files[0]}, {files[1]}.*Leave one below")
+	output = bad(site, "explain", HOST, says=f"Ambiguous certificate for {HOST}.*{files[0]}, {files[1]}.*Keep one of them below")
 	assert str(files[1]) in output.err
-	assert [f"Prosody takes any one of these for {HOST}" in text for text in json.loads(
+	assert [f"Ambiguous certificate for {HOST}" in text for text in json.loads(
 		tool(site, "explain", HOST, "--json").out)["failures"]].count(True) == 1
 	for each in files:
 		assert report_of(site, each)["uses"][0]["hosts"] == [HOST]
@@ -136,7 +136,7 @@ def test(site):
 	for suffix in (".crt", ".key"):
 		(site.directory / f"certs/two.elsewhere{suffix}").write_bytes(files[0].with_suffix(suffix).read_bytes())
 	text = good(site, "tlsa", HOST)
-	assert "any one" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
+	assert "Ambiguous" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
 
 
 @behaviour("several: a wildcard is a choice among wildcards alone, and one for a service is found by its file's name")
@@ -148,4 +148,4 @@ def test(site):
 	srv = site.issue(f"SRV:_xmpp-client.{HOST}", f"SRV:_xmpp-server.{HOST}", name="srv")
 	site.install(srv)
 	text = good(site, "tlsa", HOST)
-	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(exact), spki(srv)} and "any one of these" in text, text
+	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(exact), spki(srv)} and "Ambiguous certificate" in text, text

@@ -26,8 +26,8 @@ def test(site):
 			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["check", "--json=no"],
 			["rollover", HOST], ["rollover", "--new", "x"]):
 		bad(site, *words, status=2, says="--help")
-	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no file: No such file"),
-			("a..lab", "no domain name"), ("localhost:99999", "a port is a number from 1 to 65535"),
+	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "missing port"), ("no/such/file", "neither a file nor HOST or HOST:PORT: No such file"),
+			("a..lab", "invalid domain name"), ("localhost:99999", "the port must be a number from 1 to 65535"),
 			("localhost:0", "1 to 65535"), (f"localhost:{'9' * 30}", "1 to 65535")):
 		bad(site, "explain", name, status=2, says=says)
 
@@ -38,7 +38,7 @@ def test(site):
 	for flag, value in (("usage", "4"), ("selector", "2"), ("match", "3"), ("match", "x"), ("usage", "-1"),
 			("usage", "1.5"), ("ttl", "-1")):
 		for words in ((certificate, f"--{flag}", value), (f"--{flag}={value}", certificate)):
-			bad(site, "tlsa", *words, status=2, says=f"--{flag} is a number")
+			bad(site, "tlsa", *words, status=2, says=f"--{flag} must be a number")
 
 
 # --- explain: a file ---
@@ -93,11 +93,11 @@ def test(site):
 def test(site):
 	certificate = site.install(site.issue(f"SRV:_xmpp-server.{HOST}", f"DNS:{OTHER}"))
 	output = bad(site, "explain", certificate)
-	assert f"it does not serve clients of {HOST}" in output.out, output
-	assert f"it does not serve servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
-	assert "nothing is wrong" not in output.out, output
+	assert f"the certificate is not valid for clients of {HOST}" in output.out, output
+	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
+	assert "no problems" not in output.out, output
 	assert row(output.out, HOST, "no", "yes"), output
-	assert row(output.out, ROOMS, "-", "no") == ["no name is for this domain"], output
+	assert row(output.out, ROOMS, "-", "no") == ["no name for this domain"], output
 	assert row(output.out, OTHER, "yes", "yes") == [f"DNS-ID {OTHER}"], output
 	problems = report_of(site, certificate, status=1)["problems"]
 	assert len(problems) == 2 and not any(OTHER in problem for problem in problems), problems
@@ -114,7 +114,7 @@ def test(site):
 		assert host_row(report, HOST) == serves and report["problems"] == [], report
 	site.options["c2s_ssl"] = {"certificate": servers.file, "key": servers.key}
 	site.rewrite_config()
-	assert report_of(site, servers.file, status=1)["problems"] == [f"it does not serve clients of {HOST}"]
+	assert report_of(site, servers.file, status=1)["problems"] == [f"the certificate is not valid for clients of {HOST}"]
 
 
 @behaviour("explain finds what a file is used for: services, ports and the web", hosts=(HOST, OTHER))
@@ -128,15 +128,15 @@ def test(site):
 	site.host_options["http_host"] = f"web.{HOST}"
 	site.rewrite_config()
 	output = bad(site, "explain", own.file)
-	assert row(output.out, f"servers, direct TLS on port {servers}") == [f"{OTHER}, {HOST}, whoever names no host"], output
-	assert row(output.out, "web clients, direct TLS on port 5281") == [f"{OTHER}, web.{HOST}, whoever names no host"], output
+	assert row(output.out, f"servers, direct TLS on port {servers}") == [f"{OTHER}, {HOST}, clients without SNI"], output
+	assert row(output.out, "web clients, direct TLS on port 5281") == [f"{OTHER}, web.{HOST}, clients without SNI"], output
 	report = report_of(site, own.file, status=1)
-	assert report["problems"] == [f"it does not serve web clients of web.{HOST}"], report
+	assert report["problems"] == [f"the certificate is not valid for web clients of web.{HOST}"], report
 	assert [(use["service"], use["tls"], use.get("port"), use["hosts"]) for use in report["uses"]] == [
 		(SERVER, "direct", servers, [OTHER, HOST]), ("https", "direct", 5281, [OTHER, f"web.{HOST}"])], report
 	output = bad(site, "explain", port_alone.file)
-	assert row(output.out, f"clients, direct TLS on port {clients}") == [f"{OTHER}, whoever names no host"], output
-	assert f"it does not serve clients of {OTHER}" in output.out, output
+	assert row(output.out, f"clients, direct TLS on port {clients}") == [f"{OTHER}, clients without SNI"], output
+	assert f"the certificate is not valid for clients of {OTHER}" in output.out, output
 
 
 @behaviour("explain tells which domains a certificate serves that no host uses")
@@ -147,7 +147,7 @@ def test(site):
 	assert row(good(site, "explain", certificate.file), "DNS-ID", OTHER) == ["clients and servers"]
 	nothing = site.issue("IP:192.0.2.1", "SRV:_imap.other.lab", name="nothing")
 	report = report_of(site, nothing.file, "--domain", OTHER, status=1)
-	assert report["problems"] == [f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"], report
+	assert report["problems"] == [f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"], report
 
 
 @behaviour("explain compares with the domain that is named", hosts=(HOST, OTHER))
@@ -157,7 +157,7 @@ def test(site):
 	report = report_of(site, certificate, "--domain", "müller.lab")
 	assert host_row(report, "müller.lab") == (True, True), report
 	assert report_of(site, certificate, "--domain", OTHER, status=1)["problems"] == [
-		f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"]
+		f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"]
 
 
 @behaviour("a host in Unicode is the same in A-labels", hosts=("müller.lab",))
@@ -206,7 +206,7 @@ def test(site):
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
 		"-subj", f"/CN={HOST}", "-keyout", key, "-out", certificate)
 	output = bad(site, "explain", certificate)
-	assert "common name does not count" in output.out and "it serves no XMPP domain" in output.out, output
+	assert "common name does not count" in output.out and "not valid for any XMPP domain" in output.out, output
 
 
 @behaviour("explain refuses what holds no certificate")
@@ -226,7 +226,7 @@ def test(site):
 	legacy.write_bytes(openssl("ecparam", "-name", "prime256v1", "-genkey"))  # with its parameters before it
 	for key in (leaf.key, legacy):
 		for command in ("explain", "tlsa"):
-			bad(site, command, key, says=re.escape(f"{key}: this is a private key, and no certificate"))
+			bad(site, command, key, says=re.escape(f"{key}: this is a private key, not a certificate"))
 	both.write_bytes(leaf.key.read_bytes() + leaf.file.read_bytes())
 	good(site, "explain", both, "--domain", HOST)
 
@@ -277,5 +277,5 @@ def test(site):
 def test(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	text = on_terminal(site, "explain", certificate, environment={"NO_COLOR": ""})
-	assert "\x1b[32mnothing is wrong\x1b[0m" in text, text
+	assert "\x1b[32mno problems\x1b[0m" in text, text
 	assert "\x1b" not in on_terminal(site, "explain", certificate, environment={"NO_COLOR": "1"})

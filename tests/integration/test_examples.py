@@ -212,7 +212,7 @@ def message(server):
 	assert bob.message().body == "hello"
 	for client in (alice, bob):
 		assert mam.query(client, max=10).bodies == ["hello"]
-	assert server.prosodyctl("mod_storage_native", "check").endswith("nothing is wrong\n")
+	assert server.prosodyctl("mod_storage_native", "check").endswith("no problems\n")
 
 
 @behaviour("users make rooms, and what is said in them is kept", "home", "public")

@@ -136,14 +136,14 @@ def test(server):
 @behaviour("overflow: what cannot be queued is refused to its sender")
 def test(server):
 	alice, bob = pair(server)
-	server.announced.append("cannot be queued")
+	server.announced.append("Cannot queue")
 	server.lua(f"""
 		local message = require "util.stanza".message {{ from = {bed.lua(bob.jid)}, to = {bed.lua(alice.jid)}, id = "deep" }};
 		for _ = 1, 100001 do message:tag("x"); end
 		prosody.full_sessions[{bed.lua(alice.jid)}].send(message)""")
 	error = bob.stanza()
 	assert is_bounce(error) and error["id"] == "deep", error
-	server.expect_log(r"\terror\t.*cannot be queued")
+	server.expect_log(r"\terror\t.*Cannot queue")
 	say(bob, alice, "next")
 	assert alice.message().body == "next"
 

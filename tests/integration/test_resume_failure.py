@@ -1,4 +1,5 @@
 """XEP-0198, 5: when a session cannot be resumed. Whatever a client sends, the stream stays usable."""
+import bed
 from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say
 from suite import behaviour
 from xmpp import SM2, SM3, failure
@@ -213,3 +214,28 @@ def test(server):
 	client = server.authenticated(alice.user)
 	client.try_resume(alice, 99)
 	server.expect_log(r"\t(info|warn|debug)\t.*[Rr]esum.*\b99\b")
+
+
+OF_A_SOCKET = ("rawsend", "send", "data", "reset_stream", "filter", "thread")
+REFERENCES = {"tcp": OF_A_SOCKET, "websocket": ("bytes/in", *OF_A_SOCKET), "bosh": ("send", "filter", "thread")}
+
+
+@behaviour("resume: on a connection whose functions cannot all be rebound it fails, and the stream can bind",
+	modules=["test_wrapper"], over=EVERY_TRANSPORT)
+def test(server, transport):
+	def wrap(name):
+		server.lua(f'require "core.modulemanager".get_module({bed.lua(server.host)}, "test_wrapper").wrapped = {name}')
+
+	for name in REFERENCES[transport]:
+		alice, bob = pair(server)
+		say(bob, alice, "kept")
+		cut(server, alice)
+		wrap(bed.lua(name))
+		client = server.authenticated(alice.user, transport)
+		assert failure(send_resume(client, f"previd='{alice.id}' h='0'")) == "internal-server-error", name
+		count = len(REFERENCES[transport])
+		server.expect_log(f"error\t.*expected {count} functions of the {transport} .* found {count - 1} .* missing {name}")
+		client.bind().enable()
+		client.ping()
+		wrap("false")
+		assert server.resume(alice, transport, h=0).message().body == "kept", name

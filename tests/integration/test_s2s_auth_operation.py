@@ -57,7 +57,7 @@ def show_certificate(servers, name):
 @on_bed("a change of a known peer's key is told once")
 def test(servers):
 	subject = servers.subject("strict", True)
-	change = rf"\twarn\t[^\n]*key of {ROLLOVER} has changed"
+	change = rf"\twarn\t[^\n]*Key changed: {ROLLOVER} had"
 	try:
 		established(subject, subject.domain, ROLLOVER)
 		servers.forget(ROLLOVER)
@@ -138,7 +138,7 @@ def test(servers):
 	store = "require'core.storagemanager'"
 	subject.lua(f"local s = {store}; s.saved = s.open; s.open = function () error('there is no store') end")
 	try:
-		subject.announced += ["cannot be checked", "stack traceback"]
+		subject.announced += ["Cannot check the certificate", "stack traceback"]
 		assert not opened(subject, subject.domain, FAULTY)["established"]
 		assert not opened(servers.peer, FAULTY, subject.domain)["established"]
 		assert len(re.findall(r"\terror\t[^\n]*there is no store", subject.log()[subject.mark:])) == 2

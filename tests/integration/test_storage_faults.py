@@ -341,7 +341,7 @@ def test(server):
 	with_mam = login(server, bob)
 	assert forth(with_mam, 50)[0].bodies == ["old 0", "old 1", "old 2", "new", "together", "together"]
 	run_task(server, "Remove expired messages")
-	server.expect_log("1 of them damaged and left out, 3 messages deleted from the others")
+	server.expect_log("skipped 1 damaged archives, deleted 3 messages from the others")
 	assert forth(with_mam, 50)[0].bodies == ["new", "together", "together"]
 
 

@@ -197,17 +197,17 @@ def test(server):
 @behaviour("storage move: an import into a running server's store wants --online", **over(**MOVED))
 def test(server):
 	bad(server, "import", "--from", "internal", says="Prosody is running")
-	assert "nothing to be copied in the store muc_log of " + ROOMS in good(
+	assert "Nothing to copy in the store muc_log of " + ROOMS in good(
 		server, "import", "--from", "internal", ROOMS, "muc_log", "--online")
 
 
 @behaviour("storage move: drivers and hosts that are not there are named, and no store is made", **over(**MOVED))
 def test(server):
 	server.finish()
-	output = bad(server, "import", "--from", "nosuch", says="'nosuch' cannot be loaded$")
+	output = bad(server, "import", "--from", "nosuch", says="cannot load the storage driver 'nosuch'$")
 	assert "until now" not in output.err, output
 	bad(server, "import", "--from", "sqlite", says="called sql, and needs the package lua-dbi-sqlite3")
-	bad(server, "import", "--from", "native", says="native one itself")
+	bad(server, "import", "--from", "native", says="are both the native driver")
 	for host in ("elsewhere.test", "*"):
 		bad(server, "import", "--from", "internal", host, says="not in the configuration")
 
@@ -231,14 +231,14 @@ def test(server, driver):
 	server.finish()
 	before = contents(server)
 	output = bad(server, "import", "--from", driver)
-	refused = [line for line in output.err.splitlines() if "holds other data already" in line]
-	assert [line.split()[1:5] for line in refused] == [
+	refused = [line for line in output.err.splitlines() if "has other data: " in line]
+	assert [line.split()[-4:] for line in refused] == [
 		["archive", "(archive)", "of", f"user1@{server.host}"], ["roster", "(keyval)", "of", f"user2@{server.host}"]], output
 	assert contents(server) == before
-	assert "Move away first what native holds of before, " in output.out, output
+	assert "Move away the earlier data of native first, " in output.out, output
 	output = good(server, "import", "--from", driver, "--merge")
 	assert len(re.findall(" 1 not copied$", output, re.M)) == 2 and " 2 not copied\n" in output, output
-	assert output.splitlines()[-1].startswith("2 tables or archives were not copied: native holds other data"), output
+	assert output.splitlines()[-1].startswith("2 tables or archives were not copied: native has other data"), output
 	after = stat(server)
 	assert after[(server.host, "archive", "archive", "user1")] == 1
 	assert after[(server.host, "archive", "archive", "user2")] == FEW
@@ -260,8 +260,8 @@ def test(server):
 	before = dump(server)
 	server.finish()
 	old = server.directory / "data/prosody%2etest"
-	output = bad(server, "export", "--to", "internal", says="accounts .keyval. of user1@prosody.test holds other data")
-	assert f"Move away first what internal holds of before ({old}), " in output.out, output
+	output = bad(server, "export", "--to", "internal", says="has other data: accounts .keyval. of user1@prosody.test")
+	assert f"Move away the earlier data of internal first ({old}), " in output.out, output
 	for path in list(old.parent.glob("*%2e*")):
 		path.rename(server.directory / path.name)
 	good(server, "export", "--to", "internal")
@@ -279,7 +279,7 @@ def test(server):
 	(lists / "twice.list").write_text(item % "same" + item % "same")
 	(lists / "fine.list").write_text(item % "one" + item % "two")
 	output = bad(server, "import", "--from", "internal",
-		says=r"prosody.test  archive  archive  twice  same  its id is that of an earlier one\n")
+		says=r"prosody.test  archive  archive  twice  same  duplicate id\n")
 	assert "differs" in output.out and totals(output.out)[1:] == [4, 3] and "fine" not in output.err, output
 
 

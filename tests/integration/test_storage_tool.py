@@ -76,9 +76,9 @@ def test(server):
 def test(server):
 	target = server.directory / "file"
 	for words in (["stat"], ["check"], ["backup", target], ["export", "--to", "internal"]):
-		bad(server, *words, says="no store in .*/data/native")
+		bad(server, *words, says="no database in .*/data/native")
 	server.finish()
-	bad(server, "compact", says="no store in .*/data/native")
+	bad(server, "compact", says="no database in .*/data/native")
 	assert not store_of(server).exists() and not target.exists()
 
 
@@ -106,7 +106,7 @@ def test(server):
 def test(server):
 	server.account("alice")
 	for words in ((), ("--json",), ("archive", "alice")):
-		output = bad(server, "stat", "no.such.host", *words, says="no.such.host is neither in the configuration nor in the store")
+		output = bad(server, "stat", "no.such.host", *words, says="no.such.host is neither in the configuration nor in the database")
 		assert output.out == "", output
 
 
@@ -228,7 +228,7 @@ def test(server):
 	for n in range(20):
 		say(bob, alice, str(n))
 	alice.bodies(20)
-	assert "nothing is wrong" in good(server, "check")
+	assert "no problems" in good(server, "check")
 	report = json.loads(good(server, "check", "--json"))
 	assert report["problems"] == [] and report["records"] > 40, report
 
@@ -241,7 +241,7 @@ def test(server):
 	assert count, "no such index record"
 	data_file(server).write_bytes(data)
 	output = bad(server, "check")
-	assert re.search("[1-9][0-9]* problems", output.out) and "nothing is wrong" not in output.out, output
+	assert re.search("[1-9][0-9]* problems", output.out) and "no problems" not in output.out, output
 	report = json.loads(bad(server, "check", "--json").out)
 	assert report["problems"] and all(isinstance(p, str) for p in report["problems"]), report
 
@@ -419,8 +419,8 @@ def test(server):
 	good(server, "backup", file)
 	bad(server, "compact", says="running")
 	hide(server)
-	bad(server, "compact", says="has the store open")
-	bad(server, "restore", file, "--replace", says="has the store open")
+	bad(server, "compact", says="has the database open")
+	bad(server, "restore", file, "--replace", says="has the database open")
 	fill(server, alice, entries(3, "later"))
 	assert len(bodies(server, alice)) == 6
 	assert {path.name for path in store_of(server).iterdir()} == {"data.mdb", "lock.mdb", "lock", "durable"}
@@ -483,6 +483,6 @@ def test(server):
 	text = on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
 	assert "\x1b[32m" in text and re.search(r"\r\x1b\[KChecking +\d+ %", text), text
 	text = on_terminal(server, "check", environment={"NO_COLOR": "1"})
-	assert "\x1b[32m" not in text and "nothing is wrong" in text, text
+	assert "\x1b[32m" not in text and "no problems" in text, text
 	text = on_terminal(server, "backup", server.directory / "file", environment={"NO_COLOR": "1"})
 	assert re.search(r"Copying +100 %", text) and text.rindex("\x1b[K") < text.rindex("records"), text
