@@ -56,9 +56,10 @@ static int chain_tlsa(lua_State *L) {
 	struct pn_tlsa kind;
 	lua_settop(L, 2);
 	pn_lua_read_kind(L, &kind);
-	luaL_argcheck(L, kind.usage <= PN_TLSA_DANE_EE, 2, "unknown usage");
-	luaL_argcheck(L, kind.selector <= PN_TLSA_SPKI, 2, "unknown selector");
-	luaL_argcheck(L, kind.match <= PN_TLSA_SHA512, 2, "unknown matching type");
+	luaL_argcheck(L,
+		      kind.usage <= PN_TLSA_DANE_EE && kind.selector <= PN_TLSA_SPKI &&
+			      kind.match <= PN_TLSA_SHA512,
+		      2, "unknown usage, selector or matching type");
 	struct pn_lua_call *call = pn_lua_call_new(L);
 	const struct pn_chain *chain = pn_lua_check_chain(L);
 	const bool is_anchor = kind.usage == PN_TLSA_PKIX_TA || kind.usage == PN_TLSA_DANE_TA;
