@@ -30,6 +30,7 @@ DB := $(addprefix modules/db/,error.o lock.o crypt.o lmdb_file.o sync.o redo.o r
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
+LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
@@ -45,7 +46,7 @@ $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK)
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
-$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,modules/cert/lua_certs.o $(CERT) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
@@ -200,7 +201,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, for LMDB too

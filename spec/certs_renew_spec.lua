@@ -68,7 +68,7 @@ describe("mod_certs renew", function ()
 			local keypair = load_library "keypair";
 			for _, texts in ipairs { { chain, key }, { chain..key }, { key..chain }, { "a\nb\n"..key.."x\n"..chain.."y" } } do
 				local new = assert(keypair.parse(table.unpack(texts)));
-				assert.same({ chain, key }, { new.chain, new.key });
+				assert.same({ chain, key }, { new.pem, new.key });
 				assert.equal(64, #new.leaf.spki_sha256);
 				assert.same({}, keypair.problems(new, "/none"));
 			end
@@ -76,7 +76,7 @@ describe("mod_certs renew", function ()
 
 		it("with the chain in its order, and without a key", function ()
 			local new = assert(load_library "keypair".parse("text\n"..chain.."\n\n"..chain));
-			assert.equal(chain..chain, new.chain);
+			assert.equal(chain..chain, new.pem);
 			assert.is_nil(new.key);
 		end);
 

@@ -1,6 +1,5 @@
 -- prosodyctl mod_certs check: the records in DNS. Each function adds rows to the report (check.lib.lua).
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local dns = module:require "dns";
 local unbound = module:require "unbound";
@@ -210,7 +209,7 @@ end
 
 -- The domain of the request for a certificate, and whether it was a wildcard
 local function requested_name(certificate, host, domain)
-	local _, names = certs.identity(certificate.pem, host, certificate.service);
+	local _, names = certificate.chain:identity(host, certificate.service);
 	for _, name in ipairs(names or {}) do
 		local parent = name.matched and name.value:match("^%*%.(.+)$");
 		if parent then return parent, true; end
@@ -220,9 +219,9 @@ end
 
 -- The issuer, and whether Prosody trusts it, or trusted it before the certificate expired
 local function issuer_of(certificate)
-	local info, now = certs.chain(certificate.pem)[1], os.time();
+	local info, now = certificate.chain:describe(), os.time();
 	local time = math.min(now, (info.not_after or now) - 1);
-	local verdict = dane.verify(certificate.pem, { service = certificate.service, names = {} }, nil, time);
+	local verdict = dane.verify(certificate.chain, { service = certificate.service, names = {} }, nil, time);
 	return info.self_issued and "itself" or info.issuer, verdict.chain == "valid" and not info.self_issued;
 end
 
@@ -239,7 +238,7 @@ local function check_caa(report, question)
 	end
 end
 
--- certificates: { { pem =, service = }, ... } that are served for the host; domain: its A-labels
+-- certificates: { { chain =, service = }, ... } that are served for the host; domain: its A-labels
 function check_dns.caa(report, domain, certificates)
 	if not certificates[1] then return check_caa(report, { name = domain }); end
 	for _, certificate in ipairs(certificates) do

@@ -4,7 +4,6 @@
 local array = require "util.array";
 local ssl = require "ssl";
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local dns = module:require "dns";
 local files = module:require "files";
@@ -67,12 +66,12 @@ end
 -- ---- One chain ----
 
 -- Returns whether a peer with DANE accepts the chain, or nil without usable TLSA records. label: the chain, if there are two
-local function check_dane(report, srv, target, subject, pem, label)
+local function check_dane(report, srv, target, subject, chain, label)
 	if not target.tlsa.records[1] or not dns.is_dane(srv, target) then return nil; end
 	local reference = { service = srv.service, names = { report.host, target.name } };
 	local texts, bad, good = {}, false, false;
 	for _, group in ipairs(dane.combinations(dane.records_of(target.tlsa))) do
-		local accepted, verdict = dane.accepts(pem, reference, group.records);
+		local accepted, verdict = dane.accepts(chain, reference, group.records);
 		if accepted then
 			good = true;
 			texts[#texts + 1] = group.name.." matches";
@@ -88,8 +87,8 @@ local function check_dane(report, srv, target, subject, pem, label)
 	return good and not bad;
 end
 
-local function check_chain(report, service, subject, pem, with_dane)
-	local verdict = dane.verify(pem, { service = service, names = { report.host } });
+local function check_chain(report, service, subject, chain, with_dane)
+	local verdict = dane.verify(chain, { service = service, names = { report.host } });
 	if verdict.chain == "valid" then
 		report:add("ok", "chain", subject, "valid");
 	elseif with_dane then
@@ -99,8 +98,8 @@ local function check_chain(report, service, subject, pem, with_dane)
 	end
 end
 
-local function check_names(report, service, subject, pem, with_dane)
-	local matches, names = certs.identity(pem, report.host, service);
+local function check_names(report, service, subject, chain, with_dane)
+	local matches, names = chain:identity(report.host, service);
 	local reasons = {};
 	for _, name in ipairs(names or {}) do
 		if matches and name.matched then return report:add("ok", "names", subject, "%s %s", name.type, name.value); end
@@ -127,17 +126,17 @@ end
 
 -- Returns the leaf, or nil. A certificate is described once for each service.
 local function check_certificate(report, srv, target, subject, each, label)
-	local leaf, _, text = certs.names(each.pem);
-	if not leaf then
-		report:add("error", "listener", subject, "%sunreadable certificate: %s", label, text);
+	local chain, leaf = each.chain, each.leaf;
+	if not chain then
+		report:add("error", "listener", subject, "%sunreadable certificate: %s", label, each.text);
 		return nil;
 	end
 	report:add("ok", "listener", subject, "%s certificate %s", each.key_type, leaf.sha256:sub(1, FINGERPRINT));
-	local with_dane = check_dane(report, srv, target, subject, each.pem, label);
+	local with_dane = check_dane(report, srv, target, subject, chain, label);
 	if report:first(srv.service, leaf.sha256, tostring(with_dane)) then
 		local described = ("%s %s"):format(leaf.sha256:sub(1, FINGERPRINT), srv.service);
-		check_chain(report, srv.service, described, each.pem, with_dane);
-		check_names(report, srv.service, described, each.pem, with_dane);
+		check_chain(report, srv.service, described, chain, with_dane);
+		check_names(report, srv.service, described, chain, with_dane);
 		check_dates(report, described, leaf, with_dane);
 	end
 	return leaf;
@@ -149,10 +148,9 @@ end
 local function on_disk(configured)
 	local list = {};
 	for _, pair in ipairs(configured) do
-		local pem = files.read(pair.certificate);
-		local leaf = pem and certs.names(pem);
-		if leaf then
-			list[#list + 1] = { sha256 = leaf.sha256, key_type = probe.key_type(pem),
+		local chain, leaf = files.read_chain(pair.certificate);
+		if chain then
+			list[#list + 1] = { sha256 = leaf.sha256, key_type = probe.key_type(leaf),
 				shown = ("%s (%s)"):format(pair.certificate, leaf.sha256:sub(1, FINGERPRINT)) };
 		end
 	end
@@ -197,7 +195,7 @@ local function compare(report, host, srv, target, subject, chains)
 	if not alternatives then compare_types(add, on_files, chains); end -- only one of the alternatives is served
 end
 
--- Returns the chains that a listener serves: { { pem =, service =, key_type =, sha256 = of the leaf }, ... }
+-- Returns the chains that a listener serves: { { chain =, service =, key_type =, sha256 = of the leaf }, ... }
 function check_served.listener(report, host, srv, target, address)
 	local subject, chains = probe.name(srv, target, address), {};
 	local reply = report.served(host.name, srv, target, address);
@@ -209,7 +207,9 @@ function check_served.listener(report, host, srv, target, address)
 	chains.incomplete = reply.chains.incomplete;
 	for _, each in ipairs(reply.chains) do
 		local leaf = check_certificate(report, srv, target, subject, each, reply.chains[2] and each.key_type..": " or "");
-		if leaf then chains[#chains + 1] = { pem = each.pem, service = srv.service, key_type = each.key_type, sha256 = leaf.sha256 }; end
+		if leaf then
+			chains[#chains + 1] = { chain = each.chain, service = srv.service, key_type = each.key_type, sha256 = leaf.sha256 };
+		end
 	end
 	compare(report, host, srv, target, subject, chains);
 	return chains;

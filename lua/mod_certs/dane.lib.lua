@@ -64,8 +64,7 @@ function dane.combinations(records)
 				known = false, records = {} };
 			list[#list + 1] = groups[name];
 		end
-		groups[name].known = groups[name].known
-			or certs.usable(record.usage, record.selector, record.match, record.data);
+		groups[name].known = groups[name].known or certs.usable(record);
 		table.insert(groups[name].records, record);
 	end
 	table.sort(list, function (a, b) return a.name < b.name; end);
@@ -74,11 +73,11 @@ end
 
 -- ---- Chains ----
 
--- certs.verify with the authorities that Prosody trusts, at a time, or now. reference = { service =, names = { domains } }
-function dane.verify(pem, reference, records, time)
+-- Verifies a chain with the authorities that Prosody trusts, at a time, or now. reference = { service =, names = { domains } }
+function dane.verify(chain, reference, records, time)
 	local authorities = hosts.authorities();
-	local verdict, condition, text = certs.verify {
-		chain = pem, tlsa = records, references = reference.names, service = reference.service,
+	local verdict, condition, text = chain:verify {
+		tlsa = records, references = reference.names, service = reference.service,
 		cafile = authorities.cafile, capath = authorities.capath, time = time or os.time(),
 	};
 	return verdict or { chain = "invalid", identity = "invalid", errors = { [0] = { text or condition } } };
@@ -100,8 +99,8 @@ function dane.errors(verdict)
 end
 
 -- Whether a peer that has only these records accepts the chain; and the verdict
-function dane.accepts(pem, reference, records)
-	local verdict = dane.verify(pem, reference, records);
+function dane.accepts(chain, reference, records)
+	local verdict = dane.verify(chain, reference, records);
 	return verdict.dane == "match" and verdict.chain == "valid" and verdict.identity == "valid", verdict;
 end
 
@@ -120,15 +119,22 @@ function dane.key_data(spki, match)
 	return digest and digest(spki);
 end
 
--- Whether a record matches a certificate of the chain, even if the chain is invalid. pem: a chain, a private or public key, or a
--- certificate request
-function dane.matches(pem, records)
-	if certs.names(pem) then
-		return dane.verify(pem, { service = "xmpp-server", names = {} }, records).matches or false;
+-- The chain in a PEM text, or else the SubjectPublicKeyInfo of its private or public key, or of its certificate request; or nil
+function dane.parse(pem)
+	return certs.parse(pem) or certs.public_key(pem) or nil;
+end
+
+function dane.is_chain(parsed)
+	return type(parsed) == "userdata";
+end
+
+-- Whether a record matches a certificate of a chain, even if the chain is invalid; or the key, as of dane.parse()
+function dane.matches(parsed, records)
+	if dane.is_chain(parsed) then
+		return dane.verify(parsed, { service = "xmpp-server", names = {} }, records).matches or false;
 	end
-	local spki = certs.public_key(pem);
-	for _, record in ipairs(spki and records or {}) do
-		if dane.is_about_key(record) and dane.key_data(spki, record.match) == record.data then return true; end
+	for _, record in ipairs(records) do
+		if dane.is_about_key(record) and dane.key_data(parsed, record.match) == record.data then return true; end
 	end
 	return false;
 end

@@ -3,7 +3,7 @@
 local array = require "util.array";
 local idna = require "util.encodings".idna;
 
-local certs = module:require "native"("certs");
+local files = module:require "files";
 local hosts = module:require "hosts";
 local format_table = module:require "table";
 local terminal = module:require "terminal";
@@ -24,13 +24,13 @@ local function own_domain(name)
 end
 
 -- The services that each name is valid for, with its own domain, and why not for others
-local function describe_names(pem, names)
+local function describe_names(chain, names)
 	local list = array();
 	for i = 1, math.min(#names, MAX_NAMES) do
 		local name = names[i];
 		local described = { type = name.type, value = printable(name.value), fault = name.fault, services = array() };
 		for _, service in ipairs(hosts.SERVICES) do
-			local _, compared = certs.identity(pem, own_domain(name), service);
+			local _, compared = chain:identity(own_domain(name), service);
 			local own = compared and compared[i];
 			if own and own.matched then described.services:push(service); end
 			described.reason = name.fault or own and own.reason;
@@ -60,10 +60,10 @@ local function nearest(compared, domain)
 end
 
 -- host = { name =, kind =, services = those that it has, asked = the certificate must be valid for all of them }
-local function compare_host(pem, host)
+local function compare_host(chain, host)
 	local result = { name = host.name, kind = host.kind, asked = host.asked or false };
 	for _, service in ipairs(hosts.SERVICES) do
-		local matches, compared = certs.identity(pem, host.name, service);
+		local matches, compared = chain:identity(host.name, service);
 		local near = nearest(compared, host.name);
 		result[service] = {
 			wanted = host.services[service] or false; matches = matches == true;
@@ -77,10 +77,10 @@ end
 -- ---- The chain ----
 
 -- Without DANE and names
-local function verify(pem)
+local function verify(chain)
 	local authorities = hosts.authorities();
-	local verdict, condition, text = certs.verify {
-		chain = pem, references = {}, service = "xmpp-server", time = os.time(),
+	local verdict, condition, text = chain:verify {
+		references = {}, service = "xmpp-server", time = os.time(),
 		cafile = authorities.cafile, capath = authorities.capath,
 	};
 	if verdict then return verdict; end
@@ -121,33 +121,34 @@ local function find_problems(report)
 end
 
 -- On the web hosts may have other names.
-local function find_web_problems(pem, uses, problems)
+local function find_web_problems(chain, uses, problems)
 	for _, use in ipairs(uses) do
 		for _, name in ipairs(use.service == "https" and use.hosts or {}) do
-			if not certs.identity(pem, name, "https") then problems:push("the certificate is not valid for web clients of "..name); end
+			if not chain:identity(name, "https") then problems:push("the certificate is not valid for web clients of "..name); end
 		end
 	end
 end
 
 -- list: hosts, as compare_host() takes them; uses: as of uses.of(). Returns the report, or nil, text.
 function explain_report.make(pem, list, uses)
-	local leaf, condition, text = certs.names(pem);
-	if not leaf then return nil, text or condition; end
-	local infos;
-	infos, condition, text = certs.chain(pem);
-	if not infos then return nil, text or condition; end
-	local report = { hosts = array(), certificates = array(), names = describe_names(pem, leaf.names),
-		names_total = #leaf.names, names_fault = leaf.fault, uses = uses };
-	for _, host in ipairs(list) do report.hosts:push(compare_host(pem, host)); end
-	local verdict, err = verify(pem);
+	local chain, leaf = files.parse_chain(pem);
+	if not chain then return nil, leaf; end
+	local names, fault, text = chain:names();
+	if not names then return nil, text; end
+	local report = { hosts = array(), certificates = array(), names = describe_names(chain, names),
+		names_total = #names, names_fault = fault, uses = uses };
+	for _, host in ipairs(list) do report.hosts:push(compare_host(chain, host)); end
+	local verdict, err = verify(chain);
 	if not verdict then return nil, err; end
 	report.chain = verdict.chain;
-	for i, info in ipairs(infos) do
+	for i = 1, #chain do
+		local info, _, why = chain:describe(i);
+		if not info then return nil, why; end
 		report.certificates:push(describe_certificate(info, i - 1, verdict.errors[i - 1]));
 	end
-	report.days_left = infos[1].not_after and (infos[1].not_after - os.time()) // DAY;
+	report.days_left = leaf.not_after and (leaf.not_after - os.time()) // DAY;
 	report.problems = find_problems(report);
-	find_web_problems(pem, uses, report.problems);
+	find_web_problems(chain, uses, report.problems);
 	return report;
 end
 

@@ -4,6 +4,7 @@ local lfs = require "lfs";
 local pposix = require "util.pposix";
 local random_name = require "util.id".medium;
 
+local certs = module:require "native"("certs");
 local paths = module:require "paths";
 
 local MAX_SIZE = 4 << 20; -- bytes
@@ -51,6 +52,25 @@ function files.read(path)
 	if not text then return nil, err; end
 	if is_key_only(text) then return nil, path..": this is a private key, not a certificate"; end
 	return text;
+end
+
+-- A chain (certs.parse) and the description of its leaf; or nil, text
+function files.parse_chain(pem)
+	local chain, _, text = certs.parse(pem);
+	if not chain then return nil, text; end
+	local leaf;
+	leaf, _, text = chain:describe();
+	if not leaf then return nil, text; end
+	return chain, leaf;
+end
+
+-- The same of a certificate file, and its content; or nil, text
+function files.read_chain(path)
+	local pem, err = files.read(path);
+	if not pem then return nil, err; end
+	local chain, leaf = files.parse_chain(pem);
+	if not chain then return nil, ("%s: %s"):format(path, leaf); end
+	return chain, leaf, pem;
 end
 
 -- Writes a new file that only its owner can read, at any moment. Never overwrites: link() fails if the path exists. Returns

@@ -1,6 +1,5 @@
 -- A certificate chain and its private key: reading them from PEM, and whether they fit each other and the hosts
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local files = module:require "files";
 local hosts = module:require "hosts";
@@ -27,15 +26,15 @@ local function key_in(text)
 	return from and text:sub(from, to).."\n" or nil;
 end
 
--- text: PEM of a chain, perhaps with its key; key_text: PEM of the key, or nil. Returns { chain =, key = or nil, leaf = as of
--- certs.names() }; or nil, text.
+-- text: PEM of a chain, perhaps with its key; key_text: PEM of the key, or nil. Returns { pem = of the chain, chain = and leaf = as
+-- of files.parse_chain(), key = PEM or nil }; or nil, text.
 function keypair.parse(text, key_text)
-	local chain = chain_in(text);
-	local leaf, _, why = certs.names(chain);
-	if not leaf then return nil, why; end
+	local pem = chain_in(text);
+	local chain, leaf = files.parse_chain(pem);
+	if not chain then return nil, leaf; end
 	local key = key_in(key_text or text);
 	if key_text and not key then return nil, "no private key in the file of --key"; end
-	return { chain = chain, key = key, leaf = leaf };
+	return { pem = pem, chain = chain, leaf = leaf, key = key };
 end
 
 -- The text of a file that an operator names, or of standard input ("-"); or nil, text
@@ -83,7 +82,7 @@ function keypair.key_fault(chain, certificate, key)
 	if not text then text, err = files.read_any(key.path); end
 	if not text then return ("cannot read %s of %s: %s"):format(name, certificate, files.closed(key.path) or err); end
 	if not has_private_key(text) then return ("%s is not a private key, which %s needs"):format(name, certificate); end
-	local fits, condition, why = certs.fits(chain, text, password_in(key.password));
+	local fits, condition, why = chain:fits(text, password_in(key.password));
 	if fits then return nil; end
 	if fits == false then return ("%s does not belong to %s"):format(name, certificate), true; end
 	if condition == "key-invalid" and text:find("ENCRYPTED", 1, true) then
@@ -95,7 +94,7 @@ end
 -- ---- Whether a pair can be installed ----
 
 local function add_key_problem(list, new)
-	local fits, _, why = certs.fits(new.chain, new.key);
+	local fits, _, why = new.chain:fits(new.key);
 	if fits == nil then
 		list[#list + 1] = why;
 	elseif not fits then
@@ -113,7 +112,7 @@ local function add_name_problems(list, chain, file)
 	for _, use in ipairs(uses.of(file)) do
 		for _, name in ipairs(use.hosts) do
 			local text = ("the new certificate is not valid for %s of %s"):format(hosts.LABELS[use.service], name);
-			if not seen[text] and not certs.identity(chain, name, use.service) then list[#list + 1] = text; end
+			if not seen[text] and not chain:identity(name, use.service) then list[#list + 1] = text; end
 			seen[text] = true;
 		end
 	end
@@ -127,7 +126,7 @@ end
 -- Untrusted is a problem only if the old chain is trusted: both may be of a test authority.
 local function add_trust_problem(list, chain, file)
 	local trusted, why = is_trusted(chain);
-	local old = not trusted and files.read(file);
+	local old = not trusted and files.read_chain(file);
 	if old and is_trusted(old) then
 		list[#list + 1] = ("clients trust the old certificate, but not the new one: %s"):format(why or "not valid");
 	end

@@ -28,7 +28,7 @@ local function domain_of(name)
 end
 
 -- The domains of the request: the hosts that use the file, and the names of the certificate in use
-local function domains_of(file, leaf)
+local function domains_of(file, names)
 	local list, seen = {}, {};
 	local function add(name)
 		local domain = domain_of(name);
@@ -36,24 +36,25 @@ local function domains_of(file, leaf)
 		if domain then seen[domain] = true; end
 	end
 	for _, name in ipairs(uses.hosts(uses.of(file))) do add(name); end
-	for _, name in ipairs(leaf.names) do
+	for _, name in ipairs(names) do
 		if name.type == "DNS-ID" and not name.fault then add(name.value); end
 	end
 	return list;
 end
 
 -- Authorities that omit SRV-IDs may refuse a request with them: requested only if the certificate in use has some.
-local function services_of(leaf)
-	for _, name in ipairs(leaf.names) do
+local function services_of(names)
+	for _, name in ipairs(names) do
 		if name.type == "SRV-ID" then return hosts.SERVICES; end
 	end
 	return {};
 end
 
 -- Creates the request for a key, or for a new key of the type in use. Returns key, request as PEM; or nil, text.
-local function request(file, leaf, key)
+local function request(file, in_use, key)
+	local names = in_use.chain:names() or {};
 	local made, csr, text = certs.request {
-		domains = domains_of(file, leaf), services = services_of(leaf), key = leaf.key.type == "RSA" and "rsa" or "ec",
+		domains = domains_of(file, names), services = services_of(names), key = in_use.leaf.key.type == "RSA" and "rsa" or "ec",
 		private_key = key,
 	};
 	if not made then return nil, text or csr; end
@@ -64,9 +65,9 @@ end
 -- The request always belongs to the key: it is removed first, and written last.
 function next_key.make(slot, in_use)
 	local own = next_key.load(slot);
-	if own and certs.fits(in_use.chain, own.key) then own = nil; end -- it is in use now
+	if own and in_use.chain:fits(own.key) then own = nil; end -- it is in use now
 	if own and own.request then return own; end
-	local key, csr = request(slot.file, in_use.leaf, own and own.key);
+	local key, csr = request(slot.file, in_use, own and own.key);
 	if not key then return nil, csr; end
 	local ok, err = true, nil;
 	if not own then

@@ -4,8 +4,8 @@ local idna = require "util.encodings".idna;
 local socket = require "socket";
 local ssl = require "ssl";
 
-local certs = module:require "native"("certs");
 local dns = module:require "dns";
+local files = module:require "files";
 local stream = module:require "stream";
 
 -- OpenSSL's words for the alert of a server without a certificate for the name, or without a common version or cipher
@@ -113,21 +113,27 @@ end
 
 -- ---- Keys of both types ----
 
--- "ECDSA", "RSA", or OpenSSL's name; "" if the key is unreadable
-function probe.key_type(pem)
-	local chain = certs.chain(pem);
-	local name = chain and chain[1].key.type or "";
-	return name == "EC" and "ECDSA" or name;
+-- "ECDSA", "RSA", or OpenSSL's name; "" if it is unknown
+function probe.key_type(leaf)
+	return leaf.key.type == "EC" and "ECDSA" or leaf.key.type;
+end
+
+-- As in the replies of probe.chains()
+local function describe(pem)
+	local chain, leaf = files.parse_chain(pem);
+	if not chain then return { pem = pem, text = leaf, key_type = "" }; end
+	return { pem = pem, chain = chain, leaf = leaf, key_type = probe.key_type(leaf) };
 end
 
 -- Adds the chain of the other type of key, if the server has one. A server with only TLS 1.3 cannot be asked.
 local function add_other_chain(reply, target, deadline)
-	local key_type = probe.key_type(reply.pem);
-	reply.chains = { { pem = reply.pem, key_type = key_type } };
-	local other = OTHER_TYPE[key_type];
+	local first = describe(reply.pem);
+	reply.chains = { first };
+	local other = OTHER_TYPE[first.key_type];
 	local second = other and ask(target, deadline, other);
-	if second and second.pem and probe.key_type(second.pem) == other then
-		reply.chains[2] = { pem = second.pem, key_type = other };
+	local found = second and second.pem and describe(second.pem);
+	if found and found.key_type == other then
+		reply.chains[2] = found;
 	elseif second and second.err and second.err:find(VERSION_ALERT, 1, true) then
 		reply.chains.incomplete = true;
 	end
@@ -169,8 +175,9 @@ end
 
 -- targets: array of { address =, port =, tls = "starttls" or "direct", service = "xmpp-client" or "xmpp-server", domain = name
 -- for SNI and `to`, published = as of probe.promise(), or nil }. Returns an array of replies:
---   { pem = the chain as sent, chains = { { pem =, key_type = "ECDSA" or "RSA" }, ... this one, and one of the other type of
---   key, if there is one; incomplete = the server could not be asked for that type } }
+--   { pem = the chain as sent, chains = { { pem =, chain = and leaf = as of files.parse_chain(), or text = why it is unreadable,
+--   key_type = "ECDSA" or "RSA" }, ... this one, and one of the other type of key, if there is one; incomplete = the server could
+--   not be asked for that type } }
 --   { err = text, reached = nil, "connected", "tls" with `other` (the chain of a service that does not speak XMPP), or "stream"
 --   (the server speaks XMPP) }
 function probe.chains(targets)

@@ -5,7 +5,6 @@
 local array = require "util.array";
 local json = require "util.json";
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local files = module:require "files";
 local keypair = module:require "keypair";
@@ -64,9 +63,9 @@ end
 -- The key of a chain without one: the next key, or the key in use; or nil, text
 local function find_key(slot, new)
 	local own = next_key.load(slot);
-	if own and certs.fits(new.chain, own.key) then return own.key; end
+	if own and new.chain:fits(own.key) then return own.key; end
 	local key_text = steps.key_in_use(slot);
-	if key_text and certs.fits(new.chain, key_text) then return key_text; end
+	if key_text and new.chain:fits(key_text) then return key_text; end
 	return nil, "missing private key: name it with --key, or append it to the certificates; the certificate is neither for the next "
 		.."key nor for the key in use";
 end
@@ -99,7 +98,7 @@ local function submit(slot, flags)
 	local new, err = read_new(slot, flags);
 	if not new or flags["dry-run"] then return new, err; end
 	local ok;
-	ok, err = slot:save("incoming.pem", new.chain..new.key);
+	ok, err = slot:save("incoming.pem", new.pem..new.key);
 	if not ok then return nil, err; end
 	return new;
 end

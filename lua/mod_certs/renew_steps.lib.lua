@@ -3,7 +3,6 @@
 
 local socket = require "socket";
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local dns_update = module:require "dns_update";
 local install = module:require "install";
@@ -145,8 +144,8 @@ function STEPS.switch(self, result)
 	if self.dry_run then return self:at("install", "would install the new certificate, and reload Prosody"); end
 	self:own(result.remove);
 	self:save_state();
-	local ok, err = install.replace(self.files, { certificate = self.new.chain, key = self.new.key,
-		same_key = certs.fits(self.new.chain, self.in_use.key) });
+	local ok, err = install.replace(self.files, { certificate = self.new.pem, key = self.new.key,
+		same_key = self.new.chain:fits(self.in_use.key) });
 	if not ok then return self:stuck("install", err, "cannot install the new certificate"); end
 	self.in_use = self.new;
 	return self:reload();

@@ -4,7 +4,6 @@
 local array = require "util.array";
 local json = require "util.json";
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local files = module:require "files";
 local keypair = module:require "keypair";
@@ -132,15 +131,6 @@ end
 
 -- ---- The command ----
 
--- A chain as PEM, and its leaf; or nil, nil, text
-local function read_new(path)
-	local pem, err = files.read(path);
-	if not pem then return nil, nil, err; end
-	local leaf, _, text = certs.names(pem);
-	if not leaf then return nil, nil, ("%s: %s"):format(path, text); end
-	return pem, leaf;
-end
-
 -- The contents of files; or nil, text
 local function read_files(names)
 	local list = {};
@@ -153,20 +143,19 @@ local function read_files(names)
 end
 
 -- The key of the new certificate: { path = } or { pem =, path = }, or nil if not known
-local function key_of(flags, new)
+local function key_of(flags, pem)
 	if flags.key then return { path = paths.absolute(flags.key) }; end
-	return keypair.key_beside(paths.absolute(flags.new), new);
+	return keypair.key_beside(paths.absolute(flags.new), pem);
 end
 
 return function (names, flags)
-	local new, leaf, err = read_new(paths.absolute(flags.new));
-	local path, status, text = uses.find_file(names[1], leaf and leaf.sha256);
+	local new, leaf, pem = files.read_chain(paths.absolute(flags.new));
+	local path, status, text = uses.find_file(names[1], new and leaf.sha256);
 	if not path then return status, text; end
-	if not new then return 1, err; end
-	local keep;
-	keep, err = read_files(flags.keep);
+	if not new then return 1, leaf; end
+	local keep, err = read_files(flags.keep);
 	if not keep then return 1, err; end
-	local key = key_of(flags, new) or {};
+	local key = key_of(flags, pem) or {};
 	local result;
 	result, err = rollover.examine { old = path, new = new, new_path = paths.absolute(flags.new), key = key.pem,
 		key_path = key.path, keep = keep };

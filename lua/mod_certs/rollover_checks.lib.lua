@@ -1,7 +1,6 @@
 -- Checks of a rollover outside DNS: names, dates and keys of the new certificate, and the locations of files. Each adds problems or
 -- warnings to the result of rollover_state.lib.lua.
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local files = module:require "files";
 local hosts = module:require "hosts";
@@ -16,7 +15,7 @@ local checks = {};
 
 -- Whether a host may lose a name that the old certificate has
 local function is_loss(result, name, service)
-	return not result.old or certs.identity(result.old, name, service) == true;
+	return not result.old or result.old:identity(name, service) == true;
 end
 
 function checks.names(result, new)
@@ -24,7 +23,7 @@ function checks.names(result, new)
 	for _, use in ipairs(result.uses) do
 		for _, name in ipairs(use.hosts) do
 			local text = ("the new certificate does not name %s for %s"):format(name, use.service);
-			if not seen[text] and not certs.identity(new, name, use.service) then
+			if not seen[text] and not new:identity(name, use.service) then
 				if is_loss(result, name, use.service) then
 					result:problem("%s", text);
 				else
@@ -114,9 +113,10 @@ local function rivals_of(result)
 	for _, name in ipairs(result.hosts) do
 		for _, candidate in ipairs(selection.candidates(name)) do
 			local path = candidate.certificate;
-			local pem = not seen[path] and not files.same(path, result.file) and files.read(path);
-			local leaf = pem and certs.names(pem);
-			if leaf and leaf.sha256 == result.leaf.sha256 then list[#list + 1] = { path = path, host = name }; end
+			if not seen[path] and not files.same(path, result.file) then
+				local chain, leaf = files.read_chain(path);
+				if chain and leaf.sha256 == result.leaf.sha256 then list[#list + 1] = { path = path, host = name }; end
+			end
 			seen[path] = true;
 		end
 	end

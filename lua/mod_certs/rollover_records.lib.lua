@@ -1,7 +1,6 @@
 -- The TLSA records at one name during a rollover: those that the new chain needs, and those that only the old chain needs (RFC
 -- 7671 section 8.1)
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local dns = module:require "dns";
 
@@ -18,7 +17,7 @@ local function record_for(rrset, reference, group, new)
 	local record = { name = rrset.name, usage = group.usage, selector = group.selector, match = group.match };
 	local accepted, verdict = false, {};
 	local condition, text;
-	record.data, condition, text = certs.tlsa(new, group.usage, group.selector, group.match);
+	record.data, condition, text = new:tlsa(group);
 	if record.data then accepted, verdict = dane.accepts(new, reference, { record }); end
 	if accepted then return record; end
 	return nil, text or condition or dane.errors(verdict) or "peers refuse it";
@@ -72,9 +71,9 @@ end
 
 -- ---- The purpose of each record ----
 
-local function accepted_for_any(rrset, pem, record)
+local function accepted_for_any(rrset, chain, record)
 	for _, user in ipairs(rrset.users) do
-		if dane.accepts(pem, user.reference, { record }) then return true; end
+		if dane.accepts(chain, user.reference, { record }) then return true; end
 	end
 	return false;
 end
@@ -86,7 +85,7 @@ local function proof_of(rrset, record)
 	local proof;
 	for _, listener in ipairs(rrset.listeners) do
 		local serves = listener.serves;
-		local is_its_own = (serves == "old" or serves == "new") and dane.accepts(listener.pem, listener.reference, { record });
+		local is_its_own = (serves == "old" or serves == "new") and dane.accepts(listener.chain, listener.reference, { record });
 		if serves == "unknown" or serves == "old" and not is_its_own then return nil; end
 		if is_its_own and proof ~= "old" then proof = serves; end
 	end
@@ -96,14 +95,14 @@ end
 -- Whether another certificate than the old one matches a record
 local function is_wanted(rrset, record, keep)
 	for _, listener in ipairs(rrset.listeners) do
-		if listener.serves == "another" and dane.matches(listener.pem, { record }) then return true; end
+		if listener.serves == "another" and dane.matches(listener.chain, { record }) then return true; end
 	end
 	for _, listener in ipairs(rrset.neighbours) do
-		if listener.pem and dane.matches(listener.pem, { record }) then return true; end
+		if listener.chain and dane.matches(listener.chain, { record }) then return true; end
 	end
 	for _, list in ipairs { rrset.kept, keep } do
-		for _, pem in ipairs(list) do
-			if dane.matches(pem, { record }) then return true; end
+		for _, parsed in ipairs(list) do
+			if dane.matches(parsed, { record }) then return true; end
 		end
 	end
 	return false;
@@ -185,7 +184,7 @@ local function check_listeners(rrset)
 	for _, listener in ipairs(rrset.listeners) do
 		for _, reply in ipairs(listener.serves == "old" and rrset.replies or {}) do
 			for _, group in ipairs(dane.combinations(dane.records_of(reply.answer))) do
-				if group.known and not dane.accepts(listener.pem, listener.reference, group.records) then
+				if group.known and not dane.accepts(listener.chain, listener.reference, group.records) then
 					table.insert(rrset.warnings, ("%s: the served certificate does not match the %s record of %s at %s"):format(
 						listener.name, group.name, rrset.name, reply.server));
 				end
@@ -198,7 +197,7 @@ end
 -- published and needed = records by key; superfluous = records that only the old chain matches; unknown = records that nothing
 -- known matches; since = when all records that the new chain needs were there, 0: before the first call, now: not yet; lacking = a
 -- name server has no record at all, unsure = a name server does not answer; problems and warnings.
--- about = { old = and new = chains as PEM, old may be nil; keep = array of spare chains, keys or requests; now = the time;
+-- about = { old = and new = chains, old may be nil; keep = array of spare chains and keys, as of dane.parse(); now = the time;
 -- key_since = since when all name servers have had the records of the new key, if the caller knows, or nil }
 -- seen = { [key of record] = since when all name servers have it }, which is updated
 function records.analyse(rrset, about, seen)

@@ -3,7 +3,6 @@
 
 local array = require "util.array";
 
-local certs = module:require "native"("certs");
 local dns = module:require "dns";
 local files = module:require "files";
 local hosts = module:require "hosts";
@@ -28,10 +27,10 @@ local function is_indexed(path)
 end
 
 -- "exact" or "wildcard" if the index finds a certificate for a host by its names; or nil
-local function match_of(leaf, host)
+local function match_of(chain, host)
 	local ascii, found = dns.to_ascii(host) or host, nil;
 	local wildcard = ascii:gsub("^[^.]+%.", "*.");
-	for _, name in ipairs(leaf.names) do
+	for _, name in ipairs(chain:names() or {}) do
 		local value = name.type == "DNS-ID" and name.value:lower();
 		if value == ascii then return "exact"; end
 		if value == wildcard then found = "wildcard"; end
@@ -40,12 +39,11 @@ local function match_of(leaf, host)
 end
 
 -- Whether Prosody may select the new certificate for a host that has another one now
-local function may_replace(leaf, host, list)
-	local match = match_of(leaf, host);
+local function may_replace(chain, host, list)
+	local match = match_of(chain, host);
 	if not match then return false; end
 	for _, candidate in ipairs(selection.candidates(host)) do
-		local pem = selection.has(list, candidate.certificate) and files.read(candidate.certificate);
-		local own = pem and certs.names(pem);
+		local own = selection.has(list, candidate.certificate) and files.read_chain(candidate.certificate);
 		if own and (match == "exact" or match_of(own, host) ~= "exact") then return true; end
 	end
 	return false;
@@ -64,10 +62,10 @@ local function has_use(list, host, service, tls)
 	return false;
 end
 
--- path: the file; leaf: of the new certificate; former: the uses before the file was replaced, or nil. The field `newcomers` =
+-- path: the file; chain: the new one; former: the uses before the file was replaced, or nil. The field `newcomers` =
 -- { [host] = true } collects hosts that will get another certificate than they have now.
-function scope.new(path, leaf, former)
-	return setmetatable({ path = path, leaf = leaf, former = former, indexed = is_indexed(path), newcomers = {} }, scope_mt);
+function scope.new(path, chain, former)
+	return setmetatable({ path = path, chain = chain, former = former, indexed = is_indexed(path), newcomers = {} }, scope_mt);
 end
 
 -- Whether a host uses the file at a port (or nil), and the certificates that Prosody has for it there
@@ -75,7 +73,7 @@ function scope:is_user(host, service, tls, port)
 	local list = selection.of(host, service, tls, port);
 	if selection.has(list, self.path) then return true, list; end
 	if not list[1] then return has_use(self.former, host, service, tls), list; end
-	if self.indexed and may_replace(self.leaf, host, list) then
+	if self.indexed and may_replace(self.chain, host, list) then
 		self.newcomers[host] = true;
 		return true, list;
 	end
@@ -171,15 +169,11 @@ end
 -- Adds one listener as seen by the peers of one host, once for each type of key.
 local function add_replies(list, party, address, reply)
 	local name = probe.name(party.srv, party.target, address);
-	local function add(pem, key_type)
-		local leaf, _, text = nil, nil, reply.err;
-		if pem then leaf, _, text = certs.names(pem); end
-		list[#list + 1] = { name = key_type and ("%s (%s)"):format(name, key_type) or name, host = party.host, address = address,
-			reference = party.reference, pem = leaf and pem, sha256 = leaf and leaf.sha256, text = text };
+	local chains = reply.chains or { { text = reply.err } };
+	for _, each in ipairs(chains) do
+		list[#list + 1] = { name = chains[2] and ("%s (%s)"):format(name, each.key_type) or name, host = party.host, address = address,
+			reference = party.reference, chain = each.chain, leaf = each.leaf, pem = each.pem, text = each.text };
 	end
-	local chains = reply.chains or {};
-	if not chains[2] then return add(reply.pem); end
-	for _, each in ipairs(chains) do add(each.pem, each.key_type); end
 end
 
 local function add_listeners(list, parties, get)
@@ -194,8 +188,8 @@ end
 
 local function add_files(kept, list, path)
 	for _, each in ipairs(list) do
-		local pem = not files.same(each.certificate, path) and files.read(each.certificate);
-		if pem then kept[#kept + 1] = pem; end
+		local chain = not files.same(each.certificate, path) and files.read_chain(each.certificate);
+		if chain then kept[#kept + 1] = chain; end
 	end
 end
 
@@ -232,7 +226,7 @@ end
 
 -- Returns { rrsets }, { texts of problems }. An rrset is a name that has TLSA records, or (bare) might have some:
 -- { name =, bare =, secure = a peer uses its records, users = and others = { { host =, reference = for dane.accepts() }, ... },
---   listeners = of the users: { { name =, host =, address =, reference =, pem = and sha256 =, or text = why not }, ... },
+--   listeners = of the users: { { name =, host =, address =, reference =, pem =, chain = and leaf =, or text = why not }, ... },
 --   neighbours = the same of the others, kept = { chains in other files of the hosts there } }, and the fields of
 -- rollover_records.lib.lua.
 function scope:find()

@@ -1,7 +1,7 @@
 -- The state of a rollover of one certificate file (RFC 7671 section 8.1, RFC 6698 appendix A.4), from DNS, the files that Prosody
 -- uses, and every listener that DNS leads to. Prints nothing, and writes only its history (rollover_history.lib.lua).
 --
--- examine { old = path of a file that Prosody uses, as of uses.find_file(); new = PEM of the new chain;
+-- examine { old = path of a file that Prosody uses, as of uses.find_file(); new = the new chain, as of certs.parse();
 --           key = PEM of the new key, or key_path = its file, or neither: the key is not checked;
 --           new_path = name of the new chain in texts, or nil;
 --           keep = { PEM of spare chains, keys, requests or public keys } or nil;
@@ -12,7 +12,7 @@
 -- may be called at any time: the file may hold the old chain or the new one already. Each call notes since when all name servers
 -- have each record, also records that the new chain does not need. So there is no wait for a record that was published in advance
 -- if examine() has seen it then, with whichever `new`.
--- Returns nil, text, if the new chain is unreadable; else a table:
+-- Returns nil, text, if the leaf of the new chain is unreadable; else a table:
 --
 -- step      "add"     a name server lacks a record that the new chain needs
 --           "wait"    caches may have only the old records until `ends`; also if the new chain is served already
@@ -37,8 +37,8 @@
 -- problems  texts: why it is not safe, each with the remedy
 -- warnings  texts that do not make it unsafe
 -- file      the path; is_replaced: it holds the new certificate already
--- old       the chain that is replaced, PEM, or nil if not known
--- leaf, old_leaf   the new and the old certificate as of certs.names(); old_leaf is nil if not known
+-- old       the chain that is replaced, or nil if not known
+-- leaf, old_leaf   descriptions of the new and the old certificate; old_leaf is nil if not known
 -- now       the time of the examination
 --
 -- A record is { name =, ttl =, usage =, selector =, match =, data = binary }, in order of name and numbers.
@@ -46,7 +46,6 @@
 
 local array = require "util.array";
 
-local certs = module:require "native"("certs");
 local checks = module:require "rollover_checks";
 local dane = module:require "dane";
 local files = module:require "files";
@@ -85,17 +84,15 @@ end
 
 -- Takes the old chain from the file, or from the history if the file holds the new one already. Returns its uses in the latter case.
 local function find_old(result, state)
-	local pem, err = files.read(result.file);
-	local leaf, _, text = nil, nil, nil;
-	if pem then leaf, _, text = certs.names(pem); end
-	if not leaf then return result:problem("%s", err or ("%s: %s"):format(result.file, text)); end
-	result.present, result.is_replaced = pem, leaf.sha256 == result.leaf.sha256;
+	local present, leaf, pem = files.read_chain(result.file);
+	if not present then return result:problem("%s", leaf); end
+	result.present, result.is_replaced = present, leaf.sha256 == result.leaf.sha256;
 	history.add(state, certificates_in(pem), uses.of(result.file));
 	for i = #state.held, 1, -1 do
 		local held = state.held[i];
-		local held_leaf = certs.names(held.chain);
-		if held_leaf and held_leaf.sha256 ~= result.leaf.sha256 then
-			result.old, result.old_leaf = held.chain, held_leaf;
+		local old, old_leaf = files.parse_chain(held.chain);
+		if old and old_leaf.sha256 ~= result.leaf.sha256 then
+			result.old, result.old_leaf = old, old_leaf;
 			return result.is_replaced and held.uses or nil;
 		end
 	end
@@ -106,14 +103,14 @@ end
 -- Certificates that are known to be unrelated, by SHA-256
 local function known_others(rrsets, keep)
 	local known = {};
-	local function add(pem)
-		local leaf = certs.names(pem);
-		if leaf then known[leaf.sha256] = true; end
+	local function add(list)
+		for _, parsed in ipairs(list) do
+			local leaf = dane.is_chain(parsed) and parsed:describe();
+			if leaf then known[leaf.sha256] = true; end
+		end
 	end
-	for _, pem in ipairs(keep) do add(pem); end
-	for _, rrset in ipairs(rrsets) do
-		for _, pem in ipairs(rrset.kept) do add(pem); end
-	end
+	add(keep);
+	for _, rrset in ipairs(rrsets) do add(rrset.kept); end
 	return known;
 end
 
@@ -123,26 +120,27 @@ local function guess_old(result, state, others)
 	local found;
 	for _, rrset in ipairs(result.rrsets) do
 		for _, listener in ipairs(rrset.listeners) do
-			local sha256 = listener.sha256;
+			local sha256 = listener.leaf and listener.leaf.sha256;
 			if sha256 == result.leaf.sha256 or result.old_leaf and sha256 == result.old_leaf.sha256 then return; end
 			if sha256 and not others[sha256] then
-				if found and found.sha256 ~= sha256 then return; end
+				if found and found.leaf.sha256 ~= sha256 then return; end
 				found = listener;
 			end
 		end
 	end
 	if found then
-		result.old, result.old_leaf = found.pem, certs.names(found.pem);
+		result.old, result.old_leaf = found.chain, found.leaf;
 		history.add(state, found.pem, result.uses, #state.held);
 	end
 end
 
 -- Returns "new", "old", "another" or "unknown", and why it is unknown.
 local function serves(result, listener, others)
-	if not listener.pem then return "unknown", listener.text; end
-	if listener.sha256 == result.leaf.sha256 then return "new"; end
-	if result.old_leaf and listener.sha256 == result.old_leaf.sha256 then return "old"; end
-	if result.old_leaf or others[listener.sha256] then return "another"; end
+	if not listener.chain then return "unknown", listener.text; end
+	local sha256 = listener.leaf.sha256;
+	if sha256 == result.leaf.sha256 then return "new"; end
+	if result.old_leaf and sha256 == result.old_leaf.sha256 then return "old"; end
+	if result.old_leaf or others[sha256] then return "another"; end
 	return "unknown", "serves an unknown certificate, perhaps the old one; if not, name it with --keep";
 end
 
@@ -163,8 +161,8 @@ local function mark_foreign(rrsets)
 	end
 end
 
-local function name_listeners(result, state, keep)
-	local others = known_others(result.rrsets, keep);
+local function name_listeners(result, state)
+	local others = known_others(result.rrsets, result.keep);
 	if result.is_replaced then guess_old(result, state, others); end
 	for _, rrset in ipairs(result.rrsets) do
 		for _, listener in ipairs(rrset.listeners) do
@@ -251,7 +249,7 @@ local function check_silence(result)
 	if result.step ~= "remove" then return; end
 	for _, rrset in ipairs(result.analysed) do
 		for _, listener in ipairs(rrset.superfluous[1] and rrset.neighbours or {}) do
-			if not listener.pem then
+			if not listener.chain then
 				result:problem("%s for %s: cannot check whether it needs records of %s: %s", listener.name, listener.host, rrset.name,
 					listener.text);
 			end
@@ -291,7 +289,7 @@ local function analyse(result, about, state)
 		if not rrset.bare and not rrset.foreign then
 			local known, told = history.rrset(state, rrset.name), about.seen and about.seen[rrset.name] or {};
 			known.ttl = math.max(known.ttl, told.ttl or 0);
-			records.analyse(rrset, { old = result.old, new = about.new, keep = about.keep or {}, now = result.now, key_since = told.since },
+			records.analyse(rrset, { old = result.old, new = about.new, keep = result.keep, now = result.now, key_since = told.since },
 				known.seen);
 			table.insert(result.analysed, rrset);
 		end
@@ -307,12 +305,13 @@ local function save(result, about, state)
 end
 
 function rollover.examine(about)
-	local leaf, condition, text = certs.names(about.new);
-	if not leaf then return nil, text or condition; end
+	local leaf, _, text = about.new:describe();
+	if not leaf then return nil, text; end
 	local state = history.load(about.old);
 	local result = setmetatable({ file = about.old, leaf = leaf, now = os.time(), ttl = 0, is_replaced = false, listeners = array(),
-		problems = array(), warnings = array() }, result_mt);
-	local scope = scopes.new(about.old, leaf, find_old(result, state));
+		problems = array(), warnings = array(), keep = array() }, result_mt);
+	for _, pem in ipairs(about.keep or {}) do result.keep:push(dane.parse(pem)); end
+	local scope = scopes.new(about.old, about.new, find_old(result, state));
 	result.uses = scope:uses();
 	result.hosts = uses.hosts(result.uses):sort();
 	checks.names(result, about.new);
@@ -320,7 +319,7 @@ function rollover.examine(about)
 	local problems;
 	result.rrsets, problems = scope:find();
 	result.problems:append(problems);
-	name_listeners(result, state, about.keep or {});
+	name_listeners(result, state);
 	analyse(result, about, state);
 	find_end(result, state);
 	result.step = step_of(result);

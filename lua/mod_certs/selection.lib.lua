@@ -6,7 +6,6 @@ local config = require "core.configmanager";
 local lfs = require "lfs";
 local resolve_path = require "util.paths".resolve_relative_path;
 
-local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
 
@@ -64,9 +63,12 @@ local function search(host)
 end
 
 local function digest_of_chain(path)
-	local pem = files.read(path);
-	local chain, digests = pem and certs.chain(pem), {};
-	for i, each in ipairs(chain or {}) do digests[i] = each.sha256; end
+	local chain, digests = files.read_chain(path), {};
+	for i = 1, chain and #chain or 0 do
+		local info = chain:describe(i);
+		if not info then return path; end
+		digests[i] = info.sha256;
+	end
 	return digests[1] and table.concat(digests) or path;
 end
 

@@ -4,7 +4,6 @@ local array = require "util.array";
 local json = require "util.json";
 local nameprep = require "util.encodings".stringprep.nameprep;
 
-local certs = module:require "native"("certs");
 local dane = module:require "dane";
 local dns = module:require "dns";
 local files = module:require "files";
@@ -34,16 +33,16 @@ end
 -- ---- Domains ----
 
 -- The configured hosts that a certificate is valid for; or else the domains in its names
-local function domains_of(pem)
+local function domains_of(chain)
 	local found = {};
 	for _, host in ipairs(hosts.list()) do
-		if certs.identity(pem, host.name, "xmpp-client") or certs.identity(pem, host.name, "xmpp-server") then
+		if chain:identity(host.name, "xmpp-client") or chain:identity(host.name, "xmpp-server") then
 			found[#found + 1] = host.name;
 		end
 	end
 	if found[1] then return found; end
 	local seen = {};
-	for _, name in ipairs(certs.names(pem).names) do
+	for _, name in ipairs(chain:names() or {}) do
 		local domain = not name.fault and (name.type == "DNS-ID" and name.value
 			or name.type == "SRV-ID" and name.value:match("^_[^.]+%.(.+)$"));
 		if domain and not domain:find("*", 1, true) and not seen[domain] then
@@ -55,12 +54,10 @@ local function domains_of(pem)
 end
 
 local function subjects_of_file(path, domain)
-	local pem, err = files.read(path);
-	if not pem then return nil, err; end
-	local known, _, text = certs.names(pem);
-	if not known then return nil, ("%s: %s"):format(path, text); end
+	local chain, err = files.read_chain(path);
+	if not chain then return nil, err; end
 	local list = {};
-	for i, name in ipairs(domain and { domain } or domains_of(pem)) do
+	for i, name in ipairs(domain and { domain } or domains_of(chain)) do
 		list[i] = { domain = name, services = hosts.find_any(name).services, file = path };
 	end
 	if not list[1] then return nil, path.." names no domain: give it with --domain"; end
@@ -129,9 +126,9 @@ end
 
 -- Why a peer with only this record refuses the chain; or nil. Usages 0 and 1 also need an authority that peers trust, for which
 -- Prosody's stand.
-local function refusal(pem, record, endpoint, subject)
+local function refusal(chain, record, endpoint, subject)
 	local reference = { service = endpoint.service, names = { subject.domain, endpoint.target } };
-	local accepted, verdict = dane.accepts(pem, reference, { record });
+	local accepted, verdict = dane.accepts(chain, reference, { record });
 	if accepted then return nil; end
 	return ("peers would refuse the chain with a record %s: %s%s"):format(dane.combination(record),
 		dane.errors(verdict) or verdict.text or "it does not match",
@@ -140,16 +137,16 @@ end
 
 -- The data of a record for the certificate in a file; or nil, text
 local function data_for(path, kind, endpoint, subject)
-	local pem, err = files.read(path);
-	if not pem then return nil, files.closed(path) or err; end
-	local chain, _, text = certs.chain(pem);
-	if chain and kind.usage % 2 == 0 and not chain[#chain].authority then
+	local chain, err = files.read_chain(path);
+	if not chain then return nil, files.closed(path) or err; end
+	local last, _, text = chain:describe(#chain);
+	if last and kind.usage % 2 == 0 and not last.authority then
 		return nil, ("%s does not contain the certificate of an authority, which usage %d needs"):format(path, kind.usage);
 	end
 	local data;
-	if chain then data, _, text = certs.tlsa(pem, kind.usage, kind.selector, kind.match); end
+	if last then data, _, text = chain:tlsa(kind); end
 	if data then
-		text = refusal(pem, { usage = kind.usage, selector = kind.selector, match = kind.match, data = data }, endpoint, subject);
+		text = refusal(chain, { usage = kind.usage, selector = kind.selector, match = kind.match, data = data }, endpoint, subject);
 	end
 	if text then return nil, ("%s: %s"):format(path, text); end
 	return data;

@@ -3,7 +3,6 @@
 local array = require "util.array";
 local nameprep = require "util.encodings".stringprep.nameprep;
 
-local certs = module:require "native"("certs");
 local files = module:require "files";
 local hosts = module:require "hosts";
 local paths = module:require "paths";
@@ -101,9 +100,9 @@ end
 -- ---- The file that an operator names ----
 
 local function holds(path, sha256)
-	local pem = sha256 and files.read(path);
-	local leaf = pem and certs.names(pem);
-	return leaf and leaf.sha256 == sha256 or false;
+	if not sha256 then return false; end
+	local chain, leaf = files.read_chain(path);
+	return chain ~= nil and leaf.sha256 == sha256;
 end
 
 -- Adds a host's files, each once: { path =, uses = { texts } }

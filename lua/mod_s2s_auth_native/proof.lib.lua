@@ -1,9 +1,7 @@
 -- The proof of a peer's identity: DANE (RFC 7671, 7673), PKIX (RFC 6120 section 13.7), POSH (RFC 7711)
 
 local async = require "util.async";
-local hashes = require "util.hashes";
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
-local pem2der = require "util.x509".pem2der;
 local promise = require "util.promise";
 local timer = require "util.timer";
 
@@ -50,19 +48,20 @@ end
 
 -- Whether the certificate is valid for one of the names, and the reason if a constraint forbids it. In a chain that is valid
 -- for the handshake, OpenSSL has checked the name constraints of DNS names. Those of other names need the chain.
-local function is_identified(session, leaf, references, chain_valid)
-	if certificate.is_named(leaf, references, true) then return true; end
-	if not certificate.is_named(leaf, references, false) then return false; end
+local function is_identified(session, cert, chain, references, chain_valid)
+	if certificate.is_named(chain, references, true) then return true; end
+	if not certificate.is_named(chain, references, false) then return false; end
 	if not chain_valid then return true; end -- this proves nothing by itself
-	local verdict = certificate.verify(session, leaf, references);
+	local whole <close> = certificate.parse_chain(session, cert);
+	local verdict = certificate.verify(session, whole, references);
 	return verdict.identity == "valid",
 		verdict.cause == "name-constraint" and FORBIDDEN or verdict.chain ~= "valid" and UNCHECKED or nil;
 end
 
 -- Sets the fields of the session by public authorities alone. Returns a result, see proof.judge().
-local function judge_public(session, leaf, references)
+local function judge_public(session, cert, chain, references)
 	local valid, errors = certificate.handshake_verdict(session);
-	local identified, complaint = is_identified(session, leaf, references, valid);
+	local identified, complaint = is_identified(session, cert, chain, references, valid);
 	session.cert_chain_status = valid and "valid" or "invalid";
 	session.cert_chain_errors = not valid and errors or nil;
 	session.cert_identity_status = identified and "valid" or "invalid";
@@ -91,8 +90,8 @@ end
 
 -- Sets the fields of the session by TLSA records, which are secure and usable. Returns a result, and whether the peer must be
 -- refused.
-local function judge_records(session, leaf, references, records)
-	local verdict = certificate.verify(session, leaf, references, records);
+local function judge_records(session, chain, references, records)
+	local verdict = certificate.verify(session, chain, references, records);
 	local record = verdict.matched and records[verdict.matched[1]];
 	local errors = by_depth(verdict.errors);
 	local cause = verdict.matches and verdict.cause ~= "none" and verdict.text or nil;
@@ -112,12 +111,10 @@ end
 
 -- ---- POSH ----
 
-local function judge_posh(session, host, leaf, result)
+local function judge_posh(session, host, chain, result)
 	if not auth.options.s2s_native_posh or not host or result.kind ~= "none" then return result; end
 	local digests = wait(session, auth.posh(host));
-	local der = digests and next(digests) and pem2der(leaf);
-	if not der then return result; end
-	if digests["sha-256 "..hashes.sha256(der, true)] or digests["sha-512 "..hashes.sha512(der, true)] then
+	if digests and next(digests) and certificate.has_fingerprint(chain, digests) then
 		session.cert_chain_status, session.cert_identity_status, session.cert_chain_errors = "valid", "valid", nil;
 		result.kind = "posh";
 	end
@@ -177,19 +174,20 @@ end
 -- Sets the fields of the session that mod_s2s reads. Returns a result { kind, record, dns, key, matches, complaint }, and why the
 -- peer must be refused whatever the policy is: nil, "mismatch", or "unknown" if DNS did not answer.
 function proof.judge(session, host, cert, target)
-	local leaf = cert:pem();
+	local parse = target.tlsa and certificate.parse_chain or certificate.parse;
+	local chain <close> = parse(session, cert);
 	local references = table.move(target.references, 1, #target.references, 2, { host });
 	local result, mismatch;
 	if target.tlsa then
-		result, mismatch = judge_records(session, leaf, references, target.tlsa);
+		result, mismatch = judge_records(session, chain, references, target.tlsa);
 		if mismatch and target.open then
-			result, mismatch = judge_public(session, leaf, references), false;
+			result, mismatch = judge_public(session, cert, chain, references), false;
 		end
 	else
-		result = judge_posh(session, host, leaf, judge_public(session, leaf, references));
+		result = judge_posh(session, host, chain, judge_public(session, cert, chain, references));
 	end
 	result.dns = target.state;
-	result.key = certificate.key(leaf);
+	result.key = certificate.key(chain);
 	if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
 	return result, mismatch and "mismatch" or nil;
 end

@@ -13,6 +13,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <pn/buf.h>
+#include <pn/str.h>
+
 /* Marks the only symbol that a shared object exports. */
 #define PN_EXPORT __attribute__((visibility("default")))
 
@@ -27,10 +30,19 @@ lua_Integer pn_glue_integer(lua_State *L, int arg, lua_Integer min, lua_Integer 
 lua_Integer pn_glue_field(lua_State *L, int index, const char *name, lua_Integer min,
 			  lua_Integer max, lua_Integer absent);
 
+/* Argument `arg` as a string of any bytes; raises otherwise. Borrowed from the value. */
+struct pn_str pn_glue_str(lua_State *L, int arg);
+
+/* Set field `name` of the table at the top of the stack. */
+void pn_glue_set_str(lua_State *L, const char *name, struct pn_str value);
+void pn_glue_set_buf(lua_State *L, const char *name, const struct pn_buf *value);
+void pn_glue_set_text(lua_State *L, const char *name, const char *value); /* NULL: nil */
+void pn_glue_set_integer(lua_State *L, const char *name, lua_Integer value);
+void pn_glue_set_boolean(lua_State *L, const char *name, int value);
+
 /*
  * Creates the metatable `type`, unless the Lua state has it: __index = methods, and `close` as
- * __gc,
- * __close and the method "close". `close` must be idempotent and must not raise.
+ * __gc, __close and the method "close". `close` must be idempotent and must not raise.
  */
 void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close);
 
