@@ -50,7 +50,7 @@ OPTIONS = {
 	"c2s_require_encryption": False,
 	"consider_websocket_secure": True,
 	"consider_bosh_secure": True,
-	"bosh_max_inactivity": 1,
+	"bosh_max_inactivity": 5,  # longer than a client waits for another one to log in
 	"https_ports": [],
 	"c2s_direct_tls_ports": [],
 	"legacy_ssl_ports": [],
@@ -342,7 +342,8 @@ class Prosody:
 		wait_for(lambda: self.session(client, f"({expression}) and true") == "true", expression)
 
 	def wait_hibernating(self, client):
-		self.wait_until(client, "s and s.hibernating")
+		"""Over BOSH this takes bosh_max_inactivity: the wait for that is cut short."""
+		self.wait_until(client, "s and (s.hibernating or s.inactive_timer and s.inactive_timer:reschedule(0) and nil)")
 
 	def wait_gone(self, client):
 		self.wait_until(client, "not s")
