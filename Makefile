@@ -31,6 +31,7 @@ DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o cryp
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
+LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
@@ -46,7 +47,7 @@ $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK)
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
-$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,modules/cert/lua_certs.o $(CERT) $(BASE) $(ALLOC) $(GLUE))
+$(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
@@ -56,16 +57,16 @@ $(OUT)/mod_certs/file.so: $(addprefix $(OUT)/,modules/file/lua_file.o $(FILE) $(
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
-	mod_s2s_auth_native/everywhere.lib.lua mod_native/everywhere.lib.lua \
+	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
-	$(foreach module,mod_smacks mod_storage_native mod_s2s_auth_native mod_webchat,$(module)/option.lib.lua)
+	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room log sync crash pages pages_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room log sync crash lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
-FUZZERS := decode encode smq pack store pages cert tlsa dns
+FUZZERS := decode encode smq pack store lmdb_file cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help webchat install uninstall deb test-deb clean demo test unit spec integration crash asan bench lint format fuzz newest
+.PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
 .SECONDARY: # what was compiled for a test is there for the next run
 
@@ -154,10 +155,22 @@ demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 
-test: ## set up, build, and run every test there is
+pictures: all ## take the pictures of docs/images again, in a real browser
+	@tests/setup build prosody browser
+	@for program in tests/pictures/*.py; do $$program || exit 1; done
+
+# Random tests: another seed each day; SEED=... repeats a run
+export SEED ?= $(shell date -u +%Y%m%d)
+
+test: ## set up, build, and run all tests, of random ones a sample
 	@tests/setup
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@tests/run
+
+soak: ## random tests in full: kills, power cuts, properties, failing allocations; fuzzers for FUZZ_SECONDS each
+	@tests/setup
+	@$(MAKE) -s -j$$(nproc) --output-sync=target all
+	@SOAK=1 FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit spec crash soak repeats fuzz
 
 # Many programs over the same objects: optimizing each as a whole would take minutes
 LINK_TEST = $(CC) $(CFLAGS) -fno-lto $(LDFLAGS)
@@ -190,7 +203,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, for LMDB too
@@ -212,8 +225,7 @@ integration: all ## real servers, real clients
 
 crash: all ## cut the power at any write; kill a writing server KILLS times (200); check what is left
 	@tests/setup build prosody
-	@$(MAKE) -s run/crash/test_powercut
-	@python3 tests/crash/run.py --kills $(or $(KILLS),200)
+	@SOAK=1 tests/run crash
 
 .PHONY: sanitized
 sanitized: $(addprefix $(OUT)/,$(SHARED_OBJECTS))

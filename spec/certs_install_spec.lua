@@ -1,5 +1,5 @@
--- installing.lib.lua of mod_certs: whoever opens certificate and key finds two that belong together, at any moment, and also
--- after this process was killed at any call of the operating system, and again while it mended that.
+-- install.lib.lua of mod_certs: a program that opens certificate and key always gets two that belong together, also after the
+-- process was killed at any system call, and again during the recovery.
 
 local lfs = require "lfs";
 
@@ -52,7 +52,7 @@ local function watch(before, work, ...)
 end
 
 describe("installing a certificate", function ()
-	local root, installing, place;
+	local root, install, place;
 
 	local function new_root()
 		root = os.tmpname();
@@ -69,7 +69,7 @@ describe("installing a certificate", function ()
 			if name == "paths" then return paths; end
 			return assert(loadfile("lua/mod_certs/"..name..".lib.lua"))();
 		end };
-		installing = _G.module:require "installing";
+		install = _G.module:require "install";
 	end
 
 	-- Where the files are, with the old pair in them
@@ -107,16 +107,16 @@ describe("installing a certificate", function ()
 			if at < number then return; end
 			if name == "write" then write(path, text:sub(1, #text // 2)); end
 			error(KILLED, 0);
-		end, installing.install, place, { certificate = NEW.certificate, key = NEW.key });
+		end, install.replace, place, { certificate = NEW.certificate, key = NEW.key });
 		if not ok then assert.equal(KILLED, err); end
 		return not ok;
 	end
 
-	local function mend_killed(number)
+	local function recover_killed(number)
 		local ok, err = watch(function (at)
 			visible();
 			if at == number then error(KILLED, 0); end
-		end, installing.mend, place);
+		end, install.recover, place);
 		if not ok then assert.equal(KILLED, err); end
 		return not ok;
 	end
@@ -138,15 +138,15 @@ describe("installing a certificate", function ()
 			local was_killed;
 			repeat
 				number = number + 1;
-				local mending = 0;
+				local recovering = 0;
 				local again;
-				repeat -- the same, killed once more while it is mended
+				repeat -- the same, killed once more during the recovery
 					lay_out(key_directory);
-					mending = mending + 1;
+					recovering = recovering + 1;
 					was_killed = install_killed(number);
 					local seen = visible();
-					again = was_killed and mend_killed(mending);
-					assert.is_true((installing.mend(place)));
+					again = was_killed and recover_killed(recovering);
+					assert.is_true((install.recover(place)));
 					assert.equal(seen, visible());
 					assert.same(key_directory == "certs" and {} or { "example.org.key" }, names_in(root.."/private"));
 					assert.equal(key_directory == "certs" and 2 or 1, #names_in(root.."/certs"));
@@ -173,7 +173,7 @@ describe("installing a certificate", function ()
 					if at == number then failed = true; return nil, "x: No space left on device"; end
 					return rename(...);
 				end
-				local done, why = installing.install(place, { certificate = NEW.certificate, key = NEW.key });
+				local done, why = install.replace(place, { certificate = NEW.certificate, key = NEW.key });
 				os.rename = rename; -- luacheck: ignore 122
 				return done, why;
 			end);
@@ -190,11 +190,11 @@ describe("installing a certificate", function ()
 		lay_out "certs";
 		local renames = 0;
 		local function count(_, name) renames = renames + (name == "rename" and 1 or 0); end
-		assert.is_true(watch(count, installing.install, place, { certificate = NEW.certificate, key = OLD.key, same_key = true }));
+		assert.is_true(watch(count, install.replace, place, { certificate = NEW.certificate, key = OLD.key, same_key = true }));
 		assert.equal(1, renames);
 		assert.same({ NEW.certificate, OLD.key }, { read(place.certificate), read(place.key) });
 		place.key = place.certificate;
-		assert.is_true(watch(count, installing.install, place, NEW));
+		assert.is_true(watch(count, install.replace, place, NEW));
 		assert.equal(2, renames);
 		assert.equal(NEW.certificate..NEW.key, read(place.certificate));
 	end);
@@ -203,7 +203,7 @@ describe("installing a certificate", function ()
 		disk.write, disk.sync = native.write, native.sync;
 		lay_out "private";
 		os.execute(("chmod 640 %s; chmod 600 %s"):format(place.certificate, place.key));
-		assert.is_true((installing.install(place, NEW)));
+		assert.is_true((install.replace(place, NEW)));
 		assert.equal("rw-r-----", lfs.attributes(place.certificate, "permissions"));
 		assert.equal("rw-------", lfs.attributes(place.key, "permissions"));
 	end);
@@ -212,8 +212,8 @@ describe("installing a certificate", function ()
 		lay_out "private";
 		assert(lfs.link("../private/example.org.key", root.."/certs/one.key", true));
 		assert(lfs.link(root.."/certs/one.key", root.."/certs/two.key", true));
-		assert.equal(root.."/certs/../private/example.org.key", installing.target(root.."/certs/two.key"));
+		assert.equal(root.."/certs/../private/example.org.key", install.target(root.."/certs/two.key"));
 		assert(lfs.link(root.."/certs/.example.org.crt.switch/now/key", root.."/certs/own.key", true));
-		assert.equal(root.."/certs/own.key", installing.target(root.."/certs/own.key"));
+		assert.equal(root.."/certs/own.key", install.target(root.."/certs/own.key"));
 	end);
 end);

@@ -27,15 +27,16 @@ describe("mod_certs renew", function ()
 	local function load_library(name)
 		local played = {
 			native = function (object) return object == "certs" and certs or disk; end;
-			certificates = { directory = function () return root.."/certs"; end, uses = function () return {}; end };
+			selection = { directory = function () return root.."/certs"; end };
+			uses = { of = function () return {}; end };
 			dane = { verify = function () return { chain = "valid" }; end, errors = function () end };
-			files = { read = function () return nil; end };
-			hosts = { PEOPLE = {} };
-			lookup = { zone = function (owner) return zones[owner] or "example.org"; end };
+			hosts = { LABELS = {} };
+			dns = { zone = function (owner) return zones[owner] or "example.org"; end };
 		};
-		local module = { require = function (self, lib)
+		local module = { get_option = function (_, option) return options[option]; end, require = function (self, lib)
 			if played[lib] then return played[lib]; end
-			return assert(loadfile("lua/shared/"..lib..".lib.lua", "t", setmetatable({ module = self }, { __index = _G })))();
+			local directory = (lib == "files" or lib == "options") and "mod_certs" or "shared";
+			return assert(loadfile(("lua/%s/%s.lib.lua"):format(directory, lib), "t", setmetatable({ module = self }, { __index = _G })))();
 		end };
 		return assert(loadfile("lua/mod_certs/"..name..".lib.lua", "t", setmetatable({ module = module }, { __index = _G })))();
 	end
@@ -64,59 +65,59 @@ describe("mod_certs renew", function ()
 		end);
 
 		it("in two texts or in one, in any order, with anything between them", function ()
-			local pair = load_library "pair";
+			local keypair = load_library "keypair";
 			for _, texts in ipairs { { chain, key }, { chain..key }, { key..chain }, { "a\nb\n"..key.."x\n"..chain.."y" } } do
-				local new = assert(pair.read(table.unpack(texts)));
-				assert.same({ chain, key }, { new.chain, new.key });
+				local new = assert(keypair.parse(table.unpack(texts)));
+				assert.same({ chain, key }, { new.pem, new.key });
 				assert.equal(64, #new.leaf.spki_sha256);
-				assert.same({}, pair.problems(new, "/none"));
+				assert.same({}, keypair.problems(new, "/none"));
 			end
 		end);
 
 		it("with the chain in its order, and without a key", function ()
-			local new = assert(load_library "pair".read("text\n"..chain.."\n\n"..chain));
-			assert.equal(chain..chain, new.chain);
+			local new = assert(load_library "keypair".parse("text\n"..chain.."\n\n"..chain));
+			assert.equal(chain..chain, new.pem);
 			assert.is_nil(new.key);
 		end);
 
 		it("and says what is missing", function ()
-			local pair = load_library "pair";
-			assert.same({ nil, "a certificate is missing or cannot be read" }, { pair.read(key) });
-			assert.same({ nil, "there is no private key in the file of --key" }, { pair.read(chain, chain) });
-			assert.same({ nil, "/nothing: No such file or directory" }, { pair.load "/nothing" });
+			local keypair = load_library "keypair";
+			assert.same({ nil, "a certificate is missing or cannot be read" }, { keypair.parse(key) });
+			assert.same({ nil, "no private key in the file of --key" }, { keypair.parse(chain, chain) });
+			assert.same({ nil, "/nothing: No such file or directory" }, { keypair.load "/nothing" });
 		end);
 
 		it("and that the key is another one's", function ()
 			run("cd %s && openssl genpkey -algorithm ed25519 -out other", root);
-			local pair = load_library "pair";
-			local new = assert(pair.read(chain, read(root.."/other")));
-			assert.same({ "the private key does not belong to the first certificate" }, pair.problems(new, "/none"));
+			local keypair = load_library "keypair";
+			local new = assert(keypair.parse(chain, read(root.."/other")));
+			assert.same({ "the private key does not belong to the first certificate" }, keypair.problems(new, "/none"));
 		end);
 	end);
 
 	describe("keeps it", function ()
 		it("below a name that leads back to the certificate's path", function ()
-			local staging, names = load_library "staging", {};
+			local store, names = load_library "renew_store", {};
 			for _, file in ipairs {
 				root.."/certs/example.org.crt", root.."/certs/example.org/fullchain.pem", "/etc/ssl/a b.pem", root.."/certs/.hidden",
 				root.."/certs/%2e%.crt",
 			} do
-				local slot = staging.of(file);
+				local slot = store.of(file);
 				assert.matches("^"..root:gsub("%p", "%%%0").."/data/mod_certs/renew/[^/]+$", slot.path);
 				assert.is_true((slot:save("new.pem", "text")));
 				names[slot.file] = true;
 			end
-			for _, slot in ipairs(staging.list()) do
+			for _, slot in ipairs(store.list()) do
 				assert.is_true(names[slot.file], slot.file);
 				names[slot.file] = nil;
 			end
 			assert.is_nil(next(names));
-			assert.equal("example.org.crt", staging.of(root.."/certs/example.org.crt").name);
-			assert.equal("/etc/ssl/a b.pem", staging.of("/etc/ssl/a b.pem").name);
+			assert.equal("example.org.crt", store.of(root.."/certs/example.org.crt").name);
+			assert.equal("/etc/ssl/a b.pem", store.of("/etc/ssl/a b.pem").name);
 		end);
 
 		it("so that nobody else can read it, whatever the umask", function ()
-			local slot = load_library "staging".of("/x.crt");
+			local slot = load_library "renew_store".of("/x.crt");
 			assert.is_true((slot:save("new.pem", "one")));
 			assert.is_true((slot:save("new.pem", "two")));
 			assert.equal("two", slot:load "new.pem");
@@ -126,7 +127,7 @@ describe("mod_certs renew", function ()
 		end);
 
 		it("and one that comes later takes its place", function ()
-			local slot = load_library "staging".of("/x.crt");
+			local slot = load_library "renew_store".of("/x.crt");
 			slot:save("incoming.pem", "first");
 			assert.is_true((slot:adopt()));
 			slot:save("incoming.pem", "second");
@@ -134,13 +135,13 @@ describe("mod_certs renew", function ()
 			slot:adopt();
 			assert.equal("second", slot:load "new.pem");
 			assert.is_nil(slot:load "incoming.pem");
-			assert.is_true(slot:is_busy());
+			assert.is_true(slot:is_active());
 			slot:remove "new.pem";
-			assert.is_false(slot:is_busy());
+			assert.is_false(slot:is_active());
 		end);
 
 		it("and a state that cannot be read is an empty one", function ()
-			local slot = load_library "staging".of("/x.crt");
+			local slot = load_library "renew_store".of("/x.crt");
 			assert.same({}, slot:state());
 			assert.is_true((slot:save_state { own = { a = true } }));
 			assert.same({ own = { a = true } }, slot:state());
@@ -171,9 +172,9 @@ describe("mod_certs renew", function ()
 
 		it("of the operator's, with a line for each record", function ()
 			options.certs_dns_command = program "it's mine";
-			local publishing = load_library "publishing";
-			assert.is_true((publishing.publish("add", { with(), with { name = "b.example.org" } }, root)));
-			assert.is_true((publishing.publish("delete", { with() }, root)));
+			local dns_update = load_library "dns_update";
+			assert.is_true((dns_update.publish("add", { with(), with { name = "b.example.org" } }, root)));
+			assert.is_true((dns_update.publish("delete", { with() }, root)));
 			assert.equal("\nadd _5222._tcp.xmpp.example.org. 60 TLSA 3 1 1 01ff\nadd b.example.org. 60 TLSA 3 1 1 01ff\n"
 				.."\ndelete _5222._tcp.xmpp.example.org. 60 TLSA 3 1 1 01ff\n", read(root.."/seen"));
 			assert.is_nil(lfs.attributes(root.."/program.input"));
@@ -183,7 +184,7 @@ describe("mod_certs renew", function ()
 			options.certs_dns_update = { server = "2001:db8::53", program = program "knsupdate", key = "/key" };
 			zones["a.example.net"] = "example.net";
 			local list = { with(), with { name = "a.example.net" }, with { match = 2 } };
-			assert.is_true((load_library "publishing".publish("delete", list, root)));
+			assert.is_true((load_library "dns_update".publish("delete", list, root)));
 			assert.equal("-k /key\nserver 2001:db8::53 53\nzone example.org.\nupdate delete _5222._tcp.xmpp.example.org. TLSA 3 1 1 01ff\n"
 				.."update delete _5222._tcp.xmpp.example.org. TLSA 3 1 2 01ff\nsend\n-k /key\nserver 2001:db8::53 53\n"
 				.."zone example.net.\nupdate delete a.example.net. TLSA 3 1 1 01ff\nsend\n", read(root.."/seen"));
@@ -194,9 +195,9 @@ describe("mod_certs renew", function ()
 			for way, option in pairs(ways) do
 				for _, name in ipairs { "a\nb", "a b", "", "a;b", "a\\032b", ".", "é" } do
 					options = { [way] = option };
-					local ok, text = load_library "publishing".publish("add", { with { name = name } }, root);
+					local ok, text = load_library "dns_update".publish("add", { with { name = name } }, root);
 					assert.is_nil(ok);
-					assert.matches("this is no host name$", text);
+					assert.matches("not a host name$", text);
 				end
 			end
 			assert.is_nil(lfs.attributes(root.."/seen"));
@@ -204,15 +205,15 @@ describe("mod_certs renew", function ()
 
 		it("and shows what it says, how it ended, and nothing of what it leaves running", function ()
 			options.certs_dns_command = program("x", "echo one; echo two >&2; sleep 60 & exit 3");
-			local ok, text = load_library "publishing".publish("add", { with() }, root);
+			local ok, text = load_library "dns_update".publish("add", { with() }, root);
 			assert.is_nil(ok);
-			assert.equal(root.."/x ended with status 3: one; two", text);
+			assert.equal(root.."/x failed with status 3: one; two", text);
 			options.certs_dns_command = program("y", "kill -9 $$");
-			assert.equal(root.."/y was ended by signal 9 and said nothing",
-				select(2, load_library "publishing".publish("add", { with() }, root)));
+			assert.equal(root.."/y was killed by signal 9 without output",
+				select(2, load_library "dns_update".publish("add", { with() }, root)));
 			options.certs_dns_command, options.certs_dns_timeout = program("z", "echo begun; exec sleep 60"), 1;
 			assert.equal(root.."/z did not end within 1 second: begun",
-				select(2, load_library "publishing".publish("add", { with() }, root)));
+				select(2, load_library "dns_update".publish("add", { with() }, root)));
 		end);
 	end);
 end);

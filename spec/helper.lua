@@ -2,6 +2,7 @@
 --
 --   PROSODY_LIB  directory of Prosody's Lua files; default /usr/lib/prosody
 --   PN_LIBDIR    directory of the shared objects; default lua/mod_smacks
+--   SEED, SOAK   see helper.seed, helper.tries
 
 local prosody_lib = os.getenv("PROSODY_LIB") or "/usr/lib/prosody";
 local pn_libdir = os.getenv("PN_LIBDIR") or "lua/mod_smacks";
@@ -22,6 +23,14 @@ local new_stream = require "util.xmppstream".new;
 
 local helper = { st = st };
 
+--- Seed of random tests; make sets it from the date.
+helper.seed = tonumber(os.getenv("SEED") or 1);
+
+--- How often a random test repeats: the full number with SOAK in the environment, otherwise a sample.
+function helper.tries(sample, full)
+	return os.getenv("SOAK") and full or sample;
+end
+
 --- The functions of a shared object of mod_smacks.
 function helper.native(name)
 	return assert(package.loadlib(pn_libdir .. "/" .. name .. ".so", "luaopen_" .. name))();
@@ -39,8 +48,8 @@ function helper.element(name, attr, children)
 	return setmetatable(element, st.stanza_mt);
 end
 
---- What Prosody makes of `xml` in a client's stream; nil and a condition where it is not well-formed.
--- Without the xml:lang that the stream gives to every stanza.
+--- Parses `xml` as Prosody does in a client's stream; nil and a condition if it is not well-formed.
+-- Leaves out the xml:lang that the stream adds to every stanza.
 function helper.parse(xml)
 	local parsed, failure;
 	local own_lang = xml:match("^<[^>]*"):find(" xml:lang='", 1, true);
@@ -128,8 +137,7 @@ local function canonical_tag(name, attributes)
 	return "<" .. name .. " " .. table.concat(list, " ") .. (attributes:match("/$") or "") .. ">";
 end
 
---- Serialised XML with its attributes in a fixed order. In what tostring() writes, neither values
--- nor text contain < > or '.
+--- Serialized XML with its attributes in a fixed order. tostring() escapes < > and ' in values and text.
 function helper.canonical(xml)
 	return (xml:gsub("<([^ />]+)([^>]*)>", canonical_tag));
 end

@@ -32,8 +32,8 @@ describe("spelling", function ()
 	end);
 end);
 
-describe("disk", function ()
-	local disk = load_lib "mod_native/disk";
+describe("system", function ()
+	local system = load_lib "mod_native/system";
 	local MOUNTS = table.concat({
 		"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw",
 		"23 22 0:20 / /proc rw,nosuid - proc proc rw",
@@ -44,43 +44,43 @@ describe("disk", function ()
 	}, "\n").."\n";
 
 	it("finds the file system of a path", function ()
-		assert.equal("ext4", disk.type_in(MOUNTS, "/"));
-		assert.equal("ext4", disk.type_in(MOUNTS, "/var/library"));
-		assert.equal("xfs", disk.type_in(MOUNTS, "/var/lib"));
-		assert.equal("xfs", disk.type_in(MOUNTS, "/var/lib/prosody/native"));
-		assert.equal("nfs4", disk.type_in(MOUNTS, "/var/lib/pro sody/native"));
+		assert.equal("ext4", system.type_in(MOUNTS, "/"));
+		assert.equal("ext4", system.type_in(MOUNTS, "/var/library"));
+		assert.equal("xfs", system.type_in(MOUNTS, "/var/lib"));
+		assert.equal("xfs", system.type_in(MOUNTS, "/var/lib/prosody/native"));
+		assert.equal("nfs4", system.type_in(MOUNTS, "/var/lib/pro sody/native"));
 	end);
 
 	it("sees what is mounted over another", function ()
-		assert.equal("ext4", disk.type_in(MOUNTS, "/run/prosody"));
+		assert.equal("ext4", system.type_in(MOUNTS, "/run/prosody"));
 	end);
 
 	it("knows nothing where nothing is told", function ()
-		assert.is_nil(disk.type_in("", "/var/lib"));
-		assert.is_nil(disk.type_in("garbage\n\n1 2 3\n", "/var/lib"));
+		assert.is_nil(system.type_in("", "/var/lib"));
+		assert.is_nil(system.type_in("garbage\n\n1 2 3\n", "/var/lib"));
 	end);
 
 	it("knows file systems of other machines, and those in memory", function ()
 		for _, typ in ipairs { "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "virtiofs" } do
-			assert.is_true(disk.is_remote(typ), typ);
+			assert.is_true(system.is_remote(typ), typ);
 		end
 		for _, typ in ipairs { "ext4", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "fuseblk" } do
-			assert.is_false(disk.is_remote(typ), typ);
+			assert.is_false(system.is_remote(typ), typ);
 		end
-		assert.is_true(disk.is_volatile("tmpfs"));
-		assert.is_false(disk.is_volatile("ext4"));
+		assert.is_true(system.is_volatile("tmpfs"));
+		assert.is_false(system.is_volatile("ext4"));
 	end);
 
 	it("tells free room, also below what is not there yet, and whatever its name is", function ()
-		assert.is_true(disk.free("/") > 0);
-		assert.equal("/", disk.existing("/is not there/'at all'"));
-		assert.is_true(disk.free("/is not there/'at all'") > 0);
+		assert.is_true(system.free("/") > 0);
+		assert.equal("/", system.existing("/is not there/'at all'"));
+		assert.is_true(system.free("/is not there/'at all'") > 0);
 	end);
 
 	it("tells how many files a process may have open", function ()
-		local limit, open = disk.open_files(require "util.pposix".getpid());
+		local limit, open = system.open_files(require "util.pposix".getpid());
 		assert.is_true(limit >= open and open > 0);
-		assert.is_nil(disk.open_files(0));
+		assert.is_nil(system.open_files(0));
 	end);
 end);
 

@@ -15,7 +15,7 @@ describe("paths", function ()
 		local whole = paths.absolute "/a/b";
 		os.getenv = getenv; -- luacheck: ignore 122
 		assert.is_false(ok);
-		assert.matches("^a/b: the whole path is needed", err.text);
+		assert.matches("^a/b: PWD is not set", err.text);
 		assert.equal("/a/b", whole);
 	end);
 

@@ -36,24 +36,24 @@ end
 
 describe("encode", function ()
 	it("writes what tostring() writes, up to the order of attributes", function ()
-		local generator = generate.new(1);
-		for _ = 1, 4000 do
+		local generator = generate.new(helper.seed + 1);
+		for _ = 1, helper.tries(1000, 20000) do
 			local stanza = generator:stanza();
 			assert.equal(helper.canonical(tostring(stanza)), helper.canonical(encode(stanza)));
 		end
 	end);
 
 	it("writes byte for byte what tostring() writes where elements have one attribute", function ()
-		local generator = generate.new(2, { attributes = 1 });
-		for _ = 1, 4000 do
+		local generator = generate.new(helper.seed + 2, { attributes = 1 });
+		for _ = 1, helper.tries(1000, 20000) do
 			local stanza = generator:stanza();
 			assert.equal(tostring(stanza), (encode(stanza)));
 		end
 	end);
 
 	it("writes what tostring() writes where text and attributes are no XML", function ()
-		local generator = generate.new(3);
-		for _ = 1, 2000 do
+		local generator = generate.new(helper.seed + 3);
+		for _ = 1, helper.tries(500, 10000) do
 			local stanza = generator:invalid_stanza();
 			assert.equal(helper.canonical(tostring(stanza)), helper.canonical(encode(stanza)));
 		end
@@ -161,15 +161,15 @@ end);
 
 describe("decode", function ()
 	it("builds what Prosody's stream parser builds", function ()
-		local generator = generate.new(11);
-		for _ = 1, 3000 do
+		local generator = generate.new(helper.seed + 11);
+		for _ = 1, helper.tries(750, 15000) do
 			check(generator:stanza());
 		end
 	end);
 
 	it("is the reverse of encode for what it built", function ()
-		local generator = generate.new(12);
-		for _ = 1, 1000 do
+		local generator = generate.new(helper.seed + 12);
+		for _ = 1, helper.tries(250, 5000) do
 			local stanza = decoded(encode(generator:stanza()));
 			local again = decoded(encode(stanza));
 			assert.equal(helper.canonical(tostring(stanza)), helper.canonical(encode(again)));
@@ -177,8 +177,8 @@ describe("decode", function ()
 	end);
 
 	it("refuses what is no XML, as Prosody's stream parser does", function ()
-		local generator = generate.new(13);
-		for _ = 1, 2000 do
+		local generator = generate.new(helper.seed + 13);
+		for _ = 1, helper.tries(500, 10000) do
 			local xml = encode(generator:invalid_stanza());
 			assert_refused("not-well-formed", decode(xml, st.stanza_mt));
 			assert.is_nil((helper.parse(xml)));
@@ -292,7 +292,7 @@ end);
 
 describe("splice", function ()
 	it("adds a delay as st:tag('delay') does", function ()
-		local generator = generate.new(21);
+		local generator = generate.new(helper.seed + 21);
 		for i = 1, 1000 do
 			local stanza = generator:stanza();
 			local from, time = "h@" .. generator:text(), 1700000000 + i;

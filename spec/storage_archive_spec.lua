@@ -1,11 +1,13 @@
--- Archives of the storage driver: messages, and their ids. Queries: storage_query_spec.lua
+-- The store type archive as Prosody's modules see it: arguments, shapes of results, errors, iterators, and what
+-- archive.lib.lua adds. What is found, counted and deleted is compared with a model in storage_property_spec.lua, and stated in
+-- tests/unit/test_archive.c and test_deleted.c.
 
 local helper = require "spec.helper";
-local generate = require "spec.generate";
 local storage = require "spec.storage_helper";
 local now = require "util.time".now;
 
 local st, sorted, bodies, message = helper.st, storage.sorted, storage.bodies, storage.message;
+local assert_refused = storage.assert_refused;
 
 local bed, archive;
 
@@ -26,46 +28,35 @@ after_each(function ()
 	bed = nil;
 end);
 
-local function assert_refused(condition, ok, err)
-	assert.falsy(ok);
-	assert.equal(condition, err);
+local function fill(user, n)
+	return storage.fill(archive, user, n);
 end
 
--- Appends messages 1 to n, message i at the time 1000 + i. Returns their ids.
-local function fill(user, n, with)
-	local ids = {};
-	for i = 1, n do
-		ids[i] = assert(archive:append(user, nil, message(i), 1000 + i, with or "a@example.com"));
-	end
-	return ids;
-end
-
--- What there is, by every way to it
 local function assert_holds(expected, user)
 	local _, count = expected:gsub("%S+", "");
-	local reversed = {};
-	for body in expected:gmatch("%S+") do table.insert(reversed, 1, body); end
 	assert.same({ expected, count }, { bodies(archive:find(user, { total = true })) });
-	assert.equal(table.concat(reversed, " "), (bodies(archive:find(user, { reverse = true }))));
-	for _, item in ipairs((storage.items(archive:find(user)))) do
-		assert.equal(tostring(item.stanza), tostring(archive:get(user, item.id)));
-	end
 end
 
+describe("caps of an archive", function ()
+	it("list the driver's features, and the quota if there is one", function ()
+		assert.same({ total = true, truncate = true, full_id_range = true, ids = true, wildcard_delete = true }, archive.caps);
+		restart { config = { storage_archive_item_limit = 1000 } };
+		assert.equal(1000, archive.caps.quota);
+	end);
+end);
+
 describe("append() of an archive", function ()
-	it("appends, whatever the clock says", function ()
-		for i, when in ipairs { 5000, 3000, 4000, 4000, 1, 0, -1, 9000, 2 } do
-			assert(archive:append("user", nil, message(i), when, "a@example.com"));
-		end
-		assert_holds("1 2 3 4 5 6 7 8 9", "user");
-		reopen();
-		assert_holds("1 2 3 4 5 6 7 8 9", "user");
+	it("returns a new id, or the key", function ()
+		local id = assert(archive:append("user", nil, message(1), 1, "a@example.com"));
+		assert.matches("^[%w_-]+$", id);
+		assert.equal("current", archive:append("user", "current", message(2), 2, "a@example.com"));
+		assert.equal(id, archive:append("user", id, message(3), 3, "b@example.com"));
+		assert_holds("2 3", "user");
 	end);
 
 	it("keeps times far in the past and in the future", function ()
-		local times = { 1, -1, 0, 253402300799, -62135596800, 2^31 | 0, 2^32 | 0, 2^40 | 0, 1539204123 };
-		for i, when in ipairs(times) do
-			local id = assert(archive:append("user", nil, message(i), when, "a@example.com"));
+		for _, when in ipairs { 1, -1, 0, 253402300799, -62135596800, 2^31 | 0, 2^32 | 0, 2^40 | 0, 1539204123 } do
+			local id = assert(archive:append("user", nil, message(1), when, "a@example.com"));
 			assert.equal(when, (select(2, archive:get("user", id))));
 		end
 	end);
@@ -91,101 +82,42 @@ describe("append() of an archive", function ()
 		end);
 	end
 
-	it("takes the current time, and nobody, where none are given", function ()
+	it("defaults to the current time and to no correspondent", function ()
 		local before = math.floor(now()); -- os.time() may be a few milliseconds behind
 		local id = assert(archive:append("user", nil, message(1)));
 		local _, when = archive:get("user", id);
 		assert.is_true(when >= before and when <= now());
 		assert.equal("1", bodies(archive:find("user", { start = before })));
-		local _, count = next(archive:summary("user").counts);
-		assert.equal(1, count);
+		assert.same({ [""] = 1 }, archive:summary("user").counts);
 	end);
 
-	it("takes a key for the id", function ()
-		assert.equal("current", archive:append("user", "current", message(1), 1, "a@example.com"));
-		assert.equal("1", archive:get("user", "current"):get_child_text("body"));
-		assert.equal("current", (storage.items(archive:find("user")))[1].id);
-	end);
-
-	it("replaces what has the same key, and puts it at the end", function ()
-		fill("user", 2);
-		assert(archive:append("user", "key", message("old"), 1010, "old@example.com"));
-		fill("user", 2);
-		assert_holds("1 2 old 1 2", "user");
-		assert.equal("key", archive:append("user", "key", message("new"), 5, "new@example.com"));
-		for _ = 1, 2 do
-			assert_holds("1 2 1 2 new", "user");
-			assert.same({ "", 0 }, { bodies(archive:find("user", { with = "old@example.com", total = true })) });
-			assert.same({ "new", 1 }, { bodies(archive:find("user", { with = "new@example.com", total = true })) });
-			assert.same({ "new", 1 }, { bodies(archive:find("user", { ["end"] = 5, total = true })) });
-			assert.same({ "new", 1 }, { bodies(archive:find("user", { key = "key", total = true })) });
-			reopen();
-		end
-		assert_refused("item-not-found", archive:get("other", "key"));
-	end);
-
-	it("replaces the only message, again and again", function ()
-		for n = 1, 50 do
-			assert(archive:append("user", "current", message(n), n, "a@example.com"));
-			assert_holds(tostring(n), "user");
-		end
-	end);
-
-	it("takes keys of any bytes and any length", function ()
-		local keys = { "", "a", "A", "\0", "a\0", "a/b", "%", "\255", ("k"):rep(511), ("k"):rep(512),
+	it("takes keys and correspondents of any bytes and any length", function ()
+		local names = { "", "a", "A", "\0", "a\0", "a/b", "%", "\255", ("k"):rep(511), ("k"):rep(512), "message<groupchat",
 			("k"):rep(3000) .. "1", ("k"):rep(3000) .. "2", ("\0"):rep(600), ("k"):rep(100000) };
-		for i, key in ipairs(keys) do
-			assert.equal(key, archive:append("user", key, message(i), i, "a@example.com"));
+		for i, name in ipairs(names) do
+			assert.equal(name, archive:append("user", name, message(i), i, name));
 		end
 		reopen();
-		for i, key in ipairs(keys) do
-			assert.equal(tostring(i), archive:get("user", key):get_child_text("body"));
-			assert.equal(tostring(i), bodies(archive:find("user", { key = key })));
+		for i, name in ipairs(names) do
+			local stanza, when, with = archive:get("user", name);
+			assert.same({ tostring(i), i, name }, { stanza:get_child_text("body"), when, with });
+			local found, total = bodies(archive:find("user", { with = name, total = true }));
+			assert.same(name == "a" and { "2 6", 2 } or { tostring(i), 1 }, { found, total });
 		end
-		for i, key in ipairs(keys) do
-			assert.equal(1, archive:delete("user", { key = key }));
-			assert_refused("item-not-found", archive:get("user", key));
-			assert.equal(#keys - i, select(2, archive:find("user", { total = true, limit = 0 })));
+		for i, name in ipairs(names) do
+			assert.equal(1, archive:delete("user", { key = name }));
+			assert_refused("item-not-found", archive:get("user", name));
+			assert.equal(#names - i, select(2, archive:find("user", { total = true, limit = 0 })));
 		end
 	end);
 
-	it("takes for a key the id of a message that is there, and replaces it", function ()
-		local ids = fill("user", 3);
-		assert.equal(ids[2], archive:append("user", ids[2], message("new"), 1, "b@example.com"));
-		assert_holds("1 3 new", "user");
-		assert.equal("new", bodies(archive:find("user", { after = ids[3] })));
-		assert.equal("1 3", bodies(archive:find("user", { before = ids[2] })));
-		assert.equal(ids[2], archive:append("user", ids[2], message("newer"), 1, "b@example.com"));
-		assert_holds("1 3 newer", "user");
-		assert.equal(1, archive:delete("user", { key = ids[2] }));
-		assert_holds("1 3", "user");
-		assert_refused("item-not-found", archive:get("user", ids[2]));
-	end);
-
-	it("takes for a key the id of a message that was deleted, or of another archive", function ()
-		local ids = fill("user", 3);
-		local other = fill("other", 1)[1];
-		assert(archive:delete("user", { key = ids[2] }));
-		assert.equal(ids[2], archive:append("user", ids[2], message("again"), 1, "b@example.com"));
-		assert.equal(other, archive:append("user", other, message("other's"), 1, "b@example.com"));
-		reopen();
-		assert_holds("1 3 again other's", "user");
-		assert_holds("1", "other");
-		assert.equal("other's", archive:get("user", other):get_child_text("body"));
-		assert.equal("1", archive:get("other", other):get_child_text("body"));
-	end);
-
-	it("refuses what is no stanza", function ()
+	it("refuses values that are not stanzas, and leaves the message with that key", function ()
 		for _, value in ipairs { "text", 1, true, {}, { name = "message", attr = {}, tags = {} }, print } do
 			assert_refused("unsupported-datatype", archive:append("user", nil, value, 1, "a@example.com"));
 			assert_refused("unsupported-datatype", archive:append("user", "key", value, 1, "a@example.com"));
 		end
 		assert_refused("unsupported-datatype", archive:append("user", nil, nil, 1, "a@example.com"));
-		assert_holds("", "user");
 		assert.same({}, sorted(archive:users()));
-	end);
-
-	it("leaves the message that has the key where the new one is refused", function ()
 		assert(archive:append("user", "key", message(1), 1, "a@example.com"));
 		assert_refused("unsupported-datatype", archive:append("user", "key", "text", 1, "a@example.com"));
 		assert_holds("1", "user");
@@ -200,174 +132,15 @@ describe("append() of an archive", function ()
 		stanza:get_child("body")[1] = "after";
 		helper.assert_same_stanza(copy, (archive:get("user", id)));
 	end);
-end);
 
-describe("a stanza in an archive", function ()
-	local function assert_kept(stanza)
-		local id = assert(archive:append("user", nil, stanza, 1, "a@example.com"));
-		helper.assert_same_stanza(stanza, (archive:get("user", id)));
-		local item = (storage.items(archive:find("user", { reverse = true, limit = 1 })))[1];
-		assert.equal(id, item.id);
-		helper.assert_same_stanza(stanza, item.stanza);
-	end
-
-	it("keeps namespaces, of elements and of attributes", function ()
-		assert_kept(st.message({ xmlns = "jabber:client", ["urn:a\1k"] = "1", ["urn:b\1k"] = "2", k = "3", ["xml:lang"] = "de" })
-			:tag("x", { xmlns = "urn:a" }):tag("y", { xmlns = "urn:b" }):tag("x", { xmlns = "urn:a" }):up():up():up()
-			:tag("z", { xmlns = "" }):up());
-	end);
-
-	it("keeps text with any characters of XML", function ()
-		assert_kept(st.message({ id = "<&'\">\t\n\r ]]>" }, "<&'\">\t\n\r ]]> &amp; \u{7f}\u{80}\u{e9}\u{d7ff}\u{fffd}\u{1f600}\u{10ffff}"));
-		assert_kept(st.message({}, " "));
-		assert_kept(st.message({}, "\u{1f469}\u{200d}\u{1f4bb}\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}"));
-	end);
-
-	it("keeps text between elements", function ()
-		assert_kept(st.stanza("p"):text("a "):tag("b"):text("bold"):up():text(" c "):tag("i"):up():text("d"));
-	end);
-
-	it("keeps a hundred levels of elements", function ()
-		local stanza = st.message();
-		for level = 1, 99 do stanza:tag("level", { n = tostring(level) }); end
-		assert_kept(stanza:text("leaf"):reset());
-	end);
-
-	it("may be large", function ()
-		assert_kept(st.message({ id = ("i"):rep(100000) }, ("0123456789"):rep(30000)));
-		local stanza = st.message();
-		for n = 1, 3000 do stanza:tag("item", { id = tostring(n), name = ("n"):rep(80) }):up(); end
-		assert_kept(stanza);
-		reopen();
-		assert.equal(300000, #(storage.items(archive:find("user", { limit = 1 })))[1].stanza:get_child_text("body"));
-	end);
-
-	it("may be a presence, an iq, or a payload of PubSub", function ()
-		assert_kept(st.presence { from = "a@example.com/r" });
-		assert_kept(st.iq { type = "get", id = "1" }:tag("query", { xmlns = "jabber:iq:roster" }):up());
-		assert_kept(st.stanza("item", { xmlns = "http://jabber.org/protocol/pubsub", id = "current" })
-			:tag("nick", { xmlns = "http://jabber.org/protocol/nick" }):text("n"):up());
-	end);
-
-	it("keeps what a generator makes of it", function ()
-		local generator, stanzas = generate.new(43), {};
-		for n = 1, 300 do
-			stanzas[n] = generator:stanza();
-			assert(archive:append("user", nil, stanzas[n], n, "a@example.com"));
+	it("raises for arguments of other types", function ()
+		for _, arguments in ipairs {
+			{ {}, nil, message(1), 1, "x" }, { "user", {}, message(1), 1, "x" }, { "user", nil, message(1), {}, "x" },
+			{ "user", nil, message(1), 1, {} },
+		} do
+			assert.has_error(function () archive:append(table.unpack(arguments, 1, 5)); end);
 		end
-		reopen();
-		for n, item in ipairs((storage.items(archive:find("user")))) do
-			assert.equal(storage.xml(stanzas[n]), storage.xml(item.stanza));
-		end
-	end);
-end);
-
-describe("an id", function ()
-	local function assert_unknown(user, id, other_store)
-		local store = other_store or archive;
-		assert_refused("item-not-found", store:get(user, id));
-		assert_refused("item-not-found", store:set(user, id, message("x"), 1, "x"));
-		assert_refused("item-not-found", store:find(user, { before = id }));
-		assert_refused("item-not-found", store:find(user, { after = id }));
-		assert_refused("item-not-found", store:find(user, { ids = { id } }));
-		assert_refused("item-not-found", store:delete(user, { before = id }));
-		assert_refused("item-not-found", store:delete(user, { after = id }));
-		assert.same({ "", 0 }, { bodies(store:find(user, { key = id, total = true })) });
-		assert.equal(0, store:delete(user, { key = id }));
-		assert.equal(0, store:delete(user, { ids = { id } }));
-	end
-
-	it("tells nothing of its message's place", function ()
-		local ids, seen, ascending = fill("user", 1000), {}, 0;
-		for i, id in ipairs(ids) do
-			assert.is_true(#id >= 16);
-			assert.is_nil(id:find("[^%w_-]"));
-			for _, part in ipairs { id, "first " .. id:sub(1, 8), "last " .. id:sub(-8) } do
-				assert.is_nil(seen[part], part);
-				seen[part] = true;
-			end
-			ascending = ascending + (i > 1 and ids[i - 1] < id and 1 or 0);
-		end
-		assert.is_true(ascending > 350 and ascending < 650);
-	end);
-
-	it("is another in every user's archive", function ()
-		local seen = {};
-		for _, user in ipairs { "one", "two", "three" } do
-			for _, id in ipairs(fill(user, 20)) do
-				assert.is_nil(seen[id]);
-				seen[id] = true;
-			end
-		end
-	end);
-
-	it("is known in its own archive alone", function ()
-		restart { hosts = { "example.com", "other.example" } };
-		local ids = fill("one", 3);
-		fill("two", 3);
-		assert_unknown("two", ids[2]);
-		assert_unknown("nobody", ids[2]);
-		assert_unknown(nil, ids[2]);
-		local others = { bed:open("muc_log", "archive"), bed:open("archive", "archive", "other.example") };
-		for _, other in ipairs(others) do
-			assert_unknown("one", ids[2], other);
-			assert(other:append("one", nil, message(1), 1, "a@example.com"));
-			assert_unknown("one", ids[2], other);
-		end
-		assert_holds("1 2 3", "one");
-	end);
-
-	it("cannot be made of another by changing a character", function ()
-		local id = fill("user", 1)[1];
-		local letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=";
-		for i = 1, #id do
-			for letter in letters:gmatch(".") do
-				if letter ~= id:sub(i, i) then
-					assert_refused("item-not-found", archive:get("user", id:sub(1, i - 1) .. letter .. id:sub(i + 1)));
-				end
-			end
-		end
-		for _, other in ipairs { id .. "=", id .. "A", id .. "\0", id:sub(1, -2), id:sub(2), " " .. id, id:upper() .. "x", "" } do
-			assert_unknown("user", other);
-		end
-		assert_holds("1", "user");
-	end);
-
-	it("is unknown once its message is deleted, and is not given again", function ()
-		local seen = {};
-		for round = 1, 12 do
-			local ids = fill("user", 10);
-			for _, id in ipairs(ids) do
-				assert.is_nil(seen[id]);
-				seen[id] = true;
-			end
-			if round % 3 == 0 then
-				assert.truthy(bed:driver():purge("user"));
-			elseif round % 3 == 1 then
-				assert.equal(10, archive:delete("user"));
-			else
-				assert.equal(3, archive:delete("user", { after = ids[7] }));
-				assert_unknown("user", ids[9]);
-				assert.equal(7, archive:delete("user", { ids = ids }));
-			end
-			for _, id in ipairs { ids[1], ids[10] } do assert_unknown("user", id); end
-			if round % 2 == 0 then reopen(); end
-			assert_unknown("user", ids[10]);
-		end
-		local count = 0;
-		for id in pairs(seen) do
-			count = count + 1;
-			assert_refused("item-not-found", archive:get("user", id));
-		end
-		assert.equal(120, count);
-	end);
-
-	it("stays the same after a reload", function ()
-		local ids = fill("user", 3);
-		reopen();
-		for i, item in ipairs((storage.items(archive:find("user")))) do assert.equal(ids[i], item.id); end
-		assert.equal("2", archive:get("user", ids[2]):get_child_text("body"));
-		assert.equal("3", bodies(archive:find("user", { after = ids[2] })));
+		assert_holds("", "user");
 	end);
 end);
 
@@ -376,24 +149,16 @@ describe("get() of an archive", function ()
 		local ids = fill("user", 3);
 		local stanza, when, with = archive:get("user", ids[2]);
 		helper.assert_same_stanza(message(2), stanza);
-		assert.equal(1002, when);
-		assert.equal("a@example.com", with);
+		assert.same({ 1002, "a@example.com" }, { when, with });
+		stanza:tag("more"):up().attr.id = "changed";
+		helper.assert_same_stanza(message(2), (archive:get("user", ids[2])));
 	end);
 
-	it("gives a stanza of the caller's own", function ()
-		local id = fill("user", 1)[1];
-		archive:get("user", id):tag("more"):up().attr.id = "changed";
-		helper.assert_same_stanza(message(1), (archive:get("user", id)));
-	end);
-
-	it("gives no message where there is no id", function ()
+	it("answers item-not-found for an unknown id, for none, and in an empty archive", function ()
 		fill("user", 1);
-		local ok, stanza = pcall(archive.get, archive, "user", nil);
-		assert.is_true(not ok or stanza == nil);
-	end);
-
-	it("answers item-not-found in an archive that is empty", function ()
-		assert_refused("item-not-found", archive:get("user", "key"));
+		for _, id in ipairs { "unknown", "", 1, true, {} } do assert_refused("item-not-found", archive:get("user", id)); end
+		assert_refused("item-not-found", archive:get("user", nil));
+		assert_refused("item-not-found", archive:get("nobody", "key"));
 		assert_refused("item-not-found", archive:get(nil, "key"));
 	end);
 end);
@@ -402,68 +167,15 @@ describe("set() of an archive", function ()
 	local ids;
 	before_each(function () ids = fill("user", 5); end);
 
-	it("changes the stanza, and leaves the rest", function ()
+	it("changes what it is given, and leaves the rest", function ()
 		assert.is_true((archive:set("user", ids[3], message("new"))));
-		for _ = 1, 2 do
-			assert_holds("1 2 new 4 5", "user");
-			assert.same({ 1003, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
-			reopen();
-		end
-	end);
-
-	it("changes the time, also to one out of order, and keeps the place", function ()
-		for _, when in ipairs { 1003, 1, 5000, 1004, -7, 1002 } do
-			assert.is_true((archive:set("user", ids[3], message("3"), when)));
-			assert_holds("1 2 3 4 5", "user");
-			assert.same({ when, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
-			local function expect(query)
-				local list = {};
-				for i = 1, 5 do
-					local time = i == 3 and when or 1000 + i;
-					if (not query.start or time >= query.start) and (not query["end"] or time <= query["end"]) then
-						table.insert(list, i);
-					end
-				end
-				query.total = true;
-				assert.same({ table.concat(list, " "), #list }, { bodies(archive:find("user", query)) });
-			end
-			expect { start = 1004 };
-			expect { ["end"] = 1002 };
-			expect { start = when, ["end"] = when };
-			expect { start = 1001, ["end"] = 1003 };
-			expect { start = 1003, ["end"] = 1005 };
-			if when == 5000 then reopen(); end
-		end
-	end);
-
-	it("changes the correspondent", function ()
-		assert.is_true((archive:set("user", ids[3], message("3"), nil, "b@example.com/r")));
-		for _ = 1, 2 do
-			assert.same({ 1003, "b@example.com/r" }, { select(2, archive:get("user", ids[3])) });
-			assert.same({ "3", 1 }, { bodies(archive:find("user", { with = "b@example.com", total = true })) });
-			assert.same({ "3", 1 }, { bodies(archive:find("user", { with = "b@example.com/r", total = true })) });
-			assert.same({ "1 2 4 5", 4 }, { bodies(archive:find("user", { with = "a@example.com", total = true })) });
-			assert.same({ ["a@example.com"] = 4, ["b@example.com/r"] = 1 }, archive:summary("user").counts);
-			reopen();
-		end
-		assert(archive:set("user", ids[3], message("3"), nil, "a@example.com"));
-		assert.same({ "1 2 3 4 5", 5 }, { bodies(archive:find("user", { with = "a@example.com", total = true })) });
-		assert.same({ "", 0 }, { bodies(archive:find("user", { with = "b@example.com", total = true })) });
-	end);
-
-	it("changes a message with a key", function ()
-		assert(archive:append("user", ("k"):rep(600), message(6), 1006, "a@example.com"));
-		assert.is_true((archive:set("user", ("k"):rep(600), message("six"), 1, "b@example.com")));
-		assert_holds("1 2 3 4 5 six", "user");
-		assert.equal("six", bodies(archive:find("user", { key = ("k"):rep(600) })));
-	end);
-
-	it("makes a stanza larger or smaller by any amount", function ()
-		for _, size in ipairs { 10, 5000, 300000, 100, 70000, 0 } do
-			assert(archive:set("user", ids[3], st.message({}, ("x"):rep(size))));
-			assert.equal(size, #(archive:get("user", ids[3]):get_child_text("body") or ""));
-		end
-		assert.equal(5, select(2, archive:find("user", { total = true })));
+		assert.same({ 1003, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
+		assert.is_true((archive:set("user", ids[3], message("new"), 1)));
+		assert.same({ 1, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
+		assert.is_true((archive:set("user", ids[3], message("new"), nil, "b@example.com/r")));
+		assert.same({ 1, "b@example.com/r" }, { select(2, archive:get("user", ids[3])) });
+		assert_holds("1 2 new 4 5", "user");
+		assert.same({ ["a@example.com"] = 4, ["b@example.com/r"] = 1 }, archive:summary("user").counts);
 	end);
 
 	if storage.whole_seconds then
@@ -481,10 +193,357 @@ describe("set() of an archive", function ()
 		assert.same({ "user" }, sorted(archive:users()));
 	end);
 
-	it("refuses what is no stanza", function ()
+	it("refuses values that are not stanzas", function ()
 		assert_refused("unsupported-datatype", archive:set("user", ids[3], "text", 1, "b@example.com"));
 		assert_refused("unsupported-datatype", archive:set("user", ids[3], {}, 1, "b@example.com"));
 		assert_holds("1 2 3 4 5", "user");
 		assert.same({ 1003, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
+	end);
+
+	it("raises for arguments of other types", function ()
+		for _, arguments in ipairs {
+			{ {}, ids[3], message(1) }, { "user", {}, message(1) }, { "user", nil, message(1) },
+			{ "user", ids[3], message(1), {} }, { "user", ids[3], message(1), 1, {} },
+		} do
+			assert.has_error(function () archive:set(table.unpack(arguments, 1, 5)); end);
+		end
+	end);
+end);
+
+describe("find() of an archive", function ()
+	local ids;
+	before_each(function () ids = fill("user", 9); end);
+
+	local function find(query)
+		return (bodies(archive:find("user", query)));
+	end
+
+	it("gives id, stanza, time and correspondent, of all messages without a query", function ()
+		for _, query in ipairs { false, {} } do
+			local items = storage.items(archive:find("user", query or nil));
+			assert.equal(9, #items);
+			for i, item in ipairs(items) do
+				assert.same({ ids[i], 1000 + i, "a@example.com" }, { item.id, item.when, item.with });
+				helper.assert_same_stanza(message(i), item.stanza);
+			end
+		end
+	end);
+
+	it("obeys every field of a query, and leaves the query as it is", function ()
+		for i = 10, 20 do
+			ids[i] = assert(archive:append("user", nil, message(i), 1000 + i, i % 2 == 0 and "b@example.com/r" or "c@example.com"));
+		end
+		for expected, query in pairs {
+			["18 19 20"] = { start = 1018 }, ["1 2"] = { ["end"] = 1002 }, ["17 19"] = { after = ids[15], with = "c@example.com" },
+			["10 12"] = { with = "b@example.com", limit = 2 }, ["2 1"] = { before = ids[3], reverse = true }, ["7"] = { key = ids[7] },
+			["5 3"] = { start = 1, ["end"] = 2000, with = "a@example.com", after = ids[1], before = ids[9], limit = 5,
+				reverse = true, total = true, ids = { ids[5], ids[3] } },
+		} do
+			local copy = {};
+			for key, value in pairs(query) do copy[key] = type(value) == "table" and { table.unpack(value) } or value; end
+			assert.equal(expected, find(query));
+			assert.same(copy, query);
+		end
+	end);
+
+	it("takes false for nil", function ()
+		assert.equal("1 2 3 4 5 6 7 8 9", find { reverse = false, start = false, ["end"] = false, with = false, after = false,
+			before = false, key = false, ids = false, limit = false });
+	end);
+
+	it("counts where it is asked to, and only there", function ()
+		for _, query in ipairs { {}, { limit = 0 }, { limit = 3 }, { with = "a@example.com" }, { total = false } } do
+			local _, total = archive:find("user", query);
+			assert.is_nil(total);
+		end
+		assert.same({ "", 9 }, { bodies(archive:find("user", { limit = 0, total = true })) });
+		assert.same({ "1 2", 9 }, { bodies(archive:find("user", { limit = 2, total = true })) });
+	end);
+
+	it("takes limits beyond any count", function ()
+		for _, limit in ipairs { 9, 1000000, 1e15, math.huge, math.maxinteger } do
+			assert.equal("1 2 3 4 5 6 7 8 9", find { limit = limit });
+		end
+		assert.equal("", find { limit = 0 });
+		assert.equal("", find { limit = -1 });
+	end);
+
+	it("gives nothing of an archive that is empty, and no error", function ()
+		for _, query in ipairs { {}, { reverse = true }, { start = 1, ["end"] = 2000 }, { with = "a@example.com" }, { key = "key" },
+			{ ids = {} } } do
+			query.total = true;
+			assert.same({ "", 0 }, { bodies(archive:find("nobody", query)) });
+			assert.same({ "", 0 }, { bodies(archive:find(nil, query)) });
+		end
+		assert.equal("", (bodies(archive:find(nil))));
+	end);
+
+	it("answers item-not-found for ids that it does not know", function ()
+		for _, user in ipairs { "user", "nobody" } do
+			for _, query in ipairs { { before = "unknown" }, { after = "unknown", limit = 1, total = true },
+				{ ids = { "unknown" } } } do
+				assert_refused("item-not-found", archive:find(user, query));
+			end
+		end
+		assert_refused("item-not-found", archive:find(nil, { before = "unknown" }));
+		assert_refused("item-not-found", archive:find("user", { ids = { ids[1], "unknown", ids[2] } }));
+	end);
+
+	it("raises for fields of other types", function ()
+		for field, value in pairs { start = "1", ["end"] = {}, with = 1, before = {}, after = true, key = 5, ids = "id", limit = {} } do
+			for _, method in ipairs { "find", "delete", "summary" } do
+				if field ~= "limit" or method ~= "delete" then
+					local ok, err = pcall(archive[method], archive, "user", { [field] = value });
+					assert.is_false(ok);
+					assert.matches(("query field '%s' must"):format(field), err, 1, true);
+				end
+			end
+		end
+		assert.has_error(function () archive:find("user", { ids = { ids[1], 2 } }); end);
+		assert.has_error(function () archive:find("user", "query"); end);
+		assert.has_error(function () archive:find({}, nil); end);
+		assert.has_error(function () archive:delete("user", { truncate = {} }); end);
+		assert_holds("1 2 3 4 5 6 7 8 9", "user");
+	end);
+end);
+
+describe("the iterator of find()", function ()
+	local COUNT = 500;
+	local ids;
+	before_each(function () ids = fill("user", COUNT); end);
+
+	it("gives stanzas of the caller's own", function ()
+		for _, stanza in archive:find("user", { limit = 3 }) do
+			stanza.attr.id = "changed";
+			stanza:tag("more"):up();
+		end
+		for i, item in ipairs((storage.items(archive:find("user", { limit = 3 })))) do
+			helper.assert_same_stanza(message(i), item.stanza);
+		end
+	end);
+
+	it("may be left in the middle, any number of times", function ()
+		for round = 1, 300 do
+			for _, stanza in archive:find("user", { reverse = round % 2 == 0 }) do
+				if stanza:get_child_text("body") == tostring(round) then break; end
+			end
+		end
+		collectgarbage();
+		assert(archive:append("user", nil, message("new"), 1, "a@example.com"));
+		reopen();
+		assert.equal(COUNT + 1, (select(2, archive:find("user", { total = true, limit = 0 }))));
+	end);
+
+	it("goes on while its messages are deleted one by one", function ()
+		local n = 0;
+		for id, stanza in archive:find("user") do
+			n = n + 1;
+			assert.equal(1, archive:delete("user", { key = id }));
+			assert.equal(tostring(n), stanza:get_child_text("body"));
+		end
+		assert.equal(COUNT, n);
+		assert_holds("", "user");
+	end);
+
+	it("stays at its end, and leaves others alone that are under way", function ()
+		local forward, backward = archive:find("user"), archive:find("user", { reverse = true });
+		for i = 1, COUNT do
+			assert.equal(ids[i], (forward()));
+			assert.equal(ids[COUNT + 1 - i], (backward()));
+		end
+		for _ = 1, 3 do assert.is_nil((forward())); end
+	end);
+
+	it("gives what is there, or fails, when the driver has been reloaded", function ()
+		local iterator = archive:find("user");
+		assert.equal(ids[1], (iterator()));
+		reopen();
+		local ok, id = pcall(iterator);
+		assert.is_true(not ok or id == nil or id == ids[2]);
+		assert.equal(ids[1], (archive:find("user")()));
+	end);
+end);
+
+describe("delete() of an archive", function ()
+	local ids;
+	before_each(function () ids = fill("user", 9); end);
+
+	local cases = {
+		{ "everything without a query", function () return nil; end, 9, "" },
+		{ "everything for an empty query", function () return {}; end, 9, "" },
+		{ "by start and end", function () return { start = 1003.5, ["end"] = 1006 }; end, 3, "1 2 3 7 8 9" },
+		{ "by key", function () return { key = ids[5] }; end, 1, "1 2 3 4 6 7 8 9" },
+		{ "the ids that it knows", function () return { ids = { ids[8], "unknown", ids[2], ids[8] } }; end, 2, "1 3 4 5 6 7 9" },
+		{ "messages that match all of a query", function ()
+			return { start = 1003, ["end"] = 1007, after = ids[3], with = "a@example.com", ids = { ids[3], ids[4], ids[7], ids[8] } };
+		end, 2, "1 2 3 5 6 8 9" },
+		{ "all but the newest", function () return { truncate = 3 }; end, 6, "7 8 9" },
+		{ "all but the oldest that match", function () return { truncate = 2, reverse = true, start = 1003, ["end"] = 1007 }; end,
+			3, "1 2 3 4 8 9" },
+		{ "nothing if more are to be kept", function () return { truncate = 1000 }; end, 0, "1 2 3 4 5 6 7 8 9" },
+	};
+
+	for _, case in ipairs(cases) do
+		local name, query, count, left = table.unpack(case, 1, 4);
+		it(("deletes %s, and returns how many"):format(name), function ()
+			local deleted, err = archive:delete("user", query());
+			assert.is_nil(err);
+			assert.equal(count, deleted);
+			assert_holds(left, "user");
+		end);
+	end
+
+	it("deletes more than a slice", function ()
+		fill("many", 1000);
+		assert.equal(901, archive:delete("many", { ["end"] = 1901 }));
+		assert.equal(50, archive:delete("many", { truncate = 49 }));
+		assert.equal(49, select(2, archive:find("many", { total = true, limit = 0 })));
+	end);
+
+	it("answers 0 for an archive that is empty, and item-not-found for an unknown before or after", function ()
+		for _, query in ipairs { {}, { start = 1 }, { key = "key" }, { ids = { "id" } }, { truncate = 3 } } do
+			assert.equal(0, archive:delete("nobody", query));
+		end
+		assert.equal(0, archive:delete(nil));
+		assert_refused("item-not-found", archive:delete("user", { before = "unknown" }));
+		assert_refused("item-not-found", archive:delete("user", { after = ids[1], before = "unknown" }));
+		assert_refused("item-not-found", archive:delete("nobody", { after = "unknown" }));
+		assert_holds("1 2 3 4 5 6 7 8 9", "user");
+	end);
+
+	it("deletes from the host's own archive for nil", function ()
+		fill(nil, 3);
+		assert.equal(3, archive:delete(nil));
+		assert_holds("", nil);
+		assert_holds("1 2 3 4 5 6 7 8 9", "user");
+	end);
+end);
+
+describe("delete() of all users' archives", function ()
+	it("returns the sum, and spares the host, other stores, types and hosts", function ()
+		restart { hosts = { "example.com", "other.example" } };
+		local others = { bed:open("muc_log", "archive"), bed:open("archive", "archive", "other.example") };
+		for _, user in ipairs { "one", "two", "" } do fill(user, 5); end
+		fill(nil, 5);
+		for _, other in ipairs(others) do assert(other:append("one", nil, message(1), 1000, "a@example.com")); end
+		assert(bed:open("archive"):set("one", { a = 1 }));
+		assert.equal(9, archive:delete(true, { ["end"] = 1003 }));
+		assert_holds("4 5", "one");
+		assert.equal(0, archive:delete(true, { with = "c@example.com" }));
+		assert.equal(6, archive:delete(true, {}));
+		assert.equal(0, archive:delete(true));
+		assert.same({}, sorted(archive:users()));
+		assert_holds("1 2 3 4 5", nil);
+		for _, other in ipairs(others) do assert.equal("1", (bodies(other:find("one")))); end
+		assert.same({ a = 1 }, bed:open("archive"):get("one"));
+	end);
+
+	it("deletes from thousands of archives", function ()
+		for n = 1, 2000 do assert(archive:append("user" .. n, nil, message(n), n, "a@example.com")); end
+		assert.equal(900, archive:delete(true, { ["end"] = 900 }));
+		assert.equal(1100, #sorted(archive:users()));
+		assert_holds("", "user900");
+		assert_holds("901", "user901");
+	end);
+end);
+
+describe("the quota of an archive", function ()
+	it("refuses more messages until some are deleted, and lets them be replaced", function ()
+		restart { config = { storage_archive_item_limit = 3 } };
+		local ids = fill("user", 3);
+		fill("another", 3);
+		reopen();
+		assert_refused("quota-limit", archive:append("user", nil, message(4), 4, "a@example.com"));
+		assert_refused("quota-limit", archive:append("user", "key", message(4), 4, "a@example.com"));
+		assert.equal(ids[1], archive:append("user", ids[1], message("one"), 2, "a@example.com"));
+		assert.is_true((archive:set("user", ids[2], message("set"))));
+		assert.equal(1, archive:delete("user", { key = ids[3] }));
+		assert(archive:append("user", nil, message("new"), 4, "a@example.com"));
+		assert_refused("quota-limit", archive:append("user", nil, message(4), 4, "a@example.com"));
+		assert_holds("set one new", "user");
+	end);
+
+	it("does not concern messages that were there before it", function ()
+		fill("user", 5);
+		bed:set("storage_archive_item_limit", 3);
+		reopen();
+		assert_holds("1 2 3 4 5", "user");
+		assert_refused("quota-limit", archive:append("user", nil, message(6), 4, "a@example.com"));
+	end);
+end);
+
+describe("summary() of an archive", function ()
+	local ids = {};
+	before_each(function ()
+		for i, with in ipairs { "a@example.com", "b@example.com/r", "a@example.com", "b@example.com/r", "a@example.com", "b@example.com/s" } do
+			ids[i] = assert(archive:append("user", nil, message(i), 1000 + i, with));
+		end
+	end);
+
+	it("gives the number, the times and the last body for every correspondent", function ()
+		local all = archive:summary("user");
+		assert.same({ ["a@example.com"] = 3, ["b@example.com/r"] = 2, ["b@example.com/s"] = 1 }, all.counts);
+		assert.same({ ["a@example.com"] = 1001, ["b@example.com/r"] = 1002, ["b@example.com/s"] = 1006 }, all.earliest);
+		assert.same({ ["a@example.com"] = 1005, ["b@example.com/r"] = 1004, ["b@example.com/s"] = 1006 }, all.latest);
+		assert.same({ ["a@example.com"] = "5", ["b@example.com/r"] = "4", ["b@example.com/s"] = "6" }, all.body);
+		assert.same(all, archive:summary("user", {}));
+		assert.same({ counts = {}, earliest = {}, latest = {}, body = {} }, archive:summary("nobody"));
+	end);
+
+	it("takes a query", function ()
+		assert.same({ ["b@example.com/r"] = 2, ["b@example.com/s"] = 1 }, archive:summary("user", { with = "b@example.com" }).counts);
+		assert.same({ ["a@example.com"] = 1, ["b@example.com/r"] = 1 },
+			archive:summary("user", { after = ids[2], before = ids[5] }).counts);
+		assert_refused("item-not-found", archive:summary("user", { after = "unknown" }));
+	end);
+
+	it("keeps the last body where later messages have none", function ()
+		assert(archive:append("user", nil, st.presence(), 1007, "a@example.com"));
+		assert(archive:append("user", nil, st.presence(), 1008, "c@example.com"));
+		local all = archive:summary("user");
+		assert.equal("5", all.body["a@example.com"]);
+		assert.is_nil(all.body["c@example.com"]);
+		assert.equal(1007, all.latest["a@example.com"]);
+	end);
+end);
+
+describe("dates() of an archive", function ()
+	it("gives the days on which there are messages, each once and in order", function ()
+		local day = 86400;
+		for _, when in ipairs { 0, 1, day - 1, day, 3 * day, 2 * day - 1, 18000 * day + 5, 18000 * day - 1, 18000 * day + 7 } do
+			assert(archive:append("user", nil, message(1), when, "a@example.com"));
+		end
+		assert.same({ "1970-01-01", "1970-01-02", "1970-01-04", "2019-04-13", "2019-04-14" }, archive:dates("user"));
+		assert.equal(1, archive:delete("user", { start = 3 * day, ["end"] = 4 * day }));
+		assert.same({ "1970-01-01", "1970-01-02", "2019-04-13", "2019-04-14" }, archive:dates("user"));
+		assert.same({}, archive:dates("nobody"));
+	end);
+end);
+
+describe("users() of an archive", function ()
+	it("gives those that have messages, and never the host", function ()
+		assert.same({}, sorted(archive:users()));
+		fill("one", 2);
+		fill("", 1);
+		fill(nil, 1);
+		fill("\0", 1);
+		fill("two", 2);
+		assert(bed:open("muc_log", "archive"):append("three", nil, message(1), 1, "a@example.com"));
+		assert(bed:open("archive"):set("four", { a = 1 }));
+		assert.same({ "", "\0", "one", "two" }, sorted(archive:users()));
+		assert.equal(2, archive:delete("two"));
+		reopen();
+		assert.same({ "", "\0", "one" }, sorted(archive:users()));
+	end);
+
+	it("gives thousands, while their archives are deleted", function ()
+		for n = 1, 2000 do assert(archive:append("user" .. n, nil, message(n), n, "a@example.com")); end
+		local count = 0;
+		for user in archive:users() do
+			count = count + archive:delete(user);
+			archive:append("new", nil, message(1), 1, "a@example.com");
+		end
+		assert.is_true(count >= 2000);
+		assert.is_true(#sorted(archive:users()) <= 1);
 	end);
 end);

@@ -185,6 +185,21 @@ function storage.message(number, attr)
 	return helper.st.message(attr or { type = "chat" }, tostring(number));
 end
 
+--- Appends messages 1 to n, message i at the time 1000 + i. Returns their ids.
+function storage.fill(archive, user, n)
+	local ids = {};
+	for i = 1, n do
+		ids[i] = assert(archive:append(user, nil, storage.message(i), 1000 + i, "a@example.com"));
+	end
+	return ids;
+end
+
+--- Fails unless a call has returned nil and this condition; without a condition, any text.
+function storage.assert_refused(condition, ok, err)
+	assert(not ok, "not refused");
+	assert(condition and err == condition or not condition and type(err) == "string", err);
+end
+
 --- A stanza as XML that is the same for the same stanza: attributes in order, and no empty text.
 function storage.xml(stanza)
 	return (helper.canonical(tostring(stanza)):gsub("<([^/>][^>]*[^/>])></[^>]*>", "<%1/>"));
@@ -228,6 +243,12 @@ function storage.difference(a, b, path)
 	for key in pairs(b) do
 		if a[key] == nil then return ("%s[%s]: not expected"):format(path, tostring(key):sub(1, 40)); end
 	end
+end
+
+--- Fails, with the first difference, unless two values are the same with all their types.
+function storage.assert_same_value(expected, got)
+	local difference = storage.difference(expected, got);
+	if difference then error(difference, 2); end
 end
 
 return storage;

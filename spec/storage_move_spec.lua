@@ -171,7 +171,7 @@ describe("a store of SQL", function ()
 			set = function () return true; end;
 		};
 		local driver = { open = function () return { get = function () end }; end };
-		store = load_lib("rows", libs, { engine })(driver_store, "host.test", "roster", "keyval", driver);
+		store = load_lib("sql", libs, { engine }).open(driver_store, "host.test", "roster", "keyval", driver);
 	end);
 
 	local function fail(text)
@@ -196,7 +196,7 @@ describe("a store of SQL", function ()
 		fail "Incorrect string value";
 		local ok, err = pcall(store.get, store, "user");
 		assert.is_false(ok);
-		assert.matches("^the row in the table prosody: Incorrect string value; mend", err.reason);
+		assert.matches("^the row in the table prosody: Incorrect string value; repair", err.reason);
 		assert.same({ false, "Incorrect string value" }, { store:set("user", {}) });
 	end);
 
@@ -214,7 +214,7 @@ describe("a store of SQL", function ()
 			assert.equal(key, name);
 		end
 		local reason, name = store:refuses { [false] = { a = 1/0 } };
-		assert.equal("SQL has no such number: false: a: inf", reason);
+		assert.equal("SQL cannot store this number: false: a: inf", reason);
 		assert.is_nil(name);
 	end);
 end);

@@ -1,14 +1,11 @@
 -- Random sequences of operations on the storage driver, compared with a model step by step. One that
 -- fails is cut down to the operations that it needs, and printed.
---
---   PN_SEED    of the first sequence; default 1
---   PN_ROUNDS  how many sequences there are of each kind; default 6
 
+local helper = require "spec.helper";
 local generate = require "spec.generate";
 local new_world = require "spec.storage_operations".new_world;
 
-local FIRST_SEED = tonumber(os.getenv("PN_SEED") or 1);
-local ROUNDS = tonumber(os.getenv("PN_ROUNDS") or 6);
+local ROUNDS = helper.tries(2, 60);
 local STEPS = 400;
 
 -- How often there is which operation
@@ -87,13 +84,13 @@ local function report(options, seed, seeds)
 	options.many = 1;
 	while options.many < most and not run(options, seeds) do options.many = options.many * 3; end
 	local _, err, log = run(options, shorten(options, seeds));
-	error(("with PN_SEED=%d: %s\n%s"):format(seed, err or "it fails now and then", table.concat(log or {}, "\n")), 0);
+	error(("with SEED=%d: %s\n%s"):format(seed, err or "it fails now and then", table.concat(log or {}, "\n")), 0);
 end
 
 describe("operations on the storage driver", function ()
 	for name, kind in pairs(KINDS) do
 		it(("%s leave what they leave in a model"):format(name), function ()
-			for seed = FIRST_SEED, FIRST_SEED + ROUNDS - 1 do
+			for seed = helper.seed, helper.seed + ROUNDS - 1 do
 				local options = { astray = kind[1], choose = chooser(kind[2]), many = 300, loop = seed % 2 == 0 };
 				local random, seeds = generate.new(seed), {};
 				for i = 1, STEPS do seeds[i] = random:below(math.maxinteger); end

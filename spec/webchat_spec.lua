@@ -1,31 +1,48 @@
--- Parts of mod_webchat that need no server: network addresses, who is here, what it costs, bars.
+-- Libraries of mod_webchat that need no server: networks, visitors, budgets, bars, nicknames
 
 local FOLDER = "lua/mod_webchat/";
 
 local set = require "util.set";
 
+local metrics; -- name -> gauge of the library that was loaded last
+
 local function gauge()
 	local metric = { value = 0 };
 	function metric:set(value) self.value = value; end
 	function metric:add(value) self.value = self.value + value; end
+	function metric:with_labels() return self; end
 	return metric;
 end
 
--- Runs a library with the module API that it uses
-local function load_lib(name)
+-- Runs a library with the module API that it uses, and starts it with the libraries that it finds in `webchat`
+local function load_lib(name, webchat)
 	local module = { hook_global = function () end };
 	function module.get_option_set() return set.new { "198.51.100.7", "203.0.113.0/24" }; end
+	function module:metric(_, metric) -- luacheck: ignore 212/self
+		metrics = { [metric] = gauge() };
+		return metrics[metric];
+	end
 	local env = setmetatable({ module = module }, { __index = _G });
-	return assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
+	local lib = assert(loadfile(FOLDER .. name .. ".lib.lua", "t", env))();
+	if webchat then lib.start(webchat); end
+	return lib;
 end
 
 local function options()
-	local limits = { logins = 20, messages = 60, burst = 20, seconds = 6, sessions = 10 };
-	return { visitor = limits, network = limits, total = limits, ipv6_prefix = 64 };
+	local given = { webchat_ipv6_prefix = 64, webchat_sessions_per_address = 10, webchat_max_visitors = 10 };
+	for _, whose in ipairs { "", "visitor_", "total_" } do
+		given["webchat_"..whose.."logins_per_minute"], given["webchat_"..whose.."messages_per_minute"] = 20, 60;
+		given["webchat_"..whose.."message_burst"], given["webchat_"..whose.."seconds_per_minute"] = 20, 6;
+	end
+	return given;
+end
+
+local function load_networks(given)
+	return load_lib("networks", { options = given or options() });
 end
 
 describe("webchat networks", function ()
-	local networks = load_lib "networks" (options());
+	local networks = load_networks();
 
 	it("goes by an IPv4 address, however it is written", function ()
 		assert.equal("192.0.2.1", networks.parse("192.0.2.1"));
@@ -52,8 +69,8 @@ describe("webchat networks", function ()
 	it("goes by as many bits of an IPv6 address as it is told", function ()
 		local function parse(bits, address)
 			local given = options();
-			given.ipv6_prefix = bits;
-			return load_lib "networks" (given).parse(address);
+			given.webchat_ipv6_prefix = bits;
+			return load_networks(given).parse(address);
 		end
 		assert.equal("2001:db8:1:200::/56", parse(56, "2001:db8:1:2ff:5:6:7:8"));
 		assert.equal("2001:db8:1::/48", parse(48, "2001:db8:1:2ff:5:6:7:8"));
@@ -65,28 +82,28 @@ describe("webchat networks", function ()
 		assert.is_nil(parse(56, "2001:db8:1:200::/64"));
 	end);
 
-	local function of(address, came, private)
+	local function of(address, forwarded, private)
 		local given = options();
-		given.private_networks = private;
-		return load_lib "networks" (given).of { ip = address, webchat_came = came };
+		given.webchat_private_networks = private;
+		return load_networks(given).of { ip = address, webchat_forwarded = forwarded };
 	end
 
 	it("takes an address from which no visitor comes for a proxy's", function ()
 		for _, address in ipairs { "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "198.51.100.7", "203.0.113.9" } do
-			assert.equal("proxy "..address, of(address, "untold"));
-			assert.equal(address, of(address, "told"));
+			assert.equal("proxy "..address, of(address, false));
+			assert.equal(address, of(address, true));
 			assert.equal(address, of(address, nil)); -- neither WebSocket nor BOSH
 		end
-		assert.equal("proxy 0:0:0:0::/64", of("::1", "untold"));
-		assert.equal("proxy fc00:0:0:0::/64", of("fc00::1", "untold"));
-		assert.equal("192.0.2.1", of("192.0.2.1", "untold"));
-		assert.equal("unknown", of(nil, "untold"));
+		assert.equal("proxy 0:0:0:0::/64", of("::1", false));
+		assert.equal("proxy fc00:0:0:0::/64", of("fc00::1", false));
+		assert.equal("192.0.2.1", of("192.0.2.1", false));
+		assert.equal("unknown", of(nil, false));
 	end);
 
 	it("takes private addresses for visitors' in an intranet", function ()
-		assert.equal("10.1.2.3", of("10.1.2.3", "untold", true));
-		assert.equal("proxy 127.0.0.1", of("127.0.0.1", "untold", true));
-		assert.equal("proxy 203.0.113.9", of("203.0.113.9", "untold", true));
+		assert.equal("10.1.2.3", of("10.1.2.3", false, true));
+		assert.equal("proxy 127.0.0.1", of("127.0.0.1", false, true));
+		assert.equal("proxy 203.0.113.9", of("203.0.113.9", false, true));
 	end);
 end);
 
@@ -94,7 +111,7 @@ describe("webchat visitors", function ()
 	local visitors;
 
 	before_each(function ()
-		visitors = load_lib "visitors" (options(), { visitors = gauge() }, load_lib "networks" (options()), load_lib "costs");
+		visitors = load_lib("visitors", { options = options(), networks = load_networks(), budgets = load_lib "budgets" });
 	end);
 
 	local function session(address, jid)
@@ -141,10 +158,10 @@ describe("webchat visitors", function ()
 	it("keeps what a visitor has cost through a change of network", function ()
 		local one = session("192.0.2.1");
 		visitors.add(one);
-		local account = visitors.own_account(one);
+		local budget = visitors.own_budget(one);
 		visitors.move(one, "192.0.2.2");
-		assert.equal(account, visitors.own_account(one));
-		assert.equal(visitors.at("192.0.2.2"), visitors.accounts(one)[2]);
+		assert.equal(budget, visitors.own_budget(one));
+		assert.equal(visitors.at("192.0.2.2"), visitors.budgets(one)[2]);
 	end);
 
 	it("lets a session inherit what one before it of the same visitor has cost, and where it came from", function ()
@@ -154,22 +171,22 @@ describe("webchat visitors", function ()
 		visitors.add(one);
 		visitors.inherit(one, former);
 		assert.same({ "192.0.2.1", "192.0.2.3", "192.0.2.2" }, visitors.networks("visitor@guests.test"));
-		assert.equal(visitors.own_account(former), visitors.own_account(one));
+		assert.equal(visitors.own_budget(former), visitors.own_budget(one));
 		assert.equal("192.0.2.2", visitors.network_of(one));
 	end);
 
 	it("notices a proxy with the second visitor from it", function ()
 		local function behind(n)
-			return { ip = "127.0.0.1", webchat_came = "untold", full_jid = n.."@guests.test/1" };
+			return { ip = "127.0.0.1", webchat_forwarded = false, full_jid = n.."@guests.test/1" };
 		end
 		local one, two, direct = behind(1), behind(2), session("127.0.0.1");
 		visitors.add(direct);
 		visitors.add(one);
-		assert.is_false(visitors.notice(one));
+		assert.is_false(visitors.detect_proxy(one));
 		assert.equal(2, visitors.count_at("127.0.0.1")); -- it may be the operator
 		assert.equal(2, visitors.count_at("proxy 127.0.0.1"));
-		assert.is_true(visitors.notice(two));
-		assert.is_false(visitors.notice(two));
+		assert.is_true(visitors.detect_proxy(two));
+		assert.is_false(visitors.detect_proxy(two));
 		visitors.add(two);
 		assert.equal(1, visitors.count_at("proxy 127.0.0.1"));
 		assert.same({ ["proxy 127.0.0.1"] = 2 }, visitors.unknown());
@@ -192,12 +209,12 @@ describe("webchat visitors", function ()
 	end);
 end);
 
-describe("webchat costs", function ()
-	local costs = load_lib "costs";
+describe("webchat budgets", function ()
+	local budgets = load_lib "budgets";
 	local st = require "util.stanza";
 	local visitor = { presence = true, directed = { ["room@rooms.test/me"] = true } };
 
-	local function price(stanza, size) return costs.price(visitor, stanza, size or 200); end
+	local function price(stanza, size) return budgets.price(visitor, stanza, size or 200); end
 
 	it("are those of a message, more for a large one, less for a request", function ()
 		assert.equal(1, price(st.message { to = "room@rooms.test" }));
@@ -213,24 +230,24 @@ describe("webchat costs", function ()
 		assert.equal(0, price(st.presence { type = "unavailable", to = "room@rooms.test/me" }, 4096));
 		assert.equal(0, price(st.presence { type = "unavailable" }));
 		assert.equal(0.1, price(st.presence { type = "unavailable", to = "other@rooms.test/me" }));
-		assert.equal(0.1, costs.price({}, st.presence { type = "unavailable" }, 200));
+		assert.equal(0.1, budgets.price({}, st.presence { type = "unavailable" }, 200));
 	end);
 
 	it("are taken from all accounts, or from none", function ()
-		local one = costs.account { messages = 1, burst = 4 };
-		local all = costs.account { messages = 1, burst = 2 };
-		assert.is_nil(costs.take({ one, all }, "messages", 1));
-		assert.is_nil(costs.take({ one, all }, "messages", 1));
-		assert.equal(all, costs.take({ one, all }, "messages", 1));
-		assert.is_nil(costs.take({ one }, "messages", 2));
-		assert.equal(one, costs.take({ one, all }, "messages", 0.5));
-		assert.is_nil(costs.take({ one }, "bytes", 1000)); -- without a limit
+		local one = budgets.new { messages = 1, burst = 4 };
+		local all = budgets.new { messages = 1, burst = 2 };
+		assert.is_nil(budgets.take({ one, all }, "messages", 1));
+		assert.is_nil(budgets.take({ one, all }, "messages", 1));
+		assert.equal(all, budgets.take({ one, all }, "messages", 1));
+		assert.is_nil(budgets.take({ one }, "messages", 2));
+		assert.equal(one, budgets.take({ one, all }, "messages", 0.5));
+		assert.is_nil(budgets.take({ one }, "bytes", 1000)); -- without a limit
 	end);
 
 	it("may once be more than an account can hold", function ()
-		local one = costs.account { messages = 1, burst = 4 };
-		assert.is_nil(costs.take({ one }, "messages", 6));
-		assert.equal(one, costs.take({ one }, "messages", 0.1));
+		local one = budgets.new { messages = 1, burst = 4 };
+		assert.is_nil(budgets.take({ one }, "messages", 6));
+		assert.equal(one, budgets.take({ one }, "messages", 0.1));
 	end);
 
 	it("make debts, which are bounded", function ()
@@ -238,19 +255,19 @@ describe("webchat costs", function ()
 		local stock_now, now = time.now, 1000;
 		package.loaded["util.throttle"] = nil;
 		time.now = function () return now; end
-		local one = load_lib "costs".account { messages = 1, burst = 1, seconds = 3 };
+		local one = load_lib "budgets".new { messages = 1, burst = 1, seconds = 3 };
 		package.loaded["util.throttle"] = nil;
 		time.now = stock_now;
-		assert.is_nil(costs.debtor({ one }, "seconds"));
-		costs.charge({ one }, "seconds", 35);
-		assert.equal(one, costs.debtor({ one }, "seconds"));
+		assert.is_nil(budgets.in_debt({ one }, "seconds"));
+		budgets.charge({ one }, "seconds", 35);
+		assert.equal(one, budgets.in_debt({ one }, "seconds"));
 		now = 1059;
-		assert.equal(one, costs.debtor({ one }, "seconds"));
-		assert.is_false(costs.is_unused(one));
+		assert.equal(one, budgets.in_debt({ one }, "seconds"));
+		assert.is_false(budgets.is_unused(one));
 		now = 1061;
-		assert.is_nil(costs.debtor({ one }, "seconds"));
+		assert.is_nil(budgets.in_debt({ one }, "seconds"));
 		now = 1200;
-		assert.is_true(costs.is_unused(one));
+		assert.is_true(budgets.is_unused(one));
 	end);
 end);
 
@@ -259,10 +276,16 @@ describe("webchat bars", function ()
 	local time = require "util.time";
 	local stock_now = time.now;
 
+	local function load_bars(given)
+		local networks = load_networks(given);
+		return load_lib("bars", { networks = networks, rooms = { hook = function () end } });
+	end
+
 	before_each(function ()
-		now, count = 1000, gauge();
+		now = 1000;
 		time.now = function () return now; end
-		bars = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
+		bars = load_bars();
+		count = metrics.bars;
 	end);
 	after_each(function () time.now = stock_now; end);
 
@@ -357,8 +380,8 @@ describe("webchat bars", function ()
 		bars.add("2001:db8:1:3::/64", nil, 20);
 		bars.add("192.0.2.1", nil, 5);
 		local given = options();
-		given.ipv6_prefix = 56;
-		local again = load_lib "bars" ({ bars = count }, load_lib "networks" (given));
+		given.webchat_ipv6_prefix = 56;
+		local again = load_bars(given);
 		again.restore(bars.save());
 		assert.equal(1020, again.find("2001:db8:1:0::/56"));
 		assert.equal(1005, again.find("192.0.2.1"));
@@ -372,53 +395,53 @@ describe("webchat bars", function ()
 		assert.equal(2, count.value);
 		now = 1015;
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, bars.list());
-		local again = load_lib "bars" ({ bars = count }, load_lib "networks" (options()));
+		local again = load_bars();
 		again.restore(bars.save());
 		assert.same({ { network = "192.0.2.2", ends = 1020 } }, again.list());
-		assert.equal(1, count.value);
+		assert.equal(1, metrics.bars.value);
 	end);
 end);
 
-describe("webchat names", function ()
+describe("webchat nicknames", function ()
 	local encodings = require "util.encodings";
-	local names = load_lib "names";
+	local nicknames = load_lib "nicknames";
 
 	it("that look alike are alike, whichever comes first", function ()
 		local pairs_alike = { { "Ann", "ann" }, { "Ann", "A n n." }, { "Ian", "lan" }, { "root", "R00T" }, { "admin", "ADMIN" },
 			{ "Bill", "BiIl" } };
 		for _, pair in ipairs(pairs_alike) do
-			assert.is_true(names.are_alike(pair[1], pair[2]), table.concat(pair, " "));
-			assert.is_true(names.are_alike(pair[2], pair[1]), table.concat(pair, " "));
+			assert.is_true(nicknames.are_alike(pair[1], pair[2]), table.concat(pair, " "));
+			assert.is_true(nicknames.are_alike(pair[2], pair[1]), table.concat(pair, " "));
 		end
-		assert.is_true(names.are_alike("Ann", "\u{410}nn"));
-		assert.is_true(names.are_alike("...", "..."));
+		assert.is_true(nicknames.are_alike("Ann", "\u{410}nn"));
+		assert.is_true(nicknames.are_alike("...", "..."));
 	end);
 
 	it("that do not are not", function ()
 		for _, pair in ipairs { { "Ann", "Anna" }, { "Ann", "Ben" }, { "...", "!!!" }, { "Ann 2", "Ann 3" }, { "\u{738B}", "\u{674E}" } } do
-			assert.is_false(names.are_alike(pair[1], pair[2]), table.concat(pair, " "));
+			assert.is_false(nicknames.are_alike(pair[1], pair[2]), table.concat(pair, " "));
 		end
 	end);
 
 	it("are looked through for each code point that cannot be seen", function ()
 		for _, code in ipairs { 0xAD, 0x34F, 0x115F, 0x17B4, 0x180E, 0x200B, 0x200D, 0x202E, 0x2060, 0x2800, 0x3164, 0xFE0F, 0xFEFF } do
-			assert.is_string(names.flaw("A" .. utf8.char(code) .. "nn"), ("%X"):format(code));
+			assert.is_string(nicknames.flaw("A" .. utf8.char(code) .. "nn"), ("%X"):format(code));
 		end
 	end);
 
 	it("may be of many languages, and of 40 characters", function ()
 		local fine = { "Ann", "Zo\u{EB} \u{41A}\u{430}\u{440}", "\u{5D3}\u{5D5}\u{5D3}", "\u{738B}\u{5C0F}\u{660E}", ("\u{E9}"):rep(40) };
 		for _, name in ipairs(fine) do
-			assert.is_nil(names.flaw(name), name);
+			assert.is_nil(nicknames.flaw(name), name);
 		end
-		assert.matches("longer than 40", names.flaw(("\u{E9}"):rep(41)));
-		assert.is_string(names.flaw("\xFF"));
+		assert.matches("longer than 40", nicknames.flaw(("\u{E9}"):rep(41)));
+		assert.is_string(nicknames.flaw("\xFF"));
 	end);
 
 	it("are compared by case alone without ICU", function ()
 		local confusable = encodings.confusable;
 		encodings.confusable = nil;
-		local plain = load_lib "names";
+		local plain = load_lib "nicknames";
 		encodings.confusable = confusable;
 		assert.is_false(plain.has_icu);
 		assert.is_true(plain.are_alike("Ann B", "ANNB"));

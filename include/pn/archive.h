@@ -1,42 +1,46 @@
 /*
- * Archives: messages of one user (or room, or node) in the order in which they were appended.
+ * Archives: the messages of one user (or room, or pubsub node) in the order in which they were
+ * appended.
  *
  * Keys and values, in addition to those of pn/keys.h; every value begins with a version byte:
  *
  *      key: r archive and               value
- *      e seq                            when f64: out of order
+ *      e seq                            when f64: a message that is out of order
  *      h peer level u8 block u64        deleted positions
  *      k tag key                        seq u64
  *      m seq                            message
  *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
  *                                       next peer u32, out of order u64
  *      p digest(peer's name)            peer u32
- *      q peer                           peer of the bare JID u32 (0: it is bare), bytes
+ *      q peer                           peer of the bare JID u32 (0: the name is bare), name
  *      w peer seq                       ordinal u32
  *
- * All that belongs to an archive lies together, and its state beside its last message: appending
- * one changes few pages.
+ * All records of an archive are neighbours, and its state is next to its last message: appending a
+ * message changes few pages.
  *
  *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  packed stanza
- *                flags: 1 it is out of order, has `latest`; 2 it has a key of its own
+ *                flags: 1 out of order, `latest` is present; 2 `key` is present
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
- *      peer      u32, from 1: with whom a message was exchanged; 0 in h stands for all messages
+ *      peer      u32, from 1: the other side of a message; in h, 0 stands for all messages
  *
- * Time. `latest` of a message is the greatest `when` of all that were appended up to it. It never
- * falls from one message to the next, so that a time is found by bisection over the messages. A
- * message whose own `when` differs (the clock went back, or it was set later) is out of order;
- * those are few, and queries by time go through them one by one.
+ * Time. `latest` of a message is the greatest `when` of all messages appended up to it. It never
+ * decreases from one message to the next, so a time is found by bisection over the messages. A
+ * message whose `when` is not its `latest` is out of order: the clock was set back, or the message
+ * was changed later. Queries by time look at each of these, so they must be few.
  *
- * Counts. Messages have positions: their seq, and with one peer their ordinal. The number
- * between two of them is the difference less the deleted positions, which are counted in blocks:
- * level 0 is a bitmap of 256 positions (32 bytes), level n the number of deleted positions in a
- * block of 256 of level n-1 (u64). Positions before the first message are not kept.
+ * Counts. A message has a position among all messages, its seq, and one among the messages of each
+ * of its peers, its ordinal. The number of messages between two positions is their difference minus
+ * the deleted positions between them. These are counted in blocks: level 0 is a bitmap of 256
+ * positions (32 bytes), level n the number of deleted positions in 256 blocks of level n-1 (u64).
+ * Positions before the first message are not kept.
  *
- * Ids. Where the caller gave no key, the id is archive, seq, epoch and a check of 24 bits,
- * enciphered with the database's secret (AES-128, one block) and written in 22 characters of
- * base64url. It needs no index, tells nothing and cannot be forged. The epoch is drawn at random
- * whenever a database is opened, and changed when a turn is undone, so that a seq that is used
- * again gives another id.
+ * Ids. A message that was appended without a key has an opaque id: archive, seq, epoch and 24 zero
+ * bits as a checksum, encrypted with the database's secret (AES-128, one block) and written as 22
+ * characters of base64url (RFC 4648, section 5). It needs no index, reveals nothing and cannot be
+ * forged. The epoch is random for each opening of a database, and changes when a turn is undone:
+ * then a seq is used again, but with another id.
+ *
+ * Errors of every function, unless it says otherwise: those of pn/db.h.
  */
 #ifndef PN_ARCHIVE_H
 #define PN_ARCHIVE_H
@@ -47,105 +51,109 @@
 
 #include <pn/store.h>
 
-enum { PN_ARCHIVE_ID_LEN = 22 };
+enum { PN_ARCHIVE_ID_LEN = 22 }; /* characters of an opaque id: 16 bytes in base64url */
 
-/* A message given to or read from an archive. All strings are borrowed. */
+/* A message to append, or one that was found. All strings are borrowed. */
 struct pn_message {
-	struct pn_str id;     /* reading: the key or the opaque id */
+	struct pn_str id;     /* its key, any bytes, or its opaque id; see pn_archive_append() */
 	struct pn_str stanza; /* packed, pn/pack.h */
-	struct pn_str with;   /* the peer: any bytes; of "a/b" the bare form is "a" */
+	struct pn_str peer;   /* any bytes; the bare form of "a/b" is "a". bytes = NULL: none */
 	double when;          /* seconds since 1970, finite */
 };
 
 /*
- * Appends a message. key.bytes = NULL: *id gets a new opaque id; else the message has that id, and
- * one that has it already is deleted. quota: the most messages that the archive may hold, 0 none.
+ * Appends a message. If message->id.bytes is NULL, the message gets an opaque id, which is written
+ * to `id`. Otherwise message->id becomes its key and `id` is left alone; a message that has the key
+ * already is deleted. quota: the most messages that the archive may hold, 0: no limit.
  * Errors also: PN_EQUOTA, PN_EINVAL (when is not finite).
  */
-int pn_archive_append(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		      const struct pn_message *message, struct pn_str key, uint64_t quota,
-		      char id[PN_ARCHIVE_ID_LEN]);
+int pn_archive_append(const struct pn_store *store, struct pn_user user,
+		      const struct pn_message *message, uint64_t quota, char id[PN_ARCHIVE_ID_LEN]);
 
-/*
- * Replaces the stanza of the message `id`, and its when and with if they are given. Id and position
- * stay. Returns PN_ENOTFOUND if there is none.
- */
-int pn_archive_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		   struct pn_str id, struct pn_str stanza, const double *when,
-		   const struct pn_str *with);
-
-/* What is asked for: the messages that match everything that is given. */
-struct pn_archive_query {
-	bool has_start, has_end;
-	double start, end;    /* inclusive */
-	struct pn_str with;   /* bytes = NULL: all */
-	struct pn_str before; /* ids, exclusive; bytes = NULL: no bound */
-	struct pn_str after;
-	struct pn_str key; /* the one message with that id, if there is one; bytes = NULL: all */
-	const struct pn_str *ids; /* NULL: all */
-	size_t ids_count;
-	bool ids_optional; /* ids that do not exist are ignored; otherwise they are PN_ENOTFOUND */
-	bool reverse;      /* newest first */
+/* New contents of a message. All strings are borrowed. */
+struct pn_archive_change {
+	struct pn_str stanza;      /* packed */
+	const double *when;        /* seconds since 1970, finite; NULL: unchanged */
+	const struct pn_str *peer; /* NULL: unchanged */
 };
 
 /*
- * A cursor gives the messages that match and exist when it reaches them, up to the last one at the
- * time it was made. It keeps no transaction open, copies a few dozen messages at a time, and may be
- * used while the archive is written to.
+ * Changes the message `id`, which keeps its id and its position.
+ * Errors also: PN_ENOTFOUND, PN_EINVAL (when is not finite).
+ */
+int pn_archive_set(const struct pn_store *store, struct pn_user user, struct pn_str id,
+		   const struct pn_archive_change *change);
+
+/* Selects the messages that match all conditions. All zero selects every message. */
+struct pn_archive_query {
+	bool has_start, has_end;
+	double start, end;    /* seconds since 1970, inclusive */
+	struct pn_str peer;   /* bytes = NULL: any. A bare JID selects its resources too */
+	struct pn_str before; /* ids, exclusive; bytes = NULL: no bound */
+	struct pn_str after;
+	struct pn_str key; /* the id of one message, which may not exist; bytes = NULL: any */
+	const struct pn_str *ids; /* NULL: any */
+	size_t ids_count;
+	bool ids_optional; /* ignore ids that do not exist; otherwise they are PN_ENOTFOUND */
+	bool reverse;      /* newest first */
+	bool has_keep;     /* pn_archive_delete() only: spare the `keep` newest matches, or the */
+	uint64_t keep;     /* oldest ones if `reverse` is set */
+};
+
+/*
+ * A cursor returns the matching messages that exist when it reaches them, up to the last message at
+ * the time it was made. It does not keep a transaction open: it copies a few dozen messages at a
+ * time, and the archive may be written meanwhile.
  */
 struct pn_archive_cursor;
 
 /*
- * total: NULL, or where the number of matches is put, before and after left out of account.
- * limit: the most messages that the cursor will give; UINT64_MAX: all. db and store are borrowed
- * until the cursor is freed. Returns PN_ENOTFOUND for an unknown id.
+ * Sets *cursor, which the caller frees. limit: the most messages that it returns, UINT64_MAX: no
+ * limit. total: NULL, or set to the number of matches, regardless of before, after and limit. The
+ * store's database stays open, and `store` is borrowed, until this returns.
+ * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */
-int pn_archive_find(struct pn_archive_cursor **cursor, struct pn_db *db,
-		    const struct pn_store *store, struct pn_user user,
-		    const struct pn_archive_query *query, uint64_t limit, uint64_t *total);
+int pn_archive_find(struct pn_archive_cursor **cursor, const struct pn_store *store,
+		    struct pn_user user, const struct pn_archive_query *query, uint64_t limit,
+		    uint64_t *total);
 
-/* Returns 1 and sets *message, whose strings are borrowed until the next call; or 0 at the end. */
+/* Returns 1 and sets *message, whose strings are borrowed until the next call; or 0 at the end.
+ * The database must still be open. */
 int pn_archive_next(struct pn_archive_cursor *cursor, struct pn_message *message);
 
+/* NULL is allowed. */
 void pn_archive_cursor_free(struct pn_archive_cursor *cursor);
 
-/* Of the matching messages, keep this many of the newest, or of the oldest with query.reverse. */
-struct pn_archive_truncate {
-	bool wanted;
-	uint64_t keep;
-};
-
 /*
- * Deletes the messages that match, and adds their number to *count. Once `limit` are deleted it
- * stops and returns 1, if there are more; call again then. 0: done. To delete all that an archive
- * has takes no longer than to delete one.
+ * Deletes the matching messages, at most `limit`, and adds their number to *count. Returns 1 if
+ * matches may be left: call it again; 0 if none are. Deleting all messages of an archive takes no
+ * longer than deleting one; pn_store_erase() erases the records.
+ * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */
-int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		      const struct pn_archive_query *query, struct pn_archive_truncate truncate,
-		      uint64_t limit, uint64_t *count);
+int pn_archive_delete(const struct pn_store *store, struct pn_user user,
+		      const struct pn_archive_query *query, uint64_t limit, uint64_t *count);
 
-/*
- * Deletes the messages that match, of all users but the host itself, a slice at a time: goes on
- * after the place in *position (all zero at first), until `limit` messages are deleted or archives
- * looked at. Adds to *count. Returns 1 while there is more. Each archive is a separate operation:
- * after an error, the deletions from earlier archives stand and are counted. A damaged archive is
- * left unchanged, counted in `damaged`, and skipped.
- */
+/* The progress of pn_archive_delete_all(); all zero at first. */
 struct pn_archive_position {
-	unsigned char user[16];
+	unsigned char user[16]; /* digest of the last user that was handled */
 	bool begun;
-	uint64_t damaged;
+	uint64_t damaged; /* archives that were skipped, because a record in them is damaged */
 };
-int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
-			  const struct pn_archive_query *query,
+
+/*
+ * Deletes the matching messages of all users, but not of the host itself. Continues after
+ * *position; stops after about `limit` messages and archives. Adds to *count. Returns 1 while there
+ * is more to do, then 0. Each archive is an operation of its own: after an error the deletions from
+ * earlier archives stand and are counted. A damaged archive is left unchanged.
+ */
+int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count);
 
 /*
- * Appends the days (f64, seconds of midnight UTC) on which the archive has messages: in no order,
- * and a day may be there several times.
+ * Appends the days on which the archive has messages, each as the f64 of its midnight UTC in
+ * seconds since 1970. The days are not sorted and may repeat.
  */
-int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		     struct pn_buf *days);
+int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days);
 
 /* ---- For store/ ---- */
 
@@ -153,26 +161,27 @@ int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_u
 void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
 
 /*
- * Compares the records of archives, which a walk over all records passes in order of their keys.
- * `problem` gets a sentence for each that is wrong.
+ * Checks the records of archives against each other, while the caller walks all records in order of
+ * their keys. Calls `problem` with a sentence for each record that is wrong.
  */
 struct pn_archive_check {
 	struct pn_txn *txn;
 	void (*problem)(void *context, const char *text);
 	void *context;
-	/* What was counted of the archive whose messages the walk is at */
+	/* private: sums over the messages of the archive that the walk is in */
 	uint32_t archive; /* 0: none */
 	uint64_t messages;
 	uint64_t bytes;
-	uint64_t seq; /* of the last */
+	uint64_t seq; /* of the last message */
 	double latest;
 };
 
-/* The record at the cursor, which belongs to the archive. */
+/* Checks the record at the cursor, which belongs to the archive. */
 void pn_archive_check_record(struct pn_archive_check *check, uint32_t archive, enum pn_kind kind,
 			     const struct pn_cursor *cursor);
 
-/* The record at the cursor is about to be checked; NULL: the walk has ended. */
+/* To be called for each record of the walk before it is checked, and with NULL at the end: checks
+ * the sums of an archive once the walk has left its messages. */
 void pn_archive_check_passed(struct pn_archive_check *check, const struct pn_cursor *cursor);
 
 #endif

@@ -1,19 +1,19 @@
-/* Collections: what one user has in one store. For the cores that keep records in them. */
+/* Collections: the records of one user in one store. For the cores that keep records in them. */
 #ifndef PN_COLLECTION_H
 #define PN_COLLECTION_H
 
 #include <pn/store.h>
 
-/* The number of the user's collection in the store, 0 if there is none (or after an error). */
+/* Returns the number of the user's collection in the store; 0 if there is none, or on error. */
 uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, struct pn_user user);
 
-/* The same, and makes it where there is none. */
+/* The same, but creates the collection if there is none. */
 uint32_t pn_collection_make(struct pn_txn *txn, const struct pn_store *store, struct pn_user user);
 
-/* Takes a collection out of the directory, and lets its records be erased. */
+/* Removes a collection from the directory. pn_store_erase() erases its records later. */
 void pn_collection_drop(struct pn_txn *txn, uint32_t collection);
 
-/* What the record c of a collection says; borrowed. */
+/* The owner of a collection, as its record c names it; borrowed. */
 struct pn_owner {
 	enum pn_type type;
 	struct pn_str host;
@@ -21,24 +21,26 @@ struct pn_owner {
 	struct pn_user user;
 };
 
-/* Whether it can be read; else the operation fails with PN_ECORRUPT. */
+/* Read the owner from the value of a record c, or of a collection. Return true; or false if it
+ * cannot be read, and the operation fails with PN_ECORRUPT. */
 bool pn_owner_read(struct pn_txn *txn, struct pn_wire value, struct pn_owner *owner);
 bool pn_collection_owner(struct pn_txn *txn, uint32_t collection, struct pn_owner *owner);
 
-/* The digest of one name. */
+/* Sets *digest to the digest of one name. */
 void pn_name_digest(struct pn_txn *txn, struct pn_str name, pn_digest digest);
 
-/* The key of kind v or k for a name in a collection. */
+/* Returns the key of kind v or k for a name in a collection. */
 struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
 			  struct pn_str name);
 
 /*
- * A walk over the directory of a store, which may change meanwhile. `place` begins as
- * pn_directory_start() says, and is set behind the next collection, whose number is set too. False
- * at the end. An entry that is damaged fails the operation, and is passed nevertheless.
+ * A walk over the collections of a store, which may change meanwhile. *position starts as
+ * pn_directory_start() returns it. pn_directory_next() sets *collection to the number of the next
+ * collection and moves *position behind it; it returns false at the end. A damaged entry fails the
+ * operation, but *position moves behind it as well.
  */
 struct pn_key pn_directory_start(const struct pn_store *store);
-bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *position,
 		       uint32_t *collection);
 
 #endif

@@ -1,30 +1,31 @@
 /*
  * The database: one LMDB environment for all hosts, its transactions, and access to its records.
  *
- * A database belongs to one thread and to the process that opened it. All writes since
- * pn_db_begin() are one transaction of LMDB, that of the turn (one pass of Prosody's event loop):
- * after a crash all of them are there, or none. If space runs out, the writes so far are committed
- * and the operation continues in a new transaction.
+ * A database belongs to one thread and to the process that opened it.
  *
- * Records lie in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
+ * A turn is one pass of Prosody's event loop. All writes of a turn, from pn_db_begin() to
+ * pn_db_commit(), are one transaction of LMDB: after a crash all of them are there, or none. If
+ * space runs out, the writes so far are committed and the operation continues in a new transaction.
+ *
+ * Records are in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
  * version byte.
  *
- * Durability. A commit leaves its pages with the operating system: a killed process loses nothing.
- * A thread makes them durable (fdatasync) and then writes into a file of its own, "durable", which
- * state of the database that was; a reader's transaction keeps the pages of that state from being
- * used again. After a power failure, pn_db_open() rolls back to that state, of which every page is
- * on the disk. A new database is written under another name, made durable, and renamed: after a
- * power failure it exists as a whole or not at all, and pn_db_open() creates it in the latter case.
- * Once pn_db_open() has returned, the database survives.
+ * Durability. A commit leaves its pages with the operating system, so a killed process loses
+ * nothing. A thread syncs them to disk (fdatasync) and then writes to the file "durable" which
+ * state of the database is durable; a read transaction keeps the pages of that state from being
+ * reused. After a power failure pn_db_open() rolls back to that state, all pages of which are on
+ * the disk. A new database is written under another name, synced and renamed: after a power failure
+ * it is complete or absent, and if it is absent pn_db_open() creates it. Once pn_db_open() has
+ * returned, the database survives a power failure.
  *
- * An operation that fails changes nothing, and the writes of other operations of the same turn
- * stand: a damaged record affects the operations that use it. If the failed operation has already
- * written, LMDB's transaction is aborted, begun again, and the writes of the earlier operations are
- * repeated from a copy in memory. If that fails too, because memory or the disk fails, the turn is
- * lost: every later write returns PN_ELOST until pn_db_commit() has returned it.
+ * Errors. An operation that fails changes nothing, and the writes of other operations in the turn
+ * stand: a damaged record only affects the operations that use it. If the failed operation has
+ * written, LMDB's transaction is aborted, a new one begun, and the writes of the earlier operations
+ * are repeated from a copy in memory. If that fails too, for lack of memory or because of the disk,
+ * the turn is lost: every later write returns PN_ELOST, and so does the next pn_db_commit().
  *
  * Errors of every function, unless it says otherwise: PN_ENOMEM, PN_EFULL, PN_ENOSPACE,
- * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO; and PN_ELOST where the turn is lost.
+ * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO, and PN_ELOST in a lost turn.
  */
 #ifndef PN_DB_H
 #define PN_DB_H
@@ -43,28 +44,29 @@ struct pn_db;
 
 struct pn_db_options {
 	const char *directory; /* created (mode 0700) if it is missing; its parent must exist */
-	uint64_t max_bytes;    /* of the data file, 0: as much as can be mapped (1 TiB) */
-	unsigned interval; /* ms between a commit and its fdatasync; 0: each commit waits for it */
-	bool verify;       /* the first process to open it checks the whole file's structure */
+	uint64_t max_bytes;    /* limit of the data file, 0: the largest map possible (1 TiB) */
+	unsigned interval; /* ms between a commit and its sync; 0: a commit waits for its sync */
+	bool verify;       /* the first process to open it checks the structure of the file */
 };
 
 /*
- * Opens a database, or gives the one that this process has open in that directory, whatever its
- * options; each is closed once. *db is set on success. The last durable state is restored where the
- * machine has stopped since, see pn_db_recovered().
+ * Opens the database in a directory and sets *db. If this process has it open already, returns the
+ * same handle and ignores the options; pn_db_close() is called once for each pn_db_open(). Rolls
+ * back after an unclean shutdown of the machine, see pn_db_recovered(). Waits up to 2 s for another
+ * process that is opening the database.
  *
- * Errors also: PN_EACCESS, PN_EFOREIGN (the file is not an LMDB database, or not of this program),
- * PN_EVERSION (its format is newer).
+ * Errors also: PN_EACCESS, PN_EFOREIGN (data.mdb is not an LMDB database, or not one of this
+ * program), PN_EVERSION (written by a newer version).
  */
 int pn_db_open(struct pn_db **db, const struct pn_db_options *options);
 
-/* Commits, makes durable, closes. NULL is allowed. Errors of the last commit are lost. */
+/* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);
 
-/* Whether this process opened the database: a forked child must not use it, only forget it. */
+/* Whether this process opened the database. A forked child may only forget it. */
 bool pn_db_mine(const struct pn_db *db);
 
-/* Forgets the database in a forked child, without touching the parent's. */
+/* Frees the handle in a forked child, without an effect on the parent's. */
 void pn_db_forget(struct pn_db *db);
 
 /* Turns that only the log had: they were done again. */
@@ -75,232 +77,243 @@ bool pn_db_rejected(const struct pn_db *db);
 
 /* ---- The turn ---- */
 
-/* Begins the turn's transaction, if none is open. Waits up to a second for another process's. */
+/* Begins the turn's transaction, if it is not open. Waits up to 1 s for a writing process. */
 int pn_db_begin(struct pn_db *db);
 
 /*
- * Commits the turn. After an error nothing of it is stored; PN_ELOST: an earlier operation has
- * failed and could not be undone alone. With an interval of 0 it is durable when this returns, or
- * else pn_db_durable() has not grown, and pn_db_sync() says why.
+ * Commits the turn. After an error nothing of it is stored; PN_ELOST: the turn was lost before.
+ * With an interval of 0 this waits for the sync; if that fails, pn_db_durable() does not increase
+ * and pn_db_sync() returns the error.
  */
 int pn_db_commit(struct pn_db *db);
 
-/* Undoes the turn. */
+/* Rolls the turn back. */
 void pn_db_abort(struct pn_db *db);
 
 /*
- * How many operations have written in the turn, 0 if none is open or nothing was written. 1 for a
- * turn that is lost, until pn_db_commit() has said so.
+ * The number of operations that have written in the turn, 0 if no turn is open. 1 for a lost turn,
+ * until pn_db_commit() has returned the error.
  */
 unsigned pn_db_pending(const struct pn_db *db);
 
 /* ---- Durability ---- */
 
 /*
- * Number of the last transaction that was committed by this process; everything written so far is
- * durable once pn_db_durable() has reached it and nothing is pending.
+ * The number of the last transaction that this process committed, and of the last one that is
+ * durable. All writes so far are durable if pn_db_durable() >= pn_db_committed() and
+ * pn_db_pending() is 0.
  */
 uint64_t pn_db_committed(const struct pn_db *db);
 uint64_t pn_db_durable(const struct pn_db *db);
 
 /*
- * Starts making durable what was committed, in the background, where that is due `now` (ms of a
- * monotonic clock) and not under way. Sets *wait to the ms until it should be called again, -1: not
- * before the next commit or event. Returns 0, or the error of an earlier attempt (once).
+ * Starts a sync in the background, if there is something to sync, none is running, and the interval
+ * has passed at `now` (ms of a monotonic clock). Sets *wait to the ms after which to call it again;
+ * -1: not before the next commit or event. Returns 0, or the error of an earlier sync, once.
  */
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait);
 
-/* Commits the turn, and makes durable what was committed, before it returns. */
+/* Commits the turn and waits until everything is durable. */
 int pn_db_flush(struct pn_db *db);
 
-/* A descriptor that becomes readable when pn_db_durable() grows or an attempt fails. */
+/* A descriptor that becomes readable when a sync has ended. Borrowed. */
 int pn_db_event_fd(const struct pn_db *db);
 
-/* Takes back the readability of the descriptor. */
+/* Makes the descriptor unreadable again. */
 void pn_db_event_clear(struct pn_db *db);
 
 /* ---- Operations ---- */
 
 /*
- * A transaction as one operation sees it: a view of the turn's transaction, or of the last state
- * that was committed. It does not own LMDB's transaction.
+ * A transaction, as one operation sees it: a view of the turn's transaction, or of the last
+ * committed state. It does not own LMDB's transaction.
  *
- * Its error is sticky: after the first one every function that takes it does nothing, "finds"
- * nothing, and pn_txn_end() returns the error. So an operation looks at the error once, at its end;
- * before, only where a loop would not end or a result would be used.
+ * Its error is sticky: after the first error every function that takes the transaction does nothing
+ * and finds nothing, and pn_txn_end() returns the error. So an operation checks for errors once, at
+ * its end, and earlier only where a loop would not end or a result would be used.
  */
 struct pn_txn {
 	struct pn_db *db;
-	struct MDB_txn *mdb; /* NULL: it could not be begun, `err` says why */
+	struct MDB_txn *mdb; /* NULL if it could not be begun: see err */
 	int err;             /* 0, or the first error */
 };
 
-/* A bound of what an operation writes. */
+/* An upper bound of what an operation writes: the space that is reserved for it. */
 struct pn_claim {
-	unsigned puts;
-	size_t bytes;   /* of all records together, and what changing them moves */
-	size_t largest; /* of one record: LMDB keeps it on pages side by side */
-	bool removes;   /* it frees space, and may use the space that is reserved for that */
+	unsigned puts;  /* records that are written or removed */
+	size_t bytes;   /* of all records together, and of the records moved along with them */
+	size_t largest; /* of one record: LMDB keeps it on adjacent pages */
+	bool removes;   /* the operation frees space, and may use the space set aside for that */
 };
 
-/* Begin an operation that reads, or that may write. Both return txn->err. */
+/* Begin an operation that reads, or one that may write. Both return txn->err. */
 int pn_txn_read(struct pn_db *db, struct pn_txn *txn);
 int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim);
 
 /*
- * Ends the operation, in any case. Returns txn->err, or else `result`. If it has failed and has
- * written, or has left LMDB's transaction unusable, it is undone, and the writes of the earlier
- * operations are repeated.
+ * Ends the operation; to be called also if it could not be begun. Returns txn->err if it is set,
+ * otherwise `result`. A failed operation is undone, see the top of this file.
  */
 int pn_txn_end(struct pn_txn *txn, int result);
 
-/* Sets the error, unless there is one or err is 0. Returns txn->err. */
+/* Sets the error, unless one is set or err is 0. Returns txn->err. */
 int pn_txn_fail(struct pn_txn *txn, int err);
 
-/* Fails with PN_ECORRUPT unless the value was read without an error. Returns whether it was. */
+/* Returns whether the value was read without an error; otherwise fails with PN_ECORRUPT. */
 bool pn_txn_sound(struct pn_txn *txn, const struct pn_wire *value);
 
-/* Takes the error back, for a walk that goes on past a damaged record. Reading only. */
+/* Returns the error and clears it, for a walk that continues after a damaged record. Only for
+ * operations that read. */
 int pn_txn_take(struct pn_txn *txn);
 
-/* Counts writes that an operation does rarely, and that the reserved space has room for. */
+/* Adds to the claim of a running operation, for writes that are rare. They use the space reserved
+ * ahead. */
 void pn_txn_claim_more(struct pn_txn *txn, unsigned puts, uint64_t bytes);
 
-/* Takes back bytes of the claim that were not needed. */
+/* Returns bytes of the claim that were not needed. */
 void pn_txn_refund(struct pn_txn *txn, size_t bytes);
 
 /*
- * A read transaction of its own, at the state that is committed now, for work in several steps; it
- * keeps the database open. pn_txn_close() ends it, and pn_txn_end() must not.
+ * Begins a read transaction of its own, at the state that is committed now, for work in several
+ * steps. It keeps the database open. End it with pn_txn_close(), and not with pn_txn_end().
  */
 int pn_txn_snapshot(struct pn_db *db, struct pn_txn *txn);
 void pn_txn_close(struct pn_txn *txn);
 
-/* The number of records of the database. */
+/* The number of records in the database; 0 after an error. */
 uint64_t pn_txn_entries(struct pn_txn *txn);
 
-/* ---- Records. Values are borrowed until the next change or the end of the operation. ---- */
+/* ---- Records. Values are borrowed until the next write or the end of the operation. ---- */
 
-enum { PN_KEY_MAX = 511 /* LMDB's limit */, PN_VALUE_VERSION = 1 };
+enum {
+	PN_KEY_MAX = 511,     /* bytes of a key: LMDB's limit */
+	PN_VALUE_VERSION = 1, /* first byte of each value */
+};
 
 struct pn_key {
 	size_t len;
 	unsigned char bytes[PN_KEY_MAX];
 };
 
-/* Whether there is the record. `value` is a cursor behind the version byte. */
+/* Returns whether the record exists, and opens *value behind the version byte. */
 bool pn_get(struct pn_txn *txn, const struct pn_key *key, struct pn_wire *value);
 
-/* A value to be written: holds the version byte. */
+/* Returns a new value that holds the version byte. Free it, or give it to pn_put(). */
 struct pn_buf pn_value(void);
 
 /* Writes the record, and frees the value. Returns the bytes of key and value. */
 size_t pn_put(struct pn_txn *txn, const struct pn_key *key, struct pn_buf *value);
 
-/* The same, of a value that is a u8 or a u32. */
+/* The same, for a value that is one u8 or u32. */
 void pn_put_u8(struct pn_txn *txn, const struct pn_key *key, uint8_t number);
 void pn_put_u32(struct pn_txn *txn, const struct pn_key *key, uint32_t number);
 
-/* Whether there was the record. */
+/* Removes the record. Returns whether it existed. */
 bool pn_remove(struct pn_txn *txn, const struct pn_key *key);
 
 /*
- * A walk over the records whose keys begin with a prefix. Every cursor that was opened is closed
- * before the operation ends, also after an error.
+ * A walk over the records whose keys begin with a prefix. Every open cursor must be closed before
+ * the operation ends, also after an error.
  */
 struct pn_cursor {
 	struct pn_txn *txn;
 	struct MDB_cursor *mdb;
 	struct pn_key prefix;
-	bool stays; /* pn_cursor_remove() has moved it already */
-	struct pn_str key;
-	struct pn_wire value; /* behind the version byte; with err set where that is wrong */
+	bool stays;           /* private: pn_cursor_remove() has moved on already */
+	struct pn_str key;    /* borrowed; bytes = NULL: no record */
+	struct pn_wire value; /* behind the version byte; its err is set if that is wrong */
 	size_t size;          /* bytes of key and value */
 };
 
 void pn_cursor_open(struct pn_txn *txn, struct pn_cursor *cursor, const struct pn_key *prefix);
 void pn_cursor_close(struct pn_cursor *cursor);
 
-/* The first record with the prefix, at or after the key; the last one with it, before the key. */
+/* Move the cursor and return whether it is at a record with the prefix: the first one; the first
+ * one at or after the key; the last one before the key; the next one; the previous one. */
 bool pn_cursor_first(struct pn_cursor *cursor);
 bool pn_cursor_seek(struct pn_cursor *cursor, const struct pn_key *key);
 bool pn_cursor_seek_before(struct pn_cursor *cursor, const struct pn_key *key);
 bool pn_cursor_next(struct pn_cursor *cursor);
 bool pn_cursor_previous(struct pn_cursor *cursor);
 
-/* Removes the record; pn_cursor_next() moves to the one after it. */
+/* Removes the record at the cursor. pn_cursor_next() then moves to the record after it. */
 void pn_cursor_remove(struct pn_cursor *cursor);
 
-/* Opens a cursor for one look: the first record with the prefix that is at or after the key. `key`
- * may be NULL. On true the caller closes the cursor, on false it is closed. */
+/* Opens a cursor at the first record with the prefix, or the first at or after `key` if that is not
+ * NULL. Returns true, and the caller closes the cursor; or false if there is none. */
 bool pn_cursor_find(struct pn_txn *txn, struct pn_cursor *cursor, const struct pn_key *prefix,
 		    const struct pn_key *key);
 
-/* ---- Digests and ciphers. ---- */
+/* ---- Digests and ciphers ---- */
 
-enum { PN_DIGEST = 16, PN_BLOCK = 16 };
+enum {
+	PN_DIGEST = 16, /* bytes of a digest */
+	PN_BLOCK = 16,  /* bytes of a block of AES */
+};
 
 typedef unsigned char pn_digest[PN_DIGEST];
 
-/* The digest of `count` names: the first 16 bytes of the SHA-256 of them, each preceded by its
- * length. A name of bytes = NULL is another than the empty one. db may be NULL, which costs more.
- * Returns 0 or PN_ENOMEM. */
+/*
+ * Sets *digest to the first 16 bytes of the SHA-256 of `count` names, each preceded by its length.
+ * A name with bytes = NULL differs from an empty name. db: NULL is allowed, but slower.
+ * Returns 0 or PN_ENOMEM.
+ */
 int pn_db_digest(struct pn_db *db, const struct pn_str *names, size_t count, pn_digest digest);
 
-/* One block with the database's secret, AES-128. Return 0 or PN_ENOMEM. */
+/* Encrypts or decrypts one block with the database's secret, AES-128. Returns 0 or PN_ENOMEM. */
 int pn_db_encipher(struct pn_db *db, const unsigned char plain[PN_BLOCK],
 		   unsigned char block[PN_BLOCK]);
 int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
 		   unsigned char plain[PN_BLOCK]);
 
-/* Drawn at random when the database is opened, and another after a turn was undone: what is
- * numbered with it is not taken for something that was undone. */
+/* A number that is random when the database is opened, and changes when a turn is undone: it tells
+ * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
-/* A number that the caller keeps with the open database; 0 at first. */
+/* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
 uint32_t *pn_db_high_mark(struct pn_db *db);
 
 /* ---- For operators ---- */
 
-/* LMDB's, for people. */
+/* The version of LMDB as text. Static storage. */
 const char *pn_db_lmdb_version(void);
 
 struct pn_db_info {
 	uint64_t file_bytes;  /* size of the data file */
-	uint64_t used_bytes;  /* pages in use */
-	uint64_t max_bytes;   /* the limit */
-	uint64_t transaction; /* number of the last one */
-	uint64_t durable;     /* number of the last one that is known to be durable */
-	uint64_t records;     /* of all kinds, indexes among them */
-	uint64_t readers;     /* read transactions of all processes: one keeps the durable state */
+	uint64_t used_bytes;  /* of pages in use */
+	uint64_t max_bytes;   /* the limit of the data file */
+	uint64_t transaction; /* number of the last transaction */
+	uint64_t durable;     /* number of the last transaction that is known to be durable */
+	uint64_t records;     /* of all kinds, indexes included */
+	uint64_t readers;     /* read transactions of all processes; one keeps the durable state */
 };
 
 int pn_db_info(struct pn_db *db, struct pn_db_info *info);
 
-/* How far a copy or a check has come: both go on in slices, so that progress can be shown. */
+/* The progress of a copy or a check, which work in steps. */
 struct pn_progress {
 	uint64_t done;  /* records */
-	uint64_t total; /* of the database, at the beginning */
+	uint64_t total; /* records in the database at the beginning */
 };
 
 /*
- * Writes all records, as they are now, to a new data file: in order, in full pages, and nothing
- * else. Others may read and write the database meanwhile; the space of what they delete is not used
- * again until the copy is freed. `file` must not exist (PN_EBUSY).
+ * Starts a copy of all records, as they are now, to a new data file: in order, in full pages, and
+ * nothing else. The database may be read and written meanwhile, but space that is freed in it is
+ * not reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
  */
 struct pn_copy;
 int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
 
-/* Copies some records. Returns 1 while there is more; 0 once the copy is complete and durable. */
+/* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);
 
 /* Removes the file unless it is complete. NULL is allowed. */
 void pn_copy_free(struct pn_copy *copy);
 
 /*
- * Moves the data file `file`, which is on the same file system and was written by a copy, to the
- * place of that of the database in `directory`. No process may have the database open (PN_EBUSY),
- * this one included. The data file that was there before is gone.
+ * Replaces the data file in `directory` by `file`, which a copy has written and which is on the
+ * same file system: moves it there. The old data file is gone. PN_EBUSY: a process, perhaps this
+ * one, has the database open.
  */
 int pn_db_replace(const char *directory, const char *file);
 

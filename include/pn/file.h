@@ -1,30 +1,30 @@
 /*
- * Files that replace others: durable, and with the same owner and mode. What Lua's io lacks.
+ * Durable files with the owner and the mode of another file, which Lua's io cannot write.
  *
- * Failures: PN_EIO, and errno tells why. Nothing is followed that is a symbolic link.
+ * Errors: PN_EIO, with the reason in errno.
  */
 #ifndef PN_FILE_H
 #define PN_FILE_H
 
 #include <sys/types.h>
 
-#include <pn/stanza.h>
+#include <pn/str.h>
 
-/* Who may do what with a file. */
+/* Owner and mode of a file. */
 struct pn_file_rights {
-	uid_t owner; /* (uid_t)-1 and (gid_t)-1: as the process makes it */
-	gid_t group;
-	mode_t mode; /* permission bits, whatever the umask */
+	uid_t owner; /* (uid_t)-1: the owner of the process's files */
+	gid_t group; /* (gid_t)-1: the group of the process's files */
+	mode_t mode; /* permission bits, independent of the umask */
 };
 
-/* Those of the file at a path; a symbolic link is followed. */
+/* The rights of the file at a path, or of the file that a symbolic link there points to. */
 int pn_file_rights(const char *path, struct pn_file_rights *rights);
 
 /*
- * Writes a new file and syncs it; what exists is never overwritten. At no moment has it more rights
- * than in the end: it is made for its owner alone. A process that may not give files away keeps
- * owner or group, and then the mode's bits of the group are cleared where the group is another one.
- * After a failure there is no such file.
+ * Creates a file, writes the text and syncs it. Never overwrites a file and never follows a
+ * symbolic link at the path. Until the rights are set, only the owner may use the file. If the
+ * process may not set owner or group, the file keeps those of the process, and if the group differs
+ * the mode has no bits for the group. After a failure the file does not exist.
  */
 int pn_file_write(const char *path, struct pn_str text, struct pn_file_rights rights);
 

@@ -1,25 +1,25 @@
 /*
  * Every key of the database is built here: the format on the disk.
  *
- * A key begins with the letter of its kind; integers are big-endian, so that byte order is numeric
- * order. digest: see pn_db_digest(); so names may be long and hold any bytes.
+ * A key begins with the letter of its kind. Integers are big-endian, so keys sort by number. Names
+ * may be long and hold any bytes, so keys have digests of them: see pn_db_digest().
  *
  *      kind  key                                        value (after a version byte)
- *      F                                                format, secret: see modules/db/format.c
+ *      F                                                format, secret: modules/db/format.c
  *      L                                                turns of the log that are in the data file: epoch
  *                                                       u64, number of the last one u64
  *      d     digest(host, store) type digest(user)      collection
  *      u     digest(host, user) type digest(store)      collection
  *      s     digest(host) type digest(store)            number of users, store
  *      c     collection                                 type, host, store, user
- *      x     collection                                 type: removed, still to be erased
+ *      x     collection                                 type: removed, but not erased yet
  *      r     collection v tag key                       a value of a key-value collection
  *      r     collection e|h|k|m|n|p|q|w ...             archives, see pn/archive.h
  *
- *      collection  u32, not used again while anything of it is left      type  u8, enum pn_type
- *      tag         u8: 0 key as it is; 1 digest(key), the value begins with bytes key
+ *      collection  u32, not reused while any record of it is left      type  u8, enum pn_type
+ *      tag         u8: 0 followed by the key; 1 by digest(key), and the value begins with bytes key
  *
- * A collection exists exactly while it has at least one entry.
+ * A collection exists as long as it has at least one entry.
  */
 #ifndef PN_KEYS_H
 #define PN_KEYS_H
@@ -33,7 +33,9 @@ enum pn_type {
 	PN_TYPE_ARCHIVE = 2,
 };
 
-enum { PN_KEY_RAW = 480 }; /* longest name that a key holds as it is */
+/* The longest name that a key holds itself, and not as a digest: below PN_KEY_MAX, less the 7 bytes
+ * before it. It is part of the format. */
+enum { PN_KEY_RAW = 480 };
 
 /* The first byte of a key. */
 enum pn_kind {
@@ -45,12 +47,12 @@ enum pn_kind {
 	PN_KIND_STORES = 's',
 	PN_KIND_USER = 'u',
 	PN_KIND_TRASH = 'x',
-	/* The byte behind the collection of a key that begins with r. */
+	/* the byte after the collection in a key that begins with r */
 	PN_KIND_OUT_OF_ORDER = 'e',
 	PN_KIND_DELETED = 'h',
 	PN_KIND_NAME = 'k',
 	PN_KIND_MESSAGE = 'm',
-	/* next to the last message: both change with each one that is appended */
+	/* sorts after the last message: appending one changes both */
 	PN_KIND_STATE = 'n',
 	PN_KIND_PEER_NAME = 'p',
 	PN_KIND_PEER_ID = 'q',
@@ -58,21 +60,21 @@ enum pn_kind {
 	PN_KIND_PEER = 'w',
 };
 
-/* d, u, s: a digest, a type, a digest. With `second` NULL, the prefix that they share. */
-struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
-			   const unsigned char *second);
+/* d, u, s: a digest, a type, a digest. Without a type (0) or with `second` NULL, the prefix. */
+struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
+			       const unsigned char *second);
 
-/* c, x: a collection. r: the prefix of all its records. */
+/* c, x: the key of a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);
 
-/* The state of an archive. Also the prefix of all records of a kind. */
+/* n: the state of an archive. Other kinds: the prefix of all records of the kind. */
 struct pn_key pn_key_record(uint32_t collection, enum pn_kind kind);
 
-/* v, k: a name under a collection, as it is or as its digest. */
+/* v, k: a name in a collection. `digest`: of the name, used if it is longer than PN_KEY_RAW. */
 struct pn_key pn_key_name(uint32_t collection, enum pn_kind kind, struct pn_str name,
 			  const pn_digest digest);
 
-/* m, e */
+/* m, e; w; p; q; h: see pn/archive.h. */
 struct pn_key pn_key_seq(uint32_t archive, enum pn_kind kind, uint64_t seq);
 struct pn_key pn_key_peer(uint32_t archive, uint32_t peer, uint64_t seq);
 struct pn_key pn_key_peer_name(uint32_t archive, const pn_digest digest);
@@ -81,15 +83,15 @@ struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uin
 
 /* ---- Reading keys back. Each returns false for a key of another kind or shape. ---- */
 
-/* The prefix, and nothing but a digest follows. */
-bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix);
+/* Whether the key is the prefix followed by one digest. */
+bool pn_key_in_directory(struct pn_str key, const struct pn_key *prefix);
 bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *collection);
 bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);
 bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint64_t *seq);
 bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
 			 uint64_t *block);
-/* The tag and what follows it: the name itself (tag 0), or its digest (tag 1). */
+/* *name is the name itself, or its digest if *hashed is set; borrowed from the key. */
 bool pn_key_read_name(struct pn_str key, enum pn_kind kind, uint32_t *collection, bool *hashed,
 		      struct pn_str *name);
 

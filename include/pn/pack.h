@@ -1,6 +1,6 @@
 /*
- * Packed stanzas: the form in which they lie in the store. The tokens of pn/stanza.h with short
- * strings, so that reading one parses no XML.
+ * Packed stanzas: the form in which they are stored. The tokens of pn/stanza.h with short strings:
+ * reading one does not need an XML parser.
  *
  *      packed    u8 1, then tokens: exactly one element
  *      START     u8 1  string name
@@ -12,7 +12,7 @@
  *                00llllll               bytes         l bytes
  *                01llllll llllllll x3   bytes         l bytes, most significant first
  *
- * The dictionary (pack.c) may grow at its end, never change: it is part of the format.
+ * The dictionary (pack.c) is part of the format: words may be added at its end, but not changed.
  */
 #ifndef PN_PACK_H
 #define PN_PACK_H
@@ -25,14 +25,14 @@
 
 enum {
 	PN_PACK_VERSION = 1,
-	PN_PACK_WORDS = 122,
+	PN_PACK_WORDS = 122, /* in the dictionary */
 };
 
-/* A writer of one stanza at the end of `out`. Errors are sticky. */
+/* Appends one stanza to `out`. Errors are sticky. */
 struct pn_pack {
 	struct pn_buf *out; /* borrowed */
-	size_t begin;       /* where the stanza begins in it */
-	uint32_t depth;     /* open elements */
+	size_t begin;       /* offset of the stanza in out */
+	uint32_t depth;     /* number of open elements */
 	int err;
 };
 
@@ -47,18 +47,18 @@ void pn_pack_end(struct pn_pack *pack);
 int pn_pack_error(const struct pn_pack *pack);
 
 /*
- * Checks that `packed` is what the writer makes, and sets *tokens to the cursor at its first token.
- * Returns 0, PN_EVERSION or PN_ECORRUPT. Only what was checked may be read with the calls below.
+ * Checks the whole of `packed`, and sets *tokens to a cursor at its first token. Returns 0,
+ * PN_EVERSION or PN_ECORRUPT. The functions below are for tokens that were checked.
  */
 int pn_unpack(struct pn_str packed, struct pn_wire *tokens);
 
 /*
- * Reads a string: its place in the dictionary, or -1 for any other. Sets *str in both cases, which
- * is borrowed from what is read.
+ * Reads a string and sets *str, which is borrowed from the packed bytes or the dictionary. Returns
+ * its index in the dictionary, or -1 if it is not a word of it.
  */
 int pn_unpack_string(struct pn_wire *tokens, struct pn_str *str);
 
-/* Word `index` of the dictionary, 0 to PN_PACK_WORDS - 1. */
+/* Word `index` of the dictionary, 0 to PN_PACK_WORDS - 1. Static storage. */
 struct pn_str pn_pack_word(int index);
 
 #endif

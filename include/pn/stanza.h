@@ -1,15 +1,14 @@
 /*
- * Stanzas as bytes: an encoder that is told of elements, attributes and text, and a decoder that
- * turns XML into tokens for the same. Neither knows Lua; neither keeps anything between two
- * stanzas.
+ * Stanzas as bytes: an encoder that writes elements, attributes and text as XML, and a decoder that
+ * reads XML as tokens. Both handle one stanza at a time and keep no state between two.
  *
  * An encoded stanza is its XML (RFC 6120) and one offset:
  *
  *      <message to='a@b'><body>hi</body></message>        <presence to='a@b'/>
  *                                       ^ splice                            ^ splice
  *
- * At `splice` the root element's end begins: "</name>", or "/>" where it has no children. A child
- * can be added there without parsing.
+ * `splice` is the offset of the end of the root element: "</name>", or "/>" if it has no children.
+ * A child can be added there without parsing the stanza.
  */
 #ifndef PN_STANZA_H
 #define PN_STANZA_H
@@ -23,7 +22,11 @@
 
 /* ---- Encoder ---- */
 
-/* The most that the encoder writes and the decoder reads. */
+/*
+ * Limits of the encoder and the decoder: far above the stanzas of real clients, and low enough that
+ * offsets fit in 32 bits and that one stanza cannot exhaust the memory of a server.
+ * Tests: "stanza: ...", "decode: ...".
+ */
 enum {
 	PN_STANZA_MAX_BYTES = 64 * 1024 * 1024,
 	PN_STANZA_MAX_DEPTH = 100000,     /* of nested elements, the root being 1 */
@@ -33,21 +36,21 @@ enum {
 struct pn_element; /* an open element */
 
 /*
- * Writes what tostring() of a Prosody stanza writes: the same escaping (' " < > & in text and in
- * attributes alike), xmlns left out where it repeats the parent's own, an attribute "ns\1name" as
- * a prefix declared on the spot. One thing it does not write, which is no XML: another prefix for,
- * or a default of, the namespace that belongs to the prefix xml. Names are written as they are, as
+ * Writes the same bytes as tostring() of a Prosody stanza: escapes ' " < > & in text and in
+ * attributes, omits an xmlns that repeats the parent's, declares a prefix for an attribute
+ * "ns\1name". One exception, where the output of tostring() is not XML: the namespace of the prefix
+ * xml gets no other prefix, and is never the default namespace. Names are written unchanged, as
  * tostring() does; text and attribute values may be any bytes.
  *
- * Calls come in document order: start, its attrs, then text and further elements, end.
- * Errors are sticky in `err`; pn_encoder_finish() gives the first.
+ * Call in document order: start, its attrs, then text and further elements, end.
+ * Errors are sticky in `err`; pn_encoder_finish() returns the first.
  */
 struct pn_encoder {
-	struct pn_buf *out;          /* borrowed; appended to */
-	size_t begin;                /* where the stanza begins in it */
+	struct pn_buf *out;          /* borrowed */
+	size_t begin;                /* offset of the stanza in out */
 	struct pn_element *elements; /* owned: the stack of open elements */
-	size_t depth;                /* open elements */
-	size_t cap;                  /* elements allocated */
+	size_t depth;                /* number of open elements */
+	size_t cap;                  /* number of allocated elements */
 	size_t splice;               /* offset in the stanza; valid once the root has ended */
 	bool tag_open;               /* the last start tag may still get attributes */
 	bool delayed;                /* the root has a child <delay xmlns='urn:xmpp:delay'/> */
@@ -61,15 +64,15 @@ void pn_encoder_text(struct pn_encoder *enc, struct pn_str text);
 void pn_encoder_end(struct pn_encoder *enc);
 
 /*
- * Frees the stack; safe to call again, and on an encoder that is all zero.
- * Returns 0, PN_ENOMEM, PN_ESIZE, PN_EDEPTH, or PN_EINVAL if elements are open, none was started,
- * or calls came out of order.
+ * Frees the stack. May be called again, and on a zeroed encoder.
+ * Returns 0, PN_ENOMEM, PN_ESIZE, PN_EDEPTH, or PN_EINVAL if elements are open, if there was none,
+ * or if the calls were not in document order.
  */
 int pn_encoder_finish(struct pn_encoder *enc);
 
 /*
  * Appends the stanza `xml` to out with `child` (bytes of XML) added as the root's last child.
- * Returns 0, PN_ENOMEM, or PN_EINVAL if no end of a root element begins at `splice`.
+ * Returns 0, PN_ENOMEM, or PN_EINVAL if `splice` is not the offset of the root element's end.
  */
 int pn_stanza_splice(struct pn_buf *out, struct pn_str xml, size_t splice, struct pn_str child);
 
@@ -82,14 +85,14 @@ int pn_stanza_delay(struct pn_buf *out, struct pn_str from, int64_t stamp);
 /* ---- Decoder ---- */
 
 /*
- * Tokens in document order, written with pn/wire.h. Every START is followed by its ATTRs, among
- * them "xmlns" where Prosody's stream parser sets one. Adjacent text is one TEXT.
+ * Tokens in document order, written with pn/wire.h. Every START is followed by its ATTRs, which
+ * include "xmlns" if Prosody's stream parser sets it. Adjacent text is one TEXT.
  *
  *      START  u8 1  bytes name
  *      ATTR   u8 2  bytes key     bytes value
  *      TEXT   u8 3  bytes text
  *      END    u8 4
- *      XMLNS  u8 5                               in the place of ATTR "xmlns": as the parent's
+ *      XMLNS  u8 5                               replaces ATTR "xmlns": the same as the parent's
  */
 enum pn_token {
 	PN_TOKEN_START = 1,
@@ -99,23 +102,23 @@ enum pn_token {
 	PN_TOKEN_XMLNS = 5,
 };
 
-/* 0 means the maximum. Reaching a limit is allowed, passing it is not. */
+/* The most that a stanza may have; 0: the maximum. */
 struct pn_decode_limits {
-	size_t bytes;      /* of XML, at most PN_STANZA_MAX_BYTES */
+	size_t bytes;      /* of XML; at most PN_STANZA_MAX_BYTES */
 	uint32_t depth;    /* at most PN_STANZA_MAX_DEPTH */
 	uint32_t elements; /* at most PN_STANZA_MAX_ELEMENTS */
 };
 
 /*
- * Decodes exactly one element, read as the child of a stream with the default namespace
- * jabber:client and the prefix "stream" (RFC 6120, section 4.8): an element of jabber:client
- * carries no xmlns unless it is inside an element of another namespace, an attribute of a namespace
- * is "ns\1name", and those of the xml: namespace keep their prefix.
+ * Decodes exactly one element as a child of a stream with the default namespace jabber:client and
+ * the prefix "stream" (RFC 6120, section 4.8). An element of jabber:client has no xmlns, unless it
+ * is inside an element of another namespace. An attribute with a namespace is "ns\1name"; those of
+ * the namespace xml keep their prefix.
  *
- * Appends tokens to out. Returns 0, PN_ENOMEM, PN_EXML, PN_ERESTRICTED, PN_ESIZE, PN_EDEPTH or
- * PN_EELEMENTS (PN_ESIZE also if the tokens of a long namespace's attributes would take more than
- * twice PN_STANZA_MAX_BYTES); after a failure what was appended is meaningless. Without memory,
- * expat may call a prefix unbound: then PN_EXML stands for PN_ENOMEM.
+ * Appends tokens to out; after an error the appended bytes are undefined. Returns 0, PN_ENOMEM,
+ * PN_EXML, PN_ERESTRICTED, PN_ESIZE, PN_EDEPTH or PN_EELEMENTS. PN_ESIZE also if the tokens take
+ * more than twice PN_STANZA_MAX_BYTES: many attributes can share one long namespace. If expat runs
+ * out of memory, it may report an unbound prefix: then the result is PN_EXML instead of PN_ENOMEM.
  */
 int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits);
 

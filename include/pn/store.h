@@ -1,5 +1,5 @@
 /*
- * Stores, as Prosody says: `archive` or `roster` of one host. A store holds a collection for each
+ * Stores, in Prosody's sense: `archive` or `roster` of one host. A store has a collection for each
  * user: an archive (pn/archive.h), or key-value records.
  *
  * Errors of every function, unless it says otherwise: those of pn/db.h.
@@ -9,29 +9,30 @@
 
 #include <pn/keys.h>
 
-/* All its fields are private. Made once, given to every operation. */
+/* Made once and passed to every operation. All its fields are private. */
 struct pn_store {
+	struct pn_db *db; /* borrowed: it stays open as long as the store is used */
 	enum pn_type type;
-	struct pn_str host; /* borrowed, as is name: for as long as the store is used */
+	struct pn_str host; /* borrowed, as is name, as long as the store is used */
 	struct pn_str name;
-	pn_digest place; /* digest(host, name) */
+	pn_digest digest; /* digest(host, name) */
 };
 
-/* Returns 0 or PN_ENOMEM. */
-int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
+/* Makes a store of a database. Returns 0 or PN_ENOMEM. */
+int pn_store_init(struct pn_store *store, struct pn_db *db, enum pn_type type, struct pn_str host,
 		  struct pn_str name);
 
-/* A user's name; bytes = NULL is the host itself, which is another than the empty name. */
+/* The name of a user. bytes = NULL is the host itself, which differs from the empty name. */
 struct pn_user {
 	const char *bytes;
 	size_t len;
 };
 
 /*
- * Appends the names of the users that have a collection in the store, the host itself left out, as
- * bytes of pn/wire.h each.
+ * Appends the name, as bytes of pn/wire.h, of each user who has a collection in the store. The host
+ * itself is left out.
  */
-int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf *names);
+int pn_store_users(const struct pn_store *store, struct pn_buf *names);
 
 /* ---- All stores of a user, or of a host ---- */
 
@@ -41,83 +42,84 @@ int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user);
 /* Appends u8 type and bytes name for each store of the user on the host. */
 int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, struct pn_buf *out);
 
-/* The same for the stores of all users of the host; the host's own are left out. */
+/* The same for the stores of all users of the host. Stores that only the host itself has are left
+ * out. */
 int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out);
 
 /*
- * Erases records of removed collections, at most `limit` of them. Returns 1 if there are more, else
- * 0.
+ * Erases records of removed collections, at most `limit` of them. Returns 1 if records are left,
+ * otherwise 0.
  */
 int pn_store_erase(struct pn_db *db, unsigned limit);
 
-/* Sets *count to the number of removed collections whose records are still to be erased. */
+/* Sets *count to the number of removed collections that have records left to erase. */
 int pn_store_erasing(struct pn_db *db, uint64_t *count);
 
 /* ---- Key-value records. Keys and values are any bytes. ---- */
 
-/* Appends the value to `value`. Returns 1, or 0 if there is none. */
-int pn_kv_get(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      struct pn_str key, struct pn_buf *value);
+/* Appends the value of the key. Returns 1, or 0 if there is none. */
+int pn_kv_get(const struct pn_store *store, struct pn_user user, struct pn_str key,
+	      struct pn_buf *value);
 
 /* Appends bytes key, bytes value for each record of the user. Returns their number. */
-int pn_kv_load(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	       struct pn_buf *out);
+int pn_kv_load(const struct pn_store *store, struct pn_user user, struct pn_buf *out);
 
 struct pn_record {
 	struct pn_str key;
 	struct pn_str value;
 };
 
-/* Sets each key to its value, or removes it where value.bytes is NULL. All of them, or none. */
-int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      const struct pn_record *records, size_t count);
+/* Sets each key to its value, or removes it if value.bytes is NULL. Sets all of them or none. */
+int pn_kv_set(const struct pn_store *store, struct pn_user user, const struct pn_record *records,
+	      size_t count);
 
 /*
- * Makes `records` all that the user has; none removes the collection. Sorts them by key. Writes
- * only the differences. Keys must not repeat.
+ * Replaces all records of the user; count 0 removes the collection. Sorts `records` by key, and
+ * writes the differences only. Keys must not repeat.
  */
-int pn_kv_replace(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		  struct pn_record *records, size_t count);
+int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		  size_t count);
 
 /* Appends bytes user, bytes value for each user that has the key. */
-int pn_kv_get_all(struct pn_db *db, const struct pn_store *store, struct pn_str key,
-		  struct pn_buf *out);
+int pn_kv_get_all(const struct pn_store *store, struct pn_str key, struct pn_buf *out);
 
 /* Removes the key from all users. */
-int pn_kv_delete_all(struct pn_db *db, const struct pn_store *store, struct pn_str key);
+int pn_kv_delete_all(const struct pn_store *store, struct pn_str key);
 
 /* ---- For operators ---- */
 
-/* What pn_store_stat() tells of each collection; borrowed for the call. */
+/* The size of a collection; borrowed for the call. */
 struct pn_stat {
 	enum pn_type type;
 	struct pn_str host;
 	struct pn_str store;
 	struct pn_user user;
-	uint64_t entries;
-	uint64_t bytes;
+	uint64_t entries; /* messages, or keys */
+	uint64_t bytes;   /* of their records */
 };
 
 /*
- * Calls `each` for every collection after number *position, in order, at most `limit` of them; sets
- * *position to the last. Returns 1 while there is more, else 0. Entries and bytes of key-value
- * collections are counted by walking them; without `counted` they are left at 0. `each` must not
- * call the database.
+ * Calls `each` for at most `limit` collections, in order of their numbers, starting after *position
+ * (0 at first), and sets *position to the last one. Returns 1 while collections are left, then 0.
+ * The entries and bytes of key-value collections are counted by walking them; if `counted` is false
+ * they are 0. `each` must not use the database.
  */
 int pn_store_stat(struct pn_db *db, uint32_t *position, unsigned limit, bool counted,
 		  void (*each)(void *context, const struct pn_stat *stat), void *context);
 
 /*
- * Compares the records that depend on one another, as they are now, and calls `problem` with a
- * sentence for each that is wrong. `problem` must not call the database.
+ * A check of all records, as they are now, against the records that depend on them. Sets *check,
+ * which the caller frees. pn_check_step() calls `problem` with a sentence for each record that is
+ * wrong; it must not use the database.
  */
 struct pn_check;
 int pn_check_new(struct pn_check **check, struct pn_db *db,
 		 void (*problem)(void *context, const char *text), void *context);
 
-/* Checks some records. Returns 1 while there is more, then 0. */
+/* Checks some records. Returns 1 while records are left, then 0. */
 int pn_check_step(struct pn_check *check, struct pn_progress *progress);
 
+/* NULL is allowed. */
 void pn_check_free(struct pn_check *check);
 
 #endif

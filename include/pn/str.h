@@ -1,11 +1,11 @@
-/* Strings that are borrowed: bytes and their number. */
+/* Borrowed strings: a pointer and a length. */
 #ifndef PN_STR_H
 #define PN_STR_H
 
 #include <stddef.h>
 
-/* Borrowed for the call, unless a header says otherwise; it need not end with a NUL. `bytes` is not
- * NULL, unless a header gives NULL a meaning. */
+/* Unless a header says otherwise, borrowed for the duration of the call, not terminated by a NUL,
+ * and `bytes` is not NULL. */
 struct pn_str {
 	const char *bytes;
 	size_t len;

@@ -4,42 +4,32 @@ local array = require "util.array";
 local json = require "util.json";
 local nameprep = require "util.encodings".stringprep.nameprep;
 
-local certificates = module:require "certificates";
-local examine = module:require "examine";
-local fetch = module:require "fetch";
+local dns = module:require "dns";
+local explain_report = module:require "explain_report";
 local files = module:require "files";
 local hosts = module:require "hosts";
-local print_report = module:require "explanation";
-local lookup = module:require "lookup";
-local places = module:require "places";
-local permissions = module:require "permissions";
-local ports = module:require "ports";
 local paths = module:require "paths";
-local served = module:require "served";
+local probe = module:require "probe";
+local selection = module:require "selection";
 local terminal = module:require "terminal";
-local zone = module:require "zone";
+local uses = module:require "uses";
 
--- What is usual on a port; others are tried after it
+-- Well-known ports; other kinds of listeners are tried after these
 local USUAL = {
 	{ port = 5222, service = "xmpp-client", tls = "starttls" }, { port = 5269, service = "xmpp-server", tls = "starttls" },
 	{ port = 5223, service = "xmpp-client", tls = "direct" }, { port = 5270, service = "xmpp-server", tls = "direct" },
 };
 local MAX_PORT = 65535;
 
-local function fail(status, format, ...)
-	terminal.error(format, ...);
-	return status;
-end
+-- ---- Hosts that a certificate is compared with ----
 
--- ---- Which hosts it is compared with ----
-
--- One that must be served: for these services, or for those that it has
+-- A host that the certificate must be valid for, for these services or else all that it has
 local function asked_host(name, services)
 	local host = hosts.find_any(name);
 	return { name = host.name, kind = host.kind, services = services or host.services, asked = true };
 end
 
--- Configured hosts, and the asked one among them
+-- That host, and the other configured hosts
 local function with_configured(asked)
 	local list = { asked };
 	for _, host in ipairs(hosts.list()) do
@@ -48,10 +38,10 @@ local function with_configured(asked)
 	return list;
 end
 
--- Those that Prosody gives a file are asked for, for the services that it is given for
-local function users_in(uses)
+-- All configured hosts. The certificate must be valid for those that use the file, for the services that use it.
+local function with_users(used)
 	local list, services = hosts.list(), {};
-	for _, use in ipairs(uses) do
+	for _, use in ipairs(used) do
 		for _, name in ipairs(use.service ~= "https" and use.hosts or {}) do
 			services[name] = services[name] or {};
 			services[name][use.service] = true;
@@ -64,17 +54,17 @@ local function users_in(uses)
 	return list;
 end
 
--- ---- Sources: { titles = texts, pem =, hosts =, uses = of a file, as of certificates.uses() } ----
+-- ---- Sources: { titles = texts, pem =, hosts =, uses = of a file, as of uses.of() } ----
 
 local function from_file(path, domain)
 	local pem, err = files.read(path);
 	if not pem then return nil, err; end
-	local uses = certificates.uses(path);
-	return { titles = array { terminal.printable(path) }, pem = pem, uses = uses,
-		hosts = domain and with_configured(asked_host(domain)) or users_in(uses) };
+	local used = uses.of(path);
+	return { titles = array { terminal.printable(path) }, pem = pem, uses = used,
+		hosts = domain and with_configured(asked_host(domain)) or with_users(used) };
 end
 
--- Ways to talk to a port that nobody has described: the likely ones first
+-- The kinds of listeners that may be at a port, the likely ones first: { target =, port =, service =, tls = }
 local function ways_of(target, port)
 	local ways, seen = {}, {};
 	local function add(list, likely)
@@ -86,26 +76,26 @@ local function ways_of(target, port)
 			end
 		end
 	end
-	add(ports.list(), true);
+	add(hosts.listeners(), true);
 	add(USUAL, true);
 	add(USUAL, false);
 	return ways;
 end
 
--- Where DNS says that the domain's services are. Returns an array of ways, and texts of what could not be looked up.
+-- The listeners of a domain by DNS. Returns an array of ways, and texts about failed lookups.
 local function published_ways(domain)
 	local ways, failures = {}, {};
-	local function add(place, guessed)
-		for _, target in ipairs(place.targets) do
-			table.insert(ways, { target = target.name, port = target.port, service = place.service, tls = place.tls,
-				guessed = guessed, published = served.promise_of(place) });
+	local function add(srv, guessed)
+		for _, target in ipairs(srv.targets) do
+			table.insert(ways, { target = target.name, port = target.port, service = srv.service, tls = srv.tls,
+				guessed = guessed, published = probe.promise(srv) });
 		end
-		if not lookup.usable(place.srv) then table.insert(failures, ("%s SRV: %s"):format(place.name, place.srv.reason)); end
+		if not dns.usable(srv.answer) then table.insert(failures, ("%s SRV: %s"):format(srv.name, srv.answer.reason)); end
 	end
 	for _, service in ipairs(hosts.SERVICES) do
-		local starttls = places.of_service(zone.to_ascii(domain), service, "starttls");
-		local direct = places.of_service(zone.to_ascii(domain), service, "direct");
-		if not (starttls.implied and direct.srv.records[1]) then add(starttls, starttls.implied); end
+		local starttls = dns.srv(dns.to_ascii(domain), service, "starttls");
+		local direct = dns.srv(dns.to_ascii(domain), service, "direct");
+		if not (starttls.implied and direct.answer.records[1]) then add(starttls, starttls.implied); end
 		add(direct);
 	end
 	return ways, failures;
@@ -113,22 +103,21 @@ end
 
 -- Addresses, IPv6 first; or nil, text
 local function addresses_of(name)
-	if fetch.is_address(name) then return { name }; end
-	local list, answers = lookup.addresses(zone.to_ascii(name) or name);
+	if probe.is_address(name) then return { name }; end
+	local list, answers = dns.addresses(dns.to_ascii(name) or name);
 	if list[1] then return list; end
 	for _, kind in ipairs { "AAAA", "A" } do
-		if not lookup.usable(answers[kind]) then return nil, ("%s %s: %s"):format(name, kind, answers[kind].reason); end
+		if not dns.usable(answers[kind]) then return nil, ("%s %s: %s"):format(name, kind, answers[kind].reason); end
 	end
 	return nil, name.." has no address";
 end
 
--- Asks one target, at its first address that answers. Returns chains; or nil, text, how far it went, as of fetch.chains(), and
--- the chain of a service that is not XMPP.
+-- Asks the first address of a target that answers. Returns chains; or nil, text, and `reached` and `other` as of probe.chains().
 local function ask(way, domain)
 	local addresses, text = addresses_of(way.target);
 	local furthest, other;
 	for _, address in ipairs(addresses or {}) do
-		local reply = fetch.chains { {
+		local reply = probe.chains { {
 			address = address, port = way.port, tls = way.tls, service = way.service, domain = domain, published = way.published,
 		} }[1];
 		if reply.pem then return reply.chains; end
@@ -140,11 +129,11 @@ local function ask(way, domain)
 end
 
 local function describe_way(way)
-	return ("%s:%d, %s, %s"):format(way.target, way.port, hosts.PEOPLE[way.service],
+	return ("%s:%d, %s, %s"):format(way.target, way.port, hosts.LABELS[way.service],
 		way.tls == "direct" and "direct TLS" or "STARTTLS");
 end
 
--- Merges servers that send the same chain. Without a service: no XMPP is spoken there.
+-- Merges listeners that send the same chain. service: nil if the listener does not speak XMPP
 local function add_source(sources, pem, title, domain, service)
 	local source = sources[pem];
 	if not source then
@@ -158,10 +147,9 @@ local function add_source(sources, pem, title, domain, service)
 	if service then source.asked.services[service] = true; end
 end
 
--- Which type of key is said where there is one of each.
 local function add_chains(sources, chains, way, domain)
 	for _, each in ipairs(chains) do
-		local title = describe_way(way)..(chains[2] and (", asked for %s"):format(each.key_type) or "");
+		local title = describe_way(way)..(chains[2] and (", %s key"):format(each.key_type) or "");
 		add_source(sources, each.pem, title, domain, way.service);
 	end
 end
@@ -179,7 +167,7 @@ local function from_port(name, port, domain)
 		other = other or foreign;
 		if reached == "stream" then return {}, { failures[#failures] }; end
 	end
-	if other then add_source(sources, other, ("%s:%d, TLS, but no XMPP"):format(name, port), domain); end
+	if other then add_source(sources, other, ("%s:%d, TLS, but not XMPP"):format(name, port), domain); end
 	return sources, failures;
 end
 
@@ -197,30 +185,22 @@ local function from_domain(domain)
 		end
 	end
 	if not sources[1] then table.move(guesses, 1, #guesses, #failures + 1, failures); end
-	if not ways[1] and not failures[1] then failures[1] = "DNS says that "..domain.." has no XMPP service"; end
+	if not ways[1] and not failures[1] then failures[1] = "DNS has no XMPP service for "..domain; end
 	return sources, failures;
 end
 
--- Adds what is open in the configuration about a host.
-local function add_choices(failures, domain)
-	local host, seen = hosts.find(domain), {};
-	local function add(service, tls, port)
-		local _, alternatives = certificates.of(host.name, service, tls, port);
-		local text = certificates.choice(host.name, alternatives);
-		if text and not seen[text] then table.insert(failures, text); end
-		seen[text or ""] = true;
+-- Adds texts about an ambiguous selection of certificates for a host.
+local function add_ambiguities(failures, domain)
+	local host, texts = hosts.find(domain), array();
+	for _, endpoint in ipairs(host and selection.of_host(host) or {}) do
+		texts:push(selection.ambiguity(host.name, endpoint.alternatives));
 	end
-	for _, service in ipairs(host and hosts.SERVICES or {}) do
-		if host.services[service] then add(service, "starttls"); end
-	end
-	for _, listener in ipairs(host and ports.list() or {}) do
-		if host.services[listener.service] and listener.tls == "direct" then add(listener.service, listener.tls, listener.port); end
-	end
+	for _, text in ipairs(texts:unique()) do table.insert(failures, text); end
 end
 
 -- ---- The command ----
 
--- HOST and PORT of what may be either or both, PORT "" where there is none; or nil
+-- HOST and PORT of an argument, PORT "" if it has none; or nil
 local function host_in(name)
 	local host, port = name:match("^%[(.-)%]:?(%d*)$");
 	if not host then host, port = name:match("^([^:/]+):?(%d*)$"); end
@@ -229,25 +209,25 @@ end
 
 local function is_host(host)
 	local domain = host and nameprep(host);
-	return host and fetch.is_address(host) or domain and zone.to_ascii(domain) ~= nil;
+	return host and probe.is_address(host) or domain and dns.to_ascii(domain) ~= nil;
 end
 
--- Returns sources, failures; or nil, text, if nobody can be asked so
+-- Returns sources, failures; or nil, text for wrong arguments
 local function from_host(host, port, domain)
-	local is_address = fetch.is_address(host);
-	if is_address and port == "" then return nil, "an address needs a port"; end
-	if is_address and not domain then return nil, "it may have many certificates, --domain tells whom to ask for"; end
+	local is_address = probe.is_address(host);
+	if is_address and port == "" then return nil, "missing port: [ADDRESS]:PORT"; end
+	if is_address and not domain then return nil, "an address may have several certificates: give the host with --domain"; end
 	local number = tonumber(port);
-	if number and (number < 1 or number > MAX_PORT) then return nil, "a port is a number from 1 to "..MAX_PORT; end
+	if number and (number < 1 or number > MAX_PORT) then return nil, "the port must be a number from 1 to "..MAX_PORT; end
 	domain = domain or nameprep(host);
-	if not domain or not zone.to_ascii(domain) then return nil, "no domain name"; end
+	if not domain or not dns.to_ascii(domain) then return nil, "invalid domain name"; end
 	local sources, failures;
 	if number then sources, failures = from_port(host, number, domain); else sources, failures = from_domain(domain); end
-	add_choices(failures, domain);
+	add_ambiguities(failures, domain);
 	return sources, failures;
 end
 
--- Returns sources, failures; or nil, text, if it was called wrongly
+-- The same for a file, too
 local function sources_of(name, domain)
 	local path = paths.absolute(name);
 	if files.is_file(path) then
@@ -257,39 +237,39 @@ local function sources_of(name, domain)
 	local host, port = host_in(name);
 	local closed = paths.hidden(path);
 	if closed and not is_host(host) then return {}, { closed }; end
-	if not host then return nil, "no HOST or HOST:PORT, and no file: "..(paths.missing(path) or "it is something else"); end
+	if not host then return nil, "neither a file nor HOST or HOST:PORT: "..(paths.missing(path) or "not a regular file"); end
 	local sources, failures = from_host(host, port, domain);
 	if closed and sources and not sources[1] then table.insert(failures, closed); end -- a file may have been meant
 	return sources, failures;
 end
 
--- What to do about a file that is closed to Prosody, for people
-local function print_ways_out(name)
+-- Explains how to make a file readable for Prosody's user.
+local function print_remedies(name)
 	local ok, path = pcall(paths.absolute, name);
-	local closed = ok and permissions.closed(path);
+	local closed = ok and files.closed(path);
 	if closed then io.stderr:write(terminal.printable(closed), "\n"); end
 end
 
 return function (names, flags)
 	local domain = flags.domain and nameprep(flags.domain);
-	if flags.domain and not domain then return fail(2, "%s: no domain name", terminal.printable(flags.domain)); end
+	if flags.domain and not domain then return 2, "invalid domain name: "..terminal.printable(flags.domain); end
 	local sources, failures = sources_of(names[1], domain);
-	if not sources then return fail(2, "%s: %s", terminal.printable(names[1]), failures); end
+	if not sources then return 2, ("%s: %s"):format(terminal.printable(names[1]), failures); end
 	local reports, good = array(), true;
 	for _, source in ipairs(sources) do
-		local report, err = examine(source.pem, source.hosts, source.uses or array(), hosts.authorities());
+		local report, err = explain_report.make(source.pem, source.hosts, source.uses or array());
 		if report then
 			report.source = source.titles;
 			reports:push(report);
-			if not flags.json then print_report(report); end
+			if not flags.json then explain_report.print(report); end
 			good = good and not report.problems[1];
 		else
 			failures[#failures + 1] = ("%s: %s"):format(source.titles[1], err);
 		end
 	end
-	for i, text in ipairs(failures) do failures[i] = terminal.printable(text); end -- servers have written parts of them
+	for i, text in ipairs(failures) do failures[i] = terminal.printable(text); end -- parts come from servers
 	if flags.json then terminal.print("%s", json.encode({ reports = reports, failures = array(failures) })); end
 	for _, text in ipairs(failures) do terminal.error("%s", text); end
-	if not sources[1] then print_ways_out(names[1]); end
+	if not sources[1] then print_remedies(names[1]); end
 	return good and not failures[1] and 0 or 1;
 end

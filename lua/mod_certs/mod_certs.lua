@@ -1,11 +1,13 @@
--- The operator's tool for certificates and DANE: prosodyctl mod_certs. See README.md.
+-- prosodyctl mod_certs: certificates and DANE. See README.md.
 
 module:set_global();
 
--- Each is loaded when it is wanted.
+-- Loads a command when it is run. It returns the exit status, and the text of an error.
 local function in_file(name)
 	return function (names, options)
-		return module:require(name)(names, options);
+		local status, text = module:require(name)(names, options);
+		if text then module:require "terminal".error("%s", text); end
+		return status;
 	end
 end
 
@@ -13,33 +15,33 @@ function module.command(arg)
 	return module:require "command"(arg, {
 		{
 			usage = "explain FILE|HOST[:PORT] [--domain DOMAIN] [--json]";
-			help = "what a certificate says, which hosts and services it serves, and why it does not";
+			help = "shows a certificate, the hosts and services that it is valid for, and why not for others";
 			run = in_file "explain";
 		};
 		{
 			usage = "request HOST... [--rsa] [--output DIRECTORY] [--json]";
-			help = "makes a private key and a request for a certificate of these hosts";
+			help = "creates a private key and a certificate signing request for these hosts";
 			run = in_file "request";
 		};
 		{
 			usage = "tlsa HOST|FILE [--domain DOMAIN] [--usage N] [--selector N] [--match N] [--ttl SECONDS] [--json]";
-			help = "the TLSA records to publish, for a zone file";
+			help = "prints the TLSA records to publish, for a zone file";
 			run = in_file "tlsa";
 		};
 		{
 			usage = "check [HOST...] [--days N] [--json]";
-			help = "compares what DNS says with what is served; exit status 3 where there are warnings alone";
+			help = "compares DNS with the certificates that are served; exit status 3 for warnings only";
 			run = in_file "check";
 		};
 		{
 			usage = "rollover HOST|FILE --new FILE [--key FILE] [--keep FILE...] [--json]";
-			help = "replaces a certificate step by step, so that no peer is ever locked out";
+			help = "shows the steps to replace a certificate, so that no peer refuses it, and the current step";
 			run = in_file "rollover";
 		};
 		{
 			usage = "renew [HOST|FILE] [--new FILE|-] [--key FILE] [--request] [--dry-run] [--json]";
-			help = "takes a new certificate from an ACME client, and goes on with it: DNS, waiting, installing, reloading;\n"
-				.."without a name with all that are under way";
+			help = "takes a new certificate from an ACME client through these steps: publish, wait, install, reload;\n"
+				.."without a name continues all renewals in progress";
 			run = in_file "renew";
 		};
 	});

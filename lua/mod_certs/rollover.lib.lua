@@ -1,26 +1,23 @@
--- prosodyctl mod_certs rollover HOST|FILE --new FILE: replaces a certificate so that no peer with DANE is ever locked out.
--- What is looked at stands in replacement.lib.lua. Exit status 0: the certificate may be switched now, or has been; 1: not
--- yet, or something is wrong.
+-- prosodyctl mod_certs rollover HOST|FILE --new FILE: the steps to replace a certificate, so that no peer with DANE refuses it, and
+-- the current step (rollover_state.lib.lua). Exit status 0: the certificate may be switched, or has been; 1: not yet, or problems.
 
 local array = require "util.array";
 local json = require "util.json";
-local to_hex = require "util.hex".encode;
 
-local certs = module:require "native"("certs");
+local dane = module:require "dane";
 local files = module:require "files";
-local keys = module:require "keys";
+local keypair = module:require "keypair";
 local paths = module:require "paths";
-local replaced = module:require "replaced";
-local replacement = module:require "replacement";
+local rollover = module:require "rollover_state";
 local terminal = module:require "terminal";
-local zone = module:require "zone";
+local uses = module:require "uses";
 
 local STEPS = { "add", "wait", "switch", "remove" };
-local NUMBERS = { add = 1, wait = 2, switch = 3, remove = 4, done = 5 };
+local NUMBERS = rollover.NUMBERS;
 local TITLES = {
-	add = "publish the new records beside the old ones, on every name server";
-	wait = "wait until no cache holds the old records alone";
-	switch = "give Prosody the new certificate, then prosodyctl reload";
+	add = "publish the new records alongside the old ones, on every name server";
+	wait = "wait until no cache has only the old records";
+	switch = "install the new certificate, then prosodyctl reload";
 	remove = "remove the records that only the old certificate matches";
 };
 local SERVES = { new = "serves the new certificate", old = "serves the old certificate", another = "serves another certificate" };
@@ -30,21 +27,16 @@ local VERDICTS = {
 	wait = { bad = NOT_YET };
 	switch = { good = "The certificate may be switched now.", bad = NOT_YET };
 	remove = { good = "The certificate has been switched.", bad = "The certificate has been switched; the old records must stay for now." };
-	done = { good = "The rollover is done.", bad = "The certificate has been switched; something is wrong." };
+	done = { good = "The rollover is done.", bad = "The certificate has been switched, but there are problems." };
 };
 local FINGERPRINT = 16; -- digits of SHA-256 that are shown
-
-local function fail(status, format, ...)
-	terminal.error(format, ...);
-	return status;
-end
 
 local date = terminal.date;
 
 -- ---- Output ----
 
 local function print_records(records)
-	for _, record in ipairs(records) do terminal.print("%s", (zone.tlsa(record):gsub("[^\n]+", "      %0"))); end
+	for _, record in ipairs(records) do terminal.print("%s", dane.text(record, "      ")); end
 end
 
 local function print_listeners(result)
@@ -63,9 +55,9 @@ end
 
 function DETAILS.wait(result, position)
 	if position == "now" then
-		terminal.print("      until %s, twice the TTL after all name servers have had them", date(result.ends));
+		terminal.print("      until %s, twice the TTL since all name servers have had them", date(result.ends));
 	elseif position == "then" then
-		terminal.print("      %d seconds, twice the TTL, from when this tool has seen them on all name servers", 2 * result.ttl);
+		terminal.print("      %d seconds, twice the TTL, since this tool has seen them on all name servers", 2 * result.ttl);
 	end
 end
 
@@ -77,7 +69,7 @@ function DETAILS.remove(result, position)
 	if position ~= "done" then print_records(result.remove); end
 end
 
--- "done", "now" or "then". Records may be added at any time; what comes after that has to wait until nothing is wrong.
+-- "done", "now" or "then". Records may always be added; later steps have to wait while there are problems.
 local function position_of(number, result)
 	local current = NUMBERS[result.step];
 	if number < current then return "done"; end
@@ -97,14 +89,14 @@ local function print_heading(result)
 	local names = {};
 	for i, name in ipairs(result.hosts) do names[i] = terminal.printable(name); end
 	terminal.print("%s for %s", terminal.style("bold", terminal.printable(result.file)), names[1] and table.concat(names, ", ")
-		or "whoever names no host");
-	terminal.print("to certificate %s, which ends on %s", result.leaf.sha256:sub(1, FINGERPRINT),
-		result.leaf.not_after and date(result.leaf.not_after) or "no date");
+		or "clients without SNI");
+	terminal.print("new certificate %s, expires on %s", result.leaf.sha256:sub(1, FINGERPRINT),
+		result.leaf.not_after and date(result.leaf.not_after) or "an unreadable date");
 	if not result.names[1] and not result.problems[1] then
-		terminal.print("  There is no TLSA record: nothing has to be published before the switch.");
+		terminal.print("  No TLSA records: nothing to publish before the switch.");
 	end
 	for _, name in ipairs(result.names) do
-		if not name.secure then terminal.print("  %s is not used by peers: it is not secure in every step", name.name); end
+		if not name.secure then terminal.print("  peers do not use %s: not all of its records are secure", name.name); end
 	end
 end
 
@@ -112,7 +104,7 @@ local function print_result(result)
 	print_heading(result);
 	print_steps(result);
 	if result.unknown[1] then
-		terminal.print("Nothing that is known here matches these records, which stay:");
+		terminal.print("These records match no known certificate and stay:");
 		print_records(result.unknown);
 	end
 	for _, text in ipairs(result.warnings) do
@@ -121,15 +113,6 @@ local function print_result(result)
 	for _, text in ipairs(result.problems) do terminal.error("%s", terminal.printable(text)); end
 	local verdict = VERDICTS[result.step];
 	terminal.print("%s", result.safe and terminal.style("green", verdict.good) or terminal.style("red", verdict.bad));
-end
-
-local function hexadecimal(records)
-	local list = array();
-	for _, record in ipairs(records) do
-		record.data = to_hex(record.data);
-		list:push(record);
-	end
-	return list;
 end
 
 local function as_json(result)
@@ -141,24 +124,15 @@ local function as_json(result)
 	return json.encode {
 		file = terminal.printable(result.file), hosts = terminal.printables(result.hosts), certificate = result.leaf.sha256,
 		step = result.step, safe = result.safe, ["until"] = result.step == "wait" and result.ends or json.null,
-		add = hexadecimal(result.add), remove = hexadecimal(result.remove), unknown = hexadecimal(result.unknown),
+		add = dane.list_to_json(result.add), remove = dane.list_to_json(result.remove), unknown = dane.list_to_json(result.unknown),
 		listeners = listeners, problems = terminal.printables(result.problems), warnings = terminal.printables(result.warnings),
 	};
 end
 
 -- ---- The command ----
 
--- A chain as PEM, and its leaf; or nil, nil, text
-local function read_new(path)
-	local pem, err = files.read(path);
-	if not pem then return nil, nil, err; end
-	local leaf, _, text = certs.names(pem);
-	if not leaf then return nil, nil, ("%s: %s"):format(path, text); end
-	return pem, leaf;
-end
-
--- Texts of files; or nil, text
-local function read_all(names)
+-- The contents of files; or nil, text
+local function read_files(names)
 	local list = {};
 	for i, name in ipairs(names or {}) do
 		local text, err = files.read_any(paths.absolute(name));
@@ -168,25 +142,24 @@ local function read_all(names)
 	return list;
 end
 
--- The key that will be installed: { path = } or { pem =, path = }, or nil where it is not known
-local function key_of(flags, new)
+-- The key of the new certificate: { path = } or { pem =, path = }, or nil if not known
+local function key_of(flags, pem)
 	if flags.key then return { path = paths.absolute(flags.key) }; end
-	return keys.beside(paths.absolute(flags.new), new);
+	return keypair.key_beside(paths.absolute(flags.new), pem);
 end
 
 return function (names, flags)
-	local new, leaf, err = read_new(paths.absolute(flags.new));
-	local path, status, text = replaced.find(names[1], leaf and leaf.sha256);
-	if not path then return fail(status, "%s", text); end
-	if not new then return fail(1, "%s", err); end
-	local keep;
-	keep, err = read_all(flags.keep);
-	if not keep then return fail(1, "%s", err); end
-	local key = key_of(flags, new) or {};
+	local new, leaf, pem = files.read_chain(paths.absolute(flags.new));
+	local path, status, text = uses.find_file(names[1], new and leaf.sha256);
+	if not path then return status, text; end
+	if not new then return 1, leaf; end
+	local keep, err = read_files(flags.keep);
+	if not keep then return 1, err; end
+	local key = key_of(flags, pem) or {};
 	local result;
-	result, err = replacement.examine { old = path, new = new, new_path = paths.absolute(flags.new), key = key.pem,
+	result, err = rollover.examine { old = path, new = new, new_path = paths.absolute(flags.new), key = key.pem,
 		key_path = key.path, keep = keep };
-	if not result then return fail(1, "%s: %s", flags.new, err); end
+	if not result then return 1, ("%s: %s"):format(flags.new, err); end
 	if flags.json then
 		terminal.print("%s", as_json(result));
 	else

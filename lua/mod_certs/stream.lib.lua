@@ -1,22 +1,76 @@
--- The first words of an XMPP stream (RFC 6120): enough to see that XMPP is spoken, and to begin TLS (section 5)
+-- Streams to XMPP servers (RFC 6120), many at a time: opened to see that the server speaks XMPP, and to start TLS (section 5)
 
+local socket = require "socket";
 local new_stream = require "util.xmppstream".new;
 local st = require "util.stanza";
 
-local wait = module:require "concurrently".wait;
-
+local LIMIT = 50; -- conversations at a time
 local MAX_STANZA = 65536;
 local MAX_TEXT = 200; -- of an error
 local READ_SIZE = 8192;
 local XMLNS_STREAMS = "http://etherx.jabber.org/streams";
 local XMLNS_TLS = "urn:ietf:params:xml:ns:xmpp-tls";
 local NAMESPACES = { ["xmpp-client"] = "jabber:client", ["xmpp-server"] = "jabber:server" };
-local CLOSED = { closed = true, ["unexpected eof while reading"] = true }; -- the latter by TLS that was not ended
-local DIRECTIONS = { timeout = "read", wantread = "read", wantwrite = "write" }; -- of sockets, and of LuaSec's
+local CLOSED = { closed = true, ["unexpected eof while reading"] = true }; -- the latter from TLS without a closure alert
+local DIRECTIONS = { timeout = "read", wantread = "read", wantwrite = "write" }; -- errors of LuaSocket and of LuaSec
 
 local stream = {};
 
--- TLS may hold data that the socket does not show, so it is read before each wait.
+-- ---- Conversations over nonblocking sockets ----
+
+-- Within a conversation: waits until a socket is ready to "read" or "write"; returns false at the deadline, seconds as of
+-- socket.gettime().
+function stream.wait(conn, direction, deadline)
+	return coroutine.yield({ conn = conn, direction = direction, deadline = deadline });
+end
+
+-- Resumes a conversation until its next wait, which it adds to `waits`.
+local function resume(waits, thread, ready)
+	local ok, wait = coroutine.resume(thread, ready);
+	if not ok then error(wait, 0); end
+	if wait then
+		wait.thread = thread;
+		table.insert(waits, wait);
+	end
+end
+
+-- The sockets that are ready, as keys of `read` and `write`; none if the next deadline came first
+local function select_ready(waits)
+	local sets, deadline = { read = {}, write = {} }, math.huge;
+	for _, wait in ipairs(waits) do
+		table.insert(sets[wait.direction], wait.conn);
+		deadline = math.min(deadline, wait.deadline);
+	end
+	local readable, writable = socket.select(sets.read, sets.write, math.max(0, deadline - socket.gettime()));
+	return { read = readable, write = writable };
+end
+
+-- Runs functions, the conversations, as coroutines until all have returned. They must not raise errors.
+function stream.run(functions)
+	local waits, started = {}, 0;
+	while true do
+		while #waits < LIMIT and started < #functions do
+			started = started + 1;
+			resume(waits, coroutine.create(functions[started]));
+		end
+		if not waits[1] then return; end
+		local ready, before = select_ready(waits), waits;
+		local now = socket.gettime();
+		waits = {};
+		for _, wait in ipairs(before) do
+			local is_ready = ready[wait.direction][wait.conn] ~= nil;
+			if is_ready or wait.deadline <= now then
+				resume(waits, wait.thread, is_ready);
+			else
+				table.insert(waits, wait);
+			end
+		end
+	end
+end
+
+-- ---- Streams ----
+
+-- LuaSec may have buffered data, which select() does not see: reads before it waits.
 local function read(conn, deadline)
 	while true do
 		local data, err, partial = conn:receive(READ_SIZE);
@@ -24,12 +78,12 @@ local function read(conn, deadline)
 		if data and data ~= "" then return data; end
 		local direction = DIRECTIONS[err];
 		if not direction then return nil, CLOSED[err] and "the connection was closed" or err; end
-		if not wait(conn, direction, deadline) then return nil, "no answer"; end
+		if not stream.wait(conn, direction, deadline) then return nil, "no answer"; end
 	end
 end
 
 local function describe_error(kind, stanza)
-	if kind ~= "stream-error" then return "what came is no XMPP stream"; end
+	if kind ~= "stream-error" then return "the answer is not an XMPP stream"; end
 	local condition, text = "undefined-condition", nil;
 	for _, tag in ipairs(stanza.tags) do
 		if tag.name == "text" then text = tag:get_text(); else condition = tag.name; end
@@ -37,19 +91,19 @@ local function describe_error(kind, stanza)
 	return "stream error "..condition..(text and (": "..text:sub(1, MAX_TEXT)) or "");
 end
 
--- What the stream's header says of whom it is for, if that is somebody else. Prosody offers TLS to both on each port.
+-- The namespace in the stream header, if it is another one. Prosody offers TLS to clients and servers on each port.
 local function other_namespace(head, namespace)
 	local _, found = head:match("%sxmlns%s*=%s*(['\"])(jabber:%a+)%1");
 	return found ~= namespace and found or nil;
 end
 
--- Some web servers answer without a status line when the request is not HTTP.
+-- Some web servers answer a request that is not HTTP without a status line.
 local function is_web(head)
 	return head:find("^HTTP/") or head:lower():find("^%s*<!doctype html") or head:lower():find("^%s*<html");
 end
 
--- Opens a stream, and reads until session.ready or session.failure is set, which callbacks(session) may do. Returns ready; or
--- false, text, and "stream" if the other side has answered as XMPP servers do.
+-- Opens a stream, and reads until a callback sets session.ready or session.failure. Returns ready; or false, text, and "stream"
+-- if the server has opened a stream, too.
 local function converse(conn, target, deadline, add_callbacks)
 	local namespace = NAMESPACES[target.service];
 	local session, callbacks = { notopen = true }, { default_ns = namespace };
@@ -60,7 +114,7 @@ local function converse(conn, target, deadline, add_callbacks)
 	add_callbacks(callbacks, session);
 
 	local parser = new_stream(session, callbacks, MAX_STANZA);
-	-- The line ends for the sake of web servers, which answer once they have read one
+	-- Web servers answer after a line feed.
 	conn:send("<?xml version='1.0'?>\n"..st.stanza("stream:stream", {
 		xmlns = namespace, ["xmlns:stream"] = XMLNS_STREAMS, to = target.domain, version = "1.0",
 	}):top_tag());
@@ -69,15 +123,15 @@ local function converse(conn, target, deadline, add_callbacks)
 		local data, err = read(conn, deadline);
 		if not data then return false, err, not session.notopen and "stream" or nil; end
 		head = session.notopen and head..data or head;
-		if is_web(head) then return false, "a web server answers, this is no XMPP stream"; end
+		if is_web(head) then return false, "a web server answers, not an XMPP server"; end
 		local other = other_namespace(head, namespace);
-		if other then return false, ("what came is a stream of %s"):format(other); end
-		if not parser:feed(data) then session.failure = session.failure or "what came is no XMPP stream"; end
+		if other then return false, ("the answer is a stream of %s"):format(other); end
+		if not parser:feed(data) then session.failure = session.failure or "the answer is not an XMPP stream"; end
 	end
 	return session.ready and not session.failure, session.failure, not session.notopen and "stream" or nil;
 end
 
--- Whether the server offers TLS and is ready for it; or false, text, "stream"
+-- Whether the server offers STARTTLS and proceeds; or false, text, "stream" or nil
 function stream.start_tls(conn, target, deadline)
 	return converse(conn, target, deadline, function (callbacks, session)
 		function callbacks.handlestanza(_, stanza)
@@ -85,17 +139,17 @@ function stream.start_tls(conn, target, deadline)
 				if stanza:get_child("starttls", XMLNS_TLS) then
 					conn:send(tostring(st.stanza("starttls", { xmlns = XMLNS_TLS })));
 				else
-					session.failure = "TLS is not offered";
+					session.failure = "the server does not offer TLS";
 				end
 			elseif stanza.attr.xmlns == XMLNS_TLS then
 				session.ready = stanza.name == "proceed";
-				if not session.ready then session.failure = "TLS is offered, but does not start"; end
+				if not session.ready then session.failure = "the server offers TLS, but does not start it"; end
 			end
 		end
 	end);
 end
 
--- Whether a stream is opened from the other side too, whatever comes of it; or false, text
+-- Whether the server opens a stream, even with an error; or false, text
 function stream.open(conn, target, deadline)
 	local _, text, reached = converse(conn, target, deadline, function (callbacks, session)
 		function callbacks.streamopened()

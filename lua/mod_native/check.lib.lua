@@ -1,40 +1,57 @@
--- prosodyctl mod_native check. Exit status 0 no problems, 1 errors, 3 warnings only.
+-- prosodyctl mod_native check: collects the findings of all checks, and prints them as text or JSON
 
 local array = require "util.array";
 local json = require "util.json";
 
-local family = module:require "family";
 local format_table = module:require "table";
-local machine = module:require "machine";
-local new_findings = module:require "findings";
-local plugins = module:require "plugins";
-local protection = module:require "protection";
-local settings = module:require "settings";
+local modules = module:require "modules";
 local terminal = module:require "terminal";
 
+local CHECKS = { "check_modules", "check_options", "check_s2s", "check_machine" };
 local STATUS = { ok = 0, warning = 3, error = 1 };
+local COLOURS = { error = "red", warning = "yellow", advice = "green" };
+local ORDER = { "error", "warning", "advice" };
 local COLUMNS = { { title = "module" }, { title = "hosts" }, { title = "shared objects" } };
-local NAMED = 3; -- hosts; of more only the number is told
+local NAMED = 3; -- hosts; of more than these only the number is shown
+local INDENT, WIDTH = "         ", 100;
 
 local check = {};
 
--- ---- What there is ----
+-- ---- Findings ----
+
+-- An array, and its counts by severity. findings.add(severity, finding), where a finding is
+-- { about = module, option or part of the machine, host = nil for all, what =, why =, line = what to write, which may be absent,
+-- place = where the line belongs, "In the configuration" if absent }
+local function new_findings()
+	local findings = { counts = { error = 0, warning = 0, advice = 0 } };
+	function findings.add(severity, finding)
+		finding.severity = severity;
+		for _, key in ipairs { "about", "host", "what", "why" } do
+			finding[key] = finding[key] and terminal.printable(finding[key]);
+		end
+		findings[#findings + 1] = finding;
+		findings.counts[severity] = findings.counts[severity] + 1;
+	end
+	return findings;
+end
+
+-- ---- Versions ----
 
 local function field(name, key)
 	local ok, library = pcall(require, name);
 	return ok and library[key] or nil;
 end
 
--- LMDB is linked by the store alone.
-local function lmdb_version(modules)
-	for _, found in ipairs(modules) do
+-- Only the store links LMDB.
+local function lmdb_version(installed)
+	for _, found in ipairs(installed) do
 		local open = found.name == "storage_native" and package.loadlib(found.objects[1].path, "luaopen_store");
 		if open then return open().lmdb:match("%d[%d.]*"); end
 	end
 end
 
 -- Array of { name =, version = } of what is installed
-local function versions(modules)
+local function versions(installed)
 	local list = array();
 	local function add(name, version)
 		version = version and tostring(version):match("%d[%w.]*") or version;
@@ -43,29 +60,64 @@ local function versions(modules)
 	list:push { name = "Prosody", version = prosody.version };
 	add("Lua", _VERSION);
 	add("OpenSSL", field("util.hashes", "_LIBCRYPTO_VERSION"));
-	add("LMDB", lmdb_version(modules));
+	add("LMDB", lmdb_version(installed));
 	add("libexpat", field("lxp", "_EXPAT_VERSION"));
 	add("libunbound", field("lunbound", "_LIBVER"));
 	return list;
 end
 
+-- ---- The report ----
+
 function check.collect()
-	local modules, findings = family.modules(), new_findings();
-	plugins(findings, modules);
-	settings(findings, modules);
-	protection(findings);
-	machine(findings, modules);
-	return { versions = versions(modules), modules = modules, findings = findings };
+	local installed, findings = modules.installed(), new_findings();
+	for _, name in ipairs(CHECKS) do module:require(name)(findings, installed); end
+	return { versions = versions(installed), modules = installed, findings = findings };
 end
 
--- ---- Telling it ----
+-- The worst severity; "ok" where there is only advice
+function check.state(report)
+	local counts = report.findings.counts;
+	return counts.error > 0 and "error" or counts.warning > 0 and "warning" or "ok";
+end
+
+function check.summary(report)
+	local counts = report.findings.counts;
+	return ("%s, %s, %d %s of advice"):format(terminal.plural(counts.error, "error"), terminal.plural(counts.warning, "warning"),
+		counts.advice, counts.advice == 1 and "piece" or "pieces");
+end
+
+-- ---- Text ----
+
+-- Breaks a text into indented lines of at most WIDTH letters
+local function wrapped(text)
+	local lines, line = {}, "";
+	for word in text:gmatch("%S+") do
+		if line ~= "" and #line + 1 + #word > WIDTH then
+			lines[#lines + 1], line = line, word;
+		else
+			line = line == "" and word or line.." "..word;
+		end
+	end
+	lines[#lines + 1] = line;
+	return table.concat(lines, "\n"..INDENT);
+end
+
+local function finding_as_text(finding)
+	local about = finding.host and finding.about.." on "..finding.host or finding.about;
+	local text = ("%s  %s\n%s%s\n%s%s\n"):format(
+		terminal.style(COLOURS[finding.severity], ("%-7s"):format(finding.severity)), terminal.style("bold", about),
+		INDENT, wrapped(finding.what), INDENT, terminal.style("dim", wrapped(finding.why)));
+	if not finding.line then return text; end
+	return ("%s%s%s:\n%s    %s\n"):format(text, INDENT, finding.place or "In the configuration", INDENT,
+		(finding.line:gsub("\n", "\n"..INDENT.."    ")));
+end
 
 local function hosts_as_text(found)
 	local count = #found.hosts;
 	if count == 0 then return "-"; end
 	if count <= NAMED then return table.concat(found.hosts, ", "); end
-	if not found.is_everywhere then return ("%d hosts"):format(count); end
-	local all = #family.hosts();
+	if not found.protects_all then return ("%d hosts"):format(count); end
+	local all = #modules.hosts();
 	return count == all and ("all %d hosts"):format(count) or ("%d of %d hosts"):format(count, all);
 end
 
@@ -77,34 +129,35 @@ local function objects_as_text(found)
 	return names[1] and table.concat(names, ", ") or "-";
 end
 
-function check.summary(report)
-	return report.findings.summary();
-end
-
 function check.as_text(report)
 	local heads, rows = {}, {};
 	for i, entry in ipairs(report.versions) do heads[i] = entry.name.." "..entry.version; end
 	for i, found in ipairs(report.modules) do
 		rows[i] = { "mod_"..found.name, hosts_as_text(found), objects_as_text(found) };
 	end
-	local parts = { table.concat(heads, ", ").."\n", ("modules in %s\n%s"):format(family.directory, format_table(COLUMNS, rows)) };
-	if report.findings.list[1] then parts[#parts + 1] = report.findings.as_text(); end
+	local parts = { table.concat(heads, ", ").."\n", ("modules in %s\n%s"):format(modules.directory, format_table(COLUMNS, rows)) };
+	for _, severity in ipairs(ORDER) do
+		for _, finding in ipairs(report.findings) do
+			if finding.severity == severity then parts[#parts + 1] = finding_as_text(finding); end
+		end
+	end
 	return table.concat(parts, "\n");
 end
 
+-- ---- JSON ----
+
 local function as_json(report)
-	local modules, found_list = array(), array();
-	local named = {};
+	local list, named = array(), {};
 	for _, entry in ipairs(report.versions) do named[entry.name] = entry.version; end
 	for _, found in ipairs(report.modules) do
 		local objects = array();
 		for _, object in ipairs(found.objects) do
 			objects:push { name = object.name, loads = object.error == nil, error = object.error };
 		end
-		modules:push { name = found.name, hosts = array(found.hosts), path = found.path, objects = objects };
+		list:push { name = found.name, hosts = array(found.hosts), path = found.path, objects = objects };
 	end
-	for _, finding in ipairs(report.findings.list) do found_list:push(finding); end
-	return json.encode { state = report.findings.state(), versions = named, modules = modules, findings = found_list };
+	return json.encode { state = check.state(report), versions = named, modules = list,
+		findings = array():append(report.findings) };
 end
 
 function check.run(_, flags)
@@ -114,7 +167,7 @@ function check.run(_, flags)
 	else
 		terminal.print("%s\n%s", check.as_text(report), check.summary(report));
 	end
-	return STATUS[report.findings.state()];
+	return STATUS[check.state(report)];
 end
 
 return check;

@@ -1,5 +1,5 @@
--- nearest(word, words, shortest) -> the one of them that was probably meant, or nil. Words of fewer than `shortest` letters, 8
--- if that is not given, are too near to others.
+-- nearest(word, words, shortest) -> the key of `words` that was probably meant, or nil. Keys of fewer than `shortest` letters (8 by
+-- default) have to be equal: short words are too similar to each other.
 
 local SHORTEST, LONG = 8, 12; -- letters: from LONG on two may be wrong
 

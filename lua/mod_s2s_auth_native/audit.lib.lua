@@ -1,20 +1,19 @@
--- What is kept of every check: a line in the log, counters, and the key of each peer that was accepted,
--- so that a change of it is told.
+-- Records of every check: a log line, counters, and the key of each accepted peer, to log a change of it.
 
 local cache = require "util.cache";
 
 local checked = module:metric("counter", "checked", "", "Certificate validation results", { "chain"; "identity" });
-local proofs = module:metric("counter", "proofs", "", "Proofs of other servers' identity", { "direction"; "proof" });
-local refused = module:metric("counter", "refused", "", "Streams of other servers that were refused",
+local proofs = module:metric("counter", "proofs", "", "Proofs of the identity of other servers", { "direction"; "proof" });
+local refused = module:metric("counter", "refused", "", "Refused streams of other servers",
 	{ "direction"; "reason" });
 
 local STORE = "s2s_peer_keys";
-local MOST_KEYS = 10000; -- of a host: a peer may have any number of sub-domains
+local MOST_KEYS = 10000; -- for each host: a peer may have any number of subdomains
 
 local KINDS = { "dane-ee", "dane-ta", "pkix-ee", "pkix-ta", "pkix", "posh", "none" };
 local REASONS = { "mismatch", "unknown", "policy", "no-certificate", "no-encryption" };
 
--- From the beginning, so that the first of a kind is seen as an increase
+-- Counters start at 0, so that the first event of a kind is an increase
 for _, chain in ipairs { "valid", "invalid" } do
 	for _, identity in ipairs { "valid", "invalid" } do checked:with_labels(chain, identity):add(0); end
 end
@@ -70,8 +69,8 @@ function audit.log(session, host, proof)
 		proof.kind, proof.record or "none", proof.dns, proof.key or "none");
 end
 
-local kept = {}; -- by host, how many keys
-local latest = cache.new(1000); -- "host peer" -> key: most peers come again, and the store is not asked for those
+local kept = {}; -- host -> number of keys
+local latest = cache.new(1000); -- "host peer" -> key: most peers return, and need no look at the store
 
 local function count(store)
 	local number, each, state, first = 0, store:users();
@@ -81,7 +80,7 @@ local function count(store)
 	return number;
 end
 
--- Compares the key with the one that was seen last, and keeps it. A peer without proof changes nothing.
+-- Compares the key with the last one, and stores it. A peer without proof changes nothing.
 function audit.remember(session, host, proof)
 	local own_host = session.direction == "outgoing" and session.from_host or session.to_host;
 	if not own_host or not prosody.hosts[own_host] or proof.kind == "none" or not proof.key then return; end
@@ -92,7 +91,7 @@ function audit.remember(session, host, proof)
 	latest:set(pair, proof.key);
 	if known and known.key == proof.key then return; end
 	if known then
-		session.log("warn", "The key of %s has changed from %s (seen first on %s, proof %s) to %s (proof %s)", host,
+		session.log("warn", "Key changed: %s had %s (first seen on %s, proof %s), now has %s (proof %s)", host,
 			known.key, os.date("!%Y-%m-%d", known.since), known.proof, proof.key, proof.kind);
 	else
 		kept[own_host] = kept[own_host] or count(store);
@@ -100,7 +99,7 @@ function audit.remember(session, host, proof)
 		kept[own_host] = kept[own_host] + 1;
 	end
 	local ok, err = store:set(host, { key = proof.key, proof = proof.kind, since = os.time() });
-	if not ok then session.log("debug", "The key of %s is not kept: %s", host, err or "no storage"); end
+	if not ok then session.log("debug", "Cannot store the key of %s: %s", host, err or "no storage"); end
 end
 
 return audit;

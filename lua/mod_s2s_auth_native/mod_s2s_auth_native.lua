@@ -5,47 +5,51 @@ module:set_global();
 
 local log = module._log;
 
-local options = module:require "options";
-local certs = module:require "native" "certs";
-local policy = module:require "policy";
-local audit = module:require "audit";
-local posh = module:require "posh";
-local outgoing = module:require "outgoing";
-local hosts = module:require "hosts";
+-- The parts of the module, by the name of their file. A part that needs others finds them here when it is called.
+local auth = {
+	options = module:require "option_reader".read(module:require "options");
+	audit = module:require "audit";
+	hosts = module:require "hosts";
+	posh = module:require "posh";
+	discovery = nil; -- only with DANE
+};
+auth.certificate = module:require "certificate";
+auth.policy = module:require "policy";
+auth.outgoing = module:require "outgoing"(auth);
+auth.proof = module:require "proof"(auth);
+
+local audit, hosts, options, outgoing, policy, proof = auth.audit, auth.hosts, auth.options, auth.outgoing, auth.policy, auth.proof;
 
 local has_unbound = pcall(require, "net.unbound");
-local discovery, lookup;
 if options.use_dane ~= false and has_unbound then
-	lookup = module:require "lookup" (options.dns_timeout);
-	discovery = module:require "discovery" (options, lookup, certs);
+	auth.discovery = module:require "discovery"(auth);
+	outgoing.install();
 end
-local proof = module:require "proof" (options, discovery, certs, posh);
-if discovery then outgoing.install(discovery, hosts); end
 
--- ---- Whether DNS can prove anything, told once ----
+-- ---- A log line about DANE, once ----
 
-local dane = "not known yet"; -- what probe() found, for mod_native
+local dane = "not known yet"; -- the result of probe(), for mod_native
 local ADVICE = "install the package dns-root-data and set unbound = { trustfile = \"/usr/share/dns/root.key\" }";
 
 local function probe()
 	if options.use_dane == false then
 		dane = "off: use_dane = false";
-		log("info", "DANE is off (use_dane = false): certificates are checked with public authorities alone");
+		log("info", "DANE is off (use_dane = false): certificates are checked by public authorities only");
 	elseif not has_unbound then
 		dane = "off: lua-unbound is missing";
 		log("warn", "DANE is off: lua-unbound is missing. Install the package lua-unbound%s",
 			module:get_option("unbound") and "" or ", and "..ADVICE);
 	else
-		lookup(".", "NS"):next(function (answer)
+		auth.discovery.lookup(".", "NS"):next(function (answer)
 			if answer.state == "secure" then
 				dane = "on";
 				log("info", "DANE is on: DNS answers are validated");
 			elseif answer.state == "insecure" then
 				dane = "off: no trust anchor";
-				log("warn", "DANE is off: the resolver has no trust anchor. To have it, %s", ADVICE);
+				log("warn", "DANE is off: the resolver has no trust anchor. To enable it, %s", ADVICE);
 			else
 				dane = "no valid answers: "..answer.reason;
-				log("warn", "DNS answers cannot be validated now (%s); other servers are not reached while that lasts", answer.reason);
+				log("warn", "DNS answers cannot be validated now, so no other server can be reached: %s", answer.reason);
 			end
 		end);
 	end
@@ -66,7 +70,7 @@ module:add_item("native-status", {
 
 local function refuse(session, host, target, why, result)
 	if why == "mismatch" and session.direction == "outgoing" and outgoing.has_more(session) then
-		session.log("warn", "The certificate of %s at %s:%d %s; trying the next server", host, target.host, target.port,
+		session.log("warn", "Trying the next server of %s: the certificate at %s:%d %s", host, target.host, target.port,
 			policy.complaint(session, result));
 		outgoing.try_next(session);
 		return false;
@@ -85,30 +89,30 @@ local function refuse(session, host, target, why, result)
 	return false;
 end
 
--- Returns why the peer must be refused, or nil; and what proof.judge() has found, which is nothing where the stream has
--- ended meanwhile, and the target. A peer without a certificate is the policy's alone.
+-- Returns why the peer must be refused, or nil; the result of proof.judge(), nil if the stream has ended in the meantime; and
+-- the target. A peer without a certificate is judged by the policy alone.
 local function examine_certificate(session, host, cert)
 	if not cert then
 		session.log("warn", "No certificate provided by %s", host or "unknown host");
-		return not policy.allows(options, session, host) and "no-certificate" or nil;
+		return not policy.allows(session, host) and "no-certificate" or nil;
 	end
-	local target = proof.target(session, host, outgoing);
+	local target = proof.target(session, host);
 	if session.destroyed then return; end
 	if target.error then return "unknown", nil, target; end
 	local result, why = proof.judge(session, host, cert, target);
 	if session.destroyed then return; end
 	audit.count(session, result);
 	audit.log(session, host, result);
-	if not why and not policy.allows(options, session, host) then why = "policy"; end
+	if not why and not policy.allows(session, host) then why = "policy"; end
 	if host and not why then audit.remember(session, host, result); end
 	return why, result, target;
 end
 
--- A stream whose check ends in an error would go on without one.
+-- After an error in the check Prosody would continue without one.
 local function examine(session, host, cert)
 	local ok, why, result, target = xpcall(examine_certificate, debug.traceback, session, host, cert);
 	if ok then return why, result, target; end
-	session.log("error", "The certificate of %s cannot be checked: %s", host or "unknown host", why);
+	session.log("error", "Cannot check the certificate of %s: %s", host or "unknown host", why);
 	return "unknown", nil, { complaint = "certificate cannot be checked" };
 end
 
@@ -124,25 +128,19 @@ end
 
 module:hook("s2s-check-certificate", check, 900);
 
-local further = module:require "further" (function (session, host, cert)
-	local why, result = examine(session, host, cert);
-	if why then audit.refused(session, why); end
-	local complaint = (why == "mismatch" or why == "policy") and "certificate "..policy.complaint(session, result) or nil;
-	return why, result and result.kind ~= "none", complaint;
-end, proof.certificate, hosts);
-
-hosts.hook("stanza/jabber:server:dialback:result", further, 100); -- before mod_dialback
+auth.examine = examine;
+module:require "dialback"(auth);
 
 -- ---- Outgoing streams before they are authenticated ----
 
--- Whether to look at a stream any more; a stanza comes to the host that it names, which need not be the stream's.
+-- Whether a stream has to be checked; a stanza comes to the host that it names, which may not be that of the stream.
 local function is_waiting(session)
 	return session.type == "s2sout_unauthed" and hosts.protects(session);
 end
 
--- Nothing goes on towards a server about which DNS was not asked.
+-- Stops a stream to a server whose records have not been looked up
 local function require_target(session)
-	local target = discovery and is_waiting(session) and proof.target(session, session.to_host, outgoing);
+	local target = auth.discovery and is_waiting(session) and proof.target(session, session.to_host);
 	if not target or not target.error then return; end
 	refuse(session, session.to_host, target, "unknown");
 	return true;
@@ -152,12 +150,13 @@ end
 local function require_tls(session)
 	local target = is_waiting(session) and outgoing.target(session);
 	if not target or not target.tlsa or session.secure then return; end
-	session.log("warn", "%s offers no encryption at %s:%d, where its TLSA records demand it", session.to_host, target.host, target.port);
+	session.log("warn", "No encryption offered by %s at %s:%d, although its TLSA records require it", session.to_host,
+		target.host, target.port);
 	if outgoing.has_more(session) then
 		outgoing.try_next(session);
 	else
 		audit.refused(session, "no-encryption");
-		policy.refuse(session, "policy-violation", "DNS records demand encryption, which is not offered");
+		policy.refuse(session, "policy-violation", "DNS records require encryption, which is not offered");
 	end
 	return true;
 end
@@ -169,10 +168,10 @@ local function by_origin(event) return require_target(event.origin) or require_t
 local function by_session(event) return require_target(event.session) or require_tls(event.session); end
 
 hosts.hook(FEATURES, function (event) return require_target(event.origin); end, 1000);
--- After mod_tls, which begins encryption where it is offered; before any authentication
+-- After mod_tls, which starts encryption if it is offered; before any authentication
 hosts.hook(FEATURES, function (event) return require_tls(event.origin); end, 450);
 hosts.hook("s2sout-authenticate-legacy", by_origin, 150);
--- Before mod_s2s believes a target that, unasked, says that dialback has succeeded; for another stream, too
+-- Before mod_s2s trusts a target that reports a successful dialback without being asked, also for another stream
 hosts.hook("s2s-authenticated", by_session, 1000);
 hosts.hook(VERIFY, by_origin, 100);
 hosts.begin();

@@ -1,12 +1,14 @@
--- Connections to other servers: a resolver in the place of Prosody's, for net.connect, that offers
--- only targets which RFC 7673 allows. Every address that it gives carries its target along, as
--- `extra.native_target` of the connection.
+-- Connections to other servers: a resolver for net.connect that replaces Prosody's, and offers only targets that RFC 7673
+-- allows. Each address has its target, see discovery.lib.lua, as `extra.native_target` of the connection.
 
 local connect = require "net.connect".connect;
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
 local new_ip = require "util.net".pton;
 local service = require "net.resolvers.service";
 local timer = require "util.timer";
+
+local auth;
+local outgoing = {};
 
 local resolver_methods = {};
 local resolver_mt = { __index = resolver_methods };
@@ -20,11 +22,11 @@ local function extra_for(resolver, target)
 		native_target = target;
 		servername = target.direct and resolver.hostname or nil;
 		sslctx = target.direct and resolver.session.ssl_ctx or nil;
-		use_dane = false; -- LuaSec is not to judge
+		use_dane = false; -- not by LuaSec
 	};
 end
 
--- Offers the next address of the target that was described last; they race one another.
+-- Offers the next address of the current target; addresses race one another.
 function resolver_methods:offer(callback)
 	local target = self.current;
 	local address = table.remove(self.addresses, 1);
@@ -52,7 +54,7 @@ function resolver_methods:try(callback)
 		callback(nil);
 		return;
 	end
-	self.discovery.describe(target):next(function ()
+	auth.discovery.describe(target):next(function ()
 		if target.error then
 			self:skip(target);
 			self:try(callback);
@@ -66,14 +68,14 @@ function resolver_methods:try(callback)
 	end);
 end
 
--- net.connect asks for the next address to try; nil ends it, and last_error tells why.
+-- Called by net.connect for the next address to try; nil ends it, and last_error is the reason.
 function resolver_methods:next(callback)
 	if self.addresses and self.addresses[1] then
 		self:offer(callback);
 	elseif self.targets then
 		self:try(callback);
 	else
-		self.discovery.discover(self.hostname):next(function (targets)
+		auth.discovery.discover(self.hostname):next(function (targets)
 			self.targets = targets.error and {} or targets;
 			if targets.error then
 				self.last_error = targets.error;
@@ -87,8 +89,8 @@ function resolver_methods:next(callback)
 	end
 end
 
--- Those behind the target that has let connect and is not the right one. Others may have been begun meanwhile, for
--- addresses race.
+-- Continues after this target, which accepted the connection and failed the check. Because addresses race, later targets may
+-- have been taken already.
 function resolver_methods:continue_after(target)
 	while self.position > 0 and self.targets[self.position] ~= target do self.position = self.position - 1; end
 	self.addresses = nil;
@@ -100,19 +102,18 @@ end
 
 local nowhere = { next = function (_, callback) callback(nil); end };
 
-local outgoing = {};
-
-local function new_resolver(discovery, session)
+local function new_resolver(session)
 	local hostname = not is_address(session.to_host) and idna_to_ascii(session.to_host);
-	if not hostname then return nil; end -- as stock has it
-	local resolver = setmetatable({ session = session, hostname = hostname:lower(), discovery = discovery, position = 0 }, resolver_mt);
+	if not hostname then return nil; end -- left to Prosody
+	local resolver = setmetatable({ session = session, hostname = hostname:lower(), position = 0 }, resolver_mt);
 	session.native_resolver = resolver;
 	return resolver;
 end
 
--- 13.0 asks modules for the resolver. 0.12 does not: there the one function that makes it is wrapped, which mod_s2s calls
--- right after the event, and once more where it can speak TLS from the start.
-function outgoing.install(discovery, hosts)
+-- 13.0 has an event for the resolver. 0.12 has none: there the function that creates resolvers is wrapped, which mod_s2s calls
+-- right after the event, and once more if it can use direct TLS.
+function outgoing.install()
+	local hosts = auth.hosts;
 	local stock, coming = service.new, nil;
 
 	local function new_service(hostname, name, ...)
@@ -121,14 +122,14 @@ function outgoing.install(discovery, hosts)
 			return stock(hostname, name, ...);
 		end
 		if name == "xmpps-server" or not session.ssl_ctx then coming = nil; end
-		local resolver = session.native_resolver or new_resolver(discovery, session);
+		local resolver = session.native_resolver or new_resolver(session);
 		if not resolver then return stock(hostname, name, ...); end
 		return name == "xmpp-server" and resolver or nowhere;
 	end
 
 	if module.get_option_period ~= nil then
 		hosts.hook("s2sout-pre-connect", function (event)
-			if hosts.protects(event.session) then event.resolver = new_resolver(discovery, event.session) or event.resolver; end
+			if hosts.protects(event.session) then event.resolver = new_resolver(event.session) or event.resolver; end
 		end);
 		return;
 	end
@@ -143,18 +144,18 @@ function outgoing.install(discovery, hosts)
 	end, -1000);
 end
 
--- The target of an outgoing session's connection; nil where this module's resolver has not found it.
+-- The target of the connection of an outgoing session; nil if the resolver of this module has not found it.
 function outgoing.target(session)
 	local extra = session.conn and session.conn.extra;
 	return extra and extra.native_target;
 end
 
--- Names for which DNS has nothing to say: addresses, and those of Tor (RFC 7686)
+-- Names that are not in DNS: addresses, and those of Tor (RFC 7686)
 local function is_beyond_dns(name)
 	return is_address(name) or name:match("%.onion$");
 end
 
--- Why nothing is known of the server that an outgoing stream has reached, where its records had to be looked up; or nil.
+-- Why the records of the server of an outgoing stream are unknown, although they had to be looked up; or nil
 function outgoing.why_unknown(session)
 	if outgoing.target(session) or is_beyond_dns(session.to_host) then return nil; end
 	if session.native_resolver then return "another module has replaced the resolver"; end
@@ -173,8 +174,7 @@ local STREAM_FIELDS = {
 	"cert_chain_status", "cert_identity_status", "cert_chain_errors", "external_auth", "thread", "close",
 };
 
--- What has been read already is still parsed to its end, and comes to nothing: neither is a stanza
--- processed, nor can the target end the session.
+-- Data that were read already are still parsed, without effect: no stanza is processed, and the target cannot end the session.
 local function leave(session)
 	local conn = session.conn;
 	conn:setlistener(detached);
@@ -183,8 +183,8 @@ local function leave(session)
 	session.thread, session.close = { run = ignore }, ignore;
 end
 
--- Leaves the connection that has failed its check, and has the session try the next target: once
--- the session's own thread, in which the check runs, has come to rest.
+-- Leaves the connection that has failed its check, and lets the session try the next target, after the thread of the session,
+-- in which the check runs, is idle.
 function outgoing.try_next(session)
 	local listener = session.conn.listeners;
 	session.native_resolver:continue_after(outgoing.target(session));
@@ -197,4 +197,7 @@ function outgoing.try_next(session)
 	end);
 end
 
-return outgoing;
+return function (parts)
+	auth = parts;
+	return outgoing;
+end

@@ -1,6 +1,5 @@
--- What mod_s2s asks of a peer's certificate: s2s_secure_auth, s2s_secure_domains and
--- s2s_insecure_domains. It does so at the end of s2s-check-certificate, where it is not reached any
--- more once this module has answered.
+-- The policy of mod_s2s for certificates: s2s_secure_auth, s2s_secure_domains and s2s_insecure_domains. mod_s2s applies it at the
+-- end of s2s-check-certificate, which is not reached because this module answers before.
 
 local FRIENDLY = {
 	{ "certificate has expired", "has expired", "has an expired certificate chain" };
@@ -21,6 +20,10 @@ local function has(texts, wanted)
 	return false;
 end
 
+local secure_auth = module:get_option_boolean("s2s_secure_auth", false);
+local secure_domains = module:get_option_set("s2s_secure_domains", {});
+local insecure_domains = module:get_option_set("s2s_insecure_domains", {});
+
 local policy = {};
 
 -- errors[depth + 1] are the texts for one certificate.
@@ -36,23 +39,23 @@ local function complaint_of(session)
 	return "is not trusted";
 end
 
--- Completes "Your server's certificate ". `result` is what proof.judge() has found, nil where there is no certificate.
+-- Completes "Your server's certificate ". result: of proof.judge(), nil if there is no certificate
 function policy.complaint(session, result)
 	if result and result.complaint then return result.complaint; end
 	return (result and result.matches and "matches a DANE TLSA record, but " or "")..complaint_of(session);
 end
 
-local function must_be_secure(options, host)
-	if options.secure_auth then return not options.insecure_domains:contains(host); end
-	return options.secure_domains:contains(host);
+local function must_be_secure(host)
+	if secure_auth then return not insecure_domains:contains(host); end
+	return secure_domains:contains(host);
 end
 
-function policy.allows(options, session, host)
-	return not must_be_secure(options, host)
+function policy.allows(session, host)
+	return not must_be_secure(host)
 		or (session.cert_chain_status == "valid" and session.cert_identity_status == "valid");
 end
 
--- The peer is told, and in the reply to a sender the name of the server does not stand.
+-- Ends the stream. The peer gets the reason; the error replies to senders do not name the server.
 function policy.refuse(session, condition, complaint)
 	session:close({ condition = condition, text = "Your server's "..complaint }, nil, "Remote server's "..complaint);
 end

@@ -1,7 +1,7 @@
--- PKIX over Secure HTTP, RFC 7711: a domain says at https://DOMAIN/.well-known/posh/xmpp-server.json
--- which certificates its servers have.
+-- PKIX over Secure HTTP, RFC 7711: a domain publishes digests of its certificates at
+-- https://DOMAIN/.well-known/posh/xmpp-server.json.
 --
--- posh(domain) -> promise of a set of digests { ["sha-256 HEX"] = true }, empty where there is none
+-- posh(domain) -> promise of a set of digests { ["sha-256 HEX"] = true }, empty if there are none
 
 local base64 = require "util.encodings".base64;
 local cache = require "util.cache";
@@ -14,19 +14,18 @@ local timer = require "util.timer";
 
 local PATH = "https://%s/.well-known/posh/xmpp-server.json";
 local REMEMBERED = 1000; -- domains
-local NOTHING_FOR = 600; -- seconds for which a domain without a document is not asked again
-local LONGEST = 24 * 3600; -- however long a document says that it is good for
+local NOTHING_FOR = 600; -- seconds until a domain without a document is asked again
+local LONGEST = 24 * 3600; -- maximum lifetime of a document
 local DOCUMENT_MAX = 64 * 1024;
-local AT_ONCE = 20; -- requests under way: strangers name the domains
+local AT_ONCE = 20; -- running requests: strangers decide about the domains
 local PATIENCE = 5; -- seconds for one request: a stream waits for it
 
 local to_hex = hex.encode or hex.to;
 local known = cache.new(REMEMBERED);
 local under_way = 0;
 
--- Resolves to the document, to nil where there is none, to false where there is too much to do to ask for it.
--- What is fetched has been validated by net.http: its certificate is the web server's, for that name, from an
--- authority that the system trusts.
+-- Resolves to the document, to nil if there is none, to false if too many requests are running. net.http validates the
+-- certificate of the web server, for that name, by the authorities that the system trusts.
 local function fetch(url)
 	return promise.new(function (resolve)
 		if not url:match("^https://") then return resolve(nil); end
@@ -40,7 +39,7 @@ local function fetch(url)
 		end
 		local late = timer.add_task(PATIENCE, function ()
 			finish(nil);
-			if request and request.cancel then request:cancel(); end -- it has none before it is connected
+			if request and request.cancel then request:cancel(); end -- missing before it is connected
 		end);
 		request = http.request(url, { body_size_limit = DOCUMENT_MAX }, function (body, code)
 			timer.stop(late);
@@ -50,7 +49,7 @@ local function fetch(url)
 	end);
 end
 
--- For how many seconds a document may be believed; nil: not even now, as where it does not say it.
+-- The lifetime of a document in seconds; nil if it is expired, or has none
 local function lifetime(document)
 	local seconds = document and tonumber(document.expires) or 0;
 	return seconds > 0 and math.min(seconds, LONGEST) or nil;
@@ -73,7 +72,7 @@ local function remember(domain, digests, seconds)
 	return digests;
 end
 
--- A document may lead to another one, once; the shorter of both lifetimes counts.
+-- A document may refer to another one, once; the shorter of both lifetimes counts.
 local function follow(domain, document)
 	if document == false then return {}; end
 	local seconds = lifetime(document);

@@ -1,226 +1,198 @@
--- What a peer's certificate proves: DANE (RFC 7671, 7673), PKIX (RFC 6120 section 13.7), POSH (RFC 7711).
+-- The proof of a peer's identity: DANE (RFC 7671, 7673), PKIX (RFC 6120 section 13.7), POSH (RFC 7711)
 
-local hashes = require "util.hashes";
-local hex = require "util.hex";
+local async = require "util.async";
 local idna_to_ascii = require "util.encodings".idna.to_ascii;
-local pem2der = require "util.x509".pem2der;
 local promise = require "util.promise";
+local timer = require "util.timer";
 
-local wait = module:require "patience";
-
-local SERVICE = "xmpp-server";
-local to_hex = hex.encode or hex.to;
-local TARGETS_MAX = 16; -- of an incoming peer's domain: a stranger says how many there are
+local TARGETS_MAX = 16; -- servers of an incoming peer's domain that are examined: a stranger decides how many there are
 local KINDS = { [0] = "pkix-ta", [1] = "pkix-ee", [2] = "dane-ta", [3] = "dane-ee" };
-local KEY_DIGEST = { 3, 1, 1 }; -- SHA-256 of the SubjectPublicKeyInfo, which needs no certificate decoded
-local NOT_ASKED = "DNS records have not been looked up"; -- completes "Your server's "
-local MATCHES = "matches a DANE TLSA record, but "; -- these complete "Your server's certificate "
-local FORBIDDEN = "is not valid for this name: a name constraint of an authority forbids it";
-local UNCHECKED = "is not valid for this name: the name constraints of its authorities cannot be checked";
-local DOMAINS = { ["DNS-ID"] = true, ["IP-ID"] = true }; -- names whose constraints OpenSSL knows
-local LACKS_ISSUER = { -- what OpenSSL says of a chain that breaks off
+local OWN_ANCHOR = 2; -- from this usage on the chain need not lead to a public authority
+local LACKS_ISSUER = { -- errors of OpenSSL for an incomplete chain
 	["unable to get local issuer certificate"] = true, ["unable to verify the first certificate"] = true;
 };
-local OWN_ANCHOR = 2; -- from this usage on the chain need not end at a public authority
+-- These complete "Your server's "
+local NOT_LOOKED_UP = "DNS records have not been looked up";
+-- These complete "Your server's certificate "
+local MATCHES = "matches a DANE TLSA record, but ";
+local FORBIDDEN = "is not valid for this name: a name constraint of an authority forbids it";
+local UNCHECKED = "is not valid for this name: the name constraints of its authorities cannot be checked";
 
-return function (options, discovery, certs, posh)
-	local proof = {};
+local auth, certificate; -- the parts of the module, and one of them
+local proof = {};
 
-	-- The peer's certificate, as mod_s2s hands it to s2s-check-certificate.
-	function proof.certificate(session)
-		local conn = session.conn;
-		if conn.ssl_peercertificate then return conn:ssl_peercertificate(); end
-		local socket = conn:socket();
-		return socket.getpeercertificate and socket:getpeercertificate() or nil;
-	end
+-- ---- Waiting ----
 
-	-- The chain as it was sent, the leaf first.
-	local function whole_chain(session, leaf)
-		local socket = session.conn:socket();
-		local pems = { leaf };
-		for _, link in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
-			local pem = link:pem();
-			if pem ~= leaf then pems[#pems + 1] = pem; end
+local function soon(func) timer.add_task(0, func); end
+
+local function read_on(session)
+	local conn, thread = session.conn, session.thread;
+	if session.destroyed or not conn or not thread or thread.state ~= "ready" then return; end
+	-- _wantread is net.server_epoll's. While it is not set, the connection is paused, and will be resumed.
+	local socket = conn._wantread and conn:socket();
+	if socket and socket:dirty() then conn:onreadable(); end
+end
+
+-- Waits in the thread of the session, as async.wait_for does.
+--
+-- Prosody pauses the connection in the meantime. When it resumes, it waits for the socket to become readable, which never
+-- happens for bytes that LuaSocket or OpenSSL have read ahead: those are handled here.
+local function wait(session, awaited)
+	local result, err = async.wait_for(awaited);
+	-- In the turn after the next one: util.async needs one to continue with the items that wait in the thread
+	soon(function () soon(function () read_on(session); end); end);
+	return result, err;
+end
+
+-- ---- Public authorities ----
+
+-- Whether the certificate is valid for one of the names, and the reason if a constraint forbids it. In a chain that is valid
+-- for the handshake, OpenSSL has checked the name constraints of DNS names. Those of other names need the chain.
+local function is_identified(session, cert, chain, references, chain_valid)
+	if certificate.is_named(chain, references, true) then return true; end
+	if not certificate.is_named(chain, references, false) then return false; end
+	if not chain_valid then return true; end -- this proves nothing by itself
+	local whole <close> = certificate.parse_chain(session, cert);
+	local verdict = certificate.verify(session, whole, references);
+	return verdict.identity == "valid",
+		verdict.cause == "name-constraint" and FORBIDDEN or verdict.chain ~= "valid" and UNCHECKED or nil;
+end
+
+-- Sets the fields of the session by public authorities alone. Returns a result, see proof.judge().
+local function judge_public(session, cert, chain, references)
+	local valid, errors = certificate.handshake_verdict(session);
+	local identified, complaint = is_identified(session, cert, chain, references, valid);
+	session.cert_chain_status = valid and "valid" or "invalid";
+	session.cert_chain_errors = not valid and errors or nil;
+	session.cert_identity_status = identified and "valid" or "invalid";
+	return { kind = valid and identified and "pkix" or "none", complaint = complaint };
+end
+
+-- ---- DANE ----
+
+local function by_depth(errors)
+	local shifted = {};
+	for depth, texts in pairs(errors or {}) do shifted[depth + 1] = texts; end
+	return shifted;
+end
+
+-- Whether the handshake found no valid chain only because of a missing certificate, which a TLSA record has
+local function is_completed(verdict, errors)
+	local lacks_issuer = false;
+	for _, texts in pairs(verdict.completed and errors or {}) do
+		for _, text in ipairs(texts) do
+			if not LACKS_ISSUER[text] then return false; end
+			lacks_issuer = true;
 		end
-		return table.concat(pems, "\n");
 	end
+	return lacks_issuer;
+end
 
-	-- The verification in the handshake, which knows all that the TLS configuration asks for.
-	local function public_chain(session)
-		local valid, errors;
-		if session.conn.ssl_peerverification then
-			valid, errors = session.conn:ssl_peerverification();
-		else
-			local socket = session.conn:socket();
-			valid, errors = socket:getpeerverification();
+-- Sets the fields of the session by TLSA records, which are secure and usable. Returns a result, and whether the peer must be
+-- refused.
+local function judge_records(session, chain, references, records)
+	local verdict = certificate.verify(session, chain, references, records);
+	local record = verdict.matched and records[verdict.matched[1]];
+	local errors = by_depth(verdict.errors);
+	local cause = verdict.matches and verdict.cause ~= "none" and verdict.text or nil;
+	if record and record[1] < OWN_ANCHOR then
+		local valid, public_errors = certificate.handshake_verdict(session);
+		if not valid and not is_completed(verdict, public_errors) then verdict.chain, errors = "invalid", public_errors; end
+	end
+	session.cert_chain_status, session.cert_identity_status = verdict.chain, verdict.identity;
+	session.cert_chain_errors = verdict.chain ~= "valid" and errors or nil;
+	local proven = record and verdict.chain == "valid" and verdict.identity == "valid";
+	return {
+		kind = proven and KINDS[record[1]] or "none";
+		record = record and ("%d %d %d"):format(record[1], record[2], record[3]);
+		matches = verdict.matches, complaint = cause and MATCHES..cause;
+	}, not proven;
+end
+
+-- ---- POSH ----
+
+local function judge_posh(session, host, chain, result)
+	if not auth.options.s2s_native_posh or not host or result.kind ~= "none" then return result; end
+	local digests = wait(session, auth.posh(host));
+	if digests and next(digests) and certificate.has_fingerprint(chain, digests) then
+		session.cert_chain_status, session.cert_identity_status, session.cert_chain_errors = "valid", "valid", nil;
+		result.kind = "posh";
+	end
+	return result;
+end
+
+-- ---- The records of a domain ----
+
+local function merge_targets(all, found)
+	local insecure = false;
+	for i, target in ipairs(found) do
+		insecure = insecure or target.state == "insecure";
+		-- A server without records may have any certificate that is valid; but not the domain's own name, which is tried
+		-- after other servers
+		if not target.error and not target.tlsa and not (target.legacy and i > 1) then all.open = true; end
+		for _, record in ipairs(target.tlsa or {}) do
+			all.tlsa = all.tlsa or {};
+			table.insert(all.tlsa, record);
 		end
-		if type(errors) == "string" then errors = { { errors } }; end
-		return not not valid, errors;
-	end
-
-	local function by_depth(errors)
-		local shifted = {};
-		for depth, texts in pairs(errors or {}) do shifted[depth + 1] = texts; end
-		return shifted;
-	end
-
-	local function trusted(session)
-		local tls = session.ssl_cfg or options.tls or {};
-		return tls.cafile, tls.capath or (not tls.cafile and "/etc/ssl/certs" or nil);
-	end
-
-	local function verify(session, leaf, references, records)
-		local cafile, capath = trusted(session);
-		local verdict, condition, text = certs.verify {
-			chain = whole_chain(session, leaf), tlsa = records, references = references, service = SERVICE, cafile = cafile, capath = capath;
-		};
-		if verdict then return verdict; end
-		session.log("warn", "The certificate cannot be checked (%s): %s", condition, text);
-		return { chain = "invalid", identity = "invalid", dane = "mismatch", errors = {} };
-	end
-
-	-- Whether one of the references is named by an identifier of these kinds, or by none of them
-	local function is_named(leaf, references, kinds, among)
-		for _, reference in ipairs(references) do
-			local any, names = certs.identity(leaf, reference, SERVICE);
-			for _, name in ipairs(any and names or {}) do
-				if name.matched and (kinds[name.type] == true) == among then return true; end
-			end
+		table.move(target.references, 1, #target.references, #all.references + 1, all.references);
+		if target.secure and (target.state == "bogus" or target.state == "failed") then
+			all.broken, all.state = target.error, target.state; -- its records are unknown
 		end
-		return false;
 	end
+	if insecure and not all.tlsa and not all.broken then all.state = "insecure"; end
+	return all;
+end
 
-	-- In a chain that the handshake takes for good, it has seen to it that authorities may vouch for the domains of a
-	-- certificate. For its other names that takes the chain. Returns whether a name counts, and what forbids it.
-	local function is_identified(session, leaf, references, is_good)
-		if is_named(leaf, references, DOMAINS, true) then return true; end
-		if not is_named(leaf, references, DOMAINS, false) then return false; end
-		if not is_good then return true; end -- which proves nothing
-		local verdict = verify(session, leaf, references);
-		return verdict.identity == "valid",
-			verdict.cause == "name-constraint" and FORBIDDEN or verdict.chain ~= "valid" and UNCHECKED or nil;
-	end
-
-	-- Sets the session's fields from public authorities alone.
-	local function judge_public(session, leaf, references)
-		local valid, errors = public_chain(session);
-		local identified, complaint = is_identified(session, leaf, references, valid);
-		session.cert_chain_status = valid and "valid" or "invalid";
-		session.cert_chain_errors = not valid and errors or nil;
-		session.cert_identity_status = identified and "valid" or "invalid";
-		return { kind = valid and identified and "pkix" or "none", complaint = complaint };
-	end
-
-	-- Whether the handshake has found no chain for want of a certificate that a record brings, and for nothing else
-	local function is_completed(verdict, errors)
-		local lacks_issuer = false;
-		for _, texts in pairs(verdict.completed and errors or {}) do
-			for _, text in ipairs(texts) do
-				if not LACKS_ISSUER[text] then return false; end
-				lacks_issuer = true;
-			end
+-- A promise of one target for all servers of the domain of an incoming peer
+local function incoming_target(host)
+	return auth.discovery.discover(host):next(function (targets)
+		local all = { state = targets.state, error = targets.error, references = {}, tlsa = nil };
+		if targets.error then
+			if targets.closed then all.error = nil; end -- it may connect nevertheless
+			return all;
 		end
-		return lacks_issuer;
-	end
+		local described = {};
+		for i = 1, math.min(#targets, TARGETS_MAX) do described[i] = auth.discovery.describe(targets[i]); end
+		return promise.all(described):next(function (found) return merge_targets(all, found); end);
+	end);
+end
 
-	-- The same with records that are secure and usable. Returns what it proves, and whether it must be refused.
-	local function judge_records(session, leaf, references, records)
-		local verdict = verify(session, leaf, references, records);
-		local record = verdict.matched and records[verdict.matched[1]];
-		local errors = by_depth(verdict.errors);
-		local cause = verdict.matches and verdict.cause ~= "none" and verdict.text or nil;
-		if record and record[1] < OWN_ANCHOR then
-			local valid, public_errors = public_chain(session);
-			if not valid and not is_completed(verdict, public_errors) then verdict.chain, errors = "invalid", public_errors; end
+-- The target of a stream, see discovery.lib.lua; without DANE an empty one
+function proof.target(session, host)
+	if not auth.discovery or not host then return { state = "off", references = {} }; end
+	if session.direction == "outgoing" then
+		local why = auth.outgoing.why_unknown(session);
+		if why then return { error = why, complaint = NOT_LOOKED_UP }; end
+		return auth.outgoing.target(session) or { state = "off", references = {} };
+	end
+	local domain = idna_to_ascii(host);
+	if not domain then return { state = "off", references = {} }; end
+	local found, err = wait(session, incoming_target(domain:lower()));
+	return found or { state = "failed", error = tostring(err), references = {} };
+end
+
+-- Sets the fields of the session that mod_s2s reads. Returns a result { kind, record, dns, key, matches, complaint }, and why the
+-- peer must be refused whatever the policy is: nil, "mismatch", or "unknown" if DNS did not answer.
+function proof.judge(session, host, cert, target)
+	local parse = target.tlsa and certificate.parse_chain or certificate.parse;
+	local chain <close> = parse(session, cert);
+	local references = table.move(target.references, 1, #target.references, 2, { host });
+	local result, mismatch;
+	if target.tlsa then
+		result, mismatch = judge_records(session, chain, references, target.tlsa);
+		if mismatch and target.open then
+			result, mismatch = judge_public(session, cert, chain, references), false;
 		end
-		session.cert_chain_status, session.cert_identity_status = verdict.chain, verdict.identity;
-		session.cert_chain_errors = verdict.chain ~= "valid" and errors or nil;
-		local proven = record and verdict.chain == "valid" and verdict.identity == "valid";
-		return {
-			kind = proven and KINDS[record[1]] or "none";
-			record = record and ("%d %d %d"):format(record[1], record[2], record[3]);
-			matches = verdict.matches, complaint = cause and MATCHES..cause;
-		}, not proven;
+	else
+		result = judge_posh(session, host, chain, judge_public(session, cert, chain, references));
 	end
+	result.dns = target.state;
+	result.key = certificate.key(chain);
+	if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
+	return result, mismatch and "mismatch" or nil;
+end
 
-	local function judge_posh(session, host, leaf, result)
-		if not options.posh or not host or result.kind ~= "none" then return result; end
-		local digests = wait(session, posh(host));
-		local der = digests and next(digests) and pem2der(leaf);
-		if not der then return result; end
-		if digests["sha-256 "..hashes.sha256(der, true)] or digests["sha-512 "..hashes.sha512(der, true)] then
-			session.cert_chain_status, session.cert_identity_status, session.cert_chain_errors = "valid", "valid", nil;
-			result.kind = "posh";
-		end
-		return result;
-	end
-
-	-- What the domain of an incoming peer says about its servers, as one target.
-	local function incoming_target(host)
-		return discovery.discover(host):next(function (targets)
-			local all = { state = targets.state, error = targets.error, references = {}, tlsa = nil };
-			if targets.error then
-				if targets.closed then all.error = nil; end -- it may send all the same
-				return all;
-			end
-			local described = {};
-			for i = 1, math.min(#targets, TARGETS_MAX) do described[i] = discovery.describe(targets[i]); end
-			return promise.all(described):next(function (found)
-				local insecure = false;
-				for i, target in ipairs(found) do
-					insecure = insecure or target.state == "insecure";
-					-- A server without records may have any certificate that is valid; not so the domain's own name, which
-					-- is tried where there are others
-					if not target.error and not target.tlsa and not (target.legacy and i > 1) then all.open = true; end
-					for _, record in ipairs(target.tlsa or {}) do
-						all.tlsa = all.tlsa or {};
-						table.insert(all.tlsa, record);
-					end
-					table.move(target.references, 1, #target.references, #all.references + 1, all.references);
-					if target.secure and (target.state == "bogus" or target.state == "failed") then
-						all.broken, all.state = target.error, target.state; -- who knows what it has published
-					end
-				end
-				if insecure and not all.tlsa and not all.broken then all.state = "insecure"; end
-				return all;
-			end);
-		end);
-	end
-
-	-- The target of a stream; without DANE one about which nothing is known.
-	function proof.target(session, host, outgoing)
-		if not discovery or not host then return { state = "off", references = {} }; end
-		if session.direction == "outgoing" then
-			local why = outgoing.why_unknown(session);
-			if why then return { error = why, complaint = NOT_ASKED }; end
-			return outgoing.target(session) or { state = "off", references = {} };
-		end
-		local domain = idna_to_ascii(host);
-		if not domain then return { state = "off", references = {} }; end
-		local found, err = wait(session, incoming_target(domain:lower()));
-		return found or { state = "failed", error = tostring(err), references = {} };
-	end
-
-	-- Returns { kind, record, dns, key }, and why it must be refused whatever the policy says: nil, "mismatch"
-	-- or "unknown", where it could not be found out.
-	function proof.judge(session, host, cert, target)
-		local leaf = cert:pem();
-		local references = table.move(target.references, 1, #target.references, 2, { host });
-		local result, mismatch;
-		if target.tlsa then
-			result, mismatch = judge_records(session, leaf, references, target.tlsa);
-			if mismatch and target.open then
-				result, mismatch = judge_public(session, leaf, references), false;
-			end
-		else
-			result = judge_posh(session, host, leaf, judge_public(session, leaf, references));
-		end
-		result.dns = target.state;
-		local digest = certs.tlsa(leaf, table.unpack(KEY_DIGEST));
-		result.key = digest and to_hex(digest);
-		if target.broken and (not target.tlsa or mismatch) then return result, "unknown"; end
-		return result, mismatch and "mismatch" or nil;
-	end
-
+return function (parts)
+	auth, certificate = parts, parts.certificate;
 	return proof;
 end

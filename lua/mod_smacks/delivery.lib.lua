@@ -1,6 +1,6 @@
--- What becomes of a stanza that its stream can no longer deliver. XEP-0198 treats it as one that was sent
--- to an unavailable resource: it is dropped, left to others who have it, delivered to another resource,
--- stored offline, or refused to its sender - exactly one of them. README.md has the table.
+-- Handles a stanza that its stream can no longer deliver. XEP-0198 treats it as sent to an unavailable resource: it is
+-- dropped, left to another session that has it, delivered to another resource, stored offline, or answered with an error -
+-- exactly one of them. README.md has the table.
 
 local jid_bare = require "util.jid".bare;
 local jid_join = require "util.jid".join;
@@ -8,7 +8,7 @@ local jid_split = require "util.jid".split;
 local st = require "util.stanza";
 local user_exists = require "core.usermanager".user_exists;
 
-local copies = module:require "copies";
+local carbons = module:require "carbons";
 
 local local_sessions = prosody.hosts[module.host].sessions; -- nil on a component
 
@@ -17,7 +17,7 @@ local xmlns_mam = "urn:xmpp:mam:2";
 local xmlns_muc_user = "http://jabber.org/protocol/muc#user";
 local xmlns_pubsub_event = "http://jabber.org/protocol/pubsub#event";
 
--- What a message may have beside its content, or instead of it, that nobody misses later
+-- Children that a message may have beside its content, or instead of it, and that are worthless later
 local passing = {
 	["http://jabber.org/protocol/chatstates"] = true; -- XEP-0085
 	["urn:xmpp:receipts"] = true; -- XEP-0184
@@ -44,8 +44,7 @@ end
 
 local never_kept = { error = true, groupchat = true, headline = true };
 
--- Whether anybody would want to have the message later. Where an archive, or another module, has an
--- opinion, that counts.
+-- Whether the message is of use later. An answer of an archive, or of another module, counts more.
 local function is_to_be_kept(session, message)
 	if never_kept[message.attr.type] then return false; end
 	if message:get_child("result", xmlns_mam) or is_pep_event(message) then return false; end
@@ -83,7 +82,7 @@ local function store(session, message)
 	return module:fire_event("message/offline/handle", { origin = session, username = session.username, stanza = message });
 end
 
--- The sender of a message in a room that the session has left has no use for an error
+-- An error for a message of a room would make the room remove the user, who has left it
 local function is_from_room(session, stanza)
 	local from = stanza.attr.from;
 	if not from or not stanza:get_child("x", xmlns_muc_user) then return false; end
@@ -103,7 +102,7 @@ function delivery.refuse(session, stanza)
 	module:send(st.error_reply(stanza, "cancel", condition, nil, by));
 end
 
--- Sees to a message that nobody has
+-- Delivers, stores or refuses a message that no other session has
 function delivery.pass_on(session, message)
 	if deliver(session, message) then
 		session.log("debug", "Undelivered message goes to another resource");
@@ -114,10 +113,10 @@ function delivery.pass_on(session, message)
 	end
 end
 
--- Returns why nothing has to be done for a message, or nil
+-- Returns the reason to drop a message, or nil
 local function excuse(session, message, kind, fate)
 	if not is_to_be_kept(session, message) then return "not kept"; end
-	if session.mam_requested and copies.archive_id(message, jid_bare(session.full_jid)) then return "left to the archive"; end
+	if session.mam_requested and carbons.archive_id(message, jid_bare(session.full_jid)) then return "left to the archive"; end
 	if fate == "seen" then return "read elsewhere"; end
 	if fate == "held" then return "left to another session"; end
 	-- The message itself was not in any queue: it went to a session without stream management
@@ -125,19 +124,19 @@ local function excuse(session, message, kind, fate)
 end
 
 local function fail_message(session, stanza, fate)
-	local message, kind = copies.unwrap(stanza, jid_bare(session.full_jid));
+	local message, kind = carbons.unwrap(stanza, jid_bare(session.full_jid));
 	if kind == "sent" then return true; end
 	local reason = excuse(session, message, kind, fate);
 	if reason then
 		session.log("debug", "Undelivered message: %s", reason);
 		return true;
 	end
-	if kind then message = copies.extract(stanza, message); end
+	if kind then message = carbons.extract(stanza, message); end
 	delivery.pass_on(session, message);
 	return true;
 end
 
--- Returns true if nothing is left to do
+-- Returns true if the stanza has been dealt with
 module:hook("delivery/failure", function (event)
 	local session, stanza = event.session, event.stanza;
 	if not session.username or not local_sessions or stanza.attr.xmlns then return; end -- s2s: all are refused

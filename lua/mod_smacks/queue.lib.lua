@@ -1,6 +1,6 @@
 -- The outgoing queue of one stream: answers as util.smqueue does, and holds bytes instead of stanzas.
 --
--- A stanza becomes a table again only when somebody asks for it. Modules leave marks in such
+-- A stanza becomes a table again only when a module reads it. Modules leave marks in such
 -- tables (mod_cloud_notify notes which stanzas it has pushed): the marks come back with the stanza.
 
 local os_time = os.time;
@@ -9,9 +9,9 @@ local native = module:require "native" "smacks";
 
 local st = require "util.stanza";
 
-local copies = module:require "copies";
+local carbons = module:require "carbons";
 
-local TOO_LARGE = "larger than the other server takes";
+local TOO_LARGE = "larger than the other server accepts";
 
 local function is_own_field(key)
 	return key == "name" or key == "attr" or key == "tags" or key == "namespaces" or key == "last_add";
@@ -28,10 +28,10 @@ local function new(from, limits, account, is_shared)
 		limits = limits;
 		account = account;
 		is_shared = is_shared;
-		decoded = setmetatable({}, { __mode = "v" }); -- counter -> stanza, while anybody holds it
+		decoded = setmetatable({}, { __mode = "v" }); -- counter -> stanza, while a module holds it
 		in_use = {}; -- counter -> stanza, while an event is going on
 		marks = {}; -- counter -> fields that others left in the stanza
-		values = {}; -- counter -> what was pushed and is no stanza
+		values = {}; -- counter -> value that was pushed and is not a stanza
 	}, queue_mt);
 	self:start_at(0);
 	return self;
@@ -42,7 +42,7 @@ local function counter_of(self, i)
 	return (self.items:pushed() - self.items:held() + i) & 0xFFFFFFFF;
 end
 
--- The position of the item with this counter; beyond held() if it is held no more
+-- The position of the item with this counter; beyond held() if it is no longer held
 local function position_of(self, counter)
 	return ((counter - counter_of(self, 1)) & 0xFFFFFFFF) + 1;
 end
@@ -55,19 +55,19 @@ end
 local function decode(self, bytes, splice, time)
 	local stanza, _, err = native.decode(with_delay(self, bytes, splice, time), st.stanza_mt);
 	if not stanza then
-		module:log("error", "A queued stanza cannot be read back and is dropped (%s): %q", err, bytes);
+		module:log("error", "Cannot decode a queued stanza, dropping it (%s): %q", err, bytes);
 	end
 	return stanza;
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- process and by the account; or nil and why the stanza cannot be queued. max_bytes: of a stanza
+-- process and by the account; or nil and the reason why the stanza cannot be queued. max_bytes: of a stanza
 function queue:enqueue(stanza, max_bytes)
 	local bytes, splice, delayed = native.encode(stanza);
 	if not bytes then return nil, delayed; end
 	if max_bytes and #bytes > max_bytes then return nil, TOO_LARGE; end
 	if delayed or stanza.name == "iq" then splice = 0; end
-	local key = self.is_shared and self.items:siblings() > 1 and copies.key(stanza, self.from) or 0;
+	local key = self.is_shared and self.items:siblings() > 1 and carbons.key(stanza, self.from) or 0;
 	local over, total, account_bytes = self.items:push(bytes, splice, os_time(), key);
 	if over == nil then return nil, total; end
 	return bytes, over, total, account_bytes;
@@ -79,7 +79,7 @@ function queue:render(i, most)
 	return self.items:render(i, self.from, most);
 end
 
--- The stanza with this counter: as it was handed out before, if anybody still holds it, else made
+-- The stanza with this counter: the same table as before, if a module still holds it, else made
 -- from the item's bytes, with the marks that were left in it
 local function restore(self, counter, bytes, splice, time)
 	local stanza = self.values[counter] or self.decoded[counter];
@@ -144,7 +144,7 @@ local function after_removal(self)
 	if next(self.values) then forget_gone(self, self.values); end
 end
 
--- The client handled stanzas up to h. Returns how many that were, or nil and "head" or "tail".
+-- The client handled stanzas up to h. Returns how many are newly acknowledged, or nil and "head" or "tail".
 function queue:acknowledge(h)
 	local count, err = self.items:ack(h);
 	if not count then return nil, err; end
@@ -152,7 +152,7 @@ function queue:acknowledge(h)
 	return count;
 end
 
--- The queue as an array that decodes what is read, for events. It shows what is queued now.
+-- The queue as an array that decodes stanzas when they are read, for events. It shows those that are queued now.
 local view_mt = {
 	__name = "smqueue.view";
 	__index = function (view, i)
@@ -167,7 +167,7 @@ function queue:view()
 	return setmetatable({ queue = self, first = counter_of(self, 1), count = self.items:held() }, view_mt);
 end
 
--- Lets the counters begin at h instead of 0, before anything is pushed
+-- Starts the counters at h instead of 0, before anything is pushed
 function queue:start_at(h)
 	if self.items then
 		assert(self.items:unacked() == 0, "the queue is in use");
@@ -176,7 +176,7 @@ function queue:start_at(h)
 	self.items = native.new { account = self.account; bytes = self.limits.bytes; items = self.limits.items; start = h };
 end
 
--- Positions count what is held from 1, counters all that was pushed
+-- Positions count held items from 1, counters count all pushed ones
 function queue:counter(i) return counter_of(self, i); end
 function queue:position(counter) return position_of(self, counter); end
 
@@ -190,7 +190,7 @@ function queue:close()
 	self.items:close();
 end
 
--- What follows has the names and the results of util.smqueue
+-- Methods with the names and results of util.smqueue
 
 function queue:push(value)
 	if st.is_stanza(value) then
@@ -220,12 +220,12 @@ function queue:resume()
 	return function (_, i)
 		for position = i + 1, self.items:held() do
 			local stanza = self:stanza(position);
-			if stanza ~= nil then return position, stanza; end -- one that is no XML hides none behind it
+			if stanza ~= nil then return position, stanza; end -- one that is not XML hides none behind it
 		end
 	end, self, 0;
 end
 
--- The second value says who else has the message: see pn_smq_fate in include/pn/smq.h
+-- The second value says which other sessions have the message: see pn_smq_fate in include/pn/smq.h
 function queue:consume()
 	return function ()
 		while not self.closed and self.items:held() > 0 do

@@ -1,5 +1,5 @@
--- The one store of this server: opened when it is first used, committed at the end of each turn of
--- the event loop, made durable behind it
+-- The database of this server: opened when it is first used, committed at the end of each turn of the event loop, synced to
+-- disk in the background
 
 local datetime = require "util.datetime".datetime;
 local lfs = require "lfs";
@@ -10,32 +10,35 @@ local stanza_mt = require "util.stanza".stanza_mt;
 
 local native = module:require "native"("store");
 
-local RETRY = 10; -- a store that could not be opened is tried again after so many times as long as that took,
-local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true }; -- or once the file is another
+local RETRY = 10; -- after opening has failed, the pause until the next attempt is so many times as long as that took
+-- With these conditions the next attempt waits for another file
+local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true };
 local REPEAT = 60; -- seconds before the same error is logged again
 local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for more writes
 local TURN_WRITES = 1000;
-local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- what is erased at once, and seconds between
+local MAX_MILLISECONDS = 0x7FFFFFFF;
+local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
+local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
 
--- What nobody needs to be told of: the caller knows what to make of it
+-- Not logged: callers expect these
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
 
--- directory = of the store, once the options are read; whole_seconds = whether util.datetime formats whole seconds only, as on 0.12
+-- directory = of the database, once the options are read; whole_seconds = whether util.datetime formats whole seconds only, as on 0.12
 local database = { whole_seconds = not pcall(datetime, 0.5) };
 
 local options;
-local handle, watch; -- the open store, and the watch of its descriptor
+local handle, watch; -- the open database, and the watch of its descriptor
 local failure; -- { condition, text, retry, file } of the last attempt to open it
-local logged = {}; -- operation and condition -> when this was logged last
-local in_loop = false; -- the event loop runs: there will be an end of the turn
-local batch = false; -- whoever writes commits by itself
+local logged = {}; -- operation and condition -> time of the last log line
+local in_loop = false; -- the event loop runs, so turns end
+local batch = false; -- in database.batch(), which commits
 local turn_began, turn_writes = 0, 0;
 local commit_scheduled, sync_scheduled, erase_scheduled = false, false, false;
 local waiting = {}; -- { transaction, callback } in order of transactions
-local timed; -- { transaction, since } of a commit whose way to the disk is timed, one after another
+local timed; -- { transaction, since } of the commit whose sync is timed, one after another
 local this_turn = {}; -- callbacks that wait for the open transaction to be durable
 
--- A set of numbers that grow. A disk may be full for days: of those that follow each other the first and the last are kept.
+-- A set of growing numbers. A disk may be full for days: only the first and last of consecutive numbers are kept.
 local function number_set()
 	local ranges = {};
 	return setmetatable({}, {
@@ -56,31 +59,30 @@ local function number_set()
 	});
 end
 
--- For modules that acknowledge what they have done, mod_smacks for instance. All else are functions:
--- see README.md.
+-- For modules that acknowledge their work, such as mod_smacks. The other fields are functions, see README.md.
 local turns = module:shared "/*/storage_native/turns";
-turns.number = turns.number or 1; -- of this turn of the event loop, if it writes; it rises with the commit at its end
-turns.lost = turns.lost or number_set(); -- numbers of those of which a commit has failed
+turns.number = turns.number or 1; -- of this turn of the event loop, if it writes; grows with the commit at its end
+turns.lost = turns.lost or number_set(); -- numbers of the turns with a failed commit
 local to_commit = {}; -- callbacks that wait for the end of the turn
 local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 
--- Reads the options. prosodyctl loads the module before it runs a command of it: what is wrong with an option would then
--- stand among the command's results, so there they are read when the store is used.
+-- Reads the options. prosodyctl loads the module before it runs a command: log lines about options would appear among the
+-- results of the command, so there the options are read when the database is used.
 function database.configure()
-	options = options or module:require "options";
-	database.directory = options.directory;
+	options = options or module:require "option_reader".read(module:require "options");
+	database.directory = options.storage_native_path;
 end
 
 local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
 
--- Logs an error, but one that repeats only now and then. Returns it. doing: with %s for the directory
+-- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory
 function database.failed(doing, condition, text)
 	local now, kind = time.now(), doing.." "..condition;
 	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
 		logged[kind] = now;
-		module:log("error", "Cannot "..doing..": %s (%s)", options.directory, text, condition);
+		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
 	end
 	return nil, condition, text;
 end
@@ -95,7 +97,7 @@ local function call_all(callbacks, ...)
 	end
 end
 
--- Told of the seconds from a commit until it was durable
+-- To be replaced: called with the seconds from a commit until it was durable
 function database.on_durable() end
 
 local function call_durable()
@@ -110,7 +112,7 @@ local function call_durable()
 	call_all(ready, true);
 end
 
--- What was committed will not become durable
+-- Committed transactions will not become durable
 local function fail_waiting(condition, text)
 	local callbacks = {};
 	for i, entry in ipairs(waiting) do callbacks[i] = entry.callback; end
@@ -135,7 +137,7 @@ function sync()
 	local wait, condition, text = handle:sync(milliseconds());
 	if not wait then
 		failed("sync %s to disk", condition, text);
-		if condition == "io-error" then fail_waiting(condition, text); end -- for good; others may pass
+		if condition == "io-error" then fail_waiting(condition, text); end -- permanent; others may pass
 		wait = 1000;
 	end
 	if wait >= 0 then schedule_sync(wait / 1000); end
@@ -156,7 +158,7 @@ local function fail_turn(condition, text)
 	call_all(callbacks, nil, condition, text);
 end
 
--- Tells who waits for the end of the turn how it went
+-- Calls the callbacks that wait for the end of the turn
 local function end_turn()
 	local callbacks, failed_with = to_commit, turn_failure;
 	to_commit, turn_failure = {}, nil;
@@ -168,7 +170,7 @@ local function end_turn()
 	end
 end
 
--- A turn that writes much is committed in parts: only at its end is all of it committed that was begun in it
+-- A turn with many writes is committed in parts, so only at its end all of its writes are committed
 function turns.is_open()
 	return commit_scheduled;
 end
@@ -202,7 +204,7 @@ function database.commit()
 		waiting[#waiting + 1] = { transaction = transaction, callback = callback };
 	end
 	this_turn = {};
-	if in_loop or prosody.process_type ~= "prosody" then sync(); end -- a thread may not be started before
+	if in_loop or prosody.process_type ~= "prosody" then sync(); end -- earlier Prosody may fork, so no thread may be started
 	call_durable();
 	return true;
 end
@@ -215,7 +217,7 @@ local function end_of_turn()
 	end_turn();
 end
 
--- To be called after each write. The result of the write is given back.
+-- To be called after each write. Returns the result of the write.
 function database.wrote(ok, condition, text)
 	if not ok then failed("write to %s", condition, text); end
 	turn_writes = turn_writes + 1;
@@ -235,7 +237,7 @@ function database.wrote(ok, condition, text)
 	return ok, condition, text;
 end
 
--- Runs a function whose writes are as few transactions as possible, also where no event loop runs.
+-- Runs a function and commits its writes in as few transactions as possible, also without an event loop.
 function database.batch(callback)
 	local before = batch;
 	batch = true;
@@ -256,7 +258,7 @@ function database.when_durable(callback)
 	end
 end
 
--- ---- Erasing what was removed, a little at a time ----
+-- ---- Erasing removed records, a few at a time ----
 
 local erase;
 
@@ -280,13 +282,13 @@ end
 
 -- ---- Opening and closing ----
 
--- Called with the id of a message that could not be read, and was left out
+-- To be replaced: called with the id of a message that cannot be read, and was skipped
 function database.on_damaged() end
 
 local function damaged(id)
 	database.on_damaged(id);
-	module:log("error", "Message '%s' in %s is damaged and was left out; run prosodyctl mod_storage_native check",
-		id, options.directory);
+	module:log("error", "Skipped a damaged message in %s, run prosodyctl mod_storage_native check: '%s'",
+		options.storage_native_path, id);
 end
 
 local function watch_events()
@@ -302,15 +304,22 @@ local function unwatch_events()
 	end
 end
 
--- Tells whether the file is the same as before
+-- Differs if the file is another one or has been changed
 local function file_state()
-	local file = lfs.attributes(options.directory.."/data.mdb");
+	local file = lfs.attributes(options.storage_native_path.."/data.mdb");
 	return file and ("%d %d %d %d"):format(file.ino, file.size, file.modification, file.change);
 end
 
 local function may_retry(now)
 	if FINAL[failure.condition] then return file_state() ~= failure.file; end
 	return now >= failure.retry;
+end
+
+-- ms between a commit and its fdatasync; 0: each commit waits for it
+local function sync_interval()
+	if options.storage_native_sync == "commit" then return 0; end
+	local seconds = options.storage_native_sync == "none" and NONE_INTERVAL or options.storage_native_sync_interval;
+	return math.max(1, math.floor(math.min(seconds * 1000, MAX_MILLISECONDS)));
 end
 
 local function open()
@@ -320,12 +329,12 @@ local function open()
 	end
 	local condition, text;
 	database.configure();
-	lfs.mkdir(prosody.paths.data); -- on a new server nothing has been stored before
+	lfs.mkdir(prosody.paths.data); -- a new server may not have it yet
 	handle, condition, text = native.open {
-		directory = options.directory;
-		interval = options.interval;
-		max_bytes = options.max_bytes;
-		verify = options.verify;
+		directory = options.storage_native_path;
+		interval = sync_interval();
+		max_bytes = math.floor(options.storage_native_max_size);
+		verify = options.storage_native_verify;
 		metatable = stanza_mt;
 		damaged = damaged;
 		whole_seconds = database.whole_seconds;
@@ -337,10 +346,10 @@ local function open()
 	end
 	if failure then
 		failure = nil;
-		module:log("info", "Opened %s again", options.directory);
+		module:log("info", "Opened %s again", options.storage_native_path);
 	end
 	if handle:recovered() > 0 then
-		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.directory,
+		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.storage_native_path,
 			handle:recovered());
 	end
 	watch_events();
@@ -348,7 +357,7 @@ local function open()
 	return handle;
 end
 
--- The open store. Until the event loop runs Prosody may fork, and a child must open its own.
+-- The handle of the open database. Until the event loop runs Prosody may fork, and a child must open the database itself.
 function database.use()
 	if handle and (in_loop or handle:mine()) then return handle; end
 	if handle then
@@ -393,15 +402,14 @@ function database.unload()
 	turns.is_open, turns.when_committed, turns.commit = nil, nil, nil;
 end
 
--- The numbers of the open store, and how long the commit that is timed has been waiting, in seconds; or nil, why there are
--- none
+-- The numbers of the open database, and for how many seconds the timed commit has been waiting; or nil, the reason
 function database.info()
 	if not handle then
 		return nil, failure and failure.text or "nothing has been read or written since the module was loaded";
 	end
 	local info, condition, text = handle:info();
 	if not info then return nil, text or condition; end
-	local waits = timed and timed.transaction > info.durable; -- the event that tells may not have been seen yet
+	local waits = timed and timed.transaction > info.durable; -- the event may not have been handled yet
 	return info, waits and time.monotonic() - timed.since or 0;
 end
 

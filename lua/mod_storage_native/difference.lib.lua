@@ -1,4 +1,4 @@
--- Compares a value with what a storage driver has made of it.
+-- Compares a value with the one that a storage driver reads back
 
 local is_stanza = require "util.stanza".is_stanza;
 
@@ -33,5 +33,5 @@ local function difference(a, b, path)
 	return nil;
 end
 
--- Nil where they are the same, or a text: where they differ first, and how
+-- Nil if they are the same, or a text: the first difference
 return function (a, b) return difference(a, b, ""); end

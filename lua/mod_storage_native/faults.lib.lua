@@ -1,14 +1,14 @@
--- Failures of import and export. The fault of one item is reported, and everything else is copied. A failure that every further
+-- Failures of import and export. The fault of one item is reported, and everything else is copied. A failure that every later
 -- item would meet as well stops the run.
 --
 --   fault   { item = name or nil, reason = text }
---   stop    { stop = true, text =, again = whether another run goes on once the cause is gone }
+--   stop    { stop = true, text =, again = whether another run continues once the cause is gone }
 
 local faults = {};
 
 local AGAIN, NEVER = true, false;
 
--- Texts of libraries and of the operating system. They are fixed in the locale that prosodyctl runs in.
+-- Texts of libraries and of the operating system, in the locale of prosodyctl, which is fixed
 local ALWAYS = {
 	["not enough memory"] = AGAIN;
 	["Cannot allocate memory"] = AGAIN;
@@ -20,7 +20,7 @@ local ALWAYS = {
 	["file is not a database"] = NEVER;
 };
 
--- While reading, an error of the disk can concern the blocks of one file.
+-- Stop a run that writes. While reading, an error of the disk may concern the blocks of one file.
 local WRITING = {
 	["No space left on device"] = AGAIN;
 	["Disk quota exceeded"] = AGAIN;
@@ -31,21 +31,21 @@ local WRITING = {
 	["disk I/O error"] = AGAIN;
 };
 
--- Conditions of the native store that do not concern one item; storage-corrupt can when it is read.
+-- Conditions of the native driver that do not concern one item; storage-corrupt may, when reading
 local CONDITIONS = {
 	["storage-full"] = AGAIN; ["disk-full"] = AGAIN; ["read-only"] = AGAIN; ["access-denied"] = AGAIN;
 	["storage-busy"] = AGAIN; ["resource-constraint"] = AGAIN; ["storage-lost"] = AGAIN;
 	["io-error"] = NEVER; ["storage-foreign"] = NEVER; ["storage-version"] = NEVER;
 };
 
--- At the end of a text: what a user has written may be quoted in it before.
+-- Only at the end of a text: it may quote text of a user before that.
 local function find_in(list, text)
 	for ending, again in pairs(list) do
 		if text:sub(-#ending) == ending then return again; end
 	end
 end
 
--- Drivers raise texts, or util.error's tables, which have a text. Where in Prosody a text was raised is nothing to an operator.
+-- Drivers raise texts, or util.error's tables, which have a text. The place in Prosody that raised a text is of no use to an operator.
 local function text_of(err)
 	local text = type(err) == "table" and (err.text or err.condition) or err;
 	return (tostring(text):gsub("%S*%.lua:%d+: ", ""));
@@ -57,7 +57,7 @@ end
 
 faults.text_of = text_of;
 
--- The fault that was raised, or that a method has returned; raises again what stops the run.
+-- The fault for an error that was raised, or returned by a method. Raises a stop again.
 function faults.of(err, writing)
 	if type(err) == "table" and err.stop then error(err, 0); end
 	if type(err) == "table" and err.reason then return err; end
@@ -68,14 +68,14 @@ function faults.of(err, writing)
 	return { reason = text };
 end
 
--- Raises what a method has returned instead of a result: a text, or a condition and a text.
+-- Raises the fault, or stop, for the error that a method has returned: a text, or a condition and a text.
 function faults.raise(condition, text)
 	local again = CONDITIONS[condition];
 	if again ~= nil then faults.stop(text or condition, again); end
 	error(faults.of(text or condition), 0);
 end
 
--- Stops the run: the native store refuses to write, for a reason that no item is at fault for.
+-- Stops the run: the native driver cannot write, and no item is the cause.
 function faults.refused(condition, text)
 	faults.stop(text or condition, CONDITIONS[condition] or false);
 end

@@ -2,40 +2,35 @@
 
 local json = require "util.json";
 
-local existing = module:require "existing";
+local drivers = module:require "drivers";
 local format_table = module:require "table";
 local terminal = module:require "terminal";
-local names = module:require "names";
+local tool = module:require "tool";
 
-local matches, name_of_many = names.matches, names.name_of_many;
+local matches, group_name = drivers.matches, drivers.group_name;
 local printable, bytes = terminal.printable, terminal.bytes;
 
 local LEVELS = { "host", "store", "user" };
 local THE_HOST = "(the host)"; -- no user name holds a blank
 
-local function fail(text)
-	terminal.error("%s", text);
-	return 1;
-end
-
 -- ---- stat ----
 
-local function wanted(collection, patterns)
+local function is_selected(collection, patterns)
 	for i, level in ipairs(LEVELS) do
 		if patterns[i] and not matches(patterns[i], collection[level] or "") then return false; end
 	end
 	return true;
 end
 
--- Why there cannot be anything: a host that is neither in the configuration nor among those of the store is misspelt.
-local function unknown_host(pattern, of_store)
-	if not pattern or pattern:sub(-1) == "*" or prosody.hosts[pattern] or of_store[pattern] then return nil; end
-	return ("the host %s is neither in the configuration nor in the store"):format(printable(pattern));
+-- A text for a misspelt host: one that is neither in the configuration nor in the database
+local function unknown_host(pattern, in_database)
+	if not pattern or pattern:sub(-1) == "*" or prosody.hosts[pattern] or in_database[pattern] then return nil; end
+	return ("the host %s is neither in the configuration nor in the database"):format(printable(pattern));
 end
 
--- Calls visit(collection) for those that are asked for. Returns true, or nil, text.
+-- Calls visit(collection) for those that match the patterns. Returns true, or nil, text.
 local function each_collection(handle, patterns, visit)
-	local progress, seen, position, of_store = terminal.progress("Counting"), 0, 0, {};
+	local progress, seen, position, in_database = terminal.progress("Counting"), 0, 0, {};
 	while position do
 		local collections, next_position, text = handle:collections(position, true);
 		if not collections then
@@ -43,19 +38,19 @@ local function each_collection(handle, patterns, visit)
 			return nil, text;
 		end
 		for _, collection in ipairs(collections) do
-			of_store[collection.host] = true;
-			if wanted(collection, patterns) then visit(collection); end
+			in_database[collection.host] = true;
+			if is_selected(collection, patterns) then visit(collection); end
 		end
 		seen, position = seen + #collections, next_position;
 		progress.update(seen);
 	end
 	progress.finish();
-	local why = unknown_host(patterns[1], of_store);
+	local why = unknown_host(patterns[1], in_database);
 	if why then return nil, why; end
 	return true;
 end
 
--- What rows are about: the first level that is not named, users where all are
+-- A row for each host, store or user: the first level without a name
 local function grouped_level(patterns)
 	for i, level in ipairs(LEVELS) do
 		if not patterns[i] or patterns[i]:sub(-1) == "*" then return level; end
@@ -65,7 +60,7 @@ end
 
 local function group_of(collection, level, patterns)
 	local name = collection[level] or THE_HOST;
-	return level == "store" and not patterns[2] and name_of_many(name) or name;
+	return level == "store" and not patterns[2] and group_name(name) or name;
 end
 
 local function add(groups, collection, level, patterns)
@@ -104,25 +99,25 @@ local function print_groups(groups, level)
 end
 
 local function print_file(info)
-	terminal.print("%s", terminal.style("bold", existing.directory));
+	terminal.print("%s", terminal.style("bold", tool.directory));
 	terminal.print("  file      %s, %s used, %s free inside, at most %s", bytes(info.file_bytes), bytes(info.used_bytes),
 		bytes(info.file_bytes - info.used_bytes), bytes(info.max_bytes));
 	terminal.print("  durable   %s", info.durable >= info.transaction and ("all of %d transactions"):format(info.transaction)
 		or ("%d of %d transactions"):format(info.durable, info.transaction));
 	if info.erasing > 0 then
-		terminal.print("  erasing   what is left of %d removed collections", info.erasing);
+		terminal.print("  erasing   the rest of %d removed collections", info.erasing);
 	end
 	terminal.print("");
 end
 
 local function stat_as_text(handle, patterns)
 	local info, condition, why = handle:info();
-	if not info then return fail(why or condition); end
+	if not info then return tool.fail("%s", why or condition); end
 	local level, groups = grouped_level(patterns), {};
 	local ok, text = each_collection(handle, patterns, function (collection)
 		add(groups, collection, level, patterns);
 	end);
-	if not ok then return fail(text); end
+	if not ok then return tool.fail("%s", text); end
 	print_file(info);
 	print_groups(groups, level);
 	return 0;
@@ -130,7 +125,7 @@ end
 
 local function stat_as_json(handle, patterns)
 	local info, condition, why = handle:info();
-	if not info then return fail(why or condition); end
+	if not info then return tool.fail("%s", why or condition); end
 	local list = {};
 	local ok, text = each_collection(handle, patterns, function (collection)
 		list[#list + 1] = json.encode({
@@ -139,9 +134,9 @@ local function stat_as_json(handle, patterns)
 			type = collection.type, entries = collection.entries, bytes = collection.bytes,
 		});
 	end);
-	if not ok then return fail(text); end
+	if not ok then return tool.fail("%s", text); end
 	io.stdout:write('{"store":', json.encode({
-		directory = printable(existing.directory), file_bytes = info.file_bytes, used_bytes = info.used_bytes,
+		directory = printable(tool.directory), file_bytes = info.file_bytes, used_bytes = info.used_bytes,
 		max_bytes = info.max_bytes, transaction = info.transaction, durable = info.durable, erasing = info.erasing,
 	}), ',"collections":[', table.concat(list, ","), "]}\n");
 	return 0;
@@ -151,9 +146,9 @@ end
 
 local function check(handle, as_json)
 	local task, condition, why = handle:check();
-	if not task then return fail(why or condition); end
-	local ok, done, _, problems = existing.run(task, "Checking");
-	if not ok then return fail(done); end
+	if not task then return tool.fail("%s", why or condition); end
+	local ok, done, _, problems = tool.run_task(task, "Checking");
+	if not ok then return tool.fail("%s", done); end
 	if as_json then
 		local list = {};
 		for i, problem in ipairs(problems) do list[i] = json.encode(printable(problem)); end
@@ -161,7 +156,7 @@ local function check(handle, as_json)
 	else
 		for _, problem in ipairs(problems) do terminal.print("%s", printable(problem)); end
 		terminal.print("%s", #problems == 0
-			and terminal.style("green", ("%d records, nothing is wrong"):format(done))
+			and terminal.style("green", ("%d records, no problems"):format(done))
 			or terminal.style("red", ("%d records, %d problems"):format(done, #problems)));
 	end
 	return #problems == 0 and 0 or 1;
@@ -169,9 +164,9 @@ end
 
 return {
 	stat = function (patterns, flags)
-		return existing.with(flags.json and stat_as_json or stat_as_text, patterns);
+		return tool.with_database(flags.json and stat_as_json or stat_as_text, patterns);
 	end;
 	check = function (_, flags)
-		return existing.with(check, flags.json);
+		return tool.with_database(check, flags.json);
 	end;
 };

@@ -5,9 +5,8 @@
 --           ...
 --   });
 --
--- Within a string Prosody escapes every control character. So "item({" and a line feed begin a record wherever they
--- stand, also behind a record that was torn; a line that ends with "});" ends one; and a byte that is zero was never
--- written.
+-- Within a string Prosody escapes every control character. So "item({" and a line feed begin a record anywhere, also after
+-- a torn record; a line that ends with "});" ends one; and a zero byte was never written.
 
 local BEGIN, END = "item({\n", "});\n";
 
@@ -64,7 +63,7 @@ local function explain(err, first)
 	return ("line %d: %s"):format(first + tonumber(line) - 1, text);
 end
 
--- Reads one part. Returns an array of items, and a reason where something in it cannot be read.
+-- Parses one part. Returns an array of items, and a reason if some of it cannot be parsed.
 function records.read(text, first)
 	local items, zero = {}, text:find("\0", 1, true);
 	local written = zero and text:sub(1, zero - 1) or text;
@@ -78,7 +77,7 @@ function records.read(text, first)
 	return items;
 end
 
--- What the file of a table holds: the table; or nil, reason
+-- Parses the file of a table. Returns the table, or nil, reason
 function records.read_table(text)
 	local chunk, err = load(text, "=line", "t", {});
 	if not chunk then return nil, explain(err, 1); end

@@ -1,15 +1,15 @@
--- What an import or export has copied: a table of counts, and a table of what has failed, or both as JSON
+-- The result of an import or export: a table of counts and a table of failures, or both as JSON
 
 local json = require "util.json";
 
 local format_table = module:require "table";
-local name_of_many = module:require "names".name_of_many;
+local group_name = module:require "drivers".group_name;
 local terminal = module:require "terminal";
 
 local printable, plural = terminal.printable, terminal.plural;
 
 local SHOWN_FAILURES = 100;
-local MOST = 40; -- columns that a long name does not widen
+local MOST = 40; -- a longer name does not widen its column
 
 local COLUMNS = {
 	{ title = "host" }, { title = "store" }, { title = "type" }, { title = "users", right = true },
@@ -20,15 +20,15 @@ local FAILURE_COLUMNS = {
 	{ title = "user", most = MOST }, { title = "item", most = MOST }, { title = "reason" },
 };
 
--- No store is called so, and no user: they hold no blanks.
+-- Names of stores and users contain no blanks.
 local ALL_STORES, ALL_USERS, THE_HOST = "(all stores)", "(all users)", "(the host)";
 
-local WHAT_TO_DO = "For what to do about each see \"What cannot be copied\" in README.md.\n";
-local NOT_COPIED = "%d tables or archives were not copied: %s holds other data in their places, and keeps them.";
+local SEE_README = "For each of them see \"What cannot be copied\" in README.md.\n";
+local NOT_COPIED = "%d tables or archives were not copied: %s has other data in their places, which are unchanged.";
 
 local report = {};
 
-local function asked_for(job)
+local function selection(job)
 	if job.store then return (" in the store %s of %s"):format(printable(job.store), job.host); end
 	return job.host and " of "..job.host or "";
 end
@@ -41,11 +41,11 @@ end
 -- ---- Counts ----
 
 local function row_for(rows, store)
-	local name = name_of_many(store.name);
+	local name = group_name(store.name);
 	local key = ("%s\0%s\0%s"):format(store.host, name, store.type);
 	if not rows[key] then
 		rows[key] = {
-			host = store.host, name = name, type = store.type, users = 0, source = 0, target = 0, skipped = 0, failures = 0;
+			host = store.host, name = name, type = store.type, users = 0, source = 0, target = 0, conflicts = 0, failures = 0;
 		};
 		rows[#rows + 1] = rows[key];
 	end
@@ -53,8 +53,8 @@ local function row_for(rows, store)
 end
 
 local function add_unit(row, unit)
-	if unit.skipped then
-		row.skipped = row.skipped + 1;
+	if unit.conflict then
+		row.conflicts = row.conflicts + 1;
 		return;
 	end
 	row.users, row.source, row.target = row.users + 1, row.source + unit.source, row.target + unit.target;
@@ -65,7 +65,7 @@ local function note(row)
 	local notes = {};
 	if row.source ~= row.target then notes[1] = terminal.style("red", "differs"); end
 	if row.failures > 0 then notes[#notes + 1] = terminal.style("red", row.failures.." failed"); end
-	if row.skipped > 0 then notes[#notes + 1] = row.skipped.." not copied"; end
+	if row.conflicts > 0 then notes[#notes + 1] = row.conflicts.." not copied"; end
 	return table.concat(notes, ", ");
 end
 
@@ -74,18 +74,18 @@ local function cells(row)
 		tostring(row.source), tostring(row.target), note(row) };
 end
 
--- Returns how many tables and archives were skipped.
+-- Returns how many tables and archives were not copied because of other data.
 local function print_table(rows)
-	local total = { host = "total", name = "", type = "", users = 0, source = 0, target = 0, skipped = 0, failures = 0 };
+	local total = { host = "total", name = "", type = "", users = 0, source = 0, target = 0, conflicts = 0, failures = 0 };
 	local lines = {};
 	for i, row in ipairs(rows) do
 		lines[i] = cells(row);
-		for _, name in ipairs { "users", "source", "target", "skipped", "failures" } do
+		for _, name in ipairs { "users", "source", "target", "conflicts", "failures" } do
 			total[name] = total[name] + row[name];
 		end
 	end
 	io.stdout:write(format_table(COLUMNS, lines, cells(total)));
-	return total.skipped;
+	return total.conflicts;
 end
 
 -- ---- Failures ----
@@ -104,7 +104,7 @@ local function print_failures(failures, copied)
 	if #failures > SHOWN_FAILURES then
 		io.stderr:write(("... and %d more; --json shows all\n"):format(#failures - SHOWN_FAILURES));
 	end
-	io.stderr:write(WHAT_TO_DO);
+	io.stderr:write(SEE_README);
 end
 
 local function place(host, store, user)
@@ -116,7 +116,7 @@ local function print_json(rows, failures, conflicts)
 	local lists = { counts = {}, failures = {}, conflicts = {} };
 	for i, row in ipairs(rows) do
 		lists.counts[i] = json.encode { host = printable(row.host), store = printable(row.name), type = row.type,
-			users = row.users, source = row.source, target = row.target, not_copied = row.skipped };
+			users = row.users, source = row.source, target = row.target, not_copied = row.conflicts };
 	end
 	for i, failure in ipairs(failures) do
 		lists.failures[i] = json.encode { host = printable(failure.host), store = printable(failure.store),
@@ -130,7 +130,7 @@ local function print_json(rows, failures, conflicts)
 		table.concat(lists.failures, ","), table.concat(lists.conflicts, ",")));
 end
 
--- job: { to = the target's driver, host and store = what alone was asked for, or nil }
+-- job: { to = the driver of the target, host and store = the selection, or nil }
 function report.new(job, as_json)
 	local rows, failures = {}, {};
 	local result = {};
@@ -142,7 +142,7 @@ function report.new(job, as_json)
 			item = item, reason = reason };
 	end
 
-	-- units of a store: { user =, source = and target = entries, failures = number }, or { user =, skipped = true }
+	-- units of a store: { user =, source = and target = entries, failures = number }, or { user =, conflict = true }
 	function result.add(store, units)
 		local row = row_for(rows, store);
 		for _, unit in ipairs(units) do add_unit(row, unit); end
@@ -162,10 +162,10 @@ function report.new(job, as_json)
 	end
 
 	local function print_text()
-		if not rows[1] and not failures[1] then terminal.print("There is nothing to be copied%s.", asked_for(job)); end
-		local skipped = rows[1] and print_table(rows) or 0;
-		if skipped > 0 then
-			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(skipped, job.to)));
+		if not rows[1] and not failures[1] then terminal.print("Nothing to copy%s.", selection(job)); end
+		local conflicts = rows[1] and print_table(rows) or 0;
+		if conflicts > 0 then
+			terminal.print("%s", terminal.style("yellow", NOT_COPIED:format(conflicts, job.to)));
 		end
 		print_failures(failures, rows[1] ~= nil);
 	end

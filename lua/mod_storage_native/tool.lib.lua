@@ -1,60 +1,80 @@
--- prosodyctl mod_storage_native: what the operator can do with the store
+-- Common to the commands of prosodyctl mod_storage_native. They never create a database, and failures are texts for people.
 
-local run_command = module:require "command";
+local prosodyctl = require "util.prosodyctl";
 
-local NOTES = [==[
-An import or export that was interrupted goes on when it is run again. What holds other data already is an error:
-move that away first. Or --merge copies the rest, and leaves that as it is.]==];
+local native = module:require "native"("store");
+local options = module:require "option_reader".read(module:require "options");
+local paths = module:require "paths";
+local terminal = module:require "terminal";
 
--- Each is loaded when it is wanted.
-local function in_file(file, name)
-	return function (names, options)
-		return module:require(file)[name](names, options);
-	end
+local NOTHING = "No such file or directory";
+
+local tool = {
+	native = native;
+	directory = options.storage_native_path;
+	file = options.storage_native_path.."/data.mdb";
+};
+
+-- Prints an error. Returns the exit status.
+function tool.fail(format, ...)
+	terminal.error(format, ...);
+	return 1;
 end
 
-return function (database, arg)
-	local function transfer(name)
-		return function (names, options)
-			return module:require "transfer"(database)[name](names, options);
+-- The handle of the database in a directory, or nil, text, condition
+function tool.open(directory)
+	local handle, condition, text = native.open {
+		directory = directory, interval = 0, max_bytes = math.floor(options.storage_native_max_size), verify = true;
+	};
+	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
+	return handle;
+end
+
+-- Nil if there is a database, else the reason why it cannot be opened
+function tool.missing()
+	local why = paths.missing(tool.file);
+	if why == NOTHING then return ("no database in %s"):format(tool.directory); end
+	return why and ("%s: %s"):format(tool.directory, why);
+end
+
+-- Calls callback(handle, ...), closes the database, and returns the result of the callback: an exit status.
+function tool.with_database(callback, ...)
+	local handle, text;
+	local missing = tool.missing();
+	if not missing then
+		handle, text = tool.open(options.storage_native_path);
+	end
+	if not handle then
+		return tool.fail("%s", missing or text);
+	end
+	local ok, status = pcall(callback, handle, ...);
+	handle:close();
+	if not ok then error(status, 0); end
+	return status;
+end
+
+-- Whether Prosody is running, according to its pidfile
+function tool.server_runs()
+	local known, running = prosodyctl.isrunning();
+	return known and running or false;
+end
+
+-- Takes all steps of a copy or a check, and closes it: until then the database stays open.
+-- Returns true, done, total, array of problems; or nil, text.
+function tool.run_task(task, label)
+	local progress, problems = terminal.progress(label), {};
+	local more, done, total, found;
+	repeat
+		more, done, total, found = task:step();
+		if more ~= nil then
+			table.move(found or {}, 1, #(found or {}), #problems + 1, problems);
+			progress.update(done, total);
 		end
-	end
-
-	return run_command(arg, {
-		{
-			usage = "stat [HOST [STORE [USER]]] [--json]";
-			help = "what is in the store; pep_* stands for all that begin with pep_";
-			run = in_file("inspect", "stat");
-		};
-		{
-			usage = "check [--json]";
-			help = "compares all records that depend on one another";
-			run = in_file("inspect", "check");
-		};
-		{
-			usage = "backup FILE";
-			help = "copies the store to a new file, while the server runs";
-			run = in_file("copies", "backup");
-		};
-		{
-			usage = "restore FILE [--replace]";
-			help = "puts a backup in the place of the store; the server must be stopped";
-			run = function (names, options) return module:require "restore"(names, options); end;
-		};
-		{
-			usage = "compact";
-			help = "writes the store anew, without what was deleted; the server must be stopped";
-			run = in_file("copies", "compact");
-		};
-		{
-			usage = "import --from DRIVER [HOST [STORE]] [--merge] [--online] [--json]";
-			help = "copies from another storage driver, for instance internal or sql";
-			run = transfer "import";
-		};
-		{
-			usage = "export --to DRIVER [HOST [STORE]] [--merge] [--json]";
-			help = "copies to another storage driver";
-			run = transfer "export";
-		};
-	}, NOTES);
+	until not more;
+	progress.finish();
+	task:close();
+	if more == nil then return nil, total; end
+	return true, done, total, problems;
 end
+
+return tool;

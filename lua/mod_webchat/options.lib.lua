@@ -1,98 +1,80 @@
--- The options of README.md, checked once
+-- The options of this module as data. option_reader.lib.lua describes a row; the tables in README.md are made of them.
 
-local jid = require "util.jid";
+return { prefix = "webchat_",
+	{ name = "webchat_title", type = "text", default = "Chat", scope = "host", text = "Heading of the page." };
+	{ name = "webchat_default_room", type = "room", scope = "host", text = "Room that opens where the address names none." };
+	{ name = "webchat_room_hosts", type = "hosts", default_text = "every MUC component of this server", scope = "host",
+		text = "Hosts whose rooms visitors may enter: `{ \"rooms.example.org\" }`." };
+	{ name = "webchat_stylesheet", type = "path", scope = "host",
+		text = "Path of a CSS file that is added to the page; `:root { --accent: #0a7d4f }` colours the entrance and the room." };
+	{ name = "webchat_converse_path", type = "path", default_text = "`converse/dist` in the module's folder", scope = "host",
+		text = "Path of a `dist` folder of Converse.js 14." };
+	{ name = "webchat_frame_ancestors", type = "origins", default = {}, scope = "host",
+		text = "Origins whose pages may show the chat in a frame, beside the page's own: "
+			.."`{ \"https://www.example.org\", \"https://*.example.net:8443\" }`." };
+	{ name = "webchat_room_per_visitor", type = "boolean", default = false, needs = "webchat_default_room", scope = "host",
+		text = "Each visitor gets a [room of their own](#a-room-for-each-visitor), whose agents are the owners, admins and members "
+			.."of `webchat_default_room`." };
+	{ name = "webchat_own_room_time", type = "seconds", default = 600, least = 1, scope = "host",
+		text = "Seconds for which such a room is kept after the visitor has left." };
+	{ name = "webchat_rooms_per_address", type = "integer", default = 20, least = 1, scope = "host",
+		text = "Rooms that the visitors of a network are in, counted for each of them." };
+	{ name = "webchat_max_message_size", type = "integer", default = 8192, least = 512, scope = "host",
+		text = "Bytes of a stanza." };
+	{ name = "webchat_max_page_size", type = "integer", default = 50, least = 1, scope = "host",
+		text = "Results in one page of an archive; a longer page is cut to this." };
+	{ name = "webchat_max_unread_bytes", type = "integer", default = 1048576, default_text = "1048576 (1 MiB)", least = 65536,
+		scope = "host",
+		text = "Bytes that wait for a visitor: in the connection's write buffer, or without an ack (XEP-0198). A visitor with more, "
+			.."connected or not, is disconnected." };
+	{ name = "webchat_ipv6_prefix", type = "integer", default = 56, least = 1, most = 128, scope = "host",
+		text = "Bits of an IPv6 address that are one network, 1 to 128." };
+	{ name = "webchat_private_networks", type = "boolean", default = false, scope = "host",
+		text = "`true` where visitors come from private addresses themselves, in an intranet, and not through a proxy: see "
+			.."[proxies](#proxies)." };
+	{ name = "webchat_bar_time", type = "seconds", default = 86400, least = 1, scope = "host",
+		text = "Seconds for which a moderator's ban bars a network." };
+	{ name = "webchat_hibernation_time", type = "seconds", default = 60, least = 1, scope = "host",
+		text = "Seconds for which a visitor whose connection is cut may resume the session." };
 
-local option = module:require "option";
-
--- What is wrong is told of, and never ends the loading: without this module nobody is let in.
-local function room(name)
-	local given = module:get_option_string(name);
-	local prepped = jid.prep(given);
-	local node, _, resource = jid.split(prepped);
-	if given and (not node or resource) then
-		module:log("error", "%s = %q is not the address of a room: write it as room@host", name, given);
-		return nil;
-	end
-	return prepped;
-end
-
--- An origin as Content Security Policy writes it (CSP3, section 2.3.1), of the web alone; nil for anything else
-local function origin(given)
-	local text = type(given) == "string" and given:lower():gsub("/$", "") or "";
-	local host = text:match("^https?://([^:]+)$") or text:match("^https?://([^:]+):%d+$") or text:match("^https?://([^:]+):%*$");
-	return host and host:gsub("^%*%.", ""):match("^[%w-.]+$") and text or nil;
-end
-
--- In order, so that the header is always the same
-local function origins(name)
-	local list = {};
-	for given in module:get_option_set(name, {}) do
-		local value = origin(given);
-		if value then
-			list[#list+1] = value;
-		else
-			module:log("error", "%s: %s is not an origin, and left out: write it as https://www.example.org", name, tostring(given));
-		end
-	end
-	table.sort(list);
-	return list;
-end
-
-local messages, burst = option.integer("webchat_messages_per_minute", 60, 1), option.integer("webchat_message_burst", 20, 1);
-local room_hosts = module:get_option_set("webchat_room_hosts");
-
-local default_room = room("webchat_default_room");
-
--- Its agents are those of the default room
-local function room_per_visitor(name)
-	local is_wanted = option.boolean(name, false);
-	if is_wanted and not default_room then
-		module:log("error", "%s needs webchat_default_room, whose owners, admins and members are the agents. It is left out", name);
-	end
-	return is_wanted and default_room ~= nil;
-end
-
-return {
-	title = module:get_option_string("webchat_title", "Chat");
-	default_room = default_room;
-	room_per_visitor = room_per_visitor("webchat_room_per_visitor");
-	room_hosts = room_hosts and room_hosts / jid.prep; -- nil: every MUC component of this server
-	stylesheet = module:get_option_string("webchat_stylesheet");
-	converse_path = module:get_option_string("webchat_converse_path", module:get_directory() .. "/converse/dist");
-	frame_ancestors = origins("webchat_frame_ancestors");
-	-- What a visitor may cost, a network, and all visitors together. A minute's, unless it says otherwise
-	visitor = {
-		messages = option.integer("webchat_visitor_messages_per_minute", messages, 1);
-		burst = option.integer("webchat_visitor_message_burst", burst, 1);
-		seconds = option.number("webchat_visitor_seconds_per_minute", 3, 0.001); -- of the server's time
-		bytes = option.integer("webchat_visitor_bytes_per_minute", 4194304, 65536); -- received from the visitor
-		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
-	};
-	network = {
-		sessions = option.integer("webchat_sessions_per_address", 10, 1); -- at once
-		logins = option.integer("webchat_logins_per_minute", 20, 1);
-		messages = messages, burst = burst;
-		seconds = option.number("webchat_seconds_per_minute", 6, 0.001);
-		bytes = option.integer("webchat_bytes_per_minute", 16777216, 65536);
-		refusals = option.integer("webchat_refusals_per_minute", 300, 1);
-	};
-	total = {
-		sessions = option.integer("webchat_max_visitors", 500, 1);
-		logins = option.integer("webchat_total_logins_per_minute", 300, 1);
-		messages = option.integer("webchat_total_messages_per_minute", 3000, 1);
-		burst = option.integer("webchat_total_message_burst", 1000, 1);
-		seconds = option.number("webchat_total_seconds_per_minute", 30, 0.001);
-	};
-	requests = option.integer("webchat_visitor_requests_at_once", 10, 1); -- to occupants, that have no answer yet
-	network_requests = option.integer("webchat_requests_at_once", 40, 1);
-	page = option.integer("webchat_max_page_size", 50, 1); -- results
-	unread = option.integer("webchat_max_unread_bytes", 1048576, 65536); -- that wait for a visitor
-	rooms = option.integer("webchat_rooms_per_address", 20, 1);
-	message_size = option.integer("webchat_max_message_size", 8192, 512); -- bytes of a stanza
-	ipv6_prefix = option.integer("webchat_ipv6_prefix", 56, 1, 128); -- bits
-	private_networks = option.boolean("webchat_private_networks", false); -- whether visitors come from them, without a proxy
-	-- seconds
-	own_room_time = option.seconds("webchat_own_room_time", 600, 1);
-	bar_time = option.seconds("webchat_bar_time", 86400, 1);
-	hibernation_time = option.seconds("webchat_hibernation_time", 60, 1);
+	{ name = "webchat_sessions_per_address", type = "integer", default = 10, least = 1, scope = "host", group = "limits",
+		text = "Visitors of a network at once." };
+	{ name = "webchat_max_visitors", type = "integer", default = 500, least = 1, scope = "host", group = "limits",
+		text = "All visitors at once." };
+	{ name = "webchat_logins_per_minute", type = "integer", default = 20, least = 1, scope = "host", group = "limits",
+		text = "Logins from a network in a minute." };
+	{ name = "webchat_total_logins_per_minute", type = "integer", default = 300, least = 1, scope = "host", group = "limits",
+		text = "All logins in a minute." };
+	{ name = "webchat_messages_per_minute", type = "integer", default = 60, least = 1, scope = "host", group = "limits",
+		text = "Messages of a network in a minute, in the long run." };
+	{ name = "webchat_visitor_messages_per_minute", type = "integer", default_of = "webchat_messages_per_minute", least = 1,
+		scope = "host", group = "limits",
+		text = "The same of one visitor." };
+	{ name = "webchat_total_messages_per_minute", type = "integer", default = 3000, least = 1, scope = "host", group = "limits",
+		text = "The same of all visitors." };
+	{ name = "webchat_message_burst", type = "integer", default = 20, least = 1, scope = "host", group = "limits",
+		text = "Messages of a network at once." };
+	{ name = "webchat_visitor_message_burst", type = "integer", default_of = "webchat_message_burst", least = 1,
+		scope = "host", group = "limits",
+		text = "The same of one visitor." };
+	{ name = "webchat_total_message_burst", type = "integer", default = 1000, least = 1, scope = "host", group = "limits",
+		text = "The same of all visitors." };
+	{ name = "webchat_seconds_per_minute", type = "number", default = 6, least = 0.001, scope = "host", group = "limits",
+		text = "Seconds of the server's time that a network may use in a minute." };
+	{ name = "webchat_visitor_seconds_per_minute", type = "number", default = 3, least = 0.001, scope = "host", group = "limits",
+		text = "The same for one visitor." };
+	{ name = "webchat_total_seconds_per_minute", type = "number", default = 30, least = 0.001, scope = "host", group = "limits",
+		text = "The same for all visitors." };
+	{ name = "webchat_bytes_per_minute", type = "integer", default = 16777216, default_text = "16777216 (16 MiB)", least = 65536,
+		scope = "host", group = "limits",
+		text = "Bytes received from a network in a minute." };
+	{ name = "webchat_visitor_bytes_per_minute", type = "integer", default = 4194304, default_text = "4194304 (4 MiB)", least = 65536,
+		scope = "host", group = "limits",
+		text = "The same from one visitor." };
+	{ name = "webchat_requests_at_once", type = "integer", default = 40, least = 1, scope = "host", group = "limits",
+		text = "Requests of a network to occupants that have no answer yet." };
+	{ name = "webchat_visitor_requests_at_once", type = "integer", default = 10, least = 1, scope = "host", group = "limits",
+		text = "The same of one visitor." };
+	{ name = "webchat_refusals_per_minute", type = "integer", default = 300, least = 1, scope = "host", group = "limits",
+		text = "Refusals in a minute: of stanzas of one visitor, or of logins from a network." };
 };

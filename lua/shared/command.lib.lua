@@ -1,45 +1,43 @@
--- prosodyctl mod_NAME COMMAND ...: the commands of a module, each described once. In the module:
+-- prosodyctl mod_NAME COMMAND ...: parses the arguments of a module's commands, and runs the command. In the module:
 --
 --   function module.command(arg)
 --       return module:require "command"(arg, {
---           { usage = "stat [HOST [STORE]] [--json]", help = "what is in the store", run = stat };
+--           { usage = "stat [HOST [STORE]] [--json]", help = "shows what is in the store", run = stat };
 --           { usage = "import FILE... --from DRIVER [--depth N]", help = "copies from another driver", run = import };
 --       }, "A paragraph below the help.");
 --   end
 --
--- usage   the first word is the command, and the rest what the parser goes by. A word is a name that has to be given,
---         WORD... one or more, [WORD] and [WORD...] are optional. --option WORD has to be given and takes a value,
---         [--option WORD] is optional, [--option] takes none, [--option WORD...] may be given several times. Options stand
---         anywhere, their values also after "=".
--- help    one or more lines about it.
--- run     run(names, options) gets an array of the names, and a table of the options that are given, { json = true,
---         depth = "3", tag = { "each", "value", "of [--tag WORD...]" } }. It returns the exit status: 0 good, 1 something is
---         wrong; 2 is usage, here as in run, and others are the command's own. error { text = ... } ends it with that text and
---         status 1.
---         While it runs, Prosody's log goes to standard error: standard output has nothing but what run prints.
+-- usage   the name of the command, then its arguments: WORD is required, WORD... is one or more, [WORD] and [WORD...] are
+--         optional. --option WORD is required and takes a value, [--option WORD] is optional, [--option] takes no value, and
+--         [--option WORD...] may be repeated. Options may be anywhere; --option=VALUE is the same as --option VALUE.
+-- help    one or more lines
+-- run     run(names, options) gets an array of the arguments and a table of the options, { json = true, depth = "3",
+--         tag = { "each", "value", "of [--tag WORD...]" } }. It returns the exit status: 0 success, 1 failure, 2 wrong usage;
+--         other values are the command's own. error { text = ... } prints the text and ends the command with status 1.
+--         Meanwhile Prosody's log goes to standard error: only the output of run is on standard output.
 
 local format = require "util.format".format;
 local logger = require "util.logger";
 
 local terminal = module:require "terminal";
 
--- ---- What there is ----
+-- ---- Usage ----
 
 local function count(text, pattern)
 	return select(2, text:gsub(pattern, ""));
 end
 
--- { name =, min = and max = numbers of names, options = { [option] = "value", "values" or "flag" }, needed = { options } }
+-- { name =, min =, max = number of names, options = { [option] = "value", "values" or "flag" }, required = { options } }
 local function grammar_of(usage)
 	local name, rest = usage:match("^(%S+)(.*)$");
-	local grammar = { name = name, min = 0, max = 0, options = {}, needed = {} };
-	local depth, of = 0, nil; -- of: the option that the next word is the value of
+	local grammar = { name = name, min = 0, max = 0, options = {}, required = {} };
+	local depth, of = 0, nil; -- of: the option whose value is the next word
 	for word in rest:gmatch("%S+") do
 		local optional = depth > 0 or word:find("^%[") ~= nil;
 		local option = word:match("^%[?%-%-([%w-]+)");
 		if option then
 			grammar.options[option] = word:find("%]$") and "flag" or "value";
-			if not optional then table.insert(grammar.needed, option); end
+			if not optional then table.insert(grammar.required, option); end
 		elseif of then
 			if word:find("...", 1, true) then grammar.options[of] = "values"; end
 		else
@@ -60,9 +58,9 @@ local function print_help(commands, notes)
 	if notes then terminal.print("\n%s", notes); end
 end
 
--- ---- What is asked for ----
+-- ---- Arguments ----
 
--- The option at arg[i]: its name, its value, and how many words that takes; or nil, text
+-- Returns name and value of the option at arg[i], and the number of words that they take; or nil, text.
 local function read_option(grammar, arg, i, option, value)
 	local kind = grammar.options[option];
 	if not kind then return nil, ("unknown option --%s"):format(option); end
@@ -72,7 +70,7 @@ local function read_option(grammar, arg, i, option, value)
 	end
 	local words = value and 1 or 2;
 	value = value or arg[i + 1];
-	if not value or value == "" then return nil, ("--%s needs a value"):format(option); end
+	if not value or value == "" then return nil, ("missing value of --%s"):format(option); end
 	return option, value, words;
 end
 
@@ -98,9 +96,9 @@ local function parse(grammar, arg)
 		i = i + words;
 	end
 	if #names < grammar.min then return nil, "missing argument"; end
-	if #names > grammar.max then return nil, ("%s is one name too many"):format(names[grammar.max + 1]); end
-	for _, option in ipairs(grammar.needed) do
-		if not options[option] then return nil, ("--%s is needed"):format(option); end
+	if #names > grammar.max then return nil, ("too many arguments: %s"):format(names[grammar.max + 1]); end
+	for _, option in ipairs(grammar.required) do
+		if not options[option] then return nil, ("missing option --%s"):format(option); end
 	end
 	return names, options;
 end
@@ -120,7 +118,7 @@ local function find(commands, name)
 	return nil, ("unknown command %s"):format(name);
 end
 
--- Prosody's own log lines would stand among the results, or within JSON.
+-- Otherwise Prosody's log lines would be among the results, or within JSON.
 local function log_to_standard_error()
 	logger.reset();
 	for _, level in ipairs { "warn", "error" } do
@@ -130,8 +128,8 @@ local function log_to_standard_error()
 	end
 end
 
--- An error { text = for the operator } ends a command; others are faults.
-local function explain(err)
+-- error { text = } is meant for the operator. Other errors are bugs.
+local function with_traceback(err)
 	return type(err) == "table" and err or debug.traceback(err);
 end
 
@@ -148,11 +146,11 @@ return function (arg, commands, notes)
 		options = grammar;
 	end
 	if not names then
-		terminal.error("%s\nprosodyctl mod_%s --help tells what there is", options, module.name);
+		terminal.error("%s\nSee prosodyctl mod_%s --help", options, module.name);
 		return 2;
 	end
 	log_to_standard_error();
-	local ok, status = xpcall(command.run, explain, names, options);
+	local ok, status = xpcall(command.run, with_traceback, names, options);
 	if not ok and type(status) == "table" then terminal.error("%s", status.text); end
 	if not ok and type(status) ~= "table" then error(status, 0); end
 	return ok and status or 1;

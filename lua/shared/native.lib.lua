@@ -1,6 +1,5 @@
--- Loads the shared objects that lie beside this module.
-
--- A reload of the module keeps the C code that is mapped; a restart takes a new one.
+-- Loads a shared object from the folder of this module. A reload of the module keeps the C code that is mapped; only a restart of
+-- Prosody loads a new one.
 return function (name)
 	local path = ("%s/%s.so"):format(module:get_directory(), name);
 	local open, err = package.loadlib(path, "luaopen_"..name);

@@ -1,5 +1,5 @@
--- Paths that an operator names. prosodyctl has gone to the data directory when a module sees them, and works as the user
--- that Prosody runs as: files of root's are closed to it, even where root has called it.
+-- Paths in the arguments of prosodyctl. It changes to the data directory before a module is loaded, and runs as Prosody's user: it
+-- cannot read root's files, even when root calls it.
 
 local lfs = require "lfs";
 
@@ -8,38 +8,38 @@ local WHOSE = "; prosodyctl works as the user that Prosody runs as";
 
 local paths = {};
 
--- As seen from the directory of whoever calls. Where that is not known, as behind some sudos, a relative path is refused: it
--- would be one in the data directory.
+-- A path relative to the caller's directory. Without PWD, as with some sudos, a relative path is an error: it would be one in the data
+-- directory.
 function paths.absolute(path)
 	if path:sub(1, 1) == "/" then return path; end
 	local directory = os.getenv("PWD");
-	if not directory then error { text = path..": the whole path is needed, for PWD is not set" }; end -- command.lib.lua tells
+	if not directory then error { text = path..": PWD is not set, use an absolute path" }; end -- see command.lib.lua
 	return directory.."/"..path;
 end
 
--- A text of the system's, with what it means here
+-- Completes an error text of the operating system
 function paths.explain(text)
 	return text:find(DENIED, 1, true) and text..WHOSE or text;
 end
 
--- The same without the file that it begins with
+-- The same without the file name at its beginning
 function paths.reason(text)
 	return paths.explain(text:match("[^:]+$"):match("%S.*"));
 end
 
--- Why there is nothing at a path, as the system says it; nil where there is something
+-- Why nothing can be found at a path; nil if there is something
 function paths.missing(path)
 	local found, text = lfs.attributes(path);
 	return not found and paths.reason(text) or nil;
 end
 
--- Why it is not to be seen whether something is at a path: a text with the path, or nil where it is to be seen
+-- If it cannot be seen whether a path exists: why not, with the path; otherwise nil
 function paths.hidden(path)
 	local reason = paths.missing(path);
 	return reason and reason:find(DENIED, 1, true) and ("%s: %s"):format(path, reason) or nil;
 end
 
--- Why a new file cannot be made
+-- Why a new file cannot be created
 function paths.closed(path)
 	return paths.missing(path:match("^(.+)/") or "/") or paths.explain(DENIED);
 end

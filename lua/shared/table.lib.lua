@@ -1,5 +1,5 @@
--- Aligned tables: text(columns, rows, total) where columns are { title =, right = true or nil, most = or nil }, rows arrays of
--- texts. A text longer than most does not widen the column: what is behind it in its row does not line up.
+-- format_table(columns, rows, total) -> a table with aligned columns. A column is { title =, right = true or nil, most = or nil }, a
+-- row is an array of strings. A string longer than `most` does not widen the column; the rest of its row is not aligned.
 
 local style = module:require "terminal".style;
 

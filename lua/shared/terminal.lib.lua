@@ -1,4 +1,4 @@
--- What the tools print: results to standard output, progress and errors to standard error
+-- Output of the tools: results to standard output, progress and errors to standard error
 
 local array = require "util.array";
 local pposix = require "util.pposix";
@@ -32,7 +32,7 @@ function terminal.error(format, ...)
 	io.stderr:write(styled(io.stderr, "red", "error: "), format:format(...), "\n");
 end
 
--- Names may hold any bytes; those that could confuse a terminal, or that JSON cannot hold, are written as \xNN.
+-- Escapes bytes of a name that a terminal would interpret or that JSON cannot hold as \xNN.
 function terminal.printable(name)
 	local function escape(byte)
 		return ("\\x%02x"):format(byte:byte());
@@ -42,7 +42,7 @@ function terminal.printable(name)
 	return is_utf8(name) and name or (name:gsub("[\128-\255]", escape));
 end
 
--- The same of each text, as an array for JSON
+-- The same for an array of names, for JSON
 function terminal.printables(texts)
 	local list = array();
 	for _, text in ipairs(texts) do list:push(terminal.printable(text)); end
@@ -62,7 +62,7 @@ function terminal.bytes(number)
 	return ("%.1f %s"):format(number, UNITS[unit]);
 end
 
--- A line that is written over and over, on a terminal only: update(done, total or nil), and finish() removes it.
+-- A progress line, on a terminal only: update(done, total or nil) rewrites it, finish() removes it.
 function terminal.progress(label)
 	local progress, drawn_at = {}, nil;
 	local visible = pposix.isatty(io.stderr);

@@ -6,8 +6,8 @@ local ANCHOR_OPTIONS = { "trust-anchor:", "trust-anchor-file:", "trusted-keys-fi
 
 local unbound = { ROOT_KEY = "/usr/share/dns/root.key" }; -- of the package dns-root-data
 
--- With the defaults of Prosody and of lua-unbound. Second result: lua-unbound, nil where it is not there and Prosody asks the
--- system's resolver.
+-- Returns the settings with the defaults of Prosody and of lua-unbound; and lua-unbound, nil if it is not installed and Prosody uses
+-- the system's resolver.
 function unbound.settings()
 	local installed, lunbound = pcall(require, "lunbound");
 	local settings = { hoststxt = false };
@@ -18,14 +18,14 @@ function unbound.settings()
 	return settings, installed and lunbound or nil;
 end
 
--- Where trust begins: a text, or nil
+-- The trust anchor: a string, or nil
 function unbound.anchor(settings)
 	local found = settings.trustfile or (settings.trusted and "option unbound: trusted");
 	for _, name in ipairs(ANCHOR_OPTIONS) do found = found or (settings.options or {})[name]; end
 	return found;
 end
 
--- Whether the resolvers of the machine are asked, which can be gone past, and not one that was chosen for Prosody
+-- Whether the resolvers in resolv.conf are used, which can be bypassed, and not one that was chosen for Prosody
 function unbound.asks_resolvconf(settings)
 	return settings.resolvconf and not settings.forward;
 end

@@ -1,4 +1,4 @@
-/* Comparing the records of archives with those that depend on them. */
+/* Checks the records of archives against the records that depend on them. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "archive.h"
 
-enum { TEXT = 240 };
+enum { TEXT = 240 }; /* bytes of a sentence: above the longest, whose values are numbers */
 
 /* Above every position. */
 static const uint64_t END = UINT64_MAX >> 24;
@@ -25,7 +25,7 @@ __attribute__((format(printf, 2, 3))) static void report(struct pn_archive_check
 	check->problem(check->context, text);
 }
 
-/* Whether the operation has failed for damage, which is taken back, for the caller to report. */
+/* Whether the transaction has failed with PN_ECORRUPT. Clears the error: the caller reports it. */
 static bool is_damaged(struct pn_archive_check *check) {
 	if (check->txn->err != PN_ECORRUPT)
 		return false;
@@ -35,7 +35,7 @@ static bool is_damaged(struct pn_archive_check *check) {
 
 /* ---- Messages ---- */
 
-/* Between two messages that follow one another there are deleted positions, and nothing else. */
+/* All positions between two neighbours must be deleted ones. */
 static void check_gap(struct pn_archive_check *check, const struct pn_archive *archive,
 		      uint32_t peer, struct pn_range gap) {
 	if (gap.to <= gap.from) {
@@ -60,7 +60,7 @@ static void check_index(struct pn_archive_check *check, const struct pn_archive 
 		       (ull)seq, archive->number, peer);
 }
 
-/* Sets *bare to the bare form of a message's peer. Whether that could be read. */
+/* Sets *bare to the bare form of a message's peer. Returns whether it could be read. */
 static bool check_peer(struct pn_archive_check *check, const struct pn_archive *archive,
 		       uint64_t seq, uint32_t peer, uint32_t *bare) {
 	struct pn_str name;
@@ -90,7 +90,7 @@ static void check_key_of(struct pn_archive_check *check, const struct pn_archive
 		pn_name_key(check->txn, archive->number, PN_KIND_NAME, stored->key);
 	const bool found = pn_get(check->txn, &key, &value) && pn_wire_u64(&value) == seq;
 	if (!found && check->txn->err == PN_OK)
-		report(check, "message %llu of archive %u is not found by its key", (ull)seq,
+		report(check, "message %llu of archive %u cannot be found by its key", (ull)seq,
 		       archive->number);
 }
 
@@ -102,7 +102,8 @@ static void check_order_of(struct pn_archive_check *check, const struct pn_archi
 	if (check->txn->err == PN_OK &&
 	    (stored->out_of_order != listed || (listed && pn_wire_f64(&value) != stored->when)))
 		report(check,
-		       "message %llu of archive %u and the list of those out of order do not agree",
+		       "message %llu of archive %u disagrees with the list of messages out of "
+		       "order",
 		       (ull)seq, archive->number);
 }
 
@@ -122,29 +123,29 @@ static void check_message(struct pn_archive_check *check, const struct pn_archiv
 	check->bytes += cursor->size;
 	if (!pn_stored_parse(cursor->value, &stored) ||
 	    pn_unpack(stored.stanza, &tokens) != PN_OK) {
-		report(check, "message %llu of archive %u cannot be read", (ull)seq,
-		       archive->number);
+		report(check, "cannot read message %llu of archive %u", (ull)seq, archive->number);
 		return;
 	}
 	if (stored.latest < check->latest)
-		report(check, "message %llu of archive %u is out of the order of time", (ull)seq,
-		       archive->number);
+		report(check, "message %llu of archive %u has an earlier time than the one before",
+		       (ull)seq, archive->number);
 	check->latest = stored.latest;
 	check_peer_of(check, archive, seq, &stored);
 	check_key_of(check, archive, seq, &stored);
 	check_order_of(check, archive, seq, &stored);
 }
 
-/* ---- Indexes: each entry leads to a message that leads back ---- */
+/* ---- Indexes: each entry refers to a message that refers back ---- */
 
-/* Whether the record at the cursor leads to a message that can be read. */
-static bool check_leads(struct pn_archive_check *check, const struct pn_archive *archive,
-			const struct pn_cursor *cursor, uint64_t seq, struct pn_stored *stored) {
+/* Whether the record at the cursor refers to a message that can be read. */
+static bool check_reference(struct pn_archive_check *check, const struct pn_archive *archive,
+			    const struct pn_cursor *cursor, uint64_t seq,
+			    struct pn_stored *stored) {
 	if (pn_message_get(archive, seq, stored, NULL))
 		return true;
 	if (is_damaged(check) || check->txn->err == PN_OK)
 		report(check,
-		       "a record of kind %c of archive %u leads to message %llu, which does not "
+		       "a record of kind %c of archive %u refers to message %llu, which does not "
 		       "exist",
 		       cursor->key.bytes[5], archive->number, (ull)seq);
 	return false;
@@ -159,7 +160,7 @@ static void check_entry(struct pn_archive_check *check, const struct pn_archive 
 		pn_txn_fail(check->txn, PN_ECORRUPT);
 		return;
 	}
-	if (!check_leads(check, archive, cursor, seq, &stored) || stored.peer == peer)
+	if (!check_reference(check, archive, cursor, seq, &stored) || stored.peer == peer)
 		return;
 	if (stored.peer != 0 && !check_peer(check, archive, seq, stored.peer, &bare))
 		return;
@@ -168,7 +169,7 @@ static void check_entry(struct pn_archive_check *check, const struct pn_archive 
 		       (ull)seq, archive->number, peer);
 }
 
-/* Counts the entries of a peer's index, whose ordinals follow one another. */
+/* Counts the entries of a peer's index, and checks the ordinals. */
 static uint64_t count_entries(struct pn_archive_check *check, const struct pn_archive *archive,
 			      uint32_t peer) {
 	const struct pn_key prefix = pn_peer_prefix(archive, peer);
@@ -185,20 +186,19 @@ static uint64_t count_entries(struct pn_archive_check *check, const struct pn_ar
 	return count;
 }
 
-/* Positions of a peer agree with the entries of its index. */
+/* Compares the positions of a peer with the entries of its index. */
 static void check_count(struct pn_archive_check *check, const struct pn_archive *archive,
 			uint32_t peer) {
 	const uint64_t positions = pn_range_count(archive, peer, (struct pn_range){0, END});
 	if (is_damaged(check)) {
-		report(check, "the index of peer %u of archive %u is broken", peer,
+		report(check, "cannot read the index of peer %u of archive %u", peer,
 		       archive->number);
 		return;
 	}
 	const uint64_t entries = count_entries(check, archive, peer);
 	if (check->txn->err == PN_OK && entries != positions)
-		report(check,
-		       "peer %u of archive %u has %llu messages by position, and %llu in fact",
-		       peer, archive->number, (ull)positions, (ull)entries);
+		report(check, "peer %u of archive %u has %llu positions, but %llu messages", peer,
+		       archive->number, (ull)positions, (ull)entries);
 }
 
 static void check_peer_name(struct pn_archive_check *check, const struct pn_archive *archive,
@@ -207,12 +207,11 @@ static void check_peer_name(struct pn_archive_check *check, const struct pn_arch
 	uint32_t bare;
 	if (!pn_peer_name(archive, peer, &name, &bare)) {
 		if (is_damaged(check))
-			report(check, "peer %u of archive %u cannot be read", peer,
-			       archive->number);
+			report(check, "cannot read peer %u of archive %u", peer, archive->number);
 		return;
 	}
 	if (pn_peer_find(archive, name) != peer && check->txn->err == PN_OK)
-		report(check, "peer %u of archive %u is not found by its name", peer,
+		report(check, "peer %u of archive %u cannot be found by its name", peer,
 		       archive->number);
 	check_count(check, archive, peer);
 }
@@ -221,16 +220,16 @@ static void check_listed(struct pn_archive_check *check, const struct pn_archive
 			 const struct pn_cursor *cursor) {
 	const uint64_t seq = pn_seq_of(cursor->key);
 	struct pn_stored stored;
-	if (check_leads(check, archive, cursor, seq, &stored) && !stored.out_of_order)
+	if (check_reference(check, archive, cursor, seq, &stored) && !stored.out_of_order)
 		report(check, "message %llu of archive %u is listed as out of order by mistake",
 		       (ull)seq, archive->number);
 }
 
-/* An archive whose messages the walk will not come to. */
+/* Reports an archive without messages: check_state() would never see it. */
 static void check_not_empty(struct pn_archive_check *check, const struct pn_archive *archive) {
 	if (pn_range_count(archive, PN_PEER_ALL, (struct pn_range){0, END}) == 0 &&
 	    check->txn->err == PN_OK)
-		report(check, "archive %u exists without a message", archive->number);
+		report(check, "archive %u has no messages", archive->number);
 }
 
 /* ---- The walk ---- */
@@ -256,7 +255,7 @@ static void check_kind(struct pn_archive_check *check, const struct pn_archive *
 		check_peer_name(check, archive, pn_wire_u32(&value));
 		break;
 	case PN_KIND_NAME:
-		check_leads(check, archive, cursor, pn_wire_u64(&value), &stored);
+		check_reference(check, archive, cursor, pn_wire_u64(&value), &stored);
 		break;
 	default:
 		break;
@@ -268,15 +267,15 @@ void pn_archive_check_record(struct pn_archive_check *check, uint32_t number, en
 	const struct pn_archive archive = {.txn = check->txn, .number = number};
 	check_kind(check, &archive, kind, cursor);
 	if (is_damaged(check))
-		report(check, "a record of archive %u cannot be read", number);
+		report(check, "cannot read a record of archive %u", number);
 }
 
-/* The archive's messages have been counted: compare with its state. */
+/* Compares the sums over the archive's messages with its state. */
 static void check_state(struct pn_archive_check *check) {
 	struct pn_archive archive;
 	if (!pn_archive_open_number(&archive, check->txn, check->archive)) {
 		if (is_damaged(check))
-			report(check, "archive %u has no state that can be read", check->archive);
+			report(check, "cannot read the state of archive %u", check->archive);
 		return;
 	}
 	const struct pn_archive_state *const state = &archive.state;
@@ -285,12 +284,12 @@ static void check_state(struct pn_archive_check *check) {
 	if (check->txn->err != PN_OK)
 		return;
 	if (state->count != check->messages || state->bytes != check->bytes)
-		report(check, "archive %u counts %llu messages of %llu bytes, it has %llu of %llu",
+		report(check, "archive %u counts %llu messages of %llu bytes, but has %llu of %llu",
 		       check->archive, (ull)state->count, (ull)state->bytes, (ull)check->messages,
 		       (ull)check->bytes);
 	if (positions != check->messages)
-		report(check, "archive %u has %llu messages by position, and %llu in fact",
-		       check->archive, (ull)positions, (ull)check->messages);
+		report(check, "archive %u has %llu positions, but %llu messages", check->archive,
+		       (ull)positions, (ull)check->messages);
 }
 
 void pn_archive_check_passed(struct pn_archive_check *check, const struct pn_cursor *cursor) {

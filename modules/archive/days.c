@@ -11,7 +11,7 @@ static double day_of(double when) {
 	return floor(when / DAY) * DAY;
 }
 
-/* Appends a day, unless it is the last one already. */
+/* Appends the day of a time, unless it is the last one in `days`. */
 static void put_day(struct pn_buf *days, double when) {
 	const double day = day_of(when);
 	if (days->len >= sizeof(day)) {
@@ -24,8 +24,8 @@ static void put_day(struct pn_buf *days, double when) {
 }
 
 /*
- * The days of the messages that are in order: from each day's first message to the first of a later
- * day by bisection. Those of the others follow, in no order.
+ * Lists the days of the messages that are in order: skips from the first message of a day to the
+ * first one of a later day by bisection.
  */
 static void list_days(const struct pn_archive *archive, struct pn_buf *days) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
@@ -41,7 +41,7 @@ static void list_days(const struct pn_archive *archive, struct pn_buf *days) {
 			put_day(days, stored.when);
 			const double tomorrow = day_of(stored.when) + DAY;
 			const uint64_t later = pn_time_find(archive, tomorrow, false);
-			/* of a day that is far off, `tomorrow` may be the same number */
+			/* far in the future, `tomorrow` may round to the same number */
 			seq = later > seq ? later - 1 : seq;
 		}
 		key = pn_message_key(archive, seq + 1);
@@ -61,11 +61,10 @@ static void list_out_of_order(const struct pn_archive *archive, struct pn_buf *d
 	pn_cursor_close(&cursor);
 }
 
-int pn_archive_dates(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		     struct pn_buf *days) {
+int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days) {
 	struct pn_txn txn;
 	struct pn_archive archive;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	if (pn_archive_open(&archive, &txn, store, user)) {
 		list_days(&archive, days);
 		list_out_of_order(&archive, days);

@@ -1,4 +1,4 @@
-/* Deleting messages: one, or those that a query selects. */
+/* Deleting messages: a single one, or the matches of a query. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -6,19 +6,28 @@
 #include "archive.h"
 
 enum {
-	DELETE_PUTS = 4,
-	/* Bytes of pages that the deletion of one message changes. Of neighbours little more than
-	 * their own, for they share pages; of scattered ones a leaf of the messages, and of each
-	 * index. Measured in test_room.c. */
+	DELETE_PUTS = 4, /* of every slice: the state, and counts of deleted positions */
+	/*
+	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages,
+	 * and LMDB reuses these in the same transaction: their own bytes are a margin. Scattered
+	 * messages change a leaf of the messages and one of each index. Keys and names of peers are
+	 * in no order: each that is removed along with a message changes a leaf of its own, and
+	 * merges it with another one. Tests: "room: deletions of scattered messages", "... of
+	 * neighbours with keys", "... of neighbours with peers of their own".
+	 */
 	PER_NEIGHBOUR = 400,
 	PER_SCATTERED = 12 * 1024,
+	PER_LEAF = 8 * 1024,
+	MOST_LEAVES = 3, /* of one message: its key, its peer, and the bare form of that */
 	SLICE_MAX = 65536,
-	SLICE_SCATTERED = 64, /* so that a slice needs less than is set aside for it, see room.c */
+	/* The most scattered messages, or leaves, in a slice: they claim less than SET_ASIDE of
+	 * room.c. Test: "sync: on a full disk scattered messages are deleted". */
+	SLICE_SCATTERED = 64,
 };
 
 /* ---- One message ---- */
 
-/* Marks the position as deleted, unless it is at the archive's beginning now. */
+/* Marks the position as deleted, unless the archive begins after it now. */
 static void mark_deleted(const struct pn_archive *archive, uint64_t seq) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
 	struct pn_cursor cursor;
@@ -52,9 +61,11 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 		name_key = pn_name_key(txn, archive->number, PN_KIND_NAME, stored.key);
 	if (stored.peer != 0)
 		pn_peer_name(archive, stored.peer, &name, &bare);
-	pn_remove(txn, &key); /* key and stanza are borrowed until here */
-	if (keyed)
+	pn_remove(txn, &key); /* stored.key and stored.stanza are borrowed until here */
+	if (keyed) {
 		pn_remove(txn, &name_key);
+		archive->scattered++;
+	}
 	pn_message_list(archive, seq, stored.out_of_order, &gone);
 	if (stored.peer != 0)
 		pn_peer_remove(archive, stored.peer, seq);
@@ -65,24 +76,23 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
 	archive->state.bytes -= bytes;
 }
 
-/* ---- Those that a query selects ---- */
+/* ---- The matches of a query ---- */
 
-/* What is to be deleted, and how much of it has been. */
 struct deletion {
 	const struct pn_archive_query *query;
-	struct pn_archive_truncate truncate;
-	uint64_t limit; /* of messages */
-	uint64_t done;
+	uint64_t limit;     /* most messages to delete */
+	uint64_t done;      /* messages deleted */
+	uint64_t scattered; /* see struct pn_archive */
 };
 
 static bool selects_all(const struct deletion *deletion) {
 	const struct pn_archive_query *const query = deletion->query;
-	return !deletion->truncate.wanted && !query->has_start && !query->has_end &&
-	       query->with.bytes == NULL && query->before.bytes == NULL &&
+	return !query->has_keep && !query->has_start && !query->has_end &&
+	       query->peer.bytes == NULL && query->before.bytes == NULL &&
 	       query->after.bytes == NULL && query->ids == NULL && query->key.bytes == NULL;
 }
 
-/* The number of messages that match, page and all. */
+/* The number of matches within the page. */
 static uint64_t count_page(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
 	uint64_t count = 0;
@@ -94,41 +104,41 @@ static uint64_t count_page(const struct pn_archive *archive, const struct pn_pla
 	return count;
 }
 
-/* How many of the matches are to be deleted. */
-static uint64_t count_victims(const struct pn_archive *archive, const struct pn_plan *plan,
-			      struct pn_archive_truncate truncate) {
-	if (!truncate.wanted)
+/* How many of the matches have to be deleted. */
+static uint64_t count_surplus(const struct pn_archive *archive, const struct pn_plan *plan,
+			      const struct pn_archive_query *query) {
+	if (!query->has_keep)
 		return UINT64_MAX;
 	const uint64_t count = count_page(archive, plan);
-	return count > truncate.keep ? count - truncate.keep : 0;
+	return count > query->keep ? count - query->keep : 0;
 }
 
-/* Deletes up to `limit` in the plan's order. Returns their number; each changes the indexes, so the
- * walk begins anew. */
-static uint64_t delete_matches(struct pn_archive *archive, const struct pn_plan *plan,
-			       uint64_t limit) {
+/* Deletes up to `most` matches in the plan's order. A deletion changes the indexes, so the walk
+ * closes its cursor first. */
+static void delete_matches(struct pn_archive *archive, const struct pn_plan *plan, uint64_t most,
+			   struct deletion *deletion) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
-	uint64_t count = 0;
-	while (count < limit && pn_walk_next(&walk)) {
+	while (deletion->done < most && archive->scattered < SLICE_SCATTERED &&
+	       pn_walk_next(&walk)) {
 		pn_walk_close(&walk);
 		pn_message_delete(archive, walk.seq);
-		count++;
+		deletion->done++;
 	}
 	pn_walk_close(&walk);
-	return count;
+	deletion->scattered = archive->scattered;
 }
 
-/* Returns whether there is more. */
+/* Returns whether the slice has ended before the matches. */
 static bool delete_planned(struct pn_archive *archive, const struct pn_plan *plan,
 			   struct deletion *deletion) {
-	const uint64_t victims = count_victims(archive, plan, deletion->truncate);
-	const uint64_t most = victims < deletion->limit ? victims : deletion->limit;
-	deletion->done = delete_matches(archive, plan, most);
+	const uint64_t surplus = count_surplus(archive, plan, deletion->query);
+	delete_matches(archive, plan, pn_min(surplus, deletion->limit), deletion);
 	if (deletion->done > 0 && archive->state.count > 0)
 		pn_archive_write_state(archive);
 	else if (deletion->done > 0)
 		pn_collection_drop(archive->txn, archive->number);
-	return deletion->done == most && victims > deletion->limit;
+	return surplus > deletion->done &&
+	       (deletion->done == deletion->limit || deletion->scattered >= SLICE_SCATTERED);
 }
 
 static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
@@ -148,46 +158,51 @@ static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
 }
 
 static bool is_scattered(const struct pn_archive_query *query) {
-	return query->with.bytes != NULL || query->ids != NULL;
+	return query->peer.bytes != NULL || query->ids != NULL;
 }
 
 static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
-	const uint64_t most = is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX;
-	return limit < most ? limit : most;
+	return pn_min(limit, is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX);
 }
 
-static size_t bytes_of(const struct deletion *deletion, uint64_t count) {
-	return (size_t)count * (is_scattered(deletion->query) ? PER_SCATTERED : PER_NEIGHBOUR);
+static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t scattered) {
+	if (is_scattered(deletion->query))
+		return (size_t)messages * PER_SCATTERED;
+	return (size_t)messages * PER_NEIGHBOUR + (size_t)scattered * PER_LEAF;
 }
 
-static void begin(struct pn_db *db, struct pn_txn *txn, const struct deletion *deletion) {
-	pn_txn_write(db, txn,
+static size_t claimed_bytes(const struct deletion *deletion) {
+	const uint64_t scattered =
+		pn_min(MOST_LEAVES * deletion->limit, SLICE_SCATTERED + MOST_LEAVES - 1);
+	return bytes_of(deletion, deletion->limit, scattered);
+}
+
+static void begin(const struct pn_store *store, struct pn_txn *txn,
+		  const struct deletion *deletion) {
+	pn_txn_write(store->db, txn,
 		     (struct pn_claim){
 			     .puts = DELETE_PUTS,
-			     .bytes = bytes_of(deletion, deletion->limit),
+			     .bytes = claimed_bytes(deletion),
 			     .removes = true,
 		     });
 }
 
 static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
-	const uint64_t limit = deletion->limit;
-	const uint64_t used = deletion->done < limit ? deletion->done : limit;
-	pn_txn_refund(txn, bytes_of(deletion, limit - used));
+	const uint64_t used = pn_min(deletion->done, deletion->limit);
+	pn_txn_refund(txn, claimed_bytes(deletion) - bytes_of(deletion, used, deletion->scattered));
 	return pn_txn_end(txn, result);
 }
 
-int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		      const struct pn_archive_query *query, struct pn_archive_truncate truncate,
-		      uint64_t limit, uint64_t *count) {
+int pn_archive_delete(const struct pn_store *store, struct pn_user user,
+		      const struct pn_archive_query *query, uint64_t limit, uint64_t *count) {
 	struct pn_txn txn;
 	struct pn_archive archive;
 	struct deletion deletion = {
 		.query = query,
-		.truncate = truncate,
 		.limit = query->key.bytes != NULL ? 1 : slice(query, limit),
 	};
 	bool more = false;
-	begin(db, &txn, &deletion);
+	begin(store, &txn, &deletion);
 	if (pn_archive_open(&archive, &txn, store, user))
 		more = delete_from(&archive, &deletion);
 	else if (query->before.bytes != NULL || query->after.bytes != NULL)
@@ -198,26 +213,26 @@ int pn_archive_delete(struct pn_db *db, const struct pn_store *store, struct pn_
 	return result;
 }
 
-/* ---- Of all users ---- */
+/* ---- All users ---- */
 
-/* The archive of the store that comes after the position: whether there is one. */
+/* Finds the archive of the store that follows the position. Returns whether there is one. */
 static bool next_archive(struct pn_txn *txn, const struct pn_store *store,
 			 struct pn_archive_position *position, uint32_t *archive) {
 	const struct pn_key prefix = pn_directory_start(store);
-	struct pn_key place = prefix;
+	struct pn_key at = prefix;
 	if (position->begun) {
-		memcpy(place.bytes + place.len, position->user, PN_DIGEST);
-		place.len += PN_DIGEST;
-		place.bytes[place.len++] = 0;
+		memcpy(at.bytes + at.len, position->user, PN_DIGEST);
+		at.len += PN_DIGEST;
+		at.bytes[at.len++] = 0;
 	}
-	if (!pn_directory_next(txn, store, &place, archive))
+	if (!pn_directory_next(txn, store, &at, archive))
 		return false;
-	memcpy(position->user, place.bytes + prefix.len, PN_DIGEST);
+	memcpy(position->user, at.bytes + prefix.len, PN_DIGEST);
 	position->begun = true;
 	return true;
 }
 
-/* Deletes from the archive, unless it is the host's own. Returns whether there is more. */
+/* Deletes from the archive, unless it belongs to the host itself. Returns whether there is more. */
 static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion *deletion) {
 	struct pn_owner owner;
 	struct pn_archive archive;
@@ -226,52 +241,49 @@ static bool delete_of_user(struct pn_txn *txn, uint32_t number, struct deletion 
 	return pn_archive_open_number(&archive, txn, number) && delete_from(&archive, deletion);
 }
 
-/* Moves past the archive at `next`, of which so many messages were deleted. */
-static void pass(struct pn_archive_position *position, struct pn_archive_position next,
-		 uint64_t *left, uint64_t done) {
+/* Moves past the archive at `next`, from which `done` messages were deleted. */
+static void skip_to(struct pn_archive_position *position, struct pn_archive_position next,
+		    uint64_t *left, uint64_t done) {
 	*position = next;
-	*left -= *left < done + 1 ? *left : done + 1; /* looking at it takes time, too */
+	*left -= pn_min(*left, done + 1); /* 1 for the time to look at it */
 }
 
 static bool is_damage(int err) {
 	return err == PN_ECORRUPT || err == PN_EVERSION;
 }
 
-/* Deletes from the next archive. Returns 1, with *left what is left of the slice, or 0 at the end.
- */
-static int delete_next(struct pn_db *db, const struct pn_store *store,
-		       const struct pn_archive_query *query, struct pn_archive_position *position,
-		       uint64_t *left, uint64_t *count) {
+/* Deletes from the next archive, and subtracts from *left. Returns 1, or 0 at the end. */
+static int delete_next(const struct pn_store *store, const struct pn_archive_query *query,
+		       struct pn_archive_position *position, uint64_t *left, uint64_t *count) {
 	struct pn_archive_position next = *position;
 	struct deletion deletion = {.query = query, .limit = *left};
 	struct pn_txn txn;
 	uint32_t archive;
-	begin(db, &txn, &deletion);
+	begin(store, &txn, &deletion);
 	const bool found = next_archive(&txn, store, &next, &archive);
 	const bool more = found && delete_of_user(&txn, archive, &deletion);
 	const int err = end(&txn, &deletion, PN_OK);
 	if (found && is_damage(err)) {
 		next.damaged++;
-		pass(position, next, left, 0);
+		skip_to(position, next, left, 0);
 		return 1;
 	}
 	if (!found || err != PN_OK)
 		return err;
 	*count += deletion.done;
 	if (more)
-		*left = 0; /* the same once more, next time */
+		*left = 0; /* the next slice continues with the same archive */
 	else
-		pass(position, next, left, deletion.done);
+		skip_to(position, next, left, deletion.done);
 	return 1;
 }
 
-int pn_archive_delete_all(struct pn_db *db, const struct pn_store *store,
-			  const struct pn_archive_query *query,
+int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
 	uint64_t left = slice(query, limit);
 	int err;
 	do
-		err = delete_next(db, store, query, position, &left, count);
+		err = delete_next(store, query, position, &left, count);
 	while (err > 0 && left > 0);
 	return err;
 }

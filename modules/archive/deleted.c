@@ -1,4 +1,4 @@
-/* Deleted positions, counted in blocks of 256 to the power of 1, 2, 3 ... */
+/* Deleted positions, counted in blocks of 256, 256^2, 256^3 ... positions. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -6,23 +6,19 @@
 #include "archive.h"
 
 enum {
-	BITS = 8,                 /* a block of one level is 256 of the level below */
+	BITS = 8,                 /* a block has 2^8 blocks of the level below */
 	BITMAP = (1 << BITS) / 8, /* bytes */
-	LEVELS = 5,               /* 40 bits of position */
+	LEVELS = 5,               /* for 40 bits of position */
 	POSITION_IN_BLOCK = (1 << BITS) - 1,
 };
 
-/* The number of the block of a level that has the position. */
+/* The number of the block that has the position, in a level. */
 static uint64_t block_of(uint64_t position, uint8_t level) {
 	return position >> (BITS * (level + 1));
 }
 
 bool pn_deleted_same_block(uint64_t a, uint64_t b) {
 	return block_of(a, 0) == block_of(b, 0);
-}
-
-static uint64_t min(uint64_t a, uint64_t b) {
-	return a < b ? a : b;
 }
 
 static struct pn_key block_key(const struct pn_archive *archive, uint32_t peer, uint8_t level,
@@ -37,7 +33,7 @@ static struct pn_key level_prefix(const struct pn_archive *archive, uint32_t pee
 	return key;
 }
 
-/* The number of the block at the cursor, which is in a level. */
+/* The number of the block at the cursor. */
 static uint64_t cursor_block(const struct pn_cursor *cursor) {
 	uint32_t archive, peer;
 	uint8_t level;
@@ -50,7 +46,7 @@ static uint64_t cursor_block(const struct pn_cursor *cursor) {
 
 /* ---- Changing ---- */
 
-/* The bitmap of a block, all zero where there is none. */
+/* Reads the bitmap of a block, all zero if it has no record. */
 static void read_bitmap(struct pn_txn *txn, const struct pn_key *key,
 			unsigned char bitmap[BITMAP]) {
 	struct pn_wire value;
@@ -62,7 +58,7 @@ static void read_bitmap(struct pn_txn *txn, const struct pn_key *key,
 		memcpy(bitmap, bytes, BITMAP);
 }
 
-/* Sets or clears a bit. Returns whether that changed it. */
+/* Sets or clears the bit of a position. Returns whether it was different before. */
 static bool change_bit(const struct pn_archive *archive, uint32_t peer, uint64_t position,
 		       bool deleted) {
 	static const unsigned char empty[BITMAP] = {0};
@@ -94,7 +90,7 @@ static void put_count(struct pn_txn *txn, const struct pn_key *key, uint64_t cou
 	pn_put(txn, key, &value);
 }
 
-/* The count of a block, 0 where there is none. */
+/* The count of a block, 0 if it has no record. */
 static uint64_t get_count(struct pn_txn *txn, const struct pn_key *key) {
 	struct pn_wire value;
 	if (!pn_get(txn, key, &value))
@@ -111,7 +107,7 @@ static void change(const struct pn_archive *archive, uint32_t peer, uint64_t pos
 		const struct pn_key key =
 			block_key(archive, peer, level, block_of(position, level));
 		const uint64_t before = get_count(archive->txn, &key);
-		const uint64_t after = deleted ? before + 1 : before - min(before, 1);
+		const uint64_t after = deleted ? before + 1 : before - pn_min(before, 1);
 		put_count(archive->txn, &key, after);
 	}
 }
@@ -129,7 +125,7 @@ static unsigned count_bits(const unsigned char *bitmap, unsigned from, unsigned 
 	return count;
 }
 
-/* The bits from `from` to `to`, of 256, in one block. */
+/* Counts the bits from `from` up to, not including, `to` in one block. */
 static uint64_t count_part(const struct pn_archive *archive, uint32_t peer, uint64_t block,
 			   unsigned from, unsigned to) {
 	const struct pn_key key = block_key(archive, peer, 0, block);
@@ -140,7 +136,7 @@ static uint64_t count_part(const struct pn_archive *archive, uint32_t peer, uint
 	return count_bits(bitmap, from, to);
 }
 
-/* What the block at the cursor counts. */
+/* The number of deleted positions in the block at the cursor. */
 static uint64_t count_block(struct pn_cursor *cursor, uint8_t level) {
 	if (level > 0)
 		return pn_wire_u64(&cursor->value);
@@ -148,7 +144,7 @@ static uint64_t count_block(struct pn_cursor *cursor, uint8_t level) {
 	return bitmap != NULL ? count_bits((const unsigned char *)bitmap, 0, 1u << BITS) : 0;
 }
 
-/* Whole blocks of one level. */
+/* Counts whole blocks of one level. */
 static uint64_t count_blocks(const struct pn_archive *archive, uint32_t peer, uint8_t level,
 			     struct pn_range blocks) {
 	const struct pn_key prefix = level_prefix(archive, peer, level);
@@ -168,7 +164,7 @@ static uint64_t count_blocks(const struct pn_archive *archive, uint32_t peer, ui
 	return count;
 }
 
-/* Whole blocks of level 0: as many as possible by the counts of the levels above. */
+/* Counts whole blocks of level 0, by the counts of the levels above where possible. */
 static uint64_t count_levels(const struct pn_archive *archive, uint32_t peer,
 			     struct pn_range blocks) {
 	uint64_t count = 0;
@@ -186,7 +182,7 @@ static uint64_t count_levels(const struct pn_archive *archive, uint32_t peer,
 	return count;
 }
 
-/* Whether there is any deleted position at or after the block of `from`. */
+/* Whether any position is deleted in the block of `from` or after it. */
 static bool any_from(const struct pn_archive *archive, uint32_t peer, uint64_t from) {
 	const struct pn_key prefix = level_prefix(archive, peer, 0);
 	const struct pn_key start = block_key(archive, peer, 0, block_of(from, 0));
@@ -228,7 +224,7 @@ static void remove_blocks(const struct pn_archive *archive, uint32_t peer, uint8
 	pn_cursor_close(&cursor);
 }
 
-/* Counts the blocks of the level below that are left in the block where `from` is. */
+/* Recounts the block of `from` by the blocks of the level below that are left. */
 static void recount(const struct pn_archive *archive, uint32_t peer, uint8_t level, uint64_t from) {
 	const uint64_t at = block_of(from, level);
 	const struct pn_key key = block_key(archive, peer, level, at);
@@ -237,7 +233,7 @@ static void recount(const struct pn_archive *archive, uint32_t peer, uint8_t lev
 	if (before == 0)
 		return;
 	const uint64_t count = count_blocks(archive, peer, (uint8_t)(level - 1), below);
-	if (count < before) /* positions before the first one are not counted any more */
+	if (count < before) /* blocks at the archive's beginning were dropped: not an increase */
 		put_count(archive->txn, &key, count);
 }
 
@@ -248,7 +244,7 @@ void pn_deleted_drop_from(const struct pn_archive *archive, uint32_t peer, uint6
 			change(archive, peer, position, false);
 	}
 	for (uint8_t level = 0; level < LEVELS; level++) {
-		/* the block of `from` stays, unless nothing of it does */
+		/* the block of `from` stays, unless `from` is its first position */
 		const uint64_t block = block_of(from, level);
 		const bool whole = block << (BITS * (level + 1)) == from;
 		remove_blocks(archive, peer, level,

@@ -1,11 +1,11 @@
-/* Ids of messages: a key that the caller gave, or an opaque id that says where the message is. */
+/* Ids of messages: keys that the caller chose, and opaque ids, which encode the position. */
 #include <string.h>
 
 #include <pn/err.h>
 
 #include "archive.h"
 
-/* ---- 16 bytes as text: base64url without padding (RFC 4648 section 5) ---- */
+/* ---- 16 bytes as text: base64url without padding (RFC 4648, section 5) ---- */
 
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -47,15 +47,15 @@ static bool from_text(struct pn_str text, unsigned char block[PN_BLOCK]) {
 			block[n++] = (unsigned char)(bits >> have);
 		}
 	}
-	return (bits & ((1u << have) - 1)) == 0; /* one spelling for each id */
+	return (bits & ((1u << have) - 1)) == 0; /* unused bits are 0: one spelling for each id */
 }
 
 /* ---- Opaque ids ---- */
 
-enum { CHECK = 3 }; /* bytes that are zero in each */
+enum { CHECK = 3 }; /* zero bytes at the end: one forged id in 2^24 passes as one of ours */
 
-/* Where a message is: what an opaque id says. */
-struct place {
+/* The contents of an opaque id. */
+struct opaque_id {
 	uint32_t archive;
 	uint64_t seq;
 	uint32_t epoch;
@@ -84,8 +84,8 @@ void pn_id_make(const struct pn_archive *archive, uint64_t seq, uint32_t epoch,
 		to_text(block, id);
 }
 
-/* Whether it is an id of this database. */
-static bool read_id(struct pn_txn *txn, struct pn_str id, struct place *place) {
+/* Returns whether it is an opaque id of this database. */
+static bool read_id(struct pn_txn *txn, struct pn_str id, struct opaque_id *out) {
 	static const unsigned char zero[CHECK] = {0};
 	unsigned char plain[PN_BLOCK] = {0};
 	unsigned char block[PN_BLOCK];
@@ -93,19 +93,19 @@ static bool read_id(struct pn_txn *txn, struct pn_str id, struct place *place) {
 	    pn_txn_fail(txn, pn_db_decipher(txn->db, block, plain)) != PN_OK ||
 	    memcmp(plain + PN_BLOCK - CHECK, zero, CHECK) != 0)
 		return false;
-	place->archive = (uint32_t)get_uint(plain, 4);
-	place->seq = get_uint(plain + 4, 5);
-	place->epoch = (uint32_t)get_uint(plain + 9, 4);
+	out->archive = (uint32_t)get_uint(plain, 4);
+	out->seq = get_uint(plain + 4, 5);
+	out->epoch = (uint32_t)get_uint(plain + 9, 4);
 	return true;
 }
 
 static uint64_t find_opaque(const struct pn_archive *archive, struct pn_str id) {
-	struct place place;
+	struct opaque_id found;
 	struct pn_stored stored;
-	if (!read_id(archive->txn, id, &place) || place.archive != archive->number ||
-	    !pn_message_get(archive, place.seq, &stored, NULL))
+	if (!read_id(archive->txn, id, &found) || found.archive != archive->number ||
+	    !pn_message_get(archive, found.seq, &stored, NULL))
 		return 0;
-	return stored.epoch == place.epoch && stored.key.bytes == NULL ? place.seq : 0;
+	return stored.epoch == found.epoch && stored.key.bytes == NULL ? found.seq : 0;
 }
 
 /* ---- Keys of messages ---- */

@@ -1,4 +1,4 @@
-/* Archives for Lua. */
+/* pn/archive.h for Lua. */
 #include <math.h>
 #include <string.h>
 
@@ -23,18 +23,18 @@ static struct pn_str optional_str(lua_State *L, int arg) {
 
 /*
  * append(user, key or nil, stanza, when, with or nil, quota) -> id | nil, condition, text
- * quota: 0 for none.
+ * quota: most messages of the archive, 0: no limit.
  */
 static int archive_append(lua_State *L) {
 	struct pn_lua_db *db;
 	char id[PN_ARCHIVE_ID_LEN];
 	lua_settop(L, 7);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	const struct pn_str key = optional_str(L, 3);
 	luaL_checktype(L, 4, LUA_TTABLE);
 	struct pn_message message = {
+		.id = optional_str(L, 3),
 		.when = luaL_checknumber(L, 5),
-		.with = optional_str(L, 6),
+		.peer = optional_str(L, 6),
 	};
 	const uint64_t quota = (uint64_t)pn_glue_integer(L, 7, 0, INT64_MAX);
 	const struct pn_store *store = check(L, &db);
@@ -42,10 +42,10 @@ static int archive_append(lua_State *L) {
 	int err = pn_lua_put_stanza(L, 4, buf);
 	message.stanza = (struct pn_str){(const char *)buf->data, buf->len};
 	if (err == PN_OK)
-		err = pn_archive_append(db->db, store, user, &message, key, quota, id);
+		err = pn_archive_append(store, user, &message, quota, id);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
-	if (key.bytes != NULL)
+	if (message.id.bytes != NULL)
 		lua_pushvalue(L, 3);
 	else
 		lua_pushlstring(L, id, sizeof(id));
@@ -60,20 +60,23 @@ static int archive_set(lua_State *L) {
 	const struct pn_str id = pn_lua_check_str(L, 3);
 	luaL_checktype(L, 4, LUA_TTABLE);
 	const double when = luaL_optnumber(L, 5, 0);
-	const struct pn_str with = optional_str(L, 6);
+	const struct pn_str peer = optional_str(L, 6);
 	const struct pn_store *store = check(L, &db);
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_stanza(L, 4, buf);
+	const struct pn_archive_change change = {
+		.stanza = {(const char *)buf->data, buf->len},
+		.when = lua_isnil(L, 5) ? NULL : &when,
+		.peer = peer.bytes != NULL ? &peer : NULL,
+	};
 	if (err == PN_OK)
-		err = pn_archive_set(
-			db->db, store, user, id, (struct pn_str){(const char *)buf->data, buf->len},
-			lua_isnil(L, 5) ? NULL : &when, with.bytes != NULL ? &with : NULL);
+		err = pn_archive_set(store, user, id, &change);
 	return pn_lua_result(L, err);
 }
 
-/* ---- Queries: a table, whose strings are borrowed while it is on the stack ---- */
+/* ---- Queries: tables, whose strings are borrowed while the table is on the stack ---- */
 
-/* Pushes a field, which the table holds: no metamethod makes one up. False is as good as nil. */
+/* Pushes a field with raw access, so the table keeps it alive. False counts as nil. */
 static int push_field(lua_State *L, int table, const char *name) {
 	lua_pushstring(L, name);
 	const int type = lua_rawget(L, table);
@@ -104,7 +107,7 @@ static bool field_number(lua_State *L, int table, const char *name, double *numb
 	return type != LUA_TNIL;
 }
 
-/* The ids, in memory that is pushed, or nil. */
+/* Reads the ids. Pushes the memory that has them, or nil. */
 static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
 	const int type = push_field(L, table, "ids");
 	if (type == LUA_TNIL)
@@ -123,7 +126,7 @@ static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
 	lua_remove(L, -2);
 }
 
-/* Reads the query at `table`, which may be nil. Pushes what its ids are kept in, or nil. */
+/* Reads the query at `table`, which may be nil. Pushes the memory of its ids, or nil. */
 static struct pn_archive_query check_query(lua_State *L, int table) {
 	struct pn_archive_query query = {0};
 	if (lua_isnoneornil(L, table)) {
@@ -133,7 +136,7 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	luaL_checktype(L, table, LUA_TTABLE);
 	query.has_start = field_number(L, table, "start", &query.start);
 	query.has_end = field_number(L, table, "end", &query.end);
-	query.with = field_str(L, table, "with");
+	query.peer = field_str(L, table, "with");
 	query.before = field_str(L, table, "before");
 	query.after = field_str(L, table, "after");
 	query.key = field_str(L, table, "key");
@@ -144,20 +147,19 @@ static struct pn_archive_query check_query(lua_State *L, int table) {
 	return query;
 }
 
-/* ---- Times as clients see them: util.datetime truncates to microseconds, on 0.12 to seconds ----
- */
+/* ---- Times as clients see them: util.datetime truncates to microseconds (0.12: seconds) ---- */
 
 enum { MICROSECONDS = 1000000 };
 
-/* A parsed stamp is off by rounding: a double of today's time has steps of 2^-22 s. */
+/* The rounding error of a parsed stamp: a double of the current time has steps of 2^-22 s. */
 static const double PARSED = 0.25 / MICROSECONDS;
 
 /*
- * The last time that has the same stamp as `end`: a query whose end is the stamp of a message
- * includes that message. `start` needs no change: a truncated stamp is never later than its
+ * Returns the last time that has the same stamp as `end`: a query up to the stamp of a message
+ * includes that message. `start` needs no change, because a truncated stamp is never later than its
  * message.
  */
-static double last_told(const struct pn_lua_db *db, double end) {
+static double last_with_stamp(const struct pn_lua_db *db, double end) {
 	const double parts = db->whole_seconds ? 1 : MICROSECONDS;
 	if (!isfinite(end))
 		return end;
@@ -169,19 +171,19 @@ static double last_told(const struct pn_lua_db *db, double end) {
 }
 
 static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
-	const double told = db->whole_seconds ? floor(when) : when;
-	if (told == floor(told) && fabs(told) < 9e15)
-		lua_pushinteger(L, (lua_Integer)told);
+	const double stamp = db->whole_seconds ? floor(when) : when;
+	if (stamp == floor(stamp) && fabs(stamp) < 9e15)
+		lua_pushinteger(L, (lua_Integer)stamp);
 	else
-		lua_pushnumber(L, told);
+		lua_pushnumber(L, stamp);
 }
 
-/* The store and the database; also widens the query's end to the whole stamp. */
+/* Returns the store and sets *db. Also extends the query's end, see last_with_stamp(). */
 static const struct pn_store *check_for_query(lua_State *L, struct pn_lua_db **db,
 					      struct pn_archive_query *query) {
 	const struct pn_store *store = check(L, db);
 	if (query->has_end)
-		query->end = last_told(*db, query->end);
+		query->end = last_with_stamp(*db, query->end);
 	return store;
 }
 
@@ -194,13 +196,13 @@ static uint64_t field_limit(lua_State *L, int table, const char *name, bool *giv
 /* ---- Finding ---- */
 
 struct cursor {
-	struct pn_archive_cursor *cursor; /* NULL where finding has failed */
-	const struct pn_db *db;           /* that it belongs to */
+	struct pn_archive_cursor *cursor; /* NULL if pn_archive_find() has failed */
+	const struct pn_db *db;           /* of the cursor */
 };
 
 enum { CURSOR_OWNER = 1, CURSOR_METATABLE, CURSOR_VALUES = 2 };
 
-/* Only for the collector: nobody can close a cursor that is in use. */
+/* Not a method: Lua code cannot close a cursor that is in use. */
 static int cursor_collect(lua_State *L) {
 	struct cursor *cursor = luaL_checkudata(L, 1, CURSOR);
 	pn_archive_cursor_free(cursor->cursor);
@@ -229,7 +231,7 @@ static int archive_find(lua_State *L) {
 	lua_setiuservalue(L, at, CURSOR_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_OWNER);
 	cursor->db = db->db;
-	const int err = pn_archive_find(&cursor->cursor, db->db, store, user, &query,
+	const int err = pn_archive_find(&cursor->cursor, store, user, &query,
 					limited ? limit : UINT64_MAX, wanted ? &total : NULL);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -240,7 +242,7 @@ static int archive_find(lua_State *L) {
 	return 2;
 }
 
-/* Tells whoever wants to know of a message that cannot be read, and goes on without it. */
+/* Calls the function for damaged messages, if there is one. */
 static void report_damage(lua_State *L, int owner, struct pn_str id) {
 	if (lua_getiuservalue(L, owner, PN_LUA_DAMAGED) == LUA_TFUNCTION) {
 		lua_pushlstring(L, id.bytes, id.len);
@@ -250,15 +252,16 @@ static void report_damage(lua_State *L, int owner, struct pn_str id) {
 	}
 }
 
-/* The cursor's next message. Raises where its store was closed, which any Lua code can do. */
+/* Reads the next message. Raises if the database was closed meanwhile. */
 static int read_next(lua_State *L, const struct cursor *cursor, int owner,
 		     struct pn_message *message) {
 	const struct pn_lua_db *db = lua_touserdata(L, owner);
-	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1, "the store is closed");
+	luaL_argcheck(L, cursor->cursor != NULL && db->db == cursor->db, 1,
+		      "the database is closed");
 	return pn_archive_next(cursor->cursor, message);
 }
 
-/* cursor() -> id, stanza, when, with | nothing at the end. Raises an error of reading. */
+/* cursor() -> id, stanza, when, with | nothing at the end. Raises if reading fails. */
 static int cursor_next(lua_State *L) {
 	enum { OWNER = 2, METATABLE = 3 };
 	struct pn_message message;
@@ -275,8 +278,8 @@ static int cursor_next(lua_State *L) {
 			continue;
 		}
 		push_when(L, lua_touserdata(L, OWNER), message.when);
-		if (message.with.bytes != NULL)
-			lua_pushlstring(L, message.with.bytes, message.with.len);
+		if (message.peer.bytes != NULL)
+			lua_pushlstring(L, message.peer.bytes, message.peer.len);
 		else
 			lua_pushnil(L);
 		return 4;
@@ -290,20 +293,19 @@ static int cursor_next(lua_State *L) {
 
 /*
  * delete(user, query or nil, slice) -> count, more | nil, condition, text
- * Deletes at most `slice` messages; `more` is true if some are left.
+ * Deletes at most `slice` messages; more: true if messages may be left.
  */
 static int archive_delete(lua_State *L) {
 	struct pn_lua_db *db;
 	uint64_t count = 0;
-	struct pn_archive_truncate truncate;
 	lua_settop(L, 4);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
 	struct pn_archive_query query = check_query(L, 3);
-	truncate.keep = field_limit(L, 3, "truncate", &truncate.wanted);
+	query.keep = field_limit(L, 3, "truncate", &query.has_keep);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err = pn_archive_delete(db->db, store, user, &query, truncate, slice, &count);
+	const int err = pn_archive_delete(store, user, &query, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
@@ -313,8 +315,8 @@ static int archive_delete(lua_State *L) {
 
 /*
  * delete_all(query or nil, position, slice) -> count, position, damaged | nil, condition, text
- * position: nil at first, then what the call before returned; nil again at the end. damaged: so
- * many archives were passed over.
+ * position: nil at first, then the result of the call before; nil at the end. damaged: number of
+ * archives that were skipped.
  */
 static int archive_delete_all(lua_State *L) {
 	struct pn_lua_db *db;
@@ -324,14 +326,14 @@ static int archive_delete_all(lua_State *L) {
 	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
 	if (!lua_isnil(L, 3)) {
 		const struct pn_str bytes = pn_lua_check_str(L, 3);
-		luaL_argcheck(L, bytes.len == sizeof(position.user), 3, "no position");
+		luaL_argcheck(L, bytes.len == sizeof(position.user), 3, "not a position");
 		memcpy(position.user, bytes.bytes, sizeof(position.user));
 		position.begun = true;
 	}
 	struct pn_archive_query query = check_query(L, 2);
 	query.ids_optional = true;
 	const struct pn_store *store = check_for_query(L, &db, &query);
-	const int err = pn_archive_delete_all(db->db, store, &query, &position, slice, &count);
+	const int err = pn_archive_delete_all(store, &query, &position, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
 	lua_pushinteger(L, (lua_Integer)count);
@@ -343,13 +345,13 @@ static int archive_delete_all(lua_State *L) {
 	return 3;
 }
 
-/* dates(user) -> array of seconds of midnights, perhaps repeated | nil, condition, text */
+/* dates(user) -> array of midnights UTC in seconds, may repeat | nil, condition, text */
 static int archive_dates(lua_State *L) {
 	struct pn_lua_db *db;
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = check(L, &db);
-	const int err = pn_archive_dates(db->db, store, user, buf);
+	const int err = pn_archive_dates(store, user, buf);
 	if (err != PN_OK) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);
@@ -395,7 +397,7 @@ void pn_lua_open_archive(lua_State *L) {
 	lua_pop(L, 1);
 	if (luaL_newmetatable(L, CURSOR) != 0) {
 		pn_lua_register(L, CURSOR_METHODS);
-		lua_pushboolean(L, 0); /* nobody gets at __gc */
+		lua_pushboolean(L, 0); /* hides __gc from Lua code */
 		lua_setfield(L, -2, "__metatable");
 	}
 	lua_pop(L, 1);

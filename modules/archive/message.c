@@ -1,4 +1,4 @@
-/* The records of an archive: its state and its messages. */
+/* Reading and writing the state of an archive, and its messages. */
 #include <math.h>
 
 #include <pn/err.h>

@@ -1,4 +1,4 @@
-/* Peers of an archive: those with whom its messages were exchanged, and the index of each. */
+/* The peers of an archive: their names and numbers, and the index of each. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -71,8 +71,8 @@ struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name) {
 	return peers;
 }
 
-/* Forgets a peer who has no message any more. */
-static void forget(const struct pn_archive *archive, uint32_t peer) {
+/* Removes a peer that has no messages left. */
+static void forget(struct pn_archive *archive, uint32_t peer) {
 	struct pn_str name;
 	uint32_t bare;
 	if (!pn_peer_name(archive, peer, &name, &bare))
@@ -82,6 +82,7 @@ static void forget(const struct pn_archive *archive, uint32_t peer) {
 	pn_remove(archive->txn, &by_name);
 	pn_remove(archive->txn, &by_number);
 	pn_deleted_drop(archive, peer);
+	archive->scattered++;
 }
 
 /* ---- The index of a peer: ordinals by seq ---- */
@@ -98,14 +99,14 @@ uint64_t pn_peer_seq_of(struct pn_str key) {
 	return pn_key_read_peer(key, &archive, &peer, &seq) ? seq : 0;
 }
 
-/* A message and its place in the index. */
-struct entry {
-	uint64_t seq; /* 0: there is none */
+/* An entry of the index. */
+struct index_entry {
+	uint64_t seq; /* 0: no entry */
 	uint64_t ordinal;
 };
 
-static struct entry read_entry(const struct pn_cursor *cursor, bool any) {
-	struct entry entry = {0, 0};
+static struct index_entry read_entry(const struct pn_cursor *cursor, bool any) {
+	struct index_entry entry = {0, 0};
 	struct pn_wire value = cursor->value;
 	if (!any)
 		return entry;
@@ -121,19 +122,20 @@ static void put_ordinal(struct pn_txn *txn, const struct pn_key *key, uint64_t o
 	pn_put_u32(txn, key, (uint32_t)ordinal);
 }
 
-/* Numbers the messages of a peer anew, without gaps. Each write moves the cursor's record. */
+/* Renumbers the messages of a peer, without gaps. Seeks again after each write, which may move the
+ * record at the cursor. */
 static void renumber(const struct pn_archive *archive, uint32_t peer) {
 	const struct pn_key prefix = pn_peer_prefix(archive, peer);
 	struct pn_cursor cursor;
-	struct pn_key place = prefix;
+	struct pn_key at = prefix;
 	uint64_t ordinal = 0;
 	pn_deleted_drop(archive, peer);
 	pn_cursor_open(archive->txn, &cursor, &prefix);
-	while (pn_cursor_seek(&cursor, &place)) {
-		place.len = cursor.key.len;
-		memcpy(place.bytes, cursor.key.bytes, cursor.key.len);
-		put_ordinal(archive->txn, &place, ordinal++);
-		place.bytes[place.len++] = 0; /* just after it */
+	while (pn_cursor_seek(&cursor, &at)) {
+		at.len = cursor.key.len;
+		memcpy(at.bytes, cursor.key.bytes, cursor.key.len);
+		put_ordinal(archive->txn, &at, ordinal++);
+		at.bytes[at.len++] = 0; /* the least key above it */
 	}
 	pn_cursor_close(&cursor);
 }
@@ -144,27 +146,28 @@ void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) 
 	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
 	struct pn_cursor cursor;
 	pn_cursor_open(archive->txn, &cursor, &prefix);
-	const struct entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
+	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
 	pn_cursor_close(&cursor);
 	put_ordinal(archive->txn, &key, last.seq != 0 ? last.ordinal + 1 : 0);
 	if (last.seq >= seq)
 		renumber(archive, peer);
 }
 
-/* The ordinal was given to a message between two others, or to the first, or the last. */
-static void drop_ordinal(const struct pn_archive *archive, uint32_t peer, uint64_t ordinal,
-			 struct entry before, struct entry after) {
+/* Drops the ordinal of a removed message, which was between `before` and `after`. */
+static void drop_ordinal(struct pn_archive *archive, uint32_t peer, uint64_t ordinal,
+			 struct index_entry before, struct index_entry after) {
 	if (before.seq == 0 && after.seq == 0)
 		forget(archive, peer);
 	else if (after.seq == 0)
-		pn_deleted_drop_from(archive, peer, before.ordinal + 1); /* to be given again */
+		pn_deleted_drop_from(archive, peer,
+				     before.ordinal + 1); /* the next message gets it */
 	else if (before.seq != 0)
 		pn_deleted_add(archive, peer, ordinal);
 	else if (!pn_deleted_same_block(ordinal, after.ordinal))
 		pn_deleted_drop_below(archive, peer, after.ordinal);
 }
 
-void pn_peer_remove(const struct pn_archive *archive, uint32_t peer, uint64_t seq) {
+void pn_peer_remove(struct pn_archive *archive, uint32_t peer, uint64_t seq) {
 	struct pn_txn *const txn = archive->txn;
 	const struct pn_key prefix = pn_peer_prefix(archive, peer);
 	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
@@ -178,8 +181,8 @@ void pn_peer_remove(const struct pn_archive *archive, uint32_t peer, uint64_t se
 	pn_txn_sound(txn, &value);
 	pn_remove(txn, &key);
 	pn_cursor_open(txn, &cursor, &prefix);
-	const struct entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
-	const struct entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
+	const struct index_entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
+	const struct index_entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
 	pn_cursor_close(&cursor);
 	if (txn->err == PN_OK)
 		drop_ordinal(archive, peer, ordinal, before, after);

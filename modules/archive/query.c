@@ -1,6 +1,4 @@
-/*
- * What a query means in an archive: ranges of messages, how many they hold, and a walk over them.
- */
+/* Queries: translates one to ranges of messages, counts them, and walks over them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,23 +10,19 @@
 
 /* ---- Ranges ---- */
 
-static uint64_t min(uint64_t a, uint64_t b) {
-	return a < b ? a : b;
-}
-
 static uint64_t max(uint64_t a, uint64_t b) {
 	return a > b ? a : b;
 }
 
 static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), min(a.to, b.to)};
+	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
 }
 
-/* Positions less those that are deleted. */
+/* The number of positions that are not deleted. */
 static uint64_t count_positions(const struct pn_archive *archive, uint32_t peer,
 				struct pn_range positions) {
 	const uint64_t deleted = pn_deleted_count(archive, peer, positions);
-	return positions.to - positions.from - min(deleted, positions.to - positions.from);
+	return positions.to - positions.from - pn_min(deleted, positions.to - positions.from);
 }
 
 static uint64_t count_all(const struct pn_archive *archive, struct pn_range range) {
@@ -113,7 +107,7 @@ static int compare_seqs(const void *a, const void *b) {
 	return (first > second) - (first < second);
 }
 
-static size_t remove_twins(uint64_t *seqs, size_t count) {
+static size_t remove_repeated(uint64_t *seqs, size_t count) {
 	size_t kept = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (i == 0 || seqs[i] != seqs[i - 1])
@@ -122,7 +116,7 @@ static size_t remove_twins(uint64_t *seqs, size_t count) {
 	return kept;
 }
 
-/* Leaves of the plan's ids the one that has the key. There is room for one. */
+/* Reduces the plan's ids to the one with the key. `only`: the query has no other ids. */
 static void plan_key(const struct pn_archive *archive, struct pn_str key, bool only,
 		     struct pn_plan *plan) {
 	const uint64_t seq = pn_id_find(archive, key);
@@ -149,7 +143,7 @@ static void plan_ids(const struct pn_archive *archive, const struct pn_archive_q
 			pn_txn_fail(archive->txn, PN_ENOTFOUND);
 	}
 	qsort(plan->ids, plan->ids_count, sizeof(plan->ids[0]), compare_seqs);
-	plan->ids_count = remove_twins(plan->ids, plan->ids_count);
+	plan->ids_count = remove_repeated(plan->ids, plan->ids_count);
 	if (query->key.bytes != NULL)
 		plan_key(archive, query->key, query->ids == NULL, plan);
 }
@@ -166,7 +160,7 @@ static void plan_page(const struct pn_archive *archive, const struct pn_archive_
 	if (query->after.bytes != NULL)
 		plan->page.from = find_bound(archive, query->after) + 1;
 	if (query->before.bytes != NULL)
-		plan->page.to = min(plan->page.to, find_bound(archive, query->before));
+		plan->page.to = pn_min(plan->page.to, find_bound(archive, query->before));
 }
 
 static void plan_time(const struct pn_archive *archive, const struct pn_archive_query *query,
@@ -179,7 +173,7 @@ static void plan_time(const struct pn_archive *archive, const struct pn_archive_
 		plan->end = query->end;
 		plan->main.to = pn_time_find(archive, query->end, true);
 	}
-	plan->main.from = min(plan->main.from, plan->main.to);
+	plan->main.from = pn_min(plan->main.from, plan->main.to);
 	plan->out_of_order =
 		archive->state.out_of_order > 0 && (query->has_start || query->has_end);
 }
@@ -197,8 +191,8 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 	plan_ids(archive, query, plan);
 	plan_page(archive, query, plan);
 	plan_time(archive, query, plan);
-	if (query->with.bytes != NULL) {
-		plan->peer = pn_peer_find(archive, query->with);
+	if (query->peer.bytes != NULL) {
+		plan->peer = pn_peer_find(archive, query->peer);
 		if (plan->peer == 0)
 			return false;
 	}
@@ -225,7 +219,7 @@ static bool match_peer(const struct pn_archive *archive, const struct pn_plan *p
 	return peer != 0 && pn_peer_name(archive, peer, &name, &bare) && bare == plan->peer;
 }
 
-/* Reads the message `seq`: whether it matches in time and peer. */
+/* Reads the message `seq`, and returns whether it matches in time and peer. */
 static bool read_match(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		       struct pn_stored *stored) {
 	return pn_message_get(archive, seq, stored, NULL) && match_time(plan, stored->when) &&
@@ -234,8 +228,8 @@ static bool read_match(const struct pn_archive *archive, const struct pn_plan *p
 
 /* ---- Counting ---- */
 
-/* The difference that one out of order makes: it may be missing in the main range, or be too much
- * there. */
+/* Corrects the count of `main` for a message that is out of order: -1 if it is counted but does not
+ * match, 1 if it matches but is not counted. */
 static int count_listed(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 			double when) {
 	const bool inside = seq >= plan->main.from && seq < plan->main.to;
@@ -278,7 +272,7 @@ uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *p
 
 /* ---- Walking ---- */
 
-/* The index of the first of the plan's ids that is not below `seq`. */
+/* The index of the first of the plan's ids that is at least `seq`. */
 static size_t lower_bound(const struct pn_plan *plan, uint64_t seq) {
 	size_t from = 0, to = plan->ids_count;
 	while (from < to) {
@@ -291,13 +285,13 @@ static size_t lower_bound(const struct pn_plan *plan, uint64_t seq) {
 	return from;
 }
 
-/* The next of the plan's ids within the page. */
+/* Moves to the next of the plan's ids that matches. */
 static bool next_id(struct pn_walk *walk) {
 	const struct pn_plan *const plan = walk->plan;
 	const uint64_t above = plan->reverse ? 0 : walk->seq + 1;
 	const uint64_t below = plan->reverse && walk->seq != 0 ? walk->seq : UINT64_MAX;
 	const size_t from = lower_bound(plan, max(plan->page.from, above));
-	const size_t to = lower_bound(plan, min(plan->page.to, below));
+	const size_t to = lower_bound(plan, pn_min(plan->page.to, below));
 	for (size_t i = from; i < to; i++) {
 		const uint64_t id = plan->ids[plan->reverse ? to - 1 - (i - from) : i];
 		if (read_match(walk->archive, plan, id, &walk->stored)) {
@@ -308,14 +302,14 @@ static bool next_id(struct pn_walk *walk) {
 	return false;
 }
 
-/* A part of the page, and the index that gives its messages in order. */
+/* A part of the page, and the kind of records that list its messages in order. */
 struct segment {
 	struct pn_range range;
 	enum pn_kind kind; /* message, peer or out of order */
 };
 
-/* Cuts the page in up to three segments, in order of seq. */
-static int cut(const struct pn_plan *plan, struct segment segments[3]) {
+/* Splits the page into up to three segments, in order of seq. */
+static int split_page(const struct pn_plan *plan, struct segment segments[3]) {
 	const enum pn_kind kind = plan->peer == PN_PEER_ALL ? PN_KIND_MESSAGE : PN_KIND_PEER;
 	const struct pn_range below = intersect(plan->page, (struct pn_range){1, plan->main.from});
 	const struct pn_range inside = intersect(plan->page, plan->main);
@@ -347,7 +341,7 @@ static void close_cursor(struct pn_walk *walk) {
 	walk->kind = 0;
 }
 
-/* Opens the cursor of a kind of records, unless it is open. */
+/* Opens the cursor at a kind of records, unless it is already. */
 static void open_cursor(struct pn_walk *walk, enum pn_kind kind) {
 	if (walk->kind == kind)
 		return;
@@ -359,21 +353,21 @@ static void open_cursor(struct pn_walk *walk, enum pn_kind kind) {
 	walk->kind = kind;
 }
 
-/* Moves the cursor to the first place of the segment that is beyond `seq`, whose position it may
- * have. Returns that place, 0 if there is none. */
+/* Moves the cursor to the first record of the segment after `seq`, where it may be already. Returns
+ * the seq of that record, 0 if there is none. */
 static uint64_t step(struct pn_walk *walk, struct segment segment, uint64_t seq) {
 	const struct pn_range range = segment.range;
 	struct pn_cursor *const cursor = &walk->cursor;
 	open_cursor(walk, segment.kind);
-	const bool placed = seq != 0 && cursor->key.bytes != NULL && cursor_seq(walk) == seq;
+	const bool at_seq = seq != 0 && cursor->key.bytes != NULL && cursor_seq(walk) == seq;
 	bool any;
 	if (walk->plan->reverse) {
-		const struct pn_key key =
-			segment_key(walk, segment.kind, seq != 0 ? min(seq, range.to) : range.to);
-		any = placed ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
+		const struct pn_key key = segment_key(walk, segment.kind,
+						      seq != 0 ? pn_min(seq, range.to) : range.to);
+		any = at_seq ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
 	} else {
 		const struct pn_key key = segment_key(walk, segment.kind, max(seq + 1, range.from));
-		any = placed ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
+		any = at_seq ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
 	}
 	const uint64_t at = any ? cursor_seq(walk) : 0;
 	return at >= range.from && at < range.to ? at : 0;
@@ -409,7 +403,7 @@ bool pn_walk_next(struct pn_walk *walk) {
 	struct segment segments[3];
 	if (walk->plan->ids != NULL)
 		return next_id(walk);
-	const int count = cut(walk->plan, segments);
+	const int count = split_page(walk->plan, segments);
 	for (int i = 0; i < count; i++) {
 		const struct segment segment = segments[walk->plan->reverse ? count - 1 - i : i];
 		if (!is_passed(walk, segment.range) && walk_segment(walk, segment))

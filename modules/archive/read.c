@@ -1,4 +1,4 @@
-/* Reading an archive a few dozen messages at a time. */
+/* Reading the matches of a query in chunks, so that no transaction stays open. */
 #include <string.h>
 
 #include <pn/alloc.h>
@@ -7,29 +7,30 @@
 #include "archive.h"
 
 enum {
+	/* A page of XEP-0313 is usually 50 messages: one chunk, and little copied in vain. */
 	CHUNK_MESSAGES = 64,
-	CHUNK_BYTES = 256 * 1024,
-	KEEP = 1024 * 1024, /* bytes of memory that stay with a cursor */
+	CHUNK_BYTES = 256 * 1024, /* ends a chunk of long messages early */
+	KEEP = 1024 * 1024,       /* bytes of memory that a cursor keeps between chunks */
 };
 
 /*
  * The chunk is a sequence of: f64 when, bytes id, u8 whether there is a peer, bytes peer, bytes
- * stanza. `next` is the part that has not been given yet.
+ * stanza. `next` is the part of it that has not been returned yet.
  */
 struct pn_archive_cursor {
 	struct pn_db *db; /* borrowed */
 	uint32_t archive;
 	struct pn_plan plan;
 	uint64_t seq;  /* of the last message in the chunk */
-	uint64_t left; /* messages that may still be read; 0 where nothing can match */
+	uint64_t left; /* messages that may still be read; 0 if nothing can match */
 	struct pn_buf chunk;
 	struct pn_wire next;
 };
 
-/* The name of the last peer, which is mostly that of the next message as well. */
+/* The last peer in the chunk: most often the next message has the same one. */
 struct last_peer {
 	uint32_t peer;
-	size_t at; /* offset in the chunk */
+	size_t at; /* offset of the name in the chunk */
 	size_t len;
 };
 
@@ -99,7 +100,7 @@ static bool needs_archive(const struct pn_archive_query *query) {
 	       query->before.bytes != NULL || query->after.bytes != NULL;
 }
 
-/* Makes the plan. Returns whether anything can match. */
+/* Makes the plan. Returns whether any message can match. */
 static bool make_plan(struct pn_archive_cursor *cursor, struct pn_archive *archive,
 		      const struct pn_archive_query *query, uint64_t *total) {
 	cursor->archive = archive->number;
@@ -115,7 +116,7 @@ static bool make_plan(struct pn_archive_cursor *cursor, struct pn_archive *archi
 	return true;
 }
 
-int pn_archive_find(struct pn_archive_cursor **out, struct pn_db *db, const struct pn_store *store,
+int pn_archive_find(struct pn_archive_cursor **out, const struct pn_store *store,
 		    struct pn_user user, const struct pn_archive_query *query, uint64_t limit,
 		    uint64_t *total) {
 	struct pn_archive_cursor *cursor = pn_malloc(sizeof(*cursor));
@@ -124,8 +125,8 @@ int pn_archive_find(struct pn_archive_cursor **out, struct pn_db *db, const stru
 	uint64_t count = 0;
 	if (cursor == NULL)
 		return PN_ENOMEM;
-	*cursor = (struct pn_archive_cursor){.db = db};
-	pn_txn_read(db, &txn);
+	*cursor = (struct pn_archive_cursor){.db = store->db};
+	pn_txn_read(store->db, &txn);
 	pn_archive_open(&archive, &txn, store, user);
 	if (make_plan(cursor, &archive, query, total != NULL ? &count : NULL))
 		cursor->left = limit;
@@ -156,9 +157,9 @@ int pn_archive_next(struct pn_archive_cursor *cursor, struct pn_message *message
 	message->when = pn_wire_f64(next);
 	message->id.bytes = pn_wire_bytes(next, &message->id.len);
 	const bool has_peer = pn_wire_u8(next) != 0;
-	message->with.bytes = pn_wire_bytes(next, &message->with.len);
+	message->peer.bytes = pn_wire_bytes(next, &message->peer.len);
 	if (!has_peer)
-		message->with.bytes = NULL;
+		message->peer.bytes = NULL;
 	message->stanza.bytes = pn_wire_bytes(next, &message->stanza.len);
 	return 1;
 }

@@ -1,6 +1,7 @@
+/* Causes: OpenSSL's errors as reasons to refuse a peer. */
 #include "cert.h"
 
-/* A cause that differs between the leaf and those above it. */
+/* A cause that differs between the leaf and its authorities. */
 static enum pn_cause by_depth(int depth, enum pn_cause leaf, enum pn_cause above) {
 	return depth == 0 ? leaf : above;
 }

@@ -1,3 +1,4 @@
+/* Chains of certificates: parsing, decoding, description. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,14 +27,15 @@ int pn_openssl_leave(int err) {
 	return memory ? PN_ENOMEM : err;
 }
 
-int pn_openssl_no_pass_phrase(char *buf, int size, int writing, void *context) {
+/* ---- Chains ---- */
+
+/* There is no pass phrase for an encrypted block; without this callback OpenSSL would prompt. */
+static int no_pass_phrase(char *buf, int size, int writing, void *context) {
 	(void)buf, (void)size, (void)writing, (void)context;
 	return -1;
 }
 
-/* ---- Chains ---- */
-
-/* Takes over the encoding, also after a failure. */
+/* Takes ownership of the encoding, also after a failure. Returns 1 or a negative code. */
 static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
 	struct pn_certificate cert = {.der = der};
 	if (!pn_der_find((struct pn_str){(const char *)der, len}, &cert.parts)) {
@@ -51,12 +53,14 @@ static int append(struct pn_chain *chain, unsigned char *der, size_t len) {
 	return 1;
 }
 
-/* Appends the next certificate. Returns 1, 0 at the end of the text, or PN_ECERT. */
+/* Appends the next certificate. Returns 1, 0 at the end of the text, or a negative code. */
 static int read_next(BIO *text, struct pn_chain *chain) {
 	unsigned char *der = NULL;
 	long len = 0;
-	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, pn_openssl_no_pass_phrase,
-			       NULL) != 1) {
+	if (BIO_eof(text))
+		return 0;
+	if (PEM_bytes_read_bio(&der, &len, NULL, PEM_STRING_X509, text, no_pass_phrase, NULL) !=
+	    1) {
 		const unsigned long err = ERR_peek_last_error();
 		const bool end = ERR_GET_LIB(err) == ERR_LIB_PEM &&
 				 ERR_GET_REASON(err) == PEM_R_NO_START_LINE;
@@ -117,7 +121,7 @@ int pn_chain_x509(const struct pn_chain *chain, size_t index, X509 **x509) {
 	return PN_OK;
 }
 
-/* ---- What a certificate says ---- */
+/* ---- Descriptions ---- */
 
 static int digest_of(struct pn_str encoding, unsigned char digest[PN_DIGEST_LEN]) {
 	return EVP_Digest(encoding.bytes, encoding.len, digest, NULL, EVP_sha256(), NULL) == 1
@@ -125,7 +129,8 @@ static int digest_of(struct pn_str encoding, unsigned char digest[PN_DIGEST_LEN]
 		       : PN_ENOMEM;
 }
 
-/* The C1 control characters, which terminals obey, are C2 80 to C2 9F in UTF-8. */
+/* Replaces the C1 control characters, which terminals obey: C2 80 to C2 9F in UTF-8. OpenSSL
+ * escapes the others. */
 static void append_printable(struct pn_buf *out, const char *bytes, size_t len) {
 	for (size_t i = 0; i < len; i++) {
 		const unsigned char next = i + 1 < len ? (unsigned char)bytes[i + 1] : 0;
@@ -166,7 +171,7 @@ static int print_serial(X509 *cert, struct pn_buf *out) {
 	return text != NULL ? out->err : PN_ECERT;
 }
 
-/* Returns false for a date that is none. */
+/* Returns false if the date is invalid. */
 static bool read_time(const ASN1_TIME *time, int64_t *seconds) {
 	struct tm parts;
 	if (time == NULL || ASN1_TIME_to_tm(time, &parts) != 1)

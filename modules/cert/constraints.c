@@ -1,8 +1,8 @@
 /*
- * What the authorities of a chain forbid a leaf to be called: RFC 5280 section 4.2.1.10.
+ * Name constraints of the authorities in a chain: RFC 5280 section 4.2.1.10.
  *
- * OpenSSL compares dNSName constraints with DNS-IDs, and does not with the otherNames that stand
- * for the same domain: SRV-ID (RFC 4985) and XmppAddr.
+ * OpenSSL applies dNSName constraints to DNS-IDs, but not to the otherNames that identify the same
+ * domain: SRV-ID (RFC 4985) and XmppAddr.
  */
 #include <string.h>
 #include <strings.h>
@@ -12,20 +12,20 @@
 #include "cert.h"
 
 struct pn_constraints {
-	bool unreadable; /* so that nothing is allowed */
+	bool unreadable; /* one cannot be decoded: no name is allowed */
 	size_t count;
-	NAME_CONSTRAINTS *list[]; /* owned, of each authority that has some */
+	NAME_CONSTRAINTS *list[]; /* owned, of each authority that has any */
 };
 
 /* ---- Reading ---- */
 
-/* Returns 1 and what the authority demands, 0 where that is nothing, or PN_ENOMEM. */
+/* Returns 1 and the constraints of an authority, 0 if it has none, or PN_ENOMEM. */
 static int read_one(const X509 *authority, NAME_CONSTRAINTS **found, bool *unreadable) {
 	int critical = -1;
 	*found = X509_get_ext_d2i(authority, NID_name_constraints, &critical, NULL);
 	if (*found != NULL)
 		return 1;
-	if (critical == -1) /* there is none */
+	if (critical == -1) /* no such extension */
 		return 0;
 	if (pn_openssl_no_memory())
 		return PN_ENOMEM;
@@ -63,18 +63,18 @@ void pn_constraints_free(struct pn_constraints *constraints) {
 
 /* ---- Comparing ---- */
 
-/* How a name stands to a subtree. */
-enum standing {
-	APART, /* the subtree is about names of another form */
+/* Relation of a name to a subtree. */
+enum relation {
+	APART, /* the subtree is for names of another form */
 	OUTSIDE,
 	INSIDE,
-	UNKNOWN, /* nobody can tell */
+	UNKNOWN, /* they cannot be compared */
 };
 
-/* A domain, in A-labels, possibly with a wildcard; and the form of the name that it stands in. */
+/* The domain of a name, in A-labels, possibly with a wildcard, and the form of that name. */
 struct candidate {
 	struct pn_str domain;
-	int other_nid; /* of an otherName; NID_undef: it is a dNSName */
+	int other_nid; /* of an otherName; NID_undef for a dNSName */
 };
 
 static bool ends_in(struct pn_str domain, struct pn_str end) {
@@ -83,7 +83,7 @@ static bool ends_in(struct pn_str domain, struct pn_str end) {
 }
 
 /* "Any DNS name that can be constructed by simply adding zero or more labels to the left-hand
- * side"; with a dot in front, as OpenSSL has it, one or more. */
+ * side"; as in OpenSSL, one or more if the base begins with a dot. */
 static bool is_below(struct pn_str domain, struct pn_str base) {
 	if (base.len == 0)
 		return true;
@@ -93,7 +93,7 @@ static bool is_below(struct pn_str domain, struct pn_str base) {
 	       domain.bytes[domain.len - base.len - 1] == '.';
 }
 
-/* Whether the wildcard stands for the base's name, among others. */
+/* Whether the names that the wildcard matches include the base. */
 static bool is_covered(struct pn_str base, struct pn_str wildcard) {
 	if (wildcard.len < 2 || wildcard.bytes[0] != '*' || base.len == 0)
 		return false;
@@ -110,8 +110,8 @@ static bool has_bounds(const GENERAL_SUBTREE *subtree) {
 	       (subtree->minimum != NULL && ASN1_INTEGER_get(subtree->minimum) != 0);
 }
 
-static enum standing stands_to_domain(const struct candidate *name, const ASN1_IA5STRING *text,
-				      bool excluded) {
+static enum relation relation_to_domain(const struct candidate *name, const ASN1_IA5STRING *text,
+					bool excluded) {
 	const struct pn_str base = {(const char *)ASN1_STRING_get0_data(text),
 				    (size_t)ASN1_STRING_length(text)};
 	const size_t dot = base.len > 0 && base.bytes[0] == '.' ? 1 : 0;
@@ -123,13 +123,13 @@ static enum standing stands_to_domain(const struct candidate *name, const ASN1_I
 	return OUTSIDE;
 }
 
-static enum standing stands_to(const struct candidate *name, const GENERAL_SUBTREE *subtree,
-			       bool excluded) {
+static enum relation relation_to(const struct candidate *name, const GENERAL_SUBTREE *subtree,
+				 bool excluded) {
 	const GENERAL_NAME *base = subtree->base;
 	if (base->type == GEN_DNS)
 		return has_bounds(subtree) ? UNKNOWN
-					   : stands_to_domain(name, base->d.dNSName, excluded);
-	/* OpenSSL compares no otherName: it refuses whole chains with such constraints */
+					   : relation_to_domain(name, base->d.dNSName, excluded);
+	/* OpenSSL does not compare otherNames: it refuses chains with such constraints */
 	if (base->type == GEN_OTHERNAME && name->other_nid != NID_undef &&
 	    OBJ_obj2nid(base->d.otherName->type_id) == name->other_nid)
 		return UNKNOWN;
@@ -138,9 +138,9 @@ static enum standing stands_to(const struct candidate *name, const GENERAL_SUBTR
 
 static bool is_excluded(const struct candidate *name, STACK_OF(GENERAL_SUBTREE) * subtrees) {
 	for (int i = 0; i < sk_GENERAL_SUBTREE_num(subtrees); i++) {
-		const enum standing standing =
-			stands_to(name, sk_GENERAL_SUBTREE_value(subtrees, i), true);
-		if (standing == INSIDE || standing == UNKNOWN)
+		const enum relation relation =
+			relation_to(name, sk_GENERAL_SUBTREE_value(subtrees, i), true);
+		if (relation == INSIDE || relation == UNKNOWN)
 			return true;
 	}
 	return false;
@@ -151,12 +151,12 @@ static bool is_permitted(const struct candidate *name, STACK_OF(GENERAL_SUBTREE)
 	bool concerned = false;
 	bool inside = false;
 	for (int i = 0; i < sk_GENERAL_SUBTREE_num(subtrees); i++) {
-		const enum standing standing =
-			stands_to(name, sk_GENERAL_SUBTREE_value(subtrees, i), false);
-		if (standing == UNKNOWN)
+		const enum relation relation =
+			relation_to(name, sk_GENERAL_SUBTREE_value(subtrees, i), false);
+		if (relation == UNKNOWN)
 			return false;
-		concerned = concerned || standing != APART;
-		inside = inside || standing == INSIDE;
+		concerned = concerned || relation != APART;
+		inside = inside || relation == INSIDE;
 	}
 	return inside || !concerned;
 }
@@ -183,7 +183,7 @@ bool pn_constraints_allow(const struct pn_constraints *constraints, const struct
 			return false;
 		candidate = (struct candidate){{ascii, strlen(ascii)}, NID_XmppAddr};
 	} else if (name->type != PN_NAME_DNS) {
-		return !constraints->unreadable; /* OpenSSL's own concern */
+		return !constraints->unreadable; /* OpenSSL applies the constraints */
 	}
 	return allow(constraints, &candidate);
 }

@@ -1,21 +1,23 @@
 /*
- * Where the parts of a certificate stand in its encoding (RFC 5280 section 4.1). Most of what is
- * asked of a certificate is about bytes: digests of it and of its key, its names. OpenSSL decodes
- * all of it at once, the key with great effort, so only what needs that waits for it.
+ * Positions of the parts of a certificate in its encoding (RFC 5280 section 4.1). Digests of the
+ * certificate and of its key, and its names, need only these. Decoding by OpenSSL 3 takes
+ * hundreds of times longer, most of it for the key, so chain.c delays it.
  *
- * OpenSSL takes the same elements for the same fields: whatever is not of definite length, or not
- * where it belongs, is refused here.
+ * Both must find the same elements in the same fields: elements of indefinite length, or out of
+ * order, are rejected here.
  */
 #include "cert.h"
 
-enum { VERSION = 0, ISSUER_ID = 1, SUBJECT_ID = 2, EXTENSIONS = 3 }; /* their tags */
+/* Tags of optional fields. */
+enum { VERSION = 0, ISSUER_ID = 1, SUBJECT_ID = 2, EXTENSIONS = 3 };
 
-/* An element with its head, and what it holds. */
+/* An element with its header, and its content. */
 struct element {
 	struct pn_str whole, content;
 };
 
-/* Takes the next element off *from if it has this class and tag. False: it has not, or is none. */
+/* Removes the next element from *from. Returns false, and removes nothing, if it does not have this
+ * class and tag, or is malformed. */
 static bool take(struct pn_str *from, int class, int tag, struct element *element) {
 	const unsigned char *const start = (const unsigned char *)from->bytes;
 	const unsigned char *at = start;
@@ -57,7 +59,7 @@ static bool skip_to_key(struct pn_str *fields) {
 	return skip(fields, V_ASN1_UNIVERSAL, V_ASN1_INTEGER) && skip_sequences(fields, 4);
 }
 
-/* Unique identifiers, extensions, and nothing more. */
+/* Unique identifiers and extensions; false if anything else follows. */
 static bool take_rest(struct pn_str *fields, struct pn_str *extensions) {
 	struct element element = {.content = {"", 0}};
 	skip(fields, V_ASN1_CONTEXT_SPECIFIC, ISSUER_ID);

@@ -1,3 +1,4 @@
+/* Keys in PEM texts, and whether a certificate is for one. */
 #include <limits.h>
 #include <string.h>
 
@@ -5,7 +6,7 @@
 
 #include "cert.h"
 
-/* Without this OpenSSL would ask at the terminal. */
+/* Without this callback OpenSSL would prompt on the terminal. */
 static int give_password(char *buf, int size, int writing, void *context) {
 	const struct pn_str *password = context;
 	(void)writing;
@@ -30,23 +31,33 @@ static EVP_PKEY *read_requested(BIO *text, struct pn_str *password) {
 	return key;
 }
 
-/* The key in a text, owned by the caller. */
-static int read_key(struct pn_str pem, struct pn_str password, EVP_PKEY **key) {
-	EVP_PKEY *(*const readers[])(BIO *, struct pn_str *) = {read_private, read_public,
-								read_requested};
+typedef EVP_PKEY *reader(BIO *text, struct pn_str *password);
+
+/* Sets *key, owned by the caller; NULL after a failure. */
+static int read_with(reader *read, struct pn_str pem, struct pn_str password, EVP_PKEY **key) {
 	*key = NULL;
 	if (pem.len > INT_MAX)
 		return PN_EKEY;
-	for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]) && *key == NULL; i++) {
-		BIO *text = BIO_new_mem_buf(pem.bytes, (int)pem.len);
-		if (text == NULL)
-			return PN_ENOMEM;
-		*key = readers[i](text, &password);
-		BIO_free(text);
-		if (*key == NULL && pn_openssl_no_memory())
-			return PN_ENOMEM;
-	}
-	return *key != NULL ? PN_OK : PN_EKEY;
+	BIO *text = BIO_new_mem_buf(pem.bytes, (int)pem.len);
+	if (text == NULL)
+		return PN_ENOMEM;
+	*key = read(text, &password);
+	BIO_free(text);
+	if (*key != NULL)
+		return PN_OK;
+	return pn_openssl_no_memory() ? PN_ENOMEM : PN_EKEY;
+}
+
+int pn_key_read_private(struct pn_str pem, EVP_PKEY **key) {
+	return read_with(read_private, pem, (struct pn_str){NULL, 0}, key);
+}
+
+static int read_key(struct pn_str pem, struct pn_str password, EVP_PKEY **key) {
+	reader *const readers[] = {read_private, read_public, read_requested};
+	int err = PN_EKEY;
+	for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]) && err == PN_EKEY; i++)
+		err = read_with(readers[i], pem, password, key);
+	return err;
 }
 
 static int append_encoding(const EVP_PKEY *key, struct pn_buf *spki) {
@@ -71,7 +82,7 @@ int pn_public_key(struct pn_str pem, struct pn_str password, struct pn_buf *spki
 	return pn_openssl_leave(err);
 }
 
-/* Not by the bytes of the encodings: one key has several. */
+/* Encodings cannot be compared by their bytes: one key has several. */
 static int compare(const struct pn_chain *chain, const EVP_PKEY *key, bool *fits) {
 	X509 *leaf;
 	const int err = pn_chain_x509(chain, 0, &leaf);

@@ -1,3 +1,4 @@
+/* Domain names, and matching of presented with reference identifiers: RFC 9525 section 6. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,16 +39,16 @@ static const char *labels_fault(const char *at, size_t left) {
 		if (label > LABEL_MAX)
 			return "it has a label of more than 63 bytes";
 		if (*at == '*')
-			return "\"*\" may only stand for the whole left-most label";
+			return "\"*\" is allowed only as the whole left-most label";
 		if ((unsigned char)*at >= 0x80)
 			return "it is not written in A-labels";
 		if (*at != '.' && !is_label_byte(*at))
-			return "it holds bytes that no domain name has";
+			return "it has bytes that are not allowed in a domain name";
 	}
 	return label == 0 ? "it ends in a dot" : NULL;
 }
 
-/* Whether anybody may register a name right below: nobody owns all of them. */
+/* Whether anybody may register names directly below the domain: then nobody owns all of them. */
 static bool is_public(const char *domain, size_t len) {
 	char name[PN_DOMAIN_MAX + 1];
 	for (size_t i = 0; i < len; i++)
@@ -60,14 +61,14 @@ const char *pn_domain_fault(struct pn_str domain, bool wildcard) {
 	if (domain.len == 0)
 		return "it is empty";
 	if (memchr(domain.bytes, '\0', domain.len) != NULL)
-		return "it holds a NUL byte";
+		return "it has a NUL byte";
 	if (domain.len > PN_DOMAIN_MAX)
-		return "it is longer than 253 bytes";
+		return "it has more than 253 bytes";
 	if (!wildcard || domain.len < 3 || strncmp(domain.bytes, "*.", 2) != 0)
 		return labels_fault(domain.bytes, domain.len);
 	const char *fault = labels_fault(domain.bytes + 2, domain.len - 2);
 	if (fault == NULL && is_public(domain.bytes + 2, domain.len - 2))
-		return "the wildcard stands for every name below a public suffix";
+		return "the wildcard matches every name below a public suffix";
 	return fault;
 }
 
@@ -109,7 +110,7 @@ bool pn_domain_is_idna(const char *ascii) {
 
 /* ---- References ---- */
 
-/* Writes the usual text of an address, which may stand in brackets. */
+/* Writes the canonical text of an address, which may have brackets around it. */
 static bool read_ip(struct pn_str text, char out[PN_DOMAIN_MAX + 1]) {
 	char copy[INET6_ADDRSTRLEN];
 	unsigned char address[16];
@@ -167,7 +168,7 @@ static bool matches_domain(struct pn_str presented, const struct pn_reference *r
 			   const char **reason) {
 	*reason = "it is another domain";
 	if (reference->is_ip) {
-		*reason = "an IP address is asked for, not a domain";
+		*reason = "the reference is an IP address, not a domain";
 		return false;
 	}
 	if (same(presented, reference->domain)) {
@@ -178,10 +179,10 @@ static bool matches_domain(struct pn_str presented, const struct pn_reference *r
 	if (presented.bytes[0] != '*' || dot == NULL)
 		return false;
 	const struct pn_str parent = {presented.bytes + 2, presented.len - 2};
-	*reason = "the wildcard stands for the left-most label";
+	*reason = "the wildcard matches the left-most label";
 	if (same(parent, dot + 1))
 		return true;
-	*reason = "the wildcard stands for one label below another domain";
+	*reason = "the wildcard matches one label below another domain";
 	return false;
 }
 
@@ -225,7 +226,7 @@ bool pn_name_matches(const struct pn_name *name, const struct pn_reference *refe
 		return matches;
 	}
 	default:
-		*reason = "this kind of name stands for no XMPP service";
+		*reason = "a name of this type does not identify a service";
 		return false;
 	}
 }

@@ -1,3 +1,4 @@
+/* Names of a certificate: subjectAltName, RFC 5280 section 4.2.1.6. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -11,11 +12,11 @@ enum { IPV4_LEN = 4, IPV6_LEN = 16 };
 
 struct entry {
 	struct pn_name name;
-	struct pn_buf text; /* owned: a value that the certificate does not hold as a string */
+	struct pn_buf text; /* owned: a value that is not a string in the certificate */
 };
 
 struct pn_names {
-	GENERAL_NAMES *names; /* owned; NULL: there are none */
+	GENERAL_NAMES *names; /* owned; NULL if there are none */
 	const char *fault;
 	size_t count;
 	struct entry entries[];
@@ -59,21 +60,21 @@ static const char *srv_fault(struct pn_str value) {
 		return "SRVName lacks the _xmpp-server. part";
 	const size_t service = (size_t)(dot + 1 - value.bytes);
 	if (!is_service(value.bytes + 1, service - 2))
-		return "SRVName has a service that is none";
+		return "SRVName has an invalid service";
 	return pn_domain_fault((struct pn_str){dot + 1, value.len - service}, true);
 }
 
 static const char *xmpp_fault(struct pn_str value) {
 	char ascii[PN_DOMAIN_MAX + 1];
 	if (memchr(value.bytes, '\0', value.len) != NULL)
-		return "it holds a NUL byte";
+		return "it has a NUL byte";
 	if (!is_utf8(value))
 		return "it is not valid UTF-8";
 	if (memchr(value.bytes, '@', value.len) != NULL ||
 	    memchr(value.bytes, '/', value.len) != NULL)
 		return "it is the address of an account, not of a server";
 	if (!pn_domain_ascii(value, ascii))
-		return "it is no domain name";
+		return "it is not a domain name";
 	return pn_domain_is_idna(ascii) ? NULL : "it has a label that IDNA does not allow";
 }
 
@@ -105,7 +106,7 @@ static int enter_ip(struct entry *entry, const ASN1_OCTET_STRING *address) {
 	return entry->text.err;
 }
 
-/* An otherName may hold any ASN.1 type: its tag is looked at before what it holds. */
+/* An otherName may hold any ASN.1 type: check the tag before the value. */
 static int enter_other(struct entry *entry, const OTHERNAME *other) {
 	static const struct pn_str nothing = {"", 0};
 	const int nid = OBJ_obj2nid(other->type_id);
@@ -114,12 +115,13 @@ static int enter_other(struct entry *entry, const OTHERNAME *other) {
 	if (nid == NID_SRVName) {
 		const bool good = tag == V_ASN1_IA5STRING;
 		const struct pn_str text = good ? bytes_of(value->value.ia5string) : nothing;
-		enter(entry, PN_NAME_SRV, text, good ? srv_fault(text) : "SRVName is no IA5String");
+		enter(entry, PN_NAME_SRV, text,
+		      good ? srv_fault(text) : "SRVName is not an IA5String");
 	} else if (nid == NID_XmppAddr) {
 		const bool good = tag == V_ASN1_UTF8STRING;
 		const struct pn_str text = good ? bytes_of(value->value.utf8string) : nothing;
 		enter(entry, PN_NAME_XMPP, text,
-		      good ? xmpp_fault(text) : "XmppAddr is no UTF8String");
+		      good ? xmpp_fault(text) : "XmppAddr is not a UTF8String");
 	} else {
 		enter(entry, PN_NAME_OTHER, nothing, NULL);
 		OBJ_obj2txt(entry->name.kind, sizeof(entry->name.kind), other->type_id, 1);
@@ -172,7 +174,7 @@ static int decode_extensions(struct pn_str encoding, X509_EXTENSIONS **list) {
 	return pn_openssl_no_memory() ? PN_ENOMEM : PN_ECERT;
 }
 
-/* Decodes the names, all of them. Returns 0 and what is wrong in *fault, or PN_ENOMEM. */
+/* Decodes the value of the extension. Sets *fault if it is malformed. Returns 0 or PN_ENOMEM. */
 static int decode_names(const ASN1_OCTET_STRING *data, GENERAL_NAMES **found, const char **fault) {
 	const unsigned char *at = ASN1_STRING_get0_data(data);
 	const unsigned char *const end = at + ASN1_STRING_length(data);

@@ -1,4 +1,4 @@
-#include <limits.h>
+/* Requests for certificates: PKCS #10, RFC 2986. */
 #include <string.h>
 
 #include <openssl/pem.h>
@@ -7,7 +7,7 @@
 
 enum { RSA_BITS = 3072, COMMON_NAME_MAX = 64 };
 
-/* Adds a name, which is owned from then on. */
+/* Takes ownership of the name, also after a failure. */
 static int push(GENERAL_NAMES *names, GENERAL_NAME *name) {
 	if (name != NULL && sk_GENERAL_NAME_push(names, name) > 0)
 		return PN_OK;
@@ -81,7 +81,7 @@ static int set_names(X509_REQ *csr, const struct pn_request *request) {
 	return err;
 }
 
-/* Nobody looks at a common name any more; authorities still like to see one. */
+/* Names are not matched with a common name any more, but some authorities require one. */
 static int set_subject(X509_REQ *csr, struct pn_str domain) {
 	if (domain.len > COMMON_NAME_MAX)
 		return PN_OK;
@@ -126,22 +126,10 @@ static int write_pem(EVP_PKEY *key, X509_REQ *csr, struct pn_buf *key_out, struc
 	return err;
 }
 
-/* The private key in a text; the caller frees. */
-static int read_key(struct pn_str pem, EVP_PKEY **pair) {
-	if (pem.len > INT_MAX)
-		return PN_EKEY;
-	BIO *text = BIO_new_mem_buf(pem.bytes, (int)pem.len);
-	if (text == NULL)
-		return PN_ENOMEM;
-	*pair = PEM_read_bio_PrivateKey(text, NULL, pn_openssl_no_pass_phrase, NULL);
-	BIO_free(text);
-	return *pair != NULL ? PN_OK : PN_EKEY;
-}
-
-/* The key of a request: the one that there is, or a new one. */
+/* The key of the request: the given one, or a new one. */
 static int take_key(const struct pn_request *request, EVP_PKEY **pair) {
 	if (request->key.len > 0)
-		return read_key(request->key, pair);
+		return pn_key_read_private(request->key, pair);
 	*pair = request->rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
 	return *pair != NULL ? PN_OK : PN_ENOMEM;
 }

@@ -1,40 +1,36 @@
+/* Verification of a chain: RFC 5280 section 6 by OpenSSL, RFC 6698 and 7671 here. */
 #include <string.h>
 
-#include <pn/alloc.h>
 #include <pn/wire.h>
 
 #include "cert.h"
 
+/* The peer and its zone choose the size of everything: these limit the work for them. */
 enum {
-	SECURITY_LEVEL =
-		2, /* RSA and DSA from 2048 bits, no SHA-1: as a server's connections ask for */
+	SECURITY_LEVEL = 2, /* RSA and DSA from 2048 bits, no SHA-1, as on a server's connections */
 	DEPTH_MAX = 32,
-	SENT_MAX = 32,  /* certificates of the chain that are looked at */
-	TRIES_MAX = 32, /* of bare keys on certificates: a key may make each as slow as it likes */
-	FORBIDDEN_MAX =
-		64, /* names that match and are not allowed: a chain may have many constraints */
-	ERRORS_MAX = 64, /* texts: a hostile chain does not fill the log */
-	SELECTORS = 2,
-	MATCHES = 3
+	SENT_MAX = 32,      /* certificates of a chain, and of records */
+	TRIES_MAX = 32,     /* of bare keys on certificates: a key decides how slow each is */
+	FORBIDDEN_MAX = 64, /* matching names that are compared with all name constraints */
+	ERRORS_MAX = 64,    /* texts of errors */
 };
 
 /* A verification under way. */
 struct work {
 	const struct pn_verify *verify;
 	struct pn_verdict *verdict;
-	STACK_OF(X509) * sent; /* what is looked at of the chain, once a chain has to be built, and
-				  behind it `published`; borrowed certificates */
-	int sent_count;        /* of those that were sent */
-	STACK_OF(X509) * published; /* what records of usage 0 hold whole; owned */
-	bool *usable;               /* for each record; owned */
-	bool has_usage[PN_TLSA_DANE_EE + 1];
-	unsigned tries;         /* of bare keys on certificates */
-	unsigned errors;        /* of the chain that is being built */
-	int error, error_depth; /* the first one of them; X509_V_OK: there is none */
-	STACK_OF(X509) * built; /* the chain that was built last, the leaf first; owned */
-	size_t record;          /* the one that was found last, */
-	int depth;              /* and where in the chain */
-	bool anchor_sent;       /* a record is that of a certificate that was sent */
+	struct pn_records records;
+	STACK_OF(X509) * sent; /* certificates to build chains from: the peer's up to `sent_count`,
+				  then `provided`; borrowed */
+	int sent_count;
+	STACK_OF(X509) * provided; /* certificates in records of usage 0; owned */
+	unsigned tries;            /* of bare keys on certificates */
+	unsigned errors;           /* in the chain that is being built */
+	int error, error_depth;    /* the first of them; X509_V_OK if there is none */
+	STACK_OF(X509) * built;    /* the chain that was built last, the leaf first; owned */
+	size_t record;             /* the record that matched last, */
+	int depth;                 /* and the position of its certificate in the chain */
+	bool anchor_sent;          /* a record of usage 2 is for a certificate that was sent */
 };
 
 static X509 *certificate(const struct work *work, int depth) {
@@ -55,8 +51,9 @@ static void add_error(struct work *work, int depth, const char *text) {
 	pn_buf_append(&work->verdict->errors, text, len);
 }
 
-/* A hostile chain may have as many as a handshake can carry. */
-static int choose_certificates(struct work *work) {
+/* ---- Certificates to build chains from ---- */
+
+static int add_sent(struct work *work) {
 	const struct pn_chain *chain = work->verify->chain;
 	work->sent = sk_X509_new_null();
 	int err = work->sent != NULL ? PN_OK : PN_ENOMEM;
@@ -70,154 +67,74 @@ static int choose_certificates(struct work *work) {
 	return err;
 }
 
-/* ---- Records ---- */
-
-static int choose_records(struct work *work) {
-	const struct pn_verify *verify = work->verify;
-	bool any = false;
-	if (verify->record_count == 0)
-		return PN_OK;
-	work->usable = pn_malloc(verify->record_count * sizeof(*work->usable));
-	if (work->usable == NULL)
-		return PN_ENOMEM;
-	for (size_t i = 0; i < verify->record_count; i++) {
-		const struct pn_tlsa *record = &verify->records[i];
-		const char *fault;
-		const int err = pn_tlsa_check(record, &fault);
-		if (err != PN_OK) /* not "unusable": that would leave it without effect */
-			return err;
-		work->usable[i] =
-			fault == NULL && !pn_tlsa_outdone(verify->records, verify->record_count, i);
-		if (work->usable[i])
-			work->has_usage[record->usage] = any = true;
-	}
-	work->verdict->dane = any ? PN_DANE_MISMATCH : PN_DANE_UNUSABLE;
-	return PN_OK;
-}
-
-/* What records may hold of one certificate, made when it is asked for first. */
-struct associations {
-	const struct pn_der_parts *parts;
-	struct pn_buf data[SELECTORS][MATCHES]; /* owned */
-};
-
-/* Returns 1, 0, or a negative code. */
-static int is_associated(struct associations *of, const struct pn_tlsa *record) {
-	struct pn_buf *data = &of->data[record->selector][record->match];
-	if (data->len == 0) {
-		const int err = pn_tlsa_associate(of->parts->encoding[record->selector],
-						  record->match, data);
-		if (err != PN_OK)
-			return err;
-	}
-	return data->len == record->data.len &&
-	       memcmp(data->data, record->data.bytes, data->len) == 0;
-}
-
-/* Finds a usable record of this usage that is the certificate's. Returns 1, 0, or a negative code.
- */
-static int find_record(const struct work *work, enum pn_tlsa_usage usage,
-		       const struct pn_der_parts *parts, size_t *index) {
-	struct associations of = {.parts = parts};
-	int found = 0;
-	for (size_t i = 0; i < work->verify->record_count && found == 0; i++) {
-		if (!work->usable[i] || work->verify->records[i].usage != usage)
-			continue;
-		found = is_associated(&of, &work->verify->records[i]);
-		*index = i;
-	}
-	for (int i = 0; i < SELECTORS * MATCHES; i++)
-		pn_buf_free(&of.data[i / MATCHES][i % MATCHES]);
-	return found;
-}
-
-/* The same for a certificate that need not have been sent. */
-static int find_record_of(const struct work *work, enum pn_tlsa_usage usage, const X509 *cert,
-			  size_t *index) {
-	unsigned char *der = NULL;
-	struct pn_der_parts parts;
-	const int len = i2d_X509(cert, &der);
-	int found = PN_ECERT;
-	if (len > 0 && pn_der_find((struct pn_str){(const char *)der, (size_t)len}, &parts))
-		found = find_record(work, usage, &parts, index);
-	OPENSSL_free(der);
-	return found;
-}
-
-static int take_published(struct work *work, const struct pn_tlsa *record) {
+static int add_one_provided(struct work *work, const struct pn_tlsa *record) {
 	const unsigned char *at = (const unsigned char *)record->data.bytes;
 	X509 *cert = d2i_X509(NULL, &at, (long)record->data.len);
-	if (cert == NULL || sk_X509_push(work->published, cert) <= 0) {
+	if (cert == NULL || sk_X509_push(work->provided, cert) <= 0) {
 		X509_free(cert);
 		return PN_ENOMEM; /* a usable record can be decoded */
 	}
 	return sk_X509_push(work->sent, cert) > 0 ? PN_OK : PN_ENOMEM;
 }
 
-/* What a record of usage 0 holds whole need not be sent, as OpenSSL has it: it is part of a chain
- * if it leads to a public authority. */
-static int choose_published(struct work *work) {
+/* As in OpenSSL, the peer need not send a certificate that a record of usage 0 holds whole: it may
+ * be part of a chain to a public authority. */
+static int add_provided(struct work *work) {
+	const struct pn_tlsa *record;
+	size_t next = 0;
 	int err = PN_OK;
-	work->published = sk_X509_new_null();
-	if (work->published == NULL)
+	work->provided = sk_X509_new_null();
+	if (work->provided == NULL)
 		return PN_ENOMEM;
-	for (size_t i = 0; i < work->verify->record_count && err == PN_OK; i++) {
-		const struct pn_tlsa *record = &work->verify->records[i];
-		if (work->usable[i] && record->usage == PN_TLSA_PKIX_TA &&
-		    record->selector == PN_TLSA_CERT && record->match == PN_TLSA_FULL &&
-		    sk_X509_num(work->published) < SENT_MAX)
-			err = take_published(work, record);
-	}
+	while (err == PN_OK && sk_X509_num(work->provided) < SENT_MAX &&
+	       (record = pn_records_whole(&work->records, PN_TLSA_PKIX_TA, PN_TLSA_CERT, &next)))
+		err = add_one_provided(work, record);
 	return err;
 }
 
-/* Remembers which record is that of a certificate of the chain. */
+/* Whether a certificate is among those from `from` to before `end`. */
+static bool is_among(const struct work *work, const X509 *cert, int from, int end) {
+	for (int i = from; i < end; i++) {
+		if (X509_cmp(certificate(work, i), cert) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the chain has a certificate that only a record provides. */
+static bool is_completed(const struct work *work) {
+	for (int i = 1; i < sk_X509_num(work->built); i++) {
+		const X509 *cert = sk_X509_value(work->built, i);
+		if (is_among(work, cert, work->sent_count, sk_X509_num(work->sent)) &&
+		    !is_among(work, cert, 0, work->sent_count))
+			return true;
+	}
+	return false;
+}
+
+/* ---- Matches ---- */
+
 static int note_match(struct work *work, size_t record, int depth) {
 	work->record = record;
 	work->depth = depth;
 	return 1;
 }
 
-/* As find_record_of(), from `depth` on in a chain. */
+/* Finds a record for a certificate of a chain, from `depth` on. Returns 1, 0, or a negative code.
+ */
 static int match_chain(struct work *work, enum pn_tlsa_usage usage, STACK_OF(X509) * chain,
 		       int depth) {
 	for (; depth < sk_X509_num(chain); depth++) {
 		size_t record;
-		const int result =
-			find_record_of(work, usage, sk_X509_value(chain, depth), &record);
+		const int result = pn_records_find_x509(&work->records, usage,
+							sk_X509_value(chain, depth), &record);
 		if (result != 0)
 			return result > 0 ? note_match(work, record, depth) : result;
 	}
 	return 0;
 }
 
-static bool was_sent(const struct work *work, const X509 *cert) {
-	for (int i = 0; i < work->sent_count; i++) {
-		if (X509_cmp(certificate(work, i), cert) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool was_published(const struct work *work, const X509 *cert) {
-	for (int i = work->sent_count; i < sk_X509_num(work->sent); i++) {
-		if (X509_cmp(certificate(work, i), cert) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Whether the chain has a certificate that only a record brings. */
-static bool is_completed(const struct work *work) {
-	for (int i = 1; i < sk_X509_num(work->built); i++) {
-		const X509 *cert = sk_X509_value(work->built, i);
-		if (was_published(work, cert) && !was_sent(work, cert))
-			return true;
-	}
-	return false;
-}
-
-/* The record that was found last lets the peer in, as far as the chain is concerned. */
+/* The record that matched last proves the chain. */
 static int accept(struct work *work) {
 	work->verdict->dane = PN_DANE_MATCH;
 	work->verdict->record = work->record;
@@ -227,8 +144,8 @@ static int accept(struct work *work) {
 	return 1;
 }
 
-/* Puts together whether a chain is good, and whether a record is that of one of its certificates.
- * Returns 1, 0, or a negative code. */
+/* Combines whether a chain is good, and whether a record matches one of its certificates. Returns
+ * 1, 0, or a negative code. */
 static int conclude(struct work *work, bool is_good, int matched) {
 	if (matched <= 0)
 		return matched;
@@ -252,9 +169,16 @@ static int note_error(int ok, X509_STORE_CTX *context) {
 	}
 	if (!ok)
 		add_error(work, depth, X509_verify_cert_error_string(error));
-	/* Going on shows what else is wrong; but where memory is missing, nothing more is to be
-	 * learnt */
+	/* Continue, to report all errors; but after a failed allocation the others are not real */
 	return error != X509_V_ERR_OUT_OF_MEM;
+}
+
+static void set_parameters(X509_VERIFY_PARAM *param, int64_t now, unsigned long flags) {
+	X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
+	X509_VERIFY_PARAM_set_time(param, (time_t)now);
+	X509_VERIFY_PARAM_set_auth_level(param, SECURITY_LEVEL);
+	X509_VERIFY_PARAM_set_depth(param, DEPTH_MAX);
+	X509_VERIFY_PARAM_set_flags(param, flags);
 }
 
 /* Returns 1 and the chain in work->built, 0 and errors, or PN_ENOMEM. */
@@ -266,12 +190,7 @@ static int build(struct work *work, X509_STORE *trusted, unsigned long flags) {
 		X509_STORE_CTX_free(context);
 		return PN_ENOMEM;
 	}
-	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(context);
-	X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_SERVER);
-	X509_VERIFY_PARAM_set_time(param, (time_t)work->verify->now);
-	X509_VERIFY_PARAM_set_auth_level(param, SECURITY_LEVEL);
-	X509_VERIFY_PARAM_set_depth(param, DEPTH_MAX);
-	X509_VERIFY_PARAM_set_flags(param, flags);
+	set_parameters(X509_STORE_CTX_get0_param(context), work->verify->now, flags);
 	X509_STORE_CTX_set_verify_cb(context, note_error);
 	work->errors = 0;
 	work->error = X509_V_OK;
@@ -333,25 +252,17 @@ static int verify_public(struct work *work) {
 	return err;
 }
 
-/* Usages 0 and 1 limit whom a public chain may come from. */
+/* Usages 0 and 1 restrict which public chains are valid. */
 static int match_public(struct work *work) {
 	size_t record;
-	const int leaf = find_record(work, PN_TLSA_PKIX_EE, leaf_parts(work), &record);
+	const int leaf =
+		pn_records_find(&work->records, PN_TLSA_PKIX_EE, leaf_parts(work), &record);
 	if (leaf != 0)
 		return leaf > 0 ? note_match(work, record, 0) : leaf;
 	return match_chain(work, PN_TLSA_PKIX_TA, work->built, 1);
 }
 
-/* ---- Trust anchors that the domain publishes itself: usage 2 ---- */
-
-/* An anchor that the record holds whole need not be in the chain (RFC 7671 section 5.2.2). */
-static int trust_whole(X509_STORE *store, const struct pn_tlsa *record) {
-	const unsigned char *at = (const unsigned char *)record->data.bytes;
-	X509 *anchor = d2i_X509(NULL, &at, (long)record->data.len);
-	const int err = anchor != NULL ? trust(store, anchor) : PN_ENOMEM;
-	X509_free(anchor);
-	return err;
-}
+/* ---- Trust anchors of the domain: usage 2 ---- */
 
 static bool is_signed_by(struct work *work, X509 *cert, const struct pn_tlsa *record) {
 	if (work->tries++ >= TRIES_MAX)
@@ -363,55 +274,70 @@ static bool is_signed_by(struct work *work, X509 *cert, const struct pn_tlsa *re
 	return is_signed;
 }
 
-/* A bare key (RFC 7671 section 5.2.3) vouches for the certificates that were signed with it. */
-static int trust_signed(struct work *work, X509_STORE *store, const struct pn_tlsa *record) {
+/* The peer need not send an anchor that a record holds whole (RFC 7671 section 5.2.2). */
+static int trust_whole(struct work *work, X509_STORE *store) {
+	const struct pn_tlsa *record;
+	size_t next = 0;
 	int err = PN_OK;
-	for (int i = 0; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
-		if (is_signed_by(work, certificate(work, i), record))
-			err = trust(store, certificate(work, i));
+	while (err == PN_OK &&
+	       (record = pn_records_whole(&work->records, PN_TLSA_DANE_TA, PN_TLSA_CERT, &next))) {
+		const unsigned char *at = (const unsigned char *)record->data.bytes;
+		X509 *anchor = d2i_X509(NULL, &at, (long)record->data.len);
+		err = anchor != NULL ? trust(store, anchor) : PN_ENOMEM;
+		X509_free(anchor);
 	}
 	return err;
 }
 
-static int trust_published(struct work *work, X509_STORE *store) {
+/* A bare key (RFC 7671 section 5.2.3) vouches for the certificates that it has signed. */
+static int trust_signed(struct work *work, X509_STORE *store) {
+	const struct pn_tlsa *record;
+	size_t next = 0;
 	int err = PN_OK;
-	for (size_t i = 0; i < work->verify->record_count && err == PN_OK; i++) {
-		const struct pn_tlsa *record = &work->verify->records[i];
-		if (!work->usable[i] || record->usage != PN_TLSA_DANE_TA ||
-		    record->match != PN_TLSA_FULL)
-			continue;
-		if (record->selector == PN_TLSA_CERT)
-			err = trust_whole(store, record);
-		else
-			err = trust_signed(work, store, record);
+	while ((record = pn_records_whole(&work->records, PN_TLSA_DANE_TA, PN_TLSA_SPKI, &next))) {
+		for (int i = 0; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
+			if (is_signed_by(work, certificate(work, i), record))
+				err = trust(store, certificate(work, i));
+		}
 	}
+	return err;
+}
+
+static int trust_matching(struct work *work, X509_STORE *store) {
+	int err = PN_OK;
 	for (int i = 1; i < sk_X509_num(work->sent) && err == PN_OK; i++) {
 		size_t record;
-		const int matched =
-			find_record_of(work, PN_TLSA_DANE_TA, certificate(work, i), &record);
+		const int matched = pn_records_find_x509(&work->records, PN_TLSA_DANE_TA,
+							 certificate(work, i), &record);
 		work->anchor_sent = work->anchor_sent || matched > 0;
 		err = matched > 0 ? trust(store, certificate(work, i)) : matched;
 	}
 	return err;
 }
 
-/* No certificate of the chain is an anchor: so it ends at one that a bare key has signed. */
+static int trust_anchors(struct work *work, X509_STORE *store) {
+	int err = trust_whole(work, store);
+	if (err == PN_OK)
+		err = trust_signed(work, store);
+	return err == PN_OK ? trust_matching(work, store) : err;
+}
+
+/* No certificate of the chain is an anchor: it ends at one that a bare key has signed. */
 static int match_signed(struct work *work) {
 	const int top = sk_X509_num(work->built) - 1;
+	const struct pn_tlsa *record;
+	size_t next = 0;
 	work->tries = 0;
-	for (size_t i = 0; i < work->verify->record_count; i++) {
-		const struct pn_tlsa *record = &work->verify->records[i];
-		if (work->usable[i] && record->usage == PN_TLSA_DANE_TA &&
-		    record->selector == PN_TLSA_SPKI && record->match == PN_TLSA_FULL &&
-		    is_signed_by(work, sk_X509_value(work->built, top), record))
-			return note_match(work, i, top + 1);
+	while ((record = pn_records_whole(&work->records, PN_TLSA_DANE_TA, PN_TLSA_SPKI, &next))) {
+		if (is_signed_by(work, sk_X509_value(work->built, top), record))
+			return note_match(work, next - 1, top + 1);
 	}
 	return 0;
 }
 
-static int verify_published(struct work *work) {
+static int verify_anchored(struct work *work) {
 	X509_STORE *store = X509_STORE_new();
-	int result = store != NULL ? trust_published(work, store) : PN_ENOMEM;
+	int result = store != NULL ? trust_anchors(work, store) : PN_ENOMEM;
 	if (result == PN_OK)
 		result = build(work, store, X509_V_FLAG_PARTIAL_CHAIN);
 	X509_STORE_free(store);
@@ -423,8 +349,8 @@ static int verify_published(struct work *work) {
 
 /* ---- Identity ---- */
 
-/* Whether a name that matches counts. Constraints are known where the chain is; of DNS-IDs OpenSSL
- * has seen to them, whoever has built the chain. */
+/* Whether a matching name counts. Only a valid chain shows all name constraints; OpenSSL applies
+ * those on DNS names and addresses itself, also in the chains that the server's TLS builds. */
 static bool counts(const struct work *work, const struct pn_constraints *constraints,
 		   const struct pn_name *name) {
 	if (!work->verdict->chain_valid && name->type != PN_NAME_DNS && name->type != PN_NAME_IP)
@@ -432,8 +358,7 @@ static bool counts(const struct work *work, const struct pn_constraints *constra
 	return pn_constraints_allow(constraints, name);
 }
 
-/* Returns whether one of the references matches. */
-static bool is_asked_for(const struct pn_verify *verify, const struct pn_name *name) {
+static bool matches_any(const struct pn_verify *verify, const struct pn_name *name) {
 	const char *reason;
 	for (size_t r = 0; r < verify->reference_count; r++) {
 		if (pn_name_matches(name, verify->references[r], &reason))
@@ -442,14 +367,13 @@ static bool is_asked_for(const struct pn_verify *verify, const struct pn_name *n
 	return false;
 }
 
-/* Enters whether a name counts, and why not. */
 static void identify(struct work *work, const struct pn_names *names,
 		     const struct pn_constraints *constraints) {
 	unsigned forbidden = 0;
 	bool counted = false;
 	for (size_t i = 0; i < pn_names_count(names) && !counted; i++) {
 		const struct pn_name *name = pn_names_at(names, i);
-		if (!is_asked_for(work->verify, name))
+		if (!matches_any(work->verify, name))
 			continue;
 		if (forbidden < FORBIDDEN_MAX)
 			counted = counts(work, constraints, name);
@@ -460,7 +384,7 @@ static void identify(struct work *work, const struct pn_names *names,
 		work->verdict->cause = forbidden > 0 ? PN_CAUSE_CONSTRAINT : PN_CAUSE_NAME;
 }
 
-/* Once the chain is there, for its authorities have a say. */
+/* After the chain, whose authorities may forbid names. */
 static int verify_identity(struct work *work) {
 	struct pn_names *names;
 	struct pn_constraints *constraints = NULL;
@@ -477,10 +401,12 @@ static int verify_identity(struct work *work) {
 
 /* ---- The verdict ---- */
 
-/* Usage 3 says all there is to say: names, dates and authorities are not looked at. */
+/* A matching record of usage 3 decides alone: names, dates and authorities are not checked (RFC
+ * 7671 section 5.1). */
 static int verify_leaf(struct work *work) {
 	size_t record;
-	const int matched = find_record(work, PN_TLSA_DANE_EE, leaf_parts(work), &record);
+	const int matched =
+		pn_records_find(&work->records, PN_TLSA_DANE_EE, leaf_parts(work), &record);
 	if (matched <= 0)
 		return matched;
 	work->verdict->identity_valid = true;
@@ -488,25 +414,26 @@ static int verify_leaf(struct work *work) {
 	return accept(work);
 }
 
-/* Returns 1 once the chain is good, 0 if it is not, or an error. */
+/* Returns 1 if the chain is good, 0 if it is not, or a negative code. */
 static int verify_chain(struct work *work) {
-	const bool limited = work->has_usage[PN_TLSA_PKIX_TA] || work->has_usage[PN_TLSA_PKIX_EE];
-	int result = work->has_usage[PN_TLSA_DANE_TA] ? verify_published(work) : 0;
-	if (result != 0 || (work->verdict->dane == PN_DANE_MISMATCH && !limited))
+	const bool *has_usage = work->records.has_usage;
+	const bool has_public = has_usage[PN_TLSA_PKIX_TA] || has_usage[PN_TLSA_PKIX_EE];
+	int result = has_usage[PN_TLSA_DANE_TA] ? verify_anchored(work) : 0;
+	if (result != 0 || (work->records.any && !has_public))
 		return result;
 	result = verify_public(work);
-	if (result >= 0 && work->verdict->dane == PN_DANE_MISMATCH)
+	if (result >= 0 && work->records.any)
 		return conclude(work, result > 0, match_public(work));
 	work->verdict->chain_valid = result > 0;
 	return result;
 }
 
-/* The chain is not valid, and no record is that of one of its certificates. */
+/* Sets the cause if the chain is not valid and no record matches a certificate of it. */
 static void blame(struct work *work) {
 	struct pn_verdict *verdict = work->verdict;
-	if (verdict->dane != PN_DANE_MISMATCH) {
+	if (!work->records.any) {
 		verdict->cause = pn_cause_of(work->error, work->error_depth);
-	} else if (work->anchor_sent) { /* and has not signed what it was sent with */
+	} else if (work->anchor_sent) { /* but it has not signed the chain */
 		verdict->cause = PN_CAUSE_UNTRUSTED;
 		verdict->record_matches = true;
 	} else {
@@ -515,15 +442,11 @@ static void blame(struct work *work) {
 	}
 }
 
-static int verify_all(struct work *work) {
-	int result = choose_records(work);
-	if (result == PN_OK && work->has_usage[PN_TLSA_DANE_EE])
-		result = verify_leaf(work);
-	if (result != 0)
-		return result;
-	result = choose_certificates(work);
+/* Returns a negative code, or 0 or more. */
+static int verify_certificates(struct work *work) {
+	int result = add_sent(work);
 	if (result == PN_OK)
-		result = choose_published(work);
+		result = add_provided(work);
 	if (result == PN_OK)
 		result = verify_chain(work);
 	if (result < 0)
@@ -537,6 +460,18 @@ static int verify_all(struct work *work) {
 	return verify_identity(work);
 }
 
+static int verify_all(struct work *work) {
+	const struct pn_verify *verify = work->verify;
+	int result = pn_records_choose(&work->records, verify->records, verify->record_count);
+	if (result != PN_OK)
+		return result;
+	if (verify->record_count > 0)
+		work->verdict->dane = work->records.any ? PN_DANE_MISMATCH : PN_DANE_UNUSABLE;
+	if (work->records.has_usage[PN_TLSA_DANE_EE])
+		result = verify_leaf(work);
+	return result == 0 ? verify_certificates(work) : result;
+}
+
 int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict) {
 	struct work work = {.verify = verify, .verdict = verdict};
 	*verdict = (struct pn_verdict){.dane = PN_DANE_NONE};
@@ -544,13 +479,13 @@ int pn_cert_verify(const struct pn_verify *verify, struct pn_verdict *verdict) {
 	int err = verify_all(&work);
 	if (verdict->errors.err != PN_OK)
 		err = verdict->errors.err;
-	if (err < 0) { /* what could not be found out is never "valid" */
+	if (err < 0) { /* an incomplete verification is never "valid" */
 		verdict->chain_valid = verdict->identity_valid = false;
 		verdict->cause = PN_CAUSE_CHAIN;
 	}
 	sk_X509_pop_free(work.built, X509_free);
 	sk_X509_free(work.sent);
-	sk_X509_pop_free(work.published, X509_free);
-	pn_free(work.usable);
+	sk_X509_pop_free(work.provided, X509_free);
+	pn_records_free(&work.records);
 	return pn_openssl_leave(err < 0 ? err : PN_OK);
 }

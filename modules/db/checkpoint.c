@@ -9,6 +9,7 @@
 #include "checkpoint.h"
 #include "db.h"
 #include "durable.h"
+#include "lmdb_layout.h"
 #include "worker.h"
 
 enum { RECORD_WAIT = 5000 /* ms; the process that holds the lock writes 8 KB */ };
@@ -55,9 +56,9 @@ static int capture(struct pn_checkpoint *checkpoint, uint64_t number) {
 	memset(record, 0, sizeof(*record));
 	record->txnid = mdb_txn_id(checkpoint->next);
 	checkpoint->number = number;
-	const off_t at = (off_t)(record->txnid & 1) * sysconf(_SC_PAGESIZE);
+	const off_t at = (off_t)((record->txnid & 1) * lmdb_page_size());
 	if (pread(checkpoint->data, record->meta, PN_META, at) == PN_META &&
-	    pn_meta_txnid(record->meta) == record->txnid)
+	    meta_txnid(record->meta) == record->txnid)
 		return PN_OK;
 	mdb_txn_reset(checkpoint->next);
 	return PN_EIO;

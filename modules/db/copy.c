@@ -1,4 +1,4 @@
-/* Copies of a store, and putting one in its place. */
+/* Copying a database, and replacing it by a copy. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,9 +11,10 @@
 #include "db.h"
 
 enum {
+	/* A step takes some 10 ms: short enough for progress to be shown, long enough for the
+	 * commit at its end not to matter. LMDB keeps its bytes in memory until then. */
 	STEP_RECORDS = 2000,
 	STEP_BYTES = 4 * 1024 * 1024,
-	FILE_MODE = 0600,
 };
 
 /* `from` and `cursor` read one state of the database; `to` and `txn` write the copy. */
@@ -39,7 +40,6 @@ static int open_source(struct pn_copy *copy) {
 	return from->err;
 }
 
-/* The file is made here, so that nothing is ever overwritten. */
 static int open_target(struct pn_copy *copy) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
 	int rc = mdb_env_create(&copy->to);
@@ -54,6 +54,7 @@ static int open_target(struct pn_copy *copy) {
 	return pn_db_error(rc);
 }
 
+/* Creates the file here and not by LMDB, which would open an existing one. */
 static int create_file(struct pn_copy *copy, const char *file) {
 	copy->file = pn_malloc(strlen(file) + 1);
 	if (copy->file == NULL)
@@ -71,7 +72,8 @@ int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file) {
 	struct pn_copy *copy = pn_malloc(sizeof(*copy));
 	if (copy == NULL)
 		return PN_ENOMEM;
-	*copy = (struct pn_copy){.complete = true}; /* until the file is ours */
+	*copy = (struct pn_copy){.complete =
+					 true}; /* until the file exists, and is ours to remove */
 	int err = pn_txn_snapshot(db, &copy->from);
 	if (err == PN_OK)
 		err = create_file(copy, file);
@@ -100,7 +102,7 @@ static int finish(struct pn_copy *copy) {
 	return pn_db_error(rc);
 }
 
-/* Commits what was copied: LMDB keeps it in memory until then. */
+/* Commits the copied records: LMDB keeps them in memory until then. */
 static int flush(struct pn_copy *copy) {
 	int rc = mdb_txn_commit(copy->txn);
 	copy->txn = NULL;
@@ -148,8 +150,8 @@ void pn_copy_free(struct pn_copy *copy) {
 /* ---- Replacing ---- */
 
 /*
- * The record of what is durable goes first: it describes the old file. Without it, and before the
- * new file is in place, the old one is whole, for it was made durable when it was closed.
+ * Removes "durable" first: it describes the old data file. That file is intact without it, because
+ * it is synced here.
  */
 static int move_file(int directory, const char *file) {
 	const int fd = openat(directory, "data.mdb", O_RDONLY | O_CLOEXEC);

@@ -11,7 +11,7 @@
 
 struct pn_crypt {
 	EVP_MD_CTX *digest;
-	EVP_CIPHER_CTX *encipher; /* both with the secret, and no padding */
+	EVP_CIPHER_CTX *encipher; /* both ciphers have the secret as key, and no padding */
 	EVP_CIPHER_CTX *decipher;
 };
 
@@ -63,7 +63,7 @@ static bool digest_names(EVP_MD_CTX *ctx, const EVP_MD *type, const struct pn_st
 	if (EVP_DigestInit_ex(ctx, type, NULL) != 1)
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		/* one more than the length, so that "no name" differs from the empty name */
+		/* one more than the length, so that no name (0) differs from the empty name */
 		const uint64_t len = names[i].bytes != NULL ? names[i].len + 1 : 0;
 		if (EVP_DigestUpdate(ctx, &len, sizeof(len)) != 1 ||
 		    EVP_DigestUpdate(ctx, names[i].bytes, names[i].len) != 1)
@@ -73,18 +73,18 @@ static bool digest_names(EVP_MD_CTX *ctx, const EVP_MD *type, const struct pn_st
 }
 
 int pn_db_digest(struct pn_db *db, const struct pn_str *names, size_t count, pn_digest digest) {
-	unsigned char whole[EVP_MAX_MD_SIZE];
+	unsigned char full[EVP_MAX_MD_SIZE];
 	bool done;
 	if (db != NULL) {
-		done = digest_names(db->crypt->digest, NULL, names, count, whole);
+		done = digest_names(db->crypt->digest, NULL, names, count, full);
 	} else {
 		EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-		done = ctx != NULL && digest_names(ctx, EVP_sha256(), names, count, whole);
+		done = ctx != NULL && digest_names(ctx, EVP_sha256(), names, count, full);
 		EVP_MD_CTX_free(ctx);
 	}
 	if (!done)
 		return PN_ENOMEM;
-	memcpy(digest, whole, PN_DIGEST);
+	memcpy(digest, full, PN_DIGEST);
 	return PN_OK;
 }
 

@@ -4,17 +4,17 @@
 
 #include <stddef.h>
 
-enum { PN_SECRET = 16 };
+enum { PN_SECRET = 16 }; /* bytes: a key of AES-128 */
 
 struct pn_crypt; /* owned by a database */
 
 int pn_crypt_new(struct pn_crypt **crypt);
 void pn_crypt_free(struct pn_crypt *crypt);
 
-/* Gives the database's secret, which the cipher needs. Returns 0 or PN_ENOMEM. */
+/* Sets the key of the cipher, the database's secret. Returns 0 or PN_ENOMEM. */
 int pn_crypt_key(struct pn_crypt *crypt, const unsigned char secret[PN_SECRET]);
 
-/* Fills with random bytes. Returns 0 or PN_EIO. */
+/* Fills `bytes` with random bytes. Returns 0 or PN_EIO. */
 int pn_crypt_random(void *bytes, size_t len);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the files of this folder share: the environment. */
+/* Private to this folder: the environment, and the interfaces between its files. */
 #ifndef PN_DB_DB_H
 #define PN_DB_DB_H
 
@@ -10,6 +10,8 @@
 #include <pn/log.h>
 
 #include "crypt.h"
+
+enum { FILE_MODE = 0600 };
 
 struct pn_checkpoint;
 struct pn_sync;
@@ -32,12 +34,12 @@ struct pn_redo {
  * `write` had to be given up with turns that are in the log: it is rebuilt before anything is read.
  */
 struct pn_db {
-	struct pn_db *next; /* in the process's registry */
-	unsigned users;     /* how often it was opened */
-	unsigned snapshots; /* copies and checks under way */
-	dev_t device;       /* of the directory, as is inode: what the registry compares */
+	struct pn_db *next; /* in the registry of the process */
+	unsigned users;     /* calls of pn_db_open() minus those of pn_db_close() */
+	unsigned snapshots; /* copies and checks that are running */
+	dev_t device;       /* of the directory, as is inode: the key of the registry */
 	ino_t inode;
-	pid_t process;
+	pid_t process; /* that opened it */
 
 	int directory; /* descriptor */
 	int locks;     /* descriptor of the lock file */
@@ -60,8 +62,8 @@ struct pn_db {
 	uint64_t estimate;      /* bytes that `write` may add to the file */
 	uint64_t kept_estimate; /* the same, without the current operation */
 	struct pn_redo redo;
-	uint64_t reserved; /* bytes of the file that are sure to have a place on the disk */
-	uint64_t file_end; /* first byte after the last page, when `write` was begun */
+	uint64_t reserved; /* end of the space that is allocated on the disk for the file */
+	uint64_t file_end; /* end of the last page, when the turn was begun */
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
@@ -83,27 +85,27 @@ struct pn_db {
 	uint32_t high_mark;
 };
 
-/* The code for a result of LMDB, or for an errno that LMDB handed through. */
+/* The code for a result of LMDB, which may be an errno. */
 int pn_db_error(int rc);
 
-/* Begins, or renews, the reader that is kept between operations. Returns a result of LMDB. */
+/* Begins or renews db->read. Returns a result of LMDB. */
 int pn_db_renew_reader(struct pn_db *db);
 
 struct pn_readers {
-	unsigned count; /* of all processes, also the one that keeps the durable state */
-	size_t oldest;  /* transaction; SIZE_MAX if nobody reads */
+	unsigned count; /* of all processes, including the one that keeps the durable state */
+	size_t oldest;  /* the oldest transaction that is read; SIZE_MAX if none is */
 };
 
-/* Who reads just now. */
+/* The read transactions of all processes. */
 struct pn_readers pn_db_readers(const struct pn_db *db);
 
 /*
- * Another process has made the map larger. The caller holds the writer's lock, so that nothing is
- * committed while no reader keeps the durable state.
+ * Adopts the larger map of another process (MDB_MAP_RESIZED). The caller holds the writer's lock,
+ * so nothing is committed while no reader keeps the durable state.
  */
 int pn_db_grow_map(struct pn_db *db);
 
-/* ---- Locks of the database's lock file, each a byte, held by this process ---- */
+/* ---- Locks: each is a byte of the file "lock" ---- */
 
 enum pn_lock {
 	PN_LOCK_WRITER = 0,  /* who writes */
@@ -112,7 +114,7 @@ enum pn_lock {
 	PN_LOCK_WAITING = 3, /* shared by all who wait for the writer's lock */
 };
 
-/* Returns 0, or PN_EBUSY after `wait` ms. */
+/* Takes a lock, shared or exclusive. Returns 0, or PN_EBUSY after `wait` ms. */
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
 void pn_lock_drop(int fd, enum pn_lock lock);
 
@@ -122,13 +124,13 @@ bool pn_lock_is_shared(int fd, enum pn_lock lock);
 /* ---- The file's format ---- */
 
 /*
- * Creates the data file if it is missing or empty. `directory` is a descriptor of `path`. The
- * file's content is durable before it gets its name; the caller syncs the directory. No other
- * process may have the database open. Removes the remains of an interrupted attempt.
+ * Creates the data file if it is missing or empty, and removes the remains of an interrupted
+ * attempt. `directory` is a descriptor of `path`. The content is synced before the file gets its
+ * name; the caller syncs the directory. No other process may have the database open.
  */
 int pn_format_create(int directory, const char *path);
 
-/* Reads the format record, or writes it in an empty database. Sets the secret. */
+/* Reads the format record, or writes it to an empty database. Sets the secret. */
 int pn_format_open(struct pn_db *db);
 
 /* ---- The log ---- */
@@ -144,30 +146,30 @@ static inline struct pn_key pn_format_key(void) {
 	return (struct pn_key){.len = 1, .bytes = {'F'}};
 }
 
-/* ---- Space on the disk, see room.c ---- */
+/* ---- Space on the disk (room.c) ---- */
 
-/* Finds where the file ends. Returns a result of LMDB. */
+/* Sets db->file_end. Returns a result of LMDB. */
 int pn_room_find_end(struct pn_db *db);
 
-/* On opening, reserves what operations that free space need. */
+/* On opening, reserves the space that is set aside for operations that free space. */
 void pn_room_set_aside(struct pn_db *db);
 
 /*
- * Reserves space for `bytes` more, which an operation may add. Returns 0, PN_EFULL, PN_ENOSPACE and
- * the like.
+ * Reserves space for `bytes` more, which an operation may add to the file. Returns 0, PN_EFULL, or
+ * an error of the file system.
  */
 int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes);
 
-/* Whether there is space for `bytes` more once a newer state than the last one is durable. */
+/* Whether there is space for `bytes` more once a state newer than the last one is durable. */
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes);
 
 /*
- * Releases what was reserved for a large turn and not needed. The caller holds the writer's lock:
- * nobody else makes the file longer.
+ * Releases space that was reserved for a large turn and not used. The caller holds the writer's
+ * lock, so no other process extends the file.
  */
 void pn_room_release_surplus(struct pn_db *db);
 
-/* LMDB says EIO where the disk took a part of what it was to write: PN_ENOSPACE or PN_EIO. */
+/* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. */
 int pn_room_explain_io(const struct pn_db *db);
 
 /* ---- Changes ---- */
@@ -175,11 +177,11 @@ int pn_room_explain_io(const struct pn_db *db);
 void pn_redo_clear(struct pn_redo *redo);
 void pn_redo_free(struct pn_redo *redo);
 
-/* Note a change of the current operation. Return 0 or PN_ENOMEM. */
+/* Record a write of the current operation. Return 0 or PN_ENOMEM. */
 int pn_redo_put(struct pn_redo *redo, struct pn_str key, struct pn_str value);
 int pn_redo_remove(struct pn_redo *redo, struct pn_str key);
 
-/* The current operation has succeeded. */
+/* Keeps the writes of the current operation: it has succeeded. */
 void pn_redo_keep(struct pn_redo *redo);
 
 /* The changes of the turn, as the log has them; and that they are in the log. */

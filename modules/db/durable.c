@@ -1,4 +1,4 @@
-/* The file "durable", and the recovery of the state that it names. */
+/* The file "durable", and recovery from it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -7,24 +7,19 @@
 #include <pn/alloc.h>
 #include <pn/err.h>
 
+#include "db.h"
 #include "durable.h"
 #include "lmdb_file.h"
-#include "db.h"
+#include "lmdb_layout.h"
 
-enum {
-	RECORD = sizeof(struct pn_durable),
-	META_TXNID = 144, /* offset of the transaction's number in a meta page */
-	META_FLAGS = 10,  /* of the page's flags, and their value */
-	META_FLAG = 0x08
-};
+enum { RECORD = sizeof(struct pn_durable) };
 
 static const char FILE_NAME[] = "durable";
 static const char MAGIC[16] = "pn-durable 1";
 
 _Static_assert(RECORD == 2 * PN_META, "the record has no padding");
 
-/* Numbers this start of the machine; all zero, which equals no record's, where it cannot be told.
- */
+/* Reads the id of this boot of the machine; all zero if it is unknown. */
 static void read_boot_id(unsigned char boot[PN_BOOT_ID]) {
 	char text[64];
 	size_t have = 0;
@@ -59,7 +54,7 @@ static int record_digest(const struct pn_durable *record, pn_digest digest) {
 	return pn_db_digest(NULL, &bytes, 1, digest);
 }
 
-/* Reads the record in `slot`. Returns 1, or 0 if there is none that is whole. */
+/* Reads the record in `slot`. Returns 1, or 0 if there is no intact one. */
 static int read_slot(int fd, int slot, struct pn_durable *record) {
 	pn_digest digest;
 	if (pread(fd, record, sizeof(*record), (off_t)slot * RECORD) != (ssize_t)sizeof(*record))
@@ -72,7 +67,7 @@ static int read_slot(int fd, int slot, struct pn_durable *record) {
 	return memcmp(digest, record->digest, PN_DIGEST) == 0;
 }
 
-/* Reads the newer record. Sets *slot to where it is. Returns 1, or 0 if there is none. */
+/* Reads the newer record and sets *slot to its slot. Returns 1, or 0 if there is no intact one. */
 static int read_record(int fd, struct pn_durable *record, int *slot) {
 	struct pn_durable other;
 	const int first = read_slot(fd, 0, record);
@@ -85,7 +80,6 @@ static int read_record(int fd, struct pn_durable *record, int *slot) {
 	return first > 0 || second > 0;
 }
 
-/* Writes the record, unless another process has written that of a later transaction. */
 int pn_durable_write(int fd, struct pn_durable *record) {
 	struct pn_durable old;
 	int slot;
@@ -109,24 +103,12 @@ int pn_durable_write(int fd, struct pn_durable *record) {
 
 /* ---- Recovery ---- */
 
-uint64_t pn_meta_txnid(const unsigned char *meta) {
-	uint64_t txnid;
-	memcpy(&txnid, meta + META_TXNID, sizeof(txnid));
-	return txnid;
-}
-
-static bool is_meta(const unsigned char *meta) {
-	uint16_t flags;
-	memcpy(&flags, meta + META_FLAGS, sizeof(flags));
-	return flags == META_FLAG;
-}
-
 /*
- * The record's meta page on both pages, the other one as that of the transaction before: LMDB
- * overwrites that next. In a file of no transaction yet both are alike.
+ * Makes both meta pages from the record's, one of them as that of the transaction before: LMDB
+ * overwrites that one next. In a file without transactions both are equal.
  */
 static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
-	const uint64_t txnid = pn_meta_txnid(meta);
+	const uint64_t txnid = meta_txnid(meta);
 	memset(metas, 0, 2 * page_size);
 	for (uint64_t i = 0; i < 2; i++) {
 		const uint64_t number = i == (txnid & 1) || txnid == 0 ? txnid : txnid - 1;
@@ -138,11 +120,11 @@ static void make_metas(const unsigned char *meta, unsigned char *metas, size_t p
 }
 
 /*
- * Puts the record's state in force, if all of it is there. A record that belongs to another file
- * (one was copied over it by hand) describes no state of this one; then the file stays as it is.
+ * Rolls back to the record's state, if the file has all pages of it. If somebody has replaced the
+ * data file by hand, the record belongs to another file, and this one is left unchanged.
  */
-static int go_back(int fd, const struct pn_durable *record, uint64_t newest, uint64_t *undone) {
-	const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+static int roll_back(int fd, const struct pn_durable *record, uint64_t newest, uint64_t *undone) {
+	const size_t page_size = lmdb_page_size();
 	struct pn_lmdb_report report;
 	unsigned char *metas = pn_malloc(2 * page_size);
 	if (metas == NULL)
@@ -169,13 +151,13 @@ static int recover(int fd, int record_fd, uint64_t *undone) {
 		return found;
 	if (same_boot(record.boot))
 		return PN_OK;
-	for (int i = 0; i < 2; i++) {
-		if (pread(fd, meta, PN_META, (off_t)i * sysconf(_SC_PAGESIZE)) != PN_META)
-			return PN_OK; /* whoever opens it tells what it is */
-		if (is_meta(meta) && pn_meta_txnid(meta) > newest)
-			newest = pn_meta_txnid(meta);
+	for (size_t i = 0; i < METAS; i++) {
+		if (pread(fd, meta, PN_META, (off_t)(i * lmdb_page_size())) != PN_META)
+			return PN_OK; /* not a database: opening it will fail */
+		if (is_meta(meta) && meta_txnid(meta) > newest)
+			newest = meta_txnid(meta);
 	}
-	return newest > record.txnid ? go_back(fd, &record, newest, undone) : PN_OK;
+	return newest > record.txnid ? roll_back(fd, &record, newest, undone) : PN_OK;
 }
 
 int pn_durable_recover(int directory, uint64_t *undone) {
@@ -202,10 +184,9 @@ int pn_durable_drop(int directory) {
 }
 
 int pn_durable_open(int directory) {
-	const int fd = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	const int fd = openat(directory, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
 	if (fd < 0)
 		return pn_db_error(errno);
-	/* both records, so that they can be written when the disk is full */
-	(void)fallocate(fd, 0, 0, 2 * RECORD);
+	(void)fallocate(fd, 0, 0, 2 * RECORD); /* both records, for a disk that is full later */
 	return fd;
 }

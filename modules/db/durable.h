@@ -32,9 +32,6 @@ struct pn_durable {
 	unsigned char meta[PN_META];
 };
 
-/* The number of a meta page's transaction. */
-uint64_t pn_meta_txnid(const unsigned char *meta);
-
 /* Opens or creates the file. Returns a descriptor or an error. */
 int pn_durable_open(int directory);
 

@@ -1,4 +1,4 @@
-/* Opening and closing a store, and the registry of those that this process has open. */
+/* Opening and closing a database, and the registry of the databases that this process has open. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,15 +18,19 @@
 #include "turn.h"
 
 enum {
-	OPEN_WAIT = 2000, /* ms for those who are opening it, or compacting */
-	FILE_MODE = 0600,
-	LOCK_FILE = 16 * 1024, /* bytes: room for twice the readers that LMDB allows unless told */
+	/* ms to wait for another process that opens the database: it checks the structure of the
+	 * whole file. A server that gives up says so in its log, and tries again at the next use.
+	 */
+	OPEN_WAIT = 2000,
+	/* Bytes: LMDB's default of 126 readers takes 64 each, and a header. Rounded up to twice. */
+	LOCK_FILE = 16 * 1024,
 	DIRECTORY_MODE = 0700,
 };
 
+/* Sizes of the map, the largest first: less if the address space is limited (ulimit -v). */
 static const uint64_t MAP_BYTES[] = {1ull << 40, 1ull << 36, 1ull << 33, 1ull << 30};
 
-/* LMDB allows no environment to be open twice in a process: each is shared by all hosts. */
+/* LMDB does not allow opening an environment twice in a process: all hosts share the handle. */
 static struct pn_db *registry;
 
 /* ---- The environment ---- */
@@ -50,7 +54,7 @@ static int open_env(struct pn_db *db, const char *path) {
 		mdb_env_close(db->env);
 		db->env = NULL;
 		if (rc != ENOMEM && rc != EINVAL)
-			break; /* not for want of address space */
+			break; /* not a lack of address space */
 	}
 	return pn_db_error(rc);
 }
@@ -78,14 +82,14 @@ static int open_database(struct pn_db *db) {
 	return pn_db_error(rc);
 }
 
-/* Makes the names of files durable: a record that was removed must not be there again. */
+/* Syncs the names of files: a removed "durable" must not reappear after a power failure. */
 static int sync_directory(const struct pn_db *db) {
 	return fsync(db->directory) == 0 ? PN_OK : pn_db_error(errno);
 }
 
 /*
- * LMDB maps its lock file: on a full disk, a page of it that has no place yet would end the process
- * by a signal. Not while the environment is open, for closing the file gives up LMDB's locks.
+ * LMDB maps its lock file: on a full disk, writing to a page without a block kills the process with
+ * SIGBUS. To be called before the environment is opened: closing the file releases LMDB's locks.
  */
 static int allocate_lock_file(const struct pn_db *db) {
 	const int fd = openat(db->directory, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
@@ -98,8 +102,8 @@ static int allocate_lock_file(const struct pn_db *db) {
 }
 
 /*
- * What only the first process to open it does: nobody else may have it open meanwhile. The record
- * of what is durable is then of no more use; it may even be that of another file.
+ * The work of the first process to open the database, while no other one has it open. It syncs the
+ * file, so the file "durable" is no longer needed; it could even describe another data file.
  */
 static int prepare_file(struct pn_db *db, const char *path, bool verify) {
 	struct pn_lmdb_report report;
@@ -124,8 +128,8 @@ static int prepare_file(struct pn_db *db, const char *path, bool verify) {
 }
 
 /*
- * Processes that have the store open share the lock; the first one has prepared the file. If that
- * fails, the next process that waits prepares it.
+ * Processes that have the database open share the lock. The one that gets it exclusively prepares
+ * the file; if that fails, the next process that waits does.
  */
 static int lock_presence(struct pn_db *db, const struct pn_db_options *options) {
 	int err = PN_EBUSY;
@@ -141,7 +145,7 @@ static int lock_presence(struct pn_db *db, const struct pn_db_options *options) 
 	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
 
-static int make_durable_once(struct pn_db *db) {
+static int sync_once(struct pn_db *db) {
 	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
@@ -164,7 +168,7 @@ static int catch_up(struct pn_db *db) {
 	if (err == PN_OK)
 		err = pn_sync_now(db->sync);
 	if (err == PN_OK)
-		err = make_durable_once(db);
+		err = sync_once(db);
 	return err;
 }
 
@@ -189,7 +193,7 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	if (err == PN_OK)
 		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
 	if (err == PN_OK)
-		err = make_durable_once(db); /* before the first write: see durable.h */
+		err = sync_once(db); /* before the first write: see durable.h */
 	if (err == PN_OK)
 		err = sync_directory(db);
 	if (err == PN_OK)
@@ -319,7 +323,7 @@ bool pn_db_mine(const struct pn_db *db) {
 	return db->process == getpid();
 }
 
-/* LMDB's structures stay behind: in a child nothing may be done with them, not even closing. */
+/* LMDB's structures are leaked: a forked child may not use them, not even to close them. */
 void pn_db_forget(struct pn_db *db) {
 	if (--db->users > 0)
 		return;

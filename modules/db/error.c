@@ -1,4 +1,4 @@
-/* The one mapper of errors of LMDB and of the system. */
+/* The one mapper of the errors of LMDB and the operating system. */
 #include <errno.h>
 
 #include <pn/err.h>

@@ -1,4 +1,4 @@
-/* The format record, and the creation of a data file that holds only this record. */
+/* The format record, and the creation of a data file that has only this record. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,8 +17,7 @@
 enum {
 	FORMAT_VERSION = 2,
 	FORMAT_WITHOUT_LOG = 1, /* its turns are commits */
-	FILE_MODE = 0600,
-	OPEN_WAIT = 2000, /* ms for another process that is opening it */
+	OPEN_WAIT = 2000,       /* ms for another process that is opening it */
 };
 
 static const char MAGIC[] = "pn-store";
@@ -181,7 +180,7 @@ static int write_records(MDB_env *env, const struct pn_buf *format) {
 	return err;
 }
 
-/* The database is durable when this returns 0, its name is not. */
+/* Writes and syncs the file, but not its name. */
 static int write_file(const char *path, const struct pn_buf *value) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
 	MDB_env *env;
@@ -210,7 +209,7 @@ static int write_at(const char *directory, const struct pn_buf *value) {
 	return err;
 }
 
-/* The directory may be new too. A parent that we may not read cannot be synced. */
+/* Syncs the name of the directory, which may be new. Impossible if its parent is not readable. */
 static int sync_parent(int directory) {
 	const int above = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (above < 0)
@@ -221,8 +220,8 @@ static int sync_parent(int directory) {
 }
 
 /*
- * The file "durable" is removed first: it would describe an earlier data file. The caller syncs the
- * directory again, before anything is stored.
+ * Removes the file "durable" first: it would describe an earlier data file. The caller syncs the
+ * directory again before anything is stored.
  */
 static int put_in_place(int directory) {
 	int err = pn_durable_drop(directory);

@@ -1,4 +1,4 @@
-/* What operators want to know. */
+/* Figures for operators. */
 #include <errno.h>
 #include <sys/stat.h>
 

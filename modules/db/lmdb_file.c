@@ -9,59 +9,31 @@
 #include <pn/err.h>
 
 #include "lmdb_file.h"
-
-_Static_assert(sizeof(size_t) == 8, "pages.h describes the files of 64-bit machines");
-
-/* Offsets; pages.h tells what is there. */
-enum { PAGE_NUMBER = 0, PAGE_FLAGS = 10, PAGE_LOWER = 12, PAGE_UPPER = 14, PAGE_HEADER = 16 };
-enum { RUN_PAGES = 12 };
-enum { NODE_VALUE_SIZE = 0, NODE_FLAGS = 4, NODE_KEY_SIZE = 6, NODE_HEADER = 8 };
-enum { NODE_CHILD_LOW = 0, NODE_CHILD_HIGH = 4 };
-enum { META_MAGIC = 16, META_VERSION = 20, META_ADDRESS = 24, META_MAP_SIZE = 32 };
-enum { META_FREE_TREE = 40, META_MAIN_TREE = 88, META_LAST_PAGE = 136, META_TXNID = 144 };
-enum { META_END = 152 };
-enum { TREE_PAGE_SIZE = 0, TREE_FLAGS = 4, TREE_DEPTH = 6, TREE_BRANCH_PAGES = 8 };
-enum { TREE_LEAF_PAGES = 16, TREE_OVERFLOW_PAGES = 24, TREE_ENTRIES = 32, TREE_ROOT = 40 };
+#include "lmdb_layout.h"
 
 enum {
-	METAS = 2,
-	NUMBER = 8, /* bytes of a page's or a transaction's number */
-	MAX_PAGE_SIZE = 32768,
-	MAX_KEY = 511,
 	/* LMDB's cursors have room for 32 levels, and a tree may grow while it is used. A branch
 	 * has at least two children: a tree of this depth has more than a hundred million pages. */
 	MAX_DEPTH = 28,
-
-	IS_BRANCH = 1,
-	IS_LEAF = 2,
-	IS_OVERFLOW = 4,
-	IS_META = 8,
-	VALUE_IN_RUN = 1,
-	INTEGER_KEYS = 0x08,
-	NO_SUBDIRECTORY = 0x4000, /* how the environment was made; of no consequence */
-
-	DATA_VERSION = 1,
 };
 
-static const uint32_t MAGIC = 0xBEEFC0DE;
-static const uint64_t MAX_VALUE = UINT32_MAX;
-static const uint64_t NO_ROOT = UINT64_MAX;
+static const uint64_t MAX_VALUE = UINT32_MAX;    /* the size field of a node has 32 bits */
 static const uint64_t MAX_MAP_SIZE = 1ULL << 46; /* what fits in half of the address space */
-static const uint64_t MAX_TXNID = 1ULL << 62;    /* nothing overflows for a while */
+static const uint64_t MAX_TXNID = 1ULL << 62;    /* leaves room to count on without overflow */
 
-/* ---- What a file is made of ---- */
+/* ---- Parts of a file ---- */
 
 struct key {
-	const uint8_t *bytes; /* NULL: there is none */
+	const uint8_t *bytes; /* NULL: no key */
 	size_t size;
 };
 
-/* Keys from `low` on and below `high`; without a bound where that is no key. */
-struct range {
+/* Keys k with low <= k < high; a bound without a key does not apply. */
+struct key_range {
 	struct key low, high;
 };
 
-struct record {
+struct tree_counts {
 	uint64_t branch_pages, leaf_pages, overflow_pages, entries;
 };
 
@@ -81,47 +53,29 @@ struct verifier {
 	int fd;
 	size_t page_size;
 	uint64_t file_size;
-	uint64_t file_pages;          /* that are in the file as a whole */
-	uint64_t pages;               /* every number of a page is below this */
-	const unsigned char *instead; /* of the first two pages; or NULL */
+	uint64_t file_pages; /* pages that are completely in the file */
+	uint64_t pages;      /* number of pages; some free ones may be missing in the file */
+	const unsigned char *instead; /* replaces the first two pages; or NULL */
 	uint8_t metas[METAS][META_END];
-	uint64_t newest;      /* the number of the meta that is in force */
+	uint64_t newest;      /* number of the meta in force */
 	uint64_t txnid;       /* its transaction */
-	uint8_t *claimed;     /* a bit a page: used or free */
+	uint8_t *claimed;     /* a bit for each page: used or free */
 	uint64_t used;        /* pages claimed as used */
 	uint64_t free_pages;  /* pages claimed as free */
-	uint64_t free_behind; /* of these: behind the end of the file */
-	uint8_t *buffers;     /* a page for each level, then one for a part of a free list */
+	uint64_t free_behind; /* of these: beyond the end of the file */
+	uint8_t *buffers;     /* a page for each level, then one for part of a free list */
 	uint16_t *node_sizes; /* of the node at each even offset of a page; all 0 between pages */
 	uint64_t bad_page;
 	const char *problem;
 };
 
-/* A tree while it is walked. */
+/* The walk of a tree. */
 struct tree {
 	struct verifier *v;
 	bool is_free_list;
 	size_t depth;
-	struct record counted;
+	struct tree_counts counted;
 };
-
-static uint16_t get_u16(const uint8_t *at) {
-	uint16_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static uint32_t get_u32(const uint8_t *at) {
-	uint32_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
-
-static uint64_t get_u64(const uint8_t *at) {
-	uint64_t value;
-	memcpy(&value, at, sizeof(value));
-	return value;
-}
 
 static int damaged(struct verifier *v, uint64_t page, const char *problem) {
 	v->bad_page = page;
@@ -129,7 +83,7 @@ static int damaged(struct verifier *v, uint64_t page, const char *problem) {
 	return PN_ECORRUPT;
 }
 
-/* Reads up to `size` bytes at `offset`. Returns how many there were, or PN_EIO. */
+/* Reads up to `size` bytes at `offset`. Returns the number of bytes, or PN_EIO. */
 static ssize_t read_some(const struct verifier *v, void *to, size_t size, uint64_t offset) {
 	size_t done = 0;
 	if (v->instead != NULL && offset + size <= METAS * v->page_size) {
@@ -148,16 +102,16 @@ static ssize_t read_some(const struct verifier *v, void *to, size_t size, uint64
 	return (ssize_t)done;
 }
 
-/* By read() and not through a map: where the disk fails, a map ends the process by a signal. */
+/* With read() and not through a map: if the disk fails, a map kills the process with SIGBUS. */
 static int read_all(const struct verifier *v, void *to, size_t size, uint64_t offset) {
 	return read_some(v, to, size, offset) == (ssize_t)size ? PN_OK : PN_EIO;
 }
 
-/* ---- Each page has one use ---- */
+/* ---- Each page is used once ---- */
 
 static int claim(struct verifier *v, uint64_t page, uint64_t found_in) {
 	if (page < METAS || page >= v->pages)
-		return damaged(v, found_in, "names a page that cannot be");
+		return damaged(v, found_in, "refers to an impossible page");
 	const uint8_t bit = (uint8_t)(1u << page % 8);
 	if ((v->claimed[page / 8] & bit) != 0)
 		return damaged(v, page, "is used twice, or is both used and free");
@@ -170,7 +124,7 @@ static int claim_used(struct verifier *v, uint64_t page, uint64_t found_in) {
 	if (err != PN_OK)
 		return err;
 	if (page >= v->file_pages)
-		return damaged(v, page, "is behind the end of the file");
+		return damaged(v, page, "is beyond the end of the file");
 	v->used++;
 	return PN_OK;
 }
@@ -199,7 +153,7 @@ static uint64_t child_of(const uint8_t *branch_node) {
 	       (uint64_t)get_u16(branch_node + NODE_CHILD_HIGH) << 32;
 }
 
-/* Of a node whose header is in its page, the rest need not be. */
+/* The size of a node. Its header is within the page, the rest may not be. */
 static size_t node_size(const struct page *page, const uint8_t *node) {
 	const size_t size = NODE_HEADER + get_u16(node + NODE_KEY_SIZE);
 	if (!page->leaf)
@@ -212,16 +166,16 @@ static size_t node_size(const struct page *page, const uint8_t *node) {
 static bool key_size_is_valid(const struct tree *tree, const struct page *page, size_t index,
 			      size_t size) {
 	if (!page->leaf && index == 0)
-		return size <= MAX_KEY;
-	return tree->is_free_list ? size == NUMBER : size >= 1 && size <= MAX_KEY;
+		return size <= MAX_KEY_SIZE;
+	return tree->is_free_list ? size == NUMBER : size >= 1 && size <= MAX_KEY_SIZE;
 }
 
-/* Half of a page, so that two nodes fit: LMDB moves a longer one to a run. */
+/* Half of a page, so that two nodes fit: LMDB moves a longer value to a run. */
 static size_t max_node_size(const struct verifier *v) {
 	return (v->page_size - PAGE_HEADER) / 2 / 2 * 2 - 2;
 }
 
-/* Checks a node by itself, and notes its size. */
+/* Checks a node by itself, and records its size. */
 static int check_node(struct tree *tree, const struct page *page, size_t index) {
 	struct verifier *v = tree->v;
 	const size_t offset = get_u16(page->bytes + PAGE_HEADER + index * 2);
@@ -242,7 +196,7 @@ static int check_node(struct tree *tree, const struct page *page, size_t index) 
 	return PN_OK;
 }
 
-/* Checks that the nodes fill the page from `upper` on: LMDB moves them about as if they did. */
+/* Checks that the nodes fill the page from `upper` on: LMDB relies on it when it moves them. */
 static int check_nodes(struct tree *tree, const struct page *page) {
 	struct verifier *v = tree->v;
 	for (size_t i = 0; i < page->nodes; i++) {
@@ -276,7 +230,7 @@ static int compare(const struct tree *tree, struct key a, struct key b) {
 
 /* ---- Values ---- */
 
-/* Claims the pages of a run that has a value of this size. */
+/* Claims the pages of a run with a value of `size` bytes. */
 static int check_run(struct tree *tree, uint64_t first, size_t size, uint64_t found_in) {
 	struct verifier *v = tree->v;
 	uint8_t header[PAGE_HEADER];
@@ -286,7 +240,7 @@ static int check_run(struct tree *tree, uint64_t first, size_t size, uint64_t fo
 	if (err != PN_OK)
 		return err;
 	if (get_u64(header + PAGE_NUMBER) != first || get_u16(header + PAGE_FLAGS) != IS_OVERFLOW)
-		return damaged(v, first, "is not the run of pages that it should be");
+		return damaged(v, first, "is not the first page of a run");
 	const uint32_t pages = get_u32(header + RUN_PAGES);
 	const uint64_t room = (uint64_t)pages * v->page_size;
 	if (room < PAGE_HEADER + size || room > PAGE_HEADER + MAX_VALUE + v->page_size)
@@ -310,7 +264,7 @@ static int check_value(struct tree *tree, const struct page *page, const uint8_t
 	return check_run(tree, first, value->size, page->number);
 }
 
-/* Claims numbers of pages, each below the one before, which *last is and becomes. */
+/* Claims free pages, whose numbers must descend from *last; sets *last to the last one. */
 static int claim_free_list(struct verifier *v, const uint8_t *numbers, size_t count, uint64_t *last,
 			   uint64_t found_in) {
 	for (size_t i = 0; i < count; i++) {
@@ -330,7 +284,7 @@ static int check_free_list(struct tree *tree, const struct page *page, struct ke
 	struct verifier *v = tree->v;
 	const uint64_t txnid = get_u64(key.bytes);
 	if (txnid == 0 || txnid > v->txnid)
-		return damaged(v, page->number, "has a free list of a transaction that never was");
+		return damaged(v, page->number, "has a free list of an impossible transaction");
 	if (value->size < NUMBER || value->size % NUMBER != 0)
 		return damaged(v, page->number, "has a free list of an impossible size");
 	uint8_t *part = v->buffers + tree->depth * v->page_size;
@@ -367,7 +321,7 @@ static int read_page(struct tree *tree, uint64_t number, uint64_t parent, size_t
 	if (get_u64(bytes + PAGE_NUMBER) != number)
 		return damaged(v, number, "has the number of another page");
 	if (get_u16(bytes + PAGE_FLAGS) != (leaf ? IS_LEAF : IS_BRANCH))
-		return damaged(v, number, "is not of the kind that its place in the tree asks for");
+		return damaged(v, number, "has the wrong type for its level in the tree");
 	const size_t lower = get_u16(bytes + PAGE_LOWER);
 	const size_t upper = get_u16(bytes + PAGE_UPPER);
 	if (lower < PAGE_HEADER || lower % 2 != 0 || upper % 2 != 0 || lower > upper ||
@@ -380,7 +334,7 @@ static int read_page(struct tree *tree, uint64_t number, uint64_t parent, size_t
 	return PN_OK;
 }
 
-static int walk_leaf(struct tree *tree, const struct page *page, struct range range) {
+static int walk_leaf(struct tree *tree, const struct page *page, struct key_range range) {
 	struct verifier *v = tree->v;
 	struct key last = range.low;
 	tree->counted.leaf_pages++;
@@ -405,14 +359,14 @@ static int walk_leaf(struct tree *tree, const struct page *page, struct range ra
 }
 
 static int walk_page(struct tree *tree, uint64_t number, uint64_t parent, size_t level,
-		     struct range range);
+		     struct key_range range);
 
-/* The order of a branch's keys needs no look: the children have keys, all between two of these. */
+/* Does not check the order of the keys: each child has keys, and all must lie between its two. */
 static int walk_branch(struct tree *tree, const struct page *page, size_t level,
-		       struct range range) {
+		       struct key_range range) {
 	tree->counted.branch_pages++;
 	for (size_t i = 0; i < page->nodes; i++) {
-		struct range below = range;
+		struct key_range below = range;
 		if (i > 0)
 			below.low = key_of(node_at(page, i));
 		if (i + 1 < page->nodes)
@@ -425,9 +379,9 @@ static int walk_branch(struct tree *tree, const struct page *page, size_t level,
 	return PN_OK;
 }
 
-/* At most MAX_DEPTH deep. Keys of the levels above are in their own buffers all the while. */
+/* Recurses at most MAX_DEPTH deep. Each level has a buffer, so the keys in `range` stay valid. */
 static int walk_page(struct tree *tree, uint64_t number, uint64_t parent, size_t level,
-		     struct range range) {
+		     struct key_range range) {
 	struct page page;
 	int err = read_page(tree, number, parent, level, &page);
 	if (err == PN_OK)
@@ -444,7 +398,7 @@ static int walk_tree(struct verifier *v, const uint8_t *record, bool is_free_lis
 	if (tree.depth > MAX_DEPTH || (root == NO_ROOT) != (tree.depth == 0))
 		return damaged(v, v->newest, "has a tree whose depth is wrong");
 	if (root != NO_ROOT) {
-		const int err = walk_page(&tree, root, v->newest, 0, (struct range){0});
+		const int err = walk_page(&tree, root, v->newest, 0, (struct key_range){0});
 		if (err != PN_OK)
 			return err;
 	}
@@ -458,14 +412,14 @@ static int walk_tree(struct verifier *v, const uint8_t *record, bool is_free_lis
 
 /* ---- Metas ---- */
 
-/* Tells a damaged file from one that is not ours: there, neither meta is. */
+/* Tells a damaged file from a foreign one, in which neither meta is ours. */
 static int check_format(struct verifier *v) {
 	bool ours[METAS];
 	bool other_version = false;
 	for (size_t i = 0; i < METAS; i++) {
 		const uint8_t *meta = v->metas[i];
 		const uint32_t page_size = get_u32(meta + META_FREE_TREE + TREE_PAGE_SIZE);
-		const bool magic = get_u32(meta + META_MAGIC) == MAGIC;
+		const bool magic = get_u32(meta + META_MAGIC) == LMDB_MAGIC;
 		const bool version = get_u32(meta + META_VERSION) == DATA_VERSION;
 		ours[i] = magic && version && page_size == v->page_size;
 		other_version = other_version || (magic && !version);
@@ -473,16 +427,16 @@ static int check_format(struct verifier *v) {
 	if (!ours[0] && !ours[1])
 		return other_version ? PN_EVERSION : PN_EFOREIGN;
 	if (!ours[0] || !ours[1])
-		return damaged(v, ours[0] ? 1 : 0, "is no meta page, but the other one is");
+		return damaged(v, ours[0] ? 1 : 0, "is not a meta page, but the other one is");
 	return PN_OK;
 }
 
-/* What has to be right in both metas. */
+/* Checks that apply to both metas. */
 static int check_meta(struct verifier *v, uint64_t number) {
 	const uint8_t *meta = v->metas[number];
-	if (get_u64(meta + PAGE_NUMBER) != number || get_u16(meta + PAGE_FLAGS) != IS_META)
+	if (get_u64(meta + PAGE_NUMBER) != number || !is_meta(meta))
 		return damaged(v, number, "has the number or the kind of another page");
-	const uint64_t txnid = get_u64(meta + META_TXNID);
+	const uint64_t txnid = meta_txnid(meta);
 	if (txnid > MAX_TXNID || (txnid != 0 && txnid % METAS != number))
 		return damaged(v, number, "is of an impossible transaction");
 	if (get_u64(meta + META_ADDRESS) != 0)
@@ -490,7 +444,7 @@ static int check_meta(struct verifier *v, uint64_t number) {
 	return PN_OK;
 }
 
-/* What has to be right in the meta that is in force. */
+/* Checks that apply to the meta in force. */
 static int check_newest(struct verifier *v, uint64_t number) {
 	const uint8_t *meta = v->metas[number];
 	const uint8_t *free_tree = meta + META_FREE_TREE;
@@ -501,7 +455,7 @@ static int check_newest(struct verifier *v, uint64_t number) {
 		return damaged(v, number, "has an impossible size of the map");
 	if (last < METAS - 1 || last >= map_size / v->page_size)
 		return damaged(v, number, "has an impossible number of pages");
-	/* Pages that are not in the file are on the free list, which is. */
+	/* Pages beyond the end of the file are on the free list, which is in the file. */
 	v->pages = last + 1;
 	if (v->pages > v->file_pages + v->file_size / NUMBER)
 		return damaged(v, number, "counts more pages than the file has");
@@ -511,7 +465,7 @@ static int check_newest(struct verifier *v, uint64_t number) {
 	return PN_OK;
 }
 
-/* Reads the metas, and chooses the one that is in force as LMDB does. */
+/* Reads the metas, and chooses the one in force as LMDB does. */
 static int read_metas(struct verifier *v) {
 	for (size_t i = 0; i < METAS; i++) {
 		if (read_some(v, v->metas[i], META_END, i * v->page_size) < 0)
@@ -522,8 +476,7 @@ static int read_metas(struct verifier *v) {
 		err = check_meta(v, i);
 	if (err != PN_OK)
 		return err;
-	const uint64_t txnids[] = {get_u64(v->metas[0] + META_TXNID),
-				   get_u64(v->metas[1] + META_TXNID)};
+	const uint64_t txnids[] = {meta_txnid(v->metas[0]), meta_txnid(v->metas[1])};
 	v->newest = txnids[0] < txnids[1] ? 1 : 0;
 	v->txnid = txnids[v->newest];
 	return check_newest(v, v->newest);
@@ -556,19 +509,13 @@ static int verify(struct verifier *v, struct pn_lmdb_report *report) {
 	if (err != PN_OK)
 		return err;
 	if (v->pages > v->file_pages && v->free_behind != v->pages - v->file_pages)
-		return damaged(v, v->file_pages, "is behind the end of the file");
+		return damaged(v, v->file_pages, "is beyond the end of the file");
 	report->pages = v->pages;
 	report->used = METAS + v->used;
 	report->free_pages = v->free_pages;
 	report->entries = get_u64(meta + META_MAIN_TREE + TREE_ENTRIES);
 	report->txnid = v->txnid;
 	return PN_OK;
-}
-
-/* LMDB makes files with the system's page size, as far as its 16-bit offsets reach. */
-static size_t page_size(void) {
-	const size_t size = (size_t)sysconf(_SC_PAGESIZE);
-	return size < MAX_PAGE_SIZE ? size : MAX_PAGE_SIZE;
 }
 
 int pn_lmdb_verify(int fd, struct pn_lmdb_report *report) {
@@ -583,7 +530,7 @@ int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_repo
 	if (st.st_size == 0)
 		return PN_OK;
 	struct verifier v = {.fd = fd,
-			     .page_size = page_size(),
+			     .page_size = lmdb_page_size(),
 			     .file_size = (uint64_t)st.st_size,
 			     .instead = metas};
 	v.file_pages = v.file_size / v.page_size;
@@ -596,4 +543,18 @@ int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_repo
 		report->problem = v.problem;
 	}
 	return err;
+}
+
+uint64_t pn_lmdb_count_free(const void *list, size_t run) {
+	const uint8_t *const numbers = (const uint8_t *)list + NUMBER;
+	const size_t count = get_u64(list);
+	uint64_t sum = 0;
+	for (size_t first = 0, next; first < count; first = next) {
+		const uint64_t number = get_u64(numbers + first * NUMBER);
+		next = first + 1;
+		while (next < count && get_u64(numbers + next * NUMBER) == number - (next - first))
+			next++;
+		sum += next - first >= run ? next - first : 0;
+	}
+	return sum;
 }

@@ -1,4 +1,4 @@
-/* Locks of an open file description: they end with the process, and threads do not share them. */
+/* Locks of an open file description: they end with the process, and work between threads. */
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
@@ -18,7 +18,7 @@ static int set(int fd, enum pn_lock lock, short type) {
 	return fcntl(fd, F_OFD_SETLK, &range);
 }
 
-/* By polling: a wait without an end would stop the server for as long as a stuck process likes. */
+/* Polls: a blocking wait would stop the server for as long as another process is stuck. */
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait) {
 	const struct timespec moment = {.tv_nsec = 1000 * 1000};
 	for (;;) {

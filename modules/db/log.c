@@ -19,7 +19,6 @@ enum {
 	/* Of the newest segment, with no other one prepared, so much is left to operations that
 	 * free space: those of some thousand deletions. Test: "sync: a full disk is told ...". */
 	SET_ASIDE = SEGMENT / 4,
-	FILE_MODE = 0600,
 	KEEP = 4096 /* bytes of memory that stay between two records */
 };
 

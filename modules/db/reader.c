@@ -1,4 +1,4 @@
-/* Readers: the one that is kept between operations, and those of all processes. */
+/* Read transactions: the one that operations use, and those of all processes. */
 #include <stdio.h>
 
 #include "db.h"
@@ -8,7 +8,7 @@ int pn_db_renew_reader(struct pn_db *db) {
 				: mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->read);
 }
 
-/* For mdb_reader_list(): a line "PID THREAD TRANSACTION", or "-" for one that reads nothing. */
+/* For mdb_reader_list(): a line is "PID THREAD TRANSACTION", with "-" for an idle reader. */
 static int note_reader(const char *line, void *context) {
 	struct pn_readers *const readers = context;
 	size_t transaction;

@@ -1,4 +1,4 @@
-/* Records: reading, writing, walking. What is written is noted, see redo.c. */
+/* Records: get, put, remove, and cursors. Every write is also recorded for redo.c. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -13,7 +13,7 @@ static struct pn_str to_str(const struct pn_key *key) {
 	return (struct pn_str){(const char *)key->bytes, key->len};
 }
 
-/* A value of another version has the error set. */
+/* Opens a value behind its version byte. Sets the error if the version is not ours. */
 static struct pn_wire open_value(MDB_val data) {
 	struct pn_wire value = pn_wire_open(data.mv_data, data.mv_size);
 	const uint8_t version = pn_wire_u8(&value);
@@ -106,7 +106,7 @@ void pn_cursor_close(struct pn_cursor *cursor) {
 	cursor->mdb = NULL;
 }
 
-/* Moves, wherever that leads: whether there is a record. */
+/* Moves the cursor, regardless of its prefix. Returns whether there is a record. */
 static bool move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 	MDB_val data;
 	cursor->key = (struct pn_str){NULL, 0};
@@ -118,8 +118,7 @@ static bool move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 		return false;
 	cursor->key = (struct pn_str){name.mv_data, name.mv_size};
 	cursor->size = name.mv_size + data.mv_size;
-	cursor->value =
-		open_value(data); /* an error to those who read it, not to those who pass by */
+	cursor->value = open_value(data); /* an error in it matters only if the value is read */
 	return true;
 }
 
@@ -133,7 +132,7 @@ static bool is_inside(struct pn_cursor *cursor) {
 }
 
 bool pn_cursor_first(struct pn_cursor *cursor) {
-	if (cursor->prefix.len == 0) /* LMDB has no empty key to seek */
+	if (cursor->prefix.len == 0) /* LMDB cannot seek an empty key */
 		return move(cursor, (MDB_val){0}, MDB_FIRST);
 	return pn_cursor_seek(cursor, &cursor->prefix);
 }

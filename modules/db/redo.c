@@ -9,7 +9,12 @@
 
 #include "db.h"
 
-enum { PUT = 'p', REMOVE = 'r', KEEP = 256 * 1024 /* bytes of memory that stay */ };
+enum {
+	PUT = 'p',
+	REMOVE = 'r',
+	/* Bytes of memory that are kept between turns: more than a usual turn writes. */
+	KEEP = 256 * 1024,
+};
 
 void pn_redo_clear(struct pn_redo *redo) {
 	pn_buf_reset(&redo->changes, KEEP);
@@ -22,7 +27,7 @@ void pn_redo_free(struct pn_redo *redo) {
 	pn_buf_free(&redo->changes);
 }
 
-/* ---- Noting: u8 what, bytes key, and of a put bytes value ---- */
+/* ---- Recording. A change: u8 PUT or REMOVE, bytes key, and for PUT bytes value ---- */
 
 int pn_redo_put(struct pn_redo *redo, struct pn_str key, struct pn_str value) {
 	struct pn_buf *const changes = &redo->changes;

@@ -1,6 +1,7 @@
 /*
- * Space on the disk. A commit must not fail for want of it: then the turn's writes, which have been
- * reported stored, would be lost. So space for its pages is reserved before an operation writes.
+ * Space on the disk. A commit must not fail for lack of it: the writes of the turn would be lost,
+ * though they were reported as stored. So an operation reserves space for its pages before it
+ * writes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,57 +13,48 @@
 #include <pn/err.h>
 
 #include "db.h"
+#include "lmdb_file.h"
 
 enum {
-	/* For operations that free space, so that a full database can be emptied: more than the
-	 * largest of them claims (a slice of scattered deletions, 200 pages). In a small database
-	 * less, or the reserve would be most of it. Test: "sync: a full disk is told ...". */
+	/* Bytes set aside for operations that free space, so that a full database can be emptied:
+	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
+	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is told
+	 * before anything is accepted and passes", "sync: on a full disk scattered messages are
+	 * deleted". */
 	SET_ASIDE = 1024 * 1024,
-	SET_ASIDE_PART = 32, /* of max_bytes */
-	/* The file is grown by a part of its size at once, so that fallocate() is rare. */
+	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
+	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
+	 * only cost time. */
 	AHEAD_PART = 8,
 	AHEAD_MAX = 4 * 1024 * 1024,
-	/* Of the file's size, as much may stay reserved after a large turn before it is released.
-	 */
+	/* Part of the file's size that may stay allocated after a large turn: an estimate is
+	 * several times the need of a turn. With less, usual turns would allocate and release all
+	 * the time. Test: "room: what a large turn reserved in vain is released". */
 	SURPLUS_PART = 4,
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,
-	/* Of the free pages one in two is counted on: LMDB may not use a list of free pages whose
-	 * runs are too short for a large value, and writes its own list into free pages, too. */
+	/* One in two free pages is counted on: LMDB skips lists of free pages whose runs are too
+	 * short for a large value, and writes its own lists to free pages too. A margin: no case is
+	 * known in which all of it is needed. */
 	SPARE = 2,
-	/* A file system keeps a few blocks back for itself: with fewer left than this a write that
-	 * was cut short means that the disk is full. */
+	/* A file system keeps a few blocks for itself: after a short write with fewer blocks free
+	 * than this, the disk is full. Integration test: "storage faults: on a full disk writes
+	 * fail and reads go on". */
 	ODD_BLOCKS = 16,
 };
 
-/*
- * Pages of a list of LMDB's (their number, then they, descending) that lie in runs of `run` or
- * more. It need not be aligned for more than size_t.
- */
-static uint64_t count_runs(const MDB_val *list, size_t run) {
-	const size_t *const pages = (const size_t *)list->mv_data + 1;
-	const size_t count = pages[-1];
-	uint64_t sum = 0;
-	for (size_t first = 0, next; first < count; first = next) {
-		for (next = first + 1; next < count && pages[next] == pages[next - 1] - 1; next++)
-			;
-		sum += next - first >= run ? next - first : 0;
-	}
-	return sum;
-}
-
-/* Which of the free pages in the file are counted. */
-struct room {
-	size_t run;      /* pages that one value needs side by side: LMDB splits none */
+/* The free pages that an operation needs. */
+struct need {
+	size_t run;      /* adjacent pages that the largest value needs */
 	uint64_t enough; /* pages after which counting may end */
-	bool soon;       /* also those that only the durable state or a reader keeps */
+	bool soon;       /* count pages too that the durable state or a reader still keeps */
 };
 
 /*
- * Counts pages that are used by nothing: neither by the last state, nor by an older one that
- * somebody reads, or that is the durable one. LMDB shows its list to readers alone.
+ * Counts the pages that no state uses: neither the last one, nor one that is read, nor the durable
+ * one. LMDB shows its free lists to read transactions only.
  */
-static int count_free(struct pn_db *db, struct room room, uint64_t *pages) {
+static int count_free(struct pn_db *db, struct need need, uint64_t *pages) {
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	int rc = pn_db_renew_reader(db);
@@ -72,28 +64,28 @@ static int count_free(struct pn_db *db, struct room room, uint64_t *pages) {
 	const size_t oldest = pn_db_readers(db).oldest;
 	rc = mdb_cursor_open(db->read, 0, &cursor);
 	if (rc == MDB_SUCCESS) {
-		while (*pages < room.enough &&
+		while (*pages < need.enough &&
 		       (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == MDB_SUCCESS &&
-		       (room.soon || *(const size_t *)key.mv_data < oldest))
-			*pages += count_runs(&data, room.run);
+		       (need.soon || *(const size_t *)key.mv_data < oldest))
+			*pages += pn_lmdb_count_free(data.mv_data, need.run);
 		mdb_cursor_close(cursor);
 	}
 	mdb_txn_reset(db->read);
 	return rc == MDB_NOTFOUND ? PN_OK : pn_db_error(rc);
 }
 
-/* Whether there is room for `bytes` inside the file, of which one record has `largest`. */
+/* Whether the free pages of the file have room for `bytes`, and for one record of `largest`. */
 static bool has_room(struct pn_db *db, uint64_t bytes, uint64_t largest, bool soon) {
-	const struct room room = {
+	const struct need need = {
 		.run = (size_t)(largest / db->page_size) + 1,
 		.enough = SPARE * (bytes / db->page_size + 1),
 		.soon = soon,
 	};
 	uint64_t pages = 0;
-	return count_free(db, room, &pages) == PN_OK && pages >= room.enough;
+	return count_free(db, need, &pages) == PN_OK && pages >= need.enough;
 }
 
-/* Reserves space for the file up to `end`. Returns 0, or PN_ENOSPACE and the like. */
+/* Allocates space on the disk for the file up to `end`. Returns 0, or an error. */
 static int allocate(struct pn_db *db, uint64_t end) {
 	if (end <= db->reserved)
 		return PN_OK;
@@ -101,7 +93,7 @@ static int allocate(struct pn_db *db, uint64_t end) {
 	if (fallocate(db->data, FALLOC_FL_KEEP_SIZE, from, (off_t)end - from) != 0 &&
 	    errno != EOPNOTSUPP)
 		return pn_db_error(errno);
-	db->reserved = end; /* not every file system can: then the commit will tell */
+	db->reserved = end; /* if the file system cannot allocate, a commit may fail */
 	return PN_OK;
 }
 
@@ -121,8 +113,8 @@ static uint64_t set_aside(const struct pn_db *db) {
 }
 
 /*
- * Where the file may not grow, what is free inside has to do; but LMDB takes pages from the end all
- * the same, now and then, so there must be some there as well.
+ * If the file may not grow, its free pages have to suffice. LMDB may still take pages from the end
+ * now and then, so some must be allocated there as well.
  */
 int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
 	const uint64_t needed = db->estimate + bytes;
@@ -157,7 +149,7 @@ void pn_room_release_surplus(struct pn_db *db) {
 		return;
 	db->reserved = 0;
 	if (fstat(db->data, &file) == 0)
-		(void)!ftruncate(db->data, file.st_size); /* drops the blocks behind the end */
+		(void)!ftruncate(db->data, file.st_size); /* frees the blocks beyond the end */
 	pn_room_set_aside(db);
 }
 

@@ -1,4 +1,4 @@
-/* Read transactions for work in several steps. */
+/* Snapshots: read transactions for work in several steps. */
 #include <pn/err.h>
 
 #include "turn.h"

@@ -9,14 +9,15 @@
 #include "turn.h"
 
 enum {
-	LOCK_WAIT = 1000, /* ms for the writer of another process */
-	FLUSH_WAIT = 2000,
-	/* Bytes by which the file may grow between two durable states. Until a state is durable no
-	 * page of the one before is used again: on a disk that is too slow for what is written the
-	 * file would grow without bound. */
+	/* ms to wait for another process that writes: a step of prosodyctl takes less, and the
+	 * server stands still meanwhile. */
+	LOCK_WAIT = 1000,
+	/* Bytes that the file may grow between two durable states. No page of a state is reused
+	 * until a newer one is durable, so the file would grow without bound on a disk that is
+	 * slower than the writes. Test: "room: the file stops growing if nothing is synced". */
 	GROWTH_MAX = 256 * 1024 * 1024,
-	/* Pages that a transaction changes beside those of its puts: the branches at the top, and
-	 * LMDB's list of free pages. Test: "room: deletions of neighbours". */
+	/* Pages that a transaction changes in addition to those of its puts: the branches near the
+	 * root, and LMDB's list of free pages. Test: "room: deletions of neighbours". */
 	PER_TRANSACTION = 32,
 	/* Changes and bytes after which LMDB's transaction is committed: that takes some ms. */
 	CHANGES_MAX = 4000,

@@ -1,15 +1,15 @@
-/* The turn, for the operations in it. */
+/* The turn (pn/db.h), for the operations in it. */
 #ifndef PN_DB_TURN_H
 #define PN_DB_TURN_H
 
 #include "db.h"
 
-/* An operation has succeeded: its writes are kept. */
+/* Keeps the writes of an operation that has succeeded. */
 void pn_turn_keep(struct pn_db *db);
 
 /*
- * An operation has failed: LMDB's transaction is begun again, and the writes of the earlier
- * operations are repeated. If that fails, the turn is lost.
+ * Undoes an operation that has failed: begins LMDB's transaction again, and repeats the writes of
+ * the earlier operations. If that fails, the turn is lost.
  */
 void pn_turn_undo(struct pn_db *db);
 
@@ -35,9 +35,10 @@ int pn_catch_up(struct pn_db *db);
 int pn_turn_commit_part(struct pn_db *db);
 
 /*
- * What the last transaction has freed can be used once there is a newer one that is durable. Where
- * nothing else is free, nobody would ever make one: so it is made here. Once: what is not free then
- * is kept by somebody who reads. Afterwards a turn is open, or db->write is NULL.
+ * Pages that the last transaction has freed can be reused once a newer one is durable. If no other
+ * space is left, no operation could create that newer one, so this commits one that changes
+ * nothing, and syncs it. Does so once: space that is still not free then is kept by a reader.
+ * Afterwards a turn is open, or db->write is NULL.
  */
 int pn_turn_advance(struct pn_db *db);
 

@@ -1,10 +1,10 @@
-/* Operations: every function that reads or writes records stands between begin and end. */
+/* Operations: their begin and end, errors and claims. */
 #include <pn/err.h>
 
 #include "turn.h"
 
 enum {
-	LOCK_WAIT = 1000, /* ms for another process, where the map has to grow */
+	LOCK_WAIT = 1000, /* ms to wait for another process that writes, if the map has to grow */
 	/* Pages that a put changes: its leaf, and its share of splits and branches. Test: "room:
 	 * messages of many archives in one turn". */
 	PER_PUT = 2,
@@ -64,8 +64,7 @@ static bool wants_room(int err) {
 	return err == PN_EFULL || err == PN_ENOSPACE;
 }
 
-/* Reserves space for the operation, by committing the turn's writes so far where nothing else
- * helps. */
+/* Reserves space for the operation. Commits the turn's writes so far if nothing else helps. */
 static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
 	int err = pn_room_reserve(db, claim, bytes);
 	if (wants_room(err) && db->redo.changes.len > 0) {
@@ -117,7 +116,7 @@ void pn_txn_refund(struct pn_txn *txn, size_t bytes) {
 
 /* ---- Ending ---- */
 
-/* After some errors, also of reading, LMDB refuses all further use of a transaction. */
+/* After some errors, even of reads, LMDB refuses any further use of a transaction. */
 static bool is_spoilt(struct pn_db *db) {
 	MDB_stat stat;
 	return mdb_stat(db->write, db->dbi, &stat) != MDB_SUCCESS;

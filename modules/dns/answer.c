@@ -1,4 +1,4 @@
-/* Packets into answers. Everything here reads what a stranger has written. */
+/* Parsing of packets, which may hold any bytes. */
 #include <ctype.h>
 #include <string.h>
 
@@ -65,14 +65,14 @@ static uint32_t number_of(const ldns_rr *rr, size_t field) {
 	return number;
 }
 
-/* Copies the text of a name or an address, without the dot at its end. */
+/* Copies the text of a name or an address, without the final dot. */
 static int copy_text(char *to, size_t size, const ldns_rdf *rdf) {
 	char *text = rdf != NULL ? ldns_rdf2str(rdf) : NULL;
 	if (text == NULL)
 		return PN_ENOMEM;
 	size_t len = strlen(text);
-	/* "\." belongs to a label; but a name in presentation form always ends with the root's dot
-	 */
+	/* "\." belongs to a label, but a name in presentation form always ends with the dot of the
+	 * root */
 	if (len > 1 && ldns_rdf_get_type(rdf) == LDNS_RDF_TYPE_DNAME && text[len - 1] == '.')
 		len--;
 	const bool fits = len < size;
@@ -108,7 +108,7 @@ static int read_srv(struct pn_dns_record *record, const ldns_rr *rr) {
 	return append_text(&record->value, ldns_rr_rdf(rr, 3));
 }
 
-/* Three numbers and data. Without data it is malformed; whoever uses it has to say so. */
+/* Three numbers and data. A record without data is malformed; callers report that. */
 static int read_data(struct pn_dns_record *record, const ldns_rr *rr) {
 	if (!has_fields(rr, 3))
 		return PN_EINVAL;
@@ -117,7 +117,7 @@ static int read_data(struct pn_dns_record *record, const ldns_rr *rr) {
 	return has_fields(rr, 4) ? append_bytes(&record->value, ldns_rr_rdf(rr, 3)) : PN_OK;
 }
 
-/* The tag's field begins with its length, one byte. */
+/* The field of the tag begins with its length, one byte. */
 static int read_caa(struct pn_dns_record *record, const ldns_rr *rr) {
 	if (!has_fields(rr, 3) || ldns_rdf_size(ldns_rr_rdf(rr, 1)) < 1)
 		return PN_EINVAL;
@@ -231,14 +231,14 @@ static int read_aliases(struct pn_dns_answer *answer, const ldns_pkt *packet) {
 	return copy_text(answer->canonical, sizeof(answer->canonical), name);
 }
 
-/* ---- How long it may be kept ---- */
+/* ---- TTLs ---- */
 
 static void shorten(struct pn_dns_answer *answer, uint32_t ttl) {
 	answer->ttl = answer->has_ttl && answer->ttl < ttl ? answer->ttl : ttl;
 	answer->has_ttl = true;
 }
 
-/* A resolver's cache counts the TTL down; the signature still has the one that was published. */
+/* A resolver's cache counts the TTL down; the signature has the published TTL. */
 static uint32_t published_ttl(const ldns_rr_list *section, const ldns_rr *rr) {
 	const uint32_t type = ldns_rr_get_type(rr);
 	for (size_t i = 0; i < ldns_rr_list_rr_count(section); i++) {
@@ -251,7 +251,7 @@ static uint32_t published_ttl(const ldns_rr_list *section, const ldns_rr *rr) {
 	return ldns_rr_ttl(rr);
 }
 
-/* The aliases on the way count too: the whole is known for as long as its shortest part. */
+/* The shortest TTL of the answer, aliases included. */
 static void read_ttl(struct pn_dns_answer *answer, const ldns_pkt *packet, enum pn_dns_type type) {
 	const ldns_rr_list *section = ldns_pkt_answer(packet);
 	for (size_t i = 0; i < ldns_rr_list_rr_count(section); i++) {

@@ -1,4 +1,4 @@
-/* A direct question to one name server. */
+/* A direct query to one name server. */
 #include <pn/err.h>
 
 #include "dns.h"
@@ -15,7 +15,7 @@ static ldns_status prepare(ldns_resolver *resolver, const ldns_rdf *address, uin
 	const struct timeval timeout = {.tv_sec = SECONDS};
 	ldns_resolver_set_port(resolver, port);
 	ldns_resolver_set_recursive(resolver, false);
-	ldns_resolver_set_dnssec(resolver, true); /* for the signatures; nothing is validated */
+	ldns_resolver_set_dnssec(resolver, true); /* to get signatures; nothing is validated */
 	ldns_resolver_set_edns_udp_size(resolver, UDP_SIZE);
 	ldns_resolver_set_defnames(resolver, false);
 	ldns_resolver_set_dnsrch(resolver, false);
@@ -25,7 +25,7 @@ static ldns_status prepare(ldns_resolver *resolver, const ldns_rdf *address, uin
 	return ldns_resolver_push_nameserver(resolver, address);
 }
 
-/* ldns calls a server that says SERVFAIL one that gave no answer, and hands the answer out. */
+/* After SERVFAIL ldns returns an error and the packet: that is an answer. */
 static int ask(ldns_resolver *resolver, const ldns_rdf *name, enum pn_dns_type type,
 	       struct pn_dns_answer *answer) {
 	ldns_pkt *packet = NULL;

@@ -1,4 +1,4 @@
-/* What the files of this folder share. */
+/* Shared by the files of this folder. */
 #ifndef PN_DNS_PRIVATE_H
 #define PN_DNS_PRIVATE_H
 
@@ -6,10 +6,10 @@
 
 #include <pn/dns.h>
 
-/* The code of pn/err.h for a status of ldns's. */
+/* The code of pn/err.h for a status of ldns. */
 int pn_dns_status(ldns_status status);
 
-/* Fills an answer that is all zero. */
+/* As pn_dns_parse(), of a decoded packet. *answer is all zero. */
 int pn_dns_read(const ldns_pkt *packet, enum pn_dns_type type, struct pn_dns_answer *answer);
 
 #endif

@@ -8,7 +8,7 @@
 #include "../glue/glue.h"
 
 static const char TYPE[] = "pn.resolver";
-static const char ANSWER[] = "pn.dns.answer"; /* owns an answer while it is turned into a table */
+static const char ANSWER[] = "pn.dns.answer"; /* owns an answer until it is a table */
 
 enum { DNS_PORT = 53, SETTING_NAME = 16 };
 
@@ -23,69 +23,47 @@ static int free_answer(lua_State *L) {
 	return 0;
 }
 
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-	lua_pushinteger(L, value);
-	lua_setfield(L, -2, name);
-}
+/* Fields of a record's table. */
+static const struct form {
+	enum pn_dns_type type;
+	const char *numbers[3]; /* up to the first NULL */
+	const char *value;
+} FORMS[] = {
+	{PN_DNS_SRV, {"priority", "weight", "port"}, "target"},
+	{PN_DNS_DS, {"key_tag", "algorithm", "digest"}, "data"},
+	{PN_DNS_DNSKEY, {"flags", "protocol", "algorithm"}, "data"},
+	{PN_DNS_TLSA, {"usage", "selector", "match"}, "data"},
+	{PN_DNS_CAA, {"flags"}, "value"},
+};
 
-static void set_bytes(lua_State *L, const char *name, const struct pn_buf *value) {
-	lua_pushlstring(L, value->len > 0 ? (const char *)value->data : "", value->len);
-	lua_setfield(L, -2, name);
-}
-
-static void set_string(lua_State *L, const char *name, const char *value) {
-	lua_pushstring(L, value);
-	lua_setfield(L, -2, name);
-}
-
-static void push_numbers(lua_State *L, const unsigned *numbers, const char *const names[3]) {
+static void push_fields(lua_State *L, const struct pn_dns_record *record, const struct form *form) {
 	lua_createtable(L, 0, 4);
-	for (int i = 0; i < 3; i++)
-		set_integer(L, names[i], numbers[i]);
+	for (size_t i = 0; i < 3 && form->numbers[i] != NULL; i++)
+		pn_glue_set_integer(L, form->numbers[i], record->numbers[i]);
+	if (form->type == PN_DNS_CAA)
+		pn_glue_set_text(L, "tag", record->tag);
+	pn_glue_set_buf(L, form->value, &record->value);
 }
 
-/* Pushes what a record says: a table, or a text where it is one value. */
+/* Pushes the data of a record: a table, or a string for types of one field. */
 static void push_data(lua_State *L, const struct pn_dns_record *record, enum pn_dns_type type) {
-	static const char *const SRV[] = {"priority", "weight", "port"};
-	static const char *const DS[] = {"key_tag", "algorithm", "digest"};
-	static const char *const DNSKEY[] = {"flags", "protocol", "algorithm"};
-	static const char *const TLSA[] = {"usage", "selector", "match"};
-	switch (type) {
-	case PN_DNS_SRV:
-		push_numbers(L, record->numbers, SRV);
-		set_bytes(L, "target", &record->value);
-		break;
-	case PN_DNS_DS:
-		push_numbers(L, record->numbers, DS);
-		set_bytes(L, "data", &record->value);
-		break;
-	case PN_DNS_DNSKEY:
-		push_numbers(L, record->numbers, DNSKEY);
-		set_bytes(L, "data", &record->value);
-		break;
-	case PN_DNS_TLSA:
-		push_numbers(L, record->numbers, TLSA);
-		set_bytes(L, "data", &record->value);
-		break;
-	case PN_DNS_CAA:
-		lua_createtable(L, 0, 3);
-		set_integer(L, "flags", record->numbers[0]);
-		set_string(L, "tag", record->tag);
-		set_bytes(L, "value", &record->value);
-		break;
-	default:
-		lua_pushlstring(L, record->value.len > 0 ? (const char *)record->value.data : "",
-				record->value.len);
+	for (size_t i = 0; i < sizeof(FORMS) / sizeof(FORMS[0]); i++) {
+		if (FORMS[i].type == type) {
+			push_fields(L, record, &FORMS[i]);
+			return;
+		}
 	}
+	lua_pushlstring(L, record->value.len > 0 ? (const char *)record->value.data : "",
+			record->value.len);
 }
 
-/* { {ttl =, srv = {...}}, ... }: the field has the type's name in lower case */
+/* Pushes { { ttl =, [field] = data }, ... }; the field is the type in lower case. */
 static void push_records(lua_State *L, const struct pn_dns_answer *answer, enum pn_dns_type type,
 			 const char *field) {
 	lua_createtable(L, (int)answer->record_count, 0);
 	for (size_t i = 0; i < answer->record_count; i++) {
 		lua_createtable(L, 0, 2);
-		set_integer(L, "ttl", answer->records[i].ttl);
+		pn_glue_set_integer(L, "ttl", answer->records[i].ttl);
 		push_data(L, &answer->records[i], type);
 		lua_setfield(L, -2, field);
 		lua_rawseti(L, -2, (lua_Integer)i + 1);
@@ -97,34 +75,29 @@ static void push_signatures(lua_State *L, const struct pn_dns_answer *answer) {
 	for (size_t i = 0; i < answer->signature_count; i++) {
 		const struct pn_dns_signature *signature = &answer->signatures[i];
 		lua_createtable(L, 0, 6);
-		set_string(L, "type", signature->type);
-		set_string(L, "signer", signature->signer);
-		set_integer(L, "key_tag", signature->key_tag);
-		set_integer(L, "inception", signature->inception);
-		set_integer(L, "expiration", signature->expiration);
-		set_integer(L, "original_ttl", signature->original_ttl);
+		pn_glue_set_text(L, "type", signature->type);
+		pn_glue_set_text(L, "signer", signature->signer);
+		pn_glue_set_integer(L, "key_tag", signature->key_tag);
+		pn_glue_set_integer(L, "inception", signature->inception);
+		pn_glue_set_integer(L, "expiration", signature->expiration);
+		pn_glue_set_integer(L, "original_ttl", signature->original_ttl);
 		lua_rawseti(L, -2, (lua_Integer)i + 1);
 	}
-}
-
-static void set_boolean(lua_State *L, const char *name, bool value) {
-	lua_pushboolean(L, value);
-	lua_setfield(L, -2, name);
 }
 
 static int push_answer(lua_State *L, const struct pn_dns_answer *answer, enum pn_dns_type type,
 		       const char *field) {
 	lua_createtable(L, 0, 10);
-	set_integer(L, "rcode", answer->rcode);
-	set_boolean(L, "nxdomain", answer->nxdomain);
-	set_boolean(L, "authoritative", answer->authoritative);
-	set_boolean(L, "secure", answer->secure);
+	pn_glue_set_integer(L, "rcode", answer->rcode);
+	pn_glue_set_boolean(L, "nxdomain", answer->nxdomain);
+	pn_glue_set_boolean(L, "authoritative", answer->authoritative);
+	pn_glue_set_boolean(L, "secure", answer->secure);
 	if (answer->bogus)
-		set_bytes(L, "bogus", &answer->reason);
+		pn_glue_set_buf(L, "bogus", &answer->reason);
 	if (answer->has_ttl)
-		set_integer(L, "ttl", answer->ttl);
+		pn_glue_set_integer(L, "ttl", answer->ttl);
 	if (answer->aliased)
-		set_string(L, "canonname", answer->canonical);
+		pn_glue_set_text(L, "canonname", answer->canonical);
 	push_records(L, answer, type, field);
 	lua_setfield(L, -2, "records");
 	push_signatures(L, answer);
@@ -132,9 +105,9 @@ static int push_answer(lua_State *L, const struct pn_dns_answer *answer, enum pn
 	return 1;
 }
 
-/* ---- Questions ---- */
+/* ---- Lookups ---- */
 
-/* Argument `arg` as a type; its name in lower case goes to `field`. */
+/* Argument `arg` as a type. Writes its name in lower case to `field`. */
 static enum pn_dns_type check_type(lua_State *L, int arg, char field[SETTING_NAME]) {
 	const char *name = luaL_checkstring(L, arg);
 	char upper[SETTING_NAME] = "";
@@ -179,7 +152,7 @@ static int dns_ask(lua_State *L) {
 
 /* ---- Settings ---- */
 
-/* Raises for a value that cannot be used. */
+/* Raises for an invalid value. */
 static void apply(lua_State *L, const struct handle *handle, enum pn_dns_setting setting,
 		  const char *name, const char *value) {
 	const int err = pn_resolver_set(handle->resolver, setting, value);
@@ -190,7 +163,8 @@ static void apply(lua_State *L, const struct handle *handle, enum pn_dns_setting
 			   value != NULL ? value : "the system's file");
 }
 
-/* Applies the setting at the top of the stack, and pops it: a text, an array of them, or true. */
+/* Applies the value at the top of the stack, and pops it: a string, an array of strings, or true.
+ */
 static void set(lua_State *L, const struct handle *handle, enum pn_dns_setting setting,
 		const char *name) {
 	const bool is_file = setting == PN_DNS_RESOLVCONF || setting == PN_DNS_HOSTSTXT;
@@ -210,7 +184,7 @@ static void set(lua_State *L, const struct handle *handle, enum pn_dns_setting s
 	lua_pop(L, 1);
 }
 
-/* A key is copied before it is read: making a string of a number would confuse lua_next(). */
+/* Keys are copied: to convert a number in place would confuse lua_next(). */
 static void set_options(lua_State *L, const struct handle *handle) {
 	if (lua_getfield(L, 1, "options") == LUA_TTABLE) {
 		lua_pushnil(L);

@@ -7,11 +7,11 @@
 
 #include "dns.h"
 
-/* Where its settings do not work, libunbound finds out with the first lookup; some versions end the
- * whole process with the second. */
+/* libunbound detects unusable settings in the first lookup, and some versions abort the process in
+ * the second one. */
 struct pn_resolver {
 	struct ub_ctx *context;
-	bool works; /* false: it is not asked again */
+	bool works; /* false after such a failure: no more lookups */
 };
 
 static int code_of(int error) {
@@ -39,7 +39,7 @@ int pn_resolver_new(struct pn_resolver **resolver) {
 		return PN_ENOMEM;
 	}
 	made->works = true;
-	ub_ctx_debugout(made->context, NULL); /* it would write to standard error */
+	ub_ctx_debugout(made->context, NULL); /* else it writes to standard error */
 	*resolver = made;
 	return PN_OK;
 }
@@ -75,7 +75,7 @@ int pn_resolver_option(struct pn_resolver *resolver, const char *name, const cha
 	return code_of(ub_ctx_set_option(resolver->context, name, value));
 }
 
-/* Adds what the packet does not say. */
+/* Adds the fields that are not in the packet. */
 static int judge(struct pn_dns_answer *answer, const struct ub_result *result) {
 	answer->rcode = (unsigned)result->rcode;
 	answer->nxdomain = result->nxdomain != 0;
@@ -87,7 +87,7 @@ static int judge(struct pn_dns_answer *answer, const struct ub_result *result) {
 	return answer->reason.err;
 }
 
-/* A failure of the servers comes with a packet that may say nothing, or without one. */
+/* After a server failure the packet may be empty or missing. */
 static int read_result(const struct ub_result *result, enum pn_dns_type type,
 		       struct pn_dns_answer *answer) {
 	const struct pn_str packet = {result->answer_packet, (size_t)result->answer_len};

@@ -1,5 +1,7 @@
+/* Files for pn/file.h. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +30,8 @@ static int write_all(int fd, struct pn_str text) {
 	return 0;
 }
 
-/* Each by itself: a member of a group may give it the file, and only root may change the owner. */
+/* Owner and group are set separately: only root may set the owner, but a process may set a group
+ * that it is a member of. */
 static int set_rights(int fd, struct pn_file_rights rights) {
 	const uid_t same_owner = (uid_t)-1;
 	const gid_t same_group = (gid_t)-1;

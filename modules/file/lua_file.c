@@ -1,4 +1,5 @@
-/* pn/file.h for Lua: file.so, luaopen_file. What each function takes and gives stands above it. */
+/* pn/file.h for Lua: file.so, luaopen_file. A comment above each function describes its arguments
+ * and results. */
 #include <errno.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 
 enum { PRIVATE = 0600 };
 
-/* Returns true, or nil, condition, and the operating system's text. */
+/* Returns true, or nil, condition, and the text of the operating system. */
 static int finish(lua_State *L, int err) {
 	const int why = errno;
 	if (err == PN_OK) {
@@ -22,12 +23,11 @@ static int finish(lua_State *L, int err) {
 	return 3;
 }
 
-/* write(path, text, like) -> true | nil, condition, text. The new file has owner and mode of the
- * file `like`; without one, its owner alone may use it. */
+/* write(path, text, like) -> true | nil, condition, text. The new file gets the owner and the mode
+ * of the file `like`; without `like` only its owner may use it. */
 static int file_write(lua_State *L) {
-	struct pn_str text;
 	const char *path = luaL_checkstring(L, 1);
-	text.bytes = luaL_checklstring(L, 2, &text.len);
+	const struct pn_str text = pn_glue_str(L, 2);
 	const char *like = luaL_optstring(L, 3, NULL);
 	struct pn_file_rights rights = {(uid_t)-1, (gid_t)-1, PRIVATE};
 	int err = like != NULL ? pn_file_rights(like, &rights) : PN_OK;

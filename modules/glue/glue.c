@@ -1,3 +1,4 @@
+/* Error results, integer ranges, and handles. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -33,6 +34,37 @@ lua_Integer pn_glue_field(lua_State *L, int index, const char *name, lua_Integer
 	return value;
 }
 
+struct pn_str pn_glue_str(lua_State *L, int arg) {
+	struct pn_str string;
+	string.bytes = luaL_checklstring(L, arg, &string.len);
+	return string;
+}
+
+void pn_glue_set_str(lua_State *L, const char *name, struct pn_str value) {
+	lua_pushlstring(L, value.bytes, value.len);
+	lua_setfield(L, -2, name);
+}
+
+void pn_glue_set_buf(lua_State *L, const char *name, const struct pn_buf *value) {
+	const char *bytes = value->len > 0 ? (const char *)value->data : "";
+	pn_glue_set_str(L, name, (struct pn_str){bytes, value->len});
+}
+
+void pn_glue_set_text(lua_State *L, const char *name, const char *value) {
+	lua_pushstring(L, value);
+	lua_setfield(L, -2, name);
+}
+
+void pn_glue_set_integer(lua_State *L, const char *name, lua_Integer value) {
+	lua_pushinteger(L, value);
+	lua_setfield(L, -2, name);
+}
+
+void pn_glue_set_boolean(lua_State *L, const char *name, int value) {
+	lua_pushboolean(L, value);
+	lua_setfield(L, -2, name);
+}
+
 void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close) {
 	if (luaL_getmetatable(L, type) == LUA_TTABLE) {
 		lua_pop(L, 1);
@@ -51,7 +83,7 @@ void pn_glue_type(lua_State *L, const char *type, const luaL_Reg *methods, lua_C
 	lua_setfield(L, -2, "__gc");
 	lua_pushcfunction(L, close);
 	lua_setfield(L, -2, "__close");
-	lua_setfield(L, LUA_REGISTRYINDEX, type); /* last: it is complete, and stays so */
+	lua_setfield(L, LUA_REGISTRYINDEX, type); /* last, when it is complete */
 }
 
 void *pn_glue_handle(lua_State *L, const char *type, size_t size, int values) {

@@ -1,4 +1,4 @@
-/* smacks.so, luaopen_smacks: queues and stanzas in one table. */
+/* smacks.so: the functions for queues and stanzas in one table. */
 #include "glue.h"
 #include "smacks.h"
 

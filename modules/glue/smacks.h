@@ -1,4 +1,4 @@
-/* What the two bindings of smacks.so add to its table, which is at the top of the stack. */
+/* The two bindings of smacks.so. Each adds its functions to the table at the top of the stack. */
 #ifndef PN_GLUE_SMACKS_H
 #define PN_GLUE_SMACKS_H
 

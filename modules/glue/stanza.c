@@ -8,8 +8,7 @@
 
 #include "stanza.h"
 
-/* ---- Walking. For each open element the stack holds the element and the index of its next
- *      child. ---- */
+/* ---- Walking. The stack has, for each open element: element, index of its next child. ---- */
 
 struct walk {
 	lua_State *L;
@@ -19,7 +18,7 @@ struct walk {
 	int base; /* of the stack */
 };
 
-enum { NUMBER_SIZE = 64 };
+enum { NUMBER_SIZE = 64 }; /* bytes of a number as text: more than any needs, as in lobject.c */
 
 static struct pn_str to_str(lua_State *L, int index) {
 	struct pn_str str;
@@ -27,7 +26,7 @@ static struct pn_str to_str(lua_State *L, int index) {
 	return str;
 }
 
-/* What tostring() makes of the number at `index`, without a Lua string. */
+/* Writes the number at `index` as tostring() does, without making a Lua string. */
 static struct pn_str number_to_str(lua_State *L, int index, char *text) {
 	int len;
 	if (lua_isinteger(L, index)) {
@@ -42,13 +41,13 @@ static struct pn_str number_to_str(lua_State *L, int index, char *text) {
 	return (struct pn_str){text, (size_t)len};
 }
 
-/* The table of attributes is on top. */
+/* Passes the attributes in the table on top. */
 static bool walk_attrs(const struct walk *walk, struct pn_str name) {
 	lua_State *L = walk->L;
 	char number[NUMBER_SIZE];
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
 		if (lua_type(L, -2) != LUA_TSTRING) {
-			lua_pushfstring(L, "<%s> has an attribute whose name is no string",
+			lua_pushfstring(L, "<%s> has an attribute whose name is not a string",
 					name.bytes);
 			return false;
 		}
@@ -79,7 +78,7 @@ static bool begin_element(const struct walk *walk) {
 		return false;
 	}
 	const struct pn_str name = to_str(L, -1);
-	lua_pop(L, 1); /* the element holds it */
+	lua_pop(L, 1); /* the element keeps it alive */
 	walk->sink->start(walk->to, name);
 
 	lua_pushvalue(L, walk->keys.attr);
@@ -94,7 +93,7 @@ static bool begin_element(const struct walk *walk) {
 	return true;
 }
 
-/* Goes on with the element on top of the stack. */
+/* Handles the next child, or the end, of the element on top. */
 static bool walk_step(const struct walk *walk) {
 	lua_State *L = walk->L;
 	const lua_Integer index = lua_tointeger(L, -1);
@@ -132,7 +131,7 @@ bool pn_glue_walk(lua_State *L, struct pn_glue_keys keys, const struct pn_glue_s
 	return good;
 }
 
-/* ---- Building. For each open element the stack holds the element, its tags and its attr. ---- */
+/* ---- Building. The stack has, for each open element: element, tags, attr. ---- */
 
 enum { ELEMENT = 1, TAGS, ATTR, SLOTS = 3 };
 
@@ -172,7 +171,7 @@ static void build_start(lua_State *L, struct pn_glue_tokens *tokens, int base) {
 
 	const int element = lua_gettop(L) - SLOTS + ELEMENT;
 	lua_pushvalue(L, tokens->metatable);
-	lua_setmetatable(L, element); /* from here on only raw access, which calls no metamethod */
+	lua_setmetatable(L, element); /* only raw access from here on, so no metamethod runs */
 	if (element - SLOTS >= base + ELEMENT) {
 		lua_pushvalue(L, element);
 		append(L, element - SLOTS);
@@ -193,7 +192,7 @@ void pn_glue_build(lua_State *L, struct pn_glue_tokens *tokens) {
 			push_string(L, tokens);
 			lua_rawset(L, -3);
 			break;
-		case PN_TOKEN_XMLNS: /* one string for all that share it */
+		case PN_TOKEN_XMLNS: /* pushes the parent's string again */
 			lua_pushliteral(L, "xmlns");
 			lua_pushvalue(L, -1);
 			lua_rawget(L, -3 - SLOTS);

@@ -1,8 +1,7 @@
 /*
- * Stanzas as tables of util.stanza, walked and built: shared by the bindings that meet them.
+ * Walks over stanzas that are tables of util.stanza, and builds such tables.
  *
- * Neither direction recurses: the place of a walk is kept on the Lua stack, so that a deep stanza
- * costs no C stack.
+ * Neither recurses: their state is on the Lua stack, so a deep stanza takes no C stack.
  */
 #ifndef PN_GLUE_STANZA_H
 #define PN_GLUE_STANZA_H
@@ -14,41 +13,40 @@
 #include <pn/stanza.h>
 #include <pn/wire.h>
 
-/* Who is told of a stanza, in document order: start, its attrs, texts and elements, end. */
+/* Receives a stanza in document order: start, its attrs, then texts and elements, end. */
 struct pn_glue_sink {
 	void (*start)(void *to, struct pn_str name);
 	void (*attr)(void *to, struct pn_str key, struct pn_str value);
 	void (*text)(void *to, struct pn_str text);
 	void (*end)(void *to);
-	int (*error)(const void *to); /* a negative code ends the walk */
+	int (*error)(const void *to); /* 0, or a negative code that ends the walk */
 };
 
-/* Where the strings "name" and "attr" are, as indices or pseudo-indices. */
+/* Indices or pseudo-indices of the strings "name" and "attr". */
 struct pn_glue_keys {
 	int name;
 	int attr;
 };
 
 /*
- * Tells `sink` of the stanza at the top of the stack, and pops it. Returns true; or false with a
- * message pushed in its place, where the table is no stanza that can be written. Raises nothing but
- * a failed growth of the stack; reads with raw access, so no Lua runs.
+ * Passes the stanza at the top of the stack to `sink`, and pops it. Returns true; or false, with a
+ * message in place of the stanza, if the table is not a valid stanza. Raises only if the stack
+ * cannot grow; uses raw access, so no Lua code runs.
  */
 bool pn_glue_walk(lua_State *L, struct pn_glue_keys keys, const struct pn_glue_sink *sink,
 		  void *to);
 
-/* What tokens are made of: those of pn_stanza_decode(), or of a packed stanza that was checked. */
+/* Tokens of pn_stanza_decode(), or of a packed stanza that was checked. */
 struct pn_glue_tokens {
 	struct pn_wire wire;
-	int dictionary; /* index of the table that pn_glue_dictionary() pushed; 0: decoder's tokens
-			 */
+	int dictionary; /* index of the table of pn_glue_dictionary(); 0: of the decoder */
 	int metatable;  /* index of util.stanza's metatable */
 };
 
 /* Pushes the stanza that the tokens describe. */
 void pn_glue_build(lua_State *L, struct pn_glue_tokens *tokens);
 
-/* Pushes an array of the packed form's dictionary. */
+/* Pushes the dictionary of packed stanzas as an array. */
 void pn_glue_dictionary(lua_State *L);
 
 #endif

@@ -1,4 +1,4 @@
-/* What the bindings of databases, stores and archives share: handles, arguments, results. */
+/* For the bindings of databases, stores and archives: handles, arguments, results. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -8,7 +8,7 @@
 const char PN_LUA_DB[] = "pn.db";
 static const char BUFFER[] = "pn.store.buffer";
 
-enum { KEEP = 256 * 1024 }; /* bytes of scratch memory that stay with a store */
+enum { KEEP = 256 * 1024 }; /* bytes of scratch memory that a database keeps between calls */
 
 void pn_lua_register(lua_State *L, const luaL_Reg *list) {
 	pn_glue_dictionary(L);
@@ -19,7 +19,7 @@ void pn_lua_register(lua_State *L, const luaL_Reg *list) {
 
 struct pn_lua_db *pn_lua_check_db(lua_State *L) {
 	struct pn_lua_db *db = luaL_checkudata(L, 1, PN_LUA_DB);
-	luaL_argcheck(L, db->db != NULL, 1, "the store is closed");
+	luaL_argcheck(L, db->db != NULL, 1, "the database is closed");
 	return db;
 }
 
@@ -27,7 +27,7 @@ const struct pn_store *pn_lua_check_store(lua_State *L, const char *type, struct
 	const struct pn_lua_store *store = luaL_checkudata(L, 1, type);
 	lua_getiuservalue(L, 1, PN_LUA_OWNER);
 	*db = lua_touserdata(L, -1);
-	luaL_argcheck(L, *db != NULL && (*db)->db != NULL, 1, "the store is closed");
+	luaL_argcheck(L, *db != NULL && (*db)->db != NULL, 1, "the database is closed");
 	return &store->store;
 }
 
@@ -87,7 +87,7 @@ int pn_lua_users(lua_State *L, const char *type) {
 	struct pn_lua_db *db;
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = pn_lua_check_store(L, type, &db);
-	const int err = pn_store_users(db->db, store, buf);
+	const int err = pn_store_users(store, buf);
 	if (err != PN_OK) {
 		pn_buf_free(buf);
 		return pn_glue_error(L, err);

@@ -1,4 +1,4 @@
-/* Lua values as bytes. The layout is in lua_store.h. */
+/* Lua values as bytes. glue/store.h draws the layout. */
 #include <math.h>
 #include <string.h>
 
@@ -8,8 +8,10 @@
 #include "store.h"
 
 enum {
-	DEPTH_MAX = 200, /* of tables; whoever is deeper is a cycle, or as good as one */
-	HINT_MAX = 256,
+	DEPTH_MAX =
+		200, /* nested tables: deeper ones are taken for a cycle, and C stack is limited */
+	HINT_MAX =
+		256, /* slots that a table gets in advance: damaged counts must not cost memory */
 	FALSE = 'f',
 	TRUE = 't',
 	INTEGER = 'i',
@@ -57,7 +59,7 @@ int pn_lua_put_stanza(lua_State *L, int index, struct pn_buf *buf) {
 	return good ? pn_pack_error(&pack) : PN_EDATATYPE;
 }
 
-/* Everything but strings, which a key holds without their length. */
+/* Appends a boolean or a number. */
 static int put_scalar(lua_State *L, int index, struct pn_buf *buf) {
 	int exact;
 	switch (lua_type(L, index)) {
@@ -88,7 +90,7 @@ int pn_lua_put_key(lua_State *L, int index, struct pn_buf *buf) {
 		pn_buf_append(buf, bytes, len);
 		return buf->err;
 	}
-	/* as in a table: 1.0 is 1 */
+	/* as in a Lua table, 1.0 is the key 1 */
 	const lua_Integer integer = lua_tointegerx(L, index, &exact);
 	if (lua_type(L, index) == LUA_TNUMBER && exact) {
 		pn_wire_put_u8(buf, INTEGER);
@@ -118,7 +120,7 @@ static int put_table(lua_State *L, int index, int metatable, struct pn_buf *buf,
 		if (err == PN_OK)
 			err = put_value(L, value, metatable, buf, depth);
 		if (err != PN_OK)
-			return err; /* the caller resets the stack */
+			return err; /* pn_lua_put_value() resets the stack */
 		pairs++;
 	}
 	pn_wire_set_u32(buf, at, pairs);
@@ -216,7 +218,7 @@ static int push_table(lua_State *L, struct pn_wire *wire, int metatable, int dep
 	if (wire->err != PN_OK || depth > DEPTH_MAX || pairs > wire->left)
 		return PN_ECORRUPT;
 	luaL_checkstack(L, 8, "value is nested too deeply, or there is no memory for it");
-	/* hints, which damaged ones must not make expensive; an array may have holes */
+	/* the length of an array with nil values may be above the number of its pairs */
 	const uint32_t in_array = array < pairs ? array : pairs;
 	lua_createtable(L, (int)(in_array < HINT_MAX ? in_array : HINT_MAX),
 			(int)(pairs - in_array < HINT_MAX ? pairs - in_array : HINT_MAX));

@@ -1,6 +1,7 @@
 /*
- * The accounts of a pool are a heap, the largest first: a server at its limit asks for the largest
- * at every stanza, and to look through all of them would take longer than the stanza.
+ * The accounts of a pool, as a heap with the largest on top. A server at its limit needs the
+ * largest account for every stanza: a search through all accounts would take longer than the
+ * stanza.
  */
 #include <string.h>
 
@@ -9,14 +10,14 @@
 
 #include "account.h"
 
-enum { FIRST_ROOM = 16 };
+enum { FIRST_ROOM = 16 }; /* accounts; doubles when it is full */
 
 static void put(struct pn_smq_account *account, size_t place) {
 	account->pool->heap[place] = account;
 	account->place = place;
 }
 
-/* Towards the top, as far as it holds more than the account above it. */
+/* Moves the account up while it holds more than the one above it. */
 static void rise(struct pn_smq_account *account) {
 	struct pn_smq_account *const *heap = account->pool->heap;
 	size_t place = account->place;
@@ -28,7 +29,7 @@ static void rise(struct pn_smq_account *account) {
 	put(account, place);
 }
 
-/* The place of the larger one of the two accounts below; the number of accounts if none is. */
+/* The place of the larger of the two accounts below; the number of accounts if there is none. */
 static size_t larger_below(const struct pn_smq_pool *pool, size_t place) {
 	const size_t left = 2 * place + 1;
 	const size_t right = left + 1;
@@ -38,7 +39,7 @@ static size_t larger_below(const struct pn_smq_pool *pool, size_t place) {
 											    : left;
 }
 
-/* Away from the top, as far as one below it holds more. */
+/* Moves the account down while one below it holds more. */
 static void sink(struct pn_smq_account *account) {
 	const struct pn_smq_pool *pool = account->pool;
 	size_t place = account->place;
@@ -52,7 +53,7 @@ static void sink(struct pn_smq_account *account) {
 	put(account, place);
 }
 
-/* Makes room for one account more. */
+/* Makes room for one more account. */
 static int make_room(struct pn_smq_pool *pool) {
 	if (pool->accounts < pool->room)
 		return PN_OK;
@@ -82,7 +83,7 @@ int pn_smq_account_new(struct pn_smq_account **out, struct pn_smq_pool *pool, co
 	return PN_OK;
 }
 
-/* It holds nothing, and so does every account below it: the last one can only rise from there. */
+/* Frees an empty account. Those below it are empty too, so the last one can only rise there. */
 static void end(struct pn_smq_account *account) {
 	struct pn_smq_pool *pool = account->pool;
 	struct pn_smq_account *last = pool->heap[--pool->accounts];

@@ -1,13 +1,15 @@
 /*
- * A digital search tree: bit k of a key says which child of the k-th copy on the path comes next,
- * so that no path is longer than 64, whoever chooses the keys, and no table has to be grown. A list
- * hangs from each copy in the tree, with the other copies of its message.
+ * A digital search tree: bit k of a key selects the child at depth k. No path is longer than 64,
+ * even if an attacker chooses the keys, and there is no table to grow. Each copy in the tree is the
+ * head of a list of the other copies of its message.
  */
 #include "account.h"
 
-enum { COPIES_MAX = 64 }; /* of one message that are linked: an account has fewer sessions */
+/* Linked copies of one message: more than an account has sessions. The list is searched on each
+ * push, so it is bounded. Test: "smq accounts: ...". */
+enum { COPIES_MAX = 64 };
 
-/* The link to the first copy with this key; to NULL, where it would be, if there is none. */
+/* The link to the first copy with the key, or to NULL where it belongs. */
 static struct copy **find(struct copies *copies, uint64_t key) {
 	struct copy **link = &copies->root;
 	for (unsigned int bit = 0; *link != NULL && (*link)->key != key; bit++)
@@ -16,9 +18,8 @@ static struct copy **find(struct copies *copies, uint64_t key) {
 }
 
 /*
- * Whether one more copy can be linked. Two messages of one sender may look the same: of those that
- * a queue holds at once only the first is linked, so that what becomes of it is not believed of
- * the other.
+ * Whether one more copy can be linked. Two messages of one sender may have the same key: if a queue
+ * holds both, only the first is linked, so that the fate of one is not taken for that of the other.
  */
 static bool has_room(const struct copy *first, const struct pn_smq *queue) {
 	size_t count = 0;
@@ -43,8 +44,8 @@ void copies_add(struct copy **place, struct copy *copy) {
 	}
 }
 
-/* Cuts off a leaf below the link, or at it. */
-static struct copy *cut_leaf(struct copy **link) {
+/* Detaches a leaf below the link, or at it. */
+static struct copy *detach_leaf(struct copy **link) {
 	while ((*link)->child[0] != NULL || (*link)->child[1] != NULL)
 		link = &(*link)->child[(*link)->child[0] == NULL];
 	struct copy *leaf = *link;
@@ -53,12 +54,12 @@ static struct copy *cut_leaf(struct copy **link) {
 }
 
 /*
- * Takes the copy at the link out of the tree. Into its place comes another copy of the message, or
- * any leaf below it, whose key has the bits that lead there.
+ * Removes the copy at the link from the tree. Another copy of the message replaces it, or else any
+ * leaf below it, whose key begins with the same bits.
  */
 static void replace_first(struct copy **link) {
 	struct copy *copy = *link;
-	struct copy *heir = copy->same != NULL ? copy->same : cut_leaf(link);
+	struct copy *heir = copy->same != NULL ? copy->same : detach_leaf(link);
 	if (heir == copy)
 		return;
 	heir->child[0] = copy->child[0];

@@ -1,4 +1,4 @@
-/* pn/smq.h for Lua: a part of smacks.so. */
+/* pn/smq.h for Lua, part of smacks.so. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 static const char TYPE[] = "pn.smq";
 static const char ACCOUNT[] = "pn.smq.account";
 static const char BUFFER[] = "pn.smq.buffer";
-/* In the registry: one pool for all hosts of a process, and its accounts by name, weak. */
+/* Keys of the registry: the pool of the process, for all hosts; its accounts by name, weak. */
 static const char POOL[] = "pn.smq.pool";
 static const char ACCOUNTS[] = "pn.smq.accounts";
 
@@ -21,18 +21,18 @@ static const char ACCOUNTS[] = "pn.smq.accounts";
 static const char *const FATES[] = {"alone", "last", "held", "seen"};
 static const char WORDS[] = "pn.smq.fates";
 
-struct account {
+struct account_handle {
 	struct pn_smq_account *account; /* NULL until made, and once closed */
 };
 
-struct handle {
+struct queue_handle {
 	struct pn_smq *queue; /* NULL once closed */
 	struct pn_smq_account *account;
 	struct pn_smq_pool *pool;
 };
 
-static struct handle *check_handle(lua_State *L) {
-	struct handle *handle = luaL_checkudata(L, 1, TYPE);
+static struct queue_handle *check_handle(lua_State *L) {
+	struct queue_handle *handle = luaL_checkudata(L, 1, TYPE);
 	luaL_argcheck(L, handle->queue != NULL, 1, "the queue is closed");
 	return handle;
 }
@@ -41,7 +41,7 @@ static struct pn_smq *check_queue(lua_State *L) {
 	return check_handle(L)->queue;
 }
 
-/* Pushes the process's pool, making it first where there is none. */
+/* Pushes the pool of the process, and creates it if there is none. */
 static struct pn_smq_pool *push_pool(lua_State *L) {
 	if (lua_getfield(L, LUA_REGISTRYINDEX, POOL) == LUA_TUSERDATA)
 		return lua_touserdata(L, -1);
@@ -53,7 +53,7 @@ static struct pn_smq_pool *push_pool(lua_State *L) {
 	return pool;
 }
 
-/* Pushes the table of accounts, whose values are weak, making it first where there is none. */
+/* Pushes the table of accounts, whose values are weak, and creates it if there is none. */
 static void push_accounts(lua_State *L) {
 	if (lua_getfield(L, LUA_REGISTRYINDEX, ACCOUNTS) == LUA_TTABLE)
 		return;
@@ -68,17 +68,18 @@ static void push_accounts(lua_State *L) {
 }
 
 /*
- * Queues refer to their account, which was made before them: it is finalized after them. A queue
- * that a finalizer makes while Lua closes has no finalizer itself, and keeps the account.
+ * Queues refer to their account, which is older than they are, so Lua finalizes it after them. A
+ * queue that a finalizer makes while Lua closes is never finalized, and keeps its account.
  */
 static int account_close(lua_State *L) {
-	struct account *handle = luaL_checkudata(L, 1, ACCOUNT);
+	struct account_handle *handle = luaL_checkudata(L, 1, ACCOUNT);
 	pn_smq_account_free(handle->account);
 	handle->account = NULL;
 	return 0;
 }
 
-/* Pushes the account of this name out of the table at the top, or nothing. */
+/* Pushes the account with the name from the table at the top of the stack. Returns false, and
+ * pushes nothing, if there is none. */
 static bool find_account(lua_State *L, const char *name) {
 	if (lua_getfield(L, -1, name) == LUA_TUSERDATA)
 		return true;
@@ -87,15 +88,15 @@ static bool find_account(lua_State *L, const char *name) {
 }
 
 /*
- * Pushes the account of this name, making it first where there is none. Returns 0 or an error;
- * raises if the account is finalized, which can be seen only while Lua closes.
+ * Pushes the account with the name, and creates it if there is none. Returns 0 or an error; raises
+ * if the account is finalized, which happens only while Lua closes.
  */
 static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name) {
 	push_accounts(L);
 	if (!find_account(L, name)) {
-		struct account *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
+		struct account_handle *made = pn_glue_handle(L, ACCOUNT, sizeof(*made), 0);
 		lua_insert(L, -2);
-		if (!find_account(L, name)) { /* nor has a finalizer made it meanwhile */
+		if (!find_account(L, name)) { /* a finalizer may have made it meanwhile */
 			const int err = pn_smq_account_new(&made->account, pool, name);
 			if (err != PN_OK)
 				return err;
@@ -104,7 +105,7 @@ static int push_account(lua_State *L, struct pn_smq_pool *pool, const char *name
 			lua_setfield(L, -3, name);
 		}
 	}
-	const struct account *account = lua_touserdata(L, -1);
+	const struct account_handle *account = lua_touserdata(L, -1);
 	return account->account != NULL ? PN_OK : luaL_error(L, "the account is closed");
 }
 
@@ -132,9 +133,9 @@ static int smq_new(lua_State *L) {
 	int err = push_account(L, pool, name);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
-	const struct account *account = lua_touserdata(L, -1);
+	const struct account_handle *account = lua_touserdata(L, -1);
 
-	struct handle *handle = pn_glue_handle(L, TYPE, sizeof(*handle), 1);
+	struct queue_handle *handle = pn_glue_handle(L, TYPE, sizeof(*handle), 1);
 	handle->pool = pool;
 	handle->account = account->account;
 	lua_pushvalue(L, -2);
@@ -144,7 +145,7 @@ static int smq_new(lua_State *L) {
 }
 
 static int smq_close(lua_State *L) {
-	struct handle *handle = luaL_checkudata(L, 1, TYPE);
+	struct queue_handle *handle = luaL_checkudata(L, 1, TYPE);
 	pn_smq_free(handle->queue);
 	handle->queue = NULL;
 	return 0;
@@ -165,7 +166,8 @@ static int smq_push(lua_State *L) {
 		.time = luaL_checkinteger(L, 4),
 		.key = (uint64_t)luaL_optinteger(L, 5, 0),
 	};
-	const struct handle *handle = check_handle(L); /* last: a finalizer may have closed it */
+	const struct queue_handle *handle =
+		check_handle(L); /* last: a finalizer may have closed it */
 	const int err = pn_smq_push(handle->queue, &item);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
@@ -210,7 +212,7 @@ static int buffer_close(lua_State *L) {
 	return 0;
 }
 
-/* Appends an item as it is sent again. `delay` is memory that is used anew for each. */
+/* Appends an item as it is sent again. `delay` is scratch memory. */
 static int render_item(struct pn_buf *out, struct pn_buf *delay, const struct pn_smq_item *item,
 		       struct pn_str from) {
 	if (item->splice == 0) {
@@ -225,7 +227,7 @@ static int render_item(struct pn_buf *out, struct pn_buf *delay, const struct pn
 				(struct pn_str){(const char *)delay->data, delay->len});
 }
 
-/* Appends items from *index on, until there are `most` bytes; sets *index to the one after them. */
+/* Appends items from *index on until there are `most` bytes. Sets *index to the next item. */
 static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, size_t most,
 		  struct pn_buf *out) {
 	struct pn_smq_item item;
@@ -241,8 +243,8 @@ static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, siz
 
 /*
  * queue:render(i, from, most) -> bytes, next | nil, condition, text
- * The held items from the i-th on as they are sent again, with a <delay/> from `from`, until there
- * are `most` bytes; next: the position after them.
+ * Returns the held items from the i-th on as they are sent again, each with a <delay/> from `from`,
+ * until there are `most` bytes; and the position of the next item.
  */
 static int smq_render(lua_State *L) {
 	const lua_Integer first = pn_glue_integer(L, 2, 1, UINT32_MAX);
@@ -265,13 +267,13 @@ static int smq_render(lua_State *L) {
 
 /* ---- Taking ---- */
 
-/* What a queue looks like while Lua makes room for a result: a finalizer may change it. */
+/* The state of a queue, to see whether a finalizer has changed it while Lua allocated. */
 struct glimpse {
 	const struct pn_smq *queue;
-	uint32_t removed; /* how many items have left it, modulo 2^32 */
+	uint32_t removed; /* number of items that have left it, modulo 2^32 */
 };
 
-static struct glimpse look(const struct handle *handle) {
+static struct glimpse look(const struct queue_handle *handle) {
 	struct glimpse glimpse = {.queue = handle->queue};
 	if (glimpse.queue != NULL)
 		glimpse.removed = pn_smq_pushed(glimpse.queue) - pn_smq_held(glimpse.queue);
@@ -279,10 +281,10 @@ static struct glimpse look(const struct handle *handle) {
 }
 
 /*
- * Takes the oldest item out of the queue and pushes bytes, splice, time, fate. Returns 4; or 0 if
- * the item is not there any more, or never was.
+ * Takes the oldest item, and pushes bytes, splice, time and fate. Returns 4; or 0 if the queue is
+ * empty or a finalizer has changed it.
  */
-static int take(lua_State *L, const struct handle *handle) {
+static int take(lua_State *L, const struct queue_handle *handle) {
 	struct pn_smq_item item;
 	enum pn_smq_fate fate = PN_SMQ_ALONE;
 	if (handle->queue == NULL || !pn_smq_at(handle->queue, 0, &item))
@@ -295,13 +297,13 @@ static int take(lua_State *L, const struct handle *handle) {
 		return 0;
 	}
 	pn_smq_take(handle->queue, &fate);
-	lua_pushstring(L, FATES[fate]); /* exists, see keep_words() */
+	lua_pushstring(L, FATES[fate]); /* needs no memory, see keep_words() */
 	return 4;
 }
 
 /* queue:take() -> bytes, splice, time, fate of the oldest held item, which leaves it | nothing */
 static int smq_take(lua_State *L) {
-	const struct handle *handle = check_handle(L);
+	const struct queue_handle *handle = check_handle(L);
 	lua_settop(L, 1);
 	luaL_checkstack(L, 4, NULL);
 	while (handle->queue != NULL && pn_smq_held(handle->queue) > 0) {
@@ -341,7 +343,7 @@ static int smq_over(lua_State *L) {
 	return 1;
 }
 
-/* queue:siblings() -> how many queues its account has, itself included */
+/* queue:siblings() -> number of queues of its account, itself included */
 static int smq_siblings(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_smq_account_queues(check_handle(L)->account));
 	return 1;
@@ -376,7 +378,7 @@ static int smq_account(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TSTRING);
 	push_accounts(L);
 	lua_pushvalue(L, 1);
-	const struct account *handle =
+	const struct account_handle *handle =
 		lua_rawget(L, -2) == LUA_TUSERDATA ? lua_touserdata(L, -1) : NULL;
 	const bool exists = handle != NULL && handle->account != NULL;
 	lua_pushinteger(L, exists ? (lua_Integer)pn_smq_account_bytes(handle->account) : 0);
@@ -399,7 +401,7 @@ static const luaL_Reg FUNCTIONS[] = {
 	{"account", smq_account}, {NULL, NULL},
 };
 
-/* So that to push one of the words needs no memory, which may be missing once an item is taken. */
+/* Keeps the words alive: pushing one must not fail for lack of memory after an item was taken. */
 static void keep_words(lua_State *L) {
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, WORDS);
 	for (size_t i = 0; i < sizeof(FATES) / sizeof(*FATES); i++) {
@@ -410,7 +412,7 @@ static void keep_words(lua_State *L) {
 }
 
 void pn_lua_open_smq(lua_State *L) {
-	push_pool(L); /* now: once there are queues, nothing may make a second one */
+	push_pool(L); /* now, so that there is never a second one */
 	push_accounts(L);
 	lua_pop(L, 2);
 	keep_words(L);

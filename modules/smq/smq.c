@@ -1,3 +1,4 @@
+/* The queue: a list of items, their counters, and their copies in the account. */
 #include <string.h>
 
 #include <pn/alloc.h>
@@ -7,12 +8,12 @@
 #include "account.h"
 
 /*
- * One allocation an item, linked in order: 24 bytes here, and at most 39 of malloc's, stay below
- * PN_SMQ_ITEM_COST at any length of the queue. An array of slots would have to be grown by half or
- * more, and would stop the server while a long queue moves.
+ * An item: one allocation, in a list. Its 24 bytes and at most 39 of malloc's overhead are less
+ * than PN_SMQ_ITEM_COST at any length of the queue. An array would have to grow by half or more,
+ * and would stop the server while it copies a long queue.
  *
  *      not linked:                 | node | bytes
- *      linked:       | struct copy | node | bytes      also one allocation: two would cost more
+ *      linked:       | struct copy | node | bytes      one allocation too: two would take more
  */
 struct node {
 	struct node *next;
@@ -24,15 +25,15 @@ struct node {
 };
 
 /*
- * Invariants: held <= pushed - acked; held is the length of the list; bytes is the sum of the
- * nodes' costs; last is valid only if first is not NULL; walk is NULL or the node at walk_index.
+ * Invariants: held <= pushed - acked; held is the length of the list; bytes is the sum of cost() of
+ * its nodes; last is valid only if first is not NULL; walk is NULL or the node at walk_index.
  */
 struct pn_smq {
 	struct pn_smq_account *account;
 	struct pn_smq_limits limits;
 	struct node *first; /* the oldest held */
 	struct node *last;
-	struct node *walk; /* where the last pn_smq_at() stopped */
+	struct node *walk; /* where the last walk with pn_smq_at() has stopped */
 	uint32_t walk_index;
 	uint32_t acked;
 	uint32_t pushed;
@@ -40,7 +41,7 @@ struct pn_smq {
 	size_t bytes;
 };
 
-/* What stands before the node; NULL if it is not linked. */
+/* The copy before the node; NULL if it is not linked. */
 static struct copy *copy_of(struct node *node) {
 	return node->linked ? (struct copy *)node - 1 : NULL;
 }
@@ -79,7 +80,7 @@ int pn_smq_new(struct pn_smq **out, struct pn_smq_account *account, struct pn_sm
 	return PN_OK;
 }
 
-/* Takes the oldest node out of the list. The caller ends its copy and frees it. */
+/* Removes the oldest node from the list. The caller removes its copy and frees it. */
 static struct node *unlink_first(struct pn_smq *queue) {
 	struct node *node = queue->first;
 	queue->first = node->next;
@@ -116,7 +117,7 @@ void pn_smq_free(struct pn_smq *queue) {
 	pn_free(queue);
 }
 
-/* A node for the item, behind room for a copy if it is to be linked. */
+/* Makes a node of the item; `linked`: after space for its copy. */
 static struct node *make_node(const struct pn_smq_item *item, bool linked) {
 	const size_t before = linked ? sizeof(struct copy) : 0;
 	char *block = pn_malloc(before + sizeof(struct node) + item->len);
@@ -192,7 +193,8 @@ bool pn_smq_over(const struct pn_smq *queue) {
 int pn_smq_at(struct pn_smq *queue, uint32_t index, struct pn_smq_item *item) {
 	if (index >= queue->held)
 		return 0;
-	if (index == 0) { /* leaves the walk where it is, for pn_smq_take() may come in between */
+	if (index ==
+	    0) { /* does not disturb a walk, between whose steps pn_smq_take() may be called */
 		*item = item_of(queue->first);
 		return 1;
 	}

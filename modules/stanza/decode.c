@@ -1,3 +1,4 @@
+/* The decoder: XML to tokens, with expat. */
 #include <string.h>
 
 #include <expat.h>
@@ -7,33 +8,33 @@
 #include <pn/stanza.h>
 #include <pn/wire.h>
 
-/* What surrounds a stanza on a stream; the decoder reads the stanza as its child. */
+/* The stream around a stanza: the decoder reads the stanza as its child. */
 static const char STREAM_OPEN[] =
 	"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
 static const char STREAM_CLOSE[] = "</stream:stream>";
 
 enum { SEPARATOR = '\1' }; /* between namespace and local name, as in Prosody's stanzas */
 
-/* The namespace of an open element: where its bytes stand among the tokens. */
+/* The namespace of an open element: its bytes among the tokens. */
 struct namespace {
 	size_t at;
 	size_t len;
 };
 
-/* Invariant: spaces has as many entries as `foreign` says. */
+/* Invariant: `namespaces` has `foreign` entries. */
 struct decoder {
 	struct pn_buf *out;
 	XML_Parser parser;
 	struct pn_decode_limits limits;
-	uint32_t depth;    /* open elements below the stream's own */
-	uint32_t elements; /* seen so far */
-	uint32_t foreign;  /* depth counted from the outermost element with an xmlns of its own */
-	struct namespace *spaces; /* owned: those of the foreign elements that are open */
-	uint32_t spaces_cap;
-	size_t text_at; /* where the length of the running TEXT stands */
-	bool in_text;   /* the last token is TEXT and may still grow */
+	uint32_t depth;    /* open elements within the stream */
+	uint32_t elements; /* so far */
+	uint32_t foreign;  /* depth from the outermost element that is not of jabber:client */
+	struct namespace *namespaces; /* owned: of the open foreign elements */
+	uint32_t namespaces_cap;
+	size_t text_at; /* offset of the length of the current TEXT */
+	bool in_text;   /* the last token is TEXT, and its length is not written yet */
 	bool in_stream; /* the stream's start tag has been read */
-	int err;        /* why the parser was stopped */
+	int err;        /* the reason why the parser was stopped */
 };
 
 static void stop(struct decoder *dec, int err) {
@@ -60,7 +61,7 @@ static void put_string(struct decoder *dec, const char *bytes, size_t len) {
 	pn_wire_put_bytes(dec->out, bytes, (uint32_t)len);
 }
 
-/* Writes the length of a TEXT that has come to its end. */
+/* Ends the current TEXT: writes its length. */
 static void end_text(struct decoder *dec) {
 	if (!dec->in_text)
 		return;
@@ -74,8 +75,7 @@ static void put_attr(struct decoder *dec, struct pn_str key, struct pn_str value
 	put_string(dec, value.bytes, value.len);
 }
 
-/* "http://www.w3.org/XML/1998/namespace\1lang" is written xml:lang, for the four names that exist.
- */
+/* Writes "http://www.w3.org/XML/1998/namespace\1lang" as xml:lang; there are four such names. */
 static void put_attr_of(struct decoder *dec, const char *key, const char *value) {
 	static const char xml_ns[] = "http://www.w3.org/XML/1998/namespace\1";
 	static const struct pn_str known[] = {
@@ -90,27 +90,27 @@ static void put_attr_of(struct decoder *dec, const char *key, const char *value)
 	put_attr(dec, name, (struct pn_str){value, strlen(value)});
 }
 
-/* Tells the element's xmlns, with its bytes only if they are not its parent's. */
+/* Writes the element's xmlns, without its bytes if they are the same as the parent's. */
 static void put_xmlns(struct decoder *dec, struct pn_str ns) {
-	if (dec->foreign == dec->spaces_cap) {
-		const uint32_t cap = dec->spaces_cap > 0 ? dec->spaces_cap * 2 : 16;
-		struct namespace *grown = pn_realloc(dec->spaces, cap * sizeof(*grown));
+	if (dec->foreign == dec->namespaces_cap) {
+		const uint32_t cap = dec->namespaces_cap > 0 ? dec->namespaces_cap * 2 : 16;
+		struct namespace *grown = pn_realloc(dec->namespaces, cap * sizeof(*grown));
 		if (grown == NULL) {
 			stop(dec, PN_ENOMEM);
 			return;
 		}
-		dec->spaces = grown;
-		dec->spaces_cap = cap;
+		dec->namespaces = grown;
+		dec->namespaces_cap = cap;
 	}
-	struct namespace *space = &dec->spaces[dec->foreign++];
-	if (dec->foreign > 1 && space[-1].len == ns.len && dec->out->err == PN_OK &&
-	    memcmp(dec->out->data + space[-1].at, ns.bytes, ns.len) == 0) {
-		*space = space[-1];
+	struct namespace *own = &dec->namespaces[dec->foreign++];
+	if (dec->foreign > 1 && own[-1].len == ns.len && dec->out->err == PN_OK &&
+	    memcmp(dec->out->data + own[-1].at, ns.bytes, ns.len) == 0) {
+		*own = own[-1];
 		pn_wire_put_u8(dec->out, PN_TOKEN_XMLNS);
 		return;
 	}
 	put_attr(dec, (struct pn_str){"xmlns", 5}, ns);
-	*space = (struct namespace){dec->out->len - ns.len, ns.len};
+	*own = (struct namespace){dec->out->len - ns.len, ns.len};
 }
 
 static bool within_limits(struct decoder *dec) {
@@ -123,7 +123,7 @@ static bool within_limits(struct decoder *dec) {
 	return dec->err == PN_OK;
 }
 
-/* A long namespace can be said once and meant by thousands of attributes. */
+/* Bounds the tokens: thousands of attributes can share one long namespace. */
 static void check_output(struct decoder *dec) {
 	if (dec->out->err != PN_OK)
 		stop(dec, dec->out->err);
@@ -162,9 +162,8 @@ static void XMLCALL on_start(void *data, const char *name, const char **attrs) {
 static void XMLCALL on_end(void *data, const char *name) {
 	struct decoder *dec = data;
 	(void)name;
-	if (dec->depth ==
-	    0) /* the stream's own end; if it came with the stanza, expat fails next */
-		return;
+	if (dec->depth == 0)
+		return; /* the end of the stream; if it was in the stanza, expat fails next */
 	end_text(dec);
 	dec->depth--;
 	if (dec->foreign > 0)
@@ -211,7 +210,7 @@ static int parse(struct decoder *dec, struct pn_str xml) {
 	XML_SetCharacterDataHandler(dec->parser, on_text);
 	XML_SetCommentHandler(dec->parser, on_comment);
 	XML_SetProcessingInstructionHandler(dec->parser, on_instruction);
-	/* A DTD cannot follow the stream's start tag: expat refuses one as not well-formed. */
+	/* A DTD after the start tag of the stream is not well-formed: expat rejects it. */
 	int err = feed(dec, STREAM_OPEN, sizeof(STREAM_OPEN) - 1, XML_FALSE);
 	if (err == PN_OK)
 		err = feed(dec, xml.bytes, xml.len, XML_FALSE);
@@ -240,6 +239,6 @@ int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_lim
 		return PN_ENOMEM;
 	const int err = parse(&dec, xml);
 	XML_ParserFree(dec.parser);
-	pn_free(dec.spaces);
+	pn_free(dec.namespaces);
 	return err;
 }

@@ -1,3 +1,4 @@
+/* The encoder: elements, attributes and text to XML. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,19 +8,19 @@
 
 #include "escape.h"
 
-/* Part of the output. Offsets stay right when the output moves. */
-struct range {
+/* A part of the output. Offsets stay valid when the buffer moves. */
+struct span {
 	size_t at;
 	size_t len;
 };
 
 struct pn_element {
-	struct range name;
-	struct range xmlns;    /* " xmlns='...'", its own or the parent's equal one; len 0: none */
-	unsigned int prefixes; /* ns1, ns2, ... declared on it so far */
+	struct span name;
+	struct span xmlns; /* " xmlns='...'", its own or an equal one of the parent; len 0: none */
+	unsigned int prefixes; /* number of prefixes ns1, ns2, ... declared on it */
 };
 
-enum { FIRST_CAP = 16 };
+enum { FIRST_CAP = 16 }; /* stanzas are rarely deeper; doubles when they are */
 
 static const struct pn_str XMLNS = {"xmlns", 5};
 static const struct pn_str DELAY = {"delay", 5};
@@ -30,7 +31,7 @@ static bool str_equal(struct pn_str a, struct pn_str b) {
 	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
-static struct pn_str written(const struct pn_encoder *enc, struct range range) {
+static struct pn_str written(const struct pn_encoder *enc, struct span range) {
 	return (struct pn_str){(const char *)enc->out->data + range.at, range.len};
 }
 
@@ -42,7 +43,7 @@ static void put_str(struct pn_encoder *enc, struct pn_str str) {
 	put(enc, str.bytes, str.len);
 }
 
-/* Whether the encoder still works; notes why it does not any more. */
+/* Checks the output, and returns whether there was no error so far. */
 static bool works(struct pn_encoder *enc) {
 	if (enc->err == PN_OK)
 		enc->err = enc->out->err;
@@ -91,7 +92,7 @@ void pn_encoder_start(struct pn_encoder *enc, struct pn_str name) {
 	if (!push_element(enc))
 		return;
 	put(enc, "<", 1);
-	enc->elements[enc->depth - 1].name = (struct range){enc->out->len, name.len};
+	enc->elements[enc->depth - 1].name = (struct span){enc->out->len, name.len};
 	put_str(enc, name);
 	enc->tag_open = true;
 }
@@ -103,8 +104,9 @@ static void put_value(struct pn_encoder *enc, struct pn_str value) {
 }
 
 /*
- * " xmlns:nsN='NS' nsN:NAME='VALUE'" for the key "NS\1NAME". The prefix xml alone stands for its
- * namespace: tostring() declares another, and any client ends its stream over that.
+ * Writes " xmlns:nsN='NS' nsN:NAME='VALUE'" for the key "NS\1NAME". The namespace of the prefix xml
+ * must not have another prefix (Namespaces in XML 1.0, section 3): tostring() declares one, and
+ * clients close the stream because of it.
  */
 static void put_namespaced(struct pn_encoder *enc, struct pn_element *element, struct pn_str key,
 			   size_t ns_len, struct pn_str value) {
@@ -124,16 +126,16 @@ static void put_namespaced(struct pn_encoder *enc, struct pn_element *element, s
 	put_value(enc, value);
 }
 
-/* Writes the element's xmlns, and takes it back where it repeats the parent's own. */
+/* Writes the element's xmlns, and removes it again if it repeats the parent's. */
 static void put_xmlns(struct pn_encoder *enc, struct pn_element *element, struct pn_str value) {
 	const size_t start = enc->out->len;
 	if (str_equal(value, XML_NS))
-		return; /* nor can it be a default namespace */
+		return; /* it must not be a default namespace either */
 	put(enc, " xmlns", 6);
 	put_value(enc, value);
 	if (enc->out->err != PN_OK)
 		return;
-	element->xmlns = (struct range){start, enc->out->len - start};
+	element->xmlns = (struct span){start, enc->out->len - start};
 	if (enc->depth == 1)
 		return;
 	if (enc->depth == 2 && str_equal(written(enc, element->name), DELAY) &&
@@ -186,7 +188,7 @@ void pn_encoder_end(struct pn_encoder *enc) {
 		enc->err = PN_EINVAL;
 		return;
 	}
-	const struct range name = enc->elements[--enc->depth].name;
+	const struct span name = enc->elements[--enc->depth].name;
 	if (enc->depth == 0)
 		enc->splice = enc->out->len - enc->begin;
 	if (enc->tag_open) {
@@ -195,7 +197,7 @@ void pn_encoder_end(struct pn_encoder *enc) {
 		return;
 	}
 	put(enc, "</", 2);
-	if (pn_buf_reserve(enc->out, name.len) == PN_OK) /* so that what is copied does not move */
+	if (pn_buf_reserve(enc->out, name.len) == PN_OK) /* so that the copied bytes do not move */
 		put_str(enc, written(enc, name));
 	put(enc, ">", 1);
 }
@@ -205,6 +207,6 @@ int pn_encoder_finish(struct pn_encoder *enc) {
 	enc->elements = NULL;
 	enc->cap = 0;
 	if (enc->out != NULL && works(enc) && (enc->depth > 0 || enc->splice == 0))
-		enc->err = PN_EINVAL; /* sticky: what was open is gone */
+		enc->err = PN_EINVAL; /* sticky: the open elements are freed */
 	return enc->out != NULL ? enc->err : PN_EINVAL;
 }

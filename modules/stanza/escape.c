@@ -1,3 +1,4 @@
+/* The one escaper of XML. */
 #include "escape.h"
 
 enum { PLAIN = 0, APOS, QUOT, LT, GT, AMP };
@@ -11,7 +12,7 @@ static const struct pn_str ENTITIES[] = {
 	[GT] = {"&gt;", 4},     [AMP] = {"&amp;", 5},
 };
 
-/* How many bytes from p to end need no entity. Eight at a time: nearly all of any text is plain. */
+/* The number of bytes from p that need no entity. Tests eight at a time: most text is plain. */
 static size_t plain_length(const unsigned char *p, const unsigned char *end) {
 	const unsigned char *start = p;
 	for (; end - p >= 8; p += 8) {

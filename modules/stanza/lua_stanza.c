@@ -1,4 +1,4 @@
-/* pn/stanza.h for Lua: a part of smacks.so. A stanza is a table as util.stanza makes it. */
+/* pn/stanza.h for Lua, part of smacks.so. A stanza is a table of util.stanza. */
 #include <stdint.h>
 
 #include <pn/err.h>
@@ -12,14 +12,15 @@
 static const char BUFFER[] = "pn.stanza.buffer";
 static const char ENCODER[] = "pn.stanza.encoder";
 
-enum { KEEP = 64 * 1024 }; /* bytes of memory that stay with the encoder between two calls */
+/* Bytes of memory that the encoder keeps between two calls: most stanzas take less. */
+enum { KEEP = 64 * 1024 };
 
-/* Upvalues of every function: the state's encoder, and the keys that a walk looks up. */
+/* Upvalues of every function: the encoder of the Lua state, and the keys that a walk looks up. */
 enum { UP_ENCODER = 1, UP_NAME, UP_ATTR, UP_COUNT = 3 };
 
 /*
- * One for all calls in a Lua state. Whoever uses it neither calls Lua nor allocates from Lua until
- * the result is pushed: else the collector could run a finalizer that comes here again.
+ * One encoder for all calls in a Lua state. A function that uses it must not call or allocate from
+ * Lua until the result is pushed: the collector could run a finalizer that uses it too.
  */
 struct encoder {
 	struct pn_buf out;
@@ -28,7 +29,7 @@ struct encoder {
 
 static struct encoder *take_encoder(lua_State *L) {
 	struct encoder *encoder = lua_touserdata(L, lua_upvalueindex(UP_ENCODER));
-	(void)pn_encoder_finish(&encoder->enc); /* what a raised error left behind */
+	(void)pn_encoder_finish(&encoder->enc); /* frees what a raised error has left */
 	pn_buf_reset(&encoder->out, KEEP);
 	pn_encoder_init(&encoder->enc, &encoder->out);
 	return encoder;

@@ -1,13 +1,14 @@
+/* Packed stanzas: the dictionary, the writer and the reader. */
 #include <string.h>
 
 #include <pn/err.h>
 #include <pn/pack.h>
 
 /*
- * What messages and PEP items are mostly made of. By length, so that a string is looked for among
- * the few words of its own length.
+ * The dictionary: the most frequent strings of messages and PEP items, sorted by length, so that a
+ * string is compared to the few words of its length only.
  */
-enum { LONGEST = 39 };
+enum { LONGEST = 39 }; /* bytes of the longest word */
 
 static const char *const WORDS[PN_PACK_WORDS] = {
 	"p",
@@ -134,7 +135,7 @@ static const char *const WORDS[PN_PACK_WORDS] = {
 	"http://jabber.org/protocol/pubsub#event",
 };
 
-/* FIRST[l]: the first word of length l or more. */
+/* FIRST[l]: index of the first word of at least l bytes. Test: "pack: ...". */
 static const unsigned char FIRST[LONGEST + 2] = {
 	0,   0,   2,   8,   18,  36,  51,  63,  73,  84,  93,  94,  95,  96,
 	98,  102, 102, 104, 105, 105, 107, 109, 109, 110, 111, 112, 113, 115,
@@ -142,17 +143,17 @@ static const unsigned char FIRST[LONGEST + 2] = {
 };
 
 enum {
-	WORD = 0x80,           /* bit of a string's first byte */
-	LONG = 0x40,           /* bit: the length takes four bytes */
-	SHORT_MAX = LONG - 1,  /* longest string with a length of one byte */
-	LONG_MAX = 0x3fffffff, /* longest string */
+	WORD = 0x80,           /* flag in the first byte: a word of the dictionary */
+	LONG = 0x40,           /* flag: the length has four bytes */
+	SHORT_MAX = LONG - 1,  /* longest string whose length has one byte */
+	LONG_MAX = 0x3fffffff, /* longest string: 30 bits */
 };
 
 struct pn_str pn_pack_word(int index) {
 	return (struct pn_str){WORDS[index], strlen(WORDS[index])};
 }
 
-/* The string's place in the dictionary, or -1. */
+/* The index of the string in the dictionary, or -1. */
 static int find_word(struct pn_str str) {
 	if (str.len > LONGEST)
 		return -1;
@@ -239,7 +240,7 @@ int pn_unpack_string(struct pn_wire *tokens, struct pn_str *str) {
 	return -1;
 }
 
-/* Whether `token` may follow `before` at this depth, END and TEXT counting for what they close. */
+/* Whether `token` may follow the token `before` (0: none) at this depth. */
 static int check_token(uint8_t token, uint8_t before, uint32_t depth) {
 	switch (token) {
 	case PN_TOKEN_START:

@@ -1,3 +1,4 @@
+/* Adding a child to an encoded stanza, and the <delay/> that is added most. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,7 +8,7 @@
 
 #include "escape.h"
 
-/* The root's name: what stands between its '<' and the first white space, '/' or '>'. */
+/* The name of the root: from its '<' to the first white space, '/' or '>'. */
 static struct pn_str root_name(struct pn_str xml) {
 	size_t end = 1;
 	while (end < xml.len && strchr(" \t\r\n/>", xml.bytes[end]) == NULL)
@@ -19,8 +20,7 @@ static void append(struct pn_buf *out, struct pn_str str) {
 	pn_buf_append(out, str.bytes, str.len);
 }
 
-/* Whether xml from `splice` on is exactly the end of the root element; *childless says which kind.
- */
+/* Whether xml from `splice` on is exactly the end of the root. Sets *childless if that is "/>". */
 static bool is_root_end(struct pn_str xml, size_t splice, bool *childless) {
 	if (xml.len < 4 || splice < 2 || splice > xml.len - 2)
 		return false;
@@ -47,7 +47,7 @@ int pn_stanza_splice(struct pn_buf *out, struct pn_str xml, size_t splice, struc
 	return out->err;
 }
 
-enum { TIME_SIZE = 80 }; /* what the compiler thinks that any int could need */
+enum { TIME_SIZE = 80 }; /* bytes for any six ints, so that -Wformat-truncation is content */
 
 /* XEP-0082, section 3.2: CCYY-MM-DDThh:mm:ssZ. The one time formatter. */
 static int format_time(int64_t stamp, char *text, struct pn_str *out) {

@@ -1,4 +1,4 @@
-/* Comparing every record with those that depend on it: the walk, and the collections. */
+/* Checks every record against the records that depend on it: the walk, and the collections. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -7,15 +7,18 @@
 #include <pn/collection.h>
 #include <pn/err.h>
 
-enum { STEP_RECORDS = 1000, TEXT = 240 };
+enum {
+	STEP_RECORDS = 1000, /* in a step: some 10 ms, so that progress can be shown */
+	TEXT = 240,          /* bytes of a sentence: above the longest, whose values are numbers */
+};
 
 struct pn_check {
-	struct pn_txn txn; /* one state, for all steps */
+	struct pn_txn txn; /* a snapshot, for all steps */
 	struct pn_cursor cursor;
 	struct pn_progress progress;
 	struct pn_archive_check archives;
 	bool begun;
-	uint64_t collections; /* records c, d and u: as many of each */
+	uint64_t collections; /* the numbers of records c, d and u must be equal */
 	uint64_t directory;
 	uint64_t users;
 };
@@ -32,15 +35,15 @@ __attribute__((format(printf, 2, 3))) static void report(struct pn_check *check,
 
 /* ---- Collections ---- */
 
-/* Whether the collection was removed: its records need not agree. */
+/* Whether the collection was removed: its records are not checked. */
 static bool is_removed(struct pn_check *check, uint32_t collection) {
 	const struct pn_key key = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_wire value;
 	return pn_get(&check->txn, &key, &value);
 }
 
-/* Whether the record at the cursor is of a collection that exists and has the type. If not, that
- * was reported, or the collection was removed. */
+/* Whether the record at the cursor belongs to a collection of the type. If not, reports it, unless
+ * the collection was removed. */
 static bool belongs(struct pn_check *check, uint32_t collection, enum pn_type type) {
 	const char kind = check->cursor.key.bytes[5];
 	struct pn_owner owner;
@@ -67,10 +70,11 @@ static void check_collection(struct pn_check *check, uint32_t collection) {
 	check->collections++;
 	if (!pn_owner_read(&check->txn, check->cursor.value, &owner)) {
 		pn_txn_take(&check->txn);
-		report(check, "the names of collection %u cannot be read", collection);
+		report(check, "cannot read the names of collection %u", collection);
 		return;
 	}
-	pn_txn_fail(&check->txn, pn_store_init(&store, owner.type, owner.host, owner.store));
+	pn_txn_fail(&check->txn,
+		    pn_store_init(&store, check->txn.db, owner.type, owner.host, owner.store));
 	if (pn_collection_find(&check->txn, &store, owner.user) != collection)
 		report(check, "collection %u is not in the directory", collection);
 }
@@ -117,7 +121,7 @@ static void check_record(struct pn_check *check) {
 	default:
 		break;
 	}
-	report(check, "a record has a key of no known kind");
+	report(check, "a record has a key of an unknown kind");
 }
 
 static void finish(struct pn_check *check) {
@@ -139,7 +143,7 @@ static bool step(struct pn_check *check) {
 		return false;
 	}
 	if (check->cursor.value.err != PN_OK) {
-		report(check, "the value of a record of kind %c cannot be read",
+		report(check, "cannot read the value of a record of kind %c",
 		       check->cursor.key.bytes[0]);
 		return true;
 	}

@@ -1,10 +1,20 @@
-/* Which collections there are: found by host, store and user; listed by each of these. */
+/* The directory of collections: finds, lists, creates and removes them by host, store and user. */
 #include <string.h>
 
 #include <pn/collection.h>
 #include <pn/err.h>
 
-enum { MAKE_PUTS = 4, DROP_PUTS = 5, ERASE_PUTS = 4, BOTH_TYPES = 2 };
+/* Records that an operation writes or removes (struct pn_claim). PER_PUT of txn.c is for the worst
+ * case, records on pages of their own, so small counts have a margin. */
+enum {
+	MAKE_PUTS = 4,  /* c, d, u, s */
+	DROP_PUTS = 5,  /* c, d, u, s, x */
+	PURGE_PUTS = 2, /* for each collection of a user: d and s; the others are neighbours */
+	ERASE_PUTS = 4, /* x, and the leaves at both ends */
+	PER_LEAF = 16,  /* records with which erasing takes a leaf: it removes neighbours */
+};
+
+enum { BOTH_TYPES = 2 };
 
 static const enum pn_type TYPES[BOTH_TYPES] = {PN_TYPE_KEYVAL, PN_TYPE_ARCHIVE};
 
@@ -22,11 +32,11 @@ static struct pn_str user_str(struct pn_user user) {
 	return (struct pn_str){user.bytes, user.len};
 }
 
-int pn_store_init(struct pn_store *store, enum pn_type type, struct pn_str host,
+int pn_store_init(struct pn_store *store, struct pn_db *db, enum pn_type type, struct pn_str host,
 		  struct pn_str name) {
 	const struct pn_str names[2] = {host, name};
-	*store = (struct pn_store){.type = type, .host = host, .name = name};
-	return pn_db_digest(NULL, names, 2, store->place);
+	*store = (struct pn_store){.db = db, .type = type, .host = host, .name = name};
+	return pn_db_digest(db, names, 2, store->digest);
 }
 
 struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
@@ -73,7 +83,7 @@ static void write_owner(struct pn_txn *txn, uint32_t collection, const struct pn
 	pn_put(txn, &key, &value);
 }
 
-/* The highest number of a collection in use, or being erased. */
+/* The highest number of a collection of the kind, c or x; 0 if there is none. */
 static uint32_t last_number(struct pn_txn *txn, enum pn_kind kind) {
 	const struct pn_key prefix = {.len = 1, .bytes = {(unsigned char)kind}};
 	const struct pn_key end = pn_key_collection(kind, UINT32_MAX);
@@ -88,8 +98,9 @@ static uint32_t last_number(struct pn_txn *txn, enum pn_kind kind) {
 }
 
 /*
- * A number for a new collection: one more than that of the newest in use or being erased, and than
- * any that was used since the database was opened. Remains of others have another epoch.
+ * The number for a new collection: above all numbers that are in use or being erased, and above all
+ * that were used since the database was opened. Ids of messages in an older collection of the same
+ * number have another epoch.
  */
 static uint32_t new_number(struct pn_txn *txn) {
 	static const enum pn_kind kinds[2] = {PN_KIND_COLLECTION, PN_KIND_TRASH};
@@ -108,25 +119,26 @@ static uint32_t new_number(struct pn_txn *txn) {
 
 /* ---- The directory ---- */
 
-struct place {
+struct directory_keys {
 	struct pn_key directory; /* d */
 	struct pn_key user;      /* u */
 	struct pn_key stores;    /* s */
 };
 
-static void find_place(struct pn_txn *txn, const struct pn_owner *owner, struct place *place) {
+static void find_keys(struct pn_txn *txn, const struct pn_owner *owner,
+		      struct directory_keys *keys) {
 	pn_digest host = {0}, name = {0}, user = {0}, host_store = {0}, host_user = {0};
 	pn_name_digest(txn, owner->host, host);
 	pn_name_digest(txn, owner->store, name);
 	pn_name_digest(txn, user_str(owner->user), user);
 	digest_two(txn, owner->host, owner->store, host_store);
 	digest_two(txn, owner->host, user_str(owner->user), host_user);
-	place->directory = pn_key_place(PN_KIND_DIRECTORY, host_store, owner->type, user);
-	place->user = pn_key_place(PN_KIND_USER, host_user, owner->type, name);
-	place->stores = pn_key_place(PN_KIND_STORES, host, owner->type, name);
+	keys->directory = pn_key_directory(PN_KIND_DIRECTORY, host_store, owner->type, user);
+	keys->user = pn_key_directory(PN_KIND_USER, host_user, owner->type, name);
+	keys->stores = pn_key_directory(PN_KIND_STORES, host, owner->type, name);
 }
 
-/* Counts a collection more or less in the record s; those of the host itself are not counted. */
+/* Adds `difference` to the number of users in the record s. The host itself is not counted. */
 static void count_store(struct pn_txn *txn, const struct pn_key *key, const struct pn_owner *owner,
 			int difference) {
 	struct pn_wire value;
@@ -149,7 +161,7 @@ uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, st
 	struct pn_wire value;
 	pn_name_digest(txn, user_str(user), digest);
 	const struct pn_key key =
-		pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, digest);
+		pn_key_directory(PN_KIND_DIRECTORY, store->digest, store->type, digest);
 	if (!pn_get(txn, &key, &value))
 		return 0;
 	const uint32_t collection = pn_wire_u32(&value);
@@ -160,17 +172,17 @@ uint32_t pn_collection_find(struct pn_txn *txn, const struct pn_store *store, st
 
 uint32_t pn_collection_make(struct pn_txn *txn, const struct pn_store *store, struct pn_user user) {
 	const struct pn_owner owner = {store->type, store->host, store->name, user};
-	struct place place;
+	struct directory_keys keys;
 	const uint32_t found = pn_collection_find(txn, store, user);
 	if (found != 0 || txn->err != PN_OK)
 		return found;
 	const uint32_t number = new_number(txn);
-	find_place(txn, &owner, &place);
+	find_keys(txn, &owner, &keys);
 	pn_txn_claim_more(txn, MAKE_PUTS, 0);
 	write_owner(txn, number, &owner);
-	pn_put_u32(txn, &place.directory, number);
-	pn_put_u32(txn, &place.user, number);
-	count_store(txn, &place.stores, &owner, 1);
+	pn_put_u32(txn, &keys.directory, number);
+	pn_put_u32(txn, &keys.user, number);
+	count_store(txn, &keys.stores, &owner, 1);
 	return txn->err == PN_OK ? number : 0;
 }
 
@@ -178,34 +190,34 @@ void pn_collection_drop(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
 	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_owner owner;
-	struct place place;
+	struct directory_keys keys;
 	if (!pn_collection_owner(txn, collection, &owner))
 		return;
-	find_place(txn, &owner, &place);
+	find_keys(txn, &owner, &keys);
 	const uint8_t type = (uint8_t)owner.type;
-	count_store(txn, &place.stores, &owner, -1); /* `owner` is borrowed until here */
+	count_store(txn, &keys.stores, &owner, -1); /* owner is borrowed until here */
 	pn_put_u8(txn, &trash, type);
-	pn_remove(txn, &place.directory);
-	pn_remove(txn, &place.user);
+	pn_remove(txn, &keys.directory);
+	pn_remove(txn, &keys.user);
 	pn_remove(txn, &key);
 }
 
 struct pn_key pn_directory_start(const struct pn_store *store) {
-	return pn_key_place(PN_KIND_DIRECTORY, store->place, store->type, NULL);
+	return pn_key_directory(PN_KIND_DIRECTORY, store->digest, store->type, NULL);
 }
 
-bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct pn_key *position,
 		       uint32_t *collection) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_cursor cursor;
-	if (!pn_cursor_find(txn, &cursor, &prefix, place))
+	if (!pn_cursor_find(txn, &cursor, &prefix, position))
 		return false;
-	place->len = cursor.key.len;
-	memcpy(place->bytes, cursor.key.bytes, cursor.key.len);
-	if (place->len < PN_KEY_MAX)
-		place->bytes[place->len++] = 0; /* just after it, next time */
+	position->len = cursor.key.len;
+	memcpy(position->bytes, cursor.key.bytes, cursor.key.len);
+	if (position->len < PN_KEY_MAX)
+		position->bytes[position->len++] = 0; /* the least key above it */
 	*collection = pn_wire_u32(&cursor.value);
-	if (!pn_key_is_place(cursor.key, &prefix) || *collection == 0)
+	if (!pn_key_in_directory(cursor.key, &prefix) || *collection == 0)
 		pn_txn_fail(txn, PN_ECORRUPT);
 	pn_txn_sound(txn, &cursor.value);
 	pn_cursor_close(&cursor);
@@ -214,12 +226,12 @@ bool pn_directory_next(struct pn_txn *txn, const struct pn_store *store, struct 
 
 /* ---- Lists ---- */
 
-int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf *out) {
+int pn_store_users(const struct pn_store *store, struct pn_buf *out) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_txn txn;
 	struct pn_cursor cursor;
 	struct pn_owner owner;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	pn_cursor_open(&txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
 		if (!pn_collection_owner(&txn, pn_wire_u32(&cursor.value), &owner))
@@ -232,11 +244,11 @@ int pn_store_users(struct pn_db *db, const struct pn_store *store, struct pn_buf
 	return pn_txn_end(&txn, PN_OK);
 }
 
-/* Keys of a kind that begin with the digests of a host, and a user. */
+/* The prefix of the keys u of a user. */
 static struct pn_key user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user) {
 	pn_digest digest = {0};
 	digest_two(txn, host, user_str(user), digest);
-	return pn_key_place(PN_KIND_USER, digest, 0, NULL);
+	return pn_key_directory(PN_KIND_USER, digest, 0, NULL);
 }
 
 int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, struct pn_buf *out) {
@@ -259,7 +271,7 @@ int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, str
 
 static void list_type(struct pn_txn *txn, const pn_digest host, enum pn_type type,
 		      struct pn_buf *out) {
-	const struct pn_key prefix = pn_key_place(PN_KIND_STORES, host, type, NULL);
+	const struct pn_key prefix = pn_key_directory(PN_KIND_STORES, host, type, NULL);
 	struct pn_cursor cursor;
 	pn_cursor_open(txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
@@ -287,7 +299,7 @@ int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out) 
 
 /* ---- Removal ---- */
 
-/* One of the user's collections, 0 if there is none. */
+/* The first collection of the user, 0 if there is none. */
 static uint32_t first_collection(struct pn_txn *txn, const struct pn_key *prefix) {
 	struct pn_cursor cursor;
 	if (!pn_cursor_find(txn, &cursor, prefix, NULL))
@@ -304,7 +316,7 @@ int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user) {
 	pn_txn_write(db, &txn, (struct pn_claim){.puts = DROP_PUTS, .removes = true});
 	const struct pn_key prefix = user_prefix(&txn, host, user);
 	while ((collection = first_collection(&txn, &prefix)) != 0) {
-		pn_txn_claim_more(&txn, 2, 0); /* its neighbours are mostly others' */
+		pn_txn_claim_more(&txn, PURGE_PUTS, 0);
 		pn_collection_drop(&txn, collection);
 	}
 	return pn_txn_end(&txn, PN_OK);
@@ -312,7 +324,7 @@ int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user) {
 
 /* ---- Erasing ---- */
 
-/* Erases records that begin with the prefix. Returns what is left of the limit. */
+/* Erases up to `limit` records with the prefix. Returns the rest of the limit. */
 static unsigned erase_prefix(struct pn_txn *txn, const struct pn_key *prefix, unsigned limit) {
 	struct pn_cursor cursor;
 	pn_cursor_open(txn, &cursor, prefix);
@@ -324,6 +336,7 @@ static unsigned erase_prefix(struct pn_txn *txn, const struct pn_key *prefix, un
 	return limit;
 }
 
+/* The first removed collection, 0 if there is none. */
 static uint32_t first_trash(struct pn_db *db, int *err) {
 	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_TRASH}};
 	struct pn_txn txn;
@@ -339,13 +352,14 @@ static uint32_t first_trash(struct pn_db *db, int *err) {
 	return *err == PN_OK ? collection : 0;
 }
 
-/* Erases records of one removed collection, and at last its record in the trash. Returns what is
- * left of the limit. */
+/* Erases records of a removed collection, and its record x at the end. Returns the rest of the
+ * limit. */
 static unsigned erase_collection(struct pn_db *db, uint32_t collection, unsigned limit, int *err) {
 	const struct pn_key records = pn_key_collection(PN_KIND_RECORD, collection);
 	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_txn txn;
-	pn_txn_write(db, &txn, (struct pn_claim){.puts = ERASE_PUTS + limit / 16, .removes = true});
+	pn_txn_write(db, &txn,
+		     (struct pn_claim){.puts = ERASE_PUTS + limit / PER_LEAF, .removes = true});
 	unsigned left = erase_prefix(&txn, &records, limit);
 	if (left > 0)
 		left = erase_prefix(&txn, &trash, left);

@@ -1,4 +1,4 @@
-/* The keys of records, as bytes. */
+/* The keys of records, written and read as bytes. */
 #include <assert.h>
 #include <string.h>
 
@@ -7,9 +7,9 @@
 enum {
 	COLLECTION_LEN = 5, /* r, collection */
 	RECORD_LEN = 6,     /* r, collection, kind */
-	SEQ_LEN = 11,
-	PEER_LEN = 15,
-	DELETED_LEN = 19,
+	SEQ_LEN = 11,       /* ..., seq(5) */
+	PEER_LEN = 15,      /* ..., peer(4), seq(5) */
+	DELETED_LEN = 19,   /* ..., peer(4), level(1), block(8) */
 };
 
 /* ---- Writing ---- */
@@ -33,8 +33,8 @@ static struct pn_key start(enum pn_kind kind) {
 	return key;
 }
 
-struct pn_key pn_key_place(enum pn_kind kind, const pn_digest first, enum pn_type type,
-			   const unsigned char *second) {
+struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
+			       const unsigned char *second) {
 	struct pn_key key = start(kind);
 	put(&key, first, PN_DIGEST);
 	if (type != 0)
@@ -115,7 +115,7 @@ static bool is(struct pn_str key, enum pn_kind kind, size_t len) {
 	       key.bytes[COLLECTION_LEN] == (char)kind;
 }
 
-bool pn_key_is_place(struct pn_str key, const struct pn_key *prefix) {
+bool pn_key_in_directory(struct pn_str key, const struct pn_key *prefix) {
 	return key.len == prefix->len + PN_DIGEST &&
 	       memcmp(key.bytes, prefix->bytes, prefix->len) == 0;
 }

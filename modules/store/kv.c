@@ -6,7 +6,9 @@
 #include <pn/err.h>
 
 enum {
-	PUTS = 2, /* beside those of the records */
+	/* Of an operation with one record: the record, and the directory if it is the last one of
+	 * its collection. Test: "room: emptied collections". */
+	PUTS = 2,
 	/* A record's bytes count fourfold: pages that are split are half empty, and those of the
 	 * old records are changed, too. Test: "room: a table of many records". */
 	BYTES_FACTOR = 4,
@@ -14,7 +16,7 @@ enum {
 
 /* ---- One record ---- */
 
-/* Reads what stands behind the version byte; sets record->key, which is `name` unless hashed. */
+/* Reads the value of a record. Its key is `name`, or in the value if `name` is a digest. */
 static bool open_record(struct pn_txn *txn, struct pn_str name, bool hashed, struct pn_wire wire,
 			struct pn_record *record) {
 	record->key = name;
@@ -36,7 +38,7 @@ static bool read_record(struct pn_txn *txn, const struct pn_cursor *cursor,
 	return open_record(txn, name, hashed, cursor->value, record);
 }
 
-/* Whether there is the record; sets *value. */
+/* Sets *value, and returns whether the record exists. */
 static bool get_record(struct pn_txn *txn, uint32_t collection, struct pn_str name,
 		       struct pn_str *value) {
 	const struct pn_key key = pn_name_key(txn, collection, PN_KIND_VALUE, name);
@@ -53,7 +55,7 @@ static bool same(struct pn_str a, struct pn_str b) {
 	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
-/* Writes a record, unless it is there already. */
+/* Writes a record, unless it is there already with the same value. */
 static void put_record(struct pn_txn *txn, uint32_t collection, const struct pn_record *record) {
 	struct pn_str before;
 	if (get_record(txn, collection, record->key, &before) && same(before, record->value))
@@ -66,7 +68,7 @@ static void put_record(struct pn_txn *txn, uint32_t collection, const struct pn_
 	pn_put(txn, &key, &value);
 }
 
-/* Drops the collection if it has no record any more. */
+/* Drops the collection if it has no records left. */
 static void drop_empty(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
 	struct pn_cursor cursor;
@@ -84,11 +86,11 @@ static void remove_record(struct pn_txn *txn, uint32_t collection, struct pn_str
 
 /* ---- Single records ---- */
 
-int pn_kv_get(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      struct pn_str key, struct pn_buf *value) {
+int pn_kv_get(const struct pn_store *store, struct pn_user user, struct pn_str key,
+	      struct pn_buf *value) {
 	struct pn_txn txn;
 	struct pn_str bytes;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	const uint32_t collection = pn_collection_find(&txn, store, user);
 	const bool found = collection != 0 && get_record(&txn, collection, key, &bytes);
 	if (found)
@@ -108,7 +110,7 @@ static void set_record(struct pn_txn *txn, const struct pn_store *store, struct 
 		remove_record(txn, collection, record->key);
 }
 
-/* `apart`: each record may lie on a page of its own. */
+/* apart: each record may be on a page of its own. */
 static struct pn_claim claim_for(const struct pn_record *records, size_t count, bool apart) {
 	struct pn_claim claim = {.puts = PUTS, .removes = true};
 	if (apart && count > 1)
@@ -122,10 +124,10 @@ static struct pn_claim claim_for(const struct pn_record *records, size_t count, 
 	return claim;
 }
 
-int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	      const struct pn_record *records, size_t count) {
+int pn_kv_set(const struct pn_store *store, struct pn_user user, const struct pn_record *records,
+	      size_t count) {
 	struct pn_txn txn;
-	pn_txn_write(db, &txn, claim_for(records, count, true));
+	pn_txn_write(store->db, &txn, claim_for(records, count, true));
 	for (size_t i = 0; i < count && txn.err == PN_OK; i++)
 		set_record(&txn, store, user, &records[i]);
 	return pn_txn_end(&txn, PN_OK);
@@ -133,13 +135,12 @@ int pn_kv_set(struct pn_db *db, const struct pn_store *store, struct pn_user use
 
 /* ---- All records of a user ---- */
 
-int pn_kv_load(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-	       struct pn_buf *out) {
+int pn_kv_load(const struct pn_store *store, struct pn_user user, struct pn_buf *out) {
 	struct pn_txn txn;
 	struct pn_cursor cursor;
 	struct pn_record record;
 	int count = 0;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	const uint32_t collection = pn_collection_find(&txn, store, user);
 	if (collection == 0)
 		return pn_txn_end(&txn, 0);
@@ -169,7 +170,7 @@ static int compare_records(const void *a, const void *b) {
 	return compare_strings(first->key, second->key);
 }
 
-/* Removes the records whose keys are not among `records`, which are sorted. */
+/* Removes the records whose keys are not in `records`, which are sorted. */
 static void remove_others(struct pn_txn *txn, uint32_t collection, const struct pn_record *records,
 			  size_t count) {
 	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
@@ -199,10 +200,10 @@ static void replace(struct pn_txn *txn, const struct pn_store *store, struct pn_
 	remove_others(txn, collection, records, count);
 }
 
-int pn_kv_replace(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		  struct pn_record *records, size_t count) {
+int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		  size_t count) {
 	struct pn_txn txn;
-	pn_txn_write(db, &txn, claim_for(records, count, false));
+	pn_txn_write(store->db, &txn, claim_for(records, count, false));
 	if (count > 1)
 		qsort(records, count, sizeof(records[0]), compare_records);
 	replace(&txn, store, user, records, count);
@@ -211,7 +212,7 @@ int pn_kv_replace(struct pn_db *db, const struct pn_store *store, struct pn_user
 
 /* ---- One key of all users ---- */
 
-/* Appends user and value of a collection, if it has the key and is not the host's own. */
+/* Appends the user and the value, if the collection has the key and does not belong to the host. */
 static void append_value(struct pn_txn *txn, uint32_t collection, struct pn_str key,
 			 struct pn_buf *out) {
 	struct pn_owner owner;
@@ -224,12 +225,11 @@ static void append_value(struct pn_txn *txn, uint32_t collection, struct pn_str 
 	pn_txn_fail(txn, out->err);
 }
 
-int pn_kv_get_all(struct pn_db *db, const struct pn_store *store, struct pn_str key,
-		  struct pn_buf *out) {
+int pn_kv_get_all(const struct pn_store *store, struct pn_str key, struct pn_buf *out) {
 	const struct pn_key prefix = pn_directory_start(store);
 	struct pn_txn txn;
 	struct pn_cursor cursor;
-	pn_txn_read(db, &txn);
+	pn_txn_read(store->db, &txn);
 	pn_cursor_open(&txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor))
 		append_value(&txn, pn_wire_u32(&cursor.value), key, out);
@@ -237,28 +237,28 @@ int pn_kv_get_all(struct pn_db *db, const struct pn_store *store, struct pn_str 
 	return pn_txn_end(&txn, PN_OK);
 }
 
-/* The first collection of the store after *place that has the key: whether there is one. */
-static bool find_with_key(struct pn_txn *txn, const struct pn_store *store, struct pn_key *place,
+/* Finds the next collection of the store that has the key. Returns whether there is one. */
+static bool find_with_key(struct pn_txn *txn, const struct pn_store *store, struct pn_key *position,
 			  struct pn_str key, uint32_t *collection) {
 	struct pn_str value;
-	while (pn_directory_next(txn, store, place, collection)) {
+	while (pn_directory_next(txn, store, position, collection)) {
 		if (txn->err != PN_OK || get_record(txn, *collection, key, &value))
 			return true;
 	}
 	return false;
 }
 
-/* An operation for each user, so that the space that is claimed is bounded. Users whose records are
- * damaged are passed, and the error is returned in the end. */
-int pn_kv_delete_all(struct pn_db *db, const struct pn_store *store, struct pn_str key) {
-	struct pn_key place = pn_directory_start(store);
+/* Uses an operation for each user, to bound the claim. Skips users whose records are damaged, and
+ * returns the error at the end. */
+int pn_kv_delete_all(const struct pn_store *store, struct pn_str key) {
+	struct pn_key position = pn_directory_start(store);
 	uint32_t collection;
 	int result = PN_OK;
 	bool more;
 	do {
 		struct pn_txn txn;
-		pn_txn_write(db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
-		more = find_with_key(&txn, store, &place, key, &collection);
+		pn_txn_write(store->db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
+		more = find_with_key(&txn, store, &position, key, &collection);
 		if (more)
 			remove_record(&txn, collection, key);
 		const int err = pn_txn_end(&txn, PN_OK);

@@ -1,4 +1,4 @@
-/* Key-value stores for Lua: tables of a user, or single keys of them. */
+/* Key-value stores for Lua: all data of a user as a table, or single keys of it. */
 #include <string.h>
 
 #include <pn/alloc.h>
@@ -8,7 +8,7 @@
 
 const char PN_LUA_KEYVAL[] = "pn.store.keyval";
 
-/* Pushes the metatable of stanzas of the store whose handle is at `owner`; returns its index. */
+/* Pushes util.stanza's metatable, from the database handle at `owner`. Returns its index. */
 static int push_metatable(lua_State *L, int owner) {
 	lua_getiuservalue(L, owner, PN_LUA_METATABLE);
 	return lua_gettop(L);
@@ -24,7 +24,7 @@ static int fail(lua_State *L, struct pn_buf *buf, int err) {
 	return pn_glue_error(L, err);
 }
 
-/* Reads bytes of pn/wire.h. */
+/* Reads `bytes` of pn/wire.h. */
 static struct pn_str take_str(struct pn_wire *wire) {
 	struct pn_str str;
 	str.bytes = pn_wire_bytes(wire, &str.len);
@@ -33,18 +33,18 @@ static struct pn_str take_str(struct pn_wire *wire) {
 
 /* ---- Whole tables ---- */
 
-static bool is_whole(struct pn_str key) {
+static bool is_whole_key(struct pn_str key) {
 	return key.len == PN_LUA_WHOLE.len && memcmp(key.bytes, PN_LUA_WHOLE.bytes, key.len) == 0;
 }
 
-/* Pushes the table that the records make; or the one value that is no table. */
+/* Pushes the records as a table; or the one value that is not a map. */
 static int push_records(lua_State *L, const struct pn_buf *buf, int count, int metatable) {
 	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
 	lua_createtable(L, 0, count);
 	while (wire.left > 0) {
 		const struct pn_str key = take_str(&wire);
 		const struct pn_str value = take_str(&wire);
-		if (is_whole(key)) {
+		if (is_whole_key(key)) {
 			lua_pop(L, 1);
 			return pn_lua_push_value(L, value, metatable);
 		}
@@ -65,7 +65,7 @@ static int keyval_get(lua_State *L) {
 	struct pn_buf *buf = pn_lua_buffer(L);
 	const struct pn_store *store = check(L, &db);
 	const int metatable = push_metatable(L, lua_gettop(L));
-	const int count = pn_kv_load(db->db, store, user, buf);
+	const int count = pn_kv_load(store, user, buf);
 	if (count < 0)
 		return fail(L, buf, count);
 	if (count == 0)
@@ -94,8 +94,8 @@ static int put_pair(lua_State *L, int key, int value, int metatable, struct pn_b
 }
 
 /*
- * Appends the pairs of the table at `index`; those whose value is the one at `remove` (0: none) get
- * an empty value. Returns their number.
+ * Appends the pairs of the table at `index`, with an empty value for pairs whose value equals the
+ * one at `remove` (0: none). Returns the number of pairs.
  */
 static int put_pairs(lua_State *L, int index, int metatable, int remove, struct pn_buf *buf) {
 	const int top = lua_gettop(L);
@@ -113,7 +113,7 @@ static int put_pairs(lua_State *L, int index, int metatable, int remove, struct 
 	return count;
 }
 
-/* A stanza is one value, everything else that is a table is a map. */
+/* Appends a stanza as one value under the key PN_LUA_WHOLE, or any other table as a map. */
 static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) {
 	if (lua_isnil(L, index))
 		return 0;
@@ -129,11 +129,11 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 	return err != PN_OK ? err : 1;
 }
 
-/* What is done with the records that were put in a buffer. */
-typedef int (*write_records)(struct pn_db *db, const struct pn_store *store, struct pn_user user,
+/* pn_kv_replace(), or set_records(). */
+typedef int (*write_records)(const struct pn_store *store, struct pn_user user,
 			     struct pn_record *records, size_t count);
 
-/* A record with an empty value is one without. */
+/* Writes the `count` pairs of the scratch buffer. An empty value removes its key. */
 static int write_buffer(struct pn_lua_db *db, const struct pn_store *store, struct pn_user user,
 			int count, write_records write) {
 	struct pn_wire wire = pn_wire_open(db->scratch.data, db->scratch.len);
@@ -148,14 +148,14 @@ static int write_buffer(struct pn_lua_db *db, const struct pn_store *store, stru
 		if (records[i].value.len == 0)
 			records[i].value.bytes = NULL;
 	}
-	const int err = write(db->db, store, user, records, (size_t)count);
+	const int err = write(store, user, records, (size_t)count);
 	pn_free(records);
 	return err;
 }
 
-static int set_records(struct pn_db *db, const struct pn_store *store, struct pn_user user,
-		       struct pn_record *records, size_t count) {
-	return pn_kv_set(db, store, user, records, count);
+static int set_records(const struct pn_store *store, struct pn_user user, struct pn_record *records,
+		       size_t count) {
+	return pn_kv_set(store, user, records, count);
 }
 
 /* set(user, table or nil) -> true | nil, condition, text */
@@ -184,7 +184,7 @@ static int keyval_get_key(lua_State *L) {
 	int found = pn_lua_put_key(L, 3, key);
 	if (found == PN_OK) {
 		const struct pn_str name = {(const char *)key->data, key->len};
-		found = pn_kv_get(db->db, store, user, name, value);
+		found = pn_kv_get(store, user, name, value);
 	}
 	pn_buf_free(key);
 	int err = found < 0 ? found : PN_OK;
@@ -193,7 +193,7 @@ static int keyval_get_key(lua_State *L) {
 					metatable);
 	pn_buf_free(value);
 	if (err == PN_EDATATYPE)
-		return 0; /* such a key cannot be there */
+		return 0; /* no record has such a key */
 	return err != PN_OK ? pn_glue_error(L, err) : found > 0;
 }
 
@@ -210,7 +210,7 @@ static int keyval_set_key(lua_State *L) {
 	return pn_lua_result(L, write_buffer(db, store, user, count, set_records));
 }
 
-/* set_keys(user, table, remove) -> true | nil, condition, text: `remove` as value removes a key */
+/* set_keys(user, table, remove) -> true | nil, condition, text. Value `remove` removes a key. */
 static int keyval_set_keys(lua_State *L) {
 	struct pn_lua_db *db;
 	lua_settop(L, 4);
@@ -236,8 +236,7 @@ static int keyval_get_all(lua_State *L) {
 	const int metatable = push_metatable(L, lua_gettop(L));
 	int err = pn_lua_put_key(L, 2, key);
 	if (err == PN_OK)
-		err = pn_kv_get_all(db->db, store,
-				    (struct pn_str){(const char *)key->data, key->len}, buf);
+		err = pn_kv_get_all(store, (struct pn_str){(const char *)key->data, key->len}, buf);
 	pn_buf_free(key);
 	if (err != PN_OK)
 		return fail(L, buf, err);
@@ -267,8 +266,7 @@ static int keyval_delete_all(lua_State *L) {
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_key(L, 2, buf);
 	if (err == PN_OK)
-		err = pn_kv_delete_all(db->db, store,
-				       (struct pn_str){(const char *)buf->data, buf->len});
+		err = pn_kv_delete_all(store, (struct pn_str){(const char *)buf->data, buf->len});
 	return pn_lua_result(L, err);
 }
 

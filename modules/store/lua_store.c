@@ -1,4 +1,4 @@
-/* pn/store.h and pn/archive.h for Lua: store.so, luaopen_store. */
+/* pn/db.h and pn/store.h for Lua: store.so. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -7,7 +7,7 @@
 
 /* ---- Opening ---- */
 
-/* Pushes a field, which has that type or is nil. Returns whether it is there. */
+/* Pushes a field, which has the type or is nil. Returns whether it is not nil. */
 static bool push_option(lua_State *L, const char *name, int type) {
 	const int found = lua_getfield(L, 1, name);
 	if (found != LUA_TNIL && found != type)
@@ -24,18 +24,18 @@ static bool option_boolean(lua_State *L, const char *name) {
 
 /*
  * open{ directory =, max_bytes =, interval =, verify =, metatable =, damaged =, whole_seconds = }
- *         -> store
- * directory: a string. The others may be nil; max_bytes, interval (ms): integers, 0; verify: a
- * boolean, false. metatable: util.stanza's. damaged(id): called for each message that cannot be
- * read. whole_seconds: a boolean, false; true where Prosody can format no fractions of a second.
- * Raises where one has another type.
+ *         -> database | nil, condition, text
+ * directory: a string. All others may be nil. max_bytes, interval (ms): integers, default 0;
+ * verify: a boolean, default false. metatable: util.stanza's. damaged(id): called for each message
+ * that cannot be read. whole_seconds: a boolean, default false; return times as integers, because
+ * Prosody 0.12 cannot format fractions of a second. Raises if a field has another type.
  */
-static int store_open(lua_State *L) {
+static int db_open(lua_State *L) {
 	enum { DIRECTORY = 2, METATABLE, DAMAGED };
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
 	if (!push_option(L, "directory", LUA_TSTRING))
-		luaL_error(L, "field 'directory' is missing");
+		luaL_error(L, "missing field 'directory'");
 	(void)push_option(L, "metatable", LUA_TTABLE);
 	(void)push_option(L, "damaged", LUA_TFUNCTION);
 	const bool whole_seconds = option_boolean(L, "whole_seconds");
@@ -55,7 +55,7 @@ static int store_open(lua_State *L) {
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
-static int store_close(lua_State *L) {
+static int db_close(lua_State *L) {
 	struct pn_lua_db *db = luaL_checkudata(L, 1, PN_LUA_DB);
 	struct pn_db *const open = db->db;
 	db->db = NULL;
@@ -67,14 +67,14 @@ static int store_close(lua_State *L) {
 	return 0;
 }
 
-/* mine() -> whether this process opened it */
-static int store_mine(lua_State *L) {
+/* mine() -> true if this process opened it, false in a forked child */
+static int db_mine(lua_State *L) {
 	lua_pushboolean(L, pn_db_mine(pn_lua_check_db(L)->db));
 	return 1;
 }
 
 /* replayed() -> turns that were done again from the log, whether a foreign log was set aside */
-static int store_replayed(lua_State *L) {
+static int db_replayed(lua_State *L) {
 	const struct pn_db *const db = pn_lua_check_db(L)->db;
 	lua_pushinteger(L, (lua_Integer)pn_db_replayed(db));
 	lua_pushboolean(L, pn_db_rejected(db));
@@ -84,28 +84,28 @@ static int store_replayed(lua_State *L) {
 /* ---- Transactions and durability ---- */
 
 /* commit() -> true | nil, condition, text */
-static int store_commit(lua_State *L) {
+static int db_commit(lua_State *L) {
 	return pn_lua_result(L, pn_db_commit(pn_lua_check_db(L)->db));
 }
 
-/* pending() -> number of calls that have written since the last commit */
-static int store_pending(lua_State *L) {
+/* pending() -> number of operations that have written since the last commit */
+static int db_pending(lua_State *L) {
 	lua_pushinteger(L, pn_db_pending(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_committed(lua_State *L) {
+static int db_committed(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_committed(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_durable(lua_State *L) {
+static int db_durable(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)pn_db_durable(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-/* sync(now) -> ms until it should be called again, or -1 | nil, condition, text */
-static int store_sync(lua_State *L) {
+/* sync(now) -> ms until the next call, -1: not before the next commit | nil, condition, text */
+static int db_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
 	int wait;
 	const int err = pn_db_sync(pn_lua_check_db(L)->db, now, &wait);
@@ -116,16 +116,16 @@ static int store_sync(lua_State *L) {
 }
 
 /* flush() -> true | nil, condition, text */
-static int store_flush(lua_State *L) {
+static int db_flush(lua_State *L) {
 	return pn_lua_result(L, pn_db_flush(pn_lua_check_db(L)->db));
 }
 
-static int store_event_fd(lua_State *L) {
+static int db_event_fd(lua_State *L) {
 	lua_pushinteger(L, pn_db_event_fd(pn_lua_check_db(L)->db));
 	return 1;
 }
 
-static int store_event_clear(lua_State *L) {
+static int db_event_clear(lua_State *L) {
 	pn_db_event_clear(pn_lua_check_db(L)->db);
 	return 0;
 }
@@ -133,14 +133,14 @@ static int store_event_clear(lua_State *L) {
 /* ---- All stores of a user ---- */
 
 /* purge(host, user) -> true | nil, condition, text */
-static int store_purge(lua_State *L) {
+static int db_purge(lua_State *L) {
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_user user = pn_lua_check_user(L, 3);
 	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
-/* erase(limit) -> true if there is more | nil, condition, text */
-static int store_erase(lua_State *L) {
+/* erase(limit) -> true if records are left, else false | nil, condition, text */
+static int db_erase(lua_State *L) {
 	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
 	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
 	if (more < 0)
@@ -149,7 +149,7 @@ static int store_erase(lua_State *L) {
 	return 1;
 }
 
-/* Pushes an array of names, and one of types in parallel. */
+/* Pushes an array of names, and a parallel array of types. */
 static int push_list(lua_State *L, const struct pn_buf *buf) {
 	struct pn_wire wire = pn_wire_open(buf->data, buf->len);
 	lua_newtable(L);
@@ -167,7 +167,7 @@ static int push_list(lua_State *L, const struct pn_buf *buf) {
 }
 
 /* list(host, user or nil or true) -> names, types of stores | nil, condition, text */
-static int store_list(lua_State *L) {
+static int db_list(lua_State *L) {
 	lua_settop(L, 3);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const bool all = lua_isboolean(L, 3) && lua_toboolean(L, 3);
@@ -186,7 +186,7 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_settop(L, 3);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_str name = pn_lua_check_str(L, 3);
-	pn_lua_check_db(L);
+	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_lua_store *store =
 		pn_glue_handle(L, metatable, sizeof(*store), PN_LUA_STORE_VALUES);
 	lua_pushvalue(L, 1);
@@ -197,36 +197,36 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_pushvalue(L, 3);
 	lua_rawseti(L, -2, 2);
 	lua_setiuservalue(L, 4, PN_LUA_NAMES);
-	const int err = pn_store_init(&store->store, type, host, name);
+	const int err = pn_store_init(&store->store, db, type, host, name);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
 /* keyval(host, name) -> store | nil, condition, text */
-static int store_keyval(lua_State *L) {
+static int db_keyval(lua_State *L) {
 	return new_store(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
 }
 
 /* archive(host, name) -> store | nil, condition, text */
-static int store_archive(lua_State *L) {
+static int db_archive(lua_State *L) {
 	return new_store(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
 }
 
 static const luaL_Reg METHODS[] = {
-	{"mine", store_mine},
-	{"replayed", store_replayed},
-	{"commit", store_commit},
-	{"pending", store_pending},
-	{"committed", store_committed},
-	{"durable", store_durable},
-	{"sync", store_sync},
-	{"flush", store_flush},
-	{"event_fd", store_event_fd},
-	{"event_clear", store_event_clear},
-	{"purge", store_purge},
-	{"erase", store_erase},
-	{"list", store_list},
-	{"keyval", store_keyval},
-	{"archive", store_archive},
+	{"mine", db_mine},
+	{"replayed", db_replayed},
+	{"commit", db_commit},
+	{"pending", db_pending},
+	{"committed", db_committed},
+	{"durable", db_durable},
+	{"sync", db_sync},
+	{"flush", db_flush},
+	{"event_fd", db_event_fd},
+	{"event_clear", db_event_clear},
+	{"purge", db_purge},
+	{"erase", db_erase},
+	{"list", db_list},
+	{"keyval", db_keyval},
+	{"archive", db_archive},
 	{"info", pn_lua_info},
 	{"collections", pn_lua_collections},
 	{"copy", pn_lua_copy},
@@ -235,7 +235,7 @@ static const luaL_Reg METHODS[] = {
 };
 
 static const luaL_Reg FUNCTIONS[] = {
-	{"open", store_open},
+	{"open", db_open},
 	{"replace", pn_lua_replace},
 	{NULL, NULL},
 };
@@ -244,7 +244,7 @@ PN_EXPORT int luaopen_store(lua_State *L);
 
 int luaopen_store(lua_State *L) {
 	pn_lua_open_buffer(L);
-	pn_glue_type(L, PN_LUA_DB, METHODS, store_close);
+	pn_glue_type(L, PN_LUA_DB, METHODS, db_close);
 	pn_lua_open_keyval(L);
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);

@@ -1,4 +1,4 @@
-/* For operators: what is in a store, copies of it, and whether it is whole. */
+/* For operators: figures of a database, copies, and checks. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -13,7 +13,7 @@ static void set_integer(lua_State *L, const char *name, uint64_t value) {
 	lua_setfield(L, -2, name);
 }
 
-/* info() -> table of numbers: see struct pn_db_info, and erasing | nil, condition, text */
+/* info() -> table of numbers: struct pn_db_info, and erasing | nil, condition, text */
 int pn_lua_info(lua_State *L) {
 	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_db_info info = {0};
@@ -35,9 +35,9 @@ int pn_lua_info(lua_State *L) {
 	return 1;
 }
 
-/* ---- Collections: gathered in a buffer, for the store must not be in use while Lua runs ---- */
+/* ---- Collections: collected in a buffer, because Lua must not run during an operation ---- */
 
-enum { LIST_STEP = 256 };
+enum { LIST_STEP = 256 }; /* collections at once: a few milliseconds */
 
 static void put_collection(void *context, const struct pn_stat *found) {
 	struct pn_buf *const buf = context;
@@ -104,12 +104,12 @@ int pn_lua_collections(lua_State *L) {
 
 /* ---- Copies ---- */
 
-struct copy {
+struct copy_handle {
 	struct pn_copy *copy; /* NULL once closed */
 };
 
 static int copy_close(lua_State *L) {
-	struct copy *copy = luaL_checkudata(L, 1, COPY);
+	struct copy_handle *copy = luaL_checkudata(L, 1, COPY);
 	pn_copy_free(copy->copy);
 	copy->copy = NULL;
 	return 0;
@@ -127,7 +127,7 @@ static int push_progress(lua_State *L, int more, struct pn_progress progress) {
 /* copy:step() -> more, done, total | nil, condition, text */
 static int copy_step(lua_State *L) {
 	struct pn_progress progress = {0};
-	const struct copy *copy = luaL_checkudata(L, 1, COPY);
+	const struct copy_handle *copy = luaL_checkudata(L, 1, COPY);
 	luaL_argcheck(L, copy->copy != NULL, 1, "the copy is closed");
 	const int more = pn_copy_step(copy->copy, &progress);
 	return push_progress(L, more, progress);
@@ -136,7 +136,7 @@ static int copy_step(lua_State *L) {
 /* copy(file) -> copy | nil, condition, text */
 int pn_lua_copy(lua_State *L) {
 	const char *file = pn_lua_check_path(L, 2);
-	struct copy *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
+	struct copy_handle *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
 	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
@@ -150,13 +150,13 @@ int pn_lua_replace(lua_State *L) {
 
 /* ---- Checks ---- */
 
-struct check {
+struct check_handle {
 	struct pn_check *check; /* NULL once closed */
 	struct pn_buf problems; /* bytes each, of the current step */
 };
 
 static int check_close(lua_State *L) {
-	struct check *check = luaL_checkudata(L, 1, CHECK);
+	struct check_handle *check = luaL_checkudata(L, 1, CHECK);
 	pn_check_free(check->check);
 	check->check = NULL;
 	pn_buf_free(&check->problems);
@@ -170,11 +170,11 @@ static void put_problem(void *context, const char *text) {
 /* check:step() -> more, done, total, array of problems | nil, condition, text */
 static int check_step(lua_State *L) {
 	struct pn_progress progress = {0};
-	struct check *check = luaL_checkudata(L, 1, CHECK);
+	struct check_handle *check = luaL_checkudata(L, 1, CHECK);
 	struct pn_buf *problems = pn_lua_buffer(L);
 	luaL_argcheck(L, check->check != NULL, 1, "the check is closed");
 	int more = pn_check_step(check->check, &progress);
-	*problems = check->problems; /* no longer the check's, which Lua may close from here on */
+	*problems = check->problems; /* moved: Lua may close the check from here on */
 	check->problems = (struct pn_buf){0};
 	if (problems->err != PN_OK)
 		more = problems->err;
@@ -188,7 +188,7 @@ static int check_step(lua_State *L) {
 
 /* check() -> check | nil, condition, text */
 int pn_lua_check(lua_State *L) {
-	struct check *check = pn_glue_handle(L, CHECK, sizeof(*check), 0);
+	struct check_handle *check = pn_glue_handle(L, CHECK, sizeof(*check), 0);
 	const int err =
 		pn_check_new(&check->check, pn_lua_check_db(L)->db, put_problem, &check->problems);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);

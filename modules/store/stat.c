@@ -1,4 +1,4 @@
-/* Listing every collection with its size. */
+/* Lists collections with their sizes. */
 #include <pn/archive.h>
 #include <pn/collection.h>
 #include <pn/err.h>
@@ -32,7 +32,8 @@ static bool describe(struct pn_txn *txn, uint32_t collection, struct pn_wire val
 	return txn->err == PN_OK;
 }
 
-/* A key of another shape, which a damaged database may have, ends the walk. */
+/* Whether the cursor is at a collection. A key of another shape, in a damaged database, ends the
+ * walk. */
 static bool at_collection(const struct pn_cursor *cursor, bool any, uint32_t *number) {
 	return any && pn_key_read_collection(cursor->key, PN_KIND_COLLECTION, number);
 }

@@ -1,7 +1,7 @@
 -- certs.lua MODULES PROSODY DIRECTORY   what checking a peer costs, in seconds of CPU
 --
 -- Prints a line "handshake verify anchor identity stock": the server's part of a TLS handshake in which both
--- sides show a chain of three, one verification of that chain with four TLSA records, of which one for the leaf
+-- sides show a chain of three; parsing and verifying that chain with four TLSA records, of which one for the leaf
 -- matches, or one for the root; and the comparison of its names with one domain by certs.so and by Prosody's
 -- util.x509. DIRECTORY holds chain.pem, key.pem and ca.pem.
 
@@ -73,18 +73,19 @@ local function read(name)
 	return text;
 end
 
-local chain = read "chain.pem";
+local pem = read "chain.pem";
 local _, cert = handshake();
 local leaf = cert:pem();
 local function records_with(...)
 	return { { 3, 1, 1, ("x"):rep(32) }, { 2, 1, 1, ("x"):rep(32) }, { 2, 0, 1, ("x"):rep(32) }, { ... } };
 end
-local by_leaf = records_with(3, 1, 1, certs.tlsa(chain, 3, 1, 1));
-local by_anchor = records_with(2, 1, 1, certs.tlsa(read "ca.pem", 2, 1, 1));
+local by_leaf = records_with(3, 1, 1, certs.parse(pem):tlsa { 3, 1, 1 });
+local by_anchor = records_with(2, 1, 1, certs.parse(read "ca.pem"):tlsa { 2, 1, 1 });
 
 local function verification(records)
 	return each(CHECKS, function ()
-		local verdict = certs.verify { chain = chain, tlsa = records, references = { DOMAIN }, service = "xmpp-server" };
+		local chain <close> = certs.parse(pem);
+		local verdict = chain:verify { tlsa = records, references = { DOMAIN }, service = "xmpp-server" };
 		assert(verdict.dane == "match" and verdict.chain == "valid");
 	end);
 end
@@ -92,6 +93,9 @@ end
 local spent = 0;
 for _ = 1, HANDSHAKES do spent = spent + (handshake()); end
 local leaf_matches, anchor_matches = verification(by_leaf), verification(by_anchor);
-local identity = each(CHECKS, function () assert(certs.identity(leaf, DOMAIN, "xmpp-server")); end);
+local identity = each(CHECKS, function ()
+	local chain <close> = certs.parse(leaf);
+	assert(chain:identity(DOMAIN, "xmpp-server"));
+end);
 local stock = each(CHECKS, function () assert(verify_identity(DOMAIN, "xmpp-server", cert)); end);
 print(("%.9f %.9f %.9f %.9f %.9f"):format(spent / HANDSHAKES, leaf_matches, anchor_matches, identity, stock));

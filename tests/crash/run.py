@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""run.py [--kills N] [VERSION...]   kill -9 of a writing Prosody, and a look at what is left
+"""run.py [--kills N] [--seed N] [VERSION...]   kill -9 of a writing Prosody, and a look at what is left
 
 	--kills N   that many in all, shared between the versions (20)
+	--seed N    what is chosen at random; default SEED in the environment, or the date
 	VERSION     0.12 or 13.0: only that one
 
 A server writes groups of operations to archives and key-value stores, each group in one turn of its
@@ -25,6 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 
 import bed  # noqa: E402
+import suite  # noqa: E402
 
 SYNC_INTERVAL = 0.1
 LONGEST_RUN = 1.0
@@ -318,7 +320,7 @@ class Runs:
 def main():
 	parser = argparse.ArgumentParser()
 	parser.add_argument("--kills", type=int, default=20)
-	parser.add_argument("--seed", type=int, default=random.randrange(2**31))
+	parser.add_argument("--seed", type=int, default=suite.SEED)
 	parser.add_argument("versions", nargs="*", metavar="VERSION")
 	arguments = parser.parse_args()
 	if not set(arguments.versions) <= set(bed.VERSIONS):
@@ -330,7 +332,7 @@ def main():
 	for failure in runs.failures:
 		print(failure)
 	if runs.failures:
-		print(f"the seed was {arguments.seed}")
+		print(f"repeat this with SEED={arguments.seed}")
 	print(runs.summary())
 	return 1 if runs.failures else 0
 

@@ -45,37 +45,34 @@ static struct pn_str str(const char *text) {
 	return (struct pn_str){text, strlen(text)};
 }
 
-static void append(struct pn_db *db, struct pn_user user, double when, const char *with,
-		   const char *key) {
+static void append(struct pn_user user, double when, const char *peer, const char *key) {
 	static const char stanza[] = "\1\1\1m\1\1b\3\5hello\4\4";
 	char id[PN_ARCHIVE_ID_LEN];
 	const struct pn_message message = {
+		.id = key != NULL ? str(key) : (struct pn_str){NULL, 0},
 		.stanza = {stanza, sizeof(stanza) - 1},
-		.with = with != NULL ? str(with) : (struct pn_str){NULL, 0},
+		.peer = peer != NULL ? str(peer) : (struct pn_str){NULL, 0},
 		.when = when,
 	};
-	FUZZ_ASSERT(pn_archive_append(db, &base.archive, user, &message,
-				      key != NULL ? str(key) : (struct pn_str){NULL, 0}, 0,
-				      id) == PN_OK);
+	FUZZ_ASSERT(pn_archive_append(&base.archive, user, &message, 0, id) == PN_OK);
 }
 
 static void fill(struct pn_db *db) {
-	static const char *const withs[] = {"a@b/c", "a@b", "e@f", NULL};
+	static const char *const peers[] = {"a@b/c", "a@b", "e@f", NULL};
 	static char key[500];
 	memset(key, 'k', sizeof(key));
 	const struct pn_record records[] = {
 		{str("a"), str("1")}, {str("b"), str("2")}, {{key, 500}, str("3")}};
-	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[0], records, 3) == PN_OK);
-	FUZZ_ASSERT(pn_kv_set(db, &base.keyval, USERS[1], records, 2) == PN_OK);
+	FUZZ_ASSERT(pn_kv_set(&base.keyval, USERS[0], records, 3) == PN_OK);
+	FUZZ_ASSERT(pn_kv_set(&base.keyval, USERS[1], records, 2) == PN_OK);
 	for (int i = 0; i < 8; i++)
-		append(db, USERS[0], i == 5 ? 1 : i * 50000, withs[i % 4], i == 2 ? "key" : NULL);
-	append(db, USERS[1], 1, "a@b/c", NULL);
-	append(db, USERS[2], 1, "a@b/c", "key");
-	const struct pn_archive_query hole = {
+		append(USERS[0], i == 5 ? 1 : i * 50000, peers[i % 4], i == 2 ? "key" : NULL);
+	append(USERS[1], 1, "a@b/c", NULL);
+	append(USERS[2], 1, "a@b/c", "key");
+	const struct pn_archive_query middle = {
 		.has_start = true, .start = 150000, .has_end = true, .end = 200000};
 	uint64_t count = 0;
-	FUZZ_ASSERT(pn_archive_delete(db, &base.archive, USERS[0], &hole,
-				      (struct pn_archive_truncate){0}, 10, &count) == 0);
+	FUZZ_ASSERT(pn_archive_delete(&base.archive, USERS[0], &middle, 10, &count) == 0);
 	FUZZ_ASSERT(pn_store_purge(db, HOST, USERS[2]) == PN_OK);
 }
 
@@ -93,10 +90,14 @@ static void remove_directory(void) {
 	(void)rmdir(base.directory);
 }
 
-static struct pn_db *open_store(void) {
+static struct pn_db *open_db(void) {
 	struct pn_db *db;
 	const struct pn_db_options options = {.directory = base.directory, .interval = 60000};
-	return pn_db_open(&db, &options) == PN_OK ? db : NULL;
+	if (pn_db_open(&db, &options) != PN_OK)
+		return NULL;
+	FUZZ_ASSERT(pn_store_init(&base.keyval, db, PN_TYPE_KEYVAL, HOST, str("kv")) == PN_OK);
+	FUZZ_ASSERT(pn_store_init(&base.archive, db, PN_TYPE_ARCHIVE, HOST, str("mam")) == PN_OK);
+	return db;
 }
 
 static void read_base(void) {
@@ -117,9 +118,7 @@ static void make_base(void) {
 	snprintf(base.directory, sizeof(base.directory), "%s/pn-fuzz-XXXXXX",
 		 parent != NULL ? parent : P_tmpdir);
 	FUZZ_ASSERT(mkdtemp(base.directory) != NULL);
-	FUZZ_ASSERT(pn_store_init(&base.keyval, PN_TYPE_KEYVAL, HOST, str("kv")) == PN_OK);
-	FUZZ_ASSERT(pn_store_init(&base.archive, PN_TYPE_ARCHIVE, HOST, str("mam")) == PN_OK);
-	struct pn_db *db = open_store();
+	struct pn_db *db = open_db();
 	FUZZ_ASSERT(db != NULL);
 	fill(db);
 	pn_db_close(db);
@@ -272,16 +271,16 @@ static void list(struct pn_db *db, struct pn_user user) {
 	struct pn_db_info info;
 	uint32_t position = 0;
 	int steps = 0;
-	(void)pn_kv_get(db, &base.keyval, user, str("a"), &buf);
+	(void)pn_kv_get(&base.keyval, user, str("a"), &buf);
 	touch_list(&buf);
-	(void)pn_kv_load(db, &base.keyval, user, &buf);
+	(void)pn_kv_load(&base.keyval, user, &buf);
 	touch_list(&buf);
-	(void)pn_kv_get_all(db, &base.keyval, str("a"), &buf);
+	(void)pn_kv_get_all(&base.keyval, str("a"), &buf);
 	touch_list(&buf);
-	(void)pn_store_users(db, &base.archive, &buf);
+	(void)pn_store_users(&base.archive, &buf);
 	(void)pn_store_list(db, HOST, user, &buf);
 	(void)pn_store_list_all(db, HOST, &buf);
-	(void)pn_archive_dates(db, &base.archive, user, &buf);
+	(void)pn_archive_dates(&base.archive, user, &buf);
 	touch_list(&buf);
 	pn_buf_free(&buf);
 	(void)pn_db_info(db, &info);
@@ -289,86 +288,88 @@ static void list(struct pn_db *db, struct pn_user user) {
 		FUZZ_ASSERT(++steps < STEPS);
 }
 
-static void find(struct pn_db *db, struct pn_user user, const struct pn_archive_query *query) {
+static void find(struct pn_user user, const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	struct pn_message message = {0};
 	uint64_t total;
 	int steps = 0;
-	if (pn_archive_find(&cursor, db, &base.archive, user, query, UINT64_MAX, &total) != PN_OK)
+	if (pn_archive_find(&cursor, &base.archive, user, query, UINT64_MAX, &total) != PN_OK)
 		return;
 	while (pn_archive_next(cursor, &message) > 0) {
 		struct pn_wire tokens;
 		FUZZ_ASSERT(++steps < FOUND);
 		touch(message.id.bytes, message.id.len);
-		touch(message.with.bytes, message.with.len);
+		touch(message.peer.bytes, message.peer.len);
 		if (pn_unpack(message.stanza, &tokens) == PN_OK)
 			touch(tokens.pos, tokens.left);
 	}
 	pn_archive_cursor_free(cursor);
 }
 
-static void find_all(struct pn_db *db, struct pn_user user) {
+static void find_all(struct pn_user user) {
 	static const struct pn_str ids[] = {{"key", 3}, {"none", 4}};
 	const struct pn_archive_query queries[] = {
 		{0},
 		{.reverse = true},
 		{.has_start = true, .start = 60000},
 		{.has_end = true, .end = 60000, .reverse = true},
-		{.with = str("a@b")},
-		{.with = str("a@b/c"), .has_start = true, .reverse = true},
+		{.peer = str("a@b")},
+		{.peer = str("a@b/c"), .has_start = true, .reverse = true},
 		{.ids = ids, .ids_count = 2, .ids_optional = true, .reverse = true},
 		{.after = str("key")},
 		{.before = str("key"), .reverse = true},
 	};
 	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++)
-		find(db, user, &queries[i]);
+		find(user, &queries[i]);
 }
 
 static void delete_slices(struct pn_db *db, struct pn_user user,
-			  const struct pn_archive_query *query,
-			  struct pn_archive_truncate truncate) {
+			  const struct pn_archive_query *query) {
 	uint64_t count = 0;
 	int steps = 0;
-	while (pn_archive_delete(db, &base.archive, user, query, truncate, 2, &count) > 0)
+	while (pn_archive_delete(&base.archive, user, query, 2, &count) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
 	(void)pn_db_commit(db);
 }
 
 static void change_all(struct pn_db *db, struct pn_user user) {
 	static const char stanza[] = "\1\1\1m\4";
-	const struct pn_message message = {
-		.stanza = {stanza, sizeof(stanza) - 1}, .with = str("a@b/new"), .when = 70000};
+	struct pn_message message = {
+		.stanza = {stanza, sizeof(stanza) - 1}, .peer = str("a@b/new"), .when = 70000};
 	struct pn_record records[] = {{str("a"), str("new")}, {str("b"), {NULL, 0}}};
-	const struct pn_str with = str("a@b");
+	const struct pn_str peer = str("a@b");
 	const double when = 3;
+	const struct pn_archive_change change = {
+		.stanza = message.stanza, .when = &when, .peer = &peer};
 	char id[PN_ARCHIVE_ID_LEN];
-	(void)pn_archive_append(db, &base.archive, user, &message, (struct pn_str){NULL, 0}, 0, id);
+	(void)pn_archive_append(&base.archive, user, &message, 0, id);
 	(void)pn_db_commit(db);
-	(void)pn_archive_append(db, &base.archive, user, &message, str("key"), 0, id);
+	message.id = str("key");
+	(void)pn_archive_append(&base.archive, user, &message, 0, id);
 	(void)pn_db_commit(db);
-	(void)pn_archive_set(db, &base.archive, user, str("key"), message.stanza, &when, &with);
+	(void)pn_archive_set(&base.archive, user, str("key"), &change);
 	(void)pn_db_commit(db);
-	(void)pn_kv_set(db, &base.keyval, user, records, 2);
+	(void)pn_kv_set(&base.keyval, user, records, 2);
 	(void)pn_db_commit(db);
-	(void)pn_kv_replace(db, &base.keyval, user, records, 1);
+	(void)pn_kv_replace(&base.keyval, user, records, 1);
 	(void)pn_db_commit(db);
-	(void)pn_kv_delete_all(db, &base.keyval, str("a"));
+	(void)pn_kv_delete_all(&base.keyval, str("a"));
 	(void)pn_db_commit(db);
 }
 
 static void remove_all(struct pn_db *db, struct pn_user user) {
-	const struct pn_archive_query with = {.with = str("a@b/c")};
+	const struct pn_archive_query with_peer = {
+		.peer = str("a@b/c"), .has_keep = true, .keep = 1};
 	const struct pn_archive_query old = {.has_end = true, .end = 100000};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	int steps = 0;
-	delete_slices(db, user, &with, (struct pn_archive_truncate){true, 1});
-	while (pn_archive_delete_all(db, &base.archive, &old, &position, 2, &count) > 0)
+	delete_slices(db, user, &with_peer);
+	while (pn_archive_delete_all(&base.archive, &old, &position, 2, &count) > 0)
 		FUZZ_ASSERT(++steps < STEPS);
 	(void)pn_db_commit(db);
-	delete_slices(db, user, &old, (struct pn_archive_truncate){0});
-	delete_slices(db, user, &(struct pn_archive_query){0},
-		      (struct pn_archive_truncate){true, 1});
+	delete_slices(db, user, &old);
+	delete_slices(db, user, &(struct pn_archive_query){.has_keep = true, .keep = 1});
 	(void)pn_store_purge(db, HOST, user);
 	(void)pn_db_commit(db);
 	while (pn_store_erase(db, 7) > 0)
@@ -380,13 +381,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	if (base.bytes == NULL)
 		make_base();
 	write_file(data, size);
-	struct pn_db *db = open_store();
+	struct pn_db *db = open_db();
 	if (db == NULL)
 		return 0;
 	check(db);
 	for (int i = 0; i < 3; i++) {
 		list(db, USERS[i]);
-		find_all(db, USERS[i]);
+		find_all(USERS[i]);
 	}
 	for (int i = 0; i < 3; i++)
 		change_all(db, USERS[i]);

@@ -1,10 +1,10 @@
-"""Runs an unpacked Prosody on loopback, for as long as a test needs it.
+"""Runs an unpacked Prosody on loopback for the length of a test.
 
 	with Prosody("13.0", options={"smacks_hibernation_time": 2}) as server:
 		alice = server.login("alice")
 
-Ports are free ones, data lie in a directory of their own below build/, and the process ends with
-the one that started it, whichever way that goes.
+Each server has free ports and its own data directory below build/. It ends with the process that started it, however that
+process ends.
 """
 import atexit
 import ctypes
@@ -43,14 +43,14 @@ OPTIONS = {
 	"run_as_root": True,
 	"daemonize": False,
 	"storage": "internal",
-	"archive_expires_after": "30y",  # else old messages go a second after the start; where none ever goes, 0.12 counts none
+	"archive_expires_after": "30y",  # else old messages expire a second after the start; 0.12 with "never" counts no messages
 	"muc_log_expires_after": "30y",
 	"authentication": "internal_plain",
 	"allow_unencrypted_plain_auth": True,
 	"c2s_require_encryption": False,
 	"consider_websocket_secure": True,
 	"consider_bosh_secure": True,
-	"bosh_max_inactivity": 1,
+	"bosh_max_inactivity": 5,  # longer than a client waits for another one to log in
 	"https_ports": [],
 	"c2s_direct_tls_ports": [],
 	"legacy_ssl_ports": [],
@@ -78,10 +78,10 @@ def lua(value):
 
 
 class Port:
-	"""A free port, kept from others for as long as this object lives.
+	"""A free port, reserved for as long as this object lives.
 
-	The socket is bound and never listens, which alone would keep Prosody out too. With SO_REUSEADDR
-	on both sockets Linux lets a second one bind, and lets it listen; others of our kind ask without."""
+	The socket is bound and never listens. Linux lets Prosody bind and listen as well because both sockets have SO_REUSEADDR;
+	another Port binds without it, and fails."""
 
 	def __init__(self):
 		while True:
@@ -96,24 +96,24 @@ class Port:
 
 
 def end_with_parent():
-	"""Asks the kernel to kill this process when the one that started it ends."""
+	"""Asks the kernel to kill this process when its parent ends."""
 	pr_set_pdeathsig = 1
 	ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def wait_for(condition, what, timeout=8):
-	"""Ask until the answer is true; a test states an event here, never a duration."""
+	"""Poll until condition() is true, and return its value. A test waits for an event, never for a duration."""
 	deadline = time.monotonic() + timeout
 	while time.monotonic() < deadline:
 		result = condition()
 		if result:
 			return result
 		time.sleep(0.01)
-	raise xmpp.Timeout(f"waited {timeout} s in vain: {what}")
+	raise xmpp.Timeout(f"timeout after {timeout} s: {what}")
 
 
 class AdminSocket:
-	"""Prosody's admin socket: Lua in, a text out."""
+	"""Prosody's admin socket: runs Lua, returns its result as text."""
 
 	def __init__(self, path):
 		self.sock = socket.socket(socket.AF_UNIX)
@@ -141,7 +141,7 @@ class AdminSocket:
 
 
 class Prosody:
-	"""One server. `modules` come on top of MODULES, `components` maps a JID to its section:
+	"""One server. `modules` are loaded besides MODULES; `components` maps a JID to its section:
 	{"rooms.prosody.test": "muc"} or {"push.prosody.test": {"component_secret": "x"}}."""
 
 	def __init__(self, version, modules=(), options=None, components=None, stock_smacks=False,
@@ -158,10 +158,10 @@ class Prosody:
 		parent = BUILD / "bed"
 		parent.mkdir(parents=True, exist_ok=True)
 		self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"{version}-", dir=parent))
-		(self.directory / "certs").mkdir()  # Prosody calls its absence an error
+		(self.directory / "certs").mkdir()  # Prosody logs an error if it is missing
 		self.config, self.logfile = self.directory / "prosody.cfg.lua", self.directory / "log"
 		self.process = self.admin = None
-		self.run_by = []  # a command that runs another one
+		self.run_by = []  # a command that runs the launcher
 		self.clients, self.announced, self.accounts = [], [], 0
 		self.mark = 0
 		if start:
@@ -182,7 +182,7 @@ class Prosody:
 		return self
 
 	def rewrite_config(self):
-		"""Write the configuration file from modules, options and components as they are now."""
+		"""Write the configuration file from the current modules, options and components."""
 		self.config.write_text(self._config())
 
 	def _answers(self):
@@ -190,9 +190,9 @@ class Prosody:
 			raise RuntimeError(f"Prosody {self.version} ended at start:\n{self.log()[-3000:]}"
 				+ (self.directory / "output").read_text()[-3000:])
 		try:
-			return self.lua("true")  # it is asked once everything has been loaded
+			return self.lua("true")  # answered once everything is loaded
 		except OSError:
-			self._close_admin()  # an answer that comes late is none to the next question
+			self._close_admin()  # a late answer must not be taken for the answer to the next question
 			return False
 
 	def kill(self):
@@ -212,7 +212,7 @@ class Prosody:
 		shutil.rmtree(self.directory, ignore_errors=True)
 
 	def terminate(self):
-		"""Ask the process to end, as the system does; returns when it has."""
+		"""Send SIGTERM, and wait until the process ends."""
 		self._wait_until_idle()
 		self.process.terminate()
 		deadline = time.monotonic() + STOP_TIMEOUT
@@ -242,20 +242,20 @@ class Prosody:
 		self.process.send_signal(signal.SIGCONT)
 
 	def _where(self):
-		"""What the kernel says each thread of the server waits in; 0 is a thread that runs."""
+		"""The kernel function that each thread of the server waits in; 0 for a running thread."""
 		return [(task / "wchan").read_text() for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()]
 
 	def settle(self):
-		"""Wait until the server has seen what its clients did before: 0.12 obeys a signal at once, in
-		the middle of whatever it is doing, and trips over sessions that are half gone."""
+		"""Wait until the server has handled what its clients did: 0.12 obeys a signal at once, even while it closes sessions,
+		and then fails."""
 		for _ in range(2):
 			self.lua("true")
 
 	def finish(self):
-		"""Terminate, and see that nothing went wrong until the end."""
+		"""Terminate, and check that the log has no errors."""
 		self.close_clients()
 		if self.stock_smacks:
-			self.kill()  # its own mod_smacks trips over its own stop
+			self.kill()  # stock mod_smacks logs tracebacks when the server stops
 		elif self.process.poll() is None:
 			self.settle()
 			self.terminate()
@@ -308,33 +308,33 @@ class Prosody:
 		return self.logfile.read_text(errors="replace") if self.logfile.exists() else ""
 
 	def expect_log(self, pattern):
-		"""Wait for a log line of this test that matches; a warning or error that does is no failure."""
+		"""Wait for a log line of this test that matches. Matching errors do not fail the test."""
 		self.announced.append(pattern)
 		return wait_for(lambda: re.search(pattern, self.log()[self.mark:]), f"log line /{pattern}/")
 
 	def assert_no_traceback(self):
-		"""No line of level "error" and no traceback since the last call, but those announced."""
+		"""No error and no traceback was logged since the last call, except expected ones."""
 		lines = self.log()[self.mark:]
 		self.mark, announced, self.announced = self.mark + len(lines), self.announced, []
-		# Prosody continues a text of several lines without a date
+		# further lines of a log message have no date
 		bad = [line for line in re.split(r"\n(?=\w{3} \d\d )", lines)
 			if re.search(r"\terror\t|[Tt]raceback", line) and not any(re.search(p, line) for p in announced)]
 		assert not bad, f"Prosody {self.version} logged:\n" + "\n".join(bad)
 
 	def lua(self, code):
-		"""Run Lua in the server; returns its result as a text."""
+		"""Run Lua in the server. Returns its result as text."""
 		if not self.admin:
 			self.admin = AdminSocket(self.directory / "sock")
 		return self.admin.run(">" + (code if len(code) < LONG_CODE else self._in_a_file(code)))
 
 	def _in_a_file(self, code):
-		"""Prosody takes elements of 10 000 bytes on its admin socket."""
+		"""Prosody limits elements on its admin socket to 10 000 bytes."""
 		file = self.directory / "code.lua"
 		file.write_text(code)
 		return f"return assert(loadfile({lua(str(file))}, 't', _ENV))()"
 
 	def session(self, client, expression):
-		"""The value of an expression about the session of a full JID, for instance "s.hibernating"."""
+		"""The value of an expression about a client's session `s`, such as "s.hibernating"."""
 		return self.lua(f"local s = prosody.full_sessions[{lua(client.jid)}]; return tostring({expression})")
 
 	def wait_until(self, client, expression):
@@ -342,7 +342,8 @@ class Prosody:
 		wait_for(lambda: self.session(client, f"({expression}) and true") == "true", expression)
 
 	def wait_hibernating(self, client):
-		self.wait_until(client, "s and s.hibernating")
+		"""Over BOSH this takes bosh_max_inactivity: the wait for that is cut short."""
+		self.wait_until(client, "s and (s.hibernating or s.inactive_timer and s.inactive_timer:reschedule(0) and nil)")
 
 	def wait_gone(self, client):
 		self.wait_until(client, "not s")
@@ -364,7 +365,7 @@ class Prosody:
 	# --- its users ---
 
 	def account(self, name):
-		"""Make an account that no other test has; returns its user name."""
+		"""Create an account. Returns its unique user name."""
 		self.accounts += 1
 		user = f"{name}{self.accounts}"
 		if "storage" in self.options:
@@ -378,7 +379,7 @@ class Prosody:
 		return user
 
 	def connect(self, user, transport="tcp", port=None):
-		"""A client of this user, connected and nothing more."""
+		"""A client of this user that has connected only."""
 		port = port or (self.port if transport == "tcp" else self.http_port)
 		make = {"tcp": xmpp.Tcp, "websocket": xmpp.WebSocket, "bosh": xmpp.Bosh}[transport]
 		client = xmpp.Client(make(port), user, PASSWORD, self.host)
@@ -386,22 +387,22 @@ class Prosody:
 		return client
 
 	def authenticated(self, user, transport="tcp", port=None):
-		"""A client that may bind or resume."""
+		"""An authenticated client, ready to bind or resume."""
 		client = self.connect(user, transport, port)
 		client.open()
 		client.authenticate()
 		return client
 
 	def login(self, name, transport="tcp", resource=None, port=None):
-		"""A client of a new account, bound to a resource."""
+		"""A client of a new account, bound."""
 		return self.authenticated(self.account(name), transport, port).bind(resource)
 
 	def again(self, client, transport="tcp", resource=None):
-		"""A further client of the same account, bound."""
+		"""Another client of the same account, bound."""
 		return self.authenticated(client.user, transport).bind(resource)
 
 	def resume(self, client, transport="tcp", h=None):
-		"""A further connection of the same account that resumes the client's session."""
+		"""A new connection that resumes the client's session."""
 		new = self.authenticated(client.user, transport)
 		new.resumed = new.resume(client, h)
 		return new
@@ -430,8 +431,8 @@ class Component(xmpp.Client):
 
 
 class Federation:
-	"""Two servers that find each other without DNS: .a serves a.test, .b serves b.test. What they
-	send each other passes through the proxies .to_a and .to_b."""
+	"""Two servers that find each other without DNS: .a serves a.test, .b serves b.test. Their streams pass through the proxies
+	.to_a and .to_b."""
 
 	def __init__(self, version_a, version_b, **settings):
 		port_a, port_b = Port(), Port()

@@ -146,14 +146,8 @@ class Site(bed.Prosody):
 		return super().log() if self.process else ""
 
 
-def behaviour(name, **settings):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(_, version=version):
-				return Site(version, **settings)
-			suite.tests.append(suite.Test(f"certificate tool: {name}", function, version, make))
-		return function
-	return register
+def behaviour(name, once=False, **settings):
+	return suite.on_versions(f"certificate tool: {name}", lambda version, _: Site(version, **settings), once=once)
 
 
 def report_of(site, *words, status=0):

@@ -21,7 +21,7 @@ HOST, TTL = "good.lab", 3600
 NAME_SERVER, AUTHORITY = 30, 31  # the last numbers of their addresses
 USER, GROUP = "nobody", "nogroup"
 END = "-----END CERTIFICATE-----"
-README = bed.PROJECT / "lua/mod_certs/README.md"
+MANUAL = bed.PROJECT / "docs/CERTIFICATES.md"
 
 
 class Site(test_certs_check.Site):
@@ -152,19 +152,14 @@ def tlsa_of(chain):
 	return f"3 1 1 {key_of(chain).hex()}"
 
 
-def from_readme(begin):
-	"""The block of code in the README whose first line, or second below "#!/bin/sh", begins so."""
-	for block in re.findall(r"^```\w*\n(.*?)^```", README.read_text(), re.M | re.S):
+def from_manual(begin):
+	"""The block of code in the manual whose first line, or second below "#!/bin/sh", begins so."""
+	for block in re.findall(r"^```\w*\n(.*?)^```", MANUAL.read_text(), re.M | re.S):
 		if block.removeprefix("#!/bin/sh\n").startswith(begin):
 			return block
-	raise AssertionError(f"the README has no block that begins with {begin!r}")
+	raise AssertionError(f"the manual has no block that begins with {begin!r}")
 
 
-def behaviour(name, time_limit=suite.TIME_LIMIT, **settings):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(_, version=version):
-				return Site(version, **settings)
-			suite.tests.append(suite.Test(f"certificate renewal: {name}", function, version, make, time_limit=time_limit))
-		return function
-	return register
+def behaviour(name, once=True, time_limit=suite.TIME_LIMIT, **settings):
+	return suite.on_versions(f"certificate renewal: {name}", lambda version, _: Site(version, **settings), once=once,
+		time_limit=time_limit)

@@ -1,13 +1,20 @@
-"""What a test file says: @behaviour("resume: order is kept") above a function that takes a server.
+"""Registers and runs the tests: @behaviour("resume: order is kept") above a function that takes a server.
 
-Each test has a Prosody of its own. Keywords of @behaviour:
+Each test starts its own Prosody. Keywords of @behaviour:
 
-	options, modules, components	the server's, as in bed.Prosody
-	versions	run on these only
-	over	transports: the test is run for each, as its second argument
-	federation	the test takes a bed.Federation, of each version with each
+	options, modules, components	of the server, as in bed.Prosody
+	versions	run on these versions only
+	over	transports: the test runs with each, its second argument
+	federation	the test takes a bed.Federation, and runs for each pair of versions
+	once	the behaviour does not depend on Prosody's version: older versions are skipped, see Test.repeats
+
+In the environment:
+
+	SEED	seed of random tests; default: the digits of the date. A failure prints it
+	SOAK	random tests run in full instead of a sample
 """
 import concurrent.futures
+import functools
 import multiprocessing
 import os
 import signal
@@ -16,20 +23,28 @@ import traceback
 
 import bed
 
+SEED = int(os.environ.get("SEED") or time.strftime("%Y%m%d", time.gmtime()))
+SOAK = bool(os.environ.get("SOAK"))
 TIME_LIMIT = 40
 LOG_LINES = 60
-AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test waits for more than half of its time
+AT_A_TIME = 2 * len(os.sched_getaffinity(0))  # a test spends more than half of its time waiting
 PAIRS = {"0.12": [("0.12", "0.12")], "13.0": [("13.0", "13.0"), ("0.12", "13.0"), ("13.0", "0.12")]}
 
 tests = []
 
 
-class Test:
-	"""Those with the same `together`, if it is not None, are run by one process, one after another: they share what it holds."""
+def tries(sample, full):
+	"""How often a random test repeats."""
+	return full if SOAK else sample
 
-	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None):
+
+class Test:
+	"""Tests with the same `together`, if it is not None, run one after another in one process and share its state. A test that
+	`repeats` another one on an older version runs only if its version is named, or with --repeats."""
+
+	def __init__(self, name, function, version, make, transport=None, time_limit=TIME_LIMIT, together=None, repeats=False):
 		self.name, self.function, self.version, self.make = name, function, version, make
-		self.time_limit, self.together = time_limit, together
+		self.time_limit, self.together, self.repeats = time_limit, together, repeats
 		self.arguments = [transport] if transport else []
 
 	def run(self, stock_smacks):
@@ -51,46 +66,61 @@ class Test:
 				self.server = None
 
 	def _too_long(self, *_):
-		raise TimeoutError(f"the test did not end within {self.time_limit} s")
+		raise TimeoutError(f"the test takes longer than {self.time_limit} s")
 
 	def _report(self, trace):
-		"""From the test function on, and the end of the server's log."""
+		"""The traceback, and the end of the server's log."""
 		log = self.server.log().splitlines()[-LOG_LINES:] if self.server else []
-		return "\n".join([trace.rstrip(), "server log:", *log])
+		return "\n".join([trace.rstrip(), f"SEED={SEED} repeats the random choices; server log:", *log])
 
 
-def behaviour(name, over=(), versions=None, federation=False, **settings):
+def on_versions(name, make, versions=None, once=False, **settings):
+	"""Registers a test for each version. make(version, stock_smacks) returns the test's argument, which has finish(), discard()
+	and log()."""
 	def register(function):
 		for version in bed.VERSIONS:
-			if versions and version not in versions:
-				continue
-			if federation:
-				_register_federation(name, function, version, settings)
-			else:
-				_register(name, function, version, over, settings)
+			if not versions or version in versions:
+				tests.append(Test(name, function, version, functools.partial(make, version),
+					repeats=once and version != bed.VERSIONS[-1], **settings))
 		return function
 	return register
 
 
-def _register(name, function, version, over, settings):
-	def make(stock_smacks):
+def every_version(function):
+	"""Above @behaviour: run this test on every version although its file sets `once`."""
+	for test in tests:
+		if test.function is function:
+			test.repeats = False
+	return function
+
+
+def behaviour(name, over=(), versions=None, federation=False, once=False, **settings):
+	def make(version, stock_smacks):
 		return bed.Prosody(version, stock_smacks=stock_smacks, **settings)
-	for transport in over or [None]:
-		title = f"{name}, over {transport}" if transport else name
-		tests.append(Test(title, function, version, make, transport))
+
+	def register(function):
+		for transport in over or [None]:
+			title = f"{name}, over {transport}" if transport else name
+			on_versions(title, make, versions, once, transport=transport)(function)
+		return function
+	return _federation(name, versions or bed.VERSIONS, settings) if federation else register
 
 
-def _register_federation(name, function, version, settings):
-	for a, b in PAIRS[version]:
-		if {a, b} <= set(bed.VERSIONS):
-			def make(stock_smacks, a=a, b=b):
-				return bed.Federation(a, b, stock_smacks=stock_smacks, **settings)
-			tests.append(Test(f"{name}, {a} to {b}", function, version, make))
+def _federation(name, versions, settings):
+	def register(function):
+		for version in versions:
+			for a, b in PAIRS[version]:
+				if {a, b} <= set(bed.VERSIONS):
+					def make(_, stock_smacks, a=a, b=b):
+						return bed.Federation(a, b, stock_smacks=stock_smacks, **settings)
+					on_versions(f"{name}, {a} to {b}", make, [version])(function)
+		return function
+	return register
 
 
-def run(names, versions, stock_smacks, colour):
-	"""Runs what matches, several at a time; returns how many passed and failed."""
-	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions)]
+def run(names, versions, stock_smacks, colour, repeats=False):
+	"""Runs the tests that match, several at a time. Returns how many passed and failed."""
+	chosen = [n for n, test in enumerate(tests) if _matches(test, names, versions, repeats)]
 	passed = failed = 0
 	fork = multiprocessing.get_context("fork")
 	with concurrent.futures.ProcessPoolExecutor(AT_A_TIME, fork) as pool:
@@ -106,7 +136,7 @@ def run(names, versions, stock_smacks, colour):
 
 
 def _tasks(chosen):
-	"""Lists of tests that belong together, and then each other test alone: what takes long is begun first."""
+	"""Lists of tests for one process each. Tests that belong together take longest and start first."""
 	together = {}
 	for n in chosen:
 		if tests[n].together is not None:
@@ -114,12 +144,13 @@ def _tasks(chosen):
 	return [*together.values(), *([n] for n in chosen if tests[n].together is None)]
 
 
-def _matches(test, names, versions):
-	return (not versions or test.version in versions) and (not names or any(n in test.name for n in names))
+def _matches(test, names, versions, repeats):
+	wanted = test.version in versions if versions else test.repeats == repeats
+	return wanted and (not names or any(n in test.name for n in names))
 
 
 def _run(numbers, stock_smacks):
-	"""Number of a test -> its failure and the seconds that it took."""
+	"""Maps the number of each test to its failure and its seconds."""
 	outcomes = {}
 	for n in numbers:
 		began = time.monotonic()

@@ -49,7 +49,7 @@ def read_acks(client):
 
 
 @behaviour("acks: what was acknowledged is in storage after the server was killed", options=NATIVE)
-def test(server):
+def acknowledged_stanzas_survive_a_kill(server):
 	rng = random.Random(server.version)
 	alice, bob = server.account("alice"), server.account("bob")
 	sent = 0
@@ -69,7 +69,7 @@ def test(server):
 
 
 @behaviour("acks: each request is answered, in order, and the last answer counts all", options=NATIVE)
-def test(server):
+def each_request_is_answered_in_order(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	burst(alice, bob.bare_jid, range(50))
@@ -78,7 +78,7 @@ def test(server):
 
 
 @behaviour("acks: nothing is acknowledged of a turn that is lost, until the client has sent it again", options=NATIVE)
-def test(server):
+def a_lost_turn_is_not_acknowledged(server):
 	alice, to = acknowledged_one(server)
 	server.lua(f"local turns = {TURNS}; prosody.lose = function () turns.lost[turns.number] = true end; "
 		"prosody.hosts['prosody.test'].events.add_handler('message/bare', prosody.lose, 1000)")
@@ -95,7 +95,7 @@ def test(server):
 
 
 @behaviour("acks: a request is answered with what is committed when a commit takes long", options=NATIVE)
-def test(server):
+def a_slow_commit_delays_only_its_own_answer(server):
 	alice = server.login("alice")
 	alice.enable()
 	alice.ping()
@@ -111,7 +111,7 @@ def test(server):
 
 
 @behaviour("acks: the h of <resumed/> and of a closed stream count what is committed", options=NATIVE)
-def test(server):
+def resumed_and_closed_streams_count_what_is_committed(server):
 	alice, bob = server.login("alice"), server.account("bob")
 	alice.enable()
 	burst(alice, f"{bob}@{server.host}", range(5))
@@ -124,7 +124,7 @@ def test(server):
 
 
 @behaviour("acks: nothing is acknowledged in the middle of its handling, though the store commits there", options=NATIVE)
-def test(server):
+def nothing_is_acknowledged_while_being_handled(server):
 	alice, to = acknowledged_one(server)
 	server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "test", "map");
@@ -150,7 +150,7 @@ def test(server):
 
 
 @behaviour("acks: a stanza of which one part is committed and another is lost is not acknowledged", options=NATIVE)
-def test(server):
+def a_partly_lost_stanza_is_not_acknowledged(server):
 	alice, to = acknowledged_one(server)
 	server.lua(f"local turns = {TURNS}; prosody.hosts['prosody.test'].events.add_handler('message/bare', function () "
 		"turns.commit(); turns.lost[turns.number] = true; end, 1000)")
@@ -159,7 +159,7 @@ def test(server):
 
 
 @behaviour("acks: what is asked for when a module is reloaded is answered", options=NATIVE)
-def test(server):
+def requests_are_answered_across_a_reload(server):
 	alice, bob = server.login("alice"), server.account("bob")
 	to = f"{bob}@{server.host}"
 	alice.enable()
@@ -175,7 +175,7 @@ def test(server):
 
 
 @behaviour("acks: turns that are lost, one after another, take no memory", options=NATIVE)
-def test(server):
+def lost_turns_take_no_memory(server):
 	result = server.lua(f"""
 		local turns = {TURNS};
 		local first, heap = turns.number + 10, collectgarbage("count");

@@ -67,7 +67,7 @@ def last_page_first(messages):
 
 for size in SIZES:
 	@behaviour(f"archive: {size} of them in pages of {PAGE}, forth and back, each way chronological or flipped", **NATIVE)
-	def test(server, size=size):
+	def pages_in_both_directions_are_complete(server, size=size):
 		messages = entries(size)
 		alice = owner_of(server, messages)
 		check_all(forth(alice, PAGE), chunks(messages), size)
@@ -77,7 +77,7 @@ for size in SIZES:
 
 
 @behaviour("archive: a page after or before any message is right, complete and counted", **NATIVE)
-def test(server):
+def pages_around_any_message_are_complete(server):
 	messages = entries(2 * PAGE + 1)
 	alice = owner_of(server, messages)
 	for n, message in enumerate(messages):
@@ -87,7 +87,7 @@ def test(server):
 
 
 @behaviour("archive: max 0 counts, and returns nothing", **NATIVE)
-def test(server):
+def max_zero_only_counts(server):
 	for size in SIZES:
 		alice = owner_of(server, entries(size))
 		page = query(alice, max=0)
@@ -96,7 +96,7 @@ def test(server):
 
 @behaviour("archive: without max a page is bounded, and a large one is cut to what the server allows",
 	modules=["mam"], options={"storage": "native", "max_archive_query_results": 2 * PAGE})
-def test(server):
+def pages_are_bounded(server):
 	messages = entries(2 * PAGE + 1)
 	alice = owner_of(server, messages)
 	for page in (query(alice), query(alice, max=1000)):
@@ -104,7 +104,7 @@ def test(server):
 
 
 @behaviour("archive: before-id and after-id bound a window, which is paged through both ways", **NATIVE)
-def test(server):
+def before_id_and_after_id_bound_a_window(server):
 	messages = entries(2 * PAGE + 1)
 	alice, count = owner_of(server, messages), len(messages)
 	for oldest in range(count):
@@ -119,7 +119,7 @@ def test(server):
 
 
 @behaviour("archive: a window that ends before it begins is empty and complete", **NATIVE)
-def test(server):
+def a_reversed_window_is_empty(server):
 	messages = entries(PAGE)
 	alice = owner_of(server, messages)
 	for oldest, newest in ((3, 1), (2, 2), (1, 2)):
@@ -128,7 +128,7 @@ def test(server):
 
 
 @behaviour("archive: ids fetch these messages and no others, in order of the archive", **NATIVE)
-def test(server):
+def ids_fetch_these_messages_in_order(server):
 	messages = entries(2 * PAGE + 1)
 	alice = owner_of(server, messages)
 	for chosen in ([0], [10], [3, 4], [0, 5, 10], list(range(11))):
@@ -148,7 +148,7 @@ def conversation(count):
 
 
 @behaviour("archive: with selects a contact, counts only theirs, and is paged through both ways", **NATIVE)
-def test(server):
+def with_selects_a_contact(server):
 	contacts, messages = conversation(7 * PAGE)
 	alice = owner_of(server, messages)
 	for contact in (*contacts, "nobody@prosody.test"):
@@ -159,7 +159,7 @@ def test(server):
 
 
 @behaviour("archive: with may be a full JID, a domain is no contact of its users", **NATIVE)
-def test(server):
+def with_takes_a_full_jid(server):
 	contacts, messages = conversation(PAGE)
 	alice = owner_of(server, messages)
 	theirs = [m for m in messages if m.contact == contacts[0]]
@@ -168,7 +168,7 @@ def test(server):
 
 
 @behaviour("archive: start and end are inclusive, alone and together, and counted", **NATIVE)
-def test(server):
+def start_and_end_are_inclusive(server):
 	messages = entries(2 * PAGE)
 	alice = owner_of(server, messages)
 	for low in (0, 1, 4, 9):
@@ -183,7 +183,7 @@ def test(server):
 
 
 @behaviour("archive: start, end, with, before-id and after-id hold together", **NATIVE)
-def test(server):
+def all_filters_combine(server):
 	contacts, messages = conversation(6 * PAGE)
 	alice = owner_of(server, messages)
 	for low, high, after, before in ((2, 27, 5, 25), (5, 20, 2, 27), (3, 22, 10, 29), (0, 29, 14, 15)):
@@ -219,13 +219,13 @@ def check_stamps(client, count):
 
 
 @behaviour("archive: a stamp that was told selects its message, as start and as end", **NATIVE)
-def test(server):
+def a_returned_stamp_selects_its_message(server):
 	check_stamps(owner_of(server, fractions(2 * PAGE)), 2 * PAGE)
 
 
 if len(bed.VERSIONS) > 1:
 	@behaviour("archive: what one version of Prosody has stored is read, with its times, by the other one", **NATIVE)
-	def test(server):
+	def the_other_version_reads_the_archive(server):
 		messages = fractions(2 * PAGE)
 		alice = owner_of(server, messages)
 		for version in (*(v for v in bed.VERSIONS if v != server.version), server.version):
@@ -242,7 +242,7 @@ if len(bed.VERSIONS) > 1:
 
 
 @behaviour("archive: order is that of appending, also when clocks go back", **NATIVE)
-def test(server):
+def order_is_that_of_appending(server):
 	messages = entries(2 * PAGE + 1)
 	for n, message in enumerate(messages):
 		message.when = NOW - (n * 7 % 11) * DAY
@@ -255,7 +255,7 @@ def test(server):
 
 
 @behaviour("archive: metadata of no message, of one, and of many", **NATIVE)
-def test(server):
+def metadata_has_first_and_last_message(server):
 	for size in (0, 1, 2, 2 * PAGE + 1):
 		messages = entries(size)
 		told = metadata(owner_of(server, messages))
@@ -266,7 +266,7 @@ def test(server):
 # --- ids ---
 
 @behaviour("archive: an unknown id is item-not-found wherever one is given, in an empty archive too", **NATIVE)
-def test(server):
+def unknown_ids_are_item_not_found(server):
 	stranger = fill(server, server.login("stranger").user, entries(1))[0].id
 	for alice in (owner_of(server, entries(PAGE)), owner_of(server, [])):
 		for ident in (UNKNOWN, stranger):
@@ -276,7 +276,7 @@ def test(server):
 
 
 @behaviour("archive: ids are unique, of one shape, and tell nothing of the order of messages", **NATIVE)
-def test(server):
+def ids_are_unique_and_random(server):
 	ids = []
 	for _ in range(3):
 		alice = owner_of(server, entries(4 * PAGE))
@@ -290,7 +290,7 @@ def test(server):
 
 @behaviour("archive: what is said is archived for both sides, and the id that a client is told is the archive's",
 	**NATIVE)
-def test(server):
+def both_sides_archive_under_the_told_id(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	told = []
 	for n in range(PAGE):
@@ -303,7 +303,7 @@ def test(server):
 
 
 @behaviour("archive: preferences are kept, and obeyed", **NATIVE)
-def test(server):
+def preferences_are_obeyed(server):
 	alice, bob, carol = (server.login(name) for name in ("alice", "bob", "carol"))
 	prefs = f"<prefs xmlns='{MAM}' default='never'><always><jid>{bob.bare_jid}</jid></always><never/></prefs>"
 	assert alice.ask(prefs, "set")["type"] == "result"
@@ -327,7 +327,7 @@ def continue_archive(server, user, messages):
 
 
 @behaviour("archive: a restart of the server keeps messages, ids and order", **NATIVE)
-def test(server):
+def a_restart_keeps_the_archive(server):
 	messages = entries(2 * PAGE)
 	user = owner_of(server, messages).user
 	for _ in range(2):
@@ -337,7 +337,7 @@ def test(server):
 
 
 @behaviour("archive: a reload of mod_mam and of the storage driver keeps messages, ids and order", **NATIVE)
-def test(server):
+def a_reload_keeps_the_archive(server):
 	messages = entries(2 * PAGE)
 	user = owner_of(server, messages).user
 	for module in ("mam", "storage_native", "mam"):
@@ -346,7 +346,7 @@ def test(server):
 
 
 @behaviour("archive: sessions that were there before a reload of the driver are archived after it", **NATIVE)
-def test(server):
+def sessions_archive_after_a_driver_reload(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for n in range(3):
 		bob.chat(alice, str(n))
@@ -362,7 +362,7 @@ EXPIRY = "Remove expired messages"
 
 
 @behaviour("archive: expiry removes what is older than its limit, of every user, and nothing else", **EXPIRING)
-def test(server):
+def expiry_removes_old_messages_only(server):
 	kept, owners = [], []
 	for old in (0, 1, PAGE, 2 * PAGE + 1):
 		messages = entries(2 * PAGE + 1)
@@ -379,7 +379,7 @@ def test(server):
 
 
 @behaviour("archive: the id of an expired message is item-not-found, also after a restart", **EXPIRING)
-def test(server):
+def an_expired_id_is_item_not_found(server):
 	messages = entries(PAGE)
 	messages[0].when -= 8 * DAY
 	alice = owner_of(server, messages)
@@ -395,7 +395,7 @@ def test(server):
 
 @behaviour("archive: a full archive makes room by dropping its oldest messages", modules=["mam"],
 	options={"storage": "native", "storage_archive_item_limit": 2 * PAGE})
-def test(server):
+def a_full_archive_drops_its_oldest_messages(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	sent = [str(n) for n in range(3 * PAGE)]
 	for body in sent:
@@ -445,7 +445,7 @@ def room_pages(client, room):
 
 @behaviour("archive: rooms are archived, read in pages by occupants, and kept across a restart",
 	components={ROOMS: ROOM_SERVICE}, **NATIVE)
-def test(server):
+def rooms_are_archived_across_a_restart(server):
 	alice, room = server.login("alice"), f"room@{ROOMS}"
 	make_room(alice, room)
 	said = [str(n) for n in range(2 * PAGE + 1)]
@@ -459,7 +459,7 @@ def test(server):
 
 @behaviour("archive: the end of a room is the end of its archive, and of no other",
 	components={ROOMS: ROOM_SERVICE}, **NATIVE)
-def test(server):
+def a_destroyed_room_takes_its_archive_along(server):
 	alice = server.login("alice")
 	rooms = [f"{name}@{ROOMS}" for name in ("first", "second")]
 	for room in rooms:
@@ -476,7 +476,7 @@ def test(server):
 
 @behaviour("archive: the driver serves archives alone while the rest stays where it was", modules=["mam"],
 	options={"storage": {"archive": "native", "muc_log": "native"}}, components={ROOMS: ROOM_SERVICE})
-def test(server):
+def the_driver_serves_archives_only(server):
 	messages = entries(PAGE + 1)
 	alice, room = owner_of(server, messages), f"room@{ROOMS}"
 	make_room(alice, room)
@@ -511,7 +511,7 @@ def read_archive(server, library, user):
 
 for name in READERS:
 	@behaviour(f"archive: {name} reads archives of every size around a page's, forth and back", **NATIVE)
-	def test(server, library=name):
+	def a_library_reads_archives_of_any_size(server, library=name):
 		for size in SIZES:
 			messages = entries(size)
 			user = owner_of(server, messages).user

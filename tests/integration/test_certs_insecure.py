@@ -1,4 +1,5 @@
 """prosodyctl mod_certs check: why an answer is insecure."""
+from suite import every_version
 from test_certs_check import FIRST_NAME_SERVER, SERVICES, behaviour
 from test_certs_installed import look
 
@@ -26,7 +27,7 @@ def expect_cause(report, state, host, zone, text):
 
 
 @behaviour("insecure: without a trust anchor it is that")
-def test(site):
+def no_trust_anchor(site):
 	site.good(services=SERVICES[:1])
 	del site.options["unbound"]["trustfile"]
 	site.lab.start()
@@ -35,7 +36,7 @@ def test(site):
 
 
 @behaviour("insecure: a trust anchor for another zone alone is called so")
-def test(site):
+def an_anchor_for_another_zone(site):
 	site.good(services=SERVICES[:1])
 	site.lab.start()
 	key = next(line for line in site.lab.zone("lab").file.read_text().splitlines() if " DNSKEY " in line.replace("\t", " "))
@@ -43,11 +44,11 @@ def test(site):
 	site.options["unbound"]["trusted"] = "elsewhere." + key[key.index("lab.") + 4:]
 	site.rewrite_config()
 	report = look(site, "good.lab")
-	expect_cause(report, "warning", "good.lab", ".", "the trust anchor is for no zone above it")
+	expect_cause(report, "warning", "good.lab", ".", "the trust anchor does not cover this name")
 
 
 @behaviour("insecure: a zone that is not signed, and is called so with its parent")
-def test(site):
+def an_unsigned_zone(site):
 	host = delegate(site, "plain", valid=None)
 	site.lab.start()
 	site.rewrite_config()
@@ -56,33 +57,33 @@ def test(site):
 
 
 @behaviour("insecure: a zone that is signed, and whose parent has no DS record")
-def test(site):
+def a_signed_zone_without_ds(site):
 	host = delegate(site, "island", ds="")
 	site.lab.start()
 	site.rewrite_config()
 	expect_cause(look(site, host), "warning", host, host,
-		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: give it to the registrar, or to the operator of lab")
+		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: send the DS record to the registrar, or to the operator of lab")
 
 
 @behaviour("insecure: algorithms and digests that the resolver does not know are named")
-def test(site):
+def unknown_algorithms_and_digests(site):
 	host = delegate(site, "odd", ds="12345 250 2 " + "ab" * 32)
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site, host), "warning", host, host, "lab has for the zone odd.lab .key 12345: "
-		"algorithm 250, which is unknown, digest SHA-256.$")
+	expect_cause(look(site, host), "warning", host, host, "the resolver does not support any DS record of the zone odd.lab .key 12345: "
+		"unknown algorithm 250, digest SHA-256.$")
 
 
 @behaviour("insecure: a digest alone that the resolver does not know is named")
-def test(site):
+def an_unknown_digest(site):
 	host = delegate(site, "digest", ds="12345 13 250 " + "ab" * 32)
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site, host), "warning", host, host, "key 12345: algorithm ECDSAP256SHA256, digest 250, which is unknown")
+	expect_cause(look(site, host), "warning", host, host, "key 12345: algorithm ECDSAP256SHA256, unknown digest 250")
 
 
 @behaviour("insecure: an alias is insecure for where it leads, and each cause is said once")
-def test(site):
+def an_alias_into_an_insecure_zone(site):
 	site.publish("insecure.lab", zone=site.lab.zone("insecure.lab"))
 	zone = site.lab.zone("lab")
 	zone.add("_xmpp-server._tcp.good", "SRV", f"0 5 {site.s2s_port} www.good.lab.")
@@ -95,17 +96,18 @@ def test(site):
 	assert len(rows) == 1, report
 
 
+@every_version
 @behaviour("insecure: what an option of the resolver takes out of validation is called so")
-def test(site):
+def an_option_that_disables_validation(site):
 	site.good(services=SERVICES[:1])
 	site.options["unbound"]["options"]["domain-insecure:"] = "good.lab"
 	site.lab.start()
 	site.rewrite_config()
-	expect_cause(look(site), "warning", "good.lab", "good.lab", "the option domain-insecure")
+	expect_cause(look(site), "warning", "good.lab", "good.lab", "the option unbound excludes the zone from validation")
 
 
 @behaviour("insecure: what is secure has no cause")
-def test(site):
+def secure_answers_have_no_cause(site):
 	host = delegate(site, "fine")
 	site.lab.start()
 	site.rewrite_config()

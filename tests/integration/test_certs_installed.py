@@ -1,12 +1,16 @@
 """prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+import functools
 import os
 import pathlib
 import shutil
 
 import bed
 import certsite
+import test_certs_check
 from certsite import HOST, good, tool
-from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, behaviour, check
+from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, Report, check
+
+behaviour = functools.partial(test_certs_check.behaviour, once=False)
 
 
 def look(site, *words):
@@ -19,7 +23,7 @@ def look(site, *words):
 # --- keys ---
 
 @behaviour("installed: a key with a password is opened with the one of the configuration, and never asked for")
-def test(site):
+def a_key_is_opened_with_its_configured_password(site):
 	certificate = site.issue("good.lab")
 	site.publish("good.lab", services=SERVICES[:2])
 	closed = site.directory / "closed.key"
@@ -34,7 +38,7 @@ def test(site):
 
 
 @behaviour("installed: a key that is missing, cannot be read, or is not the certificate's is an error with its file")
-def test(site):
+def unusable_keys_are_errors(site):
 	site.options["ssl"]["certificates"] = []
 	keys = {"right": None, "garbage": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "empty": b"", "missing": b"",
 		"ecdsa": site.issue("good.lab", name="other").key.read_bytes(),
@@ -49,8 +53,8 @@ def test(site):
 	site.lab.start()
 	site.rewrite_config()
 	report = look(site)
-	for name, text in (("garbage", "error loading private key.*no key in PEM"), ("empty", "error loading private key"),
-			("missing", "No such file or directory$"), ("ecdsa", "it is not the key of .*ecdsa.pem$"), ("rsa", "it is not the key of .*rsa.pem$")):
+	for name, text in (("garbage", "error loading private key.*not a PEM key"), ("empty", "error loading private key"),
+			("missing", "No such file or directory$"), ("ecdsa", "not the key of .*ecdsa.pem$"), ("rsa", "not the key of .*rsa.pem$")):
 		rows = report.expect("error", "key", f"{name}.key", f"/{name}.key: {text}")
 		assert len(rows) == 1, rows
 	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
@@ -59,14 +63,14 @@ def test(site):
 # --- what has been loaded ---
 
 @behaviour("installed: a certificate that Prosody has not loaded since is a warning until it has")
-def test(site):
+def a_certificate_not_yet_loaded_is_a_warning(site):
 	old = site.good(tlsa=(), services=SERVICES[:2])
 	site.go()
 	new = site.issue("good.lab", name="new")
 	site.install("good.lab", new)
 	report = check(site, status=WARNINGS)
 	for port in site.places[:2]:
-		report.expect("warning", "reload", f"{site.address}:{port} ", "has not been reloaded since .prosodyctl reload.")
+		report.expect("warning", "reload", f"{site.address}:{port} ", "run prosodyctl reload")
 	assert all("certs/good.lab.crt" in row["text"] for row in report.rows_of("reload")), report
 	site.lua("prosody.reload_config()")
 	assert not check(site, status=OK).rows_of("reload")
@@ -77,15 +81,15 @@ def test(site):
 # --- which one Prosody takes ---
 
 @behaviour("installed: two files that fit a host are an error with both names and what to do")
-def test(site):
+def two_matching_files_are_an_error(site):
 	certificates = [site.issue("good.lab", name=name) for name in ("one", "two")]
 	for certificate in certificates:
 		site.install(f"{certificate.file.stem}.elsewhere", certificate)
 	site.publish("good.lab", [each.tlsa(3, 1, 1) for each in certificates], services=SERVICES[:2])
 	site.go()
 	report = check(site, status=ERRORS)
-	rows = report.expect("error", "certificate", "good.lab", "Prosody takes any one of these for good.lab.*one.elsewhere.crt, "
-		".*two.elsewhere.crt.*Leave one below")
+	rows = report.expect("error", "certificate", "good.lab", "Ambiguous certificate for good.lab.*one.elsewhere.crt, "
+		".*two.elsewhere.crt.*Keep one of them below")
 	assert len(rows) == 1 and not report.rows_of("reload"), report
 	report.expect("ok", "DANE", text="3 1 1 matches")
 	(site.directory / "certs/two.elsewhere.crt").unlink()
@@ -98,7 +102,7 @@ RESERVED = ("localhost", "chat.localhost", "upload.internal", "a.test", "b.inval
 
 
 @behaviour("installed: a host that DNS does not have is no error, unless it is named; in a public zone it is a warning")
-def test(site):
+def an_unpublished_host_is_no_error(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts += [*RESERVED, "quiet.lab"]
 	site.go()
@@ -108,7 +112,7 @@ def test(site):
 		assert [(row["state"], row["check"]) for row in rows] == [("ok", "published")], rows
 	rows = [row for row in report.rows if row["host"] == "quiet.lab"]
 	assert [(row["state"], row["check"]) for row in rows] == [("warning", "published")], rows
-	report.expect("warning", "published", "quiet.lab", "neither an SRV record nor an address.*_xmpp-client._tcp.quiet.lab")
+	report.expect("warning", "published", "quiet.lab", "no SRV record and no address.*_xmpp-client._tcp.quiet.lab")
 	check(site, "quiet.lab", status=ERRORS).expect("error", "A", "quiet.lab", "no address")
 	site.lab.zone("lab").add("_xmpp-server._tcp.quiet", "SRV", f"0 5 {site.s2s_port} nowhere.lab.")
 	site.lab.start()
@@ -116,16 +120,16 @@ def test(site):
 
 
 @behaviour("installed: a component without connections to other servers is no error, and need not be named")
-def test(site):
+def a_component_without_s2s_is_no_error(site):
 	site.components = {"upload.good.lab": {"modules_disabled": ["s2s"], "component_secret": "x"}}
 	site.good()
 	site.go()
-	check(site, status=OK).expect("ok", "published", "upload.good.lab", "neither clients nor other servers")
+	check(site, status=OK).expect("ok", "published", "upload.good.lab", "without clients and servers")
 	assert "upload.good.lab  -        -" in good(site, "explain", site.directory / "certs/good.lab.crt")
 
 
 @behaviour("installed: a failure of DNS is not taken for a host that is not published")
-def test(site):
+def a_dns_failure_is_not_an_unpublished_host(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts.append("servfail.lab")
 	site.go()
@@ -144,7 +148,7 @@ def let_in(path):
 
 @certsite.behaviour("certificates in a directory that is closed to Prosody are told of with the ways out",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
-def test(site):
+def a_directory_closed_to_prosody_is_reported(site):
 	live = site.directory / "letsencrypt/live"
 	own = live / HOST
 	own.mkdir(parents=True)
@@ -153,7 +157,7 @@ def test(site):
 	shutil.copy(certificate.file, own / "fullchain.pem")
 	shutil.copy(certificate.key, own / "privkey.pem")
 	live.chmod(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
-	words = [f"the directory {live} is closed to the user that Prosody runs as", f"--root cert import {live}", "deploy hook", "chgrp"]
+	words = [f"Prosody's user cannot read the directory {live}", f"--root cert import {live}", "deploy hook", "chgrp"]
 
 	def expect_closed(command, *arguments):
 		text = tool(site, command, *arguments).err
@@ -172,9 +176,9 @@ def test(site):
 		(site.directory / f"certs/{HOST}{suffix}").symlink_to(own / name)
 	expect_row("certificate", f"Prosody finds no certificate for {HOST}")
 	site.options["ssl"].update(certificate=own / "fullchain.pem", key=own / "privkey.pem")
-	expect_row("key", "is closed")
+	expect_row("key", "Prosody's user cannot read")
 	expect_closed("tlsa", HOST)
 	expect_closed("explain", own / "fullchain.pem")
 	live.chmod(0o755)
 	(own / "privkey.pem").chmod(0o600 if os.geteuid() == 0 else 0)
-	look(site, HOST).expect("error", "key", "privkey.pem", "the file .*privkey.pem is closed")
+	look(site, HOST).expect("error", "key", "privkey.pem", "user cannot read the file .*privkey.pem")

@@ -6,6 +6,7 @@ import ssl
 import threading
 
 from certsite import bad, shut
+from suite import every_version
 from test_certs_installed import look
 from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
@@ -55,41 +56,41 @@ NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no
 
 
 @behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
-def test(site):
+def another_service_is_not_xmpp(site):
 	site.good()
-	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-server", WEB), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but no XMPP: what came is no XMPP stream"),
-		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but no XMPP: a web server answers"),
-		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but no XMPP: what came is no XMPP stream"),
-		(other_at(site, "xmpps-server", b""), "TLS, but no XMPP: the connection was closed"),
-		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; it speaks another protocol than XMPP")]
+	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-server", WEB), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n"), "TLS, but not XMPP: the answer is not an XMPP stream"),
+		(other_at(site, "xmpps-client", b"<html><head>"), "TLS, but not XMPP: a web server answers"),
+		(other_at(site, "xmpps-client", b"<feed xmlns='http://www.w3.org/2005/Atom'/>"), "TLS, but not XMPP: the answer is not an XMPP stream"),
+		(other_at(site, "xmpps-server", b""), "TLS, but not XMPP: the connection was closed"),
+		(other_at(site, "xmpps-client", NO_PROTOCOL, encrypted=False), "no application protocol; the server does not speak XMPP")]
 	site.lab.site("other.lab", site.issue("other.lab", name="web"), {})
 	site.lab.zone("lab").add("web", "A", site.lab.web_address)
 	site.lab.zone("lab").add("_xmpps-client._tcp.other", "SRV", "0 5 443 web.lab.")
 	site.go()
 	report = check(site, "other.lab", status=ERRORS)
-	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but no XMPP: a web server answers")
+	report.expect("error", "listener", f"{site.lab.web_address}:443 ", "TLS, but not XMPP: a web server answers")
 	for port, text in expected:
 		report.expect("error", "listener", f"{site.address}:{port} ", text)
 		assert not report.rows_of("DANE", f"{site.address}:{port} "), report
-	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="no XMPP: a web server answers")
-	assert "DNS-ID  other.lab" in output.out and "TLS, but no XMPP" in output.out, output
+	output = bad(site, "explain", f"xmpp.good.lab:{expected[0][0]}", "--domain", "other.lab", says="not XMPP: a web server answers")
+	assert "DNS-ID  other.lab" in output.out and "TLS, but not XMPP" in output.out, output
 
 
 @behaviour("what answers: STARTTLS behind the SRV record of direct TLS is called so, and the other way round")
-def test(site):
+def swapped_srv_records_are_reported(site):
 	site.good(services=("xmpps-client", "xmpps-server", "xmpp-client", "xmpp-server"))
 	site.go()
 	report = check(site, status=ERRORS)
 	for service, port in zip(("xmpps-client", "xmpps-server"), site.places):
-		report.expect("error", "listener", f"{site.address}:{port} ", f"STARTTLS is spoken here, where _{service}._tcp.good.lab "
+		report.expect("error", "listener", f"{site.address}:{port} ", f"the port speaks STARTTLS, but _{service}._tcp.good.lab "
 			f"promises direct TLS; publish the port as _{service.replace('xmpps', 'xmpp')}._tcp.good.lab")
 	for service, port in zip(("xmpp-client", "xmpp-server"), site.places[2:]):
-		report.expect("error", "listener", f"{site.address}:{port} ", f"direct TLS is spoken here, where _{service}._tcp.good.lab "
+		report.expect("error", "listener", f"{site.address}:{port} ", f"the port speaks direct TLS, but _{service}._tcp.good.lab "
 			f"promises STARTTLS; publish the port as _{service.replace('xmpp', 'xmpps')}._tcp.good.lab")
 	output = bad(site, "explain", "good.lab")
-	assert len(re.findall("STARTTLS is spoken here", output.err)) == 2 == len(re.findall("direct TLS is spoken here", output.err)), output
+	assert len(re.findall("the port speaks STARTTLS", output.err)) == 2 == len(re.findall("the port speaks direct TLS", output.err)), output
 
 
 class Reserved(Other):
@@ -109,7 +110,7 @@ class Reserved(Other):
 
 
 @behaviour("what answers: STARTTLS behind the SRV record of direct TLS, with a server that is silent to TLS")
-def test(site):
+def a_starttls_server_silent_to_tls_is_recognized(site):
 	server = Reserved(site.address, b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 		b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features></stream:stream>")
 	site.extra.append(server)
@@ -117,24 +118,24 @@ def test(site):
 	site.lab.zone("lab").add("xmpp.other", "A", site.address)
 	site.lab.start()
 	site.rewrite_config()
-	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "STARTTLS is spoken here")
+	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "the port speaks STARTTLS")
 
 
 @behaviour("what answers: what is neither kind of TLS stays what it is")
-def test(site):
+def a_port_of_neither_kind_stays_unknown(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "TLS handshake"),
-		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "no XMPP stream"),
-		(other_at(site, "xmpp-server", WEB, encrypted=True), "closed|no XMPP stream|reset")]
+		(other_at(site, "xmpp-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "not an XMPP stream"),
+		(other_at(site, "xmpp-server", WEB, encrypted=True), "closed|not an XMPP stream|reset")]
 	site.go()
 	report = check(site, "other.lab", status=ERRORS)
 	for port, text in expected:
 		rows = report.expect("error", "listener", f"{site.address}:{port} ", text)
-		assert "is spoken here" not in rows[0]["text"], rows
+		assert "the port speaks" not in rows[0]["text"], rows
 
 
 @behaviour("what answers: servers behind the SRV record of clients are called so, with direct TLS too")
-def test(site):
+def an_s2s_port_behind_a_client_srv_is_reported(site):
 	site.good(services=("xmpp-client", "xmpp-client", "xmpps-server", "xmpps-client"))
 	site.go()
 	report = check(site, status=ERRORS)
@@ -143,8 +144,9 @@ def test(site):
 	report.expect("error", "listener", f"{site.address}:{site.places[2]} xmpp-server, direct TLS", "a stream of jabber:client")
 
 
+@every_version
 @behaviour("what answers: the chains of both types of key are asked for and judged")
-def test(site):
+def both_key_types_are_checked(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1), rsa.tlsa(3, 1, 1)])
@@ -159,7 +161,7 @@ def test(site):
 
 
 @behaviour("what answers: a chain of the other type of key that peers refuse is found")
-def test(site):
+def a_bad_chain_of_the_other_key_type_is_found(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="rsa", rsa=True, days=(-9, -2))
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.publish("good.lab", [ecdsa.tlsa(3, 1, 1)], services=SERVICES[:2])
@@ -171,7 +173,7 @@ def test(site):
 
 
 @behaviour("what answers: with TLS 1.3 alone the other type of key cannot be asked for, which is said")
-def test(site):
+def tls13_hides_the_other_key_type(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
 	site.options["tls_profile"] = "modern"
@@ -180,7 +182,7 @@ def test(site):
 	report = check(site, status=OK)
 	for port in site.places[:2]:
 		report.expect("ok", "listener", f"{site.address}:{port} ", "^(ECDSA|RSA) certificate")
-		report.expect("ok", "reload", f"{site.address}:{port} ", "(good|rsa).* cannot be asked for: the listener has TLS 1.3 alone")
+		report.expect("ok", "reload", f"{site.address}:{port} ", "cannot check .*(good|rsa).*: with only TLS 1.3")
 	del site.options["tls_profile"]
 	site.kill()
 	site.options["ssl"]["certificates"].pop()

@@ -18,7 +18,7 @@ def names_of(text):
 
 
 @behaviour("request makes a key, and a request that names hosts for clients and servers")
-def test(site):
+def request_makes_a_key_and_a_csr(site):
 	text = good(site, "request", HOST, ROOMS, "--output", site.directory)
 	request, key = site.directory / f"{HOST}.csr", site.directory / f"{HOST}.key"
 	shown = openssl("req", "-in", request, "-noout", "-text", "-verify").decode()
@@ -33,7 +33,7 @@ def test(site):
 
 
 @behaviour("request makes an RSA key where it is asked to, and says all in JSON")
-def test(site):
+def request_makes_an_rsa_key(site):
 	made = json.loads(good(site, "request", HOST, "--rsa", "--output", site.directory, "--json"))
 	assert made["request"] == str(site.directory / f"{HOST}.csr") and made["domains"] == [HOST], made
 	assert "3072 bit" in openssl("pkey", "-in", made["key"], "-noout", "-text").decode()
@@ -41,7 +41,7 @@ def test(site):
 
 
 @behaviour("request: nobody else can read the key, whatever the umask", options={"umask": "000"})
-def test(site):
+def the_key_is_private_under_any_umask(site):
 	good(site, "request", HOST, "--output", site.directory)
 	key = site.directory / f"{HOST}.key"
 	assert key.stat().st_mode & 0o777 == 0o600 and key.stat().st_nlink == 1, key.stat()
@@ -51,11 +51,11 @@ def test(site):
 
 
 @behaviour("request overwrites nothing, and leaves no key without its request")
-def test(site):
+def request_overwrites_nothing(site):
 	for taken, other in ((".key", ".csr"), (".csr", ".key")):
 		file = site.directory / (HOST + taken)
 		file.write_text("precious")
-		bad(site, "request", HOST, "--output", site.directory, says=re.escape(str(file)) + " exists")
+		bad(site, "request", HOST, "--output", site.directory, says=re.escape(str(file)) + ": file exists")
 		assert file.read_text() == "precious" and not (site.directory / (HOST + other)).exists()
 		file.unlink()
 		file.symlink_to(site.directory / "elsewhere")
@@ -66,23 +66,23 @@ def test(site):
 
 
 @behaviour("request writes names as DNS does, each once, and refuses what is none")
-def test(site):
+def request_normalizes_names(site):
 	good(site, "request", "Müller.Lab", "xn--mller-kva.lab", "--output", site.directory)
 	shown = openssl("req", "-in", site.directory / "xn--mller-kva.lab.csr", "-noout", "-text").decode()
 	assert names_of(shown) == sorted(["DNS:xn--mller-kva.lab"] + [
 		f"othername: SRVName:_{service}.xn--mller-kva.lab" for service in (CLIENT, SERVER)]), shown
 	for name in ("", "../evil", "a b", "a..test", ".test", "192.0.2.1", "::1", "a/b", "a@b.test", "*.test", "a" * 64 + ".test"):
-		bad(site, "request", name, "--output", site.directory, status=2, says="no domain name")
+		bad(site, "request", name, "--output", site.directory, status=2, says="invalid domain name")
 
 
 @behaviour("a signed request serves its hosts, as explain sees them", components={ROOMS: "muc"})
-def test(site):
+def a_signed_request_serves_its_hosts(site):
 	good(site, "request", HOST, ROOMS, "--output", site.directory / "certs")
 	certificate = site.directory / f"certs/{HOST}.crt"
 	openssl("x509", "-req", "-copy_extensions", "copy", "-days", "9", "-CA", site.ca.alone, "-CAkey", site.ca.key,
 		"-in", site.directory / f"certs/{HOST}.csr", "-out", certificate)
 	text = good(site, "explain", certificate)
-	assert "nothing is wrong" in text and row(text, HOST, "yes", "yes") and row(text, ROOMS, "yes", "yes"), text
+	assert "no problems" in text and row(text, HOST, "yes", "yes") and row(text, ROOMS, "yes", "yes"), text
 	site.start()
 	assert report_of(site, f"{HOST}:{site.port}")["problems"] == []
 
@@ -90,7 +90,7 @@ def test(site):
 # --- tlsa ---
 
 @behaviour("tlsa: without SRV records they are for the host itself, and for the ports of the configuration")
-def test(site):
+def tlsa_without_srv_uses_configured_ports(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	site.install(leaf)
 	direct = site.direct_ports()
@@ -104,7 +104,7 @@ def test(site):
 
 @behaviour("tlsa: an SRV record is optional for the usual ports with STARTTLS alone",
 	options={"c2s_ports": [5222], "s2s_ports": [5269], "c2s_direct_tls_ports": [5223]})
-def test(site):
+def usual_ports_need_no_srv(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	text = good(site, "tlsa", HOST)
 	assert re.findall(r"^; _(\S+)\._tcp\S+ .* ; optional$", text, re.M) == ["xmpp-client", "xmpp-server"], text
@@ -112,7 +112,7 @@ def test(site):
 
 
 @behaviour("tlsa: SRV records tell the targets")
-def test(site):
+def tlsa_follows_srv_records(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	site.install(leaf)
 	site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, "c.lab")
@@ -132,7 +132,7 @@ def test(site):
 
 
 @behaviour("tlsa: direct TLS that is not published yet belongs to the target that STARTTLS has")
-def test(site):
+def unpublished_direct_tls_uses_the_starttls_target(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	port, _ = site.direct_ports()
 	site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, "second.lab", priority=9)
@@ -143,17 +143,17 @@ def test(site):
 
 
 @behaviour("tlsa: a target that is no host name reaches no zone file")
-def test(site):
+def an_invalid_target_is_left_out(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	for target in ("a\n_1._tcp.evil.lab", "a;b.lab", "a b.lab", "\x1b[31m.lab"):
 		site.resolver.records.clear()
 		site.resolver.srv(f"_xmpp-client._tcp.{HOST}", 5222, target)
-		output = bad(site, "tlsa", HOST, says="is no host name")
+		output = bad(site, "tlsa", HOST, says="invalid host name")
 		assert not zone(output.out), output
 
 
 @behaviour("tlsa: records that would be guesses are not printed where DNS does not answer")
-def test(site):
+def no_records_are_guessed_without_dns(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.resolver.broken.add(f"_xmpp-server._tcp.{HOST}")
 	output = bad(site, "tlsa", HOST, says="SERVFAIL")
@@ -169,7 +169,7 @@ def compare_combinations(site, usages, certificate, file):
 
 
 @behaviour("tlsa: every combination about the server's certificate is what openssl computes")
-def test(site):
+def server_records_equal_those_of_openssl(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	compare_combinations(site, (1, 3), leaf, leaf.file)
 	pipeline = f"openssl x509 -in {leaf.file} -noout -pubkey | openssl pkey -pubin -outform der | sha256sum"
@@ -178,21 +178,21 @@ def test(site):
 
 
 @behaviour("tlsa: every combination about the authority is what openssl computes")
-def test(site):
+def authority_records_equal_those_of_openssl(site):
 	leaf, both = site.issue(f"DNS:{HOST}"), site.directory / "both.pem"
 	both.write_text(leaf.alone.read_text() + site.ca.alone.read_text())
 	compare_combinations(site, (0, 2), site.ca, both)
 
 
 @behaviour("tlsa: a certificate that issues nothing is no record of an authority")
-def test(site):
+def a_leaf_is_no_authority(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	for usage in "02":
 		bad(site, "tlsa", leaf.alone, "--usage", usage, says="authority")
 
 
 @behaviour("tlsa of a file is for the hosts that it serves, or that are named", hosts=(HOST, OTHER), components={ROOMS: "muc"})
-def test(site):
+def tlsa_of_a_file_covers_its_hosts(site):
 	site.options.update(c2s_ports=[5222], s2s_ports=[5269])
 	site.rewrite_config()
 	text = good(site, "tlsa", site.issue(f"DNS:{OTHER}", f"DNS:{ROOMS}").file)
@@ -206,10 +206,10 @@ def test(site):
 
 
 @behaviour("tlsa refuses a host that it knows nothing of")
-def test(site):
-	bad(site, "tlsa", OTHER, status=2, says="neither a host of the configuration nor a file: No such file")
+def tlsa_refuses_an_unknown_host(site):
+	bad(site, "tlsa", OTHER, status=2, says="neither a configured host nor a file: No such file")
 	bad(site, "tlsa", HOST, says="no certificate")
-	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="no domain name")
+	bad(site, "tlsa", site.issue(f"DNS:{HOST}").file, "--domain", "a..lab", says="invalid domain name")
 
 # --- tlsa: certificates of ports ---
 
@@ -238,7 +238,7 @@ def option_for(certificate):
 
 
 @behaviour("tlsa: a port has the certificate of its option, as the server has")
-def test(site):
+def a_port_uses_the_certificate_of_its_option(site):
 	host, clients, servers = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "clients", "servers"))
 	site.install(host)
 	direct = site.direct_ports()
@@ -249,7 +249,7 @@ def test(site):
 
 
 @behaviour("tlsa: legacy_ssl has an option of its own, and one of a host comes before it")
-def test(site):
+def legacy_ssl_has_its_own_option(site):
 	host, legacy, own = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "legacy", "own"))
 	site.install(host)
 	port, other = site.direct_ports()
@@ -261,7 +261,7 @@ def test(site):
 
 
 @behaviour("tlsa: what is found by a host's name comes before the option of a single port")
-def test(site):
+def a_match_by_name_beats_a_port_option(site):
 	host, single = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "single"))
 	port, other = site.direct_ports()
 	site.options.update(c2s_ssl=option_for(host), s2s_ssl=option_for(host), s2s_direct_tls_ssl=option_for(host),
@@ -273,7 +273,7 @@ def test(site):
 
 
 @behaviour("tlsa: the certificate of a service by itself counts where the directory has none")
-def test(site):
+def a_service_certificate_is_the_fallback(site):
 	host, service = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "service"))
 	port, _ = site.direct_ports()
 	site.options.update(c2s_ssl=option_for(host), s2s_ssl=option_for(host), s2s_direct_tls_ports=[],
@@ -286,7 +286,7 @@ def test(site):
 
 
 @behaviour("tlsa: ports of mod_net_multiplex are for clients and servers, and have an option of their own")
-def test(site):
+def multiplexed_ports_have_their_own_option(site):
 	host, shared = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "shared"))
 	site.install(host)
 	port, _ = site.direct_ports()
@@ -299,7 +299,7 @@ def test(site):
 # --- tlsa: nothing that peers would refuse ---
 
 @behaviour("tlsa prints no record that peers would refuse, and says why")
-def test(site):
+def records_that_peers_refuse_are_not_printed(site):
 	other = Authority(site.directory, "other")
 	foreign, alone = other.issue("foreign", [f"DNS:{HOST}"]), site.issue(f"DNS:{HOST}")
 	own = site.directory / "own.pem"
@@ -313,7 +313,7 @@ def test(site):
 	private.write_text(foreign.alone.read_text() + other.alone.read_text())
 	old = site.issue(f"DNS:{HOST}", name="old", days=(-9, -2))
 	for file, usage, says in ((foreign.file, 1, "usages 0 and 1 are for certificates of public authorities"), (own, 1, "public authorities"),
-			(own, 2, "by a record 2 1 1"), (unrelated, 2, "by a record 2 1 1"), (unrelated, 0, "by a record 0 1 1"),
+			(own, 2, "with a record 2 1 1"), (unrelated, 2, "with a record 2 1 1"), (unrelated, 0, "with a record 0 1 1"),
 			(whole, 2, "no name matches"), (old.file, 1, "expired"), (foreign.alone, 0, "authority")):
 		output = bad(site, "tlsa", file, "--domain", HOST, "--usage", str(usage), says=says)
 		assert not zone(output.out) and str(file) in output.err, output

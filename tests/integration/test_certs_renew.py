@@ -8,10 +8,12 @@ import subprocess
 from authority import SERVER, openssl
 from certsite import TOOL, tool
 from renewsite import HOST, behaviour, fingerprint
+from suite import every_version
 
 
+@every_version
 @behaviour("a new certificate goes all the way: published, waited for, installed, served, and the old records removed")
-def test(site):
+def a_renewal_goes_all_the_way(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	was, will = site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
@@ -30,17 +32,17 @@ def test(site):
 
 
 @behaviour("each step says in one line where it is, and the same again when it is asked again")
-def test(site):
+def each_step_reports_its_state(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	first = tool(site, "renew", HOST, "--new", new.file, "--key", new.key)
-	assert first.status == 0 and re.fullmatch(rf"{HOST}\.crt: waits until \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC, when no cache has the "
-		r"old records alone\n", first.out), first
+	assert first.status == 0 and re.fullmatch(rf"{HOST}\.crt: waiting until \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC, when no cache has "
+		r"only the old records\n", first.out), first
 	again = tool(site, "renew")
 	assert (again.status, again.out) == (0, first.out), again
 	site.pass_time(200)
 	done = tool(site, "renew", HOST)
-	assert done.status == 0 and re.fullmatch(rf"{HOST}\.crt: is served everywhere, .*\n", done.out), done
+	assert done.status == 0 and re.fullmatch(rf"{HOST}\.crt: served by all listeners, .*\n", done.out), done
 	nothing = tool(site, "renew")
 	assert nothing.status == 0 and not nothing.out + nothing.err, nothing
 	assert site.hand_in(new)["step"] == "done"
@@ -48,7 +50,7 @@ def test(site):
 
 
 @behaviour("what is published is what is asked of the program, line by line")
-def test(site):
+def the_program_gets_the_records_to_publish(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)
@@ -61,7 +63,7 @@ def test(site):
 
 
 @behaviour("a dry run says what would be done, and changes nothing: no file, no record, no certificate that is served")
-def test(site):
+def a_dry_run_changes_nothing(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.shell("config:reload()")  # whatever that writes is there then
@@ -74,16 +76,16 @@ def test(site):
 	unchanged("publish", "would publish 4 records", "--new", new.file, "--key", new.key)
 	assert not site.slot.exists()
 	site.hand_in(new)
-	unchanged("wait", "waits until")
+	unchanged("wait", "waiting until")
 	site.pass_time(200)
 	unchanged("install", "would install the new certificate, and reload Prosody")
-	unchanged("next", "would make the next key", "--request")
+	unchanged("next", "would create the next key", "--request")
 	site.renew()
 	assert site.served() == {fingerprint(new.file.read_text())}
 
 
 @behaviour("the chain and the key may both come from standard input")
-def test(site):
+def stdin_carries_chain_and_key(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	for text in (new.file.read_text() + new.key.read_text(), new.key.read_text() + new.file.read_text()):
@@ -102,7 +104,7 @@ def handed_in_by_pipe(site, text, status=0):
 
 
 @behaviour("with the same key nothing is published, and only the certificate's file is replaced")
-def test(site):
+def the_same_key_replaces_only_the_certificate(site):
 	site.go()
 	again = reissue(site, site.old.request)
 	key, mode = site.file(".key").stat(), site.file().stat().st_mode
@@ -125,7 +127,7 @@ def reissue(site, request):
 
 
 @behaviour("owner and mode of the old files stay, and so does the lay-out: one file, links, and directories of their own")
-def test(site):
+def owner_mode_and_layout_stay(site):
 	elsewhere = site.directory / "elsewhere"
 	elsewhere.mkdir()
 	for suffix in (".crt", ".key"):
@@ -147,8 +149,9 @@ def test(site):
 	assert sorted(path.name for path in (site.directory / "certs").iterdir()) == [f"{HOST}.crt", f"{HOST}.key"]
 
 
+@every_version
 @behaviour("a directory of the host's with fullchain.pem and privkey.pem is found after that as before, also where it is a link")
-def test(site):
+def a_host_directory_is_found_as_before(site):
 	versions, new = site.directory / "versions", site.issue(HOST, name="new")
 	versions.mkdir()
 	for suffix, name in ((".crt", "fullchain.pem"), (".key", "privkey.pem")):
@@ -163,8 +166,9 @@ def test(site):
 	assert sorted(path.name for path in versions.iterdir()) == ["fullchain.pem", "privkey.pem"]
 
 
+@every_version
 @behaviour("chain and key in one file are replaced by one rename")
-def test(site):
+def a_combined_file_is_renamed_once(site):
 	both = site.directory / "both.pem"
 	both.write_text(site.old.file.read_text() + site.old.key.read_text())
 	both.chmod(0o600)
@@ -182,8 +186,9 @@ def test(site):
 	assert fingerprint(both.read_text()) in site.served()
 
 
+@every_version
 @behaviour("a server that does not run is no fault: the certificate is installed, and checked once it runs")
-def test(site):
+def a_stopped_server_is_checked_once_it_runs(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)
@@ -191,7 +196,7 @@ def test(site):
 	site.kill()
 	for _ in range(2):
 		found = site.renew()
-		assert (found["step"], found["text"]) == ("check", "is installed; Prosody does not run") and not found["problems"], found
+		assert (found["step"], found["text"]) == ("check", "installed; Prosody is not running") and not found["problems"], found
 	assert site.published() == {site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)}
 	assert site.files() == fingerprint(new.file.read_text())
 	site.start()
@@ -199,8 +204,9 @@ def test(site):
 	assert site.published() == {new.tlsa(3, 1, 1)} and site.served() == {site.files()}
 
 
+@every_version
 @behaviour("without mod_admin_shell a signal makes it reload")
-def test(site):
+def a_signal_reloads_without_admin_shell(site):
 	site.modules.remove("admin_shell")
 	site.options["modules_disabled"] = ["admin_shell", "admin_socket"]
 	new = site.issue(HOST, name="new")
@@ -227,12 +233,12 @@ def is_open(address):
 
 
 @behaviour("without an option the records are printed, and renew goes on when they are in DNS")
-def test(site):
+def without_a_program_records_are_printed(site):
 	del site.options["certs_dns_command"]
 	new = site.issue(HOST, name="new")
 	site.go()
 	output = tool(site, "renew", HOST, "--new", new.file, "--key", new.key)
-	assert output.status == 1 and "publish 4 records, and call renew again" in output.err, output
+	assert output.status == 1 and "publish 4 records, then run renew again" in output.err, output
 	assert all(f"_{port}._tcp.xmpp.{HOST}. 60 IN TLSA {new.tlsa(3, 1, 1)}\n" in output.out for port in site.places), output
 	site.republish(site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
 	assert site.renew()["step"] == "wait"

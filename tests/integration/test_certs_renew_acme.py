@@ -1,9 +1,10 @@
-"""prosodyctl mod_certs renew with ACME clients, each set up as the README says."""
+"""prosodyctl mod_certs renew with ACME clients, each set up as the manual says."""
 import pathlib
 import re
 import shutil
 
-from dynamicsite import HOST, TTL, USER, behaviour, from_readme, leaf_of, tlsa_of
+from dynamicsite import HOST, TTL, USER, behaviour, from_manual, leaf_of, tlsa_of
+from suite import every_version
 
 CERTBOT_HOOK, DEHYDRATED_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/prosody", "/etc/dehydrated/hook"
 LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/sbin/prosody-next-certificate"
@@ -16,12 +17,12 @@ TIME_LIMIT = 300  # seconds; a test takes 10 on a machine that does nothing else
 def ready(site, *hooks):
 	site.with_authority().go()
 	for hook in hooks:
-		site.workplace.install(hook, from_readme(f"# {hook}"))
+		site.workplace.install(hook, from_manual(f"# {hook}"))
 
 
 def goes_on(site):
 	"""Cron, which mails what is printed: nothing, as long as all is well."""
-	assert site.run(from_readme("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
+	assert site.run(from_manual("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
 
 
 def text_of(site, chain):
@@ -77,8 +78,9 @@ def chain_of(text):
 	return re.findall("-----BEGIN CERTIFICATE-----[^-]*", text)
 
 
+@every_version
 @behaviour("certbot with a deploy hook, with a new key and with the same", time_limit=TIME_LIMIT)
-def test(site):
+def certbot_renews_with_a_new_and_the_same_key(site):
 	ready(site, CERTBOT_HOOK)
 	site.run("certbot certonly -d example.org")
 	replaced_step_by_step(site, CERTBOT_AGAIN, CERTBOT_CHAIN)
@@ -86,17 +88,17 @@ def test(site):
 
 
 @behaviour("certbot, for the next key", time_limit=TIME_LIMIT)
-def test(site):
+def certbot_uses_the_next_key(site):
 	ready(site)
-	request = from_readme("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
-	is_time = from_readme("# is it time?")
+	request = from_manual("# certbot, for the next key").replace("$(mktemp -d)", "new; rm -rf $new; mkdir $new")
+	is_time = from_manual("# is it time?")
 	site.run(is_time, status=1)
 	replaced_for_the_next_key(site, request, "new/fullchain.pem")
 	site.run(is_time)
 
 
 @behaviour("dehydrated, by knsupdate", program="knsupdate", time_limit=TIME_LIMIT)
-def test(site):
+def dehydrated_renews_by_knsupdate(site):
 	ready(site, DEHYDRATED_HOOK)
 	site.run("dehydrated --register --accept-terms")
 	for again in ("", "--force"):
@@ -104,46 +106,46 @@ def test(site):
 
 
 @behaviour("dehydrated, for the next key", program="knsupdate", time_limit=TIME_LIMIT)
-def test(site):
+def dehydrated_uses_the_next_key(site):
 	ready(site, DEHYDRATED_HOOK)
 	site.run("dehydrated --register --accept-terms")
-	script = from_readme("# dehydrated, for the next key").replace("|", "| tee chain.pem |")
+	script = from_manual("# dehydrated, for the next key").replace("|", "| tee chain.pem |")
 	replaced_for_the_next_key(site, script, "chain.pem")
 
 
 @behaviour("lego", time_limit=TIME_LIMIT)
-def test(site):
+def lego_renews(site):
 	ready(site, LEGO_HOOK)
 	replaced_step_by_step(site, f"lego -d example.org run --run-hook {LEGO_HOOK}", LEGO_CHAIN)
 	replaced_step_by_step(site, LEGO_AGAIN, LEGO_CHAIN)
 
 
 @behaviour("lego, for the next key", program="knsupdate", time_limit=TIME_LIMIT)
-def test(site):
+def lego_uses_the_next_key(site):
 	ready(site, LEGO_NEXT_HOOK)
-	replaced_for_the_next_key(site, from_readme("# lego, for the next key"), LEGO_CHAIN, times=2)
+	replaced_for_the_next_key(site, from_manual("# lego, for the next key"), LEGO_CHAIN, times=2)
 
 
 @behaviour("uacme, which keeps its key", program="knsupdate", time_limit=TIME_LIMIT)
-def test(site):
+def uacme_renews_with_its_key(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
-	script = from_readme("# uacme, from cron")
+	script = from_manual("# uacme, from cron")
 	replaced_step_by_step(site, script, f"uacme/{HOST}/cert.pem")
 	site.run(script, status=1)  # it is not time yet
 	replaced_at_once(site, script.replace("issue", "--force issue"), f"uacme/{HOST}/cert.pem")
 
 
 @behaviour("uacme, for the next key", time_limit=TIME_LIMIT)
-def test(site):
+def uacme_uses_the_next_key(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
-	script = from_readme("# uacme, for the next key").replace("issue", "--force issue")
+	script = from_manual("# uacme, for the next key").replace("issue", "--force issue")
 	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)
 
 
 @behaviour("root's hook hands in what Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
-def test(site):
+def the_hook_of_root_hands_over_to_prosody(site):
 	site.as_user_without_rights().go()
 	certificate = site.issue(HOST, name="new")
 	certificate.key.chmod(0o600)
@@ -158,8 +160,9 @@ def test(site):
 		assert file.owner() == USER and file.stat().st_mode & 0o777 == mode, file.stat()
 
 
+@every_version
 @behaviour("prosodyctl --root reads the client's files, and writes where Prosody's user may not", time_limit=TIME_LIMIT)
-def test(site):
+def the_root_option_reads_client_files(site):
 	site.as_user_without_rights()
 	(site.directory / "certs").chmod(0o755)
 	shutil.chown(site.directory / "certs", "root", "root")
@@ -174,10 +177,10 @@ def test(site):
 	assert (site.directory / f"certs/{HOST}.key").owner() == USER
 
 
-@behaviour("the name server's settings of the README are the laboratory's, and BIND takes them")
-def test(site):
-	lines = from_readme("# knot.conf").splitlines()[1:]
+@behaviour("the name server's settings of the manual are the laboratory's, and BIND takes them")
+def the_manuals_name_server_settings_work(site):
+	lines = from_manual("# knot.conf").splitlines()[1:]
 	assert "\n".join(lines) in site.name_server.configuration.read_text()
 	named = site.directory / "named.conf"
-	named.write_text('key "prosody" { algorithm hmac-sha256; secret "AAAA"; };\n' + from_readme("# named.conf"))
+	named.write_text('key "prosody" { algorithm hmac-sha256; secret "AAAA"; };\n' + from_manual("# named.conf"))
 	site.run(f"named-checkconf {named}")

@@ -6,12 +6,13 @@ import threading
 
 from certsite import TOOL, bad, tool
 from renewsite import HOST, behaviour, fingerprint
+from suite import every_version
 
 NOBODY = 65534
 
 
 @behaviour("what cannot be used is refused before anything is done, and the text says why")
-def test(site):
+def unusable_input_is_refused(site):
 	site.go()
 	new, other = (site.issue(HOST, name=name) for name in ("new", "other"))
 	wrong = site.issue(HOST, names=["DNS:elsewhere.lab"], name="wrong")
@@ -21,35 +22,35 @@ def test(site):
 	subprocess.run(["openssl", "pkey", "-in", new.key, "-aes128", "-passout", "pass:secret", "-out", locked], check=True)
 	before = site.everything()
 	for certificate, key, says in ((new.file, other.key, "private key does not belong to the first certificate"),
-			(wrong.file, wrong.key, f"does not serve clients of {HOST}; .*does not serve servers of {HOST}"),
-			(unknown.file, unknown.key, "clients do not accept the new certificate, and they do accept the old one: .*issuer"),
+			(wrong.file, wrong.key, f"not valid for clients of {HOST}; .*not valid for servers of {HOST}"),
+			(unknown.file, unknown.key, "clients trust the old certificate, but not the new one: .*issuer"),
 			(expired.file, expired.key, "has expired"), (early.file, early.key, "not valid yet"),
 			(new.file, locked, "key is missing or cannot be read"), (new.key, new.key, "certificate is missing or cannot be read"),
-			(site.file(), site.file(".key"), "Prosody uses this very file"), ("/nothing.pem", new.key, "No such file"),
+			(site.file(), site.file(".key"), "Prosody uses this file"), ("/nothing.pem", new.key, "No such file"),
 			(new.file, new.file, "no private key in the file of --key")):
 		bad(site, "renew", HOST, "--new", certificate, "--key", key, says=says)
-	for words, says in ((["--new", new.file], "about one HOST or FILE"), ([HOST, "--key", new.key], "--key belongs to --new"),
-			([HOST, "--new", "-", "--key", "-"], "--key names a file"), (["elsewhere.lab"], "is no host"), ([HOST, HOST], "too many")):
+	for words, says in ((["--new", new.file], "need a HOST or FILE"), ([HOST, "--key", new.key], "--key needs --new"),
+			([HOST, "--new", "-", "--key", "-"], "--key must be a file"), (["elsewhere.lab"], "neither a configured host"), ([HOST, HOST], "too many")):
 		bad(site, "renew", *words, status=2, says=says)
 	assert site.everything() == before and site.served() == {fingerprint(site.old.file.read_text())}
 
 
 @behaviour("publishing that fails says why, changes nothing else, and is tried again by the next call")
-def test(site):
+def failed_publishing_is_retried(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (3, "the zone is locked\n\x1b[31mby somebody")
 	site.go()
 	for words in ([HOST, "--new", new.file, "--key", new.key], []):
 		output = tool(site, "renew", *words)
-		assert output.status == 1 and "4 records could not be published" in output.out, output
-		assert "ended with status 3: the zone is locked; \\x1b[31mby somebody" in output.err, output
+		assert output.status == 1 and "cannot publish 4 records" in output.out, output
+		assert "failed with status 3: the zone is locked; \\x1b[31mby somebody" in output.err, output
 	assert site.published() == {site.old.tlsa(3, 1, 1)} and site.files() == fingerprint(site.old.file.read_text())
 	site.publisher.handle = site.apply
 	assert site.renew()["step"] == "wait"
 
 
 @behaviour("a program that does not end is ended, and so is one that cannot be run told of")
-def test(site):
+def hanging_and_missing_programs_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.options["certs_dns_timeout"] = 1
 	forever = site.directory / "forever"
@@ -68,23 +69,23 @@ def test(site):
 
 
 @behaviour("records that DNS never shows are waited for, and told of after an hour")
-def test(site):
+def records_that_never_appear_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (0, "taken")
 	site.go()
 	found = site.hand_in(new)
-	assert found["step"] == "publish" and "until all name servers show" in found["text"], found
+	assert found["step"] == "publish" and "until all name servers have" in found["text"], found
 	assert site.renew()["step"] == "publish"
 	site.pass_time(3700)
 	found = site.renew(status=1)
-	assert found["step"] == "publish" and "name servers do not show it, for 6" in found["problems"][0], found
+	assert found["step"] == "publish" and "name servers do not have the change after 6" in found["problems"][0], found
 	assert site.files() == fingerprint(site.old.file.read_text())
 	site.publisher.handle = site.apply
 	assert site.renew()["step"] == "wait"
 
 
 @behaviour("updates go to nsupdate in the form that it reads, one message for each zone, signed with the key")
-def test(site):
+def nsupdate_gets_one_signed_message_per_zone(site):
 	new = site.issue(HOST, name="new")
 	program, seen = site.directory / "nsupdate", site.directory / "seen"
 	program.write_text(f'#!/bin/sh\n{{ printf "<%s>" "$@"; echo; cat; echo; }} >>"{seen}"\necho "update failed: REFUSED" >&2\nexit 2\n')
@@ -93,7 +94,7 @@ def test(site):
 	site.options["certs_dns_update"] = {"server": "192.0.2.53", "port": 5353, "key": "/it's/tsig.key", "program": program}
 	site.go()
 	found = site.hand_in(new, status=1)
-	assert f"{program} ended with status 2: update failed: REFUSED" in found["problems"][0], found
+	assert f"{program} failed with status 2: update failed: REFUSED" in found["problems"][0], found
 	head, *lines = seen.read_text().splitlines()
 	assert head == "<-k></it's/tsig.key>" and lines[:2] == ["server 192.0.2.53 5353", "zone lab."] and lines[-2:] == ["send", ""]
 	assert sorted(lines[2:-2]) == sorted(f"update add _{port}._tcp.xmpp.{HOST}. 60 TLSA {new.tlsa(3, 1, 1)}" for port in site.places)
@@ -104,8 +105,9 @@ def test(site):
 		assert says in site.renew(status=1)["problems"][0]
 
 
+@every_version
 @behaviour("of two calls at once the second says so and ends well, and what it hands in is not lost")
-def test(site):
+def a_concurrent_call_loses_nothing(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	entered, leave = threading.Event(), threading.Event()
 
@@ -123,8 +125,8 @@ def test(site):
 	busy = tool(site, "renew", "--json")
 	leave.set()
 	call.join()
-	assert cron.status == 0 and cron.out == "another call is at work; the next one goes on\n", cron
-	assert hook.status == 0 and hook.out == f"{HOST}.crt: handed in, but another call is at work; the next one goes on\n", hook
+	assert cron.status == 0 and cron.out == "another renew is running; the next call continues\n", cron
+	assert hook.status == 0 and hook.out == f"{HOST}.crt: accepted, but another renew is running; the next call continues\n", hook
 	assert busy.status == 0 and json.loads(busy.out) == {"renewals": [], "busy": True}, busy
 	assert outputs[0].status == 0 and not (site.slot / "incoming.pem").exists(), outputs
 	site.publisher.handle = site.apply
@@ -136,7 +138,7 @@ def test(site):
 
 
 @behaviour("a directory that cannot be written leaves everything as it was, and is named")
-def test(site):
+def a_read_only_directory_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)
@@ -151,7 +153,7 @@ def test(site):
 	before = site.served(), site.files()
 	done = subprocess.run([*as_nobody, *map(str, TOOL.command(site, "renew"))], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
 		stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-	assert done.returncode == 1 and "could not be installed" in done.stdout, done
+	assert done.returncode == 1 and "cannot install" in done.stdout, done
 	assert f"certs/.{HOST}.crt.switch: Permission denied; prosodyctl works as the user" in done.stderr, done
 	os.chmod(site.directory / "certs", 0o755)
 	assert (site.served(), site.files()) == before and site.published() == {site.old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)}
@@ -159,7 +161,7 @@ def test(site):
 
 
 @behaviour("a certificate that is overtaken by another one leaves no record behind")
-def test(site):
+def an_overtaken_certificate_leaves_no_record(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	site.go()
 	assert site.hand_in(first)["step"] == "wait"
@@ -171,7 +173,7 @@ def test(site):
 
 
 @behaviour("what is kept and cannot be read any more is told of")
-def test(site):
+def unreadable_state_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()
 	site.hand_in(new)
@@ -179,5 +181,5 @@ def test(site):
 	assert site.renew()["step"] == "wait"
 	(site.slot / "new.pem").write_text("nothing")
 	found = site.renew(status=1)
-	assert found["text"] == "what was handed in cannot be used" and found["problems"], found
+	assert found["text"] == "unusable certificate" and found["problems"], found
 	assert site.hand_in(new)["step"] == "wait"

@@ -5,19 +5,20 @@ import signal
 import subprocess
 import threading
 
+import suite
 from certsite import TOOL, tool
 from renewsite import HOST, behaviour, fingerprint
 
-KILLS = 6  # in each part of the way
+KILLS = suite.tries(4, 40)  # in each part of the way
 LONGEST = 4  # seconds after which one call is killed at the latest
 
 
-def killed(site, *words):
+def killed(site, rng, *words):
 	"""One call, killed with all that it has started, unless it ends before that."""
 	process = subprocess.Popen(TOOL.command(site, "renew", *words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 		stderr=subprocess.DEVNULL, start_new_session=True)
 	try:
-		process.wait(random.uniform(0, LONGEST))
+		process.wait(rng.uniform(0, LONGEST))
 	except subprocess.TimeoutExpired:
 		os.killpg(process.pid, signal.SIGKILL)
 	process.wait()
@@ -30,17 +31,17 @@ def assert_sound(site):
 
 
 @behaviour("killed at random moments it never leaves what a peer refuses, and gets there all the same")
-def test(site):
+def random_kills_never_break_a_peer(site):
 	site.go()
-	new = site.issue(HOST, name="new")
+	new, rng = site.issue(HOST, name="new"), random.Random(suite.SEED)
 	words = [HOST, "--new", new.file, "--key", new.key]
 	for _ in range(KILLS):
-		killed(site, *words)
+		killed(site, rng, *words)
 		assert_sound(site)
 	assert site.hand_in(new)["step"] == "wait"
 	site.pass_time(200)
 	for _ in range(KILLS):
-		killed(site)
+		killed(site, rng)
 		assert_sound(site)
 	site.kill()
 	site.start()
@@ -53,7 +54,7 @@ def test(site):
 
 
 @behaviour("killed while it publishes or removes records it does so again")
-def test(site):
+def a_kill_while_publishing_is_repaired(site):
 	site.go()
 	new = site.issue(HOST, name="new")
 	for words, step in (([HOST, "--new", new.file, "--key", new.key], "wait"), ([], "done")):

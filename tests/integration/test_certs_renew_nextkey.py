@@ -2,6 +2,7 @@
 from authority import SERVER, openssl
 from certsite import bad, tool
 from renewsite import HOST, behaviour, fingerprint, record_of
+from suite import every_version
 
 
 class Requested:
@@ -18,8 +19,9 @@ class Requested:
 		self.record = record_of(self.file.read_text())
 
 
+@every_version
 @behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
-def test(site):
+def a_next_key_is_published_ahead(site):
 	site.go()
 	found = site.renew(HOST, "--request")
 	assert found["request"] == str(site.slot / "next.csr") and found["step"] == "next" and not found["problems"], found
@@ -46,7 +48,7 @@ def test(site):
 
 
 @behaviour("a request has the names of the certificate in use, and those of the hosts that it serves")
-def test(site):
+def a_request_names_hosts_in_use(site):
 	site.serve(HOST, site.issue(HOST, names=["DNS:www.good.lab", "DNS:*.good.lab", f"DNS:{HOST}"], name="wide"))
 	site.go()
 	output = tool(site, "renew", HOST, "--request")
@@ -58,17 +60,17 @@ def test(site):
 
 
 @behaviour("a certificate without a key has to be for the next key or the one in use")
-def test(site):
+def a_certificate_needs_the_next_or_current_key(site):
 	site.go()
 	site.renew(HOST, "--request")
 	stranger = site.issue(HOST, name="stranger")
 	before = site.everything()
-	bad(site, "renew", HOST, "--new", stranger.file, says="its private key is missing")
+	bad(site, "renew", HOST, "--new", stranger.file, says="missing private key")
 	assert site.everything() == before
 
 
 @behaviour("a request that got lost is made again for the same key")
-def test(site):
+def a_lost_request_is_made_again(site):
 	site.go()
 	site.renew(HOST, "--request")
 	key, records = (site.slot / "next.key").read_bytes(), site.published()
@@ -79,7 +81,7 @@ def test(site):
 
 
 @behaviour("while DNS does not answer it is not known whether the next key is published")
-def test(site):
+def without_dns_the_next_key_is_uncertain(site):
 	site.go()
 	site.renew(HOST, "--request")
 	site.pass_time(200)

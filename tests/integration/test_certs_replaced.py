@@ -6,6 +6,7 @@ import shutil
 import bed
 from authority import openssl
 from certsite import bad, tool
+from suite import every_version
 from test_certs_check import behaviour
 from test_certs_rollover import let_time_pass, note_of, records, rollover, switch
 
@@ -81,8 +82,9 @@ class OtherMachine(bed.Prosody):
 
 # --- what others need ---
 
+@every_version
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
-def test(site):
+def a_component_record_stays(site):
 	old, rooms, new = site.issue("good.lab", name="old"), site.issue("rooms.good.lab"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	add_host(site, "rooms.good.lab", rooms)
@@ -102,7 +104,7 @@ def test(site):
 
 
 @behaviour("replacing leaves the record of another machine with another certificate, and does not wait for it")
-def test(site):
+def a_record_of_another_machine_stays(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
 	machine = OtherMachine(site, other)
@@ -121,7 +123,7 @@ def test(site):
 
 
 @behaviour("replacing is not done before every machine with the old certificate has been switched")
-def test(site):
+def every_machine_has_to_switch_first(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
 	machine = OtherMachine(site, old)
@@ -141,7 +143,7 @@ def test(site):
 
 
 @behaviour("replacing asks nothing of a target that other machines serve with certificates of their own")
-def test(site):
+def targets_of_other_machines_are_ignored(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address])
 	machine = OtherMachine(site, other)
@@ -157,7 +159,7 @@ def test(site):
 
 
 @behaviour("replacing leaves records that nothing known matches, such as those of the authority's other intermediates")
-def test(site):
+def unmatched_records_stay(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -166,11 +168,11 @@ def test(site):
 	found = rollover(site, new, status=1)
 	assert records(found, "remove") == for_servers(site, was) and records(found, "unknown") == for_servers(site, others), found
 	text = tool(site, "rollover", "good.lab", "--new", new.file).out
-	assert re.search(rf"which stay:\n.*2 1 1 {others.split()[3]}", text), text
+	assert re.search(rf"and stay:\n.*2 1 1 {others.split()[3]}", text), text
 
 
 @behaviour("replacing leaves the records of spare certificates, keys and requests that --keep names")
-def test(site):
+def kept_names_protect_spare_records(site):
 	old = site.issue("good.lab", name="old")
 	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
 	spares = [site.issue("good.lab", name=f"spare{number}") for number in range(3)]
@@ -190,7 +192,7 @@ def test(site):
 
 
 @behaviour("replacing lets the old records stay while it is not known whether another host needs them")
-def test(site):
+def records_stay_while_another_host_is_unknown(site):
 	old, other, new = site.issue("good.lab", name="old"), site.issue("other.lab"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	site.go()
@@ -200,7 +202,7 @@ def test(site):
 	add_host(site, "other.lab", other, component=False)
 	site.rewrite_config()  # the server does not know it yet
 	site.lab.start()
-	output = bad(site, "rollover", "good.lab", "--new", new.file, says="for other.lab does not tell whether it needs records")
+	output = bad(site, "rollover", "good.lab", "--new", new.file, says="for other.lab: cannot check whether it needs records")
 	assert "the old records must stay for now" in output.out, output
 	site.kill()
 	site.start()
@@ -208,7 +210,7 @@ def test(site):
 
 
 @behaviour("replacing leaves what a host's certificate matches whose services DNS does not tell")
-def test(site):
+def an_undiscoverable_host_keeps_its_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
 	servers_only(site, old, [site.address])
@@ -224,7 +226,7 @@ def test(site):
 # --- who uses the file ---
 
 @behaviour("replacing is not safe while a component that uses the file is not in the new certificate")
-def test(site):
+def a_host_missing_from_the_new_certificate_is_unsafe(site):
 	both = ["DNS:good.lab", "DNS:rooms.good.lab"]
 	old, new = site.issue("good.lab", both, name="old"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
@@ -242,19 +244,19 @@ def test(site):
 
 
 @behaviour("replacing is not blocked by a component that DNS does not have, and that the old certificate does not name either")
-def test(site):
+def a_component_without_dns_does_not_block(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.components["internal.good.lab"] = "muc"
 	site.go()
 	found = rollover(site, new, status=0)
 	assert found["safe"] and found["hosts"] == ["good.lab", "internal.good.lab"], found
-	assert has(found["warnings"], "does not name internal.good.lab for xmpp-server, nor does the old one"), found
+	assert has(found["warnings"], "does not name internal.good.lab for xmpp-server; neither does the old one"), found
 	assert {each["host"] for each in found["listeners"]} == {"good.lab"}, found
 
 
 @behaviour("replacing does not forget a host that the file, overwritten, no longer names")
-def test(site):
+def hosts_of_an_overwritten_file_are_remembered(site):
 	old = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="old")
 	new = site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
@@ -267,7 +269,7 @@ def test(site):
 
 
 @behaviour("replacing asks for records of a host that the new certificate newly names, where Prosody may take it")
-def test(site):
+def newly_named_hosts_need_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="new")
 	servers_only(site, old, [site.address])
@@ -280,11 +282,12 @@ def test(site):
 	site.go()
 	found = rollover(site, new, status=1)
 	assert records(found, "add") == {f"_{site.s2s_port}._tcp.xmpp.other.lab": {new.tlsa(3, 1, 1)}}, found
-	assert not found["remove"] and has(found["warnings"], "names other.lab, too"), found
+	assert not found["remove"] and has(found["warnings"], "also names other.lab"), found
 
 
+@every_version
 @behaviour("replacing leaves out a port with a certificate of its own, and a host with several has to name one")
-def test(site):
+def a_port_with_its_own_certificate_is_left_out(site):
 	old = site.good(tlsa=[])
 	new, other = site.issue("good.lab", name="new"), site.issue("good.lab", name="other")
 	site.options["c2s_direct_tls_ssl"] = {"certificate": other.file, "key": other.key}
@@ -305,7 +308,7 @@ def test(site):
 
 
 @behaviour("replacing one of two certificates with keys of different types leaves the other one")
-def test(site):
+def the_other_key_type_stays(site):
 	old, rsa, new = site.issue("good.lab", name="old"), site.issue("good.lab", name="rsa", rsa=True), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
 	place = site.directory / "old.crt"
@@ -339,15 +342,15 @@ def key_problem(site, new, *words):
 
 
 @behaviour("replacing is not safe with a key that does not belong to the new certificate")
-def test(site):
+def a_foreign_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
-	assert has(rollover(site, new, status=0)["warnings"], "--key names it")
+	assert has(rollover(site, new, status=0)["warnings"], "give it with --key")
 	found = rollover(site, new, "--key", new.key, status=0)
 	assert found["safe"] and not found["warnings"], found
 	assert key_problem(site, new, "--key", old.key) == f"the key {old.key} does not belong to the certificate {new.file}"
-	assert f"the key {new.file} holds no private key" in key_problem(site, new, "--key", new.file)
+	assert f"the key {new.file} is not a private key" in key_problem(site, new, "--key", new.file)
 	assert "/nonexistent" in key_problem(site, new, "--key", "/nonexistent")
 	fullchain, privkey = site.directory / "fullchain.pem", site.directory / "privkey.pem"
 	shutil.copy(new.file, fullchain)
@@ -358,17 +361,18 @@ def test(site):
 	assert tool(site, "rollover", "good.lab", "--new", fullchain).status == 0
 
 
-@behaviour("replacing opens an enciphered key with Prosody's own password")
-def test(site):
+@every_version
+@behaviour("replacing opens an encrypted key with Prosody's own password")
+def an_encrypted_key_is_opened(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.lab.start()
-	place, key = site.directory / "certs/good.lab.key", site.directory / "enciphered.key"
-	for plain, enciphered in ((old.key, place), (new.key, key)):
-		enciphered.write_bytes(openssl("pkey", "-in", plain, "-aes128", "-passout", "pass:secret"))
+	place, key = site.directory / "certs/good.lab.key", site.directory / "encrypted.key"
+	for plain, encrypted in ((old.key, place), (new.key, key)):
+		encrypted.write_bytes(openssl("pkey", "-in", plain, "-aes128", "-passout", "pass:secret"))
 	site.rewrite_config()
 	for path in (place, key):
-		assert has(rollover(site, new, "--key", key, status=1)["problems"], f"^the key {path} is enciphered, and the password"), path
+		assert has(rollover(site, new, "--key", key, status=1)["problems"], f"^the key {path} is encrypted, and the password"), path
 	site.options["ssl"]["password"] = "secret"
 	site.rewrite_config()
 	assert not has(rollover(site, new, "--key", key, status=0)["problems"], "the key")
@@ -376,26 +380,27 @@ def test(site):
 
 
 @behaviour("replacing is not safe while one file of the pair in Prosody's place is old, and the other new")
-def test(site):
+def a_half_replaced_pair_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
 	certificate, key = (site.directory / f"certs/good.lab.{suffix}" for suffix in ("crt", "key"))
 	shutil.copy(new.key, key)
-	assert re.search(f"^the key {key} does not belong to the certificate {certificate}, which is still the old one: put the old key",
+	assert re.search(f"^the key {key} does not belong to the certificate {certificate}, which is still the old one: restore the old key",
 		key_problem(site, new))
 	shutil.copy(old.key, key)
 	rollover(site, new, status=0)
 	shutil.copy(new.file, certificate)
-	assert re.search(f"^the key {key} does not belong to the certificate {certificate}, which is the new one already: put its key",
+	assert re.search(f"^the key {key} does not belong to the certificate {certificate}, which is the new one already: install its key",
 		key_problem(site, new))
 	shutil.copy(new.key, key)
 	found = rollover(site, new, status=0)
 	assert found["step"] == "switch" and found["safe"], found
 
 
+@every_version
 @behaviour("replacing is not safe with a key that Prosody cannot read")
-def test(site):
+def an_unreadable_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.directory.chmod(0o755)
@@ -408,16 +413,17 @@ def test(site):
 	(site.directory / "certs/good.lab.key").chmod(0o644)
 	key.chmod(0o600 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
 	output = tool(site, "rollover", "good.lab", "--new", certificate)
-	assert output.status == 1 and re.search(f"the key {key}, of the certificate {certificate}, cannot be read: .*closed to the user",
+	assert output.status == 1 and re.search(f"cannot read the key {key} of the certificate {certificate}: .*user cannot read",
 		output.err), output
 	key.chmod(0o644)
-	assert "cannot be read" not in tool(site, "rollover", "good.lab", "--new", certificate).err
+	assert "cannot read" not in tool(site, "rollover", "good.lab", "--new", certificate).err
 
 
 # --- the new certificate, too soon ---
 
+@every_version
 @behaviour("replacing is not safe when the new certificate lies where Prosody takes it with the next reload")
-def test(site):
+def a_certificate_in_place_too_early_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -425,26 +431,26 @@ def test(site):
 	other_name = site.directory / "certs/renewed.crt"
 	site.install("renewed", new)
 	found = rollover(site, new, status=1)
-	assert found["step"] == "add" and has(found["problems"], f"^{other_name} lies where Prosody looks for certificates of good.lab"), found
+	assert found["step"] == "add" and has(found["problems"], f"^{other_name}: Prosody may select this file for good.lab"), found
 	assert found["file"] == str(site.directory / "certs/good.lab.crt"), found
 	other_name.unlink()
 	assert not rollover(site, new, status=1)["problems"]
 	site.install("good.lab", new)
 	found = rollover(site, new, status=1)
-	assert found["step"] == "add" and has(found["problems"], "good.lab.crt holds the new certificate already"), found
+	assert found["step"] == "add" and has(found["problems"], "good.lab.crt has the new certificate already"), found
 	assert {each["serves"] for each in found["listeners"]} == {"old"} and not found["unknown"], found
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 
 
 @behaviour("replacing takes the one certificate that is served for the old one, where the file was overwritten before")
-def test(site):
+def the_served_certificate_counts_as_old(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
 	publish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1))
 	site.install("good.lab", new)
 	found = rollover(site, new, status=1)
-	assert found["step"] == "wait" and has(found["problems"], "holds the new certificate already"), found
+	assert found["step"] == "wait" and has(found["problems"], "has the new certificate already"), found
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 	let_time_pass(site, HOUR)
 	switch(site, new)
@@ -454,11 +460,11 @@ def test(site):
 	note_of(site).unlink()
 	found = rollover(site, new, status=0)
 	assert found["step"] == "done" and records(found, "unknown") == for_servers(site, old.tlsa(3, 1, 1)), found
-	assert has(found["warnings"], "was replaced before this tool has seen it"), found
+	assert has(found["warnings"], "was replaced before the first call"), found
 
 
 @behaviour("replacing tells that the new certificate is served before the waiting is over")
-def test(site):
+def an_early_switch_is_reported(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -466,13 +472,13 @@ def test(site):
 	rollover(site, new, status=1)
 	switch(site, new)
 	found = rollover(site, new, status=1)
-	assert found["step"] == "wait" and has(found["problems"], "serves the new certificate, which caches may not know yet"), found
+	assert found["step"] == "wait" and has(found["problems"], "serves the new certificate, but caches may not have its records yet"), found
 	let_time_pass(site, HOUR)
 	assert rollover(site, new, status=0)["step"] == "remove"
 
 
 @behaviour("replacing does not wait for a record that was seen long before the certificate came")
-def test(site):
+def a_record_seen_long_ago_needs_no_waiting(site):
 	old, new, other = (site.issue("good.lab", name=name) for name in ("old", "new", "other"))
 	servers_only(site, old, [site.address])
 	site.go()
@@ -484,17 +490,17 @@ def test(site):
 # --- dates ---
 
 @behaviour("replacing tells of an old and of a new certificate that end before the waiting is over")
-def test(site):
+def certificates_that_expire_too_soon_are_reported(site):
 	old = site.issue("good.lab", name="old", days=(-1, 1 / 24))
 	servers_only(site, old, [site.address])
 	site.go()
 	publish(site, old.tlsa(3, 1, 1), ttl=2 * HOUR)
 	new, brief = site.issue("good.lab", name="new"), site.issue("good.lab", name="brief", days=(-1, 1 / 24))
 	found = rollover(site, new, status=1)
-	assert has(found["warnings"], r"the old certificate ends on \S+ \S+ UTC, before the waiting is over") and not found["problems"], found
+	assert has(found["warnings"], r"the old certificate expires on \S+ \S+ UTC, before the end of the wait") and not found["problems"], found
 	found = rollover(site, brief, status=1)
-	assert has(found["problems"], r"the new certificate ends on \S+ \S+ UTC, before the waiting is over"), found
+	assert has(found["problems"], r"the new certificate expires on \S+ \S+ UTC, before the end of the wait"), found
 	publish(site, old.tlsa(3, 1, 1), new.tlsa(3, 1, 1), ttl=2 * HOUR)
-	assert has(rollover(site, new, status=1)["warnings"], "the old certificate ends on")
+	assert has(rollover(site, new, status=1)["warnings"], "the old certificate expires on")
 	let_time_pass(site, 5 * HOUR)
-	assert not has(rollover(site, new, status=0)["warnings"], "the old certificate ends on")
+	assert not has(rollover(site, new, status=0)["warnings"], "the old certificate expires on")

@@ -9,7 +9,7 @@ from authority import Authority
 
 
 @behaviour("explain asks a server as clients and as servers do, with STARTTLS and with direct TLS")
-def test(site):
+def explain_asks_as_clients_and_servers_do(site):
 	between = Authority(site.directory, "between", site.ca)
 	leaf = between.issue("leaf", [f"DNS:{HOST}"])
 	site.install(leaf)
@@ -25,7 +25,7 @@ def test(site):
 
 
 @behaviour("explain finds out how to talk to a port that no configuration tells of")
-def test(site):
+def explain_detects_the_protocol_of_a_port(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	ports = {"servers, STARTTLS": site.s2s_port, "clients, STARTTLS": site.port,
 		"clients, direct TLS": site.direct_ports()[0]}
@@ -39,7 +39,7 @@ def test(site):
 
 
 @behaviour("explain reaches a server by IPv6 too", options={"c2s_interfaces": ["::1"]})
-def test(site):
+def explain_connects_over_ipv6(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.start()
 	report = report_of(site, f"[::1]:{site.port}", "--domain", HOST)
@@ -50,7 +50,7 @@ def test(site):
 
 
 @behaviour("explain takes the certificate of the domain that it asks for", hosts=(HOST, OTHER))
-def test(site):
+def explain_asks_for_the_certificate_of_the_domain(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.install(site.issue(f"DNS:{OTHER}", name="second"), OTHER)
 	direct, _ = site.direct_ports()
@@ -62,7 +62,7 @@ def test(site):
 
 
 @behaviour("explain looks up where a domain's services are")
-def test(site):
+def explain_discovers_services(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	direct, _ = site.direct_ports()
 	site.start()
@@ -77,7 +77,7 @@ def test(site):
 
 
 @behaviour("explain says which part of a domain it could not see")
-def test(site):
+def explain_reports_unreachable_parts(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.start()
 	site.resolver.address("xmpp.lab")
@@ -90,11 +90,11 @@ def test(site):
 	bad(site, "explain", "nowhere.lab", says="nowhere.lab has no address")
 	for service in ("xmpp-client", "xmpp-server"):
 		site.resolver.srv(f"_{service}._tcp.silent.lab", 0, ".")
-	bad(site, "explain", "silent.lab", says="silent.lab has no XMPP service")
+	bad(site, "explain", "silent.lab", says="DNS has no XMPP service for silent.lab")
 
 
 @behaviour("explain does not call a domain without services where DNS does not answer")
-def test(site):
+def a_dns_failure_is_not_a_missing_service(site):
 	names = [f"_{service}._tcp.mute.lab" for service in ("xmpp-client", "xmpps-client", "xmpp-server", "xmpps-server")]
 	site.resolver.broken.update(names)
 	output = bad(site, "explain", "mute.lab")
@@ -132,17 +132,17 @@ class Answering:
 
 
 @behaviour("explain ends with an error whatever a server answers")
-def test(site):
+def hostile_answers_end_with_an_error(site):
 	stream = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 	offer = stream + b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>"
 	proceed = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-	for *answers, says in ((b"", "closed"), (b"SSH-2.0-OpenSSH_9.2\r\n", "no XMPP stream"),
-			(b"\xff" * 3000, "no XMPP stream"), (stream, "closed"), (stream + b"<stream:features/>", "not offered"),
-			(stream + b"</stream:stream>", "closed"), (stream + b"<a>" * 30000, "no XMPP stream"),
+	for *answers, says in ((b"", "closed"), (b"SSH-2.0-OpenSSH_9.2\r\n", "not an XMPP stream"),
+			(b"\xff" * 3000, "not an XMPP stream"), (stream, "closed"), (stream + b"<stream:features/>", "does not offer"),
+			(stream + b"</stream:stream>", "closed"), (stream + b"<a>" * 30000, "not an XMPP stream"),
 			(stream + b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text "
 				b"xmlns='urn:ietf:params:xml:ns:xmpp-streams'>not\\here</text></stream:error>", r"host-unknown: not\\x5chere$"),
 			(offer, proceed.replace(b"proceed", b"failure"), "does not start"),
-			(offer, proceed + b"\x16\x03\x03\0\x02", "no XMPP stream"),  # bytes that nobody has protected
+			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # bytes that nobody has protected
 			(offer, proceed, b"\x16\x03\x03\0\x02\0\0", "TLS handshake")):
 		with Answering(*answers) as server:
 			bad(site, "explain", f"127.0.0.1:{server.port}", "--domain", HOST, says=says)
@@ -150,6 +150,6 @@ def test(site):
 
 
 @behaviour("explain says what is likely where a server has no certificate to offer")
-def test(site):
+def a_missing_certificate_gets_a_likely_cause(site):
 	site.start()
-	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; has the server a certificate for this host")
+	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; the server may have no certificate for this host")

@@ -32,7 +32,7 @@ def digests(*certificates):
 # --- of each type of key one ---
 
 @behaviour("several: a key of each type is served and published, with STARTTLS and with direct TLS")
-def test(site):
+def both_key_types_are_served_and_published(site):
 	pairs = both(site)
 	direct = site.direct_ports()
 	site.options["ssl"]["certificates"] = [pair(each) for each in pairs]
@@ -49,7 +49,7 @@ def test(site):
 
 
 @behaviour("several: certificates of a port or a service come before those of all, and before one that is found by name")
-def test(site):
+def port_and_service_certificates_come_first(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
 	direct = site.direct_ports()
@@ -65,7 +65,7 @@ def test(site):
 
 
 @behaviour("several: those of a host alone are for STARTTLS, on 0.12 for direct TLS too")
-def test(site):
+def host_certificates_are_for_starttls(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
 	direct = site.direct_ports()
@@ -80,9 +80,9 @@ def test(site):
 
 
 @behaviour("several: a table as certificate is nothing to Prosody")
-def test(site):
+def a_table_as_certificate_is_ignored(site):
 	pairs = both(site)
-	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; several are ssl = .*"
+	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; for several set ssl = .*"
 	host_option["certificate"] = paths
 	site.rewrite_config()
 	bad(site, "tlsa", HOST, says=says)
@@ -107,23 +107,23 @@ def install_two(site):
 
 
 @behaviour("several: where Prosody takes any one of two files, tlsa has records for both and explain says what to do")
-def test(site):
+def tlsa_covers_both_candidate_files(site):
 	pairs, files = install_two(site)
 	text = good(site, "tlsa", HOST)
 	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(each) for each in pairs}, text
-	comment = [line for line in text.splitlines() if line.startswith("; Prosody takes any one of these")]
+	comment = [line for line in text.splitlines() if line.startswith("; Ambiguous certificate")]
 	assert comment[0][2:] == json.loads(good(site, "tlsa", HOST, "--json"))["records"][0]["choice"]
 	assert len(comment) == 1 and all(str(file) in comment[0] for file in files), text
-	output = bad(site, "explain", HOST, says=f"Prosody takes any one of these for {HOST}.*{files[0]}, {files[1]}.*Leave one below")
+	output = bad(site, "explain", HOST, says=f"Ambiguous certificate for {HOST}.*{files[0]}, {files[1]}.*Keep one of them below")
 	assert str(files[1]) in output.err
-	assert [f"Prosody takes any one of these for {HOST}" in text for text in json.loads(
+	assert [f"Ambiguous certificate for {HOST}" in text for text in json.loads(
 		tool(site, "explain", HOST, "--json").out)["failures"]].count(True) == 1
 	for each in files:
 		assert report_of(site, each)["uses"][0]["hosts"] == [HOST]
 
 
 @behaviour("several: no choice is open between copies, expired files, or where the host's section names one")
-def test(site):
+def copies_and_expired_files_are_no_choice(site):
 	_, files = install_two(site)
 	site.install(site.issue(f"DNS:{HOST}", name="old", days=(-9, -2)), "old.elsewhere")
 	own = site.issue(f"DNS:{HOST}", name="own")
@@ -136,11 +136,11 @@ def test(site):
 	for suffix in (".crt", ".key"):
 		(site.directory / f"certs/two.elsewhere{suffix}").write_bytes(files[0].with_suffix(suffix).read_bytes())
 	text = good(site, "tlsa", HOST)
-	assert "any one" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
+	assert "Ambiguous" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
 
 
 @behaviour("several: a wildcard is a choice among wildcards alone, and one for a service is found by its file's name")
-def test(site):
+def wildcards_compete_only_with_wildcards(site):
 	exact, wild = site.issue(f"DNS:{HOST}", name="exact"), site.issue("DNS:*.lab", name="wild")
 	site.install(exact, "exact.elsewhere")
 	site.install(wild, "wild.elsewhere")
@@ -148,4 +148,4 @@ def test(site):
 	srv = site.issue(f"SRV:_xmpp-client.{HOST}", f"SRV:_xmpp-server.{HOST}", name="srv")
 	site.install(srv)
 	text = good(site, "tlsa", HOST)
-	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(exact), spki(srv)} and "any one of these" in text, text
+	assert zone(text)[f"_{site.port}._tcp.{HOST}."] == {spki(exact), spki(srv)} and "Ambiguous certificate" in text, text

@@ -14,38 +14,38 @@ COMMANDS = ["explain", "request", "tlsa", "check", "rollover"]
 # --- usage ---
 
 @behaviour("without a command, or asked for help, it tells what there is")
-def test(site):
+def help_lists_the_commands(site):
 	for words in ([], ["--help"], ["explain", "--help"]):
 		text = good(site, *words)
 		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in COMMANDS), text
 
 
 @behaviour("what cannot be meant is refused with status 2")
-def test(site):
+def bad_arguments_exit_with_2(site):
 	for words in (["examine"], ["explain"], ["explain", "a", "b"], ["explain", "a", "--days", "1"], ["request"],
 			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["check", "--json=no"],
 			["rollover", HOST], ["rollover", "--new", "x"]):
 		bad(site, *words, status=2, says="--help")
-	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "needs a port"), ("no/such/file", "no file: No such file"),
-			("a..lab", "no domain name"), ("localhost:99999", "a port is a number from 1 to 65535"),
+	for name, says in (("127.0.0.1:5222", "--domain"), ("192.0.2.1", "missing port"), ("no/such/file", "neither a file nor HOST or HOST:PORT: No such file"),
+			("a..lab", "invalid domain name"), ("localhost:99999", "the port must be a number from 1 to 65535"),
 			("localhost:0", "1 to 65535"), (f"localhost:{'9' * 30}", "1 to 65535")):
 		bad(site, "explain", name, status=2, says=says)
 
 
 @behaviour("numbers that no TLSA record has are refused with status 2")
-def test(site):
+def bad_tlsa_numbers_exit_with_2(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	for flag, value in (("usage", "4"), ("selector", "2"), ("match", "3"), ("match", "x"), ("usage", "-1"),
 			("usage", "1.5"), ("ttl", "-1")):
 		for words in ((certificate, f"--{flag}", value), (f"--{flag}={value}", certificate)):
-			bad(site, "tlsa", *words, status=2, says=f"--{flag} is a number")
+			bad(site, "tlsa", *words, status=2, says=f"--{flag} must be a number")
 
 
 # --- explain: a file ---
 
 @behaviour("explain shows every name under its type, and what it serves",
 	components={ROOMS: "muc"})
-def test(site):
+def explain_lists_names_by_type(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", f"DNS:*.{HOST}", f"SRV:_xmpp-server.{OTHER}",
 		f"SRV:_imap.{OTHER}", "XMPP:xmpp.lab", "IP:192.0.2.1"))
 	text = good(site, "explain", certificate)
@@ -64,7 +64,7 @@ def test(site):
 
 
 @behaviour("explain describes each certificate of the chain as openssl does")
-def test(site):
+def explain_describes_a_chain_as_openssl_does(site):
 	between = Authority(site.directory, "between", site.ca)
 	leaf = between.issue("leaf", [f"DNS:{HOST}"], days=(-1, 9.5))
 	report = report_of(site, site.install(leaf))
@@ -80,7 +80,7 @@ def test(site):
 
 
 @behaviour("explain tells why a name serves nothing")
-def test(site):
+def explain_says_why_a_name_serves_nothing(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", f"SRV:{HOST}", "DNS:*.test.*", "DNS:two words.test"))
 	text = good(site, "explain", certificate)
 	assert re.match(r"nothing: .*_(xmpp-server|service)\.", row(text, "SRV-ID", HOST)[0]), text
@@ -90,21 +90,21 @@ def test(site):
 
 @behaviour("explain finds the host that uses a certificate without being served by it", hosts=(HOST, OTHER),
 	components={ROOMS: "muc"})
-def test(site):
+def explain_finds_a_host_not_served(site):
 	certificate = site.install(site.issue(f"SRV:_xmpp-server.{HOST}", f"DNS:{OTHER}"))
 	output = bad(site, "explain", certificate)
-	assert f"it does not serve clients of {HOST}" in output.out, output
-	assert f"it does not serve servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
-	assert "nothing is wrong" not in output.out, output
+	assert f"the certificate is not valid for clients of {HOST}" in output.out, output
+	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
+	assert "no problems" not in output.out, output
 	assert row(output.out, HOST, "no", "yes"), output
-	assert row(output.out, ROOMS, "-", "no") == ["no name is for this domain"], output
+	assert row(output.out, ROOMS, "-", "no") == ["no name for this domain"], output
 	assert row(output.out, OTHER, "yes", "yes") == [f"DNS-ID {OTHER}"], output
 	problems = report_of(site, certificate, status=1)["problems"]
 	assert len(problems) == 2 and not any(OTHER in problem for problem in problems), problems
 
 
 @behaviour("explain knows which certificate each service of a host has", options={})
-def test(site):
+def explain_knows_the_certificate_of_each_service(site):
 	clients, servers = site.issue(f"SRV:_{CLIENT}.{HOST}"), site.issue(f"SRV:_{SERVER}.{HOST}", name="second")
 	site.options["c2s_ssl"] = {"certificate": clients.file, "key": clients.key}
 	site.options["s2s_ssl"] = {"certificate": servers.file, "key": servers.key}
@@ -114,11 +114,11 @@ def test(site):
 		assert host_row(report, HOST) == serves and report["problems"] == [], report
 	site.options["c2s_ssl"] = {"certificate": servers.file, "key": servers.key}
 	site.rewrite_config()
-	assert report_of(site, servers.file, status=1)["problems"] == [f"it does not serve clients of {HOST}"]
+	assert report_of(site, servers.file, status=1)["problems"] == [f"the certificate is not valid for clients of {HOST}"]
 
 
 @behaviour("explain finds what a file is used for: services, ports and the web", hosts=(HOST, OTHER))
-def test(site):
+def explain_finds_every_use_of_a_file(site):
 	own, port_alone = site.issue(f"DNS:{HOST}", f"DNS:{OTHER}"), site.issue(f"DNS:{HOST}", name="second")
 	site.install(site.issue(f"DNS:{HOST}", name="third"))
 	clients, servers = site.direct_ports()
@@ -128,40 +128,40 @@ def test(site):
 	site.host_options["http_host"] = f"web.{HOST}"
 	site.rewrite_config()
 	output = bad(site, "explain", own.file)
-	assert row(output.out, f"servers, direct TLS on port {servers}") == [f"{OTHER}, {HOST}, whoever names no host"], output
-	assert row(output.out, "web clients, direct TLS on port 5281") == [f"{OTHER}, web.{HOST}, whoever names no host"], output
+	assert row(output.out, f"servers, direct TLS on port {servers}") == [f"{OTHER}, {HOST}, clients without SNI"], output
+	assert row(output.out, "web clients, direct TLS on port 5281") == [f"{OTHER}, web.{HOST}, clients without SNI"], output
 	report = report_of(site, own.file, status=1)
-	assert report["problems"] == [f"it does not serve web clients of web.{HOST}"], report
+	assert report["problems"] == [f"the certificate is not valid for web clients of web.{HOST}"], report
 	assert [(use["service"], use["tls"], use.get("port"), use["hosts"]) for use in report["uses"]] == [
 		(SERVER, "direct", servers, [OTHER, HOST]), ("https", "direct", 5281, [OTHER, f"web.{HOST}"])], report
 	output = bad(site, "explain", port_alone.file)
-	assert row(output.out, f"clients, direct TLS on port {clients}") == [f"{OTHER}, whoever names no host"], output
-	assert f"it does not serve clients of {OTHER}" in output.out, output
+	assert row(output.out, f"clients, direct TLS on port {clients}") == [f"{OTHER}, clients without SNI"], output
+	assert f"the certificate is not valid for clients of {OTHER}" in output.out, output
 
 
 @behaviour("explain tells which domains a certificate serves that no host uses")
-def test(site):
+def explain_names_unused_domains(site):
 	certificate = site.issue(f"DNS:{OTHER}")
 	report = report_of(site, certificate.file)
 	assert host_row(report, HOST) == (False, False) and report["problems"] == [], report
 	assert row(good(site, "explain", certificate.file), "DNS-ID", OTHER) == ["clients and servers"]
 	nothing = site.issue("IP:192.0.2.1", "SRV:_imap.other.lab", name="nothing")
 	report = report_of(site, nothing.file, "--domain", OTHER, status=1)
-	assert report["problems"] == [f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"], report
+	assert report["problems"] == [f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"], report
 
 
 @behaviour("explain compares with the domain that is named", hosts=(HOST, OTHER))
-def test(site):
+def explain_compares_with_a_named_domain(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", "DNS:xn--mller-kva.lab"))
 	assert report_of(site, certificate, "--domain", "xn--mller-kva.lab")["problems"] == []
 	report = report_of(site, certificate, "--domain", "müller.lab")
 	assert host_row(report, "müller.lab") == (True, True), report
 	assert report_of(site, certificate, "--domain", OTHER, status=1)["problems"] == [
-		f"it does not serve clients of {OTHER}", f"it does not serve servers of {OTHER}"]
+		f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"]
 
 
 @behaviour("a host in Unicode is the same in A-labels", hosts=("müller.lab",))
-def test(site):
+def unicode_hosts_equal_a_labels(site):
 	certificate = site.install(site.issue("DNS:xn--mller-kva.lab"))
 	for name in ("müller.lab", "xn--mller-kva.lab"):
 		report = report_of(site, certificate, "--domain", name)
@@ -174,7 +174,7 @@ def test(site):
 
 
 @behaviour("explain sees what time does to a certificate")
-def test(site):
+def explain_judges_dates(site):
 	for name, days, problem, shown in (
 			("expired", (-9, -3), "the certificate has expired", r"expired 3\.0 days ago$"),
 			("early", (3, 9), "the certificate is not valid yet", r"not valid yet"),
@@ -187,7 +187,7 @@ def test(site):
 
 
 @behaviour("explain says at which depth a chain breaks")
-def test(site):
+def explain_names_the_depth_of_a_broken_chain(site):
 	between = Authority(site.directory, "between", site.ca)
 	whole, broken = (between.issue(name, [f"DNS:{HOST}"], chain=chain)
 		for name, chain in (("whole", [between]), ("broken", [])))
@@ -201,16 +201,16 @@ def test(site):
 
 
 @behaviour("explain shows a certificate that names nobody")
-def test(site):
+def explain_shows_a_nameless_certificate(site):
 	key, certificate = site.directory / "bare.key", site.directory / "bare.crt"
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
 		"-subj", f"/CN={HOST}", "-keyout", key, "-out", certificate)
 	output = bad(site, "explain", certificate)
-	assert "common name does not count" in output.out and "it serves no XMPP domain" in output.out, output
+	assert "common name does not count" in output.out and "not valid for any XMPP domain" in output.out, output
 
 
 @behaviour("explain refuses what holds no certificate")
-def test(site):
+def explain_refuses_files_without_certificates(site):
 	file = site.directory / "file"
 	for content in (b"", b"a text\n", os.urandom(5000),
 			b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
@@ -220,19 +220,19 @@ def test(site):
 
 
 @behaviour("explain calls a private key by its name, also beside a certificate")
-def test(site):
+def explain_recognizes_private_keys(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	legacy, both = site.directory / "legacy.key", site.directory / "both.pem"
 	legacy.write_bytes(openssl("ecparam", "-name", "prime256v1", "-genkey"))  # with its parameters before it
 	for key in (leaf.key, legacy):
 		for command in ("explain", "tlsa"):
-			bad(site, command, key, says=re.escape(f"{key}: this is a private key, and no certificate"))
+			bad(site, command, key, says=re.escape(f"{key}: this is a private key, not a certificate"))
 	both.write_bytes(leaf.key.read_bytes() + leaf.file.read_bytes())
 	good(site, "explain", both, "--domain", HOST)
 
 
 @behaviour("control characters and broken UTF-8 of a certificate reach neither terminal nor JSON as they are")
-def test(site):
+def control_characters_are_escaped(site):
 	configuration, certificate = site.directory / "odd.conf", site.directory / "odd.crt"
 	configuration.write_bytes(b"[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\n"
 		b"CN=\x1b[31mred\xff\n[ext]\nsubjectAltName=DNS:\x1b[31mred.test,DNS:\xff.test\n")
@@ -246,7 +246,7 @@ def test(site):
 
 
 @behaviour("explain takes names relative to where the operator is")
-def test(site):
+def file_names_are_relative_to_the_caller(site):
 	site.issue(f"DNS:{HOST}")
 	text = good(site, "explain", "leaf.pem", "--domain", HOST, cwd=site.directory,
 		env={**os.environ, "PWD": str(site.directory)})
@@ -255,7 +255,7 @@ def test(site):
 
 @behaviour("explain says whose permissions count where a directory is closed",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
-def test(site):
+def explain_names_whose_permissions_count(site):
 	closed, denied = site.directory / "closed", "Permission denied; prosodyctl works as the user that Prosody runs as"
 	site.directory.chmod(0o755)
 	closed.mkdir(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
@@ -274,8 +274,8 @@ def test(site):
 # --- terminals ---
 
 @behaviour("colours are for terminals, and not with NO_COLOR")
-def test(site):
+def only_a_terminal_gets_colours(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	text = on_terminal(site, "explain", certificate, environment={"NO_COLOR": ""})
-	assert "\x1b[32mnothing is wrong\x1b[0m" in text, text
+	assert "\x1b[32mno problems\x1b[0m" in text, text
 	assert "\x1b" not in on_terminal(site, "explain", certificate, environment={"NO_COLOR": "1"})

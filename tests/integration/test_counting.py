@@ -7,7 +7,7 @@ from xmpp import SM3, failure
 # --- what the server has handled ---
 
 @behaviour("count: h is 0 after enabling, whatever came before", over=EVERY_TRANSPORT)
-def test(server, transport):
+def h_starts_at_zero(server, transport):
 	alice = server.login("alice", transport).available()
 	alice.ping()
 	alice.enable()
@@ -15,7 +15,7 @@ def test(server, transport):
 
 
 @behaviour("count: chat, presence and iq count one each", over=EVERY_TRANSPORT)
-def test(server, transport):
+def each_stanza_counts_once(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	alice.chat(bob, "hello")
@@ -27,7 +27,7 @@ def test(server, transport):
 
 
 @behaviour("count: what is no stanza does not count", modules=["csi"])
-def test(server):
+def other_elements_do_not_count(server):
 	alice = server.login("alice")
 	alice.enable()
 	alice.send(" ", f"<a xmlns='{SM3}' h='0'/>", "<inactive xmlns='urn:xmpp:csi:0'/>",
@@ -37,7 +37,7 @@ def test(server):
 
 
 @behaviour("count: a stanza that is answered with an error has been handled")
-def test(server):
+def a_refused_stanza_counts(server):
 	alice = server.login("alice")
 	alice.enable()
 	assert alice.ask("<query xmlns='nobody:knows'/>", to=server.host)["type"] == "error"
@@ -47,7 +47,7 @@ def test(server):
 
 
 @behaviour("count: a stanza qualified with jabber:client by its sender counts too")
-def test(server):
+def an_explicit_namespace_counts(server):
 	alice = server.login("alice")
 	alice.enable()
 	alice.send("<presence xmlns='jabber:client'/>")
@@ -55,7 +55,7 @@ def test(server):
 
 
 @behaviour("count: many stanzas in one segment are all counted", over=EVERY_TRANSPORT)
-def test(server, transport):
+def stanzas_in_one_segment_all_count(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	alice.send(*[f"<message to='{bob.jid}'><body>{n}</body></message>" for n in range(100)])
@@ -64,7 +64,7 @@ def test(server, transport):
 
 
 @behaviour("count: what the server has handled wraps from 2^32-1 to 0")
-def test(server):
+def the_inbound_count_wraps(server):
 	alice = server.login("alice")
 	alice.enable()
 	start_at(server, alice, LAST - 1)
@@ -76,7 +76,7 @@ def test(server):
 # --- <r/> ---
 
 @behaviour("r: answered at once with <a/>", over=EVERY_TRANSPORT)
-def test(server, transport):
+def r_is_answered_at_once(server, transport):
 	alice = server.login("alice", transport)
 	alice.enable()
 	alice.send(f"<r xmlns='{SM3}'/>")
@@ -85,7 +85,7 @@ def test(server, transport):
 
 
 @behaviour("r: answered once each, in order with what else was sent", over=EVERY_TRANSPORT)
-def test(server, transport):
+def r_is_answered_in_order(server, transport):
 	alice = server.login("alice", transport)
 	alice.enable()
 	one = "<presence/>", f"<r xmlns='{SM3}'/>"
@@ -94,7 +94,7 @@ def test(server, transport):
 
 
 @behaviour("r: before enabling it is not answered with a count")
-def test(server):
+def r_before_enabling_gets_no_count(server):
 	alice = server.login("alice")
 	alice.send(f"<r xmlns='{SM3}'/>")
 	try:
@@ -108,7 +108,7 @@ def test(server):
 
 
 @behaviour("r: the server asks after each stanza it sends", over=("tcp", "websocket"))
-def test(server, transport):
+def the_server_asks_after_each_stanza(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	for n in range(3):
@@ -119,7 +119,7 @@ def test(server, transport):
 
 
 @behaviour("r: the server asks once, and not again before the answer")
-def test(server):
+def the_server_asks_once_per_answer(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	for n in range(5):
@@ -130,7 +130,7 @@ def test(server):
 
 
 @behaviour("r: a client that answers with too small an h is not asked in a loop")
-def test(server):
+def a_small_h_does_not_loop(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	bob.chat(alice, "one")
@@ -144,7 +144,7 @@ def test(server):
 
 @behaviour("r: smacks_max_unacked_stanzas is how many may be under way before the server asks",
 	options={"smacks_max_unacked_stanzas": 3})
-def test(server):
+def max_unacked_stanzas_delays_asking(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	for n in range(3):
@@ -159,7 +159,7 @@ def test(server):
 
 @behaviour("r: an inactive client is asked after smacks_max_inactive_unacked_stanzas only",
 	modules=["csi"], options={"smacks_max_inactive_unacked_stanzas": 2})
-def test(server):
+def an_inactive_client_is_asked_less_often(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	alice.send("<inactive xmlns='urn:xmpp:csi:0'/>")
@@ -176,7 +176,7 @@ def test(server):
 
 @behaviour("r: a client that becomes active is asked at once", modules=["csi"],
 	options={"smacks_max_unacked_stanzas": 100})
-def test(server):
+def an_activated_client_is_asked_at_once(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	alice.send("<inactive xmlns='urn:xmpp:csi:0'/>")
@@ -189,7 +189,7 @@ def test(server):
 # --- <a/> ---
 
 @behaviour("a: what is acknowledged leaves the queue, one by one and all at once", over=EVERY_TRANSPORT)
-def test(server, transport):
+def an_ack_shortens_the_queue(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	for n in range(5):
@@ -203,7 +203,7 @@ def test(server, transport):
 
 
 @behaviour("a: counted modulo 2^32 across the wrap")
-def test(server):
+def acks_wrap(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	start_at(server, alice, LAST - 1)
@@ -218,7 +218,7 @@ def test(server):
 
 
 @behaviour("a: across the wrap, one too many is still one too many")
-def test(server):
+def an_h_too_high_is_noticed_across_the_wrap(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	start_at(server, alice, LAST)
@@ -230,7 +230,7 @@ def test(server):
 
 
 @behaviour("a: an h that is no number ends the stream with invalid-xml", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_malformed_h_ends_the_stream(server, transport):
 	for attribute in ("", "h=''", "h='many'", "h='-1'", "h='1.5'", "h='0x1'", "h='1e0'", "h=' 0'", "h='nan'"):
 		alice = server.login("alice", transport)
 		alice.enable()
@@ -241,7 +241,7 @@ def test(server, transport):
 
 
 @behaviour("a: an h beyond 32 bits ends the stream")
-def test(server):
+def an_h_beyond_32_bits_ends_the_stream(server):
 	for h in (2**32, 2**53 + 1, 2**64, int("9" * 400)):
 		alice = server.login("alice")
 		alice.enable()
@@ -250,7 +250,7 @@ def test(server):
 
 
 @behaviour("a: an h too high ends the stream with handled-count-too-high", over=EVERY_TRANSPORT)
-def test(server, transport):
+def an_h_too_high_ends_the_stream(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	bob.chat(alice, "one")
@@ -265,7 +265,7 @@ def test(server, transport):
 
 
 @behaviour("a: after an h too high the session cannot be resumed, and nothing unacknowledged is lost")
-def test(server):
+def an_h_too_high_prevents_resumption(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	bob.chat(alice, "unacknowledged")
@@ -281,7 +281,7 @@ def test(server):
 
 
 @behaviour("a: an h behind what was acknowledged before ends the stream")
-def test(server):
+def a_decreasing_h_ends_the_stream(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	bob.chat(alice, "one")
@@ -293,7 +293,7 @@ def test(server):
 
 
 @behaviour("a: before enabling it means nothing and breaks nothing")
-def test(server):
+def a_before_enabling_is_ignored(server):
 	alice = server.login("alice")
 	alice.send(f"<a xmlns='{SM3}' h='3'/>", f"<a xmlns='{SM3}'/>")
 	alice.transport.close()
@@ -304,7 +304,7 @@ def test(server):
 # --- closing ---
 
 @behaviour("close: the last <a/> comes before the end of the stream", over=("tcp", "websocket"))
-def test(server, transport):
+def the_last_ack_precedes_the_close(server, transport):
 	alice = server.login("alice", transport)
 	alice.enable()
 	alice.ping()
@@ -314,7 +314,7 @@ def test(server, transport):
 
 
 @behaviour("close: a closed session cannot be resumed", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_closed_session_is_not_resumable(server, transport):
 	alice = server.login("alice", transport)
 	alice.enable()
 	alice.close()

@@ -41,7 +41,7 @@ def drain(client):
 # --- stored offline ---
 
 @behaviour("end: a session that expires leaves its messages offline, in order, for the next login", options=SHORT)
-def test(server):
+def expiry_stores_messages_offline_in_order(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unacknowledged")
 	cut(server, alice)
@@ -52,7 +52,7 @@ def test(server):
 
 
 @behaviour("end: what was acknowledged is not delivered twice", options=SHORT)
-def test(server):
+def acknowledged_messages_are_not_delivered_twice(server):
 	alice, bob = pair(server)
 	say(bob, alice, "acknowledged", "not")
 	alice.bodies(2)
@@ -64,7 +64,7 @@ def test(server):
 
 
 @behaviour("end: a message delivered later carries its original time", options=SHORT)
-def test(server):
+def later_delivery_keeps_the_original_time(server):
 	alice, bob = pair(server)
 	before = stamp(time.time())
 	say(bob, alice, "hello")
@@ -77,7 +77,7 @@ def test(server):
 
 
 @behaviour("end: a stream closed by its client leaves unacknowledged messages offline")
-def test(server):
+def a_closed_stream_stores_messages_offline(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unacknowledged")
 	alice.close()
@@ -86,7 +86,7 @@ def test(server):
 
 
 @behaviour("end: a cut session without resumption leaves them offline at once")
-def test(server):
+def a_cut_without_resumption_stores_at_once(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable(resume=False)
 	say(bob, alice, "unacknowledged")
@@ -96,7 +96,7 @@ def test(server):
 
 
 @behaviour("end: a session replaced by another with its resource hands its messages on, once")
-def test(server):
+def a_replaced_hibernating_session_hands_over(server):
 	user, bob = server.account("alice"), server.login("bob")
 	alice = server.authenticated(user).bind("phone")
 	alice.enable()
@@ -109,7 +109,7 @@ def test(server):
 
 
 @behaviour("end: a connected session replaced by another with its resource hands its messages on")
-def test(server):
+def a_replaced_connected_session_hands_over(server):
 	user, bob = server.account("alice"), server.login("bob")
 	alice = server.authenticated(user).bind("phone")
 	alice.enable()
@@ -120,7 +120,7 @@ def test(server):
 
 
 @behaviour("end: a session that the administrator closes hands its messages on")
-def test(server):
+def a_session_closed_by_the_admin_hands_over(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unacknowledged")
 	server.lua(f"prosody.full_sessions[{bed.lua(alice.jid)}]:close('policy-violation')")
@@ -129,7 +129,7 @@ def test(server):
 
 
 @behaviour("end: a hibernating session that the administrator closes hands its messages on")
-def test(server):
+def a_hibernating_session_closed_by_the_admin_hands_over(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "detached")
@@ -142,7 +142,7 @@ def test(server):
 # --- bounced ---
 
 @behaviour("end: with nowhere to store, a message bounces, once", options=NO_OFFLINE)
-def test(server):
+def without_storage_a_message_bounces(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	bob.chat(alice, "hello")
@@ -154,7 +154,7 @@ def test(server):
 
 
 @behaviour("end: an iq request bounces, an iq answer never does", options=SHORT)
-def test(server):
+def iq_requests_bounce_and_answers_do_not(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	for kind in ("result", "error", "get", "set"):
@@ -167,7 +167,7 @@ def test(server):
 
 
 @behaviour("end: an error message never bounces", options=NO_OFFLINE)
-def test(server):
+def error_messages_never_bounce(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	bob.send(f"<message type='error' id='1' to='{alice.jid}'><error type='cancel'>"
@@ -179,7 +179,7 @@ def test(server):
 
 
 @behaviour("end: what a session sent to itself does not come back as an error", options=NO_OFFLINE)
-def test(server):
+def messages_to_oneself_do_not_bounce(server):
 	alice, _ = pair(server)
 	alice.chat(alice, "note to self")
 	alice.ping()
@@ -188,7 +188,7 @@ def test(server):
 
 
 @behaviour("end: a subscription request outlives the session", options=SHORT)
-def test(server):
+def a_subscription_request_outlives_the_session(server):
 	alice, bob = pair(server)
 	alice.available()
 	cut(server, alice)
@@ -205,7 +205,7 @@ def test(server):
 
 @behaviour("end: a client that reads its archive finds a message there, and only there",
 	modules=["mam"], options=SHORT)
-def test(server):
+def a_client_with_an_archive_finds_it_there(server):
 	alice, bob = pair(server)
 	use_archive(alice)
 	alice.handled()
@@ -220,7 +220,7 @@ def test(server):
 
 @behaviour("end: answers from the archive that were under way are not stored as messages",
 	modules=["mam"], options=SHORT)
-def test(server):
+def archive_answers_are_not_stored(server):
 	alice, bob = pair(server)
 	say(bob, alice, "archived")
 	alice.message()
@@ -235,7 +235,7 @@ def test(server):
 # --- other resources ---
 
 @behaviour("end: another resource goes on while one hibernates and expires", options=SHORT)
-def test(server):
+def another_resource_goes_on(server):
 	alice, bob = pair(server)
 	tablet = server.again(alice).available()
 	cut(server, alice)
@@ -247,7 +247,7 @@ def test(server):
 
 
 @behaviour("end: sixty thousand bytes of text in one message survive the way through storage", options=SHORT)
-def test(server):
+def a_long_message_survives_storage(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	text = "\u00e4<&>\U0001f600" * 6000

@@ -21,7 +21,7 @@ def seen(server):
 
 @behaviour("events: hibernation starts, stanzas are queued, hibernation ends; marks on stanzas stay",
 	modules=["test_events"])
-def test(server):
+def hibernation_events_fire(server):
 	alice, bob = pair(server)
 	say(bob, alice, "a", "b")
 	alice.bodies(2)
@@ -34,7 +34,7 @@ def test(server):
 
 
 @behaviour("events: marks are no part of what the client receives", modules=["test_events"])
-def test(server):
+def marks_are_not_sent(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "marked")
@@ -43,7 +43,7 @@ def test(server):
 
 
 @behaviour("events: marks survive a second hibernation", modules=["test_events"])
-def test(server):
+def marks_survive_a_second_hibernation(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "a")
@@ -57,7 +57,7 @@ def test(server):
 
 @behaviour("events: an ack that does not come is announced once the delay is over",
 	modules=["test_events"], options={"smacks_max_ack_delay": 1})
-def test(server):
+def a_late_ack_is_announced(server):
 	alice, bob = pair(server)
 	say(bob, alice, "a", "b")
 	bed.wait_for(lambda: "delayed 2 [a b]" in seen(server), "smacks-ack-delayed")
@@ -65,7 +65,7 @@ def test(server):
 
 @behaviour("events: an ack that comes in time is not called delayed",
 	modules=["test_events"], options={"smacks_max_ack_delay": 1})
-def test(server):
+def a_timely_ack_is_not_announced(server):
 	alice, bob = pair(server)
 	say(bob, alice, "a")
 	alice.message()
@@ -80,7 +80,7 @@ def test(server):
 
 @behaviour("events: each stanza that is not delivered fails once", modules=["test_events"],
 	options={"smacks_hibernation_time": 1})
-def test(server):
+def each_lost_stanza_fails_once(server):
 	alice, bob = pair(server)
 	say(bob, alice, "a")
 	cut(server, alice)
@@ -91,7 +91,7 @@ def test(server):
 
 @behaviour("events: the end of a hibernation that was never resumed is none", modules=["test_events"],
 	options={"smacks_hibernation_time": 1})
-def test(server):
+def expiry_announces_no_resumption(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	server.wait_gone(alice)
@@ -99,7 +99,7 @@ def test(server):
 
 
 @behaviour("watchdog: a push module may put its own in its place, around its callback")
-def test(server):
+def a_push_module_may_replace_the_watchdog(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	server.lua(f"local s = prosody.full_sessions[{bed.lua(alice.jid)}]; "
@@ -145,7 +145,7 @@ PUSHING = {"versions": ["13.0"], "modules": ["cloud_notify", "csi_simple", "carb
 
 
 @behaviour("push: a message to a hibernating client triggers exactly one notification", **PUSHING)
-def test(server):
+def a_hibernating_client_is_pushed_once(server):
 	alice, bob = pair(server)
 	service = enable_push(server, alice)
 	cut(server, alice)
@@ -158,7 +158,7 @@ def test(server):
 
 
 @behaviour("push: a message under way at the cut triggers one notification, and none at the next cut", **PUSHING)
-def test(server):
+def messages_under_way_are_pushed_once(server):
 	alice, bob = pair(server)
 	service = enable_push(server, alice)
 	say(bob, alice, "unacknowledged")
@@ -171,7 +171,7 @@ def test(server):
 
 @behaviour("push: hibernation is extended while the client waits for a notification",
 	options={"smacks_hibernation_time": 1, "push_max_hibernation_timeout": 100}, **PUSHING)
-def test(server):
+def a_push_extends_hibernation(server):
 	alice, bob = pair(server)
 	service = enable_push(server, alice)
 	carol = server.again(bob)
@@ -188,7 +188,7 @@ def test(server):
 # --- client state indication ---
 
 @behaviour("csi: what is held back for an inactive client survives the cut, in order", modules=["csi_simple"])
-def test(server):
+def csi_buffer_survives_a_cut(server):
 	alice, bob = pair(server)
 	alice.send(f"<inactive xmlns='{CSI}'/>")
 	alice.handled()
@@ -202,7 +202,7 @@ def test(server):
 
 
 @behaviour("csi: an inactive client is active again on a resumed stream", modules=["csi_simple"])
-def test(server):
+def a_resumed_client_is_active(server):
 	alice, bob = pair(server)
 	alice.send(f"<inactive xmlns='{CSI}'/>")
 	alice.handled()
@@ -214,7 +214,7 @@ def test(server):
 
 
 @behaviour("csi: a resumed client can be inactive and active again", modules=["csi_simple"])
-def test(server):
+def a_resumed_client_may_be_inactive(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice)
@@ -233,7 +233,7 @@ def test(server):
 # --- carbons ---
 
 @behaviour("carbons: copies reach a session that was resumed, and one that hibernates")
-def test(server):
+def carbons_reach_resumed_and_hibernating_sessions(server):
 	alice, bob = pair(server)
 	assert alice.ask(f"<enable xmlns='{CARBONS}'/>", "set")["type"] == "result"
 	tablet = server.again(alice).available()
@@ -247,7 +247,7 @@ def test(server):
 
 
 @behaviour("carbons: what an account's other resource sends is copied to a resumed session")
-def test(server):
+def carbons_of_another_resource_reach_a_resumed_session(server):
 	alice, bob = pair(server)
 	alice.ask(f"<enable xmlns='{CARBONS}'/>", "set")
 	cut(server, alice)
@@ -260,7 +260,7 @@ def test(server):
 
 @behaviour("mam: catching up with hundreds of messages leaves a session connected and resumable", modules=["mam"],
 	options={"max_archive_query_results": 1000})
-def test(server):
+def catching_up_keeps_the_session_resumable(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	bob.send(*[f"<message type='chat' to='{alice.jid}'><body>{n}</body></message>" for n in range(700)])
 	assert alice.bodies(700) == [str(n) for n in range(700)]
@@ -306,7 +306,7 @@ def join(client, room):
 
 @behaviour("muc: joining a room larger than the queue neither disconnects nor stays unresumable",
 	components={ROOMS: "muc"}, options={"smacks_max_queue_size": 10})
-def test(server):
+def a_large_room_join_stays_resumable(server):
 	room = crowd(server, 40)
 	alice, bob = pair(server)
 	assert len(join(alice, room)) == 41
@@ -319,7 +319,7 @@ def test(server):
 
 @behaviour("muc: a resume shows the room nothing, and what was said meanwhile comes, in order",
 	components={ROOMS: "muc"})
-def test(server):
+def a_resume_is_invisible_to_the_room(server):
 	room = crowd(server, 1)
 	alice, bob = pair(server)
 	join(alice, room)
@@ -337,7 +337,7 @@ def test(server):
 
 @behaviour("muc: an occupant whose session expires leaves the room", components={ROOMS: "muc"},
 	options={"smacks_hibernation_time": 1})
-def test(server):
+def an_expired_occupant_leaves(server):
 	room = crowd(server, 1)
 	alice, bob = pair(server)
 	join(alice, room)
@@ -356,7 +356,7 @@ def inline(client, request):
 
 
 @behaviour("inline: a module enables and resumes through do_enable and do_resume", modules=["test_inline"])
-def test(server):
+def do_enable_and_do_resume_work(server):
 	for sm in (SM3, SM2):
 		alice, bob = server.login("alice"), server.login("bob")
 		enabled = inline(alice, f"<enable xmlns='{sm}' resume='1'/>")
@@ -378,7 +378,7 @@ def test(server):
 
 @behaviour("inline: errors come with their condition, and with the h of an expired session",
 	modules=["test_inline"], options={"smacks_hibernation_time": 1})
-def test(server):
+def inline_errors_have_their_condition(server):
 	alice = server.login("alice")
 	alice.enable()
 	assert failure(inline(alice, f"<enable xmlns='{SM3}'/>")) == "unexpected-request"
@@ -394,7 +394,7 @@ def test(server):
 
 
 @behaviour("inline: the old connection of a session resumed inline gets <conflict/>", modules=["test_inline"])
-def test(server):
+def an_inline_resume_closes_the_old_connection(server):
 	alice, bob = pair(server)
 	again = server.authenticated(alice.user)
 	inline(again, f"<resume xmlns='{SM3}' previd='{alice.id}' h='0'/>")
@@ -407,7 +407,7 @@ def test(server):
 
 @behaviour("filters: others before and after ours are applied, to what is sent and to what is sent again",
 	modules=["test_filters"], over=EVERY_TRANSPORT)
-def test(server, transport):
+def filters_of_others_apply(server, transport):
 	alice, bob = pair(server, transport)
 	say(bob, alice, "live")
 	live = alice.message()

@@ -36,13 +36,7 @@ class Site(bed.Prosody):
 
 
 def behaviour(name):
-	def register(function):
-		for version in bed.VERSIONS:
-			def make(stock_smacks, version=version):
-				return Site(version, stock_smacks)
-			suite.tests.append(suite.Test(f"native metrics: {name}", function, version, make))
-		return function
-	return register
+	return suite.on_versions(f"native metrics: {name}", Site)
 
 
 # --- the table ---
@@ -72,14 +66,14 @@ def exposed(server):
 
 
 @behaviour("the README's table is what a server exposes")
-def test(server):
+def the_readme_lists_every_metric(server):
 	table, found = documented(), exposed(server)
 	assert len(table) > 20
 	assert table == found, sorted(set(table.items()) ^ set(found.items()))
 
 
 @behaviour("every sample stands once")
-def test(server):
+def samples_are_unique(server):
 	server.login("alice").enable()
 	samples = [line.rsplit(" ", 1)[0] for line in server.metrics().splitlines() if OURS.match(line)]
 	assert len(samples) > 100 and len(set(samples)) == len(samples), sorted(s for s in samples if samples.count(s) > 1)
@@ -95,7 +89,7 @@ def value(server, sample):
 
 
 @behaviour("sessions and what is held for them")
-def test(server):
+def sessions_and_their_queues_are_counted(server):
 	def streams(state):
 		return value(server, f'prosody_mod_smacks__streams{{host="{server.host}",state="{state}"}}')
 	alice, bob = server.login("alice"), server.login("bob")
@@ -110,7 +104,7 @@ def test(server):
 
 
 @behaviour("transactions and their way to the disk")
-def test(server):
+def transactions_are_counted(server):
 	store = "prosody_mod_storage_native__"
 	before = value(server, store + "transactions_total"), value(server, store + "sync_seconds_count")
 	server.account("alice")
@@ -135,7 +129,7 @@ def queries():
 
 
 @behaviour("the dashboard can be imported as it is, and leaves no metric out")
-def test(_):
+def the_dashboard_uses_every_metric(_):
 	board = dashboard()
 	assert board["title"] and board["schemaVersion"] >= 36 and "id" not in board and "uid" not in board
 	variables = {v["name"]: v for v in board["templating"]["list"]}
@@ -206,7 +200,7 @@ def refuse_a_visitor(server):
 
 
 @behaviour("Prometheus reads the metrics, and every query of the dashboard has an answer")
-def test(server):
+def prometheus_answers_every_query(server):
 	refuse_a_visitor(server)
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()

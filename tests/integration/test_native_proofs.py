@@ -30,7 +30,7 @@ def growth(server, action):
 
 
 @on_bed("proofs and refusals are counted, on the way out and on the way in")
-def test(servers):
+def proofs_and_refusals_are_counted(servers):
 	subject = servers.subject("strict", True)
 	try:
 		assert growth(subject, lambda: established(subject, subject.domain, VALID)) == {"proofs pkix outgoing": 1}

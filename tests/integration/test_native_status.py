@@ -22,7 +22,7 @@ def streams(server):
 
 
 @behaviour("native status: which server it is", **site())
-def test(server):
+def status_names_the_server(server):
 	found = status(server)["server"]
 	assert found["prosody"].startswith(server.version) and found["uptime"] >= 0, found
 	assert TOOL.good(server, "status").startswith(f"Prosody {server.version}")
@@ -31,7 +31,7 @@ def test(server):
 # --- figures ---
 
 @behaviour("native status: live and hibernating sessions, and what is held for them", **site())
-def test(server):
+def sessions_are_listed(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	assert streams(server)["live"] == 0  # nobody has stream management
 	alice.enable()
@@ -50,7 +50,7 @@ def test(server):
 
 
 @behaviour("native status: the largest queues are named, in order, and no more of them", **site())
-def test(server):
+def the_largest_queues_are_named(server):
 	bob, away = server.login("bob"), []
 	for count in range(LARGEST + 2):
 		client = server.login("alice")
@@ -64,7 +64,7 @@ def test(server):
 
 
 @behaviour("native status: the store", **site())
-def test(server):
+def the_store_is_shown(server):
 	alice = server.account("alice")
 	before = status(server)["storage_native"]["*"]
 	fill(server, alice, [Entry(f"message {n}", 1700000000 + n, "bob@prosody.test") for n in range(50)])
@@ -78,7 +78,7 @@ def test(server):
 
 
 @behaviour("native status: a store that nobody has used yet is not opened for it", modules=["native"])
-def test(server):
+def an_unused_store_stays_closed(server):
 	assert "storage_native" not in status(server)  # nothing is stored with it
 	server.lua(f'assert(require "core.storagemanager".load_driver({bed.lua(server.host)}, "native"))')
 	store = status(server)["storage_native"]["*"]
@@ -88,7 +88,7 @@ def test(server):
 
 @behaviour("native status: streams of other servers that were refused",
 	**site({"use_dane": False, "s2s_secure_domains": ["strict.test"]}, modules=["native", "s2s_auth_native"]))
-def test(server):
+def refused_streams_are_shown(server):
 	server.lua("""
 		local session = { direction = "incoming", log = function () end, close = function () end };
 		for _, host in ipairs { "strict.test", "lax.test", "strict.test" } do
@@ -101,7 +101,7 @@ def test(server):
 
 
 @behaviour("native status: a module whose figures cannot be had hides none of the others", **site())
-def test(server):
+def one_failing_module_hides_no_other(server):
 	server.lua("""require "core.modulemanager".get_module("*", "native").module:add_item("native-status", {
 		name = "broken", figures = function () error("no figures \\27[31m today") end })""")
 	found = status(server)
@@ -112,7 +112,7 @@ def test(server):
 
 
 @behaviour("native status: modules come and go while the server runs", **site())
-def test(server):
+def modules_come_and_go(server):
 	server.shell("module", "unload", "smacks", server.host)
 	assert "smacks" not in status(server)
 	server.shell("module", "load", "smacks", server.host)
@@ -124,7 +124,7 @@ def test(server):
 # --- texts ---
 
 @behaviour("native status: the text has every figure, and the shell has the same text", **site())
-def test(server):
+def text_and_shell_agree(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	say(bob, alice, "hello")
@@ -140,7 +140,7 @@ def test(server):
 
 
 @behaviour("native status: colours are for terminals", **site())
-def test(server):
+def only_a_terminal_gets_colours(server):
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
 	assert "\x1b[1msmacks on" in TOOL.on_terminal(server, "status", environment={**colourless, "NO_COLOR": ""})
 	assert "\x1b" not in TOOL.on_terminal(server, "status", environment={"NO_COLOR": "1"})
@@ -149,48 +149,48 @@ def test(server):
 # --- nobody answers ---
 
 @behaviour("native status: an answer may have any length, and any characters", **site())
-def test(server):
+def answers_may_be_long(server):
 	server.lua("""require "core.modulemanager".get_module("*", "native").module:add_item("native-status", {
 		name = "long", figures = function () return { { name = "text", value = ("\\u{fc}\\"<"):rep(30000) } } end })""")
 	assert status(server)["long"]["*"]["text"] == 'ü"<' * 30000
 
 
 @behaviour("native status: the server does not run", **site())
-def test(server):
+def the_server_is_stopped(server):
 	server.finish()
-	TOOL.bad(server, "status", status=ERRORS, says="Prosody does not run: .*data.*|Prosody does not run: .*sock")
+	TOOL.bad(server, "status", status=ERRORS, says="Prosody is not running: .*data.*|Prosody is not running: .*sock")
 
 
 @behaviour("native status: the server was killed, and its socket is left", **site())
-def test(server):
+def a_killed_server_leaves_its_socket(server):
 	server.kill()
 	assert (server.directory / "sock").exists()
-	TOOL.bad(server, "status", "--json", status=ERRORS, says="Prosody does not run")
+	TOOL.bad(server, "status", "--json", status=ERRORS, says="Prosody is not running")
 
 
 @behaviour("native status: the server runs without mod_native", modules=[])
-def test(server):
+def mod_native_is_not_loaded(server):
 	TOOL.bad(server, "status", status=ERRORS, says='mod_native is not loaded.*\n.*"native"')
 
 
 @behaviour("native status: the socket is not where it is looked for", **site())
-def test(server):
+def the_socket_is_elsewhere(server):
 	server.options["admin_socket"] = server.directory / "elsewhere"
 	server.rewrite_config()
-	TOOL.bad(server, "status", status=ERRORS, says='elsewhere cannot be reached.*\n.*"native"')
+	TOOL.bad(server, "status", status=ERRORS, says='Cannot reach the admin socket .*elsewhere .*\n.*"native"')
 
 
 @behaviour("native status: the server hangs", **site())
-def test(server):
+def the_server_hangs(server):
 	server.process.send_signal(signal.SIGSTOP)
 	try:
-		TOOL.bad(server, "status", status=ERRORS, says="has not answered")
+		TOOL.bad(server, "status", status=ERRORS, says="No answer from Prosody")
 	finally:
 		server.process.send_signal(signal.SIGCONT)
 
 
 @behaviour("native status: mod_native brings the admin socket, and needs no shell", **site())
-def test(server):
+def the_admin_socket_needs_no_shell(server):
 	server.lua("""require "core.modulemanager".unload("*", "admin_shell")""")
 	assert streams(server)["live"] == 0
 	server.admin.close()

@@ -7,7 +7,7 @@ from xmpp import SM2, SM3, failure
 
 
 @behaviour("features: sm:2 and sm:3 are offered, and not called optional", over=EVERY_TRANSPORT)
-def test(server, transport):
+def sm2_and_sm3_are_offered(server, transport):
 	client = server.authenticated(server.account("alice"), transport)
 	offers = client.features.all("sm")
 	assert sorted(offer.xmlns for offer in offers) == [SM2, SM3], offers
@@ -15,14 +15,14 @@ def test(server, transport):
 
 
 @behaviour("features: nothing is offered before authentication", over=EVERY_TRANSPORT)
-def test(server, transport):
+def nothing_is_offered_before_authentication(server, transport):
 	client = server.connect(server.account("alice"), transport)
 	client.open()
 	assert not client.features.all("sm")
 
 
 @behaviour("enable: before authentication it fails with unexpected-request", over=EVERY_TRANSPORT)
-def test(server, transport):
+def enable_before_authentication_fails(server, transport):
 	client = server.connect(server.account("alice"), transport)
 	client.open()
 	client.send(f"<enable xmlns='{SM3}' resume='true'/>")
@@ -34,7 +34,7 @@ def test(server, transport):
 
 
 @behaviour("enable: before bind it fails with unexpected-request", over=EVERY_TRANSPORT)
-def test(server, transport):
+def enable_before_bind_fails(server, transport):
 	client = server.authenticated(server.account("alice"), transport)
 	client.send(f"<enable xmlns='{SM3}' resume='true'/>")
 	failed = client.next()
@@ -44,7 +44,7 @@ def test(server, transport):
 
 
 @behaviour("enable: a second time it fails and the first stays in force", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_second_enable_fails(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
 	alice.send(f"<enable xmlns='{SM3}' resume='true'/>")
@@ -60,7 +60,7 @@ def test(server, transport):
 
 
 @behaviour("enable: the condition is a direct child of <failed/>, in neither namespace wrapped")
-def test(server):
+def the_condition_is_a_direct_child(server):
 	for sm in (SM2, SM3):
 		client = server.authenticated(server.account("alice"))
 		client.send(f"<enable xmlns='{sm}'/>")
@@ -71,7 +71,7 @@ def test(server):
 
 
 @behaviour("enable: answered with resume, an id and the server's max", over=EVERY_TRANSPORT)
-def test(server, transport):
+def enabled_has_id_and_max(server, transport):
 	enabled = server.login("alice", transport).enable()
 	assert enabled["resume"] == "true"
 	assert enabled["max"] == "600"
@@ -79,7 +79,7 @@ def test(server, transport):
 
 
 @behaviour("enable: resume='1' is a wish for resumption too, resume='false' and '0' are none")
-def test(server):
+def boolean_forms_of_resume(server):
 	for value, wanted in (("1", True), ("false", False), ("0", False)):
 		client = server.login("alice")
 		client.send(f"<enable xmlns='{SM3}' resume='{value}'/>")
@@ -89,7 +89,7 @@ def test(server):
 
 
 @behaviour("enable: without resumption there is no id, and a cut ends the session at once")
-def test(server):
+def without_resumption_a_cut_ends_the_session(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	enabled = alice.enable(resume=False)
 	assert enabled["id"] is None and enabled["resume"] is None and enabled["max"] is None
@@ -100,7 +100,7 @@ def test(server):
 
 
 @behaviour("enable: a smaller max of the client is honoured")
-def test(server):
+def a_smaller_max_is_honoured(server):
 	alice = server.login("alice")
 	assert alice.enable(max=1)["max"] == "1"
 	alice.cut()
@@ -109,7 +109,7 @@ def test(server):
 
 
 @behaviour("enable: a client's max cannot exceed the server's", options={"smacks_hibernation_time": 1})
-def test(server):
+def a_larger_max_is_capped(server):
 	alice = server.login("alice")
 	assert alice.enable(max=3600)["max"] == "1"
 	alice.cut()
@@ -118,14 +118,14 @@ def test(server):
 
 
 @behaviour("enable: a max that is no positive integer is ignored")
-def test(server):
+def an_invalid_max_is_ignored(server):
 	for nonsense in ("0", "-1", "1.5", "", "soon", "0x10", "1e1", "99999999999999999999", "nan"):
 		enabled = server.login("alice").enable(max=nonsense)
 		assert enabled["max"] == "600", (nonsense, enabled)
 
 
 @behaviour("enable: ids of sessions that follow each other or exist together are never the same")
-def test(server):
+def ids_are_unique(server):
 	first = server.login("alice")
 	clients = [first] + [server.again(first) for _ in range(9)]
 	ids = [client.enable()["id"] for client in clients]
@@ -137,7 +137,7 @@ def test(server):
 
 
 @behaviour("enable: a namespace that is not ours is not answered with <enabled/>")
-def test(server):
+def a_foreign_namespace_is_not_answered(server):
 	client = server.login("alice")
 	client.send("<enable xmlns='urn:xmpp:sm:1' resume='true'/>")
 	try:
@@ -148,7 +148,7 @@ def test(server):
 
 
 @behaviour("sm:2: the whole exchange happens in the namespace the client chose", over=EVERY_TRANSPORT)
-def test(server, transport):
+def sm2_is_answered_in_sm2(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable(sm=SM2)
 	bob.chat(alice, "one")
@@ -167,7 +167,7 @@ def test(server, transport):
 
 
 @behaviour("enable: after the legacy session iq and after presence, as well as right after bind")
-def test(server):
+def enable_may_come_late(server):
 	alice = server.login("alice")
 	alice.ask("<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>", "set")
 	alice.enable()
@@ -180,7 +180,7 @@ def test(server):
 
 @behaviour("enable: a component stream is told that there is no stream management",
 	components={"component.prosody.test": {"component_secret": bed.PASSWORD}})
-def test(server):
+def components_have_no_stream_management(server):
 	component = bed.Component(server, "component.prosody.test")
 	component.send(f"<enable xmlns='{SM3}' resume='true'/>")
 	failed = component.next()

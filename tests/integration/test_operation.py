@@ -16,7 +16,7 @@ def reload(server):
 # --- reload ---
 
 @behaviour("reload: a live session goes on, with its counters and its queue", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_reload_keeps_a_live_session(server, transport):
 	alice, bob = pair(server, transport)
 	alice.ping()
 	say(bob, alice, "before")
@@ -38,7 +38,7 @@ def test(server, transport):
 
 
 @behaviour("reload: a hibernating session can be resumed, with what came before and after")
-def test(server):
+def a_reload_keeps_a_hibernating_session(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unread")
 	cut(server, alice)
@@ -52,7 +52,7 @@ def test(server):
 
 
 @behaviour("reload: the hibernation timeout still runs, into storage", options={"smacks_hibernation_time": 2})
-def test(server):
+def the_timeout_runs_on_after_a_reload(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "kept")
@@ -62,7 +62,7 @@ def test(server):
 
 
 @behaviour("reload: several times, with sessions enabled between them")
-def test(server):
+def sessions_survive_several_reloads(server):
 	clients, bob = [], server.login("bob")
 	for _ in range(4):
 		clients.append(server.login("alice"))
@@ -78,7 +78,7 @@ def test(server):
 
 
 @behaviour("reload: each stanza is counted once afterwards, in and out")
-def test(server):
+def stanzas_are_counted_once_after_a_reload(server):
 	alice, bob = pair(server)
 	for _ in range(3):
 		reload(server)
@@ -90,7 +90,7 @@ def test(server):
 
 
 @behaviour("reload: changed options hold for sessions enabled afterwards")
-def test(server):
+def changed_options_apply_to_new_sessions(server):
 	server.options["smacks_hibernation_time"] = 77
 	server.rewrite_config()
 	server.shell("config", "reload")
@@ -101,7 +101,7 @@ def test(server):
 # --- stop and restart ---
 
 @behaviour("stop: what is unacknowledged is handed over and h is told after the restart")
-def test(server):
+def a_stop_hands_over_and_remembers_h(server):
 	alice, bob = pair(server)
 	alice.ping()
 	alice.ack()
@@ -117,7 +117,7 @@ def test(server):
 
 
 @behaviour("stop: a hibernating session's stanzas are handed over and its h is told after the restart")
-def test(server):
+def a_stop_hands_over_hibernating_sessions(server):
 	alice, bob = pair(server)
 	alice.send("<presence/>", "<presence/>")
 	alice.handled()
@@ -135,7 +135,7 @@ def test(server):
 
 @behaviour("stop: what cannot be stored bounces while its sender can still be reached",
 	options={"modules_disabled": ["tls", "s2s", "offline"]})
-def test(server):
+def unstorable_messages_bounce_at_the_stop(server):
 	alice, bob = pair(server)
 	say(bob, alice, "for the phone only")
 	server.settle()
@@ -144,7 +144,7 @@ def test(server):
 
 
 @behaviour("stop: clients on every transport see the end of their connection")
-def test(server):
+def clients_see_the_stop(server):
 	clients = [server.login("alice", transport) for transport in EVERY_TRANSPORT]
 	for client in clients:
 		client.enable()
@@ -165,7 +165,7 @@ def stored_counters(server, user):
 
 
 @behaviour("restart: the h of a killed server's hibernating session is still told")
-def test(server):
+def h_survives_a_kill(server):
 	alice, _ = pair(server)
 	alice.ping()
 	cut(server, alice)
@@ -179,7 +179,7 @@ def test(server):
 # --- what an operator sees ---
 
 @behaviour("log: an h too high is a warning with all the numbers")
-def test(server):
+def an_h_too_high_is_logged(server):
 	alice, bob = pair(server)
 	say(bob, alice, "one")
 	alice.message()
@@ -189,7 +189,7 @@ def test(server):
 
 
 @behaviour("log: an h that is no number is a warning")
-def test(server):
+def a_malformed_h_is_logged(server):
 	alice, _ = pair(server)
 	alice.send(f"<a xmlns='{SM3}' h='many'/>")
 	stream_error(alice)
@@ -197,7 +197,7 @@ def test(server):
 
 
 @behaviour("log: a failed <enable/> is a warning that says why")
-def test(server):
+def a_failed_enable_is_logged(server):
 	client = server.authenticated(server.account("alice"))
 	client.send(f"<enable xmlns='{SM3}'/>")
 	client.next()
@@ -205,7 +205,7 @@ def test(server):
 
 
 @behaviour("metrics: they have the names they had", options={"statistics": "internal"})
-def test(server):
+def metrics_keep_their_names(server):
 	alice, bob = pair(server)
 	say(bob, alice, "one")
 	cut(server, alice)
@@ -221,7 +221,7 @@ def test(server):
 
 
 @behaviour("shell: sessions can be listed, connected and hibernating")
-def test(server):
+def the_shell_lists_sessions(server):
 	alice, _ = pair(server)
 	carol = server.login("carol")
 	carol.enable()
@@ -231,7 +231,7 @@ def test(server):
 
 
 @behaviour("fields: a session shows what other modules read")
-def test(server):
+def session_fields_stay_compatible(server):
 	alice, bob = pair(server)
 	fields = {
 		"s.smacks": SM3, "s.resumption_token": alice.id, "s.handled_stanza_count": "0", "s.hibernating": "nil",
@@ -257,7 +257,7 @@ def test(server):
 
 
 @behaviour("memory: the h of a session that was resumed and closed is no longer on disk")
-def test(server):
+def a_closed_session_leaves_no_h_on_disk(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	bed.wait_for(lambda: stored_counters(server, alice.user) == 1, "h is on disk")
@@ -268,7 +268,7 @@ def test(server):
 
 
 @behaviour("memory: sessions that came and went are all forgotten")
-def test(server):
+def ended_sessions_are_forgotten(server):
 	bob = server.login("bob")
 	for n in range(30):
 		alice = server.login("alice", EVERY_TRANSPORT[n % 2])
@@ -283,7 +283,7 @@ def test(server):
 
 
 @behaviour("memory: a session that is away keeps little but what was queued", over=("tcp", "websocket"))
-def test(server, transport):
+def a_hibernating_session_keeps_little(server, transport):
 	server.options["smacks_max_hibernated_sessions"] = 1000
 	server.finish()
 	server.start()
@@ -303,7 +303,7 @@ def test(server, transport):
 
 
 @behaviour("memory: a connection that was replaced keeps nothing that its client has not read")
-def test(server):
+def a_replaced_connection_keeps_nothing(server):
 	alice, bob = pair(server)
 	for n in range(100):  # more than the socket's buffers hold
 		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
@@ -315,7 +315,7 @@ def test(server):
 
 
 @behaviour("memory: a connection that is given up keeps nothing that its client has not read")
-def test(server):
+def an_abandoned_connection_keeps_nothing(server):
 	alice, bob = pair(server)
 	for n in range(100):
 		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")

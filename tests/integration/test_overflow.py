@@ -31,7 +31,7 @@ FILL = [*bigs("ABCDEF"), "G" * 8000]
 # --- the limits of a session ---
 
 @behaviour("overflow: a hibernating session beyond its limit is resumed with all it holds", options=FIVE)
-def test(server):
+def a_hibernating_session_beyond_the_limit_resumes(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, *range(7))
@@ -41,7 +41,7 @@ def test(server):
 
 
 @behaviour("overflow: a connected session beyond its limit is resumed with all that is unacknowledged", options=FIVE)
-def test(server):
+def a_connected_session_beyond_the_limit_resumes(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(20))
 	alice.bodies(20)
@@ -54,7 +54,7 @@ def test(server):
 
 
 @behaviour("overflow: resumed beyond the limit, sent more and cut again, nothing vanishes", options={"smacks_max_queue_bytes": 20000})
-def test(server):
+def two_cuts_beyond_the_limit_lose_nothing(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, *bigs("ABCD"))
@@ -67,7 +67,7 @@ def test(server):
 
 @behaviour("overflow: when a session beyond its limit expires, all it holds is handed on",
 	options={**FIVE, "smacks_hibernation_time": 2})
-def test(server):
+def expiry_beyond_the_limit_hands_over_everything(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, *range(7))
@@ -77,7 +77,7 @@ def test(server):
 
 @behaviour("overflow: a connected client is asked for an <a/> at once and not disconnected",
 	options={**FIVE, **QUIET})
-def test(server):
+def a_client_at_the_limit_is_asked(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(5))
 	alice.bodies(5)
@@ -91,7 +91,7 @@ def test(server):
 
 
 @behaviour("overflow: a client that acknowledges less than the limit wants is asked again", options={**FIVE, **QUIET})
-def test(server):
+def a_client_still_beyond_the_limit_is_asked_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(8))
 	alice.until("r")
@@ -104,7 +104,7 @@ def test(server):
 
 @behaviour("overflow: messages that wait offline for a client that acknowledges nothing are not lost with it",
 	options={"smacks_max_queue_bytes": 50000, "smacks_hibernation_time": 1})
-def test(server):
+def offline_messages_are_not_lost(server):
 	bob, alice = server.login("bob"), server.login("alice")
 	user, count = alice.user, 200
 	alice.close()
@@ -122,7 +122,7 @@ def test(server):
 
 
 @behaviour("overflow: a client that reads nothing gets what it missed when it returns", options=KILOBYTES)
-def test(server):
+def a_client_that_reads_nothing_gets_all_later(server):
 	alice, bob = pair(server)
 	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 20
 	for n, letter in enumerate(letters):  # more than the socket's buffers hold
@@ -134,22 +134,22 @@ def test(server):
 
 
 @behaviour("overflow: what cannot be queued is refused to its sender")
-def test(server):
+def unqueueable_stanzas_are_refused(server):
 	alice, bob = pair(server)
-	server.announced.append("cannot be queued")
+	server.announced.append("Cannot queue")
 	server.lua(f"""
 		local message = require "util.stanza".message {{ from = {bed.lua(bob.jid)}, to = {bed.lua(alice.jid)}, id = "deep" }};
 		for _ = 1, 100001 do message:tag("x"); end
 		prosody.full_sessions[{bed.lua(alice.jid)}].send(message)""")
 	error = bob.stanza()
 	assert is_bounce(error) and error["id"] == "deep", error
-	server.expect_log(r"\terror\t.*cannot be queued")
+	server.expect_log(r"\terror\t.*Cannot queue")
 	say(bob, alice, "next")
 	assert alice.message().body == "next"
 
 
 @behaviour("overflow: a log line says once that a client is asked, and again after it has caught up", options=FIVE)
-def test(server):
+def asking_is_logged_once(server):
 	alice, bob = pair(server)
 	for _ in range(2):
 		say(bob, alice, *range(8))
@@ -162,7 +162,7 @@ def test(server):
 
 
 @behaviour("bytes: one stanza larger than the limit is still held", options={"smacks_max_queue_bytes": 2000})
-def test(server):
+def one_stanza_above_the_byte_limit_is_held(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, big("a"))
@@ -170,7 +170,7 @@ def test(server):
 
 
 @behaviour("bytes: both limits ask for an ack", options={**KILOBYTES, "smacks_max_queue_size": 3, **QUIET})
-def test(server):
+def both_limits_ask_for_an_ack(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(4))
 	alice.until("r")
@@ -183,7 +183,7 @@ def test(server):
 # --- an account ---
 
 @behaviour("account: at smacks_max_account_bytes its largest session ends first, away, into storage", options=ACCOUNT)
-def test(server):
+def the_largest_session_of_an_account_ends(server):
 	alice, bob = pair(server)
 	tablet = server.again(alice)
 	tablet.enable()
@@ -199,7 +199,7 @@ def test(server):
 
 @behaviour("account: a connected session that acknowledges nothing is ended with an error, and loses nothing",
 	over=("tcp", "websocket", "bosh"), options=ACCOUNT)
-def test(server, transport):
+def an_unresponsive_session_is_ended(server, transport):
 	alice, bob = pair(server, transport)
 	say(bob, alice, *FILL)
 	server.wait_gone(alice)
@@ -216,7 +216,7 @@ def test(server, transport):
 
 
 @behaviour("account: with nowhere to store, each message bounces once", options={**ACCOUNT, **NO_OFFLINE})
-def test(server):
+def without_storage_each_message_bounces_once(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	for body in FILL:
@@ -230,7 +230,7 @@ def test(server):
 
 
 @behaviour("account: what the client's archive has is neither stored nor bounced", modules=["mam"], options=ACCOUNT)
-def test(server):
+def archived_messages_are_neither_stored_nor_bounced(server):
 	alice, bob = pair(server)
 	use_archive(alice)
 	alice.handled()
@@ -244,7 +244,7 @@ def test(server):
 
 
 @behaviour("account: a session that ends for memory pushes nothing into one that hibernates", options=ACCOUNT)
-def test(server):
+def an_ended_session_does_not_fill_another(server):
 	alice, bob = pair(server)
 	alice.available()
 	tablet = server.again(alice)
@@ -261,7 +261,7 @@ def test(server):
 
 @behaviour("account: another server that acknowledges nothing is limited as an account is", federation=True,
 	options={"smacks_max_account_bytes": 30000})
-def test(servers):
+def an_unresponsive_server_is_limited(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	say(alice, bob, "first")
 	assert bob.message().body == "first"
@@ -278,7 +278,7 @@ def test(servers):
 # --- the whole process ---
 
 @behaviour("total: at smacks_max_total_bytes the largest account is dealt with first, into storage", options=TOTAL)
-def test(server):
+def the_largest_account_ends_first(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
 	carol.enable()
@@ -296,7 +296,7 @@ def test(server):
 
 @behaviour("total: nine connected sessions that never acknowledge do not end another account's hibernating one",
 	options=TOTAL)
-def test(server):
+def connected_sessions_do_not_evict_hibernating_ones(server):
 	carol, bob = pair(server)
 	cut(server, carol)
 	say(bob, carol, "little")
@@ -312,7 +312,7 @@ def test(server):
 
 
 @behaviour("total: the bytes of sessions that have ended no longer count", options=TOTAL)
-def test(server):
+def ended_sessions_free_their_bytes(server):
 	bob = server.login("bob")
 	for _ in range(5):
 		alice = server.login("alice")
@@ -325,7 +325,7 @@ def test(server):
 
 
 @behaviour("total: a connected session that acknowledges is never ended", options={"smacks_max_total_bytes": 30000, **QUIET})
-def test(server):
+def a_responsive_session_is_not_ended(server):
 	alice, bob = pair(server)
 	for letter in "ABCDEFGHIJKLMNOP":
 		say(bob, alice, big(letter))
@@ -340,7 +340,7 @@ def test(server):
 
 @behaviour("hibernated: beyond smacks_max_hibernated_sessions the one that is away for longest ends",
 	options={"smacks_max_hibernated_sessions": 2})
-def test(server):
+def the_longest_hibernation_ends_first(server):
 	bob, first = server.login("bob"), server.login("alice")
 	clients = [first, *(server.again(first) for _ in range(3))]
 	for client in clients:
@@ -361,7 +361,7 @@ SMALL_BUFFER = {"network_settings": {"max_send_buffer_size": 100000}, "smacks_ma
 
 
 @behaviour("buffer: what a full write buffer does not take is in the queue alone", versions=["13.0"], options=SMALL_BUFFER)
-def test(server):
+def a_full_buffer_leaves_stanzas_in_the_queue(server):
 	alice, bob = pair(server)
 	alice.send("<presence/>")
 	alice.handled()
@@ -377,7 +377,7 @@ def test(server):
 
 
 @behaviour("buffer: a connection whose writes wait, and whose buffer is full, is given up", versions=["13.0"], options=SMALL_BUFFER)
-def test(server):
+def a_stuck_connection_is_closed(server):
 	alice, bob = pair(server)
 	server.lua(f"prosody.full_sessions[{bed.lua(alice.jid)}].conn:pause_writes()")
 	for n in range(3):
@@ -390,7 +390,7 @@ def test(server):
 
 
 @behaviour("buffer: what is handed on to a session with a full buffer is in its queue alone", versions=["13.0"], options=SMALL_BUFFER)
-def test(server):
+def handed_over_stanzas_stay_in_the_queue(server):
 	alice, bob = pair(server)
 	phone = server.again(alice)
 	phone.enable()

@@ -21,7 +21,7 @@ def go_on(server):
 
 
 @behaviour("paces: sessions whose time is over when the module is reloaded end all the same", options=SHORT)
-def test(server):
+def due_sessions_end_after_a_reload(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "kept")
@@ -34,7 +34,7 @@ def test(server):
 
 
 @behaviour("paces: the loop rests while a handler waits, however many sessions are due", options=SHORT)
-def test(server):
+def a_waiting_handler_rests_the_loop(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
 	carol.enable()
@@ -70,7 +70,7 @@ def test(server):
 
 
 @behaviour("paces: while a handler waits, what is stored offline still comes after what came before it", options=LONG)
-def test(server):
+def offline_order_holds_while_a_handler_waits(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "one", "two")
@@ -91,7 +91,7 @@ def test(server):
 
 
 @behaviour("paces: what came meanwhile goes to a resource that has come meanwhile, too", options=LONG)
-def test(server):
+def a_new_resource_gets_what_follows(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "one")
@@ -105,7 +105,7 @@ def test(server):
 
 
 @behaviour("paces: a handler that fails while a session ends loses nothing of it", options=SHORT)
-def test(server):
+def a_failing_handler_loses_nothing(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "one")
@@ -118,7 +118,7 @@ def test(server):
 # --- the module, or the host, goes ---
 
 @behaviour("unload: sessions with stream management end, and lose nothing", over=("tcp", "websocket", "bosh"))
-def test(server, transport):
+def unloading_ends_sessions(server, transport):
 	alice, bob = pair(server, transport)
 	carol, plain = server.login("carol"), server.login("plain")
 	carol.enable()
@@ -139,7 +139,7 @@ def test(server, transport):
 
 
 @behaviour("unload: streams to other servers end, and what they hold is answered", federation=True)
-def test(servers):
+def unloading_ends_s2s_streams(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	say(alice, bob, "first")
 	assert bob.message().body == "first"
@@ -154,7 +154,7 @@ def test(servers):
 
 
 @behaviour("deactivation: what sessions of a host hold is stored before its modules go", options=LONG)
-def test(server):
+def a_deactivated_host_stores_its_queues(server):
 	alice, bob = pair(server)
 	clients = [alice, *(server.login("carol") for _ in range(3))]
 	for client in clients[1:]:
@@ -170,7 +170,7 @@ def test(server):
 
 
 @behaviour("stop: what is still to be handed on when the server stops is stored before", options=LONG)
-def test(server):
+def a_stop_stores_unfinished_handovers(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
 	carol.enable()
@@ -195,7 +195,7 @@ DESTROY = "require 'core.sessionmanager'.destroy_session"
 
 
 @behaviour("two steps: a session that ends before it is enabled leaves nothing behind")
-def test(server):
+def a_session_that_ends_before_enabling_is_gone(server):
 	alice = server.login("alice")
 	server.lua(f"""
 		local session = prosody.full_sessions[{bed.lua(alice.jid)}];
@@ -209,7 +209,7 @@ def test(server):
 
 
 @behaviour("two steps: a connection that is lost before the resumption is finished leaves a session that can be resumed")
-def test(server):
+def a_cut_during_resumption_stays_resumable(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "one")
@@ -231,7 +231,7 @@ def test(server):
 
 
 @behaviour("waiting: a session that is cut off while a handler waits handles what it has read, and is stripped then", options=LONG)
-def test(server):
+def a_cut_session_finishes_its_handlers(server):
 	alice, bob = pair(server)
 	server.lua(f"""
 		local async = require "util.async";

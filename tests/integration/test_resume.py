@@ -11,7 +11,7 @@ from xmpp import DELAY, SM3, failure
 # --- what is sent again ---
 
 @behaviour("resume: what was sent, received and not acknowledged comes again, in order")
-def test(server):
+def unacknowledged_stanzas_come_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(5))
 	assert alice.bodies(5) == list("01234")
@@ -22,7 +22,7 @@ def test(server):
 
 
 @behaviour("resume: what was acknowledged does not come again")
-def test(server):
+def acknowledged_stanzas_do_not_come_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(5))
 	alice.bodies(5)
@@ -35,7 +35,7 @@ def test(server):
 
 
 @behaviour("resume: the h of <resume/> acknowledges", over=EVERY_TRANSPORT)
-def test(server, transport):
+def the_h_of_resume_acknowledges(server, transport):
 	alice, bob = pair(server, transport)
 	say(bob, alice, *range(5))
 	alice.bodies(5)
@@ -46,7 +46,7 @@ def test(server, transport):
 
 
 @behaviour("resume: messages to the detached session come, in order, before later ones")
-def test(server):
+def messages_while_detached_come_in_order(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unread")
 	cut(server, alice)
@@ -58,7 +58,7 @@ def test(server):
 
 
 @behaviour("resume: messages with and without acknowledgement before the cut")
-def test(server):
+def messages_before_and_after_an_ack(server):
 	alice, bob = pair(server)
 	say(bob, alice, "acknowledged", "received")
 	alice.bodies(2)
@@ -71,7 +71,7 @@ def test(server):
 
 
 @behaviour("resume: five hundred and more stanzas to a detached session are all kept")
-def test(server):
+def a_long_queue_is_kept(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	bob.send(*[f"<message type='chat' to='{alice.jid}'><body>{n}</body></message>" for n in range(2000)])
@@ -84,7 +84,7 @@ def test(server):
 
 
 @behaviour("resume: messages sent while the client resumes come once each, in order")
-def test(server):
+def messages_during_a_resume_come_once(server):
 	alice, bob = pair(server)
 	sent = received = 0
 	for _ in range(10):
@@ -102,7 +102,7 @@ def test(server):
 
 
 @behaviour("resume: an iq answer reaches the resumed session")
-def test(server):
+def an_iq_answer_reaches_the_resumed_session(server):
 	alice, bob = pair(server)
 	alice.send(f"<iq type='get' id='question' to='{bob.jid}'><query xmlns='urn:test'/></iq>")
 	question = bob.stanza()
@@ -115,7 +115,7 @@ def test(server):
 
 
 @behaviour("resume: content survives: text, attributes and namespaces of every kind")
-def test(server):
+def content_survives(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	bob.send(f"<message to='{alice.jid}' type='chat' id='&quot;&apos;&lt;&gt;&amp;' xml:lang='de'>"
@@ -133,7 +133,7 @@ def test(server):
 # --- delay ---
 
 @behaviour("delay: a message sent again carries the time it was sent first", over=("tcp", "websocket"))
-def test(server, transport):
+def a_resent_message_is_delayed(server, transport):
 	alice, bob = pair(server, transport)
 	before = stamp(time.time())
 	say(bob, alice, "hello")
@@ -148,7 +148,7 @@ def test(server, transport):
 
 
 @behaviour("delay: a presence sent again carries it, an iq never does")
-def test(server):
+def a_resent_presence_is_delayed(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	bob.send(f"<presence to='{alice.jid}'/>", f"<iq type='get' id='1' to='{alice.jid}'><query xmlns='urn:test'/></iq>")
@@ -160,7 +160,7 @@ def test(server):
 
 
 @behaviour("delay: a stanza that has one keeps it and gets no second")
-def test(server):
+def an_existing_delay_is_kept(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	old = "2002-09-10T23:08:25Z"
@@ -174,7 +174,7 @@ def test(server):
 
 
 @behaviour("delay: what is sent for the first time carries none")
-def test(server):
+def first_delivery_has_no_delay(server):
 	alice, bob = pair(server)
 	say(bob, alice, "fresh")
 	assert not alice.message().child("delay")
@@ -187,7 +187,7 @@ def test(server):
 # --- the session carries on ---
 
 @behaviour("resume: answered with previd and the server's count, which carries on", over=EVERY_TRANSPORT)
-def test(server, transport):
+def resumed_has_previd_and_count(server, transport):
 	alice, _ = pair(server, transport)
 	alice.ping()
 	alice.ping()
@@ -199,7 +199,7 @@ def test(server, transport):
 
 
 @behaviour("resume: the server asks for an <a/> once it has sent everything again")
-def test(server):
+def the_server_asks_after_resending(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "one", "two")
@@ -208,7 +208,7 @@ def test(server):
 
 
 @behaviour("resume: again and again, with both counters carrying on")
-def test(server):
+def repeated_resumes_keep_the_counters(server):
 	alice, bob = pair(server)
 	for n in range(1, 6):
 		cut(server, alice)
@@ -223,7 +223,7 @@ def test(server):
 
 
 @behaviour("resume: both counters modulo 2^32 across the wrap")
-def test(server):
+def both_counters_wrap(server):
 	alice, bob = pair(server)
 	start_at(server, alice, LAST)
 	alice.chat(bob, "wraps the other counter")
@@ -239,7 +239,7 @@ def test(server):
 
 
 @behaviour("resume: a second <enable/> on the resumed stream fails, the session goes on")
-def test(server):
+def enable_after_a_resume_fails(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice)
@@ -250,7 +250,7 @@ def test(server):
 
 
 @behaviour("resume: the resumed session closes cleanly, with the last <a/>")
-def test(server):
+def a_resumed_session_closes_cleanly(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice)
@@ -263,7 +263,7 @@ def test(server):
 
 @behaviour("resume: an old connection that is alive gets <conflict/> and is closed",
 	over=("tcp", "websocket"))
-def test(server, transport):
+def a_live_old_connection_gets_conflict(server, transport):
 	alice, bob = pair(server, transport)
 	new = server.resume(alice)
 	assert failure(stream_error(alice)) == "conflict"
@@ -273,7 +273,7 @@ def test(server, transport):
 
 
 @behaviour("resume: an old connection that is dead without knowing it is let go")
-def test(server):
+def a_dead_old_connection_is_closed(server):
 	with bed.Proxy(server.port) as proxy:
 		alice, bob = server.login("alice", port=proxy.port), server.login("bob")
 		alice.enable()
@@ -287,7 +287,7 @@ def test(server):
 
 
 @behaviour("resume: what the old connection still sends afterwards is not counted")
-def test(server):
+def late_stanzas_of_the_old_connection_are_ignored(server):
 	alice, _ = pair(server)
 	new = server.resume(alice)
 	try:
@@ -301,7 +301,7 @@ def test(server):
 # --- presence ---
 
 @behaviour("presence: a cut and a resume broadcast nothing, a clean close broadcasts unavailable")
-def test(server):
+def a_resume_broadcasts_no_presence(server):
 	alice, bob = pair(server)
 	alice.send(f"<presence to='{bob.jid}'/>")
 	assert bob.stanza().name == "presence"
@@ -315,7 +315,7 @@ def test(server):
 
 @behaviour("presence: a session that is not resumed in time becomes unavailable",
 	options={"smacks_hibernation_time": 1})
-def test(server):
+def an_expired_session_becomes_unavailable(server):
 	alice, bob = pair(server)
 	alice.send(f"<presence to='{bob.jid}'/>")
 	assert bob.stanza()["type"] is None
@@ -324,7 +324,7 @@ def test(server):
 
 
 @behaviour("presence: a subscription request to the detached session comes when it resumes")
-def test(server):
+def a_subscription_request_waits_for_the_resume(server):
 	alice, bob = pair(server)
 	alice.available()
 	cut(server, alice)
@@ -339,7 +339,7 @@ def test(server):
 
 @behaviour("pipelining: <resume/>, stanzas and <r/> in one segment are answered in order",
 	over=("tcp", "websocket"))
-def test(server, transport):
+def pipelined_resume_is_answered_in_order(server, transport):
 	alice, bob = pair(server, transport)
 	cut(server, alice)
 	say(bob, alice, *range(3))
@@ -359,7 +359,7 @@ def test(server, transport):
 
 @behaviour("pipelining: a hundred stanzas behind <resume/> are all handled before anything more comes",
 	options={"storage": "native"})
-def test(server):
+def pipelined_stanzas_are_handled_first(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	say(bob, alice, "waiting")
@@ -373,7 +373,7 @@ def test(server):
 
 @behaviour("pipelining: bind, <enable/> and stanzas in one segment are answered in order",
 	over=("tcp", "websocket"))
-def test(server, transport):
+def pipelined_enable_is_answered_in_order(server, transport):
 	client = server.authenticated(server.account("alice"), transport)
 	client.send(f"<iq type='set' id='1'><bind xmlns='{xmpp.BIND}'/></iq>", f"<enable xmlns='{SM3}' resume='true'/>",
 		"<presence/>", f"<r xmlns='{SM3}'/>")
@@ -401,7 +401,7 @@ def write_buffer(server, client):
 
 
 @behaviour("resume: a long queue is written as its client reads it, new stanzas behind it", over=("tcp", "websocket"))
-def test(server, transport):
+def a_long_queue_is_written_as_the_client_reads(server, transport):
 	alice, bob = long_queue(server, transport)
 	alice = server.resume(alice, transport)
 	assert write_buffer(server, alice) < 1500000
@@ -414,7 +414,7 @@ def test(server, transport):
 
 
 @behaviour("resume: requests are answered and acks counted while a long queue is written")
-def test(server):
+def requests_are_answered_during_a_long_resend(server):
 	alice, bob = long_queue(server)
 	alice = server.resume(alice)
 	alice.send(f"<r xmlns='{SM3}'/>")
@@ -426,7 +426,7 @@ def test(server):
 
 
 @behaviour("resume: a client that is cut off while a long queue is written misses nothing")
-def test(server):
+def a_cut_during_a_long_resend_loses_nothing(server):
 	alice, bob = long_queue(server)
 	for n in (0, 3, 7):
 		alice = server.resume(alice, h=n)
@@ -439,7 +439,7 @@ def test(server):
 
 
 @behaviour("resume: a long queue goes on over a reload of the module")
-def test(server):
+def a_long_resend_survives_a_reload(server):
 	alice, bob = long_queue(server)
 	alice = server.resume(alice)
 	assert "reloaded" in server.shell("module", "reload", "smacks", server.host).lower()

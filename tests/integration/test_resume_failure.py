@@ -1,4 +1,5 @@
 """XEP-0198, 5: when a session cannot be resumed. Whatever a client sends, the stream stays usable."""
+import bed
 from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say
 from suite import behaviour
 from xmpp import SM2, SM3, failure
@@ -14,7 +15,7 @@ def send_resume(client, attributes, sm=SM3):
 
 @behaviour("resume: an unknown previd fails with item-not-found, and the stream can bind",
 	over=EVERY_TRANSPORT)
-def test(server, transport):
+def an_unknown_previd_fails(server, transport):
 	client = server.authenticated(server.account("alice"), transport)
 	for sm in (SM2, SM3):
 		failed = send_resume(client, "previd='nobody-knows' h='0'", sm)
@@ -25,7 +26,7 @@ def test(server, transport):
 
 
 @behaviour("resume: a previd of any shape is merely unknown")
-def test(server):
+def a_strange_previd_is_unknown(server):
 	client = server.authenticated(server.account("alice"))
 	for previd in ("x" * 4000, "../../etc/passwd", "a/b", "\u00fc\U0001f600", "&lt;a&gt;", "%s%n", "&#10;", " "):
 		assert failure(send_resume(client, f"previd='{previd}' h='0'")) == "item-not-found", previd
@@ -33,7 +34,7 @@ def test(server):
 
 
 @behaviour("resume: without a previd it fails, and the stream can bind", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_missing_previd_fails(server, transport):
 	client = server.authenticated(server.account("alice"), transport)
 	for attributes in ("h='0'", "previd='' h='0'", ""):
 		failed = send_resume(client, attributes)
@@ -42,7 +43,7 @@ def test(server, transport):
 
 
 @behaviour("resume: before authentication it fails with unexpected-request", over=EVERY_TRANSPORT)
-def test(server, transport):
+def resume_before_authentication_fails(server, transport):
 	alice, bob = pair(server)
 	cut(server, alice)
 	stranger = server.connect(alice.user, transport)
@@ -55,7 +56,7 @@ def test(server, transport):
 
 
 @behaviour("resume: after bind it fails with unexpected-request, both sessions stay")
-def test(server):
+def resume_after_bind_fails(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	other = server.again(alice)
@@ -67,7 +68,7 @@ def test(server):
 
 
 @behaviour("resume: another account's session is as good as unknown")
-def test(server):
+def a_session_of_another_account_is_unknown(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	mallory = server.authenticated(server.account("mallory"))
@@ -77,7 +78,7 @@ def test(server):
 
 
 @behaviour("resume: in a namespace that is not ours it touches no session")
-def test(server):
+def a_foreign_namespace_touches_no_session(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	stranger = server.authenticated(alice.user)
@@ -87,7 +88,7 @@ def test(server):
 
 
 @behaviour("resume: a bad h fails, and the same stream can still resume rightly", over=EVERY_TRANSPORT)
-def test(server, transport):
+def a_bad_h_permits_another_resume(server, transport):
 	alice, bob = pair(server)
 	say(bob, alice, "kept")
 	cut(server, alice)
@@ -100,7 +101,7 @@ def test(server, transport):
 
 
 @behaviour("resume: after a bad h the stream can bind, and the old session stays resumable")
-def test(server):
+def a_bad_h_permits_binding(server):
 	for bad in BAD_H:
 		alice, bob = pair(server)
 		say(bob, alice, "kept")
@@ -114,7 +115,7 @@ def test(server):
 
 @behaviour("resume: after a bad h the hibernation timeout still runs, and stanzas reach storage",
 	options={"smacks_hibernation_time": 2})
-def test(server):
+def a_bad_h_keeps_the_timeout_running(server):
 	clients = []
 	for bad in BAD_H:
 		alice, bob = pair(server)
@@ -128,7 +129,7 @@ def test(server):
 
 
 @behaviour("resume: a bad h does not disturb a session that is still connected")
-def test(server):
+def a_bad_h_leaves_a_connected_session_alone(server):
 	alice, bob = pair(server)
 	thief = server.authenticated(alice.user)
 	for bad in BAD_H:
@@ -140,7 +141,7 @@ def test(server):
 
 
 @behaviour("resume: an h behind what was acknowledged before fails, the session stays")
-def test(server):
+def a_decreasing_h_fails(server):
 	alice, bob = pair(server)
 	say(bob, alice, "one", "two")
 	alice.bodies(2)
@@ -154,7 +155,7 @@ def test(server):
 
 @behaviour("resume: an expired session's h comes with item-not-found, once",
 	options={"smacks_hibernation_time": 1}, over=EVERY_TRANSPORT)
-def test(server, transport):
+def an_expired_session_tells_h_once(server, transport):
 	alice, _ = pair(server)
 	alice.ping()
 	alice.ping()
@@ -170,7 +171,7 @@ def test(server, transport):
 
 @behaviour("resume: the h of expired sessions is forgotten beyond smacks_max_old_sessions",
 	options={"smacks_hibernation_time": 1, "smacks_max_old_sessions": 1})
-def test(server):
+def old_h_values_are_limited(server):
 	user, expired = server.account("alice"), []
 	for _ in range(2):
 		client = server.authenticated(user).bind()
@@ -186,7 +187,7 @@ def test(server):
 
 
 @behaviour("resume: a session that was resumed elsewhere keeps its id and nobody else's")
-def test(server):
+def a_moved_session_keeps_its_id(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	first = server.resume(alice)
@@ -197,7 +198,7 @@ def test(server):
 
 
 @behaviour("resume: fails for what is malformed in the middle of a working session too")
-def test(server):
+def a_malformed_resume_fails_in_a_session(server):
 	alice, bob = pair(server)
 	for attributes in ("", "previd='x'", "h='0'", f"previd='{alice.id}' h='0'"):
 		alice.send(f"<resume xmlns='{SM3}' {attributes}/>")
@@ -207,9 +208,34 @@ def test(server):
 
 
 @behaviour("resume: one log line tells the operator why it failed")
-def test(server):
+def a_failure_is_logged(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	client = server.authenticated(alice.user)
 	client.try_resume(alice, 99)
 	server.expect_log(r"\t(info|warn|debug)\t.*[Rr]esum.*\b99\b")
+
+
+OF_A_SOCKET = ("rawsend", "send", "data", "reset_stream", "filter", "thread")
+REFERENCES = {"tcp": OF_A_SOCKET, "websocket": ("bytes/in", *OF_A_SOCKET), "bosh": ("send", "filter", "thread")}
+
+
+@behaviour("resume: on a connection whose functions cannot all be rebound it fails, and the stream can bind",
+	modules=["test_wrapper"], over=EVERY_TRANSPORT)
+def a_connection_that_cannot_be_rebound(server, transport):
+	def wrap(name):
+		server.lua(f'require "core.modulemanager".get_module({bed.lua(server.host)}, "test_wrapper").wrapped = {name}')
+
+	for name in REFERENCES[transport]:
+		alice, bob = pair(server)
+		say(bob, alice, "kept")
+		cut(server, alice)
+		wrap(bed.lua(name))
+		client = server.authenticated(alice.user, transport)
+		assert failure(send_resume(client, f"previd='{alice.id}' h='0'")) == "internal-server-error", name
+		count = len(REFERENCES[transport])
+		server.expect_log(f"error\t.*expected {count} functions of the {transport} .* found {count - 1} .* missing {name}")
+		client.bind().enable()
+		client.ping()
+		wrap("false")
+		assert server.resume(alice, transport, h=0).message().body == "kept", name

@@ -48,7 +48,7 @@ def both(servers):
 
 
 @behaviour("s2s: enabled on the streams of both directions", federation=True)
-def test(servers):
+def both_directions_are_enabled(servers):
 	both(servers)
 	assert from_a(servers, "s.smacks") == "urn:xmpp:sm:3"
 	assert at_b(servers, "s.smacks") == "urn:xmpp:sm:3"
@@ -57,7 +57,7 @@ def test(servers):
 
 
 @behaviour("s2s: what is sent is acknowledged, and nothing piles up", federation=True)
-def test(servers):
+def acks_empty_the_queue(servers):
 	alice, bob = both(servers)
 	for n in range(50):
 		alice.chat(bob, str(n))
@@ -69,7 +69,7 @@ def test(servers):
 
 
 @behaviour("s2s: what waits for a new stream is acknowledged as everything after it", federation=True)
-def test(servers):
+def stanzas_before_the_stream_are_acknowledged(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	alice.send("".join(f"<message to='{bob.jid}' type='chat'><body>{n} &lt;&amp;&gt; ä</body><x xmlns='urn:x'><y/></x></message>"
 		for n in range(5)))
@@ -80,7 +80,7 @@ def test(servers):
 
 
 @behaviour("s2s: both ends of a stream have counted the same", federation=True)
-def test(servers):
+def both_ends_count_the_same(servers):
 	alice, bob = both(servers)
 	for n in range(7):
 		alice.chat(bob, str(n))
@@ -91,7 +91,7 @@ def test(servers):
 
 
 @behaviour("s2s: what a lost stream had not delivered bounces, once", federation=True)
-def test(servers):
+def a_lost_stream_bounces_once(servers):
 	alice, bob = both(servers)
 	wait_acknowledged(servers, 0)
 	servers.to_b.freeze()
@@ -110,7 +110,7 @@ def test(servers):
 
 @behaviour("s2s: with smacks_s2s_resend it is sent again on a new stream", federation=True,
 	options={"smacks_s2s_resend": True})
-def test(servers):
+def resending_uses_a_new_stream(servers):
 	alice, bob = both(servers)
 	wait_acknowledged(servers, 0)
 	servers.to_b.freeze()
@@ -125,7 +125,7 @@ def test(servers):
 
 @behaviour("s2s: with smacks_enabled_s2s = false it is neither offered nor used", federation=True,
 	options={"smacks_enabled_s2s": False})
-def test(servers):
+def smacks_enabled_s2s_disables_it(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	alice.chat(bob, "hello")
 	assert bob.message().body == "hello"
@@ -134,7 +134,7 @@ def test(servers):
 
 
 @behaviour("s2s: a message to a hibernating session on another server waits for it", federation=True)
-def test(servers):
+def a_remote_message_waits_for_a_hibernating_session(servers):
 	alice, bob = both(servers)
 	bob.enable()
 	bob.cut()
@@ -146,7 +146,7 @@ def test(servers):
 
 @behaviour("s2s: what falls out of a session's queue bounces to the other server", federation=True,
 	options={"smacks_hibernation_time": 1, "modules_disabled": ["tls", "offline"]})
-def test(servers):
+def dropped_messages_bounce_remotely(servers):
 	alice, bob = both(servers)
 	bob.enable()
 	bob.cut()
@@ -158,7 +158,7 @@ def test(servers):
 
 
 @behaviour("s2s: a reload of the module keeps the streams and their counts", federation=True)
-def test(servers):
+def a_reload_keeps_streams_and_counts(servers):
 	alice, bob = both(servers)
 	servers.a.shell("module", "reload", "smacks", "a.test")
 	servers.b.shell("module", "reload", "smacks", "b.test")
@@ -170,7 +170,7 @@ def test(servers):
 
 @behaviour("limit: a stanza larger than the other server takes is refused once, and not counted", federation=True,
 	versions=["13.0"])
-def test(servers):
+def an_oversized_stanza_is_refused_once(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	say(alice, bob, "first")
 	assert bob.message().body == "first"

@@ -97,7 +97,7 @@ def on_subjects(title, dane=True, policies=POLICIES):
 	"""A test that a stream to a subject of each of the policies passes, towards its host and its component."""
 	def register(function):
 		@on_bed(f"further domains: {title}")
-		def test(servers):
+		def a_further_domain_is_judged(servers):
 			for policy in policies:
 				subject = servers.subject(policy, dane)
 				for ours in subject.domains:
@@ -185,7 +185,7 @@ def _(stream, subject):
 
 
 @on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
-def test(servers):
+def a_nameless_stream_proves_each_domain(servers):
 	subject = servers.subject("lax", True)
 	for ours in subject.domains:
 		with stream(servers, subject, "") as connection:

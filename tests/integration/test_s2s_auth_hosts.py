@@ -88,7 +88,7 @@ def assert_protected(servers, subject, here):
 
 
 @on_bed("hosts: a component that is activated later is protected, and so it is when it comes again")
-def test(servers):
+def a_late_component_is_protected(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	before = handlers(subject)
 	for _ in range(2):
@@ -105,7 +105,7 @@ def test(servers):
 
 
 @on_bed("hosts: a reloaded module has its handlers once, and one that is unloaded has none")
-def test(servers):
+def a_reload_registers_handlers_once(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	loaded = handlers(subject)
 	assert int(loaded) > len(subject.domains)
@@ -129,7 +129,7 @@ def test(servers):
 
 
 @on_bed("hosts: one that came without an event is protected, too")
-def test(servers):
+def a_host_without_an_event_is_protected(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	names = ("host-activated", "host-deactivated")
 	attached = [subject.lua(f"""
@@ -154,7 +154,7 @@ def test(servers):
 
 
 @on_bed("hosts: where the module is enabled below a component alone, the virtual host is protected as well")
-def test(servers):
+def a_component_protects_its_virtual_host(servers):
 	here, component = "own.lab", "own-component.lab"
 	certificate = servers.lab.intermediate.issue(here, [f"DNS:{here}", f"DNS:{component}"])
 	ours = {} if servers.stock else {"modules_enabled": ["s2s_auth_native"]}
@@ -171,7 +171,7 @@ def test(servers):
 
 
 @on_bed("hosts: one whose modules_disabled names the module is Prosody's own to judge, and the log says so")
-def test(servers):
+def modules_disabled_leaves_a_host_to_prosody(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	activate(subject, servers, LEFT_OUT, modules_disabled=["s2s_auth_native"])
 	try:
@@ -212,7 +212,7 @@ def replaced(servers, subject, address, function):
 
 
 @on_bed("hosts: a stream whose server another module has found is refused, and both sides are told")
-def test(servers):
+def a_server_found_by_another_module_is_refused(servers):
 	def refused():
 		for here in subject.domains:
 			outcome = opened(subject, here, MATCHING)
@@ -231,14 +231,14 @@ def test(servers):
 
 
 @on_bed("hosts: without DANE a stream whose server another module has found is judged as any")
-def test(servers):
+def without_dane_such_a_server_is_judged_as_usual(servers):
 	subject = servers.judging = servers.subject("lax", False)
 	replaced(servers, subject, servers.peer.address, lambda: established(subject, subject.component, MATCHING))
 	servers.forget(MATCHING)
 
 
 @on_bed("hosts: an unencrypted stream to a server that another module has found is refused before dialback")
-def test(servers):
+def unencrypted_such_a_server_is_refused(servers):
 	def refused():
 		with Target(address, DIALBACK) as target:
 			outcome = opened(subject, subject.component, PLAIN)
@@ -252,7 +252,7 @@ def test(servers):
 
 
 @on_bed("hosts: a server in Tor, which only another module can find, has dialback where the policy is lax")
-def test(servers):
+def an_onion_server_may_use_dialback(servers):
 	def has_dialback():
 		with Target(address, DIALBACK + "</stream:stream>") as target:
 			subject.streams("open", subject.component, ONION)
@@ -266,7 +266,7 @@ def test(servers):
 
 
 @on_bed("hosts: a stream to an address has no records to look up, and has dialback where the policy is lax")
-def test(servers):
+def an_address_may_use_dialback(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	address = servers.lab.address(ADDRESS)
 	for here in subject.domains:
@@ -278,7 +278,7 @@ def test(servers):
 
 
 @on_bed("hosts: a stream that is older than the module is left alone once it is authenticated, and refused before")
-def test(servers):
+def an_older_stream_is_left_alone(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	here = subject.component
 	modulemanager(subject, "unload")

@@ -90,35 +90,35 @@ def another_certificate(servers):
 
 for title, each in BURSTS.items():
 	@on_bed(f"a refused target {title}: it hears nothing, is not heard, and the next one is tried")
-	def test(servers, burst=each):
+	def the_next_target_follows_a_refused_one(servers, burst=each):
 		leave(servers, POLICIES, burst, another_certificate(servers))
 
 
 @on_bed("a refused target hangs up: the next one is tried")
-def test(servers):
+def the_next_target_follows_a_hangup(servers):
 	leave(servers, POLICIES, FEATURES, another_certificate(servers), hangs_up=True)
 
 
 for title, each in UNENCRYPTED.items():
 	@on_bed(f"a target with a usable record {title}: it hears nothing, is not heard, and the next one is tried")
-	def test(servers, burst=each):
+	def the_next_target_follows_a_failed_proof(servers, burst=each):
 		leave(servers, ["lax"], burst)
 
 
 for title, each in BURSTS.items():
 	@on_bed(f"a refused target, the only one, {title}: it is told why, and hears nothing else")
-	def test(servers, burst=each):
+	def the_only_target_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE), another_certificate(servers))
 
 
 for title, each in UNENCRYPTED.items():
 	@on_bed(f"the only target, with a usable record, {title}: it is told why, and hears nothing else")
-	def test(servers, burst=each):
+	def the_only_target_with_a_record_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE))
 
 
 @on_bed("what a target with a usable record says without encryption of another stream's dialback is not believed")
-def test(servers):
+def unencrypted_dialback_results_are_not_believed(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	for here in subject.domains:
 		claim_of_another(servers, subject, here)

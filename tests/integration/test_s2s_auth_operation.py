@@ -55,9 +55,9 @@ def show_certificate(servers, name):
 
 
 @on_bed("a change of a known peer's key is told once")
-def test(servers):
+def a_changed_peer_key_is_logged_once(servers):
 	subject = servers.subject("strict", True)
-	change = rf"\twarn\t[^\n]*key of {ROLLOVER} has changed"
+	change = rf"\twarn\t[^\n]*Key changed: {ROLLOVER} had"
 	try:
 		established(subject, subject.domain, ROLLOVER)
 		servers.forget(ROLLOVER)
@@ -80,7 +80,7 @@ def extra_server(servers, here, certificate, address, ours=True, **options):
 
 
 @on_bed("without a trust anchor certificates are checked as ever, and one warning says what to do")
-def test(servers):
+def without_a_trust_anchor_pkix_decides(servers):
 	lab, here = servers.lab, "anchorless.lab"
 	unbound = {name: value for name, value in lab.unbound().items() if name != "trustfile"}
 	certificate = lab.intermediate.issue(here, [f"DNS:{here}"])
@@ -110,7 +110,7 @@ def start_without_unbound(server, nameserver):
 
 
 @on_bed("without lua-unbound certificates are checked as ever, and one warning says what to do")
-def test(servers):
+def without_unbound_pkix_decides(servers):
 	lab, here = servers.lab, "boundless.lab"
 	server = extra_server(servers, here, lab.intermediate.issue(here, [f"DNS:{here}"]), lab.address(21))
 	try:
@@ -133,12 +133,12 @@ def _(peer):
 
 
 @on_bed("a check that fails in the middle accepts nobody")
-def test(servers):
+def a_failing_check_accepts_nobody(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	store = "require'core.storagemanager'"
 	subject.lua(f"local s = {store}; s.saved = s.open; s.open = function () error('there is no store') end")
 	try:
-		subject.announced += ["cannot be checked", "stack traceback"]
+		subject.announced += ["Cannot check the certificate", "stack traceback"]
 		assert not opened(subject, subject.domain, FAULTY)["established"]
 		assert not opened(servers.peer, FAULTY, subject.domain)["established"]
 		assert len(re.findall(r"\terror\t[^\n]*there is no store", subject.log()[subject.mark:])) == 2
@@ -173,7 +173,7 @@ for each in (SIX, OTHER_SIX):
 
 
 @on_bed("a peer that has but an IPv6 address, both ways")
-def test(servers):
+def an_ipv6_peer_works_both_ways(servers):
 	def server(name, ours):
 		peer = servers.peers[name]
 		assert peer.port6.number, "this machine does not let bind ::1"
@@ -198,7 +198,7 @@ def test(servers):
 # --- 13.0 can do DANE by itself ---
 
 @on_bed("stock's own DANE is on too: it asks nothing, does nothing, and every question is asked once", versions=["13.0"])
-def test(servers):
+def stock_dane_is_disabled(servers):
 	for subject in (servers.subject(policy, True) for policy in POLICIES):
 		servers.judging = subject
 		assert subject.lua("return require'core.modulemanager'.is_loaded('*', 's2s_auth_dane_in')") == "true"
@@ -223,7 +223,7 @@ def _(peer):
 
 
 @on_bed("an incoming peer with TLS from the start is proven, also where the path of the authorities is relative")
-def test(servers):
+def a_direct_tls_peer_is_proven(servers):
 	lab, here = servers.lab, "relative.lab"
 	certificate = lab.intermediate.issue(here, [f"DNS:{here}"])
 	server = extra_server(servers, here, certificate, lab.address(22))
@@ -249,21 +249,21 @@ def bare_stream(servers, subject, origin=f"from='{VALID}'", certificate=None):
 
 
 @on_bed("an incoming peer without a certificate is refused where the policy is strict")
-def test(servers):
+def strict_policy_refuses_a_missing_certificate(servers):
 	for dane in (True, False):
 		answer = bare_stream(servers, servers.subject("strict", dane))
 		assert "<not-authorized" in answer, answer
 
 
 @on_bed("an incoming peer without a certificate has dialback alone where the policy is lax")
-def test(servers):
+def lax_policy_allows_dialback(servers):
 	for dane in (True, False):
 		answer = bare_stream(servers, servers.subject("lax", dane))
 		assert "urn:xmpp:features:dialback" in answer and "EXTERNAL" not in answer, answer
 
 
 @on_bed("an incoming peer that does not say who it is proves nothing with its certificate")
-def test(servers):
+def an_anonymous_stream_proves_nothing(servers):
 	for policy, expected in (("strict", "<not-authorized"), ("lax", "urn:xmpp:features:dialback")):
 		answer = bare_stream(servers, servers.subject(policy, True), "", servers.peers[VALID].certificate)
 		assert expected in answer and "EXTERNAL" not in answer, answer

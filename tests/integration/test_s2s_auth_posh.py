@@ -178,7 +178,7 @@ def set_clock(server, seconds):
 
 
 @on_bed("POSH: a document is believed until it expires, and asked for again then")
-def test(servers):
+def a_document_is_cached_until_it_expires(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	site = servers.lab.sites[EXPIRING]
 	try:

@@ -77,7 +77,7 @@ HASHED = over(["register", "user_account_management"], {"authentication": "inter
 
 
 @behaviour("storage: an account is made, changes its password, and logs in after a restart", **HASHED)
-def test(server):
+def an_account_logs_in_after_a_restart(server):
 	prosodyctl(server, "register", "alice", server.host, "first")
 	alice = login(server, "alice", "first")
 	change = "<query xmlns='jabber:iq:register'><username>alice</username><password>second</password></query>"
@@ -89,7 +89,7 @@ def test(server):
 
 
 @behaviour("storage: prosodyctl makes, changes and deletes accounts beside the running server", **HASHED)
-def test(server):
+def prosodyctl_manages_accounts_while_running(server):
 	jid = f"alice@{server.host}"
 	for password in ("one", "two"):
 		prosodyctl(server, "adduser", jid, stdin=f"{password}\n{password}\n")
@@ -104,7 +104,7 @@ def test(server):
 
 
 @behaviour("storage: accounts made by another process while the server writes are there, as is what it wrote", **HASHED)
-def test(server):
+def another_process_may_write_accounts(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.cut()
 	server.wait_gone(alice)
@@ -122,7 +122,7 @@ def test(server):
 
 
 @behaviour("storage: what prosodyctl made without the server is there when it starts", **HASHED)
-def test(server):
+def accounts_made_offline_are_there(server):
 	server.finish()
 	prosodyctl(server, "register", "alice", server.host, "secret")
 	server.start()
@@ -143,7 +143,7 @@ def set_contact(client, jid, name, *groups):
 
 
 @behaviour("storage: a roster with groups is kept, changed and emptied across restarts", **over())
-def test(server):
+def a_roster_survives_restarts(server):
 	alice = server.login("alice")
 	expected = {}
 	for n in range(50):
@@ -161,7 +161,7 @@ def test(server):
 
 
 @behaviour("storage: a request for subscription waits across a restart, and the roster tells its state", **over())
-def test(server):
+def a_subscription_request_survives_a_restart(server):
 	alice, bob = server.login("alice").available(), server.login("bob")
 	alice.send(f"<presence type='subscribe' to='{bob.bare_jid}'/>")
 	alice.ping()
@@ -206,7 +206,7 @@ def block(client, jid):
 
 @behaviour("storage: private XML, vCard and block list are kept across restarts",
 	**over(["private", "vcard", "blocklist"]))
-def test(server):
+def user_data_survive_restarts(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for text in ("first", "x" * 100000):
 		result(private(alice, text))
@@ -220,7 +220,7 @@ def test(server):
 
 @behaviour("storage: messages for a user who is away wait across a restart, and come once, in order",
 	**over(["offline"]))
-def test(server):
+def offline_messages_survive_a_restart(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.cut()
 	server.wait_gone(alice)
@@ -273,7 +273,7 @@ def all_at_once(client, payloads, kind="get"):
 
 
 @behaviour("storage: a thousand PEP nodes are kept across a restart", **over(["pep"]))
-def test(server):
+def pep_nodes_survive_a_restart(server):
 	alice = server.login("alice")
 	nodes = [f"urn:test:{n} \u00e4/%<&>" for n in range(1000)]
 	all_at_once(alice, [publication(node, "current", f"of {node[9:12]}", persist_items="true") for node in nodes], "set")
@@ -285,7 +285,7 @@ def test(server):
 
 
 @behaviour("storage: a PEP node keeps its newest items, and drops what was retracted or replaced", **over(["pep"]))
-def test(server):
+def a_pep_node_keeps_its_newest_items(server):
 	alice, node = server.login("alice"), "urn:test:feed"
 	for n in range(20):
 		result(alice.ask(publication(node, f"i{n}", n, persist_items="true", max_items="5", access_model="open"), "set"))
@@ -306,7 +306,7 @@ def test(server):
 
 @behaviour("storage: bookmarks set as private XML are a PEP node too, after a restart as before",
 	**over(["pep", "bookmarks"]))
-def test(server):
+def private_bookmarks_become_a_pep_node(server):
 	alice = server.login("alice")
 	conference = "<conference jid='room@rooms.example' name='Room' autojoin='true'><nick>al</nick></conference>"
 	result(alice.ask("<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'>"
@@ -322,7 +322,7 @@ def test(server):
 @behaviour("storage: nodes, items and subscriptions of a PubSub service are kept across restarts",
 	**over(options={"admins": ["alice1@prosody.test"]},
 		components={PUBSUB: {"component_module": "pubsub", "autocreate_on_publish": True}}))
-def test(server):
+def pubsub_survives_restarts(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for node in ("first", "second"):
 		for n in range(30):
@@ -365,7 +365,7 @@ def upload(server, client, name, data):
 @behaviour("storage: uploads are kept across a restart, and expire",
 	**over(components={UPLOAD: {"component_module": "http_file_share", "http_file_share_expires_after": 7 * DAY,
 		"modules_enabled": ["cron"]}}))
-def test(server):
+def uploads_survive_and_expire(server):
 	alice, data = server.login("alice"), os.urandom(10000)
 	urls = [upload(server, alice, f"{n}.bin", data) for n in range(3)]
 	restart(server)
@@ -386,7 +386,7 @@ def call(server, module, code):
 
 
 @behaviour("storage: an invitation is kept across a restart, and is used once", **over(["invites"]))
-def test(server):
+def an_invitation_is_used_once(server):
 	token = call(server, "invites", "return m.create_account('alice', { note = 1.5 }).token")
 	restart(server)
 	get = f"local invite, err = m.get({bed.lua(token)}); "
@@ -397,7 +397,7 @@ def test(server):
 
 
 @behaviour("storage: tokens are kept across a restart, and can be revoked", **over(["tokenauth"]))
-def test(server):
+def tokens_survive_and_are_revoked(server):
 	jid = bed.lua(f"{server.account('alice')}@{server.host}")
 	if server.version == "0.12":
 		create = f"return (m.create_jid_token({jid}, {jid}, 'prosody:user', 600))"
@@ -435,7 +435,7 @@ def affiliations(client, room, kind):
 
 @behaviour("storage: a persistent room keeps configuration, subject and affiliations; one that is not is gone",
 	**over(components={ROOMS: "muc"}))
-def test(server):
+def a_persistent_room_survives(server):
 	alice, room, other = server.login("alice"), f"room@{ROOMS}", f"other@{ROOMS}"
 	for name in (room, other):
 		alice.send(f"<presence to='{name}/al'><x xmlns='{MUC}'/></presence>")
@@ -485,7 +485,7 @@ def furnish(server, client):
 
 
 @behaviour("storage: a user who leaves takes everything of theirs along, and nothing of others", **over(FULL))
-def test(server):
+def a_deleted_user_leaves_nothing(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for client in (alice, bob):
 		expected = furnish(server, client)
@@ -501,7 +501,7 @@ def test(server):
 
 
 @behaviour("storage: a user's name that is used again finds nothing of the one before", **over(FULL))
-def test(server):
+def a_reused_name_starts_empty(server):
 	alice = server.login("alice")
 	furnish(server, alice)
 	alice.cut()
@@ -535,7 +535,7 @@ def anonymous(server):
 
 @behaviour("storage: anonymous users leave nothing behind, and are told so",
 	**over(["private", "vcard"], {"authentication": "anonymous"}))
-def test(server):
+def anonymous_users_store_nothing(server):
 	guest = anonymous(server)
 	assert private(guest, "note")["type"] == "error" and private(guest) == ""
 	assert vcard(guest, "Name")["type"] == "error"
@@ -545,7 +545,7 @@ def test(server):
 
 @behaviour("storage: anonymous users leave what they store where the operator allows it",
 	**over(["private"], {"authentication": "anonymous", "allow_anonymous_storage": True}))
-def test(server):
+def anonymous_storage_can_be_allowed(server):
 	guest = anonymous(server)
 	result(private(guest, "note"))
 	assert private(guest) == "note" and "private" in stores(server, guest.user)
@@ -554,7 +554,7 @@ def test(server):
 @behaviour("storage: rooms beside a host of anonymous users are kept",
 	**over(options={"authentication": "anonymous"},
 		components={ROOMS: {"component_module": "muc", "muc_room_default_persistent": True}}))
-def test(server):
+def rooms_beside_anonymous_users_are_kept(server):
 	guest, room = anonymous(server), f"room@{ROOMS}"
 	guest.send(f"<presence to='{room}/al'><x xmlns='{MUC}'/></presence>")
 	guest.until("presence")

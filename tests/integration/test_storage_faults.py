@@ -102,7 +102,7 @@ def assert_kept(client, count):
 
 @behaviour("storage faults: a killed server loses nothing that was stored before the sync interval",
 	**over(["private", "mam", "offline"], {"storage_native_sync_interval": SYNC_INTERVAL}))
-def test(server):
+def a_kill_loses_only_the_sync_interval(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for n in range(3):
 		result(private(alice, f"note {n}"))
@@ -132,7 +132,7 @@ def wait_durable(server):
 for sync in ("group", "commit"):
 	@behaviour(f"storage faults: what was called durable is there after a kill, with storage_native_sync = {sync}",
 		**over(["private"], {"storage_native_sync": sync}))
-	def test(server):
+	def synced_writes_survive_a_kill(server):
 		alice = server.login("alice")
 		for n in range(5):
 			result(private(alice, f"note {n}"))
@@ -148,7 +148,7 @@ for sync in ("group", "commit"):
 
 @behaviour("storage faults: on a full disk writes fail and reads go on; with room again, writes do too",
 	**over(["private", "mam"]))
-def test(server):
+def a_full_disk_refuses_writes_only(server):
 	with Disk(server, 4 * SMALL) as disk:
 		alice, bob = server.login("alice"), server.login("bob")
 		say(bob, alice, "before")
@@ -156,7 +156,7 @@ def test(server):
 		result(private(alice, "before"))
 		disk.fill()
 		taken = write_until_refused(alice)
-		server.expect_log("no space is left on the disk")
+		server.expect_log("no space left on the disk")
 		assert private(alice) == "before"
 		assert_kept(alice, taken)
 		disk.make_room()
@@ -173,7 +173,7 @@ def test(server):
 
 @behaviour("storage faults: a full store refuses writes and lets read and delete; then there is room again",
 	**over(["private", "mam"], {"storage_native_max_size": 8 * SMALL}))
-def test(server):
+def a_full_store_refuses_writes_only(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	result(private(bob, "small"))
 	taken = write_until_refused(alice)
@@ -216,13 +216,13 @@ class WritersLock:
 
 @behaviour("storage faults: while another process holds the lock writes fail and reads go on; then writes do too",
 	**over(["private"]))
-def test(server):
+def a_held_lock_refuses_writes_only(server):
 	alice = server.login("alice")
 	result(private(alice, "before"))
 	with WritersLock(server):
 		server.announced.append("storage_native")
 		assert not attempt(alice, "meanwhile")
-		server.expect_log("another process holds the store's lock")
+		server.expect_log("another process has locked the database")
 		assert private(alice) == "before"
 	assert attempt(alice, "after") and private(alice) == "after"
 
@@ -288,12 +288,12 @@ def with_newer_format(store):
 
 
 @behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
-def test(server):
-	refuses_store(server, with_foreign_file, "no store of this program")
+def a_foreign_file_is_refused(server):
+	refuses_store(server, with_foreign_file, "not a database of this program")
 
 
 @behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))
-def test(server):
+def a_damaged_store_is_refused(server):
 	refuses_store(server, with_empty_page, "is damaged")
 
 
@@ -323,7 +323,7 @@ BOTH = """
 
 @behaviour("storage faults: a damaged record of one user is an error for that user alone", modules=["mam", "cron"],
 	options={"storage": "native", "archive_expires_after": "1w"})
-def test(server):
+def a_damaged_record_affects_one_user(server):
 	alice, bob = server.account("alice"), server.account("bob")
 	now = int(time.time())
 	for user in (alice, bob):
@@ -341,18 +341,18 @@ def test(server):
 	with_mam = login(server, bob)
 	assert forth(with_mam, 50)[0].bodies == ["old 0", "old 1", "old 2", "new", "together", "together"]
 	run_task(server, "Remove expired messages")
-	server.expect_log("1 of them damaged and left out, 3 messages deleted from the others")
+	server.expect_log("skipped 1 damaged archives, deleted 3 messages from the others")
 	assert forth(with_mam, 50)[0].bodies == ["new", "together", "together"]
 
 
 @behaviour("storage faults: a store of a newer format is refused and left alone", **over(["private"]))
-def test(server):
+def a_newer_format_is_refused(server):
 	refuses_store(server, with_newer_format, "newer version")
 
 
 @behaviour("storage faults: on a read-only disk nothing is stored; mounted for writing again, all is there",
 	**over(["private"]))
-def test(server):
+def a_read_only_disk_refuses_writes_only(server):
 	with Disk(server, 16 * SMALL) as disk:
 		alice = server.login("alice")
 		result(private(alice, "kept"))

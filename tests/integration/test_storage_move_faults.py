@@ -82,7 +82,7 @@ def ids(server, user, store="archive", host=HOST):
 
 UNREADABLE = {
 	"torn": ('return { ["bob@', "torn.dat: line 1: unfinished string"),
-	"nothing": ("", "nothing.dat: the file has 0 bytes"),
+	"nothing": ("", "nothing.dat: the file is empty"),
 	"text": ('return "x";', "text.dat: holds a string instead of a table"),
 	"comment": ("-- not here\n", "comment.dat: holds a nil instead of a table"),
 	"raises": ('return {\n\tx = 1 + {};\n};', "raises.dat: line 2: attempt to perform arithmetic"),
@@ -93,7 +93,7 @@ UNREADABLE = {
 
 
 @behaviour("move faults: files of tables that cannot be read fail alone, until they are mended", **over())
-def test(server):
+def unreadable_files_fail_alone(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "zoe.dat": TABLE})
 	write(server, "roster", {f"{user}.dat": content for user, (content, _) in UNREADABLE.items()})
@@ -107,7 +107,7 @@ def test(server):
 	(stray / "alice.dat").write_text("return { [")
 	expected = {("roster", user): [(None, reason)] for user, (_, reason) in UNREADABLE.items()} | {
 		("cron", None): [(None, "prosody%2etest/cron.dat: line 1: unexpected symbol")],
-		("roster", "folder"): [(None, "folder.dat: Is a directory; mend or remove it, and run it again")],
+		("roster", "folder"): [(None, "folder.dat: Is a directory; repair or remove it, and run the command again")],
 		("roster", "loop"): [(None, "loop.dat: Too many levels of symbolic links")],
 		("roster", "dangling"): [(None, "dangling.dat: No such file or directory")]}
 	named_again(server, expected, "import", "--from", "internal")
@@ -133,23 +133,23 @@ LISTS = {  # user: (content, items that are left out, ids that are copied)
 	"control": (item('"1"') + item('"c"', r"\001") + item('"3"'), [("c", "line 15: invalid text .*control char")], ["1", "3"]),
 	"utf8": (item('"1"') + item('"u"', r"\255") + item('"3"'), [("u", "line 15: invalid text .*utf8")], ["1", "3"]),
 	"times": (item('"n"', when="nil") + item('"t"', when='"noon"') + item('"i"', when="1/0") + item('"x"', when="0/0") + item('"5"'),
-		[("n", "time is nil"), ("t", "time is noon"), ("i", "time is inf"), ("x", "time is -?nan")], ["5"]),
+		[("n", "time: nil"), ("t", "time: noon"), ("i", "time: inf"), ("x", "time: -?nan")], ["5"]),
 	"keys": (item("7") + item('""') + item('"3"') + item('"3"', "again"),
-		[("item 1", "id is not a name"), ("item 2", "id is not a name"), ("3", "id is that of an earlier one")], ["3"]),
+		[("item 1", "invalid id"), ("item 2", "invalid id"), ("3", "duplicate id")], ["3"]),
 	"odd": ('item("x");\nitem({});\nitem({ ["key"] = "k" });\nnonsense\nitem();\n' + item('"6"'),
-		[("item 1", "line 1: it is not a stanza"), ("item 2", "line 2: it is not a stanza"), ("k", "line 3: it is not a stanza"),
+		[("item 1", "line 1: not a stanza"), ("item 2", "line 2: not a stanza"), ("k", "line 3: not a stanza"),
 			("item 4", "line 5: syntax error"), ("item 5", "line 5: no item")], ["6"]),
 }
 
 
 @behaviour("move faults: of a damaged list every good item is copied, and each other one named", **over())
-def test(server):
+def good_items_of_a_damaged_list_are_copied(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"'), "zoe.list": item('"1"'), "nothing.list": ""})
 	write(server, "archive", {f"{user}.list": content for user, (content, _, _) in LISTS.items()})
 	(place(server, "archive") / "folder.list").mkdir()
 	expected = {("archive", user): left_out for user, (_, left_out, _) in LISTS.items()} | {
-		("archive", "nothing"): [(None, "nothing.list: the file has 0 bytes")],
+		("archive", "nothing"): [(None, "nothing.list: the file is empty")],
 		("archive", "folder"): [(None, "folder.list: Is a directory")]}
 	named_again(server, expected, "import", "--from", "internal")
 	good(server, "check")
@@ -160,12 +160,12 @@ def test(server):
 
 
 @behaviour("move faults: a record that was mended later is not put behind later ones, and stops nobody else", **over())
-def test(server):
+def a_mended_record_keeps_its_place(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"', r"\001") + item('"3"')})
 	failures(server, "import", "--from", "internal")
 	write(server, "archive", {"alice.list": "".join(item(f'"{n}"') for n in range(1, 6)), "bob.list": item('"1"')})
-	missing = {("archive", "alice"): [("2", "^missing in native, .* remove this archive there")]}
+	missing = {("archive", "alice"): [("2", "^missing in native, .* remove it there first")]}
 	named_again(server, missing, "import", "--from", "internal")
 	server.start()
 	assert ids(server, "alice") == ["1", "3", "4", "5"] and ids(server, "bob") == ["1"]
@@ -177,7 +177,7 @@ def test(server):
 
 
 @behaviour("move faults: NaN is equal to itself", **over())
-def test(server):
+def nan_equals_itself(server):
 	server.finish()
 	write(server, "odd", {"alice.dat": "return { nan = 0/0, deep = { nan = -(0/0), inf = 1/0 } };"})
 	for words in (("import", "--from", "internal"), ("export", "--to", "internal")) * 2:
@@ -196,7 +196,7 @@ def closed_to_nobody(server):
 
 
 @behaviour("move faults: what is closed to the tool is named, be it a file, a store, or a host", **over(components={"rooms." + HOST: "muc"}))
-def test(server):
+def closed_files_stores_and_hosts_are_named(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "bob.dat": TABLE})
 	write(server, "vcard", {"alice.dat": TABLE})
@@ -220,7 +220,7 @@ def test(server):
 
 
 @behaviour("move faults: the tables that are printed line up, and tell what was left out", **over())
-def test(server):
+def printed_tables_line_up(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"'), "bob.list": item('"1"') + item('"with-a-long-id"', r"\255")})
 	write(server, "roster", {f"user{n}.dat": "" for n in range(101)})
@@ -236,7 +236,7 @@ def test(server):
 
 
 @behaviour("move faults: a torn file of XEP-0227 fails for its user", **over())
-def test(server):
+def a_torn_xep_0227_file_fails_its_user(server):
 	users = [server.account(name) for name in ("alice", "bob")]
 	server.finish()
 	tool(server, "export", "--to", "xep0227")
@@ -245,7 +245,7 @@ def test(server):
 	file.write_text(file.read_text()[:-20])
 	found = failures(server, "import", "--from", "xep0227")
 	assert {user for _, user in found} == {users[1]} and ("accounts", users[1]) in found, found
-	assert all("file is not well-formed as XML" in reason for pairs in found.values() for _, reason in pairs), found
+	assert all("file is not well-formed XML" in reason for pairs in found.values() for _, reason in pairs), found
 	assert {key[3] for key in stat(server, HOST, "accounts")} == {users[0]}
 
 
@@ -280,7 +280,7 @@ def change(database, statement, *values):
 
 
 @behaviour("move faults: a damaged row of SQL is named, and the others are copied", **over())
-def test(server):
+def a_damaged_sql_row_is_named(server):
 	database = fill_sql(server)
 	archive, table = 'UPDATE prosodyarchive SET %s WHERE user=? AND "key"=?', 'UPDATE prosody SET %s WHERE user=? AND "key"=?'
 	change(database, archive % "value=substr(value, 1, 20)", "alice", "id2")
@@ -293,12 +293,12 @@ def test(server):
 	change(database, table % "value='[[]'", "bob", "")
 	change(database, table % "type='thing'", "carol", "c@d.test")
 	change(database, table % "value='inf'", "dave", "number")
-	row, mend = "the row with the sort_id %d in the table prosodyarchive: ", "in the table prosody: .*; mend or remove it, and run it again$"
+	row, mend = "the row with the sort_id %d in the table prosodyarchive: ", "in the table prosody: .*; repair or remove it, and run the command again$"
 	named_again(server, {
 		("archive", "alice"): [("id2", row % 2 + "unclosed token")],
 		("archive", "bob"): [("id1", row % 5 + "Unhandled value type")],
-		("archive", "carol"): [("id4", "^it is not a stanza$")],
-		("archive", "dave"): [("id3", "^its time is noon$")],
+		("archive", "carol"): [("id4", "^not a stanza$")],
+		("archive", "dave"): [("id3", "^invalid time: noon$")],
 		("archive", "erin"): [("id3", row % 19 + "not well-formed"), ("id4", row % 20 + "not well-formed")],
 		("roster", "alice"): [("b@c.test", "^the row with this key " + mend)],
 		("roster", "bob"): [("", "^the row with an empty key " + mend)],
@@ -312,7 +312,7 @@ def test(server):
 
 
 @behaviour("move faults: a damaged page of SQLite fails for the archive that it belongs to", **over())
-def test(server):
+def a_damaged_sqlite_page_fails_its_archive(server):
 	database = fill_sql(server)
 	content = bytearray(database.read_bytes())
 	page = content.index(b"dave2") // 4096 * 4096
@@ -323,7 +323,7 @@ def test(server):
 
 
 @behaviour("move faults: a table that is missing in SQL is named for each host", **over(components={"rooms." + HOST: "muc"}))
-def test(server):
+def a_missing_sql_table_is_named_per_host(server):
 	database = fill_sql(server)
 	with sqlite3.connect(database) as connection:
 		connection.execute("DROP TABLE prosodyarchive")
@@ -335,13 +335,13 @@ def test(server):
 
 
 @behaviour("move faults: a locked database stops an import and an export, which go on once it is free", **over())
-def test(server):
+def a_locked_database_stops_until_free(server):
 	database = fill_sql(server)
 	good(server, "import", "--from", "sql", HOST, "roster")
 	for words in (("import", "--from", "sql"), ("export", "--to", "sql")):
 		with sqlite3.connect(database, isolation_level=None) as holder:
 			holder.execute("BEGIN EXCLUSIVE")
-			bad(server, *words, says=r"error: [^\n]*database is locked\nOnce that is mended, run it again")
+			bad(server, *words, says=r"error: [^\n]*database is locked\nFix this, and run the command again")
 			holder.execute("ROLLBACK")
 		holder.close()
 		good(server, *words)
@@ -387,11 +387,11 @@ REFUSED = {
 		("roster", LONG_USER): [(None, TOO_LONG % 304)]},
 	"sql": {
 		("archive", "alice"): [("id2", "contains invalid utf8"), ("id3", "contains control characters")],
-		("odd", "alice"): [("number", "^SQL has no such number: -inf$")],
-		("odd", "bob"): [("text", "^SQL has no text with a zero byte$")],
-		("odd", "dave"): [("no", "it is read back differently: false became nil")],
-		("pep", "alice"): [(100 * FACE, "^SQL has no such number: config: max_items: inf$")],
-		("pep", "bob"): [("bad", "^SQL has no such number: config: max_items: NaN$")]},
+		("odd", "alice"): [("number", "^SQL cannot store this number: -inf$")],
+		("odd", "bob"): [("text", "^SQL cannot store a text with a zero byte$")],
+		("odd", "dave"): [("no", "reads back differently: false became nil")],
+		("pep", "alice"): [(100 * FACE, "^SQL cannot store this number: config: max_items: inf$")],
+		("pep", "bob"): [("bad", "^SQL cannot store this number: config: max_items: NaN$")]},
 }
 KEPT = """
 	local sm, kept = require "core.storagemanager", {};
@@ -404,12 +404,12 @@ KEPT = """
 
 
 @behaviour("move faults: what a driver cannot hold does not keep the rest from the way back", over=OTHERS, **over())
-def test(server, driver):
+def unsupported_data_do_not_block_the_rest(server, driver):
 	server.lua(DIFFICULT)
 	before = set(server.lua(KEPT).splitlines())
 	server.finish()
 	named_again(server, REFUSED[driver], "export", "--to", driver)
-	lost = {" ".join(name) for name, pairs in REFUSED[driver].items() if "read back" not in pairs[0][1]}
+	lost = {" ".join(name) for name, pairs in REFUSED[driver].items() if "reads back" not in pairs[0][1]}
 	start_with(server, driver)
 	assert set(server.lua(KEPT).splitlines()) == before - lost and len(before) == 8
 	assert ids(server, "alice") == ["id1", "id4", "id5"]
@@ -420,7 +420,7 @@ def test(server, driver):
 
 
 @behaviour("move faults: a message that is damaged in the native store is named, and the others go out", **over())
-def test(server):
+def a_damaged_native_message_is_named(server):
 	server.lua(DIFFICULT)
 	server.finish()
 	content = data_file(server).read_bytes()
@@ -428,14 +428,14 @@ def test(server):
 	assert content.count(text) == 1
 	data_file(server).write_bytes(content.replace(text, b"\x09\7DAMAGE4"))
 	named_again(server, REFUSED["internal"] | {("archive", "alice"): [
-		("id2", "invalid utf8"), ("id3", "control characters"), ("id4", "the message is damaged in the store")]},
+		("id2", "invalid utf8"), ("id3", "control characters"), ("id4", "the message is damaged in the database")]},
 		"export", "--to", "internal")
 	start_with(server, "internal")
 	assert ids(server, "alice") == ["id1", "id5"]
 
 
 @behaviour("move faults: damage in the target is named, and nothing is written there", over=OTHERS, **over())
-def test(server, driver):
+def a_damaged_target_is_left_alone(server, driver):
 	server.finish()
 	write(server, "archive", {f"{user}.list": item('"1"') + item('"2"') for user in ("alice", "bob")})
 	write(server, "roster", {f"{user}.dat": TABLE for user in ("alice", "bob")})
@@ -446,25 +446,25 @@ def test(server, driver):
 		files = [place(server, "archive") / "bob.list", place(server, "roster") / "bob.dat"]
 		for file in files:
 			file.write_text(file.read_text()[:-9])
-		expected = {("archive", "bob"): [("item 2", "^cannot be read in the target: ")], ("roster", "bob"): [(None, "^cannot be read in the target: .*bob.dat: ")]}
+		expected = {("archive", "bob"): [("item 2", "^cannot read the target: ")], ("roster", "bob"): [(None, "^cannot read the target: .*bob.dat: ")]}
 	else:
 		files = [server.directory / "data/prosody.sqlite"]
 		change(files[0], "UPDATE prosodyarchive SET value='<a' WHERE user='bob' AND \"key\"=?", "2")
 		change(files[0], "UPDATE prosody SET value='[[' WHERE user='bob' AND \"key\"=?", "bob@other.test")
-		expected = {("archive", "bob"): [(None, "^cannot be read in the target: ")],
-			("roster", "bob"): [("bob@other.test", "^cannot be read in the target: the row with this key ")]}
+		expected = {("archive", "bob"): [(None, "^cannot read the target: ")],
+			("roster", "bob"): [("bob@other.test", "^cannot read the target: the row with this key ")]}
 	before = [file.read_bytes() for file in files]
 	named_again(server, expected, "export", "--to", driver)
 	assert [file.read_bytes() for file in files] == before
 
 
 @behaviour("move faults: with --json, whose data are in the way is an object too", **over())
-def test(server):
+def json_names_the_data_in_the_way(server):
 	server.account("alice")
 	server.finish()
 	good(server, "export", "--to", "internal")
 	write(server, "accounts", {"alice1.dat": TABLE, "zoe.dat": ""})
-	output = bad(server, "export", "--to", "internal", "--json", says="accounts .keyval. of alice1@prosody.test holds other data")
+	output = bad(server, "export", "--to", "internal", "--json", says="has other data: accounts .keyval. of alice1@prosody.test")
 	report = json.loads(output.out)
 	assert report == {"counts": [], "failures": [], "conflicts": [
 		{"host": HOST, "store": "accounts", "type": "keyval", "user": "alice1"}]}, output
@@ -497,7 +497,7 @@ class Disk:
 
 
 @behaviour("move faults: a full disk, or one that is read-only, stops the export, which goes on afterwards", over=OTHERS, **over())
-def test(server, driver):
+def an_export_continues_after_a_full_disk(server, driver):
 	server.lua(f"""
 		local sm, st = require "core.storagemanager", require "util.stanza";
 		for n = 1, 20 do
@@ -509,30 +509,30 @@ def test(server, driver):
 	server.options["sql"] = {"driver": "SQLite3", "database": directory / "db"}
 	server.rewrite_config()
 	full, read_only = {"internal": ("No space left on device", "Read-only file system"),
-		"sql": ("did not commit; see whether its disk is full", "readonly database|unable to open database file")}[driver]
+		"sql": ("did not commit; check whether its disk is full", "readonly database|unable to open database file")}[driver]
 	with Disk(directory) as disk:
 		if driver == "sql":
 			good(server, "export", "--to", "sql", HOST, "roster")  # makes the tables
 		disk.remount("ro")
-		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nOnce that is mended, run it again")
+		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nFix this, and run the command again")
 		disk.remount("rw")
 		for room in (24 << 10, 96 << 10):  # for some of the archive, and for some of the tables behind it
 			disk.fill(leaving=room)
-			bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nOnce that is mended, run it again")
+			bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nFix this, and run the command again")
 			disk.ballast.unlink()
 		assert totals(good(server, "export", "--to", driver)) == [21, 40, 40]
 
 
 @behaviour("move faults: a native store that is full stops the import, which goes on once it may be larger",
 	**over(options={"storage_native_max_size": 4 << 20}))
-def test(server):
+def an_import_continues_after_a_full_store(server):
 	server.finish()
 	content = "".join(item(f'"{n}"', 5000 * "x") for n in range(200))
 	write(server, "archive", {f"user{n}.list": content for n in range(4)})
-	output = bad(server, "import", "--from", "internal", says="\nOnce that is mended, run it again")
+	output = bad(server, "import", "--from", "internal", says="\nFix this, and run the command again")
 	assert "storage_native_max_size" in output.err, output
 	server.options["storage_native_max_size"] = 64 << 20
 	server.rewrite_config()
 	assert totals(good(server, "import", "--from", "internal")) == [4, 800, 800]
-	output = bad(server, "import", "--from", "nosuch", says="cannot be loaded")
+	output = bad(server, "import", "--from", "nosuch", says="cannot load the storage driver")
 	assert "run it again" not in output.err, output

@@ -58,14 +58,14 @@ def bodies(server, user):
 # --- usage ---
 
 @behaviour("storage tool: without a command, or asked for help, it tells what there is", **over())
-def test(server):
+def help_lists_the_commands(server):
 	for words in ([], ["--help"], ["stat", "--help"]):
 		text = good(server, *words)
 		assert all(re.search(rf"^  {name}( .*)?\n      \w", text, re.M) for name in COMMANDS), text
 
 
 @behaviour("storage tool: what cannot be meant is refused with status 2", **over())
-def test(server):
+def bad_arguments_exit_with_2(server):
 	for words in (["statistics"], ["stat", "a", "b", "c", "d"], ["check", "x"], ["check", "--merge"], ["backup"],
 			["backup", "a", "b"], ["restore"], ["restore", "a", "--jsn"], ["restore", "a", "--replace=no"], ["compact", "x"],
 			["import"], ["import", "--from"], ["import", "--from="], ["export", "--from", "sql"]):
@@ -73,19 +73,19 @@ def test(server):
 
 
 @behaviour("storage tool: where there is no store none is made", options={"storage": "internal"})
-def test(server):
+def no_store_is_made(server):
 	target = server.directory / "file"
 	for words in (["stat"], ["check"], ["backup", target], ["export", "--to", "internal"]):
-		bad(server, *words, says="no store in .*/data/native")
+		bad(server, *words, says="no database in .*/data/native")
 	server.finish()
-	bad(server, "compact", says="no store in .*/data/native")
+	bad(server, "compact", says="no database in .*/data/native")
 	assert not store_of(server).exists() and not target.exists()
 
 
 # --- stat ---
 
 @behaviour("storage tool: stat counts by host, store and user, beside the running server", **over())
-def test(server):
+def stat_counts_beside_the_server(server):
 	alice, carol = server.account("alice"), server.account("carol")
 	fill(server, alice, entries(7))
 	fill(server, carol, entries(5))
@@ -103,15 +103,15 @@ def test(server):
 
 
 @behaviour("storage tool: stat of a host that is neither configured nor in the store is an error", **over())
-def test(server):
+def stat_of_an_unknown_host_fails(server):
 	server.account("alice")
 	for words in ((), ("--json",), ("archive", "alice")):
-		output = bad(server, "stat", "no.such.host", *words, says="no.such.host is neither in the configuration nor in the store")
+		output = bad(server, "stat", "no.such.host", *words, says="no.such.host is neither in the configuration nor in the database")
 		assert output.out == "", output
 
 
 @behaviour("storage tool: stat shows the limit of the configuration", **over(options={"storage_native_max_size": 4 << 20}))
-def test(server):
+def stat_shows_the_configured_limit(server):
 	server.account("alice")
 	assert "at most 4.0 MB" in good(server, "stat")
 	assert json.loads(good(server, "stat", "--json"))["store"]["max_bytes"] == 4 << 20
@@ -119,7 +119,7 @@ def test(server):
 
 @behaviour("storage tool: what is wrong with an option stands on standard error, and not among the results",
 	**over(options={"storage_native_sync": "groups"}))
-def test(server):
+def option_warnings_go_to_stderr(server):
 	server.account("alice")
 	server.announced.append("storage_native_sync")
 	for command_name in ("stat", "check"):
@@ -139,7 +139,7 @@ def as_nobody(server, *words):
 
 
 @behaviour("storage tool: a store that is closed to the tool is told from one that is not there", **over())
-def test(server):
+def a_closed_store_differs_from_a_missing_one(server):
 	server.account("alice")
 	file = server.directory / "backup"
 	good(server, "backup", file)
@@ -158,7 +158,7 @@ def test(server):
 
 
 @behaviour("storage tool: status tells why the store is not open", **over(["native"]))
-def test(server):
+def status_says_why_the_store_is_closed(server):
 	def status():
 		return json.loads(Tool("mod_native").good(server, "status", "--json"))["storage_native"]["*"]
 	server.account("alice")
@@ -171,7 +171,7 @@ def test(server):
 	server.announced.append("storage_native")
 	server.lua(f'pcall(require "core.usermanager".user_exists, "alice", {bed.lua(server.host)})')
 	found = status()
-	assert found["open"] is False and "no store of this program" in found["reason"], found
+	assert found["open"] is False and "not a database of this program" in found["reason"], found
 
 
 def row(text, name):
@@ -182,7 +182,7 @@ def row(text, name):
 
 
 @behaviour("storage tool: stat prints a table of hosts, of a host's stores, of a store's users, with totals", **over())
-def test(server):
+def stat_prints_tables_with_totals(server):
 	alice, carol = server.account("alice"), server.account("carol")
 	fill(server, alice, entries(7))
 	fill(server, carol, entries(5))
@@ -204,7 +204,7 @@ def test(server):
 
 
 @behaviour("storage tool: a name with control characters or broken UTF-8 reaches neither terminal nor JSON as it is", **over())
-def test(server):
+def unsafe_names_are_escaped(server):
 	server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "odd");
 		assert(store:set("\\27[31mred\\10", {{ a = 1 }})); assert(store:set("\\255", {{ a = 1 }}))""")
@@ -223,31 +223,31 @@ def spoil_index(data):
 
 
 @behaviour("storage tool: check finds nothing wrong with what a running server has written", **over(["mam"]))
-def test(server):
+def check_passes_on_a_running_server(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for n in range(20):
 		say(bob, alice, str(n))
 	alice.bodies(20)
-	assert "nothing is wrong" in good(server, "check")
+	assert "no problems" in good(server, "check")
 	report = json.loads(good(server, "check", "--json"))
 	assert report["problems"] == [] and report["records"] > 40, report
 
 
 @behaviour("storage tool: check names an index that does not agree with the messages", **over())
-def test(server):
+def check_names_a_wrong_index(server):
 	fill(server, server.account("alice"), entries(50))
 	server.finish()
 	data, count = spoil_index(data_file(server).read_bytes())
 	assert count, "no such index record"
 	data_file(server).write_bytes(data)
 	output = bad(server, "check")
-	assert re.search("[1-9][0-9]* problems", output.out) and "nothing is wrong" not in output.out, output
+	assert re.search("[1-9][0-9]* problems", output.out) and "no problems" not in output.out, output
 	report = json.loads(bad(server, "check", "--json").out)
 	assert report["problems"] and all(isinstance(p, str) for p in report["problems"]), report
 
 
 @behaviour("storage tool: a damaged file is never read on: each command says so, with status 1", **over())
-def test(server):
+def a_damaged_file_fails_every_command(server):
 	fill(server, server.account("alice"), entries(300))
 	server.finish()
 	whole = data_file(server).read_bytes()
@@ -264,7 +264,7 @@ def test(server):
 
 
 @behaviour("storage tool: single flipped bytes end a check with a status, never with a crash", **over())
-def test(server):
+def flipped_bytes_never_crash_a_check(server):
 	fill(server, server.account("alice"), entries(40))
 	server.finish()
 	whole = data_file(server).read_bytes()
@@ -276,13 +276,13 @@ def test(server):
 
 
 @behaviour("storage tool: a file that is no store is told from one, and left alone", **over())
-def test(server):
+def a_foreign_file_is_recognized(server):
 	server.account("alice")
 	server.finish()
 	for content in (b"a text, and no database\n", os.urandom(3 * PAGE), b"\0" * 2 * PAGE):
 		data_file(server).write_bytes(content)
 		for words in (["stat"], ["check"], ["backup", server.directory / "file"], ["compact"]):
-			bad(server, *words, says="no store of this program|damaged")
+			bad(server, *words, says="not a database of this program|damaged")
 		assert data_file(server).read_bytes() == content
 
 
@@ -290,7 +290,7 @@ def test(server):
 
 @behaviour("storage tool: a backup made while clients chat, put back, is whole and holds all up to some message",
 	**over(["mam"]))
-def test(server):
+def a_backup_while_chatting_is_consistent(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	fill(server, alice.user, entries(2000))
 	file = server.directory / "backup"
@@ -315,7 +315,7 @@ def test(server):
 
 
 @behaviour("storage tool: a backup overwrites nothing", **over())
-def test(server):
+def a_backup_overwrites_nothing(server):
 	server.account("alice")
 	file, part = server.directory / "backup", server.directory / "backup.part"
 	file.write_text("precious")
@@ -329,7 +329,7 @@ def test(server):
 
 
 @behaviour("storage tool: a backup's name is relative to where the operator is, and nobody else can read it", **over())
-def test(server):
+def a_backup_is_private_and_relative(server):
 	fill(server, server.account("alice"), entries(3))
 	good(server, "backup", "here", cwd=server.directory, env={**os.environ, "PWD": str(server.directory)})
 	assert (server.directory / "here").stat().st_mode & 0o077 == 0
@@ -337,7 +337,7 @@ def test(server):
 
 
 @behaviour("storage tool: a restore that is refused leaves the store as it is", **over())
-def test(server):
+def a_refused_restore_changes_nothing(server):
 	fill(server, server.account("alice"), entries(300))
 	file, broken = server.directory / "backup", server.directory / "broken"
 	good(server, "backup", file)
@@ -355,7 +355,7 @@ def test(server):
 
 
 @behaviour("storage tool: a backup is not put back where its records do not agree", **over())
-def test(server):
+def an_inconsistent_backup_is_not_restored(server):
 	fill(server, server.account("alice"), entries(50))
 	file = server.directory / "backup"
 	good(server, "backup", file)
@@ -368,7 +368,7 @@ def test(server):
 
 
 @behaviour("storage tool: what a restore replaces is kept, and can be put back", **over())
-def test(server):
+def a_replaced_store_is_kept(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3, "old"))
 	good(server, "backup", server.directory / "old")
@@ -386,7 +386,7 @@ def test(server):
 
 
 @behaviour("storage tool: a restore fills a store that is missing, empty, or unreadable", **over())
-def test(server):
+def a_restore_fills_an_unusable_store(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3))
 	file = server.directory / "backup"
@@ -412,15 +412,15 @@ def hide(server):
 
 
 @behaviour("storage tool: the store that a process has open is never replaced, whether it is known to run or not", **over())
-def test(server):
+def an_open_store_is_never_replaced(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3))
 	file = server.directory / "backup"
 	good(server, "backup", file)
 	bad(server, "compact", says="running")
 	hide(server)
-	bad(server, "compact", says="has the store open")
-	bad(server, "restore", file, "--replace", says="has the store open")
+	bad(server, "compact", says="has the database open")
+	bad(server, "restore", file, "--replace", says="has the database open")
 	fill(server, alice, entries(3, "later"))
 	assert len(bodies(server, alice)) == 6
 	assert {path.name for path in store_of(server).iterdir()} == {"data.mdb", "lock.mdb", "lock", "durable"}
@@ -433,7 +433,7 @@ def secret_entries(mark):
 
 
 @behaviour("storage tool: after compact no byte of a deleted message or user is in the file, all else is", **over())
-def test(server):
+def compact_removes_deleted_bytes(server):
 	alice, carol = server.account("alice"), server.account("carol")
 	kept, deleted = secret_entries("keptkept"), secret_entries("XdeletedX")
 	fill(server, alice, kept)
@@ -458,7 +458,7 @@ def test(server):
 
 
 @behaviour("storage tool: what an interrupted compact or restore has left is no obstacle", **over())
-def test(server):
+def leftovers_are_no_obstacle(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3))
 	file = server.directory / "backup"
@@ -477,12 +477,12 @@ def test(server):
 # --- terminals ---
 
 @behaviour("storage tool: colours and a progress line are for terminals, and colours not with NO_COLOR", **over())
-def test(server):
+def only_a_terminal_gets_colours_and_progress(server):
 	fill(server, server.account("alice"), entries(3))
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
 	text = on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
 	assert "\x1b[32m" in text and re.search(r"\r\x1b\[KChecking +\d+ %", text), text
 	text = on_terminal(server, "check", environment={"NO_COLOR": "1"})
-	assert "\x1b[32m" not in text and "nothing is wrong" in text, text
+	assert "\x1b[32m" not in text and "no problems" in text, text
 	text = on_terminal(server, "backup", server.directory / "file", environment={"NO_COLOR": "1"})
 	assert re.search(r"Copying +100 %", text) and text.rindex("\x1b[K") < text.rindex("records"), text

@@ -21,7 +21,7 @@ def half(client, element):
 
 
 @behaviour("transports: a session moves and its stanzas follow", over=WAYS)
-def test(server, way):
+def a_session_moves_with_its_stanzas(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
 	say(bob, alice, "read")
@@ -48,7 +48,7 @@ def test(server, way):
 
 @behaviour("transports: there and back again", over=["tcp websocket bosh", "bosh websocket tcp",
 	"websocket tcp websocket tcp", "bosh tcp bosh"])
-def test(server, way):
+def a_session_moves_repeatedly(server, way):
 	first, *others = way.split()
 	alice, bob = pair(server, first)
 	for n, transport in enumerate(others):
@@ -62,7 +62,7 @@ def test(server, way):
 
 
 @behaviour("transports: a session moves while its old connection is alive, which gets <conflict/>", over=WAYS)
-def test(server, way):
+def moving_closes_a_live_connection(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
 	if old == "bosh":
@@ -76,7 +76,7 @@ def test(server, way):
 
 
 @behaviour("transports: half a stanza received before the cut does not reach the resumed stream", over=SOCKETS)
-def test(server, way):
+def half_a_stanza_is_discarded(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
 	alice.transport.send_raw(half(alice, f"<message xmlns='{CLIENT}' to='{bob.jid}'><body>{'x' * 1000}</body></message>"))
@@ -90,7 +90,7 @@ def test(server, way):
 
 
 @behaviour("transports: half a stanza received before a second cut is not missed after the third", over=SOCKETS)
-def test(server, way):
+def half_a_stanza_at_a_second_cut(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
 	for transport in (new, old):
@@ -104,7 +104,7 @@ def test(server, way):
 
 
 @behaviour("transports: half a stanza on the old, living connection is gone with it", over=SOCKETS)
-def test(server, way):
+def half_a_stanza_on_a_live_connection(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
 	alice.transport.send_raw(half(alice, f"<presence xmlns='{CLIENT}' to='{bob.jid}'><show>away</show></presence>"))
@@ -114,7 +114,7 @@ def test(server, way):
 
 
 @behaviour("websocket: after a resume, pings are answered and a close is", over=EVERY_TRANSPORT)
-def test(server, old):
+def websocket_control_frames_work_after_a_resume(server, old):
 	alice, bob = pair(server, old)
 	cut(server, alice)
 	alice = server.resume(alice, "websocket")
@@ -129,7 +129,7 @@ def test(server, old):
 
 
 @behaviour("websocket: a close frame hibernates the session, as a lost connection does")
-def test(server):
+def a_close_frame_hibernates(server):
 	alice, bob = pair(server, "websocket")
 	cut(server, alice)
 	alice = server.resume(alice, "websocket")
@@ -141,7 +141,7 @@ def test(server):
 
 
 @behaviour("websocket: a frame split into single bytes works after a resume")
-def test(server):
+def split_frames_work_after_a_resume(server):
 	alice, bob = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice, "websocket")
@@ -153,7 +153,7 @@ def test(server):
 
 
 @behaviour("websocket: every stanza is a document with its namespace, sent again or not")
-def test(server):
+def every_stanza_has_its_namespace(server):
 	alice, bob = pair(server, "websocket")
 	say(bob, alice, "first")
 	assert alice.next().xmlns == CLIENT
@@ -169,7 +169,7 @@ def test(server):
 
 
 @behaviour("websocket: two frames at once after a resume are both handled")
-def test(server):
+def two_frames_at_once_are_handled(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice, "websocket")
@@ -178,7 +178,7 @@ def test(server):
 
 
 @behaviour("bosh: a silent client's session hibernates, and its next request is refused")
-def test(server):
+def a_silent_bosh_client_hibernates(server):
 	alice, bob = pair(server, "bosh")
 	sid, rid = alice.transport.sid, alice.transport.rid
 	cut(server, alice)
@@ -191,7 +191,7 @@ def test(server):
 
 
 @behaviour("bosh: a terminated session is not resumable, a cut one is")
-def test(server):
+def a_terminated_bosh_session_is_gone(server):
 	alice, _ = pair(server, "bosh")
 	alice.close()
 	server.wait_gone(alice)
@@ -199,7 +199,7 @@ def test(server):
 
 
 @behaviour("transports: a whitespace keepalive counts for nothing, before and after a resume")
-def test(server):
+def whitespace_does_not_count(server):
 	alice, _ = pair(server)
 	alice.transport.send_raw(b" ")
 	assert alice.handled() == 0
@@ -211,7 +211,7 @@ def test(server):
 
 @behaviour("transports: broken XML after a resume ends the stream, not the session",
 	over=("tcp", "websocket"))
-def test(server, transport):
+def broken_xml_ends_only_the_stream(server, transport):
 	alice, bob = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice, transport)
@@ -227,7 +227,7 @@ def test(server, transport):
 
 @behaviour("transports: a resumed connection that idles long enough is asked for life",
 	options={"network_settings": {"read_timeout": 2}})
-def test(server):
+def an_idle_resumed_connection_is_probed(server):
 	alice, _ = pair(server)
 	cut(server, alice)
 	alice = server.resume(alice)

@@ -47,39 +47,39 @@ def reload_config(server, **options):
 # --- Nagle's algorithm ---
 
 @behaviour("nagle: what is sent to a client leaves at once", over=EVERY_TRANSPORT)
-def test(server, transport):
+def client_data_leave_at_once(server, transport):
 	assert client_sends_at_once(server, server.login("alice", transport))
 
 
 @behaviour("nagle: also with mod_storage_native alone", options={**STORAGE, **NO_SMACKS})
-def test(server):
+def storage_native_alone_disables_nagle(server):
 	assert client_sends_at_once(server, server.login("alice"))
 
 
 @behaviour("nagle: without our modules it is Prosody's choice", options=NO_SMACKS)
-def test(server):
+def without_our_modules_nagle_is_stock(server):
 	assert not client_sends_at_once(server, server.login("alice"))
 
 
 @behaviour("nagle: what is sent to another server leaves at once, in both directions", federation=True)
-def test(servers):
+def server_data_leave_at_once(servers):
 	both(servers)
 	for way, server, here, there in (OUT, servers.a, "a.test", "b.test"), (IN, servers.b, "b.test", "a.test"):
 		assert sends_at_once(server, way.format(a=here, b=there) + "; local conn = s.conn"), way
 
 
 @behaviour("nagle: the operator's choice is obeyed", options={"network_settings": {"nagle": True}, **STORAGE})
-def test(server):
+def a_configured_nagle_is_obeyed(server):
 	assert not client_sends_at_once(server, server.login("alice"))
 
 
 @behaviour("nagle: a choice of false is one, too", options={"network_settings": {"nagle": False}, **NO_SMACKS})
-def test(server):
+def nagle_configured_as_false_is_obeyed(server):
 	assert client_sends_at_once(server, server.login("alice"))
 
 
 @behaviour("nagle: the other network settings stay as they are", options={"network_settings": {"read_timeout": 3600}})
-def test(server):
+def other_network_settings_stay(server):
 	assert client_sends_at_once(server, server.login("alice"))
 	assert server.lua("""
 		return tostring(rawget(require "core.configmanager".get("*", "network_settings"), "nagle"))""") == "nil"
@@ -91,7 +91,7 @@ def test(server):
 
 
 @behaviour("nagle: a reload of the configuration changes nothing, and obeys a choice that is new")
-def test(server):
+def reloading_the_configuration_obeys_it(server):
 	reload_config(server)
 	assert client_sends_at_once(server, server.login("alice"))
 	reload_config(server, network_settings={"nagle": True})
@@ -101,7 +101,7 @@ def test(server):
 
 
 @behaviour("nagle: a reload of the module obeys as well", options={"network_settings": {"nagle": True}})
-def test(server):
+def reloading_the_module_obeys_it(server):
 	server.shell("module", "reload", "smacks", server.host)
 	assert not client_sends_at_once(server, server.login("alice"))
 	reload_config(server, network_settings=None)
@@ -111,7 +111,7 @@ def test(server):
 
 
 @behaviour("nagle: another network backend is left alone", options={"network_backend": "select"})
-def test(server):
+def other_backends_are_left_alone(server):
 	alice = server.login("alice")
 	reload_config(server, network_settings={"read_timeout": 3600})
 	alice.ping()
@@ -138,7 +138,7 @@ def encrypted_client(site, port, is_direct):
 
 
 @certsite.behaviour("nagle: also where the stream is encrypted, from its beginning or later")
-def test(site):
+def encrypted_streams_leave_at_once(site):
 	direct_port, _ = site.direct_ports()
 	site.modules += ["roster", "smacks"]
 	site.install(site.issue(f"DNS:{site.host}"))
@@ -171,7 +171,7 @@ def mode(server):
 
 @behaviour("collector: it runs less often where the configuration leaves it open, and the log says so once",
 	options=STORAGE, components={"rooms.prosody.test": "muc", "more.prosody.test": "muc"})
-def test(server):
+def the_collector_runs_less_often(server):
 	server.shell("module", "reload", "smacks", server.host)
 	reload_config(server)
 	assert (threshold(server), mode(server)) == (OURS, "incremental")
@@ -179,32 +179,32 @@ def test(server):
 
 
 @behaviour("collector: also with mod_storage_native alone", options={**STORAGE, **NO_SMACKS})
-def test(server):
+def storage_native_alone_tunes_the_collector(server):
 	assert threshold(server) == OURS and server.log().count(LINE) == 1
 
 
 @behaviour("collector: without our modules it is Prosody's choice", options=NO_SMACKS)
-def test(server):
+def without_our_modules_the_collector_is_stock(server):
 	assert (threshold(server), mode(server)) == (PROSODYS, "incremental")
 
 
 @behaviour("collector: a threshold of the operator's stays", options={"gc": {"threshold": 152}, **STORAGE})
-def test(server):
+def a_configured_threshold_stays(server):
 	assert threshold(server) == 152 and LINE not in server.log()
 
 
 @behaviour("collector: Prosody's own can be chosen", options={"gc": {"threshold": 105}, **STORAGE})
-def test(server):
+def the_stock_collector_can_be_chosen(server):
 	assert threshold(server) == PROSODYS and LINE not in server.log()
 
 
 @behaviour("collector: a mode of the operator's stays", options={"gc": {"mode": "generational"}, **STORAGE})
-def test(server):
+def a_configured_mode_stays(server):
 	assert mode(server) == "generational" and LINE not in server.log()
 
 
 @behaviour("collector: a choice that another module has made stays")
-def test(server):
+def a_choice_of_another_module_stays(server):
 	server.lua("collectgarbage('setpause', 300)")
 	server.shell("module", "reload", "smacks", server.host)
 	assert threshold(server) == 300

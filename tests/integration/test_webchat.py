@@ -266,7 +266,7 @@ def stays_out(server):
 	stranger.authenticate()
 	answer = stranger.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set")
 	assert condition(answer) == ("service-unavailable", "The chat is closed"), answer
-	server.expect_log("Nobody is let in: mod_webchat is not loaded")
+	server.expect_log("Rejecting login: mod_webchat is not loaded")
 
 
 @behaviour("when the module is unloaded visitors leave, and none are let in; when it is reloaded they stay")

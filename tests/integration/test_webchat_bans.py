@@ -151,7 +151,7 @@ for prefix, other in ((64, "2001:db8:1:201::1"), (129, "2001:db8:1:300::1")):
 	@behaviour(f"the IPv6 prefix is an option: {prefix}", guests={"webchat_sessions_per_address": 1, "webchat_ipv6_prefix": prefix})
 	def ipv6_prefix(server, other=other, prefix=prefix):
 		if prefix > 128:
-			server.expect_log("Option 'webchat_ipv6_prefix' cannot be 129: it has to be an integer from 1 to 128")
+			server.expect_log("Invalid option value: webchat_ipv6_prefix = 129 must be an integer from 1 to 128")
 		come(server, forwarded_for="2001:db8:1:200::1")
 		come(server, forwarded_for=other)
 		assert server.stranger("websocket", forwarded_for="2001:db8:1:200:5::1").ask_in().name == "failure"
@@ -165,10 +165,10 @@ for transport in ("websocket", "bosh"):
 	def silent_proxy(server, transport=transport):
 		agent, visitor = moderator(server), enter(come(server, transport=transport), "visitor")
 		ban(agent, visitor)
-		server.expect_log(r"The network of .* is not known and not barred: the visitor came from proxy 127\.0\.0\.1\. .*trusted_proxies")
+		server.expect_log(r"Ban bars no network: .*trusted_proxies\. Banned .*, connected from proxy 127\.0\.0\.1")
 		assert "301" in removed(visitor)
 		enter(come(server, transport=transport), "bystander")
-		server.expect_log(r"come from proxy 127\.0\.0\.1, without X-Forwarded-For")
+		server.expect_log(r"Addresses not forwarded: .*: proxy 127\.0\.0\.1")
 		assert "Nobody is barred" in server.shell("webchat", "list", GUESTS)
 		told = server.shell("webchat", "list", GUESTS)
 		assert "2 visitors from proxy 127.0.0.1" in told, told
@@ -187,7 +187,7 @@ def silent_proxy_limits(server):
 	for n in range(4):
 		enter(come(server), f"visitor{n}")
 	assert "full" in turned_away(server.stranger("websocket"))
-	assert server.log().count("without X-Forwarded-For") == 1
+	assert server.log().count("Addresses not forwarded") == 1
 
 
 @behaviour("a proxy that tells the addresses is not one network", guests={"webchat_sessions_per_address": 1})
@@ -198,7 +198,7 @@ def telling_proxy(server):
 	enter(come(server, forwarded_for="192.0.2.2"), "bystander")
 	visitor.close()
 	assert condition(join(come(server, forwarded_for="192.0.2.1"), "again"))[0] == "forbidden"
-	assert "without X-Forwarded-For" not in server.log()
+	assert "Addresses not forwarded" not in server.log()
 
 
 # --- for fail2ban ---
@@ -231,9 +231,9 @@ def fail2ban(server):
 	assert found(server, "rooms") == [HERE, "192.0.2.1", "2001:db8:1:200::/56", "192.0.2.3"]
 
 
-@behaviour("the README shows the lines that fail2ban reads")
+@behaviour("docs/WEBCHAT.md shows the lines that fail2ban reads")
 def documented_lines(server):
-	readme = (bed.PROJECT / "lua/mod_webchat/README.md").read_text()
-	shown = re.search(r"```log\n(.*?)```", readme, re.DOTALL)[1]
+	guide = (bed.PROJECT / "docs/WEBCHAT.md").read_text()
+	shown = re.search(r"```log\n(.*?)```", guide, re.DOTALL)[1]
 	server.logfile.write_text(shown)
 	assert found(server, "rooms") == ["192.0.2.7", "192.0.2.7", "2001:db8:1:200::/56"]

@@ -4,6 +4,7 @@ from urllib.parse import quote
 import bed
 from browser import DESKTOP, PHONE, WAIT, Browser
 from proxy import Proxy
+from suite import every_version
 from test_webchat_page import BEHIND, Nginx
 import webchatsite
 from webchatsite import GUESTS, ROOMS, SUPPORT, enter
@@ -22,8 +23,8 @@ SESSIONS = f"""
 	return table.concat(values, " ")"""
 
 
-def in_browser(name, **settings):
-	return webchatsite.behaviour(f"browser: {name}", time_limit=TIME_LIMIT, **settings)
+def in_browser(name, once=True, **settings):
+	return webchatsite.behaviour(f"browser: {name}", once=once, time_limit=TIME_LIMIT, **settings)
 
 
 def page(server, port=None, path="/chat/"):
@@ -75,6 +76,7 @@ def occupants(server, room=SUPPORT):
 		return table.concat(names, "|")""").split("|"))
 
 
+@every_version
 @in_browser("a visitor types a name, and talks with a user", guests={"webchat_title": "Example support"})
 def talk(server):
 	agent = agent_in(server)
@@ -167,6 +169,7 @@ def closed(server):
 		assert occupants(server) == ["agent"]
 
 
+@every_version
 @in_browser("a cut connection goes on, again and again")
 def resumption(server):
 	agent, proxy = agent_in(server), Proxy(server.http_port)
@@ -209,6 +212,7 @@ def outlast(server, agent, port, path="/chat/"):
 		proxy.stop()
 
 
+@every_version
 @in_browser("a visitor whose session has ended comes back with the same name",
 	guests={"webchat_hibernation_time": 1})
 def expired(server):
@@ -221,6 +225,7 @@ def expired_bosh(server):
 		outlast(server, agent_in(server), port, "/support/")
 
 
+@every_version
 @in_browser("where no WebSocket gets through, BOSH serves", guests=BEHIND)
 def bosh(server):
 	agent = agent_in(server)

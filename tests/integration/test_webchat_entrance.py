@@ -2,6 +2,7 @@
 import bed
 from browser import WAIT, Browser
 from proxy import Proxy
+from suite import every_version
 from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page, said
 from test_webchat_page import BEHIND, Nginx
 from webchatsite import GUESTS, ROOMS, SUPPORT
@@ -11,7 +12,7 @@ CLUB = f"club@{ROOMS}"
 
 # Names that the server refuses, and what the visitor reads
 REFUSED = {"agent": "has this name or one that looks like it", "\u0430gent": "has this name or one that looks like it",
-	"\u05d3\u05d5\u05d3 ben": "languages that are written in one direction", "B\u2800n": "cannot be seen", "\u0411en": "mixes alphabets",
+	"\u05d3\u05d5\u05d3 ben": "languages that are written in one direction", "B\u2800n": "invisible character", "\u0411en": "mixes alphabets",
 	"Be\u0301\u0301\u0301\u0301\u0301n": "too many accents"}
 EMOJI = "\U0001f600"  # the driver types no such character
 FINE = {"\u05d3\u05d5\u05d3": "\u05d3\u05d5\u05d3", "  Ann   Bell ": "Ann Bell", "A\u200bnn\u2066": "Ann", "\u2665\ufe0f": "\u2665"}
@@ -43,7 +44,7 @@ def names(server):
 	agent = agent_in(server)
 	with Browser() as browser:
 		browser.driver.get(page(server))
-		for name, reason in {**REFUSED, EMOJI: "cannot use a character of this name, as most emoji"}.items():
+		for name, reason in {**REFUSED, EMOJI: "a character that the server does not support, such as most emoji"}.items():
 			ask_in(browser, name)
 			is_kept_out(browser, reason)
 			assert browser.run("document.getElementById('name').value") == ""
@@ -80,6 +81,7 @@ def renamed(server):
 		assert browser.texts(COMPOSER) and occupants(server) == ["Ann", "agent"]
 
 
+@every_version
 @in_browser("a room with a password asks for it, again if it is not the right one, and after a reload no more")
 def password(server):
 	agent = agent_in(server)
@@ -87,10 +89,10 @@ def password(server):
 	with Browser() as browser:
 		browser.driver.get(page(server))
 		browser.type("#name", "Ann")
-		browser.wait_text("#notice", "The room has a password")
+		browser.wait_text("#notice", "This room needs a password")
 		assert browser.run("document.getElementById('name').value") == "Ann"
 		browser.type("#password", "open")
-		browser.wait_text("#notice", "The password is not the right one")
+		browser.wait_text("#notice", "The password is wrong")
 		browser.type("#password", "sesame")
 		comes(agent, "Ann")
 		browser.wait(COMPOSER)
@@ -127,6 +129,7 @@ elsewhere("is full", f"local module = require 'core.modulemanager'.get_module('{
 	+ ANSWER % "service-unavailable", "full, or closed")
 
 
+@every_version
 @in_browser("who is banned while in the room is told so, and again after trying", guests={**BEHIND, "webchat_sessions_per_address": 9})
 def banned(server):
 	agent = agent_in(server)

@@ -1,4 +1,4 @@
-"""Ways round the fence, the limits and the bars of a webchat, and that they lead nowhere."""
+"""Ways round the firewall, the limits and the bars of a webchat, and that they lead nowhere."""
 import xmpp
 from test_webchat import nothing_arrived, refusal
 from test_webchat_limits import HERE, THERE, administer, moderator, removed
@@ -122,7 +122,7 @@ def odd_times(server):
 
 
 def fails_closed(name, **guests):
-	@behaviour(f"the fence stands with {name}", guests=guests)
+	@behaviour(f"the firewall stands with {name}", guests=guests)
 	def stands(server):
 		server.announced.append(".")
 		visitor, user = server.visitor(), server.login("user")
@@ -138,7 +138,7 @@ fails_closed("fractions", webchat_bar_time=1.5, webchat_hibernation_time=1.5, we
 fails_closed("numbers that are none", webchat_bar_time="a day", webchat_message_burst="many", webchat_rooms_per_address=[1])
 
 
-@behaviour("a reload that fails leaves nobody without the fence", beside_stock=True)
+@behaviour("a reload that fails leaves nobody without the firewall", beside_stock=True)
 def failed_reload(server):
 	visitor, cut = server.visitor(), server.visitor()
 	cut.enable()

@@ -67,7 +67,7 @@ def reserved(server):
 		room:set_affiliation(true, "{agent.bare_jid}", "member", nil, {{ reserved_nickname = "Helpdesk" }});""")
 	visitor = server.visitor()
 	for nick in ("Tina Turner", "tina turner", "0tto", "OTTO", "helpdesk", "He1pdesk", "Chief"):
-		assert condition(join(visitor, nick)) == ("conflict", "This name is kept for somebody else: choose another one"), nick
+		assert condition(join(visitor, nick)) == ("conflict", "This name is reserved for somebody else: choose another one"), nick
 	enter(agent, "Helpdesk")
 	assert join(visitor, "Tina")["type"] is None
 

@@ -150,7 +150,7 @@ def nobody(server):
 	visitor = server.visitor()
 	room, _ = ask_room(visitor)
 	enter(visitor, "Ann", room)
-	server.expect_log(f"Nobody answers in {room}: {SUPPORT} has no owner, admin or member. Run prosodyctl shell webchat agent")
+	server.expect_log(f"No agent for a visitor: {SUPPORT} has no owner, admin or member. Run prosodyctl shell webchat agent .* waits in {room}")
 
 
 @behaviour("without the option there is no room for a visitor, and without a default room neither", guests={
@@ -172,7 +172,7 @@ def desk(server):
 	agent = agent_of_desk(server)
 	with Browser() as browser:
 		browser.driver.get(page(server))
-		browser.wait_text("#room", "You talk with our staff, and nobody else.")
+		browser.wait_text("#room", "You are talking to our staff only.")
 		come_in(browser, page(server))
 		browser.wait_text(".chatbox-title__text", "Example support")
 		assert browser.texts(".chatbox-title__text") == ["Example support"]

@@ -9,7 +9,7 @@ import nginx
 import xmpp
 from webchatsite import GUESTS, OTHER_ROOMS, ROOMS, SUPPORT, behaviour, enter
 
-README = (bed.PROJECT / "lua/mod_webchat/README.md").read_text()
+GUIDE = (bed.PROJECT / "docs/WEBCHAT.md").read_text()
 TYPES = {"": "text/html; charset=utf-8", "app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8",
 	"config.json": "application/json", "converse/converse.min.js": "text/javascript; charset=utf-8",
 	"converse/converse.min.css": "text/css; charset=utf-8", "converse/curve25519_compiled.wasm": "application/wasm",
@@ -93,7 +93,7 @@ def no_hosts(server):
 
 @behaviour("it says what to run where Converse.js is missing", guests={"webchat_converse_path": "/nonexistent"})
 def no_converse(server):
-	server.expect_log("There is no converse.min.js in /nonexistent: run `sh ")
+	server.expect_log("Cannot find converse.min.js: run sh .* It is not in /nonexistent")
 	assert config(server)["converse"] is False
 	assert get(server.http_port, "/chat/converse/converse.min.js").status == 404
 
@@ -106,15 +106,15 @@ def no_stylesheet(server):
 
 @behaviour("a stylesheet that is no file is told of, and left out", guests={"webchat_stylesheet": "/usr/share"})
 def no_file(server):
-	server.expect_log("webchat_stylesheet: /usr/share: it is no file")
+	server.expect_log("webchat_stylesheet: /usr/share: not a regular file")
 	assert config(server)["stylesheet"] is False
 
 
 @behaviour("rooms that visitors cannot enter are told of", guests={
 	"webchat_default_room": f"help@{OTHER_ROOMS}", "webchat_room_hosts": [ROOMS, "rooms.nowhere.test"]})
 def closed_rooms(server):
-	server.expect_log(f"default room help@{OTHER_ROOMS} is on a host that visitors may not enter: add {OTHER_ROOMS} to webchat_room_hosts")
-	server.expect_log("webchat_room_hosts: rooms.nowhere.test is no MUC component of this server")
+	server.expect_log(f"webchat_default_room is on a host that visitors may not enter: add {OTHER_ROOMS} to webchat_room_hosts")
+	server.expect_log("webchat_room_hosts: not a MUC component of this server: rooms.nowhere.test")
 
 
 def folder_of_ones_own():
@@ -134,13 +134,13 @@ def other_converse(server):
 
 @behaviour("a default room that is none is an error", guests={"webchat_default_room": "support"})
 def bad_room(server):
-	server.expect_log('webchat_default_room = "support" is not the address of a room: write it as room@host')
+	server.expect_log('webchat_default_room = "support" must be the address of a room, room@host')
 	assert "room" not in config(server)
 
 
 @behaviour("a default room that does not exist is told of", guests={"webchat_default_room": f"missing@{ROOMS}"})
 def missing_room(server):
-	server.expect_log(rf'missing@{ROOMS} does not exist.*muc:create\("missing@{ROOMS}", {{ persistent = true }}\)')
+	server.expect_log(rf'webchat_default_room does not exist.*muc:create\("missing@{ROOMS}", {{ persistent = true }}\)')
 	server.shell("muc:create('missing@" + ROOMS + "', { persistent = true })")
 	enter(server.visitor(), "visitor", f"missing@{ROOMS}")
 
@@ -162,11 +162,11 @@ WEBSOCKET_LOCATION = re.compile(r"location = /xmpp-websocket {.*?\n}\n", re.DOTA
 
 
 class Nginx(nginx.Nginx):
-	"""With the locations that the README shows."""
+	"""With the locations that docs/WEBCHAT.md shows."""
 
 	def __init__(self, server, websocket=True):
 		port = nginx.port()
-		locations = re.search(r"```nginx\n(.*?)```", README, re.DOTALL)[1]
+		locations = re.search(r"```nginx\n(.*?)```", GUIDE, re.DOTALL)[1]
 		assert "127.0.0.1:5280" in locations and WEBSOCKET_LOCATION.search(locations)
 		if not websocket:
 			locations = WEBSOCKET_LOCATION.sub("", locations)
@@ -177,7 +177,7 @@ class Nginx(nginx.Nginx):
 BEHIND = {"http_paths": {"webchat": "/support"}, "webchat_sessions_per_address": 1}
 
 
-@behaviour("it works under a path behind nginx, as in the README", guests=BEHIND)
+@behaviour("it works under a path behind nginx, as in docs/WEBCHAT.md", guests=BEHIND)
 def behind_nginx(server):
 	with Nginx(server) as port:
 		assert get(port, "/support/").body == get(server.http_port, "/support/").body

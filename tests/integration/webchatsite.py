@@ -124,14 +124,13 @@ class Webchat(bed.Prosody):
 		return self.lua(f"local host = prosody.hosts[{bed.lua(GUESTS)}]; return tostring({expression})")
 
 
-def behaviour(name, beside_stock=False, time_limit=suite.TIME_LIMIT, **settings):
+def behaviour(name, beside_stock=False, once=False, time_limit=suite.TIME_LIMIT, **settings):
 	"""With `beside_stock` the test is run once more, with Prosody's own mod_smacks."""
 	def register(function):
-		for version in bed.VERSIONS:
-			for on_stock in (False, True)[:1 + beside_stock]:
-				def make(stock_smacks, version=version, on_stock=on_stock):
-					return Webchat(version, stock_smacks=stock_smacks or on_stock, **settings)
-				title = f"webchat: {name}" + (", with Prosody's mod_smacks" if on_stock else "")
-				suite.tests.append(suite.Test(title, function, version, make, time_limit=time_limit))
+		for on_stock in (False, True)[:1 + beside_stock]:
+			def make(version, stock_smacks, on_stock=on_stock):
+				return Webchat(version, stock_smacks=stock_smacks or on_stock, **settings)
+			title = f"webchat: {name}" + (", with Prosody's mod_smacks" if on_stock else "")
+			suite.on_versions(title, make, once=once, time_limit=time_limit)(function)
 		return function
 	return register

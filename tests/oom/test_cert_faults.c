@@ -198,15 +198,44 @@ TEST(a_peer_with_one_thing_wrong_is_never_accepted) {
 	}
 }
 
+/* A chain keeps what it has decoded, also where memory was missing then. */
+static int verify_twice(struct notes *notes) {
+	struct pn_chain *chain = NULL;
+	int err = pn_chain_new(&chain, scene.text);
+	const int first = err == PN_OK ? verify_chain(notes, chain) : err;
+	if (err == PN_OK)
+		err = verify_chain(notes, chain);
+	pn_chain_free(chain);
+	return first != PN_OK ? first : err;
+}
+
+TEST(a_chain_is_good_for_another_verification_after_a_failure) {
+	for (int i = 0; i < 2; i++) {
+		const struct cert root = cert_make((struct cert_wish){
+			.subject = "root",
+			.authority = true,
+			.nid = NID_name_constraints,
+			.value = i == 0 ? "permitted;DNS:b.example" : "permitted;DNS:a.example"});
+		const struct cert leaf =
+			cert_make((struct cert_wish){.issuer = &root, .names = "dns:a.example"});
+		SCENE(&root, i == 1, &leaf, &root);
+		fail_each(verify_twice);
+		scene_end();
+		cert_free(leaf);
+		cert_free(root);
+	}
+}
+
 /* ---- Much and long ---- */
 
-TEST(thousands_of_verifications_take_no_more_memory) {
+static struct pn_chain *kept; /* for all rounds */
+
+static int verify_kept(struct notes *notes) {
+	return verify_chain(notes, kept);
+}
+
+static void check_memory(operation *run) {
 	enum { WARM = 1000, ROUNDS = 2000 }; /* until malloc has at hand what it keeps */
-	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
-	SCENE(&h.root, true, &h.leaf, &h.intermediate, &h.root);
-	for (unsigned usage = 0; usage < 4; usage++)
-		records_add(&scene.records, usage % 2 == 1 ? &h.intermediate : &h.root, usage, 0,
-			    0);
 	size_t blocks = 0;
 	size_t bytes = 0;
 	for (int round = 0; round < WARM + ROUNDS; round++) {
@@ -215,12 +244,24 @@ TEST(thousands_of_verifications_take_no_more_memory) {
 			blocks = held();
 			bytes = mallinfo2().uordblks;
 		}
-		CHECK(verify(&notes) == PN_OK);
+		CHECK(run(&notes) == PN_OK);
 	}
 	CHECK(held() == blocks);
 	/* Not a block each, which takes 32 bytes at least; what malloc keeps at hand counts as well
 	 */
 	CHECK(mallinfo2().uordblks < bytes + (size_t)ROUNDS * 16);
+}
+
+TEST(thousands_of_verifications_take_no_more_memory) {
+	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
+	SCENE(&h.root, true, &h.leaf, &h.intermediate, &h.root);
+	for (unsigned usage = 0; usage < 4; usage++)
+		records_add(&scene.records, usage % 2 == 1 ? &h.intermediate : &h.root, usage, 0,
+			    0);
+	check_memory(verify);
+	REQUIRE(pn_chain_new(&kept, scene.text) == PN_OK);
+	check_memory(verify_kept);
+	pn_chain_free(kept);
 	scene_end();
 	hierarchy_free(h);
 }

@@ -8,14 +8,15 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-#include "../unit/test.h"
+#include "../unit/cert_fixture.h"
 #include "alloc.h"
 
 #include <pn/alloc.h>
 
+int luaopen_certs(lua_State *L);
 int luaopen_smacks(lua_State *L);
 
-/* What the state has as globals while memory fails: two functions, and what they work on. */
+/* The globals of a state: functions to call while memory fails, and their data. */
 static const char SET_UP[] =
 	"local child = { name = 'b', attr = { xmlns = 'urn:x', ['urn:p\\1k'] = \"'\" }, tags = {}, "
 	"('x'):rep(300) }\n"
@@ -53,6 +54,25 @@ static const char SET_UP[] =
 	"	end\n"
 	"	assert(not queue:over() and queue:at(3) and queue:ack(6) == 6)\n"
 	"	made(made(smacks.new {}):push('left to the collector', 0, 0, 1))\n"
+	"end\n"
+	"local kept = certs.parse(pem)\n"
+	"function use_chain()\n"
+	"	local chain <close> = made(certs.parse(pem))\n"
+	"	assert(#chain == 2 and made(chain:describe(2)).authority)\n"
+	"	assert(#made(chain:names()) == 1)\n"
+	"	assert(made(chain:identity('a.example', 'xmpp-server')))\n"
+	"	assert(made(chain:identity('b.example', 'xmpp-server')) == false)\n"
+	"	local own = { 3, 1, 1, made(chain:tlsa { 3, 1, 1 }) }\n"
+	"	made(made(certs.parse(pem)):describe())\n" /* left to the collector */
+	"	for _, parsed in ipairs { chain, kept } do\n"
+	"		local verdict = made(parsed:verify { tlsa = { own }, references = {} })\n"
+	"		assert(verdict.dane == 'match' and verdict.identity == 'valid')\n"
+	"		local asked = { ca = pem, references = { 'a.example' }, time = now }\n"
+	"		verdict = made(parsed:verify(asked))\n"
+	"		assert(verdict.chain == 'valid' and verdict.identity == 'valid')\n"
+	"		asked.references = { 'b.example' }\n"
+	"		assert(made(parsed:verify(asked)).cause == 'name')\n"
+	"	end\n"
 	"end\n"
 	"local taken, last\n"
 	"function prepare_to_take()\n"
@@ -92,14 +112,42 @@ static int pass(lua_State *L) {
 	return 0;
 }
 
+static struct pn_buf chain;       /* PEM of a leaf and its authority */
+static struct test_alloc outside; /* memory that no state holds: the chain */
+
+static void make_chain(void) {
+	const struct cert root =
+		cert_make((struct cert_wish){.subject = "root", .authority = true});
+	const struct cert leaf =
+		cert_make((struct cert_wish){.issuer = &root, .names = "dns:a.example"});
+	pem_add(&chain, &leaf);
+	pem_add(&chain, &root);
+	cert_free(leaf);
+	cert_free(root);
+}
+
+static int open_it(lua_State *L) {
+	luaL_requiref(L, "smacks", luaopen_smacks, 1);
+	luaL_requiref(L, "certs", luaopen_certs, 1);
+	return 0;
+}
+
+static void set_up(lua_State *L) {
+	lua_pushlstring(L, (const char *)chain.data, chain.len);
+	lua_setglobal(L, "pem");
+	lua_pushinteger(L, NOW);
+	lua_setglobal(L, "now");
+	REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
+}
+
 static lua_State *new_state(void) {
 	lua_State *L = lua_newstate(allocate, NULL);
 	REQUIRE(L != NULL);
 	luaL_openlibs(L);
-	luaL_requiref(L, "smacks", luaopen_smacks, 1);
+	open_it(L);
 	lua_register(L, "pass", pass);
 	lua_settop(L, 0);
-	REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
+	set_up(L);
 	return L;
 }
 
@@ -142,7 +190,7 @@ static void fail_each(const char *function) {
 			CHECK(call(L, function));
 			CHECK(is_all_released(L));
 			lua_close(L);
-			if (!CHECK(test_alloc.blocks == 0))
+			if (!CHECK(test_alloc.blocks == outside.blocks))
 				return;
 		}
 		CHECK(failures > 0);
@@ -157,6 +205,10 @@ TEST(the_methods_of_a_queue_survive_every_failing_allocation) {
 	fail_each("use_smq");
 }
 
+TEST(the_methods_of_a_chain_survive_every_failing_allocation) {
+	fail_each("use_chain");
+}
+
 static void take_with_failure(size_t nth, bool fail_after, bool *failed) {
 	lua_State *L = new_state();
 	CHECK(call(L, "prepare_to_take"));
@@ -168,7 +220,7 @@ static void take_with_failure(size_t nth, bool fail_after, bool *failed) {
 	CHECK(call(L, "check_taken"));
 	CHECK(is_all_released(L));
 	lua_close(L);
-	CHECK(test_alloc.blocks == 0);
+	CHECK(test_alloc.blocks == outside.blocks);
 }
 
 TEST(no_item_is_lost_that_memory_is_missing_for) {
@@ -179,11 +231,6 @@ TEST(no_item_is_lost_that_memory_is_missing_for) {
 			take_with_failure(nth, fail_after != 0, &failed);
 		CHECK(nth > 4);
 	}
-}
-
-static int open_it(lua_State *L) {
-	luaL_requiref(L, "smacks", luaopen_smacks, 1);
-	return 0;
 }
 
 TEST(loading_survives_every_failing_allocation) {
@@ -202,12 +249,13 @@ TEST(loading_survives_every_failing_allocation) {
 		lua_settop(L, 0);
 		lua_pushcfunction(L, open_it);
 		CHECK(lua_pcall(L, 0, 0, 0) == LUA_OK);
-		REQUIRE(luaL_dostring(L, SET_UP) == LUA_OK);
+		set_up(L);
 		CHECK(call(L, "use_stanza"));
 		CHECK(call(L, "use_smq"));
+		CHECK(call(L, "use_chain"));
 		CHECK(is_all_released(L));
 		lua_close(L);
-		CHECK(test_alloc.blocks == 0);
+		CHECK(test_alloc.blocks == outside.blocks);
 	}
 }
 
@@ -224,7 +272,7 @@ static void close_with(const char *functions) {
 	REQUIRE(luaL_dostring(L, functions) == LUA_OK);
 	REQUIRE(luaL_dostring(L, FINALIZERS) == LUA_OK);
 	lua_close(L);
-	CHECK(test_alloc.blocks == 0 && test_alloc.bytes == 0);
+	CHECK(test_alloc.blocks == outside.blocks && test_alloc.bytes == outside.bytes);
 }
 
 TEST(queues_and_accounts_may_be_used_while_lua_closes) {
@@ -271,9 +319,11 @@ TEST(what_is_loaded_twice_shares_one_pool) {
 		      "return select(2, again.total())") == LUA_OK);
 	CHECK(lua_tointeger(L, -1) == 1);
 	lua_close(L);
-	CHECK(test_alloc.blocks == 0);
+	CHECK(test_alloc.blocks == outside.blocks);
 }
 
 int main(void) {
+	make_chain();
+	outside = test_alloc;
 	return test_run("bindings");
 }

@@ -23,7 +23,7 @@ static int set_first(struct fixture *f) {
 static int set_some(struct fixture *f) {
 	const struct pn_record records[] = {
 		{str("a"), str("changed")}, {str("b"), NONE}, {str("new"), str("value")}};
-	return pn_kv_set(f->db, &f->keyval, JULIET, records, 3);
+	return pn_kv_set(&f->keyval, JULIET, records, 3);
 }
 
 static int replace_all(struct fixture *f) {
@@ -31,11 +31,11 @@ static int replace_all(struct fixture *f) {
 	memset(key, 'k', 600);
 	struct pn_record records[] = {
 		{str(key), str("long")}, {str("a"), str("1")}, {str("c"), str("changed")}};
-	return pn_kv_replace(f->db, &f->keyval, JULIET, records, 3);
+	return pn_kv_replace(&f->keyval, JULIET, records, 3);
 }
 
 static int delete_key(struct fixture *f) {
-	return pn_kv_delete_all(f->db, &f->keyval, str("only juliet's"));
+	return pn_kv_delete_all(&f->keyval, str("only juliet's"));
 }
 
 static int append_first(struct fixture *f) {
@@ -52,13 +52,13 @@ static int append_again(struct fixture *f) {
 
 static int set_message(struct fixture *f) {
 	struct pn_buf stanza = packed("changed");
-	const struct pn_str with = str("e@f/g");
+	const struct pn_str peer = str("e@f/g");
 	const double when = 1;
+	const struct pn_archive_change change = {
+		.stanza = {(char *)stanza.data, stanza.len}, .when = &when, .peer = &peer};
 	const int err = stanza.err != PN_OK
 				? stanza.err
-				: pn_archive_set(f->db, &f->archive, JULIET, str("key"),
-						 (struct pn_str){(char *)stanza.data, stanza.len},
-						 &when, &with);
+				: pn_archive_set(&f->archive, JULIET, str("key"), &change);
 	pn_buf_free(&stanza);
 	return err;
 }
@@ -71,9 +71,8 @@ static int delete_some(struct fixture *f) {
 }
 
 static int truncate_with(struct fixture *f) {
-	const struct pn_archive_query query = {.with = str("a@b")};
-	const struct pn_archive_truncate truncate = {true, 2};
-	const int64_t count = delete_slices(f, &query, truncate, SLICE);
+	const struct pn_archive_query query = {.peer = str("a@b"), .has_keep = true, .keep = 2};
+	const int64_t count = delete_matching(f, &query);
 	return count < 0 ? (int)count : PN_OK;
 }
 
@@ -81,7 +80,7 @@ static int expire(struct fixture *f) {
 	const struct pn_archive_query old = {.has_end = true, .end = 2};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
-	const int more = pn_archive_delete_all(f->db, &f->archive, &old, &position, 100, &count);
+	const int more = pn_archive_delete_all(&f->archive, &old, &position, 100, &count);
 	return more < 0 ? more : position.damaged > 0 ? PN_ECORRUPT : PN_OK;
 }
 
@@ -98,19 +97,19 @@ static int erase(struct fixture *f) {
 
 static int list_everything(struct fixture *f) {
 	struct pn_buf buf = {0};
-	int err = pn_kv_get(f->db, &f->keyval, JULIET, str("a"), &buf);
+	int err = pn_kv_get(&f->keyval, JULIET, str("a"), &buf);
 	if (err >= 0)
-		err = pn_kv_load(f->db, &f->keyval, JULIET, &buf);
+		err = pn_kv_load(&f->keyval, JULIET, &buf);
 	if (err >= 0)
-		err = pn_kv_get_all(f->db, &f->keyval, str("a"), &buf);
+		err = pn_kv_get_all(&f->keyval, str("a"), &buf);
 	if (err >= 0)
-		err = pn_store_users(f->db, &f->keyval, &buf);
+		err = pn_store_users(&f->keyval, &buf);
 	if (err >= 0)
 		err = pn_store_list(f->db, str("host"), JULIET, &buf);
 	if (err >= 0)
 		err = pn_store_list_all(f->db, str("host"), &buf);
 	if (err >= 0)
-		err = pn_archive_dates(f->db, &f->archive, JULIET, &buf);
+		err = pn_archive_dates(&f->archive, JULIET, &buf);
 	pn_buf_free(&buf);
 	return err < 0 ? err : PN_OK;
 }
@@ -118,10 +117,10 @@ static int list_everything(struct fixture *f) {
 static int find_everything(struct fixture *f) {
 	static const struct pn_str ids[] = {{"key", 3}, {"nobody", 6}};
 	const struct pn_archive_query queries[] = {
-		{.has_start = true, .start = 2, .with = str("a@b")},
+		{.has_start = true, .start = 2, .peer = str("a@b")},
 		{.ids = ids, .ids_count = 2, .ids_optional = true, .reverse = true},
 		{.after = str("key"), .has_end = true, .end = 100},
-		{.with = str("a@b/c"), .reverse = true},
+		{.peer = str("a@b/c"), .reverse = true},
 	};
 	char texts[4096];
 	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
@@ -216,7 +215,7 @@ static uint64_t state(struct fixture *f) {
 	for (int i = 0; i < 2; i++) {
 		struct pn_buf buf = {0};
 		char texts[4096];
-		CHECK(pn_kv_load(f->db, &f->keyval, users[i], &buf) >= 0);
+		CHECK(pn_kv_load(&f->keyval, users[i], &buf) >= 0);
 		sum = mix(sum, buf.data, buf.len);
 		pn_buf_free(&buf);
 		CHECK(find_texts(f, users[i], &EVERYTHING, UINT64_MAX, texts, sizeof(texts)) ==
@@ -228,7 +227,7 @@ static uint64_t state(struct fixture *f) {
 
 /* ---- The script ---- */
 
-/* A file to begin with: both spaces, several correspondents, keys, holes, an exception. */
+/* A file to begin with: both stores, several peers, keys, a deletion, a message out of order. */
 static struct base {
 	unsigned char bytes[1 << 20];
 	size_t size;
@@ -242,22 +241,20 @@ static void site_make(struct fixture *f) {
 	const int fd = directory_open(f->directory, "data.mdb", O_WRONLY | O_CREAT);
 	REQUIRE(write(fd, base.bytes, base.size) == (ssize_t)base.size);
 	close(fd);
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
 static void base_make(void) {
-	static const char *const withs[] = {"a@b/c", "a@b", "e@f", NULL};
+	static const char *const peers[] = {"a@b/c", "a@b", "e@f", NULL};
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "a", "1") == PN_OK && put(&f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(&f, JULIET, "only juliet's", "3") == PN_OK);
 	for (int i = 0; i < 12; i++)
-		CHECK(append_to(&f, JULIET, "base", i == 7 ? 2 : i, withs[i % 4],
+		CHECK(append_to(&f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
 				i == 5 ? "key" : NULL, NULL) == PN_OK);
-	const struct pn_archive_query hole = {
+	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 8};
-	CHECK(delete_matching(&f, &hole) == 1);
+	CHECK(delete_matching(&f, &middle) == 1);
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	const int fd = directory_open(f.directory, "data.mdb", O_RDONLY);
 	const ssize_t size = read(fd, base.bytes, sizeof(base.bytes));
@@ -267,7 +264,7 @@ static void base_make(void) {
 	teardown(&f);
 	for (int count = 0; count <= COUNT; count++) {
 		site_make(&f);
-		open_store(&f);
+		open_db(&f);
 		for (int i = 0; i < count; i++)
 			CHECK(OPERATIONS[i](&f) == PN_OK);
 		check_whole(&f);
@@ -278,10 +275,10 @@ static void base_make(void) {
 
 static size_t calls; /* of LMDB, of a run in which none fails */
 
-/* What a caller does after an error. */
+/* The actions of a caller after an error. */
 enum attitude { COMMITS, TRIES_AGAIN };
 
-/* What has become of a run. */
+/* The result of a run. */
 struct outcome {
 	int opened;     /* what opening returned */
 	size_t opening; /* calls that it took */
@@ -293,11 +290,11 @@ struct outcome {
 };
 
 static struct outcome run(struct fixture *f, enum attitude attitude) {
-	struct outcome outcome = {.opened = pn_db_open(&f->db, &f->options)};
+	struct outcome outcome = {.opened = try_open(f)};
 	outcome.opening = faults.calls;
 	if (outcome.opened != PN_OK)
 		return outcome;
-	stores_open++;
+	databases_open++;
 	while (outcome.done < COUNT && outcome.err == PN_OK) {
 		outcome.err = OPERATIONS[outcome.done](f);
 		outcome.failed = outcome.failed || outcome.err != PN_OK;
@@ -326,7 +323,7 @@ static bool holds_result(struct fixture *f, struct outcome outcome) {
 static bool judge(struct fixture *f, struct outcome outcome) {
 	bool good = true;
 	if (outcome.opened != PN_OK) {
-		open_store(f);
+		open_db(f);
 		return problems(f->db) == 0 && state(f) == base.states[0];
 	}
 	good = holds_result(f, outcome) && problems(f->db) == 0;
@@ -348,7 +345,7 @@ static bool went_well(struct outcome outcome) {
 	       outcome.done == COUNT;
 }
 
-/* A run in which nothing fails: so many calls are there that can. */
+/* A run without failures. Returns the number of calls that can fail. */
 static void count_calls(void) {
 	struct fixture f;
 	site_make(&f);
@@ -367,7 +364,7 @@ static bool is_healed(const struct faults *seen, struct outcome outcome) {
 	       (seen->failed == ENOMEM && strcmp(seen->name, "mdb_env_open") == 0);
 }
 
-/* Whether the caller of what has failed was told, and those who had written before lost nothing. */
+/* Whether the failed operation returned an error, and earlier writes were not lost. */
 static bool is_right(const struct faults *seen, struct outcome outcome, enum attitude attitude) {
 	const bool told = is_healed(seen, outcome) || outcome.failed || !went_well(outcome) ||
 			  outcome.checkpoint != PN_OK;
@@ -391,7 +388,7 @@ static void try_fault(struct faults fault, enum attitude attitude) {
 	teardown(&f);
 }
 
-/* Lets each call fail, in each of so many ways. */
+/* Makes each call fail, in each of several ways. */
 static void try_faults(struct faults fault, int ways, enum attitude attitude) {
 	for (fault.way = 0; fault.way < ways; fault.way++) {
 		for (fault.at = 1; fault.at <= calls; fault.at++) {
@@ -451,9 +448,9 @@ static bool is_made(struct fixture *f, int opened) {
 	struct stat st;
 	char name[PATH_SIZE + 16];
 	if (opened == PN_OK)
-		stores_open++;
+		databases_open++;
 	else
-		open_store(f);
+		open_db(f);
 	snprintf(name, sizeof(name), "%s/data.mdb.new", f->directory);
 	const bool good =
 		stat(name, &st) != 0 && count_records(f, JULIET) == 0 && problems(f->db) == 0;
@@ -468,7 +465,7 @@ TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
 			struct fixture f;
 			empty_site_make(&f);
 			faults_begin((struct faults){.at = at, .way = way});
-			const int opened = pn_db_open(&f.db, &f.options);
+			const int opened = try_open(&f);
 			const struct faults seen = faults_end();
 			failed = seen.failed != 0;
 			if (!CHECK(is_made(&f, opened)))
@@ -484,7 +481,7 @@ TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
 		struct fixture f;
 		empty_site_make(&f);
 		test_alloc_fail(at, true);
-		const int opened = pn_db_open(&f.db, &f.options);
+		const int opened = try_open(&f);
 		failed = test_alloc.failed;
 		test_alloc_fail(0, false);
 		CHECK((opened != PN_OK) == failed);

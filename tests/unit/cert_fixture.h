@@ -321,6 +321,7 @@ static inline struct pn_tlsa *records_add(struct records *records, const struct 
 struct question {
 	const struct cert *chain[8];   /* as it is sent, the leaf first, up to the first NULL */
 	struct pn_str text;            /* or as PEM */
+	const struct pn_chain *parsed; /* or parsed already */
 	const struct cert *trusted;    /* the one authority, or NULL */
 	const char *file, *directory;  /* of authorities, or NULL */
 	const struct records *records; /* or NULL */
@@ -386,14 +387,14 @@ static inline struct answer ask(struct question question) {
 	struct pn_chain *chain = NULL;
 	struct pn_reference *reference = reference_of(
 		question.domain != NULL ? question.domain : "a.example", "xmpp-server");
-	if (question.text.bytes == NULL)
-		chain = chain_of(question.chain);
-	else
+	if (question.text.bytes != NULL)
 		REQUIRE(pn_chain_new(&chain, question.text) == PN_OK);
+	else if (question.parsed == NULL)
+		chain = chain_of(question.chain);
 	if (question.trusted != NULL)
 		pem_add(&pem, question.trusted);
 	const struct pn_verify verify = {
-		.chain = chain,
+		.chain = question.parsed != NULL ? question.parsed : chain,
 		.records = question.records != NULL ? question.records->list : NULL,
 		.record_count = question.records != NULL ? question.records->count : 0,
 		.references = &reference,

@@ -1,4 +1,4 @@
-/* Power failures: what may be on the disk of a store afterwards, made out of what is there now. */
+/* Power failures: makes the possible contents of the disk afterwards from the files before. */
 #ifndef TEST_CRASH_H
 #define TEST_CRASH_H
 
@@ -6,15 +6,10 @@
 
 #include "../../modules/db/checkpoint.h"
 #include "../../modules/db/turn.h"
+#include "lmdb_image.h"
 #include "store_fixture.h"
 
 enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
-
-/* The bytes of a file. */
-struct image {
-	unsigned char *bytes; /* owned */
-	size_t size;
-};
 
 static inline struct image image_new(size_t size) {
 	struct image image = {.bytes = calloc(1, size + 1), .size = size};
@@ -36,11 +31,6 @@ static inline void image_write(const struct image *image, const char *directory,
 	const int fd = directory_open(directory, name, O_WRONLY | O_CREAT | O_TRUNC);
 	REQUIRE(write(fd, image->bytes, image->size) == (ssize_t)image->size);
 	close(fd);
-}
-
-static inline void image_free(struct image *image) {
-	free(image->bytes);
-	*image = (struct image){0};
 }
 
 /* Makes a durable state of the data file, as the thread does now and then. */
@@ -72,7 +62,7 @@ static inline int newest_slot(const struct image *durable) {
 	return second && record_txnid(durable, 1) > record_txnid(durable, 0) ? 1 : 0;
 }
 
-/* Makes the records those of an earlier start of the machine. */
+/* Makes the records those of an earlier boot of the machine. */
 static inline void age_records(struct image *durable) {
 	for (int slot = 0; slot < SLOTS; slot++) {
 		if (!record_is_there(durable, slot))
@@ -93,9 +83,9 @@ static inline void garble(unsigned char *bytes, size_t size) {
 }
 
 /*
- * What a power failure may leave of what was written since `old` was durable: of each page that
- * differs the old or the new content, half of both, or neither; and any part of what was added at
- * the end. Of the two meta pages, which fit in a sector, no garbage.
+ * Makes a data file as a power failure may leave it, if `old` was durable: each page that differs
+ * has its old or new content, half of both, or garbage; any part of the added pages is missing. The
+ * two meta pages, whose fields fit in a sector, have no garbage.
  */
 static inline struct image power_failure(const struct image *old, const struct image *now) {
 	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -123,7 +113,7 @@ static inline struct image power_failure(const struct image *old, const struct i
 	return left;
 }
 
-/* Puts the files of a store that is not open in a new directory. */
+/* Writes the files to a new directory, without opening the database. */
 static inline void crash_site(struct fixture *f, const struct image *data,
 			      const struct image *durable) {
 	*f = (struct fixture){.options = {.interval = 60000, .verify = true}};
@@ -131,11 +121,9 @@ static inline void crash_site(struct fixture *f, const struct image *data,
 	f->options.directory = f->directory;
 	image_write(data, f->directory, "data.mdb");
 	image_write(durable, f->directory, "durable");
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
 }
 
-/* ---- What a store holds ---- */
+/* ---- Contents ---- */
 
 static inline uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
 	for (size_t i = 0; i < len; i++)
@@ -143,16 +131,16 @@ static inline uint64_t mix(uint64_t sum, const void *bytes, size_t len) {
 	return sum * 0x100000001b3;
 }
 
-/* A sum over all that the fixture's user has. Nothing may be damaged. */
+/* A checksum of all records of the fixture's user. None may be damaged. */
 static inline uint64_t contents(struct fixture *f) {
 	struct pn_buf buf = {0};
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
-	CHECK(pn_kv_load(f->db, &f->keyval, JULIET, &buf) >= 0);
+	CHECK(pn_kv_load(&f->keyval, JULIET, &buf) >= 0);
 	uint64_t sum = mix(0xcbf29ce484222325, buf.data, buf.len);
 	pn_buf_free(&buf);
-	REQUIRE(pn_archive_find(&cursor, f->db, &f->archive, JULIET, &EVERYTHING, UINT64_MAX,
-				NULL) == PN_OK);
+	REQUIRE(pn_archive_find(&cursor, &f->archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+		PN_OK);
 	int found;
 	while ((found = pn_archive_next(cursor, &message)) > 0) {
 		sum = mix(sum, message.id.bytes, message.id.len);
@@ -164,9 +152,9 @@ static inline uint64_t contents(struct fixture *f) {
 	return sum;
 }
 
-/* A turn of writes of every kind, committed. Values long and short, some in runs of pages. */
+/* Commits a turn with writes of every kind: long and short values, some in runs of pages. */
 static inline void turn(struct fixture *f, int number) {
-	static const char *const withs[] = {"a@b/c", "a@b/d", "e@f", NULL};
+	static const char *const peers[] = {"a@b/c", "a@b/d", "e@f", NULL};
 	static char value[9001];
 	char key[16];
 	char text[16];
@@ -178,7 +166,7 @@ static inline void turn(struct fixture *f, int number) {
 		value[len] = '\0';
 		snprintf(key, sizeof(key), "%ld", random() % 40);
 		CHECK(put(f, JULIET, key, random() % 5 == 0 ? NULL : value) == PN_OK);
-		CHECK(append(f, text, number * 10 + i - (int)(random() % 15), withs[random() % 4],
+		CHECK(append(f, text, number * 10 + i - (int)(random() % 15), peers[random() % 4],
 			     NULL) == PN_OK);
 	}
 	const struct pn_archive_query old = {.has_end = true, .end = number * 10 - 300};

@@ -1,4 +1,4 @@
-/* A store in a directory of its own, with a key-value space, an archive space and a user. */
+/* A database in a directory of its own, with a key-value store, an archive store and users. */
 #ifndef TEST_STORE_FIXTURE_H
 #define TEST_STORE_FIXTURE_H
 
@@ -25,7 +25,6 @@ static const struct pn_user ROMEO = {"romeo", 5};
 static const struct pn_user HOST = {NULL, 0};
 static const struct pn_str NONE = {NULL, 0};
 static const struct pn_archive_query EVERYTHING = {0};
-static const struct pn_archive_truncate NO_TRUNCATE = {0};
 
 struct fixture {
 	char directory[PATH_SIZE];
@@ -64,41 +63,50 @@ static inline int directory_open(const char *directory, const char *name, int fl
 
 /* ---- The fixture ---- */
 
-/* Stores that are open: with none, no memory is held. */
-static unsigned stores_open;
+/* The number of open databases. If it is 0, no memory may be allocated. */
+static unsigned databases_open;
 
-static inline void open_store(struct fixture *f) {
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
-	stores_open++;
+/* Opens the database, and makes the stores if that succeeds. */
+static inline int try_open(struct fixture *f) {
+	const int err = pn_db_open(&f->db, &f->options);
+	if (err != PN_OK)
+		return err;
+	REQUIRE(pn_store_init(&f->keyval, f->db, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
+	REQUIRE(pn_store_init(&f->archive, f->db, PN_TYPE_ARCHIVE, str("host"), str("mam")) ==
+		PN_OK);
+	return PN_OK;
+}
+
+static inline void open_db(struct fixture *f) {
+	REQUIRE(try_open(f) == PN_OK);
+	databases_open++;
 }
 
 static inline void setup_with(struct fixture *f, struct pn_db_options options) {
 	*f = (struct fixture){.options = options};
 	directory_make(f->directory);
 	f->options.directory = f->directory;
-	open_store(f);
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
+	open_db(f);
 }
 
 static inline void setup(struct fixture *f) {
 	setup_with(f, (struct pn_db_options){.interval = 60000, .verify = true});
 }
 
-static inline void close_store(struct fixture *f) {
+static inline void close_db(struct fixture *f) {
 	pn_db_close(f->db);
 	f->db = NULL;
-	stores_open--;
-	CHECK(stores_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
+	databases_open--;
+	CHECK(databases_open > 0 || (test_alloc.blocks == 0 && test_alloc.bytes == 0));
 }
 
 static inline void reopen(struct fixture *f) {
-	close_store(f);
-	open_store(f);
+	close_db(f);
+	open_db(f);
 }
 
 static inline void teardown(struct fixture *f) {
-	close_store(f);
+	close_db(f);
 	directory_remove(f->directory);
 }
 
@@ -114,7 +122,7 @@ static inline void count_problem(void *context, const char *text) {
 	printf("# %s\n", text);
 }
 
-/* Runs pn_check to its end. Returns how many problems it has told, or an error. */
+/* Runs a check to its end. Returns the number of problems, or an error. */
 static inline int problems(struct pn_db *db) {
 	struct pn_check *check;
 	struct pn_progress progress;
@@ -136,21 +144,21 @@ static inline void check_whole(struct fixture *f) {
 
 /* ---- Key-value ---- */
 
-/* value: NULL removes the record. */
+/* value = NULL removes the record. */
 static inline int put(struct fixture *f, struct pn_user user, const char *key, const char *value) {
 	const struct pn_record record = {str(key), value != NULL ? str(value) : NONE};
-	return pn_kv_set(f->db, &f->keyval, user, &record, 1);
+	return pn_kv_set(&f->keyval, user, &record, 1);
 }
 
 static inline int drop(struct fixture *f, struct pn_user user, const char *key) {
 	return put(f, user, key, NULL);
 }
 
-/* Whether the record is there and has the value; with value NULL, whether it is not there. */
+/* Whether the record has the value; value = NULL: whether it does not exist. */
 static inline bool holds(struct fixture *f, struct pn_user user, const char *key,
 			 const char *value) {
 	struct pn_buf buf = {0};
-	const int found = pn_kv_get(f->db, &f->keyval, user, str(key), &buf);
+	const int found = pn_kv_get(&f->keyval, user, str(key), &buf);
 	bool same = value == NULL ? found == 0 && buf.len == 0 : found == 1;
 	if (value != NULL)
 		same = same && buf.len == strlen(value) &&
@@ -162,7 +170,7 @@ static inline bool holds(struct fixture *f, struct pn_user user, const char *key
 /* The number of the user's records, or an error. */
 static inline int count_records(struct fixture *f, struct pn_user user) {
 	struct pn_buf buf = {0};
-	const int count = pn_kv_load(f->db, &f->keyval, user, &buf);
+	const int count = pn_kv_load(&f->keyval, user, &buf);
 	pn_buf_free(&buf);
 	return count;
 }
@@ -190,28 +198,28 @@ static inline struct pn_buf packed(const char *text) {
 	return buf;
 }
 
-/* key, with: NULL for none. id: NULL where it is not wanted. */
+/* peer, key: NULL for none. id: NULL if it is not wanted. */
 static inline int append_to(struct fixture *f, struct pn_user user, const char *text, double when,
-			    const char *with, const char *key, struct id *id) {
+			    const char *peer, const char *key, struct id *id) {
 	struct id unwanted;
 	struct pn_buf stanza = packed(text);
 	const struct pn_message message = {
 		.stanza = {(char *)stanza.data, stanza.len},
-		.with = with != NULL ? str(with) : NONE,
+		.id = key != NULL ? str(key) : NONE,
+		.peer = peer != NULL ? str(peer) : NONE,
 		.when = when,
 	};
 	const int err = stanza.err != PN_OK
 				? stanza.err
-				: pn_archive_append(f->db, &f->archive, user, &message,
-						    key != NULL ? str(key) : NONE, 0,
+				: pn_archive_append(&f->archive, user, &message, 0,
 						    id != NULL ? id->bytes : unwanted.bytes);
 	pn_buf_free(&stanza);
 	return err;
 }
 
-static inline int append(struct fixture *f, const char *text, double when, const char *with,
+static inline int append(struct fixture *f, const char *text, double when, const char *peer,
 			 struct id *id) {
-	return append_to(f, JULIET, text, when, with, NULL, id);
+	return append_to(f, JULIET, text, when, peer, NULL, id);
 }
 
 /* The text of a packed body. */
@@ -227,7 +235,7 @@ static inline struct pn_str body(struct pn_str stanza) {
 	return text;
 }
 
-/* Puts the bodies of what is found into `texts`, a blank between them. Returns 0 or an error. */
+/* Sets `texts` to the bodies of the messages found, separated by blanks. Returns 0 or an error. */
 static inline int find_texts(struct fixture *f, struct pn_user user,
 			     const struct pn_archive_query *query, uint64_t limit, char *texts,
 			     size_t size) {
@@ -235,7 +243,7 @@ static inline int find_texts(struct fixture *f, struct pn_user user,
 	struct pn_message message;
 	size_t len = 0;
 	texts[0] = '\0';
-	int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, limit, NULL);
+	int err = pn_archive_find(&cursor, &f->archive, user, query, limit, NULL);
 	if (err != PN_OK)
 		return err;
 	while ((err = pn_archive_next(cursor, &message)) > 0 && len < size - 1) {
@@ -247,7 +255,7 @@ static inline int find_texts(struct fixture *f, struct pn_user user,
 	return err;
 }
 
-/* That the query finds exactly these, and counts as many. */
+/* Checks that the query finds exactly these messages. */
 static inline void check_found(struct fixture *f, const struct pn_archive_query *query,
 			       const char *want) {
 	char got[4096];
@@ -259,32 +267,31 @@ static inline void check_all(struct fixture *f, const char *want) {
 	check_found(f, &EVERYTHING, want);
 }
 
-/* The total of the query, or an error. */
+/* The number of matches of the query, or an error. */
 static inline int64_t total(struct fixture *f, struct pn_user user,
 			    const struct pn_archive_query *query) {
 	struct pn_archive_cursor *cursor;
 	uint64_t count = 0;
-	const int err = pn_archive_find(&cursor, f->db, &f->archive, user, query, 0, &count);
+	const int err = pn_archive_find(&cursor, &f->archive, user, query, 0, &count);
 	if (err != PN_OK)
 		return err;
 	pn_archive_cursor_free(cursor);
 	return (int64_t)count;
 }
 
-/* Deletes all that matches, a slice at a time. Returns how many, or an error. */
+/* Deletes all matches, a slice at a time. Returns the number of messages, or an error. */
 static inline int64_t delete_slices(struct fixture *f, const struct pn_archive_query *query,
-				    struct pn_archive_truncate truncate, uint64_t slice) {
+				    uint64_t slice) {
 	uint64_t count = 0;
 	int more;
 	do
-		more = pn_archive_delete(f->db, &f->archive, JULIET, query, truncate, slice,
-					 &count);
+		more = pn_archive_delete(&f->archive, JULIET, query, slice, &count);
 	while (more > 0);
 	return more < 0 ? more : (int64_t)count;
 }
 
 static inline int64_t delete_matching(struct fixture *f, const struct pn_archive_query *query) {
-	return delete_slices(f, query, NO_TRUNCATE, SLICE);
+	return delete_slices(f, query, SLICE);
 }
 
 #endif

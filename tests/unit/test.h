@@ -18,6 +18,17 @@
 
 enum { TEST_MAX = 256 };
 
+/* Seed of random tests; make sets it from the date. */
+static inline unsigned test_seed(void) {
+	const char *seed = getenv("SEED");
+	return seed != NULL ? (unsigned)strtoul(seed, NULL, 10) : 1;
+}
+
+/* How often a random test repeats: `full` with SOAK in the environment, otherwise `sample`. */
+static inline int test_tries(int sample, int full) {
+	return getenv("SOAK") != NULL ? full : sample;
+}
+
 static struct {
 	struct {
 		const char *name;
@@ -82,6 +93,8 @@ static inline int test_run(const char *suite) {
 		fflush(stdout);
 		failed += test_state.failed ? 1 : 0;
 	}
+	if (failed > 0)
+		printf("# SEED=%u repeats the random choices\n", test_seed());
 	printf("%zu passed, %zu failed\n", test_state.count - failed, failed);
 	return failed > 0 || test_state.count == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

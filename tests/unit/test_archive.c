@@ -4,11 +4,11 @@
 #include "store_fixture.h"
 
 /* Appends messages "0", "1", "2" ... a second apart; their ids go to `ids`, unless it is NULL. */
-static void append_many(struct fixture *f, int count, const char *with, struct id *ids) {
+static void append_many(struct fixture *f, int count, const char *peer, struct id *ids) {
 	char text[16];
 	for (int i = 0; i < count; i++) {
 		snprintf(text, sizeof(text), "%d", i);
-		CHECK(append(f, text, i, with, ids != NULL ? &ids[i] : NULL) == PN_OK);
+		CHECK(append(f, text, i, peer, ids != NULL ? &ids[i] : NULL) == PN_OK);
 	}
 }
 
@@ -50,14 +50,14 @@ TEST(a_message_comes_back_with_its_time_its_peer_and_its_id) {
 	setup(&f);
 	CHECK(append(&f, "hello", 1234567890.123456, "a@b/c", &id) == PN_OK);
 	CHECK(append_to(&f, JULIET, "keyed", 2e9, NULL, "my key", NULL) == PN_OK);
-	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+	REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
 		PN_OK);
 	CHECK(pn_archive_next(cursor, &message) == 1);
 	CHECK(message.when == 1234567890.123456);
-	CHECK(message.with.len == 5 && memcmp(message.with.bytes, "a@b/c", 5) == 0);
+	CHECK(message.peer.len == 5 && memcmp(message.peer.bytes, "a@b/c", 5) == 0);
 	CHECK(message.id.len == sizeof(id) && memcmp(message.id.bytes, &id, sizeof(id)) == 0);
 	CHECK(pn_archive_next(cursor, &message) == 1);
-	CHECK(message.with.bytes == NULL && message.with.len == 0);
+	CHECK(message.peer.bytes == NULL && message.peer.len == 0);
 	CHECK(message.id.len == 6 && memcmp(message.id.bytes, "my key", 6) == 0);
 	CHECK(pn_archive_next(cursor, &message) == 0);
 	CHECK(pn_archive_next(cursor, &message) == 0);
@@ -118,8 +118,8 @@ TEST(a_walk_in_pages_of_any_size_gives_every_message_once_in_both_directions) {
 				struct pn_archive_query query = {.reverse = reverse != 0};
 				if (seen > 0)
 					*(reverse ? &query.before : &query.after) = id_str(&last);
-				REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query,
-							size, NULL) == PN_OK);
+				REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &query, size,
+							NULL) == PN_OK);
 				for (more = false; pn_archive_next(cursor, &message) == 1; seen++) {
 					const int at = reverse ? COUNT - 1 - seen : seen;
 					more = true;
@@ -177,20 +177,20 @@ TEST(a_message_whose_clock_went_back_is_found_by_its_own_time) {
 	query = (struct pn_archive_query){.has_end = true, .end = 15};
 	check_found(&f, &query, "0 2 4 7");
 	CHECK(total(&f, JULIET, &query) == 4);
-	query.with = str("a@b");
+	query.peer = str("a@b");
 	query.reverse = true;
 	check_found(&f, &query, "4 2 0");
 	CHECK(total(&f, JULIET, &query) == 3);
-	query.with = str("d@e");
+	query.peer = str("d@e");
 	check_found(&f, &query, "7");
 	check_whole(&f);
 	teardown(&f);
 }
 
 TEST(a_bare_peer_has_all_resources_and_a_full_one_its_own_alone) {
-	static const char *const withs[] = {"a@b", "a@b/c", "a@b/c/d", "a@bb", "", "/r", "x/"};
+	static const char *const peers[] = {"a@b", "a@b/c", "a@b/c/d", "a@bb", "", "/r", "x/"};
 	static const struct {
-		const char *with;
+		const char *peer;
 		const char *texts;
 	} cases[] = {
 		{"a@b", "0 1 2"}, {"a@b/c", "1"}, {"a@b/c/d", "2"}, {"a@bb", "3"}, {"a@", ""},
@@ -201,11 +201,11 @@ TEST(a_bare_peer_has_all_resources_and_a_full_one_its_own_alone) {
 	setup(&f);
 	for (int i = 0; i < 7; i++) {
 		snprintf(text, sizeof(text), "%d", i);
-		CHECK(append(&f, text, i, withs[i], NULL) == PN_OK);
+		CHECK(append(&f, text, i, peers[i], NULL) == PN_OK);
 	}
 	CHECK(append(&f, "nobody's", 7, NULL, NULL) == PN_OK);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const struct pn_archive_query query = {.with = str(cases[i].with)};
+		const struct pn_archive_query query = {.peer = str(cases[i].peer)};
 		check_found(&f, &query, cases[i].texts);
 		CHECK(total(&f, JULIET, &query) == (int64_t)(strlen(cases[i].texts) + 1) / 2);
 	}
@@ -238,6 +238,53 @@ TEST(listed_ids_come_in_the_archives_order_each_once) {
 	CHECK(total(&f, JULIET, &query) == PN_ENOTFOUND);
 	query.ids_optional = true;
 	check_found(&f, &query, "1");
+	teardown(&f);
+}
+
+TEST(hundreds_of_ids_may_be_listed) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	struct id ids[COUNT];
+	struct pn_str list[COUNT];
+	setup(&f);
+	append_many(&f, COUNT, NULL, ids);
+	for (int i = 0; i < COUNT; i++)
+		list[i] = id_str(&ids[COUNT - 1 - i]);
+	struct pn_archive_query query = {.ids = list, .ids_count = COUNT};
+	CHECK(total(&f, JULIET, &query) == COUNT);
+	query.ids_optional = true; /* those of earlier slices are gone */
+	CHECK(delete_matching(&f, &query) == COUNT);
+	check_all(&f, "");
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(a_bare_peer_may_have_hundreds_of_resources) {
+	enum { COUNT = 300 };
+	struct fixture f;
+	char text[16], with[32];
+	setup(&f);
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(text, sizeof(text), "%d", i);
+		snprintf(with, sizeof(with), "u%d@x/%d", i % 2, i);
+		CHECK(append(&f, text, i, with, NULL) == PN_OK);
+		snprintf(with, sizeof(with), "v%d@x/r", i);
+		CHECK(append(&f, "another", i, with, NULL) == PN_OK);
+	}
+	struct pn_archive_query query = {.peer = str("u0@x")};
+	CHECK(total(&f, JULIET, &query) == COUNT / 2);
+	query = (struct pn_archive_query){.peer = str("u1@x"), .has_start = true, .start = 99};
+	query.has_end = true;
+	query.end = 104;
+	check_found(&f, &query, "99 101 103");
+	query.reverse = true;
+	check_found(&f, &query, "103 101 99");
+	query = (struct pn_archive_query){.peer = str("v77@x")};
+	check_found(&f, &query, "another");
+	query.peer = str("u0@x");
+	CHECK(delete_matching(&f, &query) == COUNT / 2);
+	CHECK(total(&f, JULIET, &EVERYTHING) == COUNT * 3 / 2);
+	check_whole(&f);
 	teardown(&f);
 }
 
@@ -284,6 +331,14 @@ TEST(an_id_of_another_archive_finds_nothing) {
 	CHECK(append_to(&f, ROMEO, "other", 1, NULL, NULL, &other) == PN_OK);
 	CHECK(known(&f, JULIET, id_str(&mine)) && known(&f, ROMEO, id_str(&other)));
 	CHECK(!known(&f, JULIET, id_str(&other)) && !known(&f, ROMEO, id_str(&mine)));
+	static const char *const elsewhere[][2] = {{"host", "muc_log"}, {"other host", "mam"}};
+	for (int i = 0; i < 2; i++) {
+		REQUIRE(pn_store_init(&f.archive, f.db, PN_TYPE_ARCHIVE, str(elsewhere[i][0]),
+				      str(elsewhere[i][1])) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+		CHECK(append(&f, "there", 1, NULL, NULL) == PN_OK);
+		CHECK(!known(&f, JULIET, id_str(&mine)));
+	}
 	teardown(&f);
 }
 
@@ -379,18 +434,23 @@ TEST(a_key_may_look_like_an_opaque_id) {
 TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
 	struct fixture f;
 	struct pn_buf stanza = packed("x");
-	const struct pn_message message = {.stanza = {(char *)stanza.data, stanza.len}};
+	const struct {
+		struct pn_str key;
+		int want;
+	} steps[] = {
+		{str("a"), PN_OK},     {str("b"), PN_OK}, {NONE, PN_EQUOTA},
+		{str("c"), PN_EQUOTA}, {str("a"), PN_OK},
+	};
 	struct id id;
 	setup(&f);
-	for (int i = 0; i < 2; i++)
-		CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str(i == 0 ? "a" : "b"),
-					2, id.bytes) == PN_OK);
-	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, NONE, 2, id.bytes) ==
-	      PN_EQUOTA);
-	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str("c"), 2, id.bytes) ==
-	      PN_EQUOTA);
-	CHECK(pn_archive_append(f.db, &f.archive, JULIET, &message, str("a"), 2, id.bytes) ==
-	      PN_OK);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		const struct pn_message message = {
+			.id = steps[i].key,
+			.stanza = {(char *)stanza.data, stanza.len},
+		};
+		CHECK(pn_archive_append(&f.archive, JULIET, &message, 2, id.bytes) ==
+		      steps[i].want);
+	}
 	CHECK(total(&f, JULIET, &EVERYTHING) == 2);
 	pn_buf_free(&stanza);
 	teardown(&f);
@@ -399,12 +459,15 @@ TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
 /* ---- Changing ---- */
 
 static int set(struct fixture *f, struct pn_str id, const char *text, const double *when,
-	       const char *with) {
+	       const char *peer) {
 	struct pn_buf stanza = packed(text);
-	const struct pn_str name = with != NULL ? str(with) : NONE;
-	const int err = pn_archive_set(f->db, &f->archive, JULIET, id,
-				       (struct pn_str){(char *)stanza.data, stanza.len}, when,
-				       with != NULL ? &name : NULL);
+	const struct pn_str name = peer != NULL ? str(peer) : NONE;
+	const struct pn_archive_change change = {
+		.stanza = {(char *)stanza.data, stanza.len},
+		.when = when,
+		.peer = peer != NULL ? &name : NULL,
+	};
+	const int err = pn_archive_set(&f->archive, JULIET, id, &change);
 	pn_buf_free(&stanza);
 	return err;
 }
@@ -418,13 +481,13 @@ TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
 	append_many(&f, 3, "a@b/c", ids);
 	CHECK(set(&f, id_str(&ids[1]), "x", NULL, NULL) == PN_OK);
 	check_all(&f, "0 x 2");
-	struct pn_archive_query query = {.with = str("a@b/c"), .has_start = true, .start = 1};
+	struct pn_archive_query query = {.peer = str("a@b/c"), .has_start = true, .start = 1};
 	check_found(&f, &query, "x 2");
 	CHECK(set(&f, id_str(&ids[1]), "y", &later, "d@e") == PN_OK);
 	query = (struct pn_archive_query){.has_start = true, .start = 5};
 	check_found(&f, &query, "y");
 	CHECK(total(&f, JULIET, &query) == 1);
-	query = (struct pn_archive_query){.with = str("a@b")};
+	query = (struct pn_archive_query){.peer = str("a@b")};
 	check_found(&f, &query, "0 2");
 	CHECK(set(&f, id_str(&ids[1]), "z", &earlier, "a@b") == PN_OK);
 	query.has_end = true;
@@ -438,17 +501,41 @@ TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
 	teardown(&f);
 }
 
+TEST(a_changed_message_may_have_any_size) {
+	static const size_t sizes[] = {10, 5000, 300000, 100, 70000, 0};
+	static char text[300001];
+	struct fixture f;
+	struct id ids[3];
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	append_many(&f, 3, NULL, ids);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		memset(text, 'x', sizes[i]);
+		text[sizes[i]] = '\0';
+		CHECK(set(&f, id_str(&ids[1]), text, NULL, NULL) == PN_OK);
+		const struct pn_archive_query query = {.key = id_str(&ids[1])};
+		REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &query, 1, NULL) == PN_OK);
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		CHECK(sizes[i] == 0 || body(message.stanza).len == sizes[i]);
+		pn_archive_cursor_free(cursor);
+		CHECK(total(&f, JULIET, &EVERYTHING) == 3);
+		check_whole(&f);
+	}
+	teardown(&f);
+}
+
 TEST(a_peer_may_change_to_any_other_of_the_same_bare_name) {
-	static const char *const withs[] = {"a", "a/b", "a/c", "d", "d/e", "a/b", "d/e", "a"};
-	enum { COUNT = sizeof(withs) / sizeof(withs[0]) };
+	static const char *const peers[] = {"a", "a/b", "a/c", "d", "d/e", "a/b", "d/e", "a"};
+	enum { COUNT = sizeof(peers) / sizeof(peers[0]) };
 	struct fixture f;
 	struct id ids[3];
 	setup(&f);
 	append_many(&f, 3, "a/c", ids);
 	for (int i = 0; i < COUNT; i++) {
-		CHECK(set(&f, id_str(&ids[i % 3]), "m", NULL, withs[i]) == PN_OK);
+		CHECK(set(&f, id_str(&ids[i % 3]), "m", NULL, peers[i]) == PN_OK);
 		check_whole(&f);
-		const struct pn_archive_query query = {.with = str(withs[i]),
+		const struct pn_archive_query query = {.peer = str(peers[i]),
 						       .key = id_str(&ids[i % 3])};
 		check_found(&f, &query, "m");
 	}

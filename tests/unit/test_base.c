@@ -6,7 +6,7 @@
 #include <pn/wire.h>
 
 #include "../oom/alloc.h"
-#include "page.h"
+#include "guard.h"
 #include "test.h"
 
 /* ---- Errors ---- */
@@ -164,13 +164,13 @@ TEST(a_cursor_reads_back_what_was_written_and_nothing_of_any_truncation) {
 	pn_wire_put_bytes(&buf, "hello", 5);
 	pn_wire_put_bytes(&buf, "", 0);
 
-	struct page page = page_new(buf.len);
+	struct guard guard = guard_new(buf.len);
 	for (size_t len = 0; len <= buf.len; len++) {
-		struct pn_wire wire = pn_wire_open(page_put(&page, buf.data, len), len);
+		struct pn_wire wire = pn_wire_open(guard_put(&guard, buf.data, len), len);
 		CHECK(read_record(&wire) == (len == buf.len));
 		CHECK(wire.err == (len == buf.len ? PN_OK : PN_ETRUNCATED));
 	}
-	page_free(&page);
+	guard_free(&guard);
 	pn_buf_free(&buf);
 }
 
@@ -188,12 +188,12 @@ TEST(a_cursor_that_failed_gives_zero_and_empty_bytes_for_ever) {
 
 TEST(a_length_near_2_to_the_32_is_truncated_and_not_wrapped) {
 	static const unsigned char bytes[] = {0xff, 0xff, 0xff, 0xff, 'a'};
-	struct page page = page_new(sizeof(bytes));
-	struct pn_wire wire = pn_wire_open(page_put(&page, bytes, sizeof(bytes)), sizeof(bytes));
+	struct guard guard = guard_new(sizeof(bytes));
+	struct pn_wire wire = pn_wire_open(guard_put(&guard, bytes, sizeof(bytes)), sizeof(bytes));
 	size_t len;
 	CHECK(pn_wire_bytes(&wire, &len) == NULL);
 	CHECK(wire.err == PN_ETRUNCATED);
-	page_free(&page);
+	guard_free(&guard);
 }
 
 int main(void) {

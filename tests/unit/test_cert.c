@@ -3,7 +3,7 @@
 
 #include "../oom/alloc.h"
 #include "cert_fixture.h"
-#include "page.h"
+#include "guard.h"
 
 /* ---- Reading ---- */
 
@@ -107,12 +107,12 @@ TEST(every_truncation_has_the_whole_certificates_or_is_an_error) {
 	struct pn_buf pem = {0};
 	pem_add(&pem, &cert);
 	pem_add(&pem, &cert);
-	struct page page = page_new(pem.len);
+	struct guard guard = guard_new(pem.len);
 	char *const copy = memcpy(malloc(pem.len), pem.data, pem.len);
 	const size_t all = pem.len;
 	pn_buf_free(&pem);
 	for (size_t len = 0; len <= all; len++) {
-		const struct pn_str text = {page_put(&page, copy, len), len};
+		const struct pn_str text = {guard_put(&guard, copy, len), len};
 		const int whole = count_of(text, END);
 		const bool open = count_of(text, BEGIN) > whole;
 		const int got = read_text(text);
@@ -120,7 +120,7 @@ TEST(every_truncation_has_the_whole_certificates_or_is_an_error) {
 			printf("# %zu of %zu bytes: %d\n", len, all, got);
 	}
 	free(copy);
-	page_free(&page);
+	guard_free(&guard);
 	cert_free(cert);
 }
 

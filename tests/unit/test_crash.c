@@ -1,16 +1,19 @@
-/* pn/db.h: what a power failure leaves of the data file, and what opening makes of it */
+/* pn/db.h: recovery after a power failure */
 #include <lmdb.h>
 
+#include "../../modules/db/lmdb_layout.h"
 #include "crash.h"
 
-enum { BEFORE = 30, AFTER = 70, FAILURES = 60 };
+enum { BEFORE = 30, AFTER = 70 };
 
-/* ---- Fixture: a store that was made durable at one state and has gone on since ---- */
+#define FAILURES test_tries(60, 600)
+
+/* ---- Fixture: a database with a durable state, and later commits ---- */
 
 struct past {
 	struct fixture f;
 	struct image old; /* the data file when it was made durable */
-	struct image now; /* and later */
+	struct image now; /* the data file later */
 	struct image durable;
 	uint64_t then; /* contents of the durable state */
 	uint64_t txnid;
@@ -33,7 +36,7 @@ static void make_durable(struct past *past) {
 
 static void past_setup(struct past *past) {
 	*past = (struct past){0};
-	srandom(11);
+	srandom(test_seed());
 	setup(&past->f);
 	turns(&past->f, 0, BEFORE);
 	make_durable(past);
@@ -48,14 +51,14 @@ static void past_teardown(struct past *past) {
 	image_free(&past->durable);
 }
 
-/* Opens what is left. Returns the sum of its contents, after a look at all of it. */
+/* Opens and checks the database. Returns the checksum of its contents. */
 static uint64_t open_site(struct fixture *site) {
-	open_store(site);
+	open_db(site);
 	CHECK(problems(site->db) == 0);
 	return contents(site);
 }
 
-/* That the store can be written to and closed as any other. */
+/* Checks that the database can be written, closed and opened. */
 static void go_on(struct fixture *site) {
 	turns(site, AFTER, AFTER + 5);
 	const uint64_t sum = contents(site);
@@ -65,13 +68,22 @@ static void go_on(struct fixture *site) {
 	teardown(site);
 }
 
+/* Checks that the durable state is back after each of `count` power failures. */
+static void check_recovery(const struct past *past, int count) {
+	for (int i = 0; i < count; i++) {
+		struct fixture site;
+		struct image left = power_failure(&past->old, &past->now);
+		crash_site(&site, &left, &past->durable);
+		CHECK(open_site(&site) == past->then);
+		go_on(&site);
+		image_free(&left);
+	}
+}
+
 /* Whether the newer of the two metas is of a later transaction than the durable one. */
 static bool is_later(const struct past *past, const struct image *data) {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	uint64_t txnids[2];
-	memcpy(&txnids[0], data->bytes + 144, 8);
-	memcpy(&txnids[1], data->bytes + page + 144, 8);
-	return txnids[0] > past->txnid || txnids[1] > past->txnid;
+	return meta_txnid(data->bytes) > past->txnid ||
+	       meta_txnid(data->bytes + lmdb_page_size()) > past->txnid;
 }
 
 /* ---- Power failures ---- */
@@ -136,7 +148,7 @@ TEST(a_power_failure_during_recovery_loses_nothing_more) {
 		struct image left = power_failure(&past.old, &past.now);
 		crash_site(&site, &left, &past.durable);
 		CHECK(open_site(&site) == past.then);
-		/* of what recovery wrote, one meta page has reached the disk */
+		/* one of the two meta pages that recovery wrote has reached the disk */
 		struct image healed = image_read(site.directory, "data.mdb");
 		const size_t at = i % 2 == 0 ? page : 0;
 		memcpy(left.bytes + at, healed.bytes + at, page);
@@ -165,21 +177,16 @@ TEST(later_states_take_the_place_of_earlier_ones) {
 	struct past past;
 	past_setup(&past);
 	for (int i = 1; i <= 6; i++) {
-		struct fixture site;
 		make_durable(&past);
 		turns(&past.f, AFTER + 10 * i, AFTER + 10 * i + 10);
 		look(&past);
 		age_records(&past.durable);
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		go_on(&site);
-		image_free(&left);
+		check_recovery(&past, 1);
 	}
 	past_teardown(&past);
 }
 
-/* ---- A record that is no record ---- */
+/* ---- Invalid records ---- */
 
 TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
 	struct past past;
@@ -188,7 +195,7 @@ TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
 	struct image old = past.old;
 	const uint64_t then = past.then;
 	past.durable = past.old = (struct image){0};
-	make_durable(&past); /* the state that the torn record is of */
+	make_durable(&past); /* the state of the torn record */
 	age_records(&before);
 	age_records(&past.durable);
 	const int slot = newest_slot(&past.durable);
@@ -200,7 +207,7 @@ TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
 		struct image torn = image_new(past.durable.size);
 		memcpy(torn.bytes, before.bytes, before.size);
 		memcpy(torn.bytes + at, past.durable.bytes + at, done);
-		if (i % 2 == 0) /* the rest is not what was there before, either */
+		if (i % 2 == 0) /* the rest is garbage */
 			garble(torn.bytes + at + done, RECORD_SIZE - done);
 		if (slot == 1 && i % 3 == 0)
 			torn.size = at + done;
@@ -237,9 +244,9 @@ TEST(without_a_record_that_is_whole_the_file_stays_as_it_is) {
 	past_teardown(&past);
 }
 
-/* ---- A data file that was put there by hand ---- */
+/* ---- A data file that was replaced by hand ---- */
 
-/* Another store's file, of `count` transactions. */
+/* The data file of another database, with `count` transactions. */
 static struct image other_file(int count, uint64_t *sum) {
 	struct fixture other;
 	setup(&other);
@@ -250,7 +257,8 @@ static struct image other_file(int count, uint64_t *sum) {
 	return image;
 }
 
-/* Its record being of another file, older or newer than it, of this start of the machine or not. */
+/* The record belongs to another file, which is older or newer, and to this boot or an earlier one.
+ */
 static void replace_by_hand(int count, bool aged) {
 	struct past past;
 	struct fixture site;
@@ -270,13 +278,7 @@ static void replace_by_hand(int count, bool aged) {
 	turns(&past.f, count + 3, count + 20);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES / 10; i++) {
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		teardown(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES / 10);
 	image_free(&other);
 	past_teardown(&past);
 }
@@ -291,9 +293,9 @@ TEST(a_file_that_replaced_an_older_one_by_hand_is_kept_and_made_durable_from_the
 	replace_by_hand(AFTER * 2, true);
 }
 
-/* ---- A store that has no transaction yet ---- */
+/* ---- A database without transactions ---- */
 
-/* As LMDB makes it, and earlier versions left it when they were killed in between. */
+/* As LMDB creates it: earlier versions left it so if they were killed. */
 static void make_empty_database(const char *directory) {
 	MDB_env *env;
 	REQUIRE(mdb_env_create(&env) == 0 && mdb_env_open(env, directory, 0, 0600) == 0);
@@ -302,15 +304,13 @@ static void make_empty_database(const char *directory) {
 
 TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
 	struct past past = {0};
-	srandom(12);
+	srandom(test_seed());
 	past.f.options = (struct pn_db_options){.interval = 60000, .verify = true};
 	directory_make(past.f.directory);
 	past.f.options.directory = past.f.directory;
 	make_empty_database(past.f.directory);
 	past.old = image_read(past.f.directory, "data.mdb");
-	REQUIRE(pn_store_init(&past.f.keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&past.f.archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
-	open_store(&past.f);
+	open_db(&past.f);
 	past.then = contents(&past.f);
 	past.durable = image_read(past.f.directory, "durable");
 	memset(past.durable.bytes + RECORD_SIZE, 0, RECORD_SIZE); /* not yet the one after it */
@@ -318,42 +318,28 @@ TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
 	turns(&past.f, 0, 5);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES; i++) {
-		struct fixture site;
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		go_on(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES);
 	past_teardown(&past);
 }
 
-/* Its record describes another file, of more transactions, made durable at this start or before. */
+/* The record describes another file with more transactions, of this boot or an earlier one. */
 static void make_anew(bool aged) {
 	struct past past;
 	past_setup(&past);
 	if (aged)
 		age_records(&past.durable);
-	close_store(&past.f);
+	close_db(&past.f);
 	image_write(&past.durable, past.f.directory, "durable");
 	char file[2 * PATH_SIZE];
 	snprintf(file, sizeof(file), "%s/data.mdb", past.f.directory);
 	REQUIRE(unlink(file) == 0);
-	open_store(&past.f);
+	open_db(&past.f);
 	turns(&past.f, 0, 3);
 	make_durable(&past);
 	turns(&past.f, 3, 10);
 	look(&past);
 	age_records(&past.durable);
-	for (int i = 0; i < FAILURES / 10; i++) {
-		struct fixture site;
-		struct image left = power_failure(&past.old, &past.now);
-		crash_site(&site, &left, &past.durable);
-		CHECK(open_site(&site) == past.then);
-		teardown(&site);
-		image_free(&left);
-	}
+	check_recovery(&past, FAILURES / 10);
 	past_teardown(&past);
 }
 

@@ -18,20 +18,20 @@ enum { OTHERS = sizeof(OTHER) / sizeof(OTHER[0]) };
 static int set_some(struct fixture *f) {
 	const struct pn_record records[] = {
 		{str("a"), str("changed")}, {str("b"), NONE}, {str("new"), str("value")}};
-	return pn_kv_set(f->db, &f->keyval, JULIET, records, 3);
+	return pn_kv_set(&f->keyval, JULIET, records, 3);
 }
 
 static int replace_all(struct fixture *f) {
 	struct pn_record records[] = {{str("a"), str("1")}, {str("c"), str("changed")}};
-	return pn_kv_replace(f->db, &f->keyval, JULIET, records, 2);
+	return pn_kv_replace(&f->keyval, JULIET, records, 2);
 }
 
 static int replace_by_nothing(struct fixture *f) {
-	return pn_kv_replace(f->db, &f->keyval, JULIET, NULL, 0);
+	return pn_kv_replace(&f->keyval, JULIET, NULL, 0);
 }
 
 static int delete_key(struct fixture *f) {
-	return pn_kv_delete_all(f->db, &f->keyval, str("a"));
+	return pn_kv_delete_all(&f->keyval, str("a"));
 }
 
 static int append_one(struct fixture *f) {
@@ -52,11 +52,11 @@ static int append_again(struct fixture *f) {
 
 static int set_message(struct fixture *f) {
 	struct pn_buf stanza = packed("changed");
-	const struct pn_str with = str("e@f/g");
+	const struct pn_str peer = str("e@f/g");
 	const double when = 1;
-	const int err =
-		pn_archive_set(f->db, &f->archive, JULIET, str("key"),
-			       (struct pn_str){(char *)stanza.data, stanza.len}, &when, &with);
+	const struct pn_archive_change change = {
+		.stanza = {(char *)stanza.data, stanza.len}, .when = &when, .peer = &peer};
+	const int err = pn_archive_set(&f->archive, JULIET, str("key"), &change);
 	pn_buf_free(&stanza);
 	return err;
 }
@@ -73,14 +73,13 @@ static int delete_some(struct fixture *f) {
 }
 
 static int delete_with(struct fixture *f) {
-	const struct pn_archive_query query = {.with = str("a@b")};
+	const struct pn_archive_query query = {.peer = str("a@b")};
 	return delete_query(f, &query);
 }
 
 static int truncate_archive(struct fixture *f) {
-	const struct pn_archive_truncate truncate = {true, 4};
-	const int64_t count = delete_slices(f, &EVERYTHING, truncate, SLICE);
-	return count < 0 ? (int)count : PN_OK;
+	const struct pn_archive_query query = {.has_keep = true, .keep = 4};
+	return delete_query(f, &query);
 }
 
 static int delete_everything(struct fixture *f) {
@@ -91,7 +90,7 @@ static int expire(struct fixture *f) {
 	const struct pn_archive_query old = {.has_end = true, .end = 9};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
-	const int more = pn_archive_delete_all(f->db, &f->archive, &old, &position, 1000, &count);
+	const int more = pn_archive_delete_all(&f->archive, &old, &position, 1000, &count);
 	return more < 0 ? more : PN_OK;
 }
 
@@ -215,17 +214,17 @@ static uint64_t sum_records(struct fixture *f) {
 /* ---- The file ---- */
 
 static void write_juliets(struct fixture *f) {
-	static const char *const withs[] = {"a@b/c", "a@b", "e@f", NULL};
-	const struct pn_archive_query hole = {
+	static const char *const peers[] = {"a@b/c", "a@b", "e@f", NULL};
+	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 9};
 	static char key[601];
 	memset(key, 'k', sizeof(key) - 1);
 	CHECK(put(f, JULIET, "a", "1") == PN_OK && put(f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(f, JULIET, key, "long") == PN_OK);
 	for (int i = 0; i < 16; i++)
-		CHECK(append_to(f, JULIET, "base", i == 7 ? 2 : i, withs[i % 4],
+		CHECK(append_to(f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
 				i == 5 ? "key" : NULL, NULL) == PN_OK);
-	CHECK(delete_matching(f, &hole) == 2);
+	CHECK(delete_matching(f, &middle) == 2);
 	commit(f);
 }
 
@@ -248,12 +247,12 @@ static void base_make(void) {
 	setup(&f);
 	CHECK(write_romeos(&f, "base") == PN_OK);
 	write_others(&f);
-	close_store(&f);
+	close_db(&f);
 	list_records(f.directory);
 	const int others = record_count;
-	open_store(&f);
+	open_db(&f);
 	write_juliets(&f);
-	close_store(&f);
+	close_db(&f);
 	list_records(f.directory);
 	REQUIRE(record_count > others + 40);
 	record_count -= others;
@@ -298,16 +297,14 @@ static void site_make(struct fixture *f, const struct record *record, int way) {
 	struct raw raw = raw_open(f->directory);
 	damage(&raw, record, way);
 	raw_close(&raw);
-	REQUIRE(pn_store_init(&f->keyval, PN_TYPE_KEYVAL, str("host"), str("kv")) == PN_OK);
-	REQUIRE(pn_store_init(&f->archive, PN_TYPE_ARCHIVE, str("host"), str("mam")) == PN_OK);
-	open_store(f);
+	open_db(f);
 }
 
 /* ---- What is promised ---- */
 
 static int failures;
 
-/* Plays an operation between two writes of somebody else. */
+/* Runs an operation between two writes of another user. */
 static bool play(struct fixture *f, int number) {
 	char before[32], after[32];
 	snprintf(before, sizeof(before), "before %d", number);
@@ -342,14 +339,14 @@ TEST(whatever_record_of_one_user_is_damaged_another_one_loses_nothing) {
 	CHECK(failures > record_count * DAMAGES); /* or else not much was tried */
 }
 
-/* In slices of so many. Returns how many archives were passed over, or an error. */
+/* Deletes in slices. Returns the number of archives that were skipped, or an error. */
 static int64_t expire_all(struct fixture *f, uint64_t slice) {
 	const struct pn_archive_query old = {.has_end = true, .end = 9};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	int more;
 	do {
-		more = pn_archive_delete_all(f->db, &f->archive, &old, &position, slice, &count);
+		more = pn_archive_delete_all(&f->archive, &old, &position, slice, &count);
 		CHECK(pn_db_commit(f->db) == PN_OK);
 	} while (more > 0);
 	return more < 0 ? more : (int64_t)position.damaged;

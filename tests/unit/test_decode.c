@@ -5,7 +5,7 @@
 #include <pn/stanza.h>
 
 #include "../oom/alloc.h"
-#include "page.h"
+#include "guard.h"
 #include "test.h"
 #include "tokens.h"
 
@@ -39,10 +39,10 @@ static void check_errors(const char *const *xml, size_t count, int want) {
 static void check_decodes_to(struct pn_str xml, const char *want) {
 	struct pn_buf tokens = {0};
 	struct pn_buf dump = {0};
-	struct page page = page_new(xml.len);
-	const struct pn_str placed = {page_put(&page, xml.bytes, xml.len), xml.len};
+	struct guard guard = guard_new(xml.len);
+	const struct pn_str placed = {guard_put(&guard, xml.bytes, xml.len), xml.len};
 	const int err = pn_stanza_decode(&tokens, placed, DEFAULTS);
-	page_free(&page);
+	guard_free(&guard);
 	if (CHECK(err == PN_OK)) {
 		tokens_dump(&dump, &tokens);
 		CHECK_STR((const char *)dump.data, want);
@@ -147,12 +147,12 @@ TEST(every_truncation_of_a_stanza_is_not_well_formed) {
 	const struct pn_str xml =
 		str("<m to='a' x:y='z' xmlns:x='urn:x'><b>h&amp;i \xf0\x9f\x98\x80"
 		    "</b><![CDATA[x]]><c xmlns='urn:c'/></m>");
-	struct page page = page_new(xml.len);
+	struct guard guard = guard_new(xml.len);
 	for (size_t len = 0; len <= xml.len; len++) {
-		const struct pn_str cut = {page_put(&page, xml.bytes, len), len};
+		const struct pn_str cut = {guard_put(&guard, xml.bytes, len), len};
 		CHECK(decode(cut, DEFAULTS) == (len == xml.len ? PN_OK : PN_EXML));
 	}
-	page_free(&page);
+	guard_free(&guard);
 }
 
 TEST(a_stanza_without_its_beginning_is_refused) {

@@ -1,4 +1,4 @@
-/* pn/archive.h: deleting, counting what is left, and whoever reads meanwhile */
+/* pn/archive.h: deleting, counts after deletions, and cursors during them */
 #include <math.h>
 
 #include "../../modules/archive/archive.h"
@@ -6,16 +6,16 @@
 
 /* ---- A naive archive: what every message is, and whether it is still there ---- */
 
-enum { MODEL_MAX = 100000, WITHS = 5, DAY = 86400 };
+enum { MODEL_MAX = 100000, PEERS = 5, DAY = 86400 };
 
-static const char *const WITH[WITHS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
+static const char *const PEER[PEERS] = {"a@b", "a@b/c", "a@b/d", "e@f", NULL};
 
 static struct {
 	struct fixture f;
 	int count;
 	struct {
 		double when;
-		int with;
+		int peer;
 		bool gone;
 		struct id id;
 	} messages[MODEL_MAX];
@@ -24,7 +24,7 @@ static struct {
 static void model_open(void) {
 	setup(&model.f);
 	model.count = 0;
-	srandom(7);
+	srandom(test_seed());
 }
 
 static int below(int bound) {
@@ -34,23 +34,23 @@ static int below(int bound) {
 static void model_append(double when) {
 	const int i = model.count++;
 	model.messages[i].when = when;
-	model.messages[i].with = below(WITHS);
+	model.messages[i].peer = below(PEERS);
 	model.messages[i].gone = false;
-	CHECK(append(&model.f, "x", when, WITH[model.messages[i].with], &model.messages[i].id) ==
+	CHECK(append(&model.f, "x", when, PEER[model.messages[i].peer], &model.messages[i].id) ==
 	      PN_OK);
 }
 
 static bool model_match(int i, const struct pn_archive_query *query) {
 	const double when = model.messages[i].when;
-	const char *with = WITH[model.messages[i].with];
+	const char *peer = PEER[model.messages[i].peer];
 	if (model.messages[i].gone || (query->has_start && when < query->start) ||
 	    (query->has_end && when > query->end))
 		return false;
-	if (query->with.bytes == NULL)
+	if (query->peer.bytes == NULL)
 		return true;
-	const size_t len = query->with.len;
-	return with != NULL && strncmp(with, query->with.bytes, len) == 0 &&
-	       (with[len] == '\0' || (with[len] == '/' && len == 3));
+	const size_t len = query->peer.len;
+	return peer != NULL && strncmp(peer, query->peer.bytes, len) == 0 &&
+	       (peer[len] == '\0' || (peer[len] == '/' && len == 3));
 }
 
 static int64_t model_count(const struct pn_archive_query *query) {
@@ -68,7 +68,7 @@ static void model_delete(const struct pn_archive_query *query) {
 		model.messages[i].gone = model.messages[i].gone || match;
 		count += match ? 1 : 0;
 	}
-	CHECK(delete_slices(&model.f, query, NO_TRUNCATE, SLICE) == count);
+	CHECK(delete_slices(&model.f, query, SLICE) == count);
 }
 
 static void model_delete_one(int i) {
@@ -83,12 +83,32 @@ static void model_delete_one(int i) {
 /* A range of time that begins and ends anywhere, of one peer or of all. */
 static struct pn_archive_query random_query(double latest) {
 	struct pn_archive_query query = {.has_start = below(8) > 0, .has_end = below(8) > 0};
-	const int with = below(WITHS);
+	const int peer = below(PEERS);
 	query.start = floor(latest * below(1001) / 1000);
 	query.end = query.start + floor(latest * below(1001) / 2000);
-	if (below(2) == 0 && WITH[with] != NULL)
-		query.with = str(WITH[with]);
+	if (below(2) == 0 && PEER[peer] != NULL)
+		query.peer = str(PEER[peer]);
 	return query;
+}
+
+/* Compares the first messages from either end. */
+static void compare_first(struct pn_archive_query query) {
+	enum { FIRST = 3 };
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	query.reverse = below(2) == 0;
+	int at = query.reverse ? model.count - 1 : 0;
+	const int step = query.reverse ? -1 : 1;
+	REQUIRE(pn_archive_find(&cursor, &model.f.archive, JULIET, &query, FIRST, NULL) == PN_OK);
+	for (int n = 0; n <= FIRST; n++, at += step) {
+		const bool found = pn_archive_next(cursor, &message) == 1;
+		while (at >= 0 && at < model.count && !model_match(at, &query))
+			at += step;
+		if (!CHECK(found == (n < FIRST && at >= 0 && at < model.count)) || !found)
+			break;
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	pn_archive_cursor_free(cursor);
 }
 
 static void compare_counts(int rounds, double latest) {
@@ -99,10 +119,40 @@ static void compare_counts(int rounds, double latest) {
 		const int64_t want = model_count(&query);
 		if (!CHECK(got == want))
 			printf("# %g to %g with %.*s: %lld, not %lld\n", query.start, query.end,
-			       (int)query.with.len,
-			       query.with.bytes != NULL ? query.with.bytes : "", (long long)got,
+			       (int)query.peer.len,
+			       query.peer.bytes != NULL ? query.peer.bytes : "", (long long)got,
 			       (long long)want);
+		compare_first(query);
 	}
+}
+
+static void compare_all(bool reverse) {
+	const struct pn_archive_query query = {.reverse = reverse};
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	int at = reverse ? model.count : -1;
+	REQUIRE(pn_archive_find(&cursor, &model.f.archive, JULIET, &query, UINT64_MAX, NULL) ==
+		PN_OK);
+	for (int64_t left = model_count(&query); left > 0; left--) {
+		REQUIRE(pn_archive_next(cursor, &message) == 1);
+		do
+			at += reverse ? -1 : 1;
+		while (model.messages[at].gone);
+		CHECK(memcmp(message.id.bytes, &model.messages[at].id, message.id.len) == 0);
+	}
+	CHECK(pn_archive_next(cursor, &message) == 0);
+	pn_archive_cursor_free(cursor);
+}
+
+/* Leaves the newest in both. */
+static void model_truncate(int64_t keep) {
+	const struct pn_archive_query all_but = {.has_keep = true, .keep = (uint64_t)keep};
+	const int64_t count = model_count(&EVERYTHING) - keep;
+	for (int64_t i = 0, gone = 0; gone < count; i++) {
+		gone += model.messages[i].gone ? 0 : 1;
+		model.messages[i].gone = true;
+	}
+	CHECK(delete_slices(&model.f, &all_but, SLICE) == count);
 }
 
 /* ---- Counting ---- */
@@ -124,7 +174,7 @@ TEST(counts_of_a_long_archive_full_of_deleted_positions_are_exact) {
 		range.start = start;
 		range.end = start + below(3000);
 		if (i % 3 == 0)
-			range.with = str("a@b/c");
+			range.peer = str("a@b/c");
 		model_delete(&range);
 	}
 	compare_counts(200, MODEL_MAX);
@@ -133,6 +183,14 @@ TEST(counts_of_a_long_archive_full_of_deleted_positions_are_exact) {
 	model_delete(&old);
 	model_delete(&new);
 	compare_counts(100, MODEL_MAX);
+	check_whole(&model.f);
+	reopen(&model.f);
+	compare_all(false);
+	compare_all(true);
+	model_truncate(20000);
+	compare_counts(100, MODEL_MAX);
+	model_truncate(0);
+	compare_counts(1, MODEL_MAX);
 	check_whole(&model.f);
 	teardown(&model.f);
 }
@@ -163,12 +221,12 @@ TEST(the_last_peers_messages_may_go_from_either_end) {
 			model_append(i);
 		for (int i = 0; i < 1500; i++) {
 			const int at = reverse ? 1499 - i : i;
-			if (model.messages[at].with == 1)
+			if (model.messages[at].peer == 1)
 				model_delete_one(at);
 			if (i % 100 == 0)
 				compare_counts(5, 1500);
 		}
-		const struct pn_archive_query full = {.with = str("a@b/c")};
+		const struct pn_archive_query full = {.peer = str("a@b/c")};
 		CHECK(total(&model.f, JULIET, &full) == 0);
 		check_whole(&model.f);
 		teardown(&model.f);
@@ -188,11 +246,11 @@ TEST(a_peer_whose_newest_goes_after_a_gap_is_counted_right_again) {
 		const struct pn_archive_query one = {.key = id_str(&ids[i])};
 		CHECK(delete_matching(&f, &one) == 1);
 	}
-	const struct pn_archive_query with = {.with = str("a@b")};
-	CHECK(total(&f, JULIET, &with) == 10);
+	const struct pn_archive_query peer = {.peer = str("a@b")};
+	CHECK(total(&f, JULIET, &peer) == 10);
 	for (int i = 0; i < 700; i++)
 		CHECK(append(&f, "x", 1000 + i, "a@b", NULL) == PN_OK);
-	CHECK(total(&f, JULIET, &with) == 710);
+	CHECK(total(&f, JULIET, &peer) == 710);
 	check_whole(&f);
 	teardown(&f);
 }
@@ -251,7 +309,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	struct fixture f;
 	struct pn_txn txn;
 	const struct pn_archive archive = {.txn = &txn, .number = 1};
-	srandom(3);
+	srandom(test_seed());
 	setup(&f);
 	random_positions(positions);
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
@@ -261,7 +319,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	qsort(positions, POSITIONS, sizeof(positions[0]), compare_positions);
 	compare_positions_between(&f, positions, POSITIONS, 0, UINT64_MAX);
 
-	/* what is below a position is forgotten, then what is at and above another */
+	/* drops the positions below one, then those from another on */
 	const uint64_t first = positions[POSITIONS / 3];
 	const uint64_t last = positions[POSITIONS * 2 / 3];
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
@@ -284,7 +342,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 TEST(a_truncation_keeps_the_newest_or_the_oldest_of_what_matches) {
 	static const struct {
 		bool reverse;
-		const char *with;
+		const char *peer;
 		uint64_t keep;
 		const char *left;
 	} cases[] = {
@@ -310,11 +368,12 @@ TEST(a_truncation_keeps_the_newest_or_the_oldest_of_what_matches) {
 			}
 			const struct pn_archive_query query = {
 				.reverse = cases[i].reverse,
-				.with = cases[i].with != NULL ? str(cases[i].with) : NONE,
+				.peer = cases[i].peer != NULL ? str(cases[i].peer) : NONE,
+				.has_keep = true,
+				.keep = cases[i].keep,
 			};
-			const struct pn_archive_truncate truncate = {true, cases[i].keep};
 			const int64_t left = ((int64_t)strlen(cases[i].left) + 1) / 2;
-			CHECK(delete_slices(&f, &query, truncate, slice) == 8 - left);
+			CHECK(delete_slices(&f, &query, slice) == 8 - left);
 			check_all(&f, cases[i].left);
 			check_whole(&f);
 			teardown(&f);
@@ -332,9 +391,9 @@ TEST(a_deletion_goes_between_two_messages_and_spares_them) {
 		CHECK(append(&f, text, i, NULL, &ids[i]) == PN_OK);
 	}
 	struct pn_archive_query query = {.after = id_str(&ids[1]), .before = id_str(&ids[4])};
-	CHECK(delete_slices(&f, &query, NO_TRUNCATE, 1) == 2);
+	CHECK(delete_slices(&f, &query, 1) == 2);
 	check_all(&f, "0 1 4 5");
-	CHECK(delete_slices(&f, &query, NO_TRUNCATE, 1) == 0);
+	CHECK(delete_slices(&f, &query, 1) == 0);
 	query.before = id_str(&ids[2]);
 	CHECK(delete_matching(&f, &query) == PN_ENOTFOUND);
 	check_all(&f, "0 1 4 5");
@@ -349,21 +408,21 @@ TEST(a_slice_says_whether_there_is_more) {
 	for (int i = 0; i < 10; i++)
 		CHECK(append(&f, "x", i, NULL, NULL) == PN_OK);
 	const struct pn_archive_query old = {.has_end = true, .end = 6};
-	CHECK(pn_archive_delete(f.db, &f.archive, JULIET, &old, NO_TRUNCATE, 4, &count) == 1);
+	CHECK(pn_archive_delete(&f.archive, JULIET, &old, 4, &count) == 1);
 	CHECK(count == 9);
-	CHECK(pn_archive_delete(f.db, &f.archive, JULIET, &old, NO_TRUNCATE, 4, &count) == 0);
+	CHECK(pn_archive_delete(&f.archive, JULIET, &old, 4, &count) == 0);
 	CHECK(count == 12);
 	teardown(&f);
 }
 
-/* Lets the messages of all users up to `end` be deleted in slices. Returns how many were. */
+/* Deletes the messages of all users up to `end`, in slices. Returns the number of messages. */
 static uint64_t expire(struct fixture *f, double end, uint64_t slice) {
 	const struct pn_archive_query old = {.has_end = true, .end = end};
 	struct pn_archive_position position = {0};
 	uint64_t count = 0;
 	int more = 1;
 	for (int calls = 0; more > 0; calls++) {
-		more = pn_archive_delete_all(f->db, &f->archive, &old, &position, slice, &count);
+		more = pn_archive_delete_all(&f->archive, &old, &position, slice, &count);
 		REQUIRE(calls < 10000);
 	}
 	CHECK(more == 0);
@@ -409,8 +468,8 @@ TEST(a_cursor_passes_over_what_is_deleted_and_does_not_see_what_is_appended) {
 			snprintf(text, sizeof(text), "%d", i);
 			CHECK(append(&f, text, i, "a@b", &ids[i]) == PN_OK);
 		}
-		REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &query, UINT64_MAX,
-					NULL) == PN_OK);
+		REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &query, UINT64_MAX, NULL) ==
+			PN_OK);
 		for (int i = 0; i < 10; i++, seen++)
 			CHECK(pn_archive_next(cursor, &message) == 1);
 		struct pn_archive_query half = {.has_start = true, .has_end = true};
@@ -430,6 +489,37 @@ TEST(a_cursor_passes_over_what_is_deleted_and_does_not_see_what_is_appended) {
 	}
 }
 
+TEST(a_cursor_needs_neither_its_bounds_nor_sees_a_replacement) {
+	enum { COUNT = 500 };
+	static struct id ids[COUNT];
+	struct fixture f;
+	struct pn_archive_cursor *cursor;
+	struct pn_message message;
+	setup(&f);
+	for (int i = 0; i < COUNT; i++)
+		CHECK(append_to(&f, JULIET, "x", i, "a@b", i == 200 ? "key" : NULL, &ids[i]) ==
+		      PN_OK);
+	const struct pn_archive_query query = {.after = id_str(&ids[99]),
+					       .before = id_str(&ids[400])};
+	REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &query, UINT64_MAX, NULL) == PN_OK);
+	int seen = 0, keyed = 0;
+	while (pn_archive_next(cursor, &message) == 1) {
+		keyed += message.id.len == 3 ? 1 : 0;
+		CHECK(message.when == 100 + seen++);
+		CHECK(append_to(&f, JULIET, "x", 300.5, "a@b", seen > 150 ? "key" : "other",
+				NULL) == PN_OK);
+		if (seen > 1)
+			continue;
+		const struct pn_str bounds[] = {query.after, query.before};
+		const struct pn_archive_query both = {.ids = bounds, .ids_count = 2};
+		CHECK(delete_matching(&f, &both) == 2);
+	}
+	CHECK(seen == 300 && keyed == 1);
+	pn_archive_cursor_free(cursor);
+	check_whole(&f);
+	teardown(&f);
+}
+
 TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 	struct fixture f;
 	struct pn_archive_cursor *cursor;
@@ -438,7 +528,7 @@ TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 	setup(&f);
 	for (int i = 0; i < 500; i++)
 		CHECK(append(&f, "x", i, NULL, NULL) == PN_OK);
-	REQUIRE(pn_archive_find(&cursor, f.db, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
+	REQUIRE(pn_archive_find(&cursor, &f.archive, JULIET, &EVERYTHING, UINT64_MAX, NULL) ==
 		PN_OK);
 	CHECK(pn_archive_next(cursor, &message) == 1);
 	CHECK(pn_store_purge(f.db, str("host"), JULIET) == PN_OK);
@@ -457,7 +547,7 @@ TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
 static bool days_are(struct fixture *f, const double *want, size_t count) {
 	struct pn_buf buf = {0};
 	bool seen[16] = {false};
-	bool right = pn_archive_dates(f->db, &f->archive, JULIET, &buf) == PN_OK;
+	bool right = pn_archive_dates(&f->archive, JULIET, &buf) == PN_OK;
 	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
 	while (wire.left > 0) {
 		const double day = pn_wire_f64(&wire);
@@ -498,7 +588,7 @@ TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
 	setup(&f);
 	for (int i = 0; i < 7; i++)
 		CHECK(append(&f, "x", times[i], NULL, NULL) == PN_OK);
-	CHECK(pn_archive_dates(f.db, &f.archive, JULIET, &buf) == PN_OK);
+	CHECK(pn_archive_dates(&f.archive, JULIET, &buf) == PN_OK);
 	CHECK(buf.len >= 6 * 8 && buf.len <= 7 * 8);
 	pn_buf_free(&buf);
 	teardown(&f);

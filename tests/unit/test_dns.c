@@ -9,7 +9,7 @@
 #include <pn/wire.h>
 
 #include "../oom/alloc.h"
-#include "page.h"
+#include "guard.h"
 #include "test.h"
 
 enum {
@@ -364,26 +364,26 @@ static struct pn_buf full_packet(void) {
 
 TEST(every_truncation_is_refused_and_nothing_behind_the_packet_is_read) {
 	struct pn_buf packet = full_packet();
-	struct page page = page_new(packet.len);
+	struct guard guard = guard_new(packet.len);
 	for (size_t len = 0; len <= packet.len; len++) {
 		struct pn_dns_answer answer;
-		const struct pn_str bytes = {page_put(&page, packet.data, len), len};
+		const struct pn_str bytes = {guard_put(&guard, packet.data, len), len};
 		const int err = pn_dns_parse(bytes, PN_DNS_SRV, &answer);
 		CHECK(err == (len == packet.len ? PN_OK : PN_EINVAL));
 		pn_dns_answer_free(&answer);
 	}
-	page_free(&page);
+	guard_free(&guard);
 	pn_buf_free(&packet);
 }
 
 TEST(every_changed_byte_gives_an_answer_or_is_refused) {
 	struct pn_buf packet = full_packet();
-	struct page page = page_new(packet.len);
+	struct guard guard = guard_new(packet.len);
 	for (size_t i = 0; i < packet.len; i++) {
 		for (unsigned change = 1; change <= UINT8_MAX; change++) {
 			struct pn_dns_answer answer;
 			packet.data[i] = (unsigned char)(packet.data[i] ^ change);
-			const char *bytes = page_put(&page, packet.data, packet.len);
+			const char *bytes = guard_put(&guard, packet.data, packet.len);
 			const int err = pn_dns_parse((struct pn_str){bytes, packet.len}, PN_DNS_SRV,
 						     &answer);
 			CHECK(err == PN_OK || err == PN_EINVAL);
@@ -391,7 +391,7 @@ TEST(every_changed_byte_gives_an_answer_or_is_refused) {
 			packet.data[i] = (unsigned char)(packet.data[i] ^ change);
 		}
 	}
-	page_free(&page);
+	guard_free(&guard);
 	pn_buf_free(&packet);
 }
 

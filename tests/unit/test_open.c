@@ -1,4 +1,4 @@
-/* pn/db.h: opening, forking, several processes, and files that are no store of ours */
+/* pn/db.h: opening, forking, several processes, and foreign files */
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -23,8 +23,8 @@ TEST(a_directory_that_is_open_gives_the_same_store_by_any_name) {
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK); /* the third has it open still */
 	pn_db_close(by_link);
 	unlink(name);
-	open_store(&f);
-	stores_open--;
+	open_db(&f);
+	databases_open--;
 	CHECK(holds(&f, JULIET, "key", "value"));
 	teardown(&f);
 }
@@ -48,7 +48,7 @@ TEST(a_directory_is_made_but_its_parent_is_not) {
 	directory_remove(f.directory);
 }
 
-/* ---- Files that are no store of ours ---- */
+/* ---- Foreign files ---- */
 
 /* The result of opening a directory whose data file has these bytes. */
 static int open_bytes(const void *bytes, size_t len, bool verify) {
@@ -83,13 +83,13 @@ TEST(what_is_left_of_a_store_that_was_being_made_is_removed) {
 	for (int there = 0; there < 2; there++) {
 		setup(&f);
 		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-		close_store(&f);
+		close_db(&f);
 		snprintf(name, sizeof(name), "%s/data.mdb", f.directory);
 		REQUIRE(there == 1 || unlink(name) == 0);
 		const int fd = directory_open(f.directory, "data.mdb.new", O_WRONLY | O_CREAT);
 		REQUIRE(write(fd, "half", 4) == 4);
 		close(fd);
-		open_store(&f);
+		open_db(&f);
 		CHECK(holds(&f, JULIET, "key", there == 1 ? "value" : NULL));
 		snprintf(name, sizeof(name), "%s/data.mdb.new", f.directory);
 		CHECK(stat(name, &st) != 0);
@@ -97,7 +97,7 @@ TEST(what_is_left_of_a_store_that_was_being_made_is_removed) {
 	}
 }
 
-/* Lets LMDB put a record in the store's file, which is not open. */
+/* Writes a record with LMDB to the data file of a database that is not open. */
 static void put_raw(const struct fixture *f, const char *key, const void *value, size_t len) {
 	MDB_env *env;
 	MDB_txn *txn;
@@ -145,7 +145,7 @@ TEST(a_damaged_file_is_told_where_it_is_verified) {
 	setup(&f);
 	for (int i = 0; i < 200; i++)
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
-	close_store(&f);
+	close_db(&f);
 	memset(page, 0xee, sizeof(page));
 	const int fd = directory_open(f.directory, "data.mdb", O_WRONLY);
 	for (off_t at = 2; at < 100; at++) {
@@ -153,12 +153,12 @@ TEST(a_damaged_file_is_told_where_it_is_verified) {
 			REQUIRE(pwrite(fd, page, 4096, at * 4096) == 4096);
 	}
 	close(fd);
-	CHECK(pn_db_open(&f.db, &f.options) == PN_ECORRUPT);
+	CHECK(try_open(&f) == PN_ECORRUPT);
 	CHECK(test_alloc.blocks == 0);
 	directory_remove(f.directory);
 }
 
-/* ---- Processes. A child tells by its status; what it holds goes with it. ---- */
+/* ---- Processes. A child reports by its exit status. ---- */
 
 static bool succeeds(pid_t child) {
 	int status;
@@ -206,7 +206,7 @@ TEST(a_forked_child_forgets_the_store_and_opens_its_own) {
 		struct pn_db *const parents = f.db;
 		CHECK(!pn_db_mine(f.db));
 		pn_db_forget(f.db);
-		CHECK(pn_db_open(&f.db, &f.options) == PN_OK); /* one is left to forget */
+		CHECK(try_open(&f) == PN_OK); /* one is left to forget */
 		CHECK(f.db != parents && pn_db_mine(f.db));
 		pn_db_forget(second);
 		CHECK(holds(&f, JULIET, "parent", "1"));
@@ -248,7 +248,7 @@ TEST(a_child_that_was_forked_in_the_middle_of_a_turn_leaves_it_to_its_parent) {
 /* In a child: opens the store as another process would. */
 static void open_as_another(struct fixture *f) {
 	pn_db_forget(f->db);
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
+	REQUIRE(try_open(f) == PN_OK);
 }
 
 TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
@@ -344,7 +344,7 @@ TEST(what_two_processes_write_by_turns_is_all_there) {
 /* In a child: opens the store of a directory where there may be none yet, and writes its name. */
 static void make_and_write(struct fixture *f, struct signal_pipe *start, const char *name) {
 	await(start);
-	REQUIRE(pn_db_open(&f->db, &f->options) == PN_OK);
+	REQUIRE(try_open(f) == PN_OK);
 	for (int tries = 0; put(f, JULIET, name, "1") != PN_OK; tries++)
 		REQUIRE(tries < 10); /* the other one's turn: each waits a second */
 	commit(f);
@@ -359,8 +359,8 @@ TEST(of_two_processes_that_open_a_new_store_at_once_one_makes_it) {
 		struct fixture f;
 		struct signal_pipe start[2];
 		pid_t children[2];
-		setup(&f); /* for its spaces */
-		close_store(&f);
+		setup(&f); /* for its stores */
+		close_db(&f);
 		directory_remove(f.directory);
 		for (int i = 0; i < 2; i++) {
 			pipe_make(&start[i]);
@@ -371,7 +371,7 @@ TEST(of_two_processes_that_open_a_new_store_at_once_one_makes_it) {
 		tell(&start[0]);
 		tell(&start[1]);
 		CHECK(succeeds(children[0]) && succeeds(children[1]));
-		open_store(&f);
+		open_db(&f);
 		CHECK(count_records(&f, JULIET) == 2);
 		check_whole(&f);
 		pipe_close(&start[0]);
@@ -404,9 +404,9 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	CHECK(pn_copy_new(&copy, f.db, file) == PN_EBUSY);
 	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
-	close_store(&f);
+	close_db(&f);
 	CHECK(pn_db_replace(f.directory, file) == PN_OK);
-	open_store(&f);
+	open_db(&f);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000);
 	CHECK(access(file, F_OK) != 0);
 	check_whole(&f);

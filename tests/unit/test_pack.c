@@ -3,7 +3,7 @@
 #include <pn/pack.h>
 
 #include "../oom/alloc.h"
-#include "page.h"
+#include "guard.h"
 #include "test.h"
 #include "tokens.h"
 
@@ -267,47 +267,47 @@ TEST(packing_without_memory_is_told) {
 TEST(every_truncation_is_corrupt_and_none_is_read_past_its_end) {
 	struct pn_buf buf = {0};
 	pack_sample(&buf);
-	struct page page = page_new(buf.len);
+	struct guard guard = guard_new(buf.len);
 	for (size_t len = 0; len < buf.len; len++)
-		CHECK(unpack(page_put(&page, buf.data, len), len) == PN_ECORRUPT);
-	CHECK(unpack(page_put(&page, buf.data, buf.len), buf.len) == PN_OK);
-	page_free(&page);
+		CHECK(unpack(guard_put(&guard, buf.data, len), len) == PN_ECORRUPT);
+	CHECK(unpack(guard_put(&guard, buf.data, buf.len), buf.len) == PN_OK);
+	guard_free(&guard);
 	pn_buf_free(&buf);
 }
 
 TEST(no_value_of_any_byte_makes_the_builder_stumble) {
 	struct pn_buf buf = {0};
 	pack_sample(&buf);
-	struct page page = page_new(buf.len);
+	struct guard guard = guard_new(buf.len);
 	unsigned int refused = 0;
 	for (size_t i = 0; i < buf.len; i++) {
 		const unsigned char right = buf.data[i];
 		for (int value = 0; value < 256; value++) {
 			buf.data[i] = (unsigned char)value;
-			refused += unpack(page_put(&page, buf.data, buf.len), buf.len) != PN_OK;
+			refused += unpack(guard_put(&guard, buf.data, buf.len), buf.len) != PN_OK;
 		}
 		buf.data[i] = right;
 	}
 	CHECK(refused > 1000 && refused < 256 * buf.len);
-	page_free(&page);
+	guard_free(&guard);
 	pn_buf_free(&buf);
 }
 
 TEST(no_random_damage_makes_the_builder_stumble) {
 	struct pn_buf buf = {0};
 	pack_sample(&buf);
-	struct page page = page_new(buf.len);
+	struct guard guard = guard_new(buf.len);
 	char *damaged = malloc(buf.len);
 	REQUIRE(damaged != NULL);
-	srandom(1);
+	srandom(test_seed());
 	for (int round = 0; round < 20000; round++) {
 		memcpy(damaged, buf.data, buf.len);
 		for (long i = random() % 4; i >= 0; i--)
 			damaged[1 + (size_t)random() % (buf.len - 1)] = (char)(random() % 6);
-		unpack(page_put(&page, damaged, buf.len), buf.len);
+		unpack(guard_put(&guard, damaged, buf.len), buf.len);
 	}
 	free(damaged);
-	page_free(&page);
+	guard_free(&guard);
 	pn_buf_free(&buf);
 }
 

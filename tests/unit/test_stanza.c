@@ -3,7 +3,7 @@
 #include <pn/stanza.h>
 
 #include "../oom/alloc.h"
-#include "page.h"
+#include "guard.h"
 #include "test.h"
 #include "tokens.h"
 
@@ -387,16 +387,16 @@ TEST(a_splice_into_what_has_no_root_is_invalid) {
 
 TEST(a_splice_into_any_truncation_of_a_stanza_is_invalid) {
 	const struct pn_str xml = str("<message to='a'><body>hi</body></message>");
-	struct page page = page_new(xml.len);
+	struct guard guard = guard_new(xml.len);
 	for (size_t len = 0; len < xml.len; len++) {
-		const struct pn_str cut = {page_put(&page, xml.bytes, len), len};
+		const struct pn_str cut = {guard_put(&guard, xml.bytes, len), len};
 		for (size_t at = 0; at <= xml.len; at++) {
 			struct pn_buf out = {0};
 			CHECK(pn_stanza_splice(&out, cut, at, str(CHILD)) == PN_EINVAL);
 			pn_buf_free(&out);
 		}
 	}
-	page_free(&page);
+	guard_free(&guard);
 }
 
 TEST(an_encoded_stanza_can_be_spliced_again_and_again) {

@@ -14,10 +14,10 @@ TEST(a_value_comes_back_as_it_was) {
 		all[i] = (char)i;
 	const struct pn_str any = {all, sizeof(all)};
 	const struct pn_record record = {any, any};
-	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, &record, 1) == PN_OK);
+	CHECK(pn_kv_set(&f.keyval, JULIET, &record, 1) == PN_OK);
 	for (int round = 0; round < 2; round++) {
 		pn_buf_append(&got, "before", 6);
-		CHECK(pn_kv_get(f.db, &f.keyval, JULIET, any, &got) == 1);
+		CHECK(pn_kv_get(&f.keyval, JULIET, any, &got) == 1);
 		CHECK(got.len == 6 + sizeof(all) && memcmp(got.data + 6, all, sizeof(all)) == 0);
 		pn_buf_free(&got);
 		reopen(&f);
@@ -108,7 +108,7 @@ TEST(users_the_host_itself_and_the_empty_name_are_each_another) {
 	teardown(&f);
 }
 
-TEST(spaces_whose_names_run_together_are_not_the_same) {
+TEST(stores_whose_names_run_together_are_not_the_same) {
 	static const char *const names[][2] = {
 		{"ab", "c"}, {"a", "bc"}, {"abc", ""}, {"", "abc"}, {"a", "b"}, {"b", "a"},
 	};
@@ -117,7 +117,7 @@ TEST(spaces_whose_names_run_together_are_not_the_same) {
 	setup(&f);
 	for (int i = 0; i < COUNT; i++) {
 		f.keyval = (struct pn_store){0};
-		REQUIRE(pn_store_init(&f.keyval, PN_TYPE_KEYVAL, str(names[i][0]),
+		REQUIRE(pn_store_init(&f.keyval, f.db, PN_TYPE_KEYVAL, str(names[i][0]),
 				      str(names[i][1])) == PN_OK);
 		CHECK(count_records(&f, JULIET) == 0);
 		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
@@ -135,12 +135,12 @@ TEST(several_records_are_set_and_removed_by_one_call) {
 		{str("c"), str("4")}, {str("a"), NONE}, {str("nothing"), NONE}};
 	const struct pn_record none[] = {{str("b"), NONE}, {str("c"), NONE}};
 	setup(&f);
-	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, set, 3) == PN_OK);
+	CHECK(pn_kv_set(&f.keyval, JULIET, set, 3) == PN_OK);
 	CHECK(pn_db_pending(f.db) == 1);
-	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, change, 3) == PN_OK);
+	CHECK(pn_kv_set(&f.keyval, JULIET, change, 3) == PN_OK);
 	CHECK(count_records(&f, JULIET) == 2);
 	CHECK(holds(&f, JULIET, "a", NULL) && holds(&f, JULIET, "c", "4"));
-	CHECK(pn_kv_set(f.db, &f.keyval, JULIET, none, 2) == PN_OK);
+	CHECK(pn_kv_set(&f.keyval, JULIET, none, 2) == PN_OK);
 	CHECK(count_records(&f, JULIET) == 0);
 	check_whole(&f);
 	teardown(&f);
@@ -154,7 +154,7 @@ static int replace(struct fixture *f, const char *const *words, size_t count) {
 	REQUIRE(count <= 8);
 	for (size_t i = 0; i < count; i++)
 		records[i] = (struct pn_record){str(words[i]), str(words[i])};
-	return pn_kv_replace(f->db, &f->keyval, JULIET, records, count);
+	return pn_kv_replace(&f->keyval, JULIET, records, count);
 }
 
 TEST(a_replacement_leaves_exactly_what_was_given) {
@@ -219,7 +219,7 @@ TEST(a_replacement_of_thousands_of_long_keys_is_whole) {
 			snprintf(keys[i], sizeof(keys[i]), "%0*d", len, (i * 7 + round) % COUNT);
 			records[i] = (struct pn_record){str(keys[i]), str("v")};
 		}
-		CHECK(pn_kv_replace(f.db, &f.keyval, JULIET, records, COUNT) == PN_OK);
+		CHECK(pn_kv_replace(&f.keyval, JULIET, records, COUNT) == PN_OK);
 		CHECK(count_records(&f, JULIET) == COUNT);
 	}
 	for (int i = 0; i < COUNT; i += 100)
@@ -243,13 +243,13 @@ TEST(a_key_is_got_from_and_removed_from_all_users) {
 			CHECK(put(&f, user, "other", "value") == PN_OK);
 	}
 	CHECK(put(&f, HOST, "wanted", "the host's own") == PN_OK);
-	CHECK(pn_kv_get_all(f.db, &f.keyval, str("wanted"), &buf) == PN_OK);
+	CHECK(pn_kv_get_all(&f.keyval, str("wanted"), &buf) == PN_OK);
 	CHECK(buf.len > 100 * (4 + 5 + 4 + 5) && buf.len <= 100 * (4 + 7 + 4 + 5));
 	pn_buf_free(&buf);
-	CHECK(pn_kv_delete_all(f.db, &f.keyval, str("wanted")) == PN_OK);
-	CHECK(pn_kv_get_all(f.db, &f.keyval, str("wanted"), &buf) == PN_OK);
+	CHECK(pn_kv_delete_all(&f.keyval, str("wanted")) == PN_OK);
+	CHECK(pn_kv_get_all(&f.keyval, str("wanted"), &buf) == PN_OK);
 	CHECK(buf.len == 0);
-	CHECK(pn_store_users(f.db, &f.keyval, &buf) == PN_OK);
+	CHECK(pn_store_users(&f.keyval, &buf) == PN_OK);
 	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
 	int users = 0;
 	for (; wire.left > 0; users++)
@@ -322,8 +322,9 @@ TEST(a_purge_removes_all_of_one_user_and_nothing_of_another) {
 	for (int i = 0; i < 20; i++) {
 		char name[16];
 		snprintf(name, sizeof(name), "pep_%d", i);
-		REQUIRE(pn_store_init(&f.keyval, PN_TYPE_KEYVAL, str("host"), str(name)) == PN_OK);
-		REQUIRE(pn_store_init(&f.archive, PN_TYPE_ARCHIVE, str("host"), str(name)) ==
+		REQUIRE(pn_store_init(&f.keyval, f.db, PN_TYPE_KEYVAL, str("host"), str(name)) ==
+			PN_OK);
+		REQUIRE(pn_store_init(&f.archive, f.db, PN_TYPE_ARCHIVE, str("host"), str(name)) ==
 			PN_OK);
 		CHECK(put(&f, JULIET, "key", "value") == PN_OK);
 		CHECK(put(&f, ROMEO, "key", "value") == PN_OK);

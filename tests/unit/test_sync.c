@@ -122,7 +122,7 @@ static bool is_durable(struct fixture *f) {
 	return pn_db_durable(f->db) == pn_db_committed(f->db);
 }
 
-/* What sync returns; *wait gets when it wants to be called again. */
+/* Calls pn_db_sync(). */
 static int sync_at(struct fixture *f, uint64_t now, int *wait) {
 	*wait = -2;
 	const int err = pn_db_sync(f->db, now, wait);
@@ -133,10 +133,10 @@ static int sync_at(struct fixture *f, uint64_t now, int *wait) {
 /* Whether the event tells of something within `ms`; takes it back. */
 static bool event(struct fixture *f, int ms) {
 	struct pollfd fd = {.fd = pn_db_event_fd(f->db), .events = POLLIN};
-	const bool told = poll(&fd, 1, ms) == 1;
+	const bool readable = poll(&fd, 1, ms) == 1;
 	pn_db_event_clear(f->db);
 	CHECK(poll(&fd, 1, 0) == 0);
-	return told;
+	return readable;
 }
 
 /* ---- In the background ---- */
@@ -367,7 +367,7 @@ TEST(with_an_interval_of_0_a_commit_is_durable_when_it_returns) {
 	teardown(&f);
 }
 
-/* Lets a call fail after it has written, and then what it takes to undo it alone. */
+/* Makes an operation fail after it has written, and then the undoing of it. */
 static void lose_turn(struct fixture *f) {
 	faults.txn_begin = ENOMEM;
 	test_alloc_fail(2, true);
@@ -382,7 +382,7 @@ TEST(a_turn_that_cannot_be_kept_is_lost_and_every_call_tells_until_the_commit_ha
 	write_one(&f, "1");
 	CHECK(put(&f, JULIET, "key", "2") == PN_OK);
 	lose_turn(&f);
-	CHECK(pn_db_pending(f.db) == 1); /* whoever waits for it has to be told */
+	CHECK(pn_db_pending(f.db) == 1); /* so that the caller commits, and gets the error */
 	CHECK(put(&f, JULIET, "later", "1") == PN_ELOST);
 	CHECK(append_to(&f, JULIET, "later", 1, NULL, NULL, NULL) == PN_ELOST);
 	CHECK(pn_db_begin(f.db) == PN_ELOST);
@@ -409,7 +409,7 @@ TEST(a_turn_that_is_lost_does_not_keep_earlier_ones_from_being_durable) {
 
 /* ---- A disk that fails ---- */
 
-/* That nothing more is written, what is there is still read, and it is told again. */
+/* Checks that writes fail, that reads work, and that the error is returned again. */
 static void check_failed(struct fixture *f) {
 	int wait;
 	repair();
@@ -512,7 +512,8 @@ static int append_long(struct fixture *f, double when) {
 	return append_to(f, JULIET, long_text, when, "a@b/c", NULL, NULL);
 }
 
-/* Appends, a turn each, until that fails. Returns how, and adds to *count how many went well. */
+/* Appends one message a turn until that fails. Returns the error, and adds the successes to *count.
+ */
 static int fill(struct fixture *f, int *count) {
 	for (int i = 0; i < 2000; i++, ++*count) {
 		const int err = append_long(f, *count);
@@ -523,20 +524,19 @@ static int fill(struct fixture *f, int *count) {
 	return PN_OK;
 }
 
-/* Deletes the older half of `count` messages in slices, and erases what is left of others. */
+/* Deletes the older half of `count` messages in slices. */
 static void make_room(struct fixture *f, int count) {
 	const struct pn_archive_query half = {.has_end = true, .end = count / 2 - 1};
 	uint64_t deleted = 0;
 	int more;
 	do {
-		more = pn_archive_delete(f->db, &f->archive, JULIET, &half, NO_TRUNCATE, 10,
-					 &deleted);
+		more = pn_archive_delete(&f->archive, JULIET, &half, 10, &deleted);
 		CHECK(pn_db_flush(f->db) == PN_OK); /* the durable state keeps old pages */
 	} while (more > 0);
 	CHECK(more == 0 && deleted == (uint64_t)count / 2);
 }
 
-/* That a store into which no more goes is read and deleted from. */
+/* Checks that a full database refuses writes, and can be read and deleted from. */
 static void check_full(struct fixture *f, int error, int count) {
 	CHECK(append_long(f, count) == error);
 	CHECK(pn_db_pending(f->db) == 0);
@@ -545,7 +545,7 @@ static void check_full(struct fixture *f, int error, int count) {
 	CHECK(total(f, JULIET, &EVERYTHING) == count - count / 2);
 }
 
-/* That there is room for some more, and all is well. */
+/* Checks that `count` more messages can be appended, and that the database is intact. */
 static void check_room(struct fixture *f, int count) {
 	const int64_t before = total(f, JULIET, &EVERYTHING);
 	for (int i = 0; i < count; i++) {
@@ -596,8 +596,7 @@ TEST(a_full_store_that_is_emptied_by_one_transaction_is_written_to_again_at_once
 	memset(&faults, 0, sizeof(faults));
 	setup_with(&f, (struct pn_db_options){.interval = 3600 * 1000, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
-	while (pn_archive_delete(f.db, &f.archive, JULIET, &EVERYTHING, NO_TRUNCATE, 10, &deleted) >
-	       0)
+	while (pn_archive_delete(&f.archive, JULIET, &EVERYTHING, 10, &deleted) > 0)
 		;
 	CHECK(deleted == (uint64_t)count);
 	while (pn_store_erase(f.db, SLICE) > 0)
@@ -649,6 +648,28 @@ TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
 	check_full(&f, PN_ENOSPACE, count);
 	repair();
 	check_room(&f, 10);
+	teardown(&f);
+}
+
+TEST(on_a_full_disk_scattered_messages_are_deleted) {
+	enum { MESSAGES = 2000 };
+	const struct pn_archive_query of_one = {.peer = str("e@f")};
+	struct fixture f;
+	uint64_t deleted = 0;
+	int count = MESSAGES, more;
+	setup_interval(&f, INTERVAL);
+	for (int i = 0; i < MESSAGES; i++)
+		CHECK(append(&f, "short", i, i % 4 == 0 ? "e@f" : "a@b/c", NULL) == PN_OK);
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	faults.fallocate = ENOSPC;
+	CHECK(fill(&f, &count) == PN_ENOSPACE);
+	do
+		more = pn_archive_delete(&f.archive, JULIET, &of_one, SLICE, &deleted);
+	while (more > 0);
+	CHECK(more == 0 && deleted == MESSAGES / 4);
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	repair();
+	check_whole(&f);
 	teardown(&f);
 }
 

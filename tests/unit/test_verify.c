@@ -207,6 +207,60 @@ TEST(eight_keys_are_tried_on_a_usual_chain_and_fewer_on_a_long_one) {
 	hierarchy_free(other);
 }
 
+/* ---- Many verifications of one chain ---- */
+
+static bool is_same(const struct answer *a, const struct answer *b) {
+	return a->chain == b->chain && a->identity == b->identity && a->dane == b->dane &&
+	       a->record == b->record && a->depth == b->depth && a->cause == b->cause &&
+	       a->record_matches == b->record_matches && a->completed == b->completed &&
+	       a->errors == b->errors && a->error_at == b->error_at &&
+	       strcmp(a->error, b->error) == 0;
+}
+
+/* Whatever was asked before: what was decoded for it says nothing about the next question. */
+TEST(a_chain_is_judged_anew_by_each_verification) {
+	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
+	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
+	static struct records leaf, root, intermediate, none;
+	records_add(&leaf, &h.leaf, 3, 1, 1);
+	records_add(&root, &h.root, 2, 0, 0);
+	records_add(&intermediate, &h.intermediate, 0, 1, 2);
+	records_add(&none, &other, 3, 1, 1);
+	const struct {
+		struct question question;
+		bool accepted;
+	} cases[] = {
+		{{.trusted = &h.root}, true},
+		{{.trusted = &other}, false},
+		{{.trusted = &h.root, .domain = "b.example"}, false},
+		{{.trusted = &h.root, .now = NOW + 2 * (int64_t)YEAR}, false},
+		{{.records = &leaf, .domain = "b.example"}, true},
+		{{.records = &root}, true},
+		{{.records = &intermediate, .trusted = &h.root}, true},
+		{{.records = &intermediate}, false},
+		{{.records = &none, .trusted = &h.root}, false},
+	};
+	enum { COUNT = sizeof(cases) / sizeof(cases[0]) };
+	const struct cert *const certs[] = {&h.leaf, &h.intermediate, NULL};
+	struct pn_chain *const kept = chain_of(certs);
+	for (size_t i = 0; i < (size_t)COUNT * COUNT; i++) {
+		struct question before = cases[i / COUNT].question;
+		struct question question = cases[i % COUNT].question;
+		struct pn_chain *const fresh = chain_of(certs);
+		question.parsed = fresh;
+		const struct answer want = ask(question);
+		before.parsed = question.parsed = kept;
+		ask(before);
+		const struct answer got = ask(question);
+		if (!CHECK(is_same(&got, &want) && got.accepted == cases[i % COUNT].accepted))
+			printf("# case %zu after %zu\n", i % COUNT, i / COUNT);
+		pn_chain_free(fresh);
+	}
+	pn_chain_free(kept);
+	cert_free(other);
+	hierarchy_free(h);
+}
+
 /* ---- Authorities ---- */
 
 TEST(authorities_may_stand_in_a_file_or_a_directory) {

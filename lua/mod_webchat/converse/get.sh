@@ -1,7 +1,7 @@
-# sh get.sh [DIRECTORY]   puts what a browser needs of Converse.js into DIRECTORY; dist beside this file, if none is named
+# sh get.sh [DIRECTORY]   installs the files of Converse.js that browsers need into DIRECTORY (default: dist beside this file)
 #
-# It comes from npm, and is of exactly this version, whatever the registry says. DIRECTORY is replaced as a whole, so it has to be
-# a new one, an empty one, or one that this script has made.
+# Downloads this version from npm and verifies its checksum. Replaces all of DIRECTORY, which must be new, empty, or created by
+# this script.
 set -eu
 
 version=14.0.0
@@ -14,13 +14,13 @@ to=${1:-$here/dist}
 while [ "${to%/}" != "$to" ]; do to=${to%/}; done
 mark=made-by-get.sh
 
-case ${to##*/} in "" | . | ..) fail "the whole name of a directory is needed" ;; esac
+case ${to##*/} in "" | . | ..) fail "invalid argument: name a directory" ;; esac
 [ $# = 0 ] || [ -e "$to/$mark" ] || [ -z "$(ls -A "$to" 2>/dev/null)" ] ||
-	fail "$to holds something else than Converse.js, and would be replaced: name another directory"
-command -v npm >/dev/null || fail "npm is needed; Debian has it in the package npm"
+	fail "refusing to replace $to, which has other files than Converse.js: name another directory"
+command -v npm >/dev/null || fail "missing program: npm (on Debian, install the package npm)"
 mkdir -p "$(dirname "$to")"
 work=$(mktemp -d)
-place=$(mktemp -d "$to.XXXXXX") # beside the directory, so that it can be renamed
+place=$(mktemp -d "$to.XXXXXX") # on the same file system, so that it can be renamed
 trap 'rm -rf "$work" "$place"' EXIT
 
 (cd "$work" && npm pack --silent "converse.js@$version" >/dev/null </dev/null)
@@ -32,9 +32,9 @@ dist=$work/package/dist
 rm -f "$dist"/website.* "$dist/converse.js" "$dist/converse.css"
 find "$dist" -name '*.map' -delete
 cp "$work/package/COPYRIGHT" "$work/package/LICENSE" "$dist/"
-echo "Converse.js $version. This directory is replaced when get.sh is run again." >"$dist/$mark"
+echo "Converse.js $version. get.sh replaces this directory when it is run again." >"$dist/$mark"
 cp -r "$dist" "$place/new"
 chmod -R u=rwX,go=rX "$place/new"
 [ ! -e "$to" ] || mv "$to" "$place/old"
 mv "$place/new" "$to"
-echo "Converse.js $version is in $to"
+echo "Installed Converse.js $version in $to"

@@ -1,4 +1,4 @@
-// Which room a URL means
+// The room that a URL names
 
 const LOCALPART = /^[^\s"&'/:<>@\p{Cc}]{1,255}$/u; // RFC 7622, section 3.3.1
 
@@ -14,11 +14,11 @@ function decode(text) {
 	try {
 		return decodeURIComponent(text);
 	} catch {
-		return text; // and is no room's address then
+		return text; // parseRoom() rejects it
 	}
 }
 
-// What the fragment or the query ask for, as a text; null if they ask for nothing
-export function askedFor(url) {
+// The room in the fragment or the query, not parsed yet; null if there is none
+export function requestedRoom(url) {
 	return url.hash.length > 1 ? decode(url.hash.slice(1)) : url.searchParams.get("room");
 }

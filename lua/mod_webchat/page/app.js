@@ -1,5 +1,5 @@
-// A room, a name, a transport; then Converse.js
-import { askedFor, parseRoom } from "./address.js";
+// Chooses a room, a name and a transport, and starts Converse.js with them
+import { parseRoom, requestedRoom } from "./address.js";
 import { hideEntrance, showForm, showLost, tell } from "./form.js";
 import { guestPlugin } from "./guest.js";
 import { duplicateOf, forgetOthers, kept } from "./tab.js";
@@ -26,7 +26,7 @@ function addStylesheet(href) {
 	});
 }
 
-// The address of a service, seen from this page
+// The absolute URL of a path relative to this page
 function serviceUrl(path, websocket) {
 	const url = new URL(path, location.href);
 	url.hash = url.search = "";
@@ -34,7 +34,7 @@ function serviceUrl(path, websocket) {
 	return url.href;
 }
 
-// Whether a WebSocket can be opened: networks between may not let it through
+// Whether a WebSocket can be opened: some networks block them
 function probe(url) {
 	return new Promise((resolve) => {
 		const socket = new WebSocket(url, "xmpp");
@@ -49,7 +49,7 @@ function probe(url) {
 	});
 }
 
-// Resolves to the connection's options; to undefined where there is no connection
+// Resolves to the settings of the connection; to undefined if the server cannot be reached
 async function transport() {
 	const websocket_url = serviceUrl(config.websocket, true);
 	if (await probe(websocket_url)) return { websocket_url };
@@ -58,7 +58,7 @@ async function transport() {
 	return answer?.ok ? { bosh_service_url } : undefined;
 }
 
-// The server gives one to each visitor who asks for no other
+// Whether the visitor gets a room of their own: the URL names no other room
 function isOwnRoom() {
 	return config.ownRoom && room === defaultRoom;
 }
@@ -68,7 +68,7 @@ function show(notice, submit) {
 	showForm({ title: config.title, room: isOwnRoom() ? "" : room, elsewhere }, notice, submit);
 }
 
-// Back to the form, with a reason. A refused name is forgotten, so that a reload does not try it again.
+// Returns to the form with a reason. Name and password are forgotten, so that a reload does not use them again.
 function refused({ text, name, needsPassword }) {
 	leave?.();
 	kept.forget("name", "password");
@@ -76,7 +76,7 @@ function refused({ text, name, needsPassword }) {
 	show({ text, name, needsPassword }, startAgain);
 }
 
-// Converse.js starts once in a page
+// With a reload, because Converse.js cannot be started twice in a page
 async function startAgain(name, password) {
 	const isThere = await getConfig().catch(console.error);
 	if (!isThere) return refused({ text: UNREACHABLE, name });
@@ -112,7 +112,7 @@ async function enter(name, password) {
 		allow_url_history_change: false,
 		assets_path: new URL("converse", location.href).pathname,
 		authentication: "anonymous",
-		auto_join_rooms: [{ jid: room, nick: name, password }], // or a room of one's own, once that is known
+		auto_join_rooms: [{ jid: room, nick: name, password }], // enterOwnRoom() replaces it
 		auto_login: true,
 		auto_register_muc_nickname: false,
 		blacklisted_plugins: ["converse-omemo", "converse-omemo-views", "converse-blocklist", "converse-adhoc", "converse-adhoc-views"],
@@ -121,7 +121,7 @@ async function enter(name, password) {
 		keepalive: false,
 		loglevel: "warn",
 		muc_fetch_members: false,
-		muc_history_max_stanzas: 100, // where the room has no archive; it has its own limit
+		muc_history_max_stanzas: 100, // the server has another limit for rooms with an archive
 		muc_instant_rooms: false,
 		nickname: name,
 		persistent_store: "sessionStorage",
@@ -149,13 +149,13 @@ async function start() {
 	if (!isSecureContext) return tell("This chat needs a secure connection: open it with https.");
 	if (!config.converse) return tell("Converse.js is not installed on this server. Its admin can run: make webchat");
 
-	const asked = askedFor(new URL(location.href));
+	const asked = requestedRoom(new URL(location.href));
 	room = asked === null ? defaultRoom : parseRoom(asked, config.roomHosts);
-	if (!room && !defaultRoom) return tell(asked ? "There is no such room here." : "This address names no room.");
-	// Converse.js, too, reads the fragment
+	if (!room && !defaultRoom) return tell(asked ? "There is no such room here." : "This address does not name a room.");
+	// Converse.js reads the fragment as well
 	if (asked !== null) history.replaceState(null, "", location.pathname + (room ? "#" + encodeURIComponent(room).replace("%40", "@") : ""));
 	addEventListener("hashchange", () => {
-		kept.forget("password"); // of the room before
+		kept.forget("password"); // of the previous room
 		location.reload();
 	});
 

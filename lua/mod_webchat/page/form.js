@@ -1,8 +1,8 @@
-// The entrance: a form, and a notice that says why one is not in the room
+// The form in front of the room, and a notice that says why the visitor is not in the room
 
 const $ = (id) => document.getElementById(id);
 
-// A button leads out where there is no form
+// Shows a notice, with a button to try again if there is no form
 export function tell(text) {
 	$("reason").textContent = text;
 	$("notice").hidden = !text;
@@ -21,8 +21,8 @@ export function showLost(isLost) {
 	$("lost").hidden = !isLost;
 }
 
-// Emoji and accents may take several code points, and look well as one only. Characters that cannot be seen, the server
-// removes or refuses.
+// Normalized, because accents and symbols may consist of several code points that the server does not accept. The server
+// removes or refuses invisible characters.
 export function cleanName(text) {
 	return text.normalize("NFKC").replace(/[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu, "").replace(/\s+/g, " ").trim();
 }
@@ -33,10 +33,10 @@ function randomName() {
 	return "Guest-" + Array.from(random, (n) => letters[n % letters.length]).join("");
 }
 
-// Calls submit(name, password). elsewhere: the default room, where this is another one
+// Calls submit(name, password). elsewhere: the default room, if this is another one
 export function showForm({ title, room, elsewhere }, { text = "", name = "", needsPassword = false }, submit) {
 	$("title").textContent = title;
-	$("room").textContent = room || "You talk with our staff, and nobody else.";
+	$("room").textContent = room || "You are talking to our staff only.";
 	$("name").value = name;
 	$("secret").hidden = !needsPassword;
 	$("password").value = "";

@@ -1,16 +1,16 @@
-// Converse.js as a visitor uses it: it resumes, leaves when the page does, and tells why it may not come in
+// Converse.js for visitors: resumes sessions, leaves rooms with the page, and says why a login was refused
 import { roomOf } from "./room.js";
 import { kept } from "./tab.js";
 
 const FRAMING = "urn:ietf:params:xml:ns:xmpp-framing";
 const WEBCHAT = "https://prosody.im/protocol/webchat";
 
-// Reconnects, and resumes the session. Converse.js forgets an anonymous session, and would come back as somebody else,
-// beside its own ghost. Stream management resumes it: the server takes the session's id for a password.
+// Reconnects and resumes the session. Converse.js by itself discards an anonymous session and logs in as another user, while
+// the old session stays in the room. The server accepts the id of the session as proof of identity.
 function resuming(connection, _converse, jid, showLost) {
 	const { api } = _converse;
 
-	// Without a session to resume, a new page comes back with the same name; once the server has one
+	// Without a session to resume, reloads the page once the server answers: it logs in again with the same name
 	async function startOver() {
 		const answer = await fetch("config.json").catch(() => undefined);
 		if (!connection.isOut) return answer?.ok ? location.reload() : connection.debouncedReconnect();
@@ -26,12 +26,11 @@ function resuming(connection, _converse, jid, showLost) {
 		api.trigger("will-reconnect");
 		const bound = connection.jid;
 		connection.connect(jid);
-		connection.jid = bound; // an anonymous login names no user, the session that goes on does
+		connection.jid = bound; // connect() has set it to the host, but the resumed session has a user
 	}
 
 	let timer;
-	// Over BOSH a request that has failed waits for up to half a minute before it is sent again: too long for a visitor
-	// whose network is back
+	// Strophe waits up to half a minute before it repeats a failed BOSH request. The network is back now.
 	addEventListener("online", () => {
 		if (connection._proto.errors > 0) startOver();
 	});
@@ -44,7 +43,7 @@ function resuming(connection, _converse, jid, showLost) {
 	};
 }
 
-// A refused login stays refused, and the page says why, instead of trying for ever; so does a first connection that fails
+// Shows why a login was refused, or that the first connection failed, instead of trying again for ever
 function explaining(connection, _converse, { refused, unreachable }) {
 	const { AUTHFAIL, CONNECTED } = _converse.env.Strophe.Status;
 	const { onConnectStatusChanged, onDisconnected } = connection.constructor.prototype;
@@ -63,8 +62,8 @@ function explaining(connection, _converse, { refused, unreachable }) {
 	};
 }
 
-// Ends the stream: the visitor leaves the room at once, also while the page goes. What is sent now is sent, what is answered
-// is not heard. Nothing brings this connection back.
+// Closes the stream without waiting for answers, so that the visitor leaves the room at once, also when the page is closed.
+// The connection is not used again.
 function leave(connection) {
 	if (connection) connection.isOut = true;
 	if (!connection?.connected || !connection.authenticated) return;
@@ -81,20 +80,20 @@ function leave(connection) {
 	}
 }
 
-// The session that a killed tab has left behind is in the room under this tab's name. This one takes its place, and is kept
-// for the same end once it has.
+// Replaces the session of a killed tab, which is still in the room with the same nickname. Keeps the id of the current session,
+// in case this tab is killed as well.
 async function replaceOld(_converse, host) {
 	const { api, env: { $iq } } = _converse;
 	const old = kept.get("session");
 	const own = _converse.session.get("smacks_stream_id") ?? api.connection.get()._proto.sid;
 	if (old && old !== own) {
 		const replace = $iq({ type: "set", to: host }).c("replace", { xmlns: WEBCHAT, session: old });
-		await api.sendIQ(replace).catch(() => {}); // it has ended already
+		await api.sendIQ(replace).catch(() => {}); // the session has ended
 	}
 	if (own) kept.set("session", own);
 }
 
-// A room that the visitor is alone in with the agents; after a reload the same one
+// Requests the visitor's own room; after a reload the same one
 async function ownRoom(_converse, host) {
 	const { api, env: { $iq } } = _converse;
 	const [jid, key] = JSON.parse(kept.get("own-room") ?? "[]");
@@ -104,7 +103,7 @@ async function ownRoom(_converse, host) {
 	return room.getAttribute("jid");
 }
 
-// Converse.js waits for it, and enters the room then
+// Converse.js enters the room when this has resolved
 async function enterOwnRoom(_converse, config, { refused }) {
 	const { api } = _converse;
 	const nick = kept.get("name");
@@ -142,7 +141,7 @@ export function guestPlugin(config, isOwnRoom, page) {
 				return stanza;
 			});
 			api.listen.on("reconnected", () => {
-				_converse.session.save("smacks_resumed", false); // it may resume again
+				_converse.session.save("smacks_resumed", false); // else it would not resume again
 				page.showLost(false);
 			});
 			addEventListener("pagehide", () => leave(api.connection.get()));

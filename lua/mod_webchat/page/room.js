@@ -1,15 +1,15 @@
-// The room as a visitor sees it: why it may not be entered, who is there, its title, a way to ask to speak
+// The room for visitors: errors on entering, participants, title, and a button to request voice
 const STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas";
 const MUC_REQUEST = "http://jabber.org/protocol/muc#request";
 
-// What a condition means to somebody who enters. "name": it is the name that was refused. "own": the server's text, if it
-// has one, says no more.
+// Texts for error conditions on entering a room. name: the nickname was refused. own: this text replaces the server's, which
+// does not say more.
 const CONDITIONS = {
 	"conflict": { text: "Somebody has this name already: choose another one.", name: true },
-	"not-acceptable": { text: "The room does not take this name: choose another one.", name: true },
-	"jid-malformed": { text: "This name cannot be used: choose letters, digits and spaces, of languages that are written in one direction.",
+	"not-acceptable": { text: "The room does not accept this name: choose another one.", name: true },
+	"jid-malformed": { text: "This name cannot be used: use letters, digits and spaces, of languages that are written in one direction.",
 		name: true, own: true },
-	"not-authorized": { text: "The room has a password.", needsPassword: true, own: true },
+	"not-authorized": { text: "This room needs a password.", needsPassword: true, own: true },
 	"registration-required": { text: "This room is for members only.", own: true },
 	"forbidden": { text: "You are banned from this room." },
 	"item-not-found": { text: "There is no such room.", own: true },
@@ -17,9 +17,9 @@ const CONDITIONS = {
 	"service-unavailable": { text: "The room is full, or closed. Try again later." },
 	"resource-constraint": { text: "The room is full. Try again later." },
 };
-const OTHERWISE = { text: "The room cannot be entered at the moment." };
+const OTHER = { text: "The room cannot be entered at the moment." };
 
-// What codes of a presence mean to somebody who has been removed (XEP-0045, section 15.6.2)
+// Texts for status codes of a visitor who was removed (XEP-0045, section 15.6.2)
 const REMOVED = {
 	301: "You have been banned from this room.",
 	307: "You have been removed from this room.",
@@ -28,23 +28,23 @@ const REMOVED = {
 	332: "The room is closed at the moment.",
 	333: "The room has lost the connection to you.",
 };
-const DESTROYED = "This room has been closed."; // which has no code
+const DESTROYED = "This room has been closed."; // there is no code for this
 const NEW_NICK = "303";
 
 function explain(error) {
 	const condition = Array.from(error.children).find((child) => child.namespaceURI === STANZAS && child.localName !== "text");
 	const text = Array.from(error.children).find((child) => child.localName === "text")?.textContent;
-	const known = CONDITIONS[condition?.localName] ?? OTHERWISE;
+	const known = CONDITIONS[condition?.localName] ?? OTHER;
 	return { ...known, text: known.own || !text ? known.text : text };
 }
 
-// Not in the room yet, an error leads back to the form; in it, as after another nickname was refused, it is shown there
+// Errors on entering lead back to the form. Later errors, such as a refused change of nickname, are shown in the room.
 function explaining(MUC, { refused }) {
 	MUC.prototype.onErrorPresence = function (stanza) {
 		const { text, name, needsPassword } = explain(stanza.querySelector("error"));
 		if (this.isEntered()) return this.createMessage({ type: "error", message: text, is_ephemeral: true });
 		const password = needsPassword && this.get("password");
-		refused({ text: password ? "The password is not the right one." : text, name: name ? "" : this.get("nick"), needsPassword });
+		refused({ text: password ? "The password is wrong." : text, name: name ? "" : this.get("nick"), needsPassword });
 	};
 	MUC.prototype.handleDisconnection = function ({ codes, reason }) {
 		if (codes.includes(NEW_NICK)) return;
@@ -53,8 +53,8 @@ function explaining(MUC, { refused }) {
 	};
 }
 
-// Converse.js keeps authors of old messages, and owners who are away, among the participants. An object that shows another
-// value in one place:
+// Proxy of an object that has another value for one property. Converse.js lists authors of old messages and absent owners as
+// participants; countingThoseHere() hides them from it.
 function showing(object, property, value) {
 	return new Proxy(object, {
 		get(target, key) {
@@ -74,7 +74,7 @@ function countingThoseHere(Occupants) {
 	};
 }
 
-// A visitor may ask for voice in a moderated room (XEP-0045, section 8.6)
+// Requests voice in a moderated room (XEP-0045, section 8.6)
 function askToSpeak(muc, env) {
 	const { $msg } = env;
 	return $msg({ to: muc.get("jid") })

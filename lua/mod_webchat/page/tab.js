@@ -1,9 +1,9 @@
-// What a tab keeps of its visitor: in the tab's own storage, which outlives a reload and a tab that was killed. A duplicated
-// tab has a copy of it, and is another visitor.
+// State of the visitor in the tab's session storage, which survives a reload and a killed tab. A duplicated tab has a copy of the
+// storage, but is another visitor.
 
 const PREFIX = "webchat-";
 const ID = "tab";
-const ANSWER_TIMEOUT = 5000; // milliseconds: an open tab may be busy
+const ANSWER_TIMEOUT = 5000; // milliseconds: the other tab may be busy
 
 export const kept = {
 	get: (key) => sessionStorage.getItem(PREFIX + key),
@@ -11,13 +11,13 @@ export const kept = {
 	forget: (...keys) => keys.forEach((key) => sessionStorage.removeItem(PREFIX + key)),
 };
 
-// What Converse.js has kept of who one was before a reload
+// Removes the state of Converse.js from before a reload
 export function forgetOthers() {
 	Object.keys(sessionStorage).filter((key) => !key.startsWith(PREFIX)).forEach((key) => sessionStorage.removeItem(key));
 }
 
-// Resolves to whether this tab alone has the id, which it has from now on for as long as the page is open. A page that has
-// just gone still holds the lock for a moment, but answers no more; one that is open answers at once.
+// Claims the id for as long as the page is open. Resolves to false if another tab has it. A page that was just closed may still
+// hold the lock, but does not answer; an open one answers at once.
 function hold(id) {
 	const name = `webchat ${location.pathname} ${id}`;
 	const channel = new BroadcastChannel(name);
@@ -35,13 +35,13 @@ function hold(id) {
 		channel.onmessage = ({ data }) => data === "mine" && decide(false);
 		navigator.locks.request(name, () => {
 			decide(true);
-			return isOurs ? new Promise(() => {}) : undefined; // kept, or given back at once
+			return isOurs ? new Promise(() => {}) : undefined; // holds the lock, or releases it
 		});
 		channel.postMessage("whose");
 	});
 }
 
-// Resolves to the name of whom this tab is a duplicate of; undefined if it is none
+// Resolves to the name in the tab that this one duplicates; to undefined if this tab is not a duplicate
 export async function duplicateOf() {
 	const id = kept.get(ID);
 	if (id && await hold(id)) return undefined;

@@ -1,0 +1,133 @@
+-- The machine: disk space and file system of the store, files of the webchat, Lua's garbage collector, open files
+
+local config = require "core.configmanager";
+local is_running = require "util.prosodyctl".isrunning;
+local lfs = require "lfs";
+local pidfile_pid = require "util.prosodyctl".getpid;
+local pposix = require "util.pposix";
+
+local modules = module:require "modules";
+local bytes = module:require "terminal".bytes;
+local system = module:require "system";
+
+local GLOBAL = "*";
+local ENOENT = 2;
+local FEW_FILES, MANY_FILES = 4096, 65536;
+local NEARLY = 0.8; -- of the files that may be open
+local CONVERSE = "/usr/local/share/converse"; -- where an administrator's own files lie
+local LITTLE_SPACE = 256 << 20; -- bytes
+local PROSODYS_THRESHOLD, OFTEN = 105, 150; -- memory, in percent of what was in use, at which a collection begins
+
+-- ---- The store ----
+
+-- Whether the store can be created: the directory above it is Prosody's own, or exists
+local function can_be_created(directory)
+	local above = directory:match("^(.+)/[^/]+/*$") or "/";
+	return lfs.attributes(directory) or lfs.attributes(above) or above == prosody.paths.data;
+end
+
+local function access(findings, directory)
+	local file, err, code = io.open(directory.."/data.mdb", "r+b"); -- for writing, which changes nothing yet
+	if file then return file:close(); end
+	if code == ENOENT and can_be_created(directory) then return; end
+	findings.add("error", { about = "storage_native_path", what = ("Cannot open the store: %s."):format(err),
+		why = "Nothing can be stored, and nobody can log in. The directory above must exist, and Prosody must own both.",
+		line = ("install -d -o prosody -m 700 %q\nchown -R prosody %q"):format(directory, directory), place = "As root" });
+end
+
+local function space(findings, directory)
+	local free, size = system.free(directory), lfs.attributes(directory.."/data.mdb", "size") or 0;
+	if not free then return; end
+	local what = ("%s are free for %s, whose file has %s."):format(bytes(free), directory, bytes(size));
+	if free < LITTLE_SPACE then
+		findings.add("error", { about = "disk", what = what, why = "On a full disk, messages are refused instead of stored.",
+			line = ("storage_native_max_size = %d -- leaves space for others; or a larger disk"):format(size) });
+	elseif free < size then
+		findings.add("warning", { about = "disk", what = what,
+			why = "A backup beside the store, or compacting it, needs as much space as the store." });
+	end
+end
+
+local function store(findings, installed)
+	local found = modules.enabled(installed, "storage_native");
+	local directory = found and modules.values(found, GLOBAL).storage_native_path;
+	if not directory then return; end
+	local typ = system.type(directory);
+	if typ and system.is_remote(typ) then -- any other access may hang
+		findings.add("error", { about = "storage_native_path",
+			what = ("%s is on a file system of type %s."):format(directory, typ),
+			why = "LMDB maps its file and relies on locks of one machine: a network file system damages it sooner or later.",
+			line = 'storage_native_path = "/var/lib/prosody/native" -- on a local disk' });
+		return;
+	elseif typ and system.is_volatile(typ) then
+		findings.add("warning", { about = "storage_native_path", what = ("%s is in memory (%s)."):format(directory, typ),
+			why = "Everything in the store is lost when the machine restarts.",
+			line = 'storage_native_path = "/var/lib/prosody/native" -- on a disk' });
+	end
+	access(findings, directory);
+	space(findings, directory);
+end
+
+-- ---- Files of the webchat ----
+
+local function webchat_files(findings, installed)
+	local webchat = modules.enabled(installed, "webchat");
+	for _, host in ipairs(webchat and not webchat.options_error and webchat.hosts or {}) do
+		local values = modules.values(webchat, host);
+		local path, stylesheet = values.webchat_converse_path or webchat.directory.."/converse/dist", values.webchat_stylesheet;
+		if not lfs.attributes(path.."/converse.min.js") then
+			findings.add("error", { about = "webchat_converse_path", host = host,
+				what = ("There is no Converse.js in %s."):format(path), why = "The page of the webchat shows an error, and nobody can chat.",
+				line = ("sh %s/converse/get.sh %s\nwebchat_converse_path = %q"):format(webchat.directory, CONVERSE, CONVERSE),
+				place = "As root, and then below the VirtualHost" });
+		end
+		if stylesheet and not lfs.attributes(stylesheet) then
+			findings.add("warning", { about = "webchat_stylesheet", host = host, what = ("There is no file %s."):format(stylesheet),
+				why = "The page looks as it does without the option." });
+		end
+	end
+end
+
+-- ---- Lua's garbage collector ----
+
+-- If gc is not set, our modules set it: tuning.lib.lua
+local function collector(findings, installed)
+	local gc = config.get(GLOBAL, "gc");
+	local has_ours = modules.enabled(installed, "smacks") or modules.enabled(installed, "storage_native");
+	if not has_ours or type(gc) ~= "table" or gc.mode == "generational" then return; end
+	local threshold = tonumber(gc.threshold) or PROSODYS_THRESHOLD;
+	if threshold >= OFTEN then return; end
+	findings.add("advice", { about = "gc",
+		what = ("Lua collects garbage whenever memory has grown by %.0f %%."):format(math.max(threshold - 100, 0)),
+		why = "This takes up to half of a busy server's CPU time. Without gc, garbage is collected when memory has doubled.",
+		line = "gc = { threshold = 200 }", place = modules.place(GLOBAL) });
+end
+
+-- ---- Open files ----
+
+-- The process of the server, or nil
+local function server_pid()
+	if prosody.process_type == "prosody" then return pposix.getpid(); end
+	local known, running = is_running();
+	if not known or not running then return nil; end
+	local _, pid = pidfile_pid();
+	return pid;
+end
+
+local function open_files(findings)
+	local pid = server_pid();
+	local limit, count = system.open_files(pid or 0);
+	if not pid or not limit then return; end
+	local severity = count and count > limit * NEARLY and "error" or limit < FEW_FILES and "warning";
+	if not severity then return; end
+	local what = ("The server may have %d files open%s."):format(limit, count and (", and has %d open"):format(count) or "");
+	findings.add(severity, { about = "open files", what = what,
+		why = "Each connection is an open file. At the limit, new connections are not accepted.",
+		line = ("[Service]\nLimitNOFILE=%d"):format(MANY_FILES), place = "With systemctl edit prosody, and a restart" });
+end
+
+local RULES = { store, webchat_files, collector, open_files };
+
+return function (findings, installed)
+	for _, rule in ipairs(RULES) do rule(findings, installed); end
+end

@@ -1,0 +1,83 @@
+-- The size of the database and how far the disk is behind: as metrics, and for mod_native
+
+local time = require "util.time";
+
+local INTERVAL, SAMPLES = 10, 6; -- seconds between two samples of the number of transactions, and how many are kept
+local UNOPENED = 1; -- seconds between two checks whether the database has been opened
+local SYNC_BUCKETS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10 };
+
+local database;
+
+local function gauge(name, unit, description)
+	return module:metric("gauge", name, unit, description, {}):with_labels();
+end
+
+local size = gauge("size", "bytes", "Size of the database file");
+local used = gauge("used", "bytes", "Bytes of the file that are in use");
+local limit = gauge("limit", "bytes", "Maximum size of the database file");
+local records = gauge("records", "", "Records of all kinds, including indexes");
+local readers = gauge("readers", "", "Open read transactions of all processes");
+local erasing = gauge("erasing", "", "Removed collections that are not erased yet");
+local behind = gauge("behind", "", "Transactions that are not known to be durable");
+local transactions = module:metric("counter", "transactions", "", "Transactions of the database", {}):with_labels();
+local sync = module:metric("histogram", "sync", "seconds", "Time from a commit until it was durable", {},
+	{ buckets = SYNC_BUCKETS }):with_labels();
+
+module:hook("stats-update", function ()
+	local info = database.info();
+	if not info then return; end
+	size:set(info.file_bytes);
+	used:set(info.used_bytes);
+	limit:set(info.max_bytes);
+	records:set(info.records);
+	readers:set(info.readers);
+	erasing:set(info.erasing);
+	behind:set(info.transaction - info.durable);
+	transactions:set(info.transaction);
+end);
+
+-- ---- Transactions a second, over the last minute ----
+
+local samples = {}; -- { time =, transaction = }, the oldest first
+
+local function sample()
+	local info = database.info();
+	if not info then return UNOPENED; end
+	samples[#samples + 1] = { time = time.monotonic(), transaction = info.transaction };
+	if #samples > SAMPLES then table.remove(samples, 1); end
+	return INTERVAL;
+end
+
+local function rate(info)
+	local oldest = samples[1];
+	local seconds = oldest and time.monotonic() - oldest.time or 0;
+	return seconds > 0 and math.max(0, info.transaction - oldest.transaction) / seconds or 0;
+end
+
+module:add_item("native-status", {
+	name = "storage_native";
+	figures = function ()
+		local info, waiting = database.info();
+		if not info then
+			return { { name = "open", value = false }, { name = "reason", value = waiting } };
+		end
+		return {
+			{ name = "directory", value = database.directory };
+			{ name = "size", value = info.file_bytes, unit = "bytes", limit = info.max_bytes };
+			{ name = "used", value = info.used_bytes, unit = "bytes" };
+			{ name = "records", value = info.records };
+			{ name = "erasing", value = info.erasing };
+			{ name = "readers", value = info.readers };
+			{ name = "transactions", value = info.transaction };
+			{ name = "rate", value = rate(info), unit = "per second" };
+			{ name = "behind", value = info.transaction - info.durable };
+			{ name = "sync_lag", value = waiting, unit = "seconds" };
+		};
+	end;
+});
+
+return function (opened)
+	database = opened;
+	function database.on_durable(seconds) sync:sample(seconds); end
+	if prosody.process_type == "prosody" then module:add_timer(0, sample); end
+end

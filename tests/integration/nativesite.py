@@ -1,0 +1,54 @@
+"""What the tests of prosodyctl mod_native check share: a server, its findings."""
+import functools
+import json
+import re
+import resource
+
+import suite
+from terminal import Tool
+
+OK, ERRORS, USAGE, WARNINGS = 0, 1, 2, 3
+ENOUGH_FILES, FEW_FILES = 8192, 1024
+TOOL = Tool("mod_native")
+behaviour = functools.partial(suite.behaviour, once=True)
+
+
+def site(options=None, modules=("native",), **settings):
+	"""A server with nothing to mend, but for what is changed."""
+	return {"modules": list(modules), "options": {"storage": "native", **(options or {})}, **settings}
+
+
+def check(server, status, **settings):
+	"""The report of check --json, with this status; with any where that is None."""
+	output = TOOL.run(server, "check", "--json", **settings)
+	assert status in (output.status, None) and not output.err, output
+	return json.loads(output.out.splitlines()[-1])  # Prosody itself tells before that it misses a library
+
+
+def allow_files(server, count):
+	_, most = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+	resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (count, most))
+
+
+def findings(server, status, **settings):
+	"""{(severity, about): finding}, where the number of open files is no matter."""
+	if server.process.poll() is None:
+		allow_files(server, ENOUGH_FILES)
+	return {(f["severity"], f["about"]): f for f in check(server, status, **settings)["findings"]}
+
+
+def configure(server, modules=None, **options):
+	"""Change the configuration, not the running server."""
+	server.options.update(options)
+	server.modules = modules or server.modules
+	server.rewrite_config()
+
+
+def expect(server, severity, about, what="", line="", count=1, **settings):
+	"""So many findings, and one of them is this."""
+	found = findings(server, {"error": ERRORS, "warning": WARNINGS, "advice": OK}[severity], **settings)
+	assert len(found) == count, found
+	finding = found[severity, about]
+	assert re.search(what, finding["what"]) and re.search(line, finding.get("line", "")), finding
+	assert finding["why"], finding
+	return finding
