@@ -80,6 +80,7 @@ static int reserve_memory(struct pn_log *log) {
 		log->segments = segments;
 		log->capacity = capacity;
 	}
+	pn_buf_reset(&log->frame, KEEP);
 	return pn_buf_reserve(&log->frame, PN_LOG_HEADER);
 }
 
