@@ -4,19 +4,26 @@
  * A database belongs to one thread and to the process that opened it.
  *
  * A turn is one pass of Prosody's event loop. All writes of a turn, from pn_db_begin() to
- * pn_db_commit(), are one transaction of LMDB: after a crash all of them are there, or none. If
- * space runs out, the writes so far are committed and the operation continues in a new transaction.
+ * pn_db_commit(), are one record of the log (pn/log.h): after a crash all of them are there, or
+ * none. If space runs out, the writes so far are committed and the operation continues in a new
+ * turn.
  *
  * Records are in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
  * version byte.
  *
- * Durability. A commit leaves its pages with the operating system, so a killed process loses
- * nothing. A thread syncs them to disk (fdatasync) and then writes to the file "durable" which
- * state of the database is durable; a read transaction keeps the pages of that state from being
- * reused. After a power failure pn_db_open() rolls back to that state, all pages of which are on
- * the disk. A new database is written under another name, synced and renamed: after a power failure
- * it is complete or absent, and if it is absent pn_db_open() creates it. Once pn_db_open() has
- * returned, the database survives a power failure.
+ * The log and LMDB. LMDB's transaction stays open over many turns: committing it writes every
+ * changed page. It is a checkpoint, made after some thousand changes, after some seconds, when no
+ * turn comes for a while, and when another process waits. Whoever takes the writer's lock first
+ * applies what only the log has, and has committed before it gives the lock back.
+ *
+ * Durability. An appended record is with the operating system, so a killed process loses nothing.
+ * A thread syncs the log: then a power failure loses nothing either. Another thread syncs the data
+ * file after a checkpoint, and then writes to the file "durable" which state of it is durable; a
+ * read transaction keeps the pages of that state from being reused. The log before it is cut. After
+ * a power failure pn_db_open() rolls back to that state, all pages of which are on the disk, and
+ * applies the log. A new database is written under another name, synced and renamed: after a power
+ * failure it is complete or absent, and if it is absent pn_db_open() creates it. Once pn_db_open()
+ * has returned, the database survives a power failure.
  *
  * Errors. An operation that fails changes nothing, and the writes of other operations in the turn
  * stand: a damaged record only affects the operations that use it. If the failed operation has
@@ -282,8 +289,9 @@ struct pn_db_info {
 	uint64_t file_bytes;  /* size of the data file */
 	uint64_t used_bytes;  /* of pages in use */
 	uint64_t max_bytes;   /* the limit of the data file */
-	uint64_t transaction; /* number of the last transaction */
-	uint64_t durable;     /* number of the last transaction that is known to be durable */
+	uint64_t log_bytes;   /* size of the log */
+	uint64_t transaction; /* number of the last turn */
+	uint64_t durable;     /* number of the last turn that is known to be durable */
 	uint64_t records;     /* of all kinds, indexes included */
 	uint64_t readers;     /* read transactions of all processes; one keeps the durable state */
 };

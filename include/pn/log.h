@@ -126,8 +126,8 @@ bool pn_log_sync_begin(struct pn_log *log, struct pn_log_sync *sync);
 /* Syncs it, in any thread. Returns 0 or PN_EIO. */
 int pn_log_sync_run(const struct pn_log_sync *sync);
 
-/* Notes the result, also that it could not be tried. After PN_EIO every append fails with it: what the kernel has given up it does
- * not write again. */
+/* Notes the result, also that it could not be tried. After PN_EIO every append fails with it: what
+ * the kernel has given up it does not write again. */
 void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int result);
 
 #endif

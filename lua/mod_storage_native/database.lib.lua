@@ -124,10 +124,13 @@ end
 
 local sync;
 
+-- One timer, for the earliest time that was asked for
 local function schedule_sync(seconds)
-	if sync_scheduled then return; end
-	sync_scheduled = true;
+	local at = time.monotonic() + seconds;
+	if sync_scheduled and sync_scheduled <= at then return; end
+	sync_scheduled = at;
 	timer.add_task(seconds, function ()
+		if sync_scheduled ~= at then return; end
 		sync_scheduled = false;
 		if handle then sync(); end
 	end);
@@ -348,9 +351,13 @@ local function open()
 		failure = nil;
 		module:log("info", "Opened %s again", options.storage_native_path);
 	end
-	if handle:recovered() > 0 then
-		module:log("warn", "Unclean shutdown: rolled %s back %d transactions to the last durable state", options.storage_native_path,
-			handle:recovered());
+	local replayed, rejected = handle:replayed();
+	if replayed > 0 then
+		module:log("warn", "Unclean shutdown: applied the turns that only the log had, %d, to %s", replayed, options.storage_native_path);
+	end
+	if rejected then
+		module:log("error", "Foreign log: renamed the files log.* in %s to rejected.*, because they belong to another data.mdb",
+			options.storage_native_path);
 	end
 	watch_events();
 	database.schedule_erase();

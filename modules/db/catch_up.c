@@ -2,6 +2,7 @@
  * commit. */
 #include <pn/err.h>
 
+#include "checkpoint.h"
 #include "sync.h"
 #include "turn.h"
 
@@ -40,11 +41,13 @@ static int reject(struct pn_db *db, bool is_ours) {
 }
 
 int pn_catch_up(struct pn_db *db) {
-	uint64_t epoch, number, last;
+	uint64_t epoch = 0, number = 0, last = 0;
 	int err = pn_position_get(db->write, db->dbi, &epoch, &number);
 	if (err != PN_OK || is_current(db, epoch, number))
 		return err;
-	const uint64_t synced = db->log != NULL ? pn_log_synced(db->log) : 0;
+	uint64_t synced = db->log != NULL ? pn_log_synced(db->log) : 0;
+	if (synced < number && pn_checkpoint_is_last(db->checkpoint))
+		synced = number;
 	close_log(db);
 	db->id.epoch = epoch;
 	err = pn_log_read(db->directory, &db->id, number, apply, db, &last);

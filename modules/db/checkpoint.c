@@ -113,6 +113,13 @@ int pn_checkpoint_now(struct pn_checkpoint *checkpoint, uint64_t number) {
 	return err;
 }
 
+bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint) {
+	MDB_envinfo info;
+	collect(checkpoint, false);
+	return checkpoint->pin != NULL && mdb_env_info(checkpoint->env, &info) == MDB_SUCCESS &&
+	       info.me_last_txnid == mdb_txn_id(checkpoint->pin);
+}
+
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
 	return checkpoint->durable;

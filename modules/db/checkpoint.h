@@ -32,6 +32,9 @@ int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number);
 /* Makes the last commit durable before it returns. The caller holds the writer's lock. */
 int pn_checkpoint_now(struct pn_checkpoint *checkpoint, uint64_t number);
 
+/* Whether the durable state is LMDB's last commit. */
+bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint);
+
 /* The number of the last turn in the durable state. */
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint);
 

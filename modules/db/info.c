@@ -11,7 +11,6 @@ const char *pn_db_lmdb_version(void) {
 }
 
 int pn_db_info(struct pn_db *db, struct pn_db_info *info) {
-	MDB_envinfo env = {0};
 	MDB_stat stat = {0};
 	struct stat file;
 	struct pn_txn txn;
@@ -22,14 +21,13 @@ int pn_db_info(struct pn_db *db, struct pn_db_info *info) {
 	if (fstatat(db->directory, "data.mdb", &file, 0) != 0)
 		return pn_db_error(errno);
 	if (pn_txn_read(db, &txn) == PN_OK)
-		pn_txn_fail(&txn, pn_db_error(mdb_env_info(db->env, &env)));
-	if (txn.err == PN_OK)
 		pn_txn_fail(&txn, pn_db_error(mdb_stat(txn.mdb, db->dbi, &stat)));
 	found.file_bytes = (uint64_t)file.st_size;
 	found.used_bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) *
 			   (uint64_t)stat.ms_psize;
-	found.transaction = env.me_last_txnid;
+	found.transaction = pn_db_committed(db);
 	found.durable = pn_db_durable(db);
+	found.log_bytes = db->log != NULL ? pn_log_bytes(db->log) : 0;
 	found.records = stat.ms_entries;
 	const int err = pn_txn_end(&txn, PN_OK);
 	if (err == PN_OK)

@@ -27,6 +27,7 @@ int pn_lua_info(lua_State *L) {
 	set_integer(L, "file_bytes", info.file_bytes);
 	set_integer(L, "used_bytes", info.used_bytes);
 	set_integer(L, "max_bytes", info.max_bytes);
+	set_integer(L, "log_bytes", info.log_bytes);
 	set_integer(L, "transaction", info.transaction);
 	set_integer(L, "durable", info.durable);
 	set_integer(L, "erasing", erasing);
