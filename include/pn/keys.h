@@ -6,8 +6,8 @@
  *
  *      kind  key                                        value (after a version byte)
  *      F                                                format, secret: modules/db/format.c
- *      L                                                turns of the log that are in the data file:
- * epoch u64, number of the last one u64 d     digest(host, store) type digest(user)      collection
+ *      L                                                turns that are here: epoch, number u64
+ *      d     digest(host, store) type digest(user)      collection
  *      u     digest(host, user) type digest(store)      collection
  *      s     digest(host) type digest(store)            number of users, store
  *      c     collection                                 type, host, store, user

@@ -118,6 +118,10 @@ enum pn_lock {
 int pn_lock_take(int fd, enum pn_lock lock, bool shared, unsigned wait);
 void pn_lock_drop(int fd, enum pn_lock lock);
 
+/* Takes the writer's lock. Another process that holds it commits at the end of its turn, or when
+ * pn_db_sync() is called. Returns 0, or PN_EBUSY after `wait` ms. */
+int pn_lock_take_writer(int fd, unsigned wait);
+
 /* Whether another process holds the lock as a shared one. */
 bool pn_lock_is_shared(int fd, enum pn_lock lock);
 

@@ -146,7 +146,7 @@ static int lock_presence(struct pn_db *db, const struct pn_db_options *options) 
 }
 
 static int sync_once(struct pn_db *db) {
-	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
 	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
@@ -295,16 +295,27 @@ static void unregister(const struct pn_db *db) {
 		*link = db->next;
 }
 
-/* All turns are in the data file, and durable: the next opening finds nothing to do. A log that
- * nobody else has open is of no more use. */
+/* With the writer's lock: makes the data file durable. Then a log that nobody else has open, or was
+ * killed with, is of no more use. */
+static int finish(struct pn_db *db) {
+	const int err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+	if (err == PN_OK && !pn_log_was_continued(db->log) &&
+	    pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK)
+		(void)pn_log_remove(db->directory);
+	return err;
+}
+
+/* All turns go to the data file: the next opening finds nothing to do. */
 static int put_away(struct pn_db *db) {
-	int err = pn_turn_checkpoint(db);
+	int err = pn_db_begin(db); /* also with those of a process that was killed */
+	if (err == PN_OK && db->redo.logged > 0)
+		err = pn_turn_checkpoint(db);
+	else
+		pn_turn_release(db);
 	if (err == PN_OK)
-		err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+		err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err == PN_OK) {
-		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
-		if (err == PN_OK && pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK)
-			(void)pn_log_remove(db->directory);
+		err = finish(db);
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	}
 	return err == PN_OK ? PN_OK : pn_sync_now(db->sync);

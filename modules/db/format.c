@@ -45,7 +45,7 @@ static int put_both(MDB_txn *txn, MDB_dbi dbi, const struct pn_buf *format) {
 /* Writes the records that make a database one of this format, durably. */
 static int write_format(struct pn_db *db, const struct pn_buf *format) {
 	MDB_txn *txn;
-	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, OPEN_WAIT);
+	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
 	err = pn_db_error(mdb_txn_begin(db->env, NULL, 0, &txn));

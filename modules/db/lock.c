@@ -36,6 +36,18 @@ void pn_lock_drop(int fd, enum pn_lock lock) {
 	(void)set(fd, lock, F_UNLCK);
 }
 
+/* The process that holds the lock sees that another one waits, and commits: see turn.c. */
+int pn_lock_take_writer(int fd, unsigned wait) {
+	int err = pn_lock_take(fd, PN_LOCK_WRITER, false, 0);
+	if (err != PN_EBUSY)
+		return err;
+	err = pn_lock_take(fd, PN_LOCK_WAITING, true, 0);
+	if (err == PN_OK)
+		err = pn_lock_take(fd, PN_LOCK_WRITER, false, wait);
+	pn_lock_drop(fd, PN_LOCK_WAITING);
+	return err;
+}
+
 bool pn_lock_is_shared(int fd, enum pn_lock lock) {
 	struct flock range = {
 		.l_type = F_WRLCK,

@@ -46,18 +46,6 @@ int pn_db_grow_map(struct pn_db *db) {
 
 /* ---- LMDB's transaction ---- */
 
-/* Processes that wait for the lock make the one that holds it commit. */
-static int take_writer_lock(struct pn_db *db) {
-	int err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0);
-	if (err != PN_EBUSY)
-		return err;
-	err = pn_lock_take(db->locks, PN_LOCK_WAITING, true, 0);
-	if (err == PN_OK)
-		err = pn_lock_take(db->locks, PN_LOCK_WRITER, false, LOCK_WAIT);
-	pn_lock_drop(db->locks, PN_LOCK_WAITING);
-	return err;
-}
-
 static int begin_transaction(struct pn_db *db) {
 	int rc = mdb_txn_begin(db->env, NULL, 0, &db->write);
 	if (rc == MDB_MAP_RESIZED && pn_db_grow_map(db) == PN_OK)
@@ -143,7 +131,7 @@ static int bound_growth(struct pn_db *db) {
 static int open_transaction(struct pn_db *db) {
 	if (pn_checkpoint_state(db->checkpoint) != PN_OK)
 		return PN_EIO;
-	int err = take_writer_lock(db);
+	int err = pn_lock_take_writer(db->locks, LOCK_WAIT);
 	if (err != PN_OK)
 		return err;
 	err = begin_caught_up(db);

@@ -1,4 +1,6 @@
 /* pn/db.h: LMDB's transaction stays open over many turns; the log has those that it loses. */
+#include <sys/wait.h>
+
 #include "sync_fixture.h"
 
 static uint64_t lmdb_commits(struct fixture *f) {
@@ -104,6 +106,90 @@ TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
 	CHECK(holds(&f, JULIET, "key", "3"));
 	reopen(&f);
 	CHECK(holds(&f, JULIET, "key", "3"));
+	check_whole(&f);
+	teardown(&f);
+}
+
+/* ---- Beside another process ---- */
+
+/* In a child: opens the database as another process, which waits for this one, and writes. */
+static void write_as_another(struct fixture *f, int number) {
+	char key[16];
+	pn_db_forget(f->db);
+	if (pn_db_open(&f->db, &f->options) != PN_OK)
+		_exit(1);
+	snprintf(key, sizeof(key), "child %d", number);
+	const bool sees = holds(f, JULIET, "first", "1");
+	const bool wrote = put(f, JULIET, key, "1") == PN_OK && pn_db_commit(f->db) == PN_OK;
+	pn_db_close(f->db);
+	_exit(sees && wrote ? 0 : 2);
+}
+
+/* Writes turns without a pause until the child has ended. Returns whether that went well. */
+static bool write_until_ended(struct fixture *f, pid_t child) {
+	int status, wait, turns = 0;
+	char value[16];
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		snprintf(value, sizeof(value), "%d", turns++);
+		write_one(f, value);
+		CHECK(sync_at(f, 1000, &wait) ==
+		      PN_OK); /* the clock stands still: no age, no idleness */
+		usleep(500);
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 && holds(f, JULIET, "key", value);
+}
+
+TEST(a_busy_server_lets_others_read_what_it_has_written_and_write_in_turn) {
+	enum { CHILDREN = 5 };
+	struct fixture f;
+	char key[16];
+	int wait;
+	setup_interval(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(put(&f, JULIET, "first", "1") == PN_OK);
+	commit(&f);
+	for (int i = 0; i < CHILDREN; i++) {
+		const pid_t child = fork();
+		if (child == 0)
+			write_as_another(&f, i);
+		CHECK(write_until_ended(&f, child));
+		snprintf(key, sizeof(key), "child %d", i);
+		CHECK(holds(&f, JULIET, key, "1"));
+	}
+	reopen(&f);
+	CHECK(count_records(&f, JULIET) == 2 + CHILDREN);
+	check_whole(&f);
+	teardown(&f);
+}
+
+/* What a killed process has logged is applied by the next one that writes. */
+TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
+	struct fixture f;
+	setup_interval(&f, INTERVAL);
+	write_one(&f, "1");
+	for (int i = 0; i < 3; i++) {
+		const pid_t child = fork();
+		if (child == 0) {
+			int wait;
+			pn_db_forget(f.db);
+			if (pn_db_open(&f.db, &f.options) != PN_OK)
+				_exit(1);
+			(void)sync_at(&f, 1000, &wait);
+			write_one(&f, i == 0 ? "a" : i == 1 ? "b" : "c");
+			write_one(&f, i == 0 ? "child 0" : i == 1 ? "child 1" : "child 2");
+			_exit(holds(&f, JULIET, "key", "1"));
+		}
+		int status;
+		REQUIRE(waitpid(child, &status, 0) == child);
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		if (i < 2) /* or nobody writes before it is closed */
+			CHECK(put(&f, ROMEO, "key", "parent") == PN_OK &&
+			      pn_db_commit(f.db) == PN_OK);
+		if (i < 2)
+			CHECK(holds(&f, JULIET, "key", i == 0 ? "child 0" : "child 1"));
+	}
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "child 2"));
 	check_whole(&f);
 	teardown(&f);
 }
