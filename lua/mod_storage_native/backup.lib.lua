@@ -17,7 +17,6 @@ local RUNNING = "Prosody is running; stop it first, because the database is repl
 local BLOCK = 1024 * 1024;
 local SHOWN_PROBLEMS = 10;
 local UNFIT = { ["storage-foreign"] = "not a backup of a database", ["storage-corrupt"] = "the backup is damaged" };
-local DATABASE_FILES = { "data.mdb", "lock.mdb", "lock", "durable" };
 
 local function size_of(file)
 	return lfs.attributes(file, "size") or 0;
@@ -63,7 +62,10 @@ end
 -- ---- restore ----
 
 local function remove_database(directory)
-	for _, name in ipairs(DATABASE_FILES) do os.remove(directory.."/"..name); end
+	if not lfs.attributes(directory) then return; end
+	for name in lfs.dir(directory) do
+		if name ~= "." and name ~= ".." then os.remove(directory.."/"..name); end
+	end
 	lfs.rmdir(directory);
 end
 
