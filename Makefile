@@ -63,7 +63,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 
 UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
-FUZZERS := decode encode smq pack store lmdb_file cert tlsa dns
+FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 
 .DEFAULT_GOAL := all
 .PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest

@@ -62,8 +62,9 @@ struct pn_db_options {
  * back after an unclean shutdown of the machine, see pn_db_recovered(). Waits up to 2 s for another
  * process that is opening the database.
  *
- * Errors also: PN_EACCESS, PN_EFOREIGN (data.mdb is not an LMDB database, or not one of this
- * program), PN_EVERSION (written by a newer version).
+ * Errors also: PN_ELOG, PN_EOUTDATED (another process has a database of an older format open),
+ * PN_EACCESS, PN_EFOREIGN (data.mdb is not an LMDB database, or not one of this program),
+ * PN_EVERSION (written by a newer version).
  */
 int pn_db_open(struct pn_db **db, const struct pn_db_options *options);
 

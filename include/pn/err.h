@@ -48,7 +48,9 @@
 	  "the name server does not answer; check that it runs, and that firewalls let DNS pass")  \
 	X(EKEY, -27, "key-invalid", "a key is missing or cannot be read")                          \
 	X(EOUTDATED, -28, "storage-outdated",                                                      \
-	  "the store has an older format, and another process has it open; restart the server")
+	  "the store has an older format, and another process has it open; restart the server")    \
+	X(ELOG, -29, "storage-log-corrupt",                                                        \
+	  "the store's log is damaged; restore a backup, or see the README for a way without it")
 
 enum pn_err {
 	PN_OK = 0,

@@ -12,7 +12,7 @@ local native = module:require "native"("store");
 
 local RETRY = 10; -- after opening has failed, the pause until the next attempt is so many times as long as that took
 -- With these conditions the next attempt waits for another file
-local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true };
+local FINAL = { ["storage-corrupt"] = true, ["storage-foreign"] = true, ["storage-version"] = true, ["storage-log-corrupt"] = true };
 local REPEAT = 60; -- seconds before the same error is logged again
 local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for more writes
 local TURN_WRITES = 1000;

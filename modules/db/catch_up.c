@@ -35,7 +35,7 @@ static int open_log(struct pn_db *db, uint64_t last, uint64_t synced) {
 /* A log of another data file is set aside; one that continues ours is damage. */
 static int reject(struct pn_db *db, bool is_ours) {
 	if (is_ours)
-		return PN_ECORRUPT;
+		return PN_ELOG;
 	db->rejected = true;
 	return pn_log_reject(db->directory);
 }
@@ -51,6 +51,8 @@ int pn_catch_up(struct pn_db *db) {
 	close_log(db);
 	db->id.epoch = epoch;
 	err = pn_log_read(db->directory, &db->id, number, apply, db, &last);
+	if (err == PN_ECORRUPT)
+		err = PN_ELOG;
 	if (err == PN_EFOREIGN)
 		err = reject(db, last > number);
 	if (err != PN_OK)

@@ -24,7 +24,7 @@ int pn_turn_checkpoint(struct pn_db *db);
 int pn_turn_rebuild(struct pn_db *db);
 
 /* Brings `db->write` up to the log, and opens that, if another process has written or this one has
- * given a transaction up. PN_ECORRUPT: a turn that was durable is missing. See catch_up.c. */
+ * given a transaction up. PN_ELOG: a turn that was durable is missing. See catch_up.c. */
 int pn_catch_up(struct pn_db *db);
 
 /*

@@ -138,6 +138,34 @@ TEST(the_log_brings_back_what_was_written_since) {
 	past_teardown(&past);
 }
 
+TEST(a_log_that_lacks_a_durable_turn_is_refused_and_nothing_is_changed) {
+	struct past past;
+	struct fixture site;
+	past_setup(&past);
+	CHECK(pn_db_flush(past.f.db) == PN_OK);
+	turns(&past.f, AFTER, AFTER + 1);
+	crash_site(&site, &past.old, &past.durable);
+	copy_log(&past.f, &site);
+	char log[32] = "";
+	DIR *names = opendir(site.directory);
+	REQUIRE(names != NULL);
+	for (struct dirent *entry = readdir(names); entry != NULL; entry = readdir(names))
+		if (strncmp(entry->d_name, "log.0", 5) == 0)
+			snprintf(log, sizeof(log), "%.31s", entry->d_name);
+	closedir(names);
+	struct image good = image_read(site.directory, log), bad = image_read(site.directory, log);
+	for (size_t at = 4000; at < 200000; at += 4000)
+		bad.bytes[at] ^= 1;
+	image_write(&bad, site.directory, log);
+	CHECK(pn_db_open(&site.db, &site.options) == PN_ELOG);
+	image_write(&good, site.directory, log);
+	CHECK(open_site(&site) == contents(&past.f));
+	go_on(&site);
+	image_free(&good);
+	image_free(&bad);
+	past_teardown(&past);
+}
+
 TEST(a_power_failure_during_recovery_loses_nothing_more) {
 	struct past past;
 	past_setup(&past);

@@ -125,6 +125,42 @@ TEST(a_database_of_another_program_is_foreign) {
 	directory_remove(f.directory);
 }
 
+/* As the version before made it: without a log, and without a position. */
+TEST(a_database_without_a_log_is_opened_and_gets_one) {
+	static const char older[] = "\1\0\0\0\1pn-store\0secret of 16 byte";
+	struct fixture f = {.options = {.interval = 60000, .verify = true}};
+	directory_make(f.directory);
+	f.options.directory = f.directory;
+	put_raw(&f, "F", older, sizeof(older) - 1);
+	open_db(&f);
+	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
+	commit(&f);
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "value"));
+	check_whole(&f);
+	teardown(&f);
+}
+
+/* It would write turns past the log. */
+TEST(a_database_without_a_log_that_another_process_has_open_is_refused) {
+	static const char older[] = "\1\0\0\0\1pn-store\0secret of 16 byte";
+	char path[2 * PATH_SIZE];
+	struct flock shared = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+	struct fixture f;
+	directory_make(f.directory);
+	put_raw(&f, "F", older, sizeof(older) - 1);
+	snprintf(path, sizeof(path), "%s/lock", f.directory);
+	const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	REQUIRE(fd >= 0 && fcntl(fd, F_OFD_SETLK, &shared) == 0);
+	const struct pn_db_options options = {.directory = f.directory, .verify = true};
+	CHECK(pn_db_open(&f.db, &options) == PN_EOUTDATED);
+	close(fd);
+	REQUIRE(pn_db_open(&f.db, &options) == PN_OK);
+	pn_db_close(f.db);
+	CHECK(test_alloc.blocks == 0);
+	directory_remove(f.directory);
+}
+
 TEST(a_newer_format_is_told_and_left_alone) {
 	static const char newer[] = "\1\0\0\0\3pn-store\0secret of 16 byte";
 	static const char newer_value[] = "\2what it means is not known yet";
