@@ -154,7 +154,7 @@ demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 
-pictures: all ## take the pictures of docs/images again, in a real browser
+pictures: all ## make the pictures of docs/images again, of real servers
 	@tests/setup build prosody browser
 	@for program in tests/pictures/*.py; do $$program || exit 1; done
 
