@@ -126,7 +126,7 @@ def lego_uses_the_next_key(site):
 	replaced_for_the_next_key(site, from_manual("# lego, for the next key"), LEGO_CHAIN, times=2)
 
 
-@behaviour("uacme, which keeps its key", program="knsupdate", time_limit=TIME_LIMIT)
+@behaviour("uacme, with the same key", program="knsupdate", time_limit=TIME_LIMIT)
 def uacme_renews_with_its_key(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
@@ -144,7 +144,7 @@ def uacme_uses_the_next_key(site):
 	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)
 
 
-@behaviour("root's hook hands in what Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
+@behaviour("root's hook submits files that Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
 def the_hook_of_root_hands_over_to_prosody(site):
 	site.as_user_without_rights().go()
 	certificate = site.issue(HOST, name="new")
@@ -177,7 +177,7 @@ def the_root_option_reads_client_files(site):
 	assert (site.directory / f"certs/{HOST}.key").owner() == USER
 
 
-@behaviour("the name server's settings of the manual are the laboratory's, and BIND takes them")
+@behaviour("the name server settings in the manual equal the laboratory's, and BIND accepts them")
 def the_manuals_name_server_settings_work(site):
 	lines = from_manual("# knot.conf").splitlines()[1:]
 	assert "\n".join(lines) in site.name_server.configuration.read_text()

@@ -30,7 +30,7 @@ def assert_sound(site):
 	site.assert_peers()
 
 
-@behaviour("killed at random moments it never leaves what a peer refuses, and gets there all the same")
+@behaviour("killed at random moments, it never leaves a certificate that peers refuse, and finishes nevertheless")
 def random_kills_never_break_a_peer(site):
 	site.go()
 	new, rng = site.issue(HOST, name="new"), random.Random(suite.SEED)
@@ -53,7 +53,7 @@ def random_kills_never_break_a_peer(site):
 	assert not list(site.slot.glob("*.part")) and not (site.slot / "new.pem").exists()
 
 
-@behaviour("killed while it publishes or removes records it does so again")
+@behaviour("killed while it publishes or removes records, it does so again")
 def a_kill_while_publishing_is_repaired(site):
 	site.go()
 	new = site.issue(HOST, name="new")

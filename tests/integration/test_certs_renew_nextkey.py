@@ -20,7 +20,7 @@ class Requested:
 
 
 @every_version
-@behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
+@behaviour("the next key is published in advance, its certificate is installed at once, and another next key is created")
 def a_next_key_is_published_ahead(site):
 	site.go()
 	found = site.renew(HOST, "--request")
@@ -47,7 +47,7 @@ def a_next_key_is_published_ahead(site):
 	assert (site.slot / "next.key").stat().st_mode & 0o777 == 0o600 and site.slot.stat().st_mode & 0o777 == 0o700
 
 
-@behaviour("a request has the names of the certificate in use, and those of the hosts that it serves")
+@behaviour("a request has the names of the certificate in use, and those of the hosts that use it")
 def a_request_names_hosts_in_use(site):
 	site.serve(HOST, site.issue(HOST, names=["DNS:www.good.lab", "DNS:*.good.lab", f"DNS:{HOST}"], name="wide"))
 	site.go()
@@ -59,7 +59,7 @@ def a_request_names_hosts_in_use(site):
 	assert "Public-Key: (256 bit)" in text, text
 
 
-@behaviour("a certificate without a key has to be for the next key or the one in use")
+@behaviour("a certificate without a key must be for the next key or the one in use")
 def a_certificate_needs_the_next_or_current_key(site):
 	site.go()
 	site.renew(HOST, "--request")
@@ -69,7 +69,7 @@ def a_certificate_needs_the_next_or_current_key(site):
 	assert site.everything() == before
 
 
-@behaviour("a request that got lost is made again for the same key")
+@behaviour("a lost request is created again for the same key")
 def a_lost_request_is_made_again(site):
 	site.go()
 	site.renew(HOST, "--request")
@@ -80,7 +80,7 @@ def a_lost_request_is_made_again(site):
 	assert Requested(site, "again").record in records
 
 
-@behaviour("while DNS does not answer it is not known whether the next key is published")
+@behaviour("while DNS does not answer, it is unknown whether the next key is published")
 def without_dns_the_next_key_is_uncertain(site):
 	site.go()
 	site.renew(HOST, "--request")

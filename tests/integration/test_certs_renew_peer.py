@@ -163,7 +163,7 @@ def no_peer_is_ever_refused(site):
 		fate.end()
 
 
-@behaviour("a peer is refused where a hook switches at once, and so the one above has eyes to see")
+@behaviour("control: a peer is refused if a hook switches at once")
 def an_immediate_switch_refuses_a_peer(site):
 	peer, new = go(site), site.issue(HOST, name="new")
 	assert peer.looks == len(site.places) and not peer.refusals

@@ -186,7 +186,7 @@ def behaviour(name, *examples):
 
 # --- all of them ---
 
-@behaviour("it starts, and the log complains of nothing")
+@behaviour("it starts, without warnings in the log")
 def starts(server):
 	assert not server.complaints(), server.complaints()
 	mapped = server.lua("return io.open('/proc/self/maps'):read('a')")
@@ -194,7 +194,7 @@ def starts(server):
 	assert ("mod_s2s_auth_native/certs.so" in mapped) == (server.name != "support-desk")
 
 
-@behaviour("the tools find nothing to mend")
+@behaviour("the tools do not find problems")
 def checks(server):
 	assert set(findings(server, None)) <= {("error", "DNS")}  # on a machine whose resolver passes no signatures on
 	said = server.prosodyctl("check", "config")
@@ -212,7 +212,7 @@ def message(server):
 	assert server.prosodyctl("mod_storage_native", "check").endswith("no problems\n")
 
 
-@behaviour("users make rooms, and what is said in them is kept", "home", "public")
+@behaviour("users create rooms, and their messages are archived", "home", "public")
 def room(server):
 	alice, place = server.login("alice").available(), f"family@{ROOMS}"
 	enter(alice, "Alice", place)
@@ -235,7 +235,7 @@ def upload(server):
 	assert server.get(fetch["url"].removeprefix(base), server.https_port, UPLOADS, True).body == "meow"
 
 
-@behaviour("metrics are told, and mod_native's too", "public", "support-desk")
+@behaviour("metrics are exposed, also those of mod_native", "public", "support-desk")
 def metrics(server):
 	server.login("alice").enable()
 	text = server.get("/metrics").body
@@ -245,13 +245,13 @@ def metrics(server):
 
 # --- the public server ---
 
-@behaviour("clients may encrypt from the first byte", "public")
+@behaviour("clients may use direct TLS", "public")
 def direct(server):
 	alice = server.login("alice", DirectTls, port=server.direct_port)
 	assert alice.features.child("sm", xmpp.SM3)
 
 
-@behaviour("accounts are for the invited alone", "public")
+@behaviour("only invited users can register", "public")
 def registration(server):
 	stranger = server.connect("stranger")
 	stranger.open()
@@ -283,13 +283,13 @@ class Site(nginx.Nginx):
 		return self.server.get(path, self.port, WEB, encrypted=True)
 
 
-@behaviour("the page and what it needs are served", "support-desk")
+@behaviour("the page and its files are served", "support-desk")
 def page(server):
 	for name in ("", "app.js", "config.json", "converse/converse.min.js"):
 		assert server.get(f"/support/{name}", host=WEB).status == 200, name
 
 
-@behaviour("nginx serves the page over https, and neither metrics nor anything over http", "support-desk")
+@behaviour("nginx serves the page over https only, and does not expose metrics", "support-desk")
 def site(server):
 	with Site(server) as nginx_site:
 		assert "app.js" in nginx_site.get("/support/").body

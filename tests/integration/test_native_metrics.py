@@ -65,14 +65,14 @@ def exposed(server):
 	return {name: (kinds[name], labels[name], units[name].strip()) for name in kinds if OURS.fullmatch(name)}
 
 
-@behaviour("the README's table is what a server exposes")
+@behaviour("the README's table lists the metrics that a server exposes")
 def the_readme_lists_every_metric(server):
 	table, found = documented(), exposed(server)
 	assert len(table) > 20
 	assert table == found, sorted(set(table.items()) ^ set(found.items()))
 
 
-@behaviour("every sample stands once")
+@behaviour("every sample is exposed once")
 def samples_are_unique(server):
 	server.login("alice").enable()
 	samples = [line.rsplit(" ", 1)[0] for line in server.metrics().splitlines() if OURS.match(line)]
@@ -88,7 +88,7 @@ def value(server, sample):
 	return float(found[0])
 
 
-@behaviour("sessions and what is held for them")
+@behaviour("sessions and the size of their queues")
 def sessions_and_their_queues_are_counted(server):
 	def streams(state):
 		return value(server, f'prosody_mod_smacks__streams{{host="{server.host}",state="{state}"}}')
@@ -103,7 +103,7 @@ def sessions_and_their_queues_are_counted(server):
 	assert 0 < value(server, "prosody_mod_smacks__held_bytes" + of_host) < value(server, "prosody_mod_smacks__limit_bytes" + of_host)
 
 
-@behaviour("transactions and their way to the disk")
+@behaviour("transactions and their syncs")
 def transactions_are_counted(server):
 	store = "prosody_mod_storage_native__"
 	before = value(server, store + "transactions_total"), value(server, store + "sync_seconds_count")
@@ -128,7 +128,7 @@ def queries():
 	return [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
-@behaviour("the dashboard can be imported as it is, and leaves no metric out")
+@behaviour("the dashboard can be imported, and shows every metric")
 def the_dashboard_uses_every_metric(_):
 	board = dashboard()
 	assert board["title"] and board["schemaVersion"] >= 36 and "id" not in board and "uid" not in board
@@ -199,7 +199,7 @@ def refuse_a_visitor(server):
 		end""")
 
 
-@behaviour("Prometheus reads the metrics, and every query of the dashboard has an answer")
+@behaviour("Prometheus reads the metrics, and every query of the dashboard returns data")
 def prometheus_answers_every_query(server):
 	refuse_a_visitor(server)
 	alice, bob = server.login("alice"), server.login("bob")

@@ -157,7 +157,7 @@ def _(stream, subject):
 	assert not dialback_was_asked(subject, UNPROVEN)
 
 
-@on_subjects("one without a proof has dialback where the policy is lax", policies=["lax"])
+@on_subjects("one without a proof may use dialback where the policy is lax", policies=["lax"])
 def _(stream, subject):
 	assert "type='invalid'" in stream.ask_for(UNPROVEN)  # its server does not know the key
 	assert dialback_was_asked(subject, UNPROVEN)
@@ -177,14 +177,14 @@ def _(stream, subject):
 	assert "<not-authorized" in read_until(stream.connection, "</stream:error>")
 
 
-@on_subjects("a stream may ask for a hundred", policies=["strict"])
+@on_subjects("a stream may authenticate a hundred domains", policies=["strict"])
 def _(stream, subject):
 	answers = [stream.ask_for(f"n{number}.{UNPROVEN}") for number in range(101)]
 	assert all("<policy-violation" in each for each in answers[:100]), answers
 	assert "<resource-constraint" in answers[100], answers[100]
 
 
-@on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
+@on_bed("further domains: a stream whose header does not name a domain proves each requested one, or is refused")
 def a_nameless_stream_proves_each_domain(servers):
 	subject = servers.subject("lax", True)
 	for ours in subject.domains:
@@ -196,7 +196,7 @@ def a_nameless_stream_proves_each_domain(servers):
 			asking.assert_heard(PUBLISHED)
 
 
-@on_subjects("what was read together with one is handled once it has been examined, without a further packet")
+@on_subjects("stanzas read together with a request are handled after its check, without a further packet")
 def _(stream, subject):
 	assert "type='valid'" in stream.ask_for(NAMED)
 	behind = "".join(f"<iq type='result' id='behind-{n}.' from='{NAMED}' to='{stream.ours}'><x xmlns='urn:x'>{'x' * 400}</x></iq>"

@@ -89,7 +89,7 @@ def another_certificate(servers):
 
 
 for title, each in BURSTS.items():
-	@on_bed(f"a refused target {title}: it hears nothing, is not heard, and the next one is tried")
+	@on_bed(f"a refused target {title}: it neither receives nor sends stanzas, and the next one is tried")
 	def the_next_target_follows_a_refused_one(servers, burst=each):
 		leave(servers, POLICIES, burst, another_certificate(servers))
 
@@ -100,24 +100,24 @@ def the_next_target_follows_a_hangup(servers):
 
 
 for title, each in UNENCRYPTED.items():
-	@on_bed(f"a target with a usable record {title}: it hears nothing, is not heard, and the next one is tried")
+	@on_bed(f"a target with a usable record {title}: it neither receives nor sends stanzas, and the next one is tried")
 	def the_next_target_follows_a_failed_proof(servers, burst=each):
 		leave(servers, ["lax"], burst)
 
 
 for title, each in BURSTS.items():
-	@on_bed(f"a refused target, the only one, {title}: it is told why, and hears nothing else")
+	@on_bed(f"a refused target, the only one, {title}: it receives only the error")
 	def the_only_target_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE), another_certificate(servers))
 
 
 for title, each in UNENCRYPTED.items():
-	@on_bed(f"the only target, with a usable record, {title}: it is told why, and hears nothing else")
+	@on_bed(f"the only target, with a usable record, {title}: it receives only the error")
 	def the_only_target_with_a_record_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE))
 
 
-@on_bed("what a target with a usable record says without encryption of another stream's dialback is not believed")
+@on_bed("an unencrypted answer of a target with a usable record about another stream's dialback is ignored")
 def unencrypted_dialback_results_are_not_believed(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	for here in subject.domains:

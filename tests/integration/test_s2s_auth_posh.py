@@ -74,7 +74,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: the web server has no such document", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server does not have the document", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.posh({"/": fingerprints(peer.shows())})
 	peer.target()
@@ -113,7 +113,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: the web server lets wait for ever", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server does not answer", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.shows()
 	peer.add("", "A", peer.lab.silent_web_address)
@@ -177,7 +177,7 @@ def set_clock(server, seconds):
 		os.time = function (date) return os.real_time(date) + (date and 0 or {seconds}) end""")
 
 
-@on_bed("POSH: a document is believed until it expires, and asked for again then")
+@on_bed("POSH: a document is used until it expires, and requested again then")
 def a_document_is_cached_until_it_expires(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	site = servers.lab.sites[EXPIRING]

@@ -100,7 +100,7 @@ def assert_kept(client, count):
 
 # --- the end of the process ---
 
-@behaviour("storage faults: a killed server loses nothing that was stored before the sync interval",
+@behaviour("storage faults: a killed server does not lose data that were stored before the sync interval",
 	**over(["private", "mam", "offline"], {"storage_native_sync_interval": SYNC_INTERVAL}))
 def a_kill_loses_only_the_sync_interval(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -130,7 +130,7 @@ def wait_durable(server):
 
 
 for sync in ("group", "commit"):
-	@behaviour(f"storage faults: what was called durable is there after a kill, with storage_native_sync = {sync}",
+	@behaviour(f"storage faults: durable data are there after a kill, with storage_native_sync = {sync}",
 		**over(["private"], {"storage_native_sync": sync}))
 	def synced_writes_survive_a_kill(server):
 		alice = server.login("alice")
@@ -146,7 +146,7 @@ for sync in ("group", "commit"):
 
 # --- no room ---
 
-@behaviour("storage faults: on a full disk writes fail and reads go on; with room again, writes do too",
+@behaviour("storage faults: on a full disk writes fail and reads work; with free space writes work again",
 	**over(["private", "mam"]))
 def a_full_disk_refuses_writes_only(server):
 	with Disk(server, 4 * SMALL) as disk:
@@ -171,7 +171,7 @@ def a_full_disk_refuses_writes_only(server):
 		assert_kept(alice, taken)
 
 
-@behaviour("storage faults: a full store refuses writes and lets read and delete; then there is room again",
+@behaviour("storage faults: a full store refuses writes, and allows reads and deletions, which free space",
 	**over(["private", "mam"], {"storage_native_max_size": 8 * SMALL}))
 def a_full_store_refuses_writes_only(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -214,7 +214,7 @@ class WritersLock:
 		self.file.close()
 
 
-@behaviour("storage faults: while another process holds the lock writes fail and reads go on; then writes do too",
+@behaviour("storage faults: while another process holds the lock writes fail and reads work; then writes work again",
 	**over(["private"]))
 def a_held_lock_refuses_writes_only(server):
 	alice = server.login("alice")
@@ -287,7 +287,7 @@ def with_newer_format(store):
 	(store / "data.mdb").write_bytes(data)
 
 
-@behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
+@behaviour("storage faults: a file that is not a store is refused and left alone", **over(["private"]))
 def a_foreign_file_is_refused(server):
 	refuses_store(server, with_foreign_file, "not a database of this program")
 
@@ -350,7 +350,7 @@ def a_newer_format_is_refused(server):
 	refuses_store(server, with_newer_format, "newer version")
 
 
-@behaviour("storage faults: on a read-only disk nothing is stored; mounted for writing again, all is there",
+@behaviour("storage faults: on a read-only disk writes fail; after a writable remount all data are there",
 	**over(["private"]))
 def a_read_only_disk_refuses_writes_only(server):
 	with Disk(server, 16 * SMALL) as disk:

@@ -57,7 +57,7 @@ def driver(name, modules=OLDER, **options):
 	settings = {"guests": {"allow_anonymous_storage": True}, "guest_modules": [*MODULES, *modules],
 		"options": {"storage": name, **options}}
 
-	@behaviour(f"nothing of a visitor is stored with {name} by {', '.join(modules)}", **settings)
+	@behaviour(f"no data of a visitor are stored with {name} by {', '.join(modules)}", **settings)
 	def nothing(server):
 		visit(server)
 		assert stored(server) == "", stored(server)
