@@ -128,18 +128,18 @@ end
 describe("the garbage collector", function ()
 	for description, collector in pairs(COLLECTORS) do
 		describe(description, function ()
-			it("takes nothing from encode, decode, splice and delay", function ()
+			it("does not collect data in use by encode, decode, splice and delay", function ()
 				with_collector(collector, use_stanza);
 			end);
 
-			it("takes nothing from queues, and all once they are gone", function ()
+			it("keeps the items of queues, and frees them with the queues", function ()
 				with_collector(collector, use_smq);
 				assert.same({ 0, 0 }, { smq.total() });
 			end);
 		end);
 	end
 
-	it("leaves a queue alone that a coroutine holds, and takes it with the coroutine", function ()
+	it("keeps a queue that a coroutine holds, and frees it with the coroutine", function ()
 		with_collector(every_allocation, function ()
 			local thread = coroutine.wrap(function ()
 				local queue = smq.new {};
@@ -218,7 +218,7 @@ describe("a finalizer", function ()
 		end);
 	end
 
-	it("may make the account that is made just now", function ()
+	it("may create the account that is being created", function ()
 		local seen = {};
 		with_collector(every_allocation, function ()
 			for attempt = 1, 100 do

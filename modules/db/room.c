@@ -29,7 +29,7 @@ enum {
 	AHEAD_MAX = 4 * 1024 * 1024,
 	/* Part of the file's size that may stay allocated after a large turn: an estimate is
 	 * several times the need of a turn. With less, usual turns would allocate and release all
-	 * the time. Test: "room: what a large turn reserved in vain is released". */
+	 * the time. Test: "room: unused space reserved by a large turn is released". */
 	SURPLUS_PART = 4,
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,

@@ -262,7 +262,7 @@ static void check_cut(struct cut cut) {
 
 /* ---- What is promised ---- */
 
-TEST(whenever_the_power_fails_while_a_store_is_made_the_next_start_makes_it_or_has_it) {
+TEST(whenever_the_power_fails_while_a_store_is_created_the_next_start_creates_or_opens_it) {
 	for (unsigned n = 0; n < 2; n++) {
 		const unsigned seed = test_seed() + n;
 		tell(seed);
@@ -272,7 +272,7 @@ TEST(whenever_the_power_fails_while_a_store_is_made_the_next_start_makes_it_or_h
 	}
 }
 
-TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_that_was_reported_durable) {
+TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_durable_data) {
 	for (unsigned n = 0; n < STORIES; n++) {
 		const unsigned seed = test_seed() + n;
 		tell(seed);

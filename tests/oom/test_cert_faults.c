@@ -139,7 +139,7 @@ TEST(names_are_read_or_memory_is_missing) {
 	cert_free(cert);
 }
 
-TEST(a_request_is_made_or_memory_is_missing) {
+TEST(a_request_is_created_or_memory_is_missing) {
 	fail_each(make_request);
 }
 
@@ -209,7 +209,7 @@ static int verify_twice(struct notes *notes) {
 	return first != PN_OK ? first : err;
 }
 
-TEST(a_chain_is_good_for_another_verification_after_a_failure) {
+TEST(a_chain_can_be_verified_again_after_a_failure) {
 	for (int i = 0; i < 2; i++) {
 		const struct cert root = cert_make((struct cert_wish){
 			.subject = "root",

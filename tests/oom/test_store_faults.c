@@ -394,11 +394,11 @@ static void try_faults(struct faults fault, int ways, enum attitude attitude) {
 	}
 }
 
-TEST(whatever_call_of_lmdb_fails_what_was_written_before_in_the_turn_stands) {
+TEST(if_any_call_of_lmdb_fails_earlier_writes_of_the_turn_are_kept) {
 	try_faults((struct faults){0}, FAULT_WAYS, COMMITS);
 }
 
-TEST(also_where_it_leaves_a_transaction_that_is_of_no_more_use) {
+TEST(also_if_it_leaves_the_transaction_unusable) {
 	try_faults((struct faults){.spoils = true}, 1, COMMITS);
 }
 
@@ -406,11 +406,11 @@ TEST(a_call_that_has_failed_may_be_made_again_in_the_same_turn) {
 	try_faults((struct faults){.spoils = true}, 1, TRIES_AGAIN);
 }
 
-TEST(where_all_calls_of_lmdb_fail_from_then_on_a_turn_is_there_or_its_commit_tells) {
+TEST(if_all_later_calls_of_lmdb_fail_a_turn_is_there_or_its_commit_fails) {
 	try_faults((struct faults){.spoils = true, .lasting = true}, 1, COMMITS);
 }
 
-TEST(whatever_allocation_fails_what_was_written_before_in_the_turn_stands) {
+TEST(if_any_allocation_fails_earlier_writes_of_the_turn_are_kept) {
 	for (int fail_after = 0; fail_after < 2; fail_after++) {
 		bool failed = true;
 		for (size_t at = 1; failed; at++) {
@@ -453,7 +453,7 @@ static bool is_made(struct fixture *f, int opened) {
 	return good;
 }
 
-TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
+TEST(if_any_call_fails_while_a_store_is_created_the_next_attempt_creates_it) {
 	for (int way = 0; way < FAULT_WAYS; way++) {
 		bool failed = true;
 		for (size_t at = 1; failed || at < 60; at++) {
@@ -470,7 +470,7 @@ TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
 	}
 }
 
-TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
+TEST(if_any_allocation_fails_while_a_store_is_created_the_next_attempt_creates_it) {
 	bool failed = true;
 	for (size_t at = 1; failed; at++) {
 		struct fixture f;

@@ -81,7 +81,7 @@ TEST(a_limit_ends_a_page_and_none_at_all_gives_nothing) {
 	teardown(&f);
 }
 
-TEST(before_and_after_bound_a_page_and_are_no_part_of_it) {
+TEST(before_and_after_bound_a_page_and_are_not_part_of_it) {
 	struct fixture f;
 	struct id ids[6];
 	setup(&f);
@@ -342,7 +342,7 @@ TEST(an_id_of_another_archive_finds_nothing) {
 	teardown(&f);
 }
 
-TEST(an_id_lasts_as_long_as_its_message_and_is_not_given_again) {
+TEST(an_id_lasts_as_long_as_its_message_and_is_not_reused) {
 	struct fixture f;
 	struct id ids[3], again;
 	setup(&f);
@@ -431,7 +431,7 @@ TEST(a_key_may_look_like_an_opaque_id) {
 	teardown(&f);
 }
 
-TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
+TEST(a_full_archive_takes_only_replacements) {
 	struct fixture f;
 	struct pn_buf stanza = packed("x");
 	const struct {
@@ -472,7 +472,7 @@ static int set(struct fixture *f, struct pn_str id, const char *text, const doub
 	return err;
 }
 
-TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
+TEST(a_changed_message_keeps_its_id_its_place_and_the_fields_that_were_not_given) {
 	struct fixture f;
 	struct id ids[3];
 	static const double later = 10;

@@ -320,7 +320,7 @@ static bool play(struct fixture *f, int number) {
 	       total(f, ROMEO, &EVERYTHING) == 1 + 2 * (number + 1) && good;
 }
 
-TEST(whatever_record_of_one_user_is_damaged_another_one_loses_nothing) {
+TEST(any_damaged_record_of_one_user_does_not_affect_another_user) {
 	for (int i = 0; i < record_count; i++) {
 		for (int way = 0; way < DAMAGES; way++) {
 			struct fixture f;
@@ -352,7 +352,7 @@ static int64_t expire_all(struct fixture *f, uint64_t slice) {
 	return more < 0 ? more : (int64_t)position.damaged;
 }
 
-TEST(whatever_record_of_one_archive_is_damaged_all_others_are_expired) {
+TEST(any_damaged_record_of_one_archive_does_not_stop_the_expiry_of_others) {
 	int64_t passed = 0;
 	for (int i = 0; i < record_count; i++) {
 		for (int way = 0; way < DAMAGES; way++) {

@@ -54,7 +54,7 @@ TEST(a_file_is_written_with_its_rights_whatever_the_umask) {
 	teardown();
 }
 
-TEST(what_exists_is_never_overwritten_nor_followed) {
+TEST(existing_files_and_links_are_never_overwritten_or_followed) {
 	char target[PATH + 8];
 	setup();
 	CHECK(pn_file_write(at.path, text("first"), PRIVATE) == PN_OK);

@@ -296,7 +296,7 @@ DAMAGE(a_free_list_without_a_count, number(f.free_list), "has a free list of an 
 
 /* ---- Valid files ---- */
 
-TEST(a_lost_page_is_counted_and_harms_nobody) {
+TEST(a_lost_page_is_counted_and_does_no_harm) {
 	struct fixture f;
 	setup(&f);
 	put64(value(f.free_list, 1), 0); /* as LMDB leaves a list that it reserved in vain */

@@ -324,7 +324,7 @@ TEST(a_full_database_whose_free_pages_are_scattered) {
 	teardown(&f);
 }
 
-TEST(what_a_large_turn_reserved_in_vain_is_released) {
+TEST(unused_space_reserved_by_a_large_turn_is_released) {
 	enum { RECORDS = 2000, MOST = 8 * 1024 * 1024 };
 	struct fixture f;
 	struct stat file;

@@ -371,7 +371,7 @@ TEST(a_splice_anywhere_but_at_the_end_of_the_root_is_invalid_and_writes_nothing)
 	}
 }
 
-TEST(a_splice_into_what_has_no_root_is_invalid) {
+TEST(a_splice_into_a_text_without_a_root_is_invalid) {
 	static const char *const xml[] = {"/>",   "</>", "</", "<>",  "</></>",
 					  "></>", "a",   "<",  "a/>", "</a>"};
 	for (size_t i = 0; i < sizeof(xml) / sizeof(xml[0]); i++) {

@@ -50,7 +50,7 @@ TEST(a_self_signed_certificate_is_not_trusted) {
 	cert_free(cert);
 }
 
-TEST(expiry_is_judged_at_the_time_that_is_given) {
+TEST(expiry_is_checked_at_the_given_time) {
 	const struct hierarchy h =
 		hierarchy_make((struct cert_wish){.from = NOW, .until = NOW + 1000});
 	struct question question = {.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root};
@@ -113,7 +113,7 @@ TEST(a_peer_with_one_thing_wrong_is_refused) {
 }
 
 /* Public authorities issue for serverAuth alone, to those who connect as well. */
-TEST(a_servers_certificate_need_not_be_a_clients) {
+TEST(a_servers_certificate_need_not_be_valid_for_clients) {
 	const struct hierarchy h =
 		hierarchy_make((struct cert_wish){.nid = NID_ext_key_usage, .value = "serverAuth"});
 	CHECK(ask((struct question){.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root})
@@ -159,7 +159,7 @@ TEST(one_of_several_references_is_enough_and_none_is_not) {
 }
 
 /* What follows the leaf cannot take away what a record says of it, nor add to it. */
-TEST(usage_3_does_not_look_at_what_follows_the_leaf) {
+TEST(usage_3_ignores_the_certificates_after_the_leaf) {
 	static const unsigned char empty[] = {0x30, 0x0e, 0x30, 0x0c, 0x02, 0x00, 0x30, 0x00,
 					      0x30, 0x00, 0x30, 0x00, 0x30, 0x00, 0x30, 0x00};
 	const struct cert cert = cert_make((struct cert_wish){0});
@@ -218,7 +218,7 @@ static bool is_same(const struct answer *a, const struct answer *b) {
 }
 
 /* Whatever was asked before: what was decoded for it says nothing about the next question. */
-TEST(a_chain_is_judged_anew_by_each_verification) {
+TEST(each_verification_checks_a_chain_anew) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	static struct records leaf, root, intermediate, none;
@@ -263,7 +263,7 @@ TEST(a_chain_is_judged_anew_by_each_verification) {
 
 /* ---- Authorities ---- */
 
-TEST(authorities_may_stand_in_a_file_or_a_directory) {
+TEST(authorities_may_be_in_a_file_or_a_directory) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	const struct cert *const roots[] = {&other, &h.root};
