@@ -144,7 +144,7 @@ end
 
 local outgoing_filter;
 
--- What is queued is what is sent, unless another filter comes after this one and expects a stanza
+-- Sends the queued bytes, unless another filter comes after this one and expects a stanza
 local function send_queued(session, stanza, bytes, is_over)
 	local acks = smacks.acks;
 	if is_over then smacks.accounts.note_over_limit(session, true); end

@@ -137,7 +137,7 @@ def encrypted_client(site, port, is_direct):
 	return client.login()
 
 
-@certsite.behaviour("nagle: also where the stream is encrypted, from its beginning or later")
+@certsite.behaviour("nagle: also with direct TLS and with STARTTLS")
 def encrypted_streams_leave_at_once(site):
 	direct_port, _ = site.direct_ports()
 	site.modules += ["roster", "smacks"]
