@@ -122,7 +122,7 @@ local function same_directory(one, other)
 	return a ~= nil and b ~= nil and a.dev == b.dev and a.ino == b.ino;
 end
 
--- The rows of options.lib.lua, nil if the file does not exist; or nil, text if the file is invalid
+-- The rows of options.lib.lua, empty if the file does not exist; or empty, text if the file is invalid
 local function load_options(directory)
 	local path = directory.."/options.lib.lua";
 	if not lfs.attributes(path) then return {}; end

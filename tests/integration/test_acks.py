@@ -1,5 +1,5 @@
-"""An ack is a promise: none leaves before what it acknowledges is committed (storage native), and a request is
-answered all the same."""
+"""Acks are not sent before the stanzas that they acknowledge are committed (storage native), and each request is
+answered."""
 import random
 
 import bed
@@ -14,7 +14,7 @@ KILLS = 8
 
 
 def stored(server, user):
-	"""The bodies that offline storage holds for a user, oldest first."""
+	"""The bodies in a user's offline storage, oldest first."""
 	return server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "offline", "archive");
 		local bodies = {{}};

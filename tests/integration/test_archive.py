@@ -27,7 +27,7 @@ def entries(count, contact=PEER, first=0):
 
 
 def owner_of(server, messages):
-	"""A client whose archive holds these messages and nothing else."""
+	"""A client whose archive has exactly these messages."""
 	client = server.login("alice")
 	fill(server, client.user, messages)
 	return client
@@ -38,12 +38,12 @@ def bodies(messages):
 
 
 def chunks(messages):
-	"""The pages that an archive is read in; an empty archive has one, an empty one."""
+	"""The pages of an archive; an empty archive has one empty page."""
 	return [messages[n:n + PAGE] for n in range(0, len(messages), PAGE)] or [[]]
 
 
 def check(page, messages, count, complete, backwards=False):
-	"""A page holds exactly these messages, in order, and says so."""
+	"""A page has exactly these messages, in order, and its <fin/> agrees."""
 	told = messages[::-1] if backwards else messages
 	assert page.bodies == bodies(told) and page.ids == [m.id for m in told], (page, told)
 	assert page.stamps == [stamp(m.when) for m in told], (page.stamps, told)
@@ -59,7 +59,7 @@ def check_all(pages, expected, count, **more):
 
 
 def last_page_first(messages):
-	"""Pages counted from the newest message on: it is the oldest page that may be short."""
+	"""Pages counted from the newest message on: the oldest page may be short."""
 	return [chunk[::-1] for chunk in chunks(messages[::-1])]
 
 
@@ -196,7 +196,7 @@ def all_filters_combine(server):
 
 
 def fractions(count):
-	"""Messages within seconds of one another, at times of which a client is told no more than a part."""
+	"""Messages within seconds of one another, at times that stamps show only in part."""
 	messages = entries(count)
 	for n, message in enumerate(messages):
 		message.when = NOW - 60 + n * 0.2718281828
@@ -204,7 +204,7 @@ def fractions(count):
 
 
 def check_stamps(client, count):
-	"""Whoever asks for what lies between two stamps that were told gets both messages, and all between."""
+	"""A query between two stamps returns both messages, and all between."""
 	everything = query(client, max=count)
 	assert len(everything.ids) == count, everything
 	for low, high in ((0, 0), (0, count - 1), (3, 3), (2, 7), (count - 1, count - 1)):
@@ -318,7 +318,7 @@ def preferences_are_obeyed(server):
 # --- restarts and reloads ---
 
 def continue_archive(server, user, messages):
-	"""The archive is as it was, and goes on."""
+	"""The archive is unchanged, and accepts further messages."""
 	alice = server.authenticated(user).bind()
 	check_all(forth(alice, PAGE), chunks(messages), len(messages))
 	check_all(back(alice, PAGE), last_page_first(messages), len(messages))

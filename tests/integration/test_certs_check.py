@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: what DNS says, what is served, and how the two fit together."""
+"""prosodyctl mod_certs check: DNS, the served certificates, and whether they agree."""
 import json
 import re
 import shutil
@@ -50,7 +50,7 @@ class Site(bed.Prosody):
 		return (issuer or self.lab.intermediate).issue(name or host, names or [f"DNS:{host}"], **settings)
 
 	def serve(self, host, certificate):
-		"""Prosody has this host, with this certificate."""
+		"""Adds this host to Prosody, with this certificate."""
 		self.install(host, certificate)
 		if host not in (self.host, *self.more_hosts):
 			self.more_hosts.append(host)
@@ -68,7 +68,7 @@ class Site(bed.Prosody):
 		zone.add(target, "AAAA", "::1")
 
 	def child(self, name, servers, valid=None):
-		"""A zone below lab. with these name servers, {label: number of its address}, that lab. leaves it to."""
+		"""A zone below lab. with these name servers, {label: number of its address}, to which lab. delegates it."""
 		zone = Zone(f"{name}.lab.", f"{next(iter(servers))}.{name}.lab.", valid)
 		for label, number in servers.items():
 			for each in (zone, self.lab.zone("lab")):
@@ -77,7 +77,7 @@ class Site(bed.Prosody):
 		return zone
 
 	def serve_zones(self, zones):
-		"""Name servers of our own: {number of the address: [zones]}; before go(), which publishes the keys."""
+		"""Separate name servers: {number of the address: [zones]}; before go(), which publishes the keys."""
 		for number, listed in zones.items():
 			directory = self.lab.directory / f"server-{number}"
 			directory.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ class Site(bed.Prosody):
 			self.start()
 		return self
 
-	# --- its life ---
+	# --- running it ---
 
 	def finish(self):
 		if self.process:
@@ -119,7 +119,7 @@ def behaviour(name, once=True):
 
 
 class Report:
-	"""What check has found."""
+	"""The findings of check."""
 
 	def __init__(self, output):
 		found = json.loads(output.out)
@@ -130,7 +130,7 @@ class Report:
 			and (host is None or row["host"] == host)]
 
 	def expect(self, state, check, subject="", text="", host=None):
-		"""There are such rows, they all have this state, and one this text."""
+		"""There are such rows, all have this state, and one has this text."""
 		rows = self.rows_of(check, subject, host)
 		assert rows and {row["state"] for row in rows} == {state}, (check, subject, state, rows, self)
 		assert any(re.search(text, row["text"]) for row in rows), (text, rows)
@@ -146,7 +146,7 @@ def check(site, *words, status):
 	return Report(output)
 
 
-# --- everything as it should be ---
+# --- no problems ---
 
 @suite.every_version
 @behaviour("without problems every row is ok, and the status is 0")
@@ -194,7 +194,7 @@ def summary_counts_one_warning_and_one_error(site):
 
 @behaviour("a domain in Unicode is looked up and compared in A-labels")
 def a_unicode_domain_is_checked_in_a_labels(site):
-	site.good("xn--mller-kva.lab", services=SERVICES[:2])  # with direct TLS Prosody does not know it by that name
+	site.good("xn--mller-kva.lab", services=SERVICES[:2])  # with direct TLS Prosody does not recognize this name
 	site.more_hosts[:] = ["müller.lab"]
 	site.go()
 	report = check(site, "müller.lab", status=OK)
@@ -321,7 +321,7 @@ def signatures_about_to_expire_are_a_warning(site):
 	report.expect("ok", "DANE", text="^3 1 1 matches$")
 
 
-# --- where the services are ---
+# --- services ---
 
 @behaviour("missing services, aliases, missing addresses and closed ports are reported")
 def missing_services_and_addresses_are_reported(site):
@@ -347,7 +347,7 @@ def missing_services_and_addresses_are_reported(site):
 
 
 class Patient:
-	"""Listens at these ports of an address, and closes all connections once each port has one."""
+	"""Listens at these ports of an address, and closes all connections when each port has one."""
 
 	def __init__(self, address, ports):
 		self.sockets = [socket.create_server((address, port)) for port in ports]
@@ -424,7 +424,7 @@ def caa_that_forbids_all_issuers_is_a_warning(site):
 		report.expect(state, "CAA", host.removeprefix("a."), text, host=host)
 
 
-# --- certificates beside TLSA records ---
+# --- certificates and TLSA records ---
 
 @suite.every_version
 @behaviour("each published combination has to match what every listener serves")
@@ -439,7 +439,7 @@ def each_combination_matches_every_listener(site):
 	site.serve("useless.lab", site.issue("useless.lab"))
 	site.publish("useless.lab", ["3 1 9 " + WRONG, "3 1 1 abcd"])
 	site.serve("many.lab", issued := site.issue("many.lab"))
-	others = [f"3 1 1 {number:064x}" for number in range(50)]  # more than UDP carries
+	others = [f"3 1 1 {number:064x}" for number in range(50)]  # more than fits into UDP
 	site.publish("many.lab", [*others, issued.tlsa(3, 1, 1), site.lab.intermediate.tlsa(2, 0, 1), issued.tlsa(1, 1, 2)])
 	site.go()
 	report = check(site, "good.lab", "wrong.lab", "foreign.lab", "useless.lab", "many.lab", status=ERRORS)
@@ -520,7 +520,7 @@ def a_differing_listener_is_found(site):
 # --- name servers ---
 
 class Shouting:
-	"""A name server that has what another has, with one name in other letters; NSD makes all of them small."""
+	"""A name server with the data of another, and one name in upper case; NSD converts all names to lower case."""
 
 	def __init__(self, address, source, name, shouted):
 		self.source, self.name, self.shouted = source, self.wire(name), self.wire(shouted)

@@ -4,7 +4,7 @@ from test_certs_check import FIRST_NAME_SERVER, SERVICES, behaviour
 from test_certs_installed import look
 
 
-# Nobody need listen for it.
+# This does not need a listener.
 
 def delegate(site, name, valid=(-1, 30), ds=None):
 	"""A zone below lab., of a name server of its own: with its DS record, or with these, "" for none."""

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+"""prosodyctl mod_certs check: hosts, certificates and keys of this machine."""
 import functools
 import os
 import pathlib
@@ -60,7 +60,7 @@ def unusable_keys_are_errors(site):
 	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
 
 
-# --- what has been loaded ---
+# --- loaded certificates ---
 
 @behaviour("installed: a certificate that Prosody has not loaded yet is a warning")
 def a_certificate_not_yet_loaded_is_a_warning(site):
@@ -74,11 +74,11 @@ def a_certificate_not_yet_loaded_is_a_warning(site):
 	assert all("certs/good.lab.crt" in row["text"] for row in report.rows_of("reload")), report
 	site.lua("prosody.reload_config()")
 	assert not check(site, status=OK).rows_of("reload")
-	site.install("good.lab", old)  # that it is older makes no difference
+	site.install("good.lab", old)  # its age does not matter
 	assert check(site, status=WARNINGS).rows_of("reload")
 
 
-# --- which one Prosody takes ---
+# --- selection by Prosody ---
 
 @behaviour("installed: two files that match a host are an error with both names and a remedy")
 def two_matching_files_are_an_error(site):
@@ -136,10 +136,10 @@ def a_dns_failure_is_not_an_unpublished_host(site):
 	check(site, status=ERRORS).expect("error", "SRV", "servfail.lab", "SERVFAIL")
 
 
-# --- files that are closed to Prosody ---
+# --- files that Prosody cannot read ---
 
 def let_in(path):
-	"""Everybody may go to a directory, and list what is in it."""
+	"""All users may enter and list a directory."""
 	while path != pathlib.Path("/"):
 		if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o055 != 0o055:
 			path.chmod(path.stat().st_mode | 0o055)
@@ -156,7 +156,7 @@ def a_directory_closed_to_prosody_is_reported(site):
 	certificate = site.issue(f"DNS:{HOST}")
 	shutil.copy(certificate.file, own / "fullchain.pem")
 	shutil.copy(certificate.key, own / "privkey.pem")
-	live.chmod(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	live.chmod(0o700 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	words = [f"Prosody's user cannot read the directory {live}", f"--root cert import {live}", "deploy hook", "chgrp"]
 
 	def expect_closed(command, *arguments):

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: what answers at the ports that SRV records name."""
+"""prosodyctl mod_certs check: the services at the ports of SRV records."""
 import contextlib
 import re
 import socket
@@ -12,7 +12,7 @@ from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
 
 class Other:
-	"""Answers what comes with one text, with TLS where it has a certificate, and hangs up."""
+	"""Answers the first bytes with one text, over TLS if it has a certificate, and closes the connection."""
 
 	def __init__(self, address, answer, certificate=None):
 		self.answer, self.socket, self.context = answer, socket.create_server((address, 0)), None
@@ -29,7 +29,7 @@ class Other:
 				conn, _ = self.socket.accept()
 			except OSError:  # the socket has been shut down
 				return
-			with contextlib.suppress(OSError), conn:  # the other side may have heard enough
+			with contextlib.suppress(OSError), conn:  # the other side may have closed the connection
 				with self.context.wrap_socket(conn, server_side=True) if self.context else conn as spoken:
 					spoken.recv(4096)
 					spoken.sendall(self.answer)
@@ -41,7 +41,7 @@ class Other:
 
 
 def other_at(site, service, answer, encrypted=True):
-	"""A domain with one service alone, that is no XMPP server's. Returns its listener's subject."""
+	"""A domain with a single service, which is not an XMPP server. Returns its listener's subject."""
 	certificate = site.issue("other.lab")
 	server = Other(site.address, answer, certificate if encrypted else None)
 	site.extra.append(server)
@@ -52,7 +52,7 @@ def other_at(site, service, answer, encrypted=True):
 
 
 WEB = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
-NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no protocol of theirs among those offered (RFC 7301)
+NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that do not support the offered protocols (RFC 7301)
 
 
 @behaviour("services: a web server, or any other TLS service, is not an XMPP service")

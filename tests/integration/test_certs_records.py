@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs request, tlsa: requests for certificates, and the records of those that there are."""
+"""prosodyctl mod_certs request, tlsa: requests for certificates, and records of existing ones."""
 import hashlib
 import itertools
 import json
@@ -12,9 +12,9 @@ from authority import Authority, openssl
 # --- request ---
 
 def names_of(text):
-	"""The alternative names in what openssl prints, sorted."""
+	"""The alternative names in openssl's output, sorted."""
 	line = text.split("Subject Alternative Name:")[1].splitlines()[1]
-	return sorted(name.strip().replace("SRVName::", "SRVName:") for name in line.split(","))  # as older versions write it
+	return sorted(name.strip().replace("SRVName::", "SRVName:") for name in line.split(","))  # the notation of older versions
 
 
 @behaviour("request creates a key, and a request that names hosts for clients and servers")
@@ -161,7 +161,7 @@ def no_records_are_guessed_without_dns(site):
 
 
 def compare_combinations(site, usages, certificate, file):
-	"""Every selector and matching type, with what openssl makes of the certificate."""
+	"""Every selector and matching type, with the data that openssl computes from the certificate."""
 	for usage, selector, match in itertools.product(usages, range(2), range(3)):
 		text = good(site, "tlsa", file, "--usage", str(usage), "--selector", str(selector), "--match", str(match))
 		records = set().union(*zone(text).values())
@@ -218,14 +218,14 @@ def spki(certificate):
 
 
 def compare(site, expected):
-	"""What is printed for the ports, {port: certificate}."""
+	"""The printed records of the ports, {port: certificate}."""
 	records = zone(good(site, "tlsa", HOST))
 	for port, certificate in expected.items():
 		assert records[f"_{port}._tcp.{HOST}."] == spki(certificate), (port, records)
 
 
 def compare_with_served(site, expected):
-	"""The same, and what a server really sends."""
+	"""The same, compared with the certificates of a running server."""
 	compare(site, expected)
 	site.start()
 	for port, certificate in expected.items():
@@ -296,7 +296,7 @@ def multiplexed_ports_have_their_own_option(site):
 	compare_with_served(site, {site.port: host, site.s2s_port: host, port: shared})
 
 
-# --- tlsa: nothing that peers would refuse ---
+# --- tlsa: no records with which peers would refuse ---
 
 @behaviour("tlsa does not print records with which peers would refuse the certificate, and says why")
 def records_that_peers_refuse_are_not_printed(site):
@@ -304,7 +304,7 @@ def records_that_peers_refuse_are_not_printed(site):
 	foreign, alone = other.issue("foreign", [f"DNS:{HOST}"]), site.issue(f"DNS:{HOST}")
 	own = site.directory / "own.pem"
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=x",
-		"-addext", f"subjectAltName=DNS:{HOST}", "-keyout", site.directory / "own.key", "-out", own)  # an authority, it says
+		"-addext", f"subjectAltName=DNS:{HOST}", "-keyout", site.directory / "own.key", "-out", own)  # it claims to be an authority
 	unrelated, named = site.directory / "unrelated.pem", site.issue("DNS:elsewhere.lab", name="named")
 	unrelated.write_text(alone.alone.read_text() + other.alone.read_text())
 	whole = site.directory / "whole.pem"

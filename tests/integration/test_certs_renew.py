@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew: from a new certificate to the one that is served, through DNS."""
+"""prosodyctl mod_certs renew: publishes, installs and serves a new certificate."""
 import json
 import os
 import re
@@ -66,7 +66,7 @@ def the_program_gets_the_records_to_publish(site):
 def a_dry_run_changes_nothing(site):
 	new = site.issue(HOST, name="new")
 	site.go()
-	site.shell("config:reload()")  # whatever that writes is there then
+	site.shell("config:reload()")  # its writes are complete then
 
 	def unchanged(step, says, *words):
 		before, log = site.everything(), site.log().count("Reloading configuration")
@@ -117,7 +117,7 @@ def the_same_key_replaces_only_the_certificate(site):
 
 
 def reissue(site, request):
-	"""A certificate for a request that there is; a file with its chain."""
+	"""A certificate for an existing request; a file with its chain."""
 	issuer = site.lab.intermediate
 	extensions, path = (site.directory / name for name in ("extensions", "again.pem"))
 	extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", f"DNS:{HOST}"))
@@ -221,7 +221,7 @@ def a_signal_reloads_without_admin_shell(site):
 
 
 def launch_without_shell(site):
-	"""As site.start(), which asks the shell whether the server is there."""
+	"""Like site.start(), which uses the shell to detect the server."""
 	ports = [(site.address, port) for port in (*site.places, site.web.number)]
 	site._answers = lambda: all(map(is_open, ports))
 	site.start()

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew when something is wrong: with what is handed in, with DNS, with files, with other calls."""
+"""prosodyctl mod_certs renew with errors: in its input, in DNS, in files, and with simultaneous calls."""
 import json
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew, killed at any moment: what is left is never refused by a peer, and the next call goes on."""
+"""prosodyctl mod_certs renew, killed at any moment: peers never refuse the certificate, and the next call continues."""
 import os
 import random
 import signal
@@ -9,12 +9,12 @@ import suite
 from certsite import TOOL, tool
 from renewsite import HOST, behaviour, fingerprint
 
-KILLS = suite.tries(4, 40)  # in each part of the way
+KILLS = suite.tries(4, 40)  # in each part of the renewal
 LONGEST = 4  # seconds after which one call is killed at the latest
 
 
 def killed(site, rng, *words):
-	"""One call, killed with all that it has started, unless it ends before that."""
+	"""One call, killed with its child processes, unless it ends before."""
 	process = subprocess.Popen(TOOL.command(site, "renew", *words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 		stderr=subprocess.DEVNULL, start_new_session=True)
 	try:
@@ -25,7 +25,7 @@ def killed(site, rng, *words):
 
 
 def assert_sound(site):
-	"""The files belong together, and the peers accept what is served: also by a server that starts now."""
+	"""The files match, and the peers accept the certificate, also of a server that starts now."""
 	site.files()
 	site.assert_peers()
 

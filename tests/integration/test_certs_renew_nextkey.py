@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew --request: the next key, published ahead, so that a certificate for it goes in at once."""
+"""prosodyctl mod_certs renew --request: the next key is published in advance, so that its certificate can be installed at once."""
 from authority import SERVER, openssl
 from certsite import bad, tool
 from renewsite import HOST, behaviour, fingerprint, record_of
@@ -6,7 +6,7 @@ from suite import every_version
 
 
 class Requested:
-	"""What the next key is, and a certificate that is issued for its request. As authority.Certificate has it."""
+	"""The next key, and a certificate for its request, with the interface of authority.Certificate."""
 
 	def __init__(self, site, name, names=f"DNS:{HOST}"):
 		directory, issuer = site.directory, site.lab.intermediate
@@ -40,7 +40,7 @@ def a_next_key_is_published_ahead(site):
 	found = site.renew()
 	assert found["step"] == "done" and "at once" in found["text"] and not found["problems"], found
 	count = len(site.publisher.requests)
-	found = site.renew(HOST, "--new", second.file)  # with no call in between that waits
+	found = site.renew(HOST, "--new", second.file)  # without a call in between that waits
 	assert site.files() == fingerprint(second.file.read_text()) and site.served() == {site.files()}, found
 	third = Requested(site, "third")
 	assert site.published() == {second.record, third.record} and len(site.publisher.requests) == count + 2

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs rollover beside others: what is replaced is a file, and what others need stays."""
+"""prosodyctl mod_certs rollover beside others: a file is replaced, and records that others need stay."""
 import os
 import re
 import shutil
@@ -38,7 +38,7 @@ def servers_only(site, certificate, addresses):
 
 
 def publish(site, *tlsa, ttl=60, port=None):
-	"""These are the TLSA records of the port for servers from now on."""
+	"""Sets the TLSA records of the port for servers."""
 	zone, name = site.lab.zone("lab"), f"_{port or site.s2s_port}._tcp.xmpp.good.lab."
 	zone.records = [record for record in zone.records if not record.startswith(f"{name} ")]
 	zone.records += [f"{name} {ttl} IN TLSA {record}" for record in tlsa]
@@ -50,7 +50,7 @@ def for_servers(site, *tlsa):
 
 
 def end_waiting(site, new, *words):
-	"""The new records have been there for long."""
+	"""Lets the new records be old."""
 	rollover(site, new, *words, status=1)
 	let_time_pass(site, 3 * HOUR)
 
@@ -76,11 +76,11 @@ class OtherMachine(bed.Prosody):
 		shutil.copy(certificate.key, self.directory / "certs/good.lab.key")
 
 	def stop(self):
-		"""At the end of a test, in whatever state it is."""
+		"""At the end of a test, in any state."""
 		self.discard()
 
 
-# --- what others need ---
+# --- records that others need ---
 
 @every_version
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
@@ -223,7 +223,7 @@ def an_undiscoverable_host_keeps_its_records(site):
 	assert records(found, "remove") == for_servers(site, was) and not found["problems"], found
 
 
-# --- who uses the file ---
+# --- uses of the file ---
 
 @behaviour("replacing is not safe while a component that uses the file is not in the new certificate")
 def a_host_missing_from_the_new_certificate_is_unsafe(site):
@@ -411,7 +411,7 @@ def an_unreadable_key_is_unsafe(site):
 	shutil.copy(new.key, key)
 	(site.directory / "certs").chmod(0o755)
 	(site.directory / "certs/good.lab.key").chmod(0o644)
-	key.chmod(0o600 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	key.chmod(0o600 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	output = tool(site, "rollover", "good.lab", "--new", certificate)
 	assert output.status == 1 and re.search(f"cannot read the key {key} of the certificate {certificate}: .*user cannot read",
 		output.err), output
@@ -419,7 +419,7 @@ def an_unreadable_key_is_unsafe(site):
 	assert "cannot read" not in tool(site, "rollover", "good.lab", "--new", certificate).err
 
 
-# --- the new certificate, too soon ---
+# --- the new certificate, too early ---
 
 @every_version
 @behaviour("replacing is not safe if Prosody would load the new certificate at the next reload")
@@ -454,7 +454,7 @@ def the_served_certificate_counts_as_old(site):
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 	let_time_pass(site, HOUR)
 	switch(site, new)
-	for other in (new, site.issue("good.lab", name="other"), new):  # a look at another one forgets nothing
+	for other in (new, site.issue("good.lab", name="other"), new):  # an examination of another one does not lose state
 		found = rollover(site, other, status=0 if other is new else 1)
 	assert found["step"] == "remove", found
 	note_of(site).unlink()

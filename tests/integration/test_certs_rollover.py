@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs rollover: a certificate is replaced, and no peer with DANE is locked out at any time."""
+"""prosodyctl mod_certs rollover: a certificate is replaced, and peers with DANE accept it at any time."""
 import json
 import re
 import time
@@ -41,7 +41,7 @@ def note_of(site):
 
 
 def let_time_pass(site, seconds):
-	"""As if the records had been seen so much earlier."""
+	"""Moves the times of the observed records back."""
 	note = json.loads(note_of(site).read_text())
 	for spot in note["spots"].values():
 		spot["seen"] = {record: max(0, since - seconds) for record, since in spot["seen"].items()}
@@ -61,7 +61,7 @@ def rollover_goes_step_by_step(site):
 	new = site.issue("good.lab", name="new")
 	site.go()
 	was, will = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
-	for _ in range(2):  # asking changes nothing
+	for _ in range(2):  # queries do not change the state
 		found = rollover(site, new, status=1)
 		assert (found["step"], found["safe"]) == ("add", False) and not found["problems"], found
 		assert records(found, "add") == everywhere(site, will), found

@@ -103,7 +103,7 @@ def a_dns_failure_is_not_a_missing_service(site):
 
 
 class Answering:
-	"""A server that answers what it reads with one text after the other, and hangs up."""
+	"""A server that answers with one text after the other, and closes the connection."""
 
 	def __init__(self, *texts):
 		self.texts, self.socket = texts, socket.create_server(("127.0.0.1", 0))
@@ -117,7 +117,7 @@ class Answering:
 				conn, _ = self.socket.accept()
 			except OSError:  # the socket has been shut down
 				return
-			with conn, contextlib.suppress(OSError):  # the other side may have heard enough
+			with conn, contextlib.suppress(OSError):  # the other side may have closed the connection
 				for text in self.texts:
 					conn.recv(4096)
 					conn.sendall(text)
@@ -142,7 +142,7 @@ def hostile_answers_end_with_an_error(site):
 			(stream + b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text "
 				b"xmlns='urn:ietf:params:xml:ns:xmpp-streams'>not\\here</text></stream:error>", r"host-unknown: not\\x5chere$"),
 			(offer, proceed.replace(b"proceed", b"failure"), "does not start"),
-			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # bytes that nobody has protected
+			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # unprotected bytes
 			(offer, proceed, b"\x16\x03\x03\0\x02\0\0", "TLS handshake")):
 		with Answering(*answers) as server:
 			bad(site, "explain", f"127.0.0.1:{server.port}", "--domain", HOST, says=says)

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs where a host has several certificates: of each type of key one, or by chance one of those that fit."""
+"""prosodyctl mod_certs with several certificates of a host: one of each key type, or several that match."""
 import hashlib
 import json
 
@@ -19,7 +19,7 @@ def both(site):
 
 
 def leaves_of(site, port):
-	"""SHA-256 of what a port serves."""
+	"""SHA-256 of a port's certificate."""
 	output = tool(site, "explain", f"{HOST}:{port}", "--json")
 	assert output.status == 0, output
 	return sorted(report["certificates"][0]["sha256"] for report in json.loads(output.out)["reports"])
@@ -29,7 +29,7 @@ def digests(*certificates):
 	return sorted(hashlib.sha256(each.der).hexdigest() for each in certificates)
 
 
-# --- of each type of key one ---
+# --- one of each key type ---
 
 @behaviour("several: a key of each type is served and published, with STARTTLS and with direct TLS")
 def both_key_types_are_served_and_published(site):
@@ -98,10 +98,10 @@ def a_table_as_certificate_is_ignored(site):
 	bad(site, "explain", f"{HOST}:{site.port}", says="handshake")
 
 
-# --- by chance one of those that fit ---
+# --- several that match ---
 
 def install_two(site):
-	"""Two files for one host, that are found by what they say."""
+	"""Two files for one host, found by their content."""
 	pairs = [site.issue(f"DNS:{HOST}", name=name) for name in ("one", "two")]
 	return pairs, [site.install(each, f"{each.file.stem}.elsewhere") for each in pairs]
 

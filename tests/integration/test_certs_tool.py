@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs: how it is called, and what it explains of the certificates in a file."""
+"""prosodyctl mod_certs: its usage, and explain with the certificates in a file."""
 import hashlib
 import json
 import os
@@ -94,7 +94,7 @@ def explain_finds_a_host_not_served(site):
 	certificate = site.install(site.issue(f"SRV:_xmpp-server.{HOST}", f"DNS:{OTHER}"))
 	output = bad(site, "explain", certificate)
 	assert f"the certificate is not valid for clients of {HOST}" in output.out, output
-	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
+	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it uses its parent's certificate
 	assert "no problems" not in output.out, output
 	assert row(output.out, HOST, "no", "yes"), output
 	assert row(output.out, ROOMS, "-", "no") == ["no name for this domain"], output
@@ -238,7 +238,7 @@ def control_characters_are_escaped(site):
 		b"CN=\x1b[31mred\xff\n[ext]\nsubjectAltName=DNS:\x1b[31mred.test,DNS:\xff.test\n")
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
 		"-config", configuration, "-keyout", site.directory / "odd.key", "-out", certificate)
-	output = tool(site, "explain", certificate)  # which sees to it that there is no ESC
+	output = tool(site, "explain", certificate)  # which rejects ESC
 	assert "\\x1b[31mred.test" in output.out and "\\xff.test" in output.out, output
 	names = report_of(site, certificate, status=1)["names"]
 	assert [name["value"] for name in names] == ["\\x1b[31mred.test", "\\xff.test"], names
@@ -258,7 +258,7 @@ def file_names_are_relative_to_the_caller(site):
 def explain_names_whose_permissions_count(site):
 	closed, denied = site.directory / "closed", "Permission denied; prosodyctl works as the user that Prosody runs as"
 	site.directory.chmod(0o755)
-	closed.mkdir(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	closed.mkdir(0o700 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	there = {"env": {**os.environ, "PWD": str(closed)}}
 	output = bad(site, "explain", "leaf.crt", **there)
 	assert "leaf.crt has no address" in output.err and f"{closed}/leaf.crt: {denied}\n" in output.err, output

@@ -4,7 +4,7 @@ from steps import EVERY_TRANSPORT, LAST, counters, start_at, stream_error
 from suite import behaviour
 from xmpp import SM3, failure
 
-# --- what the server has handled ---
+# --- the server's count ---
 
 @behaviour("count: h is 0 after enabling, whatever came before", over=EVERY_TRANSPORT)
 def h_starts_at_zero(server, transport):
@@ -163,7 +163,7 @@ def an_inactive_client_is_asked_less_often(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	alice.send("<inactive xmlns='urn:xmpp:csi:0'/>")
-	alice.handled()  # the server knows
+	alice.handled()  # the server has noticed
 	for n in range(2):
 		bob.chat(alice, str(n))
 		alice.until("message")

@@ -1,4 +1,4 @@
-"""The end of a session: what it has not delivered is stored, left to the archive, or bounced - once."""
+"""The end of a session: its undelivered stanzas are stored, left to the archive, or bounced, once."""
 import time
 
 import bed
@@ -31,7 +31,7 @@ def archive(client):
 
 
 def drain(client):
-	"""The bodies of all messages that are on their way to a client without stream management."""
+	"""The bodies of all messages in transit to a client without stream management."""
 	client.ping()
 	bodies = [e.body for e in client.unread if e.name == "message"]
 	client.unread.clear()

@@ -1,4 +1,4 @@
-"""When a session ends: the table of mod_smacks' README, a row at a time, and a model that plays them all."""
+"""The end of a session: the table in mod_smacks' README row by row, and a random test against a model."""
 import random
 import signal
 
@@ -17,7 +17,7 @@ ROOMS = {"rooms.prosody.test": "muc"}
 
 
 def end(server, client):
-	"""Ends a session, connected or away, as an administrator does."""
+	"""Ends a connected or hibernating session, as an administrator does."""
 	server.lua(f"prosody.full_sessions[{bed.lua(client.jid)}]:close('policy-violation')")
 	server.wait_gone(client)
 
@@ -35,7 +35,7 @@ def device(server, first, priority=0, carbons=True):
 
 
 def devices(server, *priorities, carbons=True):
-	"""Devices of a new account, all of them available; nothing is unacknowledged."""
+	"""Devices of a new account, all of them available, without unacknowledged stanzas."""
 	first = server.authenticated(server.account("alice"))
 	clients = [device(server, first, priority, carbons) for priority in priorities]
 	for client in clients:
@@ -56,7 +56,7 @@ def nothing_came(client):
 	assert not client.unread, client.unread
 
 
-# --- what is dropped ---
+# --- dropped ---
 
 @behaviour("ends: presence of any type is neither stored nor answered", options=SHORT)
 def presence_is_dropped(server):
@@ -305,7 +305,7 @@ def equal_messages_are_both_kept(server):
 	one.handled()
 	end(server, one)
 	end(server, two)
-	assert drain(server.again(one).available()) == ["again"] * 2  # the second one of each device: copies are not known
+	assert drain(server.again(one).available()) == ["again"] * 2  # the second one of each device: copies are not recognized
 
 
 @behaviour("ends: messages of an account that is deleted are not stored", options=LONG)
@@ -413,11 +413,11 @@ def waiting_handlers_keep_order(server):
 	wait_offline(server, alice.user, ["one", "two", "three"])
 
 
-# --- all of it ---
+# --- random sequences ---
 
 class Model:
-	"""An account's devices, and who has acknowledged what. Every message ends up with exactly one of: a device
-	that has acknowledged it, offline storage."""
+	"""An account's devices, and their acknowledged messages. Every message ends up in exactly one place: a device
+	that has acknowledged it, or offline storage."""
 
 	STEPS = {"to_bare": 5, "to_one": 5, "acknowledge": 4, "cut": 3, "resume": 2, "end": 2}
 
@@ -427,7 +427,7 @@ class Model:
 		self.devices = devices(server, *(self.rng.choice([0, 0, 5]) for _ in range(3)))
 		self.user, self.bare = self.devices[0].user, self.devices[0].bare_jid
 		self.away, self.sent, self.acknowledged = set(), 0, set()
-		self.unacked = {id(d): [] for d in self.devices}  # what it has read
+		self.unacked = {id(d): [] for d in self.devices}  # messages that it has read
 
 	def run(self, steps):
 		for _ in range(steps):

@@ -1,7 +1,7 @@
-"""The configurations in examples/, as they are: each is started, looked at by the tools, and used.
+"""The configurations in examples/, unchanged: each is started, checked by the tools, and used.
 
-What a test's machine cannot have as an operator's has is replaced in the text: directories, among them the trust anchor's,
-and the ports that are written out. Of what the examples leave to Prosody's defaults, HEAD sets what has to differ.
+Only values that cannot be the same on a test machine are replaced: directories, among them the trust anchor's,
+and explicit ports. HEAD sets those defaults of Prosody that have to differ.
 """
 import http.client
 import re
@@ -27,8 +27,8 @@ SUPPORT = f"support@{ROOMS}"
 MAKE_ROOM = f'muc:create("{SUPPORT}", {{ persistent = true }})'
 ROOT_KEY = ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"
 
-# What the log may complain about, and nothing else
-EXPECTED = {"home": [], "public": [], "support-desk": [f"webchat_default_room does not exist, .*{re.escape(MAKE_ROOM)}"]}
+# Warnings that are allowed in the log
+EXPECTED = {"home": [], "public": [], "support-desk": [f"The default room {SUPPORT} does not exist, .*{re.escape(MAKE_ROOM)}"]}
 ANYWHERE = ["DNS answers cannot be validated now",  # on a machine without a network
 	"\tReceived SIGTERM$"]  # at the end
 
@@ -50,7 +50,7 @@ Include "{server.example}"
 # --- an example, started, and its users ---
 
 class Trusting:
-	"""What transports with TLS share. The certificate has to be valid, for this name."""
+	"""The common part of transports with TLS. The certificate must be valid for this name."""
 	name, authority = HOST, None
 
 	def encrypt(self):
@@ -59,7 +59,7 @@ class Trusting:
 
 
 class Encrypted(Trusting, xmpp.SocketTransport):
-	"""TLS from the first byte."""
+	"""Direct TLS."""
 
 	def __init__(self, port):
 		super().__init__(port)
@@ -79,7 +79,7 @@ class WebSocket(xmpp.WebSocket, Encrypted):
 
 
 class StartTls(Trusting, xmpp.Tcp):
-	"""A client's stream that is encrypted before anything else is said."""
+	"""A client's stream, encrypted by STARTTLS first."""
 
 	def open(self, host):
 		super().open(host)
@@ -107,7 +107,7 @@ class Example(bed.Prosody):
 		self.start()
 
 	def install(self, name, *domains):
-		"""A certificate and its key, where the example has them."""
+		"""A certificate and its key, at the paths of the example."""
 		certificate = self.authority.issue(name, [f"DNS:{domain}" for domain in domains])
 		certificate.file.rename(self.directory / f"certs/{name}.crt")
 		certificate.key.rename(self.directory / f"certs/{name}.key")
@@ -120,7 +120,7 @@ class Example(bed.Prosody):
 		return HEAD.format(server=self)
 
 	def here(self, text):
-		"""A file of the examples, with this machine's places and ports."""
+		"""A file of the examples, with this machine's paths and ports."""
 		for place in ("/run/prosody", "/var/log/prosody", "/usr/share/dns", "/etc/nginx"):
 			text = text.replace(place, str(self.directory))
 		text = text.replace("/usr/local/lib/prosody-native", str(bed.PROJECT / "lua"))
@@ -128,7 +128,7 @@ class Example(bed.Prosody):
 		return re.sub(r"\b(5280|5223|5270)\b", lambda written: str(ports[written[0]]), text)
 
 	def complaints(self):
-		"""The lines of the log that warn or tell of an error, but those that are expected."""
+		"""Warnings and errors in the log, except the expected ones."""
 		expected = [*EXPECTED[self.name], *ANYWHERE]
 		return [line for line in self.log().splitlines()
 			if re.search(r"\t(warn|error)\t|[Tt]raceback", line) and not any(re.search(p, line) for p in expected)]
@@ -141,7 +141,7 @@ class Example(bed.Prosody):
 		return self.client(transport, port or self.port, xmpp.Client, user, bed.PASSWORD, HOST)
 
 	def client(self, transport, port, kind, *words):
-		"""A client whose transport trusts the server's authority alone."""
+		"""A client whose transport trusts only the server's authority."""
 		trusting = type(transport.__name__, (transport,), {"authority": self.authority})
 		client = kind(trusting(port), *words)
 		self.clients.append(client)
@@ -154,7 +154,7 @@ class Example(bed.Prosody):
 		return super().login(name, transport, resource, port)
 
 	def prosodyctl(self, *words):
-		"""Runs what must not fail; returns what it prints."""
+		"""Runs a command that must not fail; returns its output."""
 		launcher = bed.PROSODIES / f"prosody-{self.version}/prosodyctl"
 		done = subprocess.run([launcher, "--config", self.config, *words], timeout=30, stdin=subprocess.DEVNULL,
 			stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -196,7 +196,7 @@ def starts(server):
 
 @behaviour("the tools do not find problems")
 def checks(server):
-	assert set(findings(server, None)) <= {("error", "DNS")}  # on a machine whose resolver passes no signatures on
+	assert set(findings(server, None)) <= {("error", "DNS")}  # on a machine whose resolver strips signatures
 	said = server.prosodyctl("check", "config")
 	assert re.findall(r"deprecated|obsolete|You (?:have|need)|Error|orphan|unreferenced", said) == [], said
 
@@ -301,7 +301,7 @@ def site(server):
 
 @behaviour("a visitor meets the staff in the room, through nginx", "support-desk")
 def visit(server):
-	server.prosodyctl("register", "lead", HOST, bed.PASSWORD)  # who is in `admins`
+	server.prosodyctl("register", "lead", HOST, bed.PASSWORD)  # an account in `admins`
 	lead = server.authenticated("lead").bind().available()
 	server.shell(MAKE_ROOM)
 	assert join(lead, "Lead", SUPPORT).child("x", f"{MUC}#user").child("item")["affiliation"] == "owner"

@@ -1,4 +1,4 @@
-"""Other modules, and what they rely on: events, marks, push, client state, carbons, archive, rooms."""
+"""Other modules, and the interfaces that they use: events, marks, push, client state, carbons, archive, rooms."""
 import bed
 from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
@@ -135,7 +135,7 @@ def pushes(service, count):
 
 
 def no_push(service, client):
-	"""Nothing came before this message."""
+	"""This message is the first one."""
 	client.chat(PUSH, "nothing before")
 	assert service.stanza().body == "nothing before"
 

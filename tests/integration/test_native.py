@@ -1,4 +1,4 @@
-"""prosodyctl mod_native check: what it finds wrong, what it leaves alone, and how it says so."""
+"""prosodyctl mod_native check: its findings, cases without findings, and its output."""
 import json
 import os
 import pathlib
@@ -34,7 +34,7 @@ def bad_arguments_exit_with_2(server):
 		TOOL.bad(server, *words, status=USAGE, says="--help")
 
 
-# --- what there is ---
+# --- the report ---
 
 @every_version
 @behaviour("native check: a server without problems", **site())
@@ -110,7 +110,7 @@ def the_tool_works_without_the_module(server):
 # --- the machine ---
 
 def without_unbound(server):
-	"""An environment in which Lua finds every installed library but lua-unbound."""
+	"""An environment in which Lua finds every installed library except lua-unbound."""
 	libraries = server.directory / "libraries"
 	libraries.mkdir()
 	for directory in pathlib.Path("/usr/lib").glob("*/lua/5.4"):
@@ -193,7 +193,7 @@ def broken_resolver_settings(server):
 	anchor.write_text(". IN DS 1 8 2 00\n")
 	configure(server, modules=["native", "s2s_auth_native"], unbound={"trustfile": anchor, "resolvconf": False})
 	expect(server, "error", "DNS", "The resolver does not work: ")
-	configure(server, unbound={"trusted": [". IN DS 1 8 2 00"]})  # of which lua-unbound makes no resolver
+	configure(server, unbound={"trusted": [". IN DS 1 8 2 00"]})  # which lua-unbound does not accept
 	expect(server, "error", "DNS", "The resolver does not work: .*cannot use the option unbound as it stands")
 
 
@@ -207,7 +207,7 @@ def no_certificate_authorities(server):
 
 
 def with_free(server, kilobytes):
-	"""An environment in which so much of the disk is free."""
+	"""An environment with this much free disk space."""
 	programs = server.directory / "programs"
 	programs.mkdir(exist_ok=True)
 	(programs / "df").write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\n"
@@ -218,7 +218,7 @@ def with_free(server, kilobytes):
 
 @behaviour("native check: a disk that is nearly full, or too small for a copy of the store", **site())
 def a_disk_nearly_full(server):
-	server.account("alice")  # there is a store now
+	server.account("alice")  # a store exists now
 	(server.directory / "data/native/data.mdb").open("ab").truncate(2 << 30)
 	expect(server, "error", "disk", "10.0 MB are free", "storage_native_max_size", env=with_free(server, 10 << 10))
 	expect(server, "warning", "disk", r"1.0 GB are free .* 2.0 GB", env=with_free(server, 1 << 20))

@@ -1,4 +1,4 @@
-"""Metrics: what README.md lists is what a server exposes; and the dashboard's queries, asked of a real Prometheus."""
+"""Metrics: a server exposes those in README.md; and the dashboard's queries, with a real Prometheus."""
 import json
 import re
 import subprocess
@@ -15,7 +15,7 @@ PROMETHEUS = bed.BUILD / "prometheus/usr/bin/prometheus"
 OURS = re.compile(r"prosody_mod_(?:smacks|storage_native|s2s_auth_native|webchat)__\w+")
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 GUESTS = "guest.prosody.test"
-SCRAPES = 3  # two make a rate
+SCRAPES = 3  # two samples make a rate
 
 
 class Site(bed.Prosody):
@@ -79,7 +79,7 @@ def samples_are_unique(server):
 	assert len(samples) > 100 and len(set(samples)) == len(samples), sorted(s for s in samples if samples.count(s) > 1)
 
 
-# --- what they count ---
+# --- values ---
 
 def value(server, sample):
 	"""Of a sample with its labels."""
@@ -192,7 +192,7 @@ class Prometheus:
 
 
 def refuse_a_visitor(server):
-	"""Reasons for which nobody has been refused yet have no sample."""
+	"""Reasons without a refusal so far have no sample."""
 	server.lua(f"""
 		for _, item in ipairs(require "core.modulemanager".get_items("metric", "{GUESTS}")) do
 			if item.name == "refused" then item.mf:with_labels("{GUESTS}", "any"):add(1); end

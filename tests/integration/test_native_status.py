@@ -1,4 +1,4 @@
-"""prosodyctl mod_native status, and the same in the shell: what a running server says of itself, and when none does."""
+"""prosodyctl mod_native status, and the same in the shell, with and without a running server."""
 import json
 import os
 import re
@@ -33,7 +33,7 @@ def status_names_the_server(server):
 @behaviour("native status: live and hibernating sessions, and the size of their queues", **site())
 def sessions_are_listed(server):
 	alice, bob = server.login("alice"), server.login("bob")
-	assert streams(server)["live"] == 0  # nobody has stream management
+	assert streams(server)["live"] == 0  # no client uses stream management
 	alice.enable()
 	assert (streams(server)["live"], streams(server)["hibernating"]) == (1, 0)
 	assert streams(server)["largest_queues"] == []
@@ -79,7 +79,7 @@ def the_store_is_shown(server):
 
 @behaviour("native status: a store that is not used yet is not opened", modules=["native"])
 def an_unused_store_stays_closed(server):
-	assert "storage_native" not in status(server)  # nothing is stored with it
+	assert "storage_native" not in status(server)  # no data are stored with it
 	server.lua(f'assert(require "core.storagemanager".load_driver({bed.lua(server.host)}, "native"))')
 	store = status(server)["storage_native"]["*"]
 	assert store["open"] is False and "nothing has been read or written" in store["reason"], store
@@ -146,7 +146,7 @@ def only_a_terminal_gets_colours(server):
 	assert "\x1b" not in TOOL.on_terminal(server, "status", environment={"NO_COLOR": "1"})
 
 
-# --- nobody answers ---
+# --- no answer ---
 
 @behaviour("native status: an answer may have any length, and any characters", **site())
 def answers_may_be_long(server):
@@ -195,4 +195,4 @@ def the_admin_socket_needs_no_shell(server):
 	assert streams(server)["live"] == 0
 	server.admin.close()
 	server.admin = None
-	server.settle = lambda: None  # which asks the shell
+	server.settle = lambda: None  # which uses the shell

@@ -1,4 +1,4 @@
-"""Running it: reload, stop and restart, what an operator sees."""
+"""Operation: reload, stop and restart, log lines, metrics, memory."""
 import bed
 from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
@@ -156,7 +156,7 @@ def clients_see_the_stop(server):
 
 
 def stored_counters(server, user):
-	"""How many ended or hibernating sessions of a user have their h on disk."""
+	"""The number of ended or hibernating sessions of a user whose h is on disk."""
 	return int(server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "smacks_h");
 		local n = 0;
@@ -176,7 +176,7 @@ def h_survives_a_kill(server):
 	assert failure(failed) == "item-not-found" and failed["h"] == "1", failed
 
 
-# --- what an operator sees ---
+# --- log, metrics, fields, memory ---
 
 @behaviour("log: an h too high is a warning with all the numbers")
 def an_h_too_high_is_logged(server):
@@ -288,7 +288,7 @@ def a_hibernating_session_keeps_little(server, transport):
 	server.finish()
 	server.start()
 	heap = "collectgarbage(); collectgarbage(); return string.format('%d', collectgarbage('count') * 1024)"
-	alice = [server.login("alice", transport) for _ in range(2)]  # what is made once
+	alice = [server.login("alice", transport) for _ in range(2)]  # objects that are created once
 	for client in alice:
 		client.enable()
 		cut(server, client)
@@ -305,7 +305,7 @@ def a_hibernating_session_keeps_little(server, transport):
 @behaviour("memory: a replaced connection does not keep data that its client has not read")
 def a_replaced_connection_keeps_nothing(server):
 	alice, bob = pair(server)
-	for n in range(100):  # more than the socket's buffers hold
+	for n in range(100):  # more than fits into the socket's buffers
 		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
 	bob.ping()
 	server.lua(f"prosody.replaced = prosody.full_sessions[{bed.lua(alice.jid)}].conn; assert(#prosody.replaced.writebuffer > 0)")

@@ -1,6 +1,6 @@
-"""What happens at the limits. Those of a session, smacks_max_queue_size and smacks_max_queue_bytes, ask its
-client for an ack; those of an account and of the process, smacks_max_account_bytes and smacks_max_total_bytes,
-end sessions. Whatever happens, each stanza reaches its client, or goes where those of an ended session go."""
+"""Limits. Beyond those of a session, smacks_max_queue_size and smacks_max_queue_bytes, its client is asked for
+an ack; beyond those of an account and of the process, smacks_max_account_bytes and smacks_max_total_bytes,
+sessions end. In any case each stanza reaches its client, or is handled like those of an ended session."""
 import bed
 from steps import counters, cut, pair, pending_offline, say, wait_offline
 from suite import behaviour
@@ -126,7 +126,7 @@ def offline_messages_are_not_lost(server):
 def a_client_that_reads_nothing_gets_all_later(server):
 	alice, bob = pair(server)
 	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 20
-	for n, letter in enumerate(letters):  # more than the socket's buffers hold
+	for n, letter in enumerate(letters):  # more than fits into the socket's buffers
 		bob.chat(alice, f"{n} {letter * 20000}")
 	bob.ping()
 	cut(server, alice)
@@ -204,7 +204,7 @@ def an_unresponsive_session_is_ended(server, transport):
 	alice, bob = pair(server, transport)
 	say(bob, alice, *FILL)
 	server.wait_gone(alice)
-	if transport != "bosh":  # there, no request waits that the error could answer
+	if transport != "bosh":  # there, no pending request can be answered with the error
 		errors = [e for e in alice.transport.wait_for_end() if e.name == "error"]
 		assert [failure(e) for e in errors] == ["resource-constraint"], errors
 	wait_offline(server, alice.user, FILL)
@@ -337,7 +337,7 @@ def a_responsive_session_is_not_ended(server):
 	server.resume(alice)
 
 
-# --- how many sessions hibernate ---
+# --- the number of hibernating sessions ---
 
 @behaviour("hibernated: beyond smacks_max_hibernated_sessions the oldest one ends",
 	options={"smacks_max_hibernated_sessions": 2})

@@ -12,7 +12,7 @@ ACCOUNTS = "prosody.hosts['prosody.test'].modules.smacks.module:shared('/*/smack
 
 
 def hold(server):
-	"""Lets no turn end anything, as if each were at its end."""
+	"""Stops all ends of sessions, as if each turn were over."""
 	server.lua(f"local e = {ENDINGS}; prosody.held = e; e.left, e.ends, e.scheduled = 0, 0, true")
 
 
@@ -115,7 +115,7 @@ def a_failing_handler_loses_nothing(server):
 	wait_offline(server, alice.user, ["one"])
 
 
-# --- the module, or the host, goes ---
+# --- unloading the module or the host ---
 
 @behaviour("unload: sessions with stream management end, without loss", over=("tcp", "websocket", "bosh"))
 def unloading_ends_sessions(server, transport):

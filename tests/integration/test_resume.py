@@ -8,7 +8,7 @@ from steps import (EVERY_TRANSPORT, LAST, counters, cut, next_second, pair, say,
 from suite import behaviour
 from xmpp import DELAY, SM3, failure
 
-# --- what is sent again ---
+# --- retransmission ---
 
 @behaviour("resume: unacknowledged stanzas are sent again, in order")
 def unacknowledged_stanzas_come_again(server):
@@ -385,7 +385,7 @@ def pipelined_enable_is_answered_in_order(server, transport):
 # --- a long queue ---
 
 def long_queue(server, transport="tcp", count=60):
-	"""A session that is away, and for which 5 MB wait; returns its client and bob."""
+	"""A hibernating session with a queue of 5 MB; returns its client and bob."""
 	alice, bob = pair(server, transport)
 	cut(server, alice)
 	for n in range(count):

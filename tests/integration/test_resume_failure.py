@@ -1,4 +1,4 @@
-"""XEP-0198, 5: when a session cannot be resumed. Whatever a client sends, the stream stays usable."""
+"""XEP-0198, 5: failed resumptions. The stream stays usable after any input of the client."""
 import bed
 from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say
 from suite import behaviour

@@ -14,12 +14,12 @@ def ask(server, way, expression, here, there):
 
 
 def from_a(servers, expression):
-	"""About a's stream to b, at its beginning."""
+	"""A value of a's stream to b, on a."""
 	return ask(servers.a, OUT, expression, "a.test", "b.test")
 
 
 def at_b(servers, expression):
-	"""About the same stream, at its end."""
+	"""A value of the same stream, on b."""
 	return ask(servers.b, IN, expression, "b.test", "a.test")
 
 
@@ -30,7 +30,7 @@ def wait_acknowledged(servers, count):
 
 
 def wait_enabled(servers):
-	"""Until then, Prosody may send a stanza before those that wait for the stream."""
+	"""Before this, Prosody may send a stanza before those that wait for the stream."""
 	enabled = "s and s.smacks and s.handled_stanza_count"
 	bed.wait_for(lambda: from_a(servers, enabled) != "nil", "<enabled/> from b")
 	bed.wait_for(lambda: ask(servers.b, OUT, enabled, "b.test", "a.test") != "nil", "<enabled/> from a")

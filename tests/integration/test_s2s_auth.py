@@ -1,4 +1,4 @@
-"""Authentication between servers by TLSA records: every usage, which records count, what they outweigh."""
+"""Authentication between servers by TLSA records: every usage, usable records, and their priority."""
 import pathlib
 import sys
 
@@ -11,7 +11,7 @@ COMPLAINT = {"outgoing": "does not match any DANE TLSA records",
 	"incoming": r"^not-authorized \(Your server's certificate does not match any DANE TLSA records\)"}
 
 
-# --- DANE-EE: the key is everything ---
+# --- DANE-EE: only the key counts ---
 
 @scenario("DANE-EE matches, names are unrelated", dane=by("dane-ee"), off=UNPROVEN)
 def _(peer):
@@ -151,10 +151,10 @@ def _(peer):
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-# --- A record matches, but ---
+# --- A record matches, but the certificate is invalid ---
 
 def refusal(cause):
-	"""What is said on the way out, and what a peer is told."""
+	"""The error of an outgoing stream, and the error that a peer gets."""
 	text = f"certificate matches a DANE TLSA record, but {cause}"
 	return {"outgoing": f"server's {text}", "incoming": rf"^not-authorized \(Your server's {text}\)"}
 
@@ -285,7 +285,7 @@ def _(peer):
 	peer.target(tlsa=[f"3 1 2 {'00' * 64}", (3, 1, 0)])
 
 
-# --- Records that say nothing ---
+# --- Unusable records ---
 
 UNUSABLE = {
 	"an unknown usage": f"4 1 1 {'00' * 32}",

@@ -1,5 +1,5 @@
-"""Authentication between servers by DNS: what is secure, insecure, bogus or not to be had, and which way
-leads to a server."""
+"""Authentication between servers by DNS: secure, insecure and bogus answers, failed lookups, and the records
+that lead to a server."""
 import pathlib
 import sys
 
@@ -110,7 +110,7 @@ def _(peer):
 	peer.target()
 
 
-# --- Not to be had ---
+# --- Failed lookups ---
 
 for zone, failure in (("servfail.lab", "fails"), ("silent.lab", "times out")):
 	@scenario(f"the SRV lookup {failure}", zone=zone, dane=REFUSED, off=None, says=LOST)
@@ -228,7 +228,7 @@ def _(peer):
 	peer.target("second", tlsa=[MISMATCH[3]], priority=2)
 
 
-# --- Several targets, of which one has records and the other none ---
+# --- Several targets, one of them without records ---
 
 def two_targets(peer, first, second):
 	peer.target("first", tlsa=first, priority=1)

@@ -1,5 +1,5 @@
-"""Authentication between servers: domains that an incoming stream brings beside its first one, or in the place
-of one that its header does not name. RFC 7712 section 6.1."""
+"""Authentication between servers: further domains of an incoming stream, also of one whose header does not name
+a domain. RFC 7712 section 6.1."""
 import pathlib
 import re
 import sys
@@ -78,7 +78,7 @@ class Asking:
 		self.connection, self.subject, self.ours = connection, subject, ours
 
 	def ask_for(self, name):
-		"""Asks for a domain, with a key that nobody will own; returns the answer."""
+		"""Requests a domain, with an invalid dialback key; returns the answer."""
 		self.connection.sendall(f"<db:result from='{name}' to='{self.ours}'>key</db:result>".encode())
 		return re.search(RESULT, read_until(self.connection, RESULT)).group()
 

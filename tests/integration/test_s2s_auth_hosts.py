@@ -1,5 +1,5 @@
-"""Authentication between servers on every host: one that is activated later, what stays behind when the module is
-reloaded or unloaded, a host that is left out, and streams about whose server DNS was not asked."""
+"""Authentication between servers on every host: hosts that are activated later, handlers after a reload or unload of
+the module, an excluded host, and streams to servers that were not looked up in DNS."""
 import pathlib
 import re
 import sys
@@ -16,7 +16,7 @@ from servers import Server, tls  # noqa: E402
 MATCHING, MISMATCHING, PLAIN = "hosts-matching.lab", "hosts-mismatching.lab", "hosts-plain.lab"
 LATER, LEFT_OUT = "later.strict.lab", "left-out.strict.lab"
 ONION = "hidden.onion"
-ADDRESS = 31  # the last number of the address of a server that is known by it alone
+ADDRESS = 31  # the last number of the address of a server that is known only by its address
 REFUSAL = "DNS records have not been looked up"
 DIALBACK = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"
 
@@ -59,7 +59,7 @@ def modulemanager(subject, function):
 
 
 def handlers(subject):
-	"""How many handlers of this module there are on every host and globally, for the events that it looks at."""
+	"""The number of handlers of this module on every host and globally, by event."""
 	return subject.lua("""
 		local count = 0;
 		local function add(events)
@@ -77,7 +77,7 @@ def handlers(subject):
 
 
 def assert_protected(servers, subject, here):
-	"""Streams of a host are examined, once, in both directions."""
+	"""Streams of a host are checked, once, in both directions."""
 	for opener, direction, ours, theirs in ((subject, "outgoing", here, MATCHING), (servers.peer, "incoming", MATCHING, here)):
 		mark = len(subject.log())
 		established(opener, ours, theirs)
@@ -142,7 +142,7 @@ def a_host_without_an_event_is_protected(servers):
 	assert attached == ["removed", "removed"]
 	try:
 		activate(subject, servers, LATER)
-		outcome = opened(subject, LATER, MATCHING)  # nobody has told its resolver from Prosody's
+		outcome = opened(subject, LATER, MATCHING)  # its resolver is not distinguished from Prosody's
 		assert not outcome["established"] and REFUSAL in outcome["reason"], outcome
 		servers.forget(MATCHING)
 		established(subject, LATER, MATCHING)
@@ -184,7 +184,7 @@ def modules_disabled_leaves_a_host_to_prosody(servers):
 		deactivate(subject, LEFT_OUT)
 
 
-# --- Streams about whose server nothing is known ---
+# --- Streams to servers that were not looked up ---
 
 # Another module's resolver instead of this one's
 REPLACE = {

@@ -1,4 +1,4 @@
-"""Authentication between servers: what a target still says, or does, whose certificate has been refused."""
+"""Authentication between servers: further input from a target whose certificate was refused."""
 import pathlib
 import re
 import sys
@@ -26,7 +26,7 @@ BURSTS = {
 	"sends nothing else": "",
 }
 
-# Told to the lax alone: the strict demand encryption of everybody, and ask for it where it is not offered
+# Only to the lax ones: the strict ones require encryption, and request it even if it is not offered
 UNENCRYPTED = {
 	"offers no encryption": FEATURES,
 	"claims without encryption that dialback has succeeded": BURSTS["claims that dialback has succeeded"],
@@ -40,7 +40,7 @@ HEADER_AND_ERROR = HEADER_ALONE + r"<stream:error>((?!<iq).)*</stream:stream>"
 
 
 def first_target(peer):
-	"""The one that is refused."""
+	"""The refused target."""
 	peer.shows()
 	peer.srv(peer.name("first"), priority=1)
 	peer.add("first", "A", peer.lab.address(REFUSED_TARGET))
@@ -59,7 +59,7 @@ def _(peer):
 
 
 def leave(servers, policies, burst, certificate=None, **settings):
-	"""Has subjects connect to a target that sends `burst`, and looks at what becomes of it."""
+	"""Makes subjects connect to a target that sends `burst`, and checks the result."""
 	for subject in (servers.subject(policy, True) for policy in policies):
 		for here in subject.domains:
 			servers.judging, mark = subject, len(servers.peer.log())
@@ -74,7 +74,7 @@ def leave(servers, policies, burst, certificate=None, **settings):
 
 
 def refuse(servers, burst, certificate=None):
-	"""The same where there is no other target."""
+	"""The same without another target."""
 	subject = servers.judging = servers.subject("lax", True)
 	for here in subject.domains:
 		with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate) as refused:

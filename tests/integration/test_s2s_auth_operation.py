@@ -16,7 +16,7 @@ from raw import direct_stream, peer_stream, read_until  # noqa: E402
 from servers import POLICIES, Server, tls  # noqa: E402
 
 VALID, ROLLOVER, MISMATCHING, PINNED = "valid.lab", "rollover.lab", "mismatching.lab", "pinned.lab"
-FAULTY = "faulty.lab"  # which no other test has made known
+FAULTY = "faulty.lab"  # which no other test has used
 SIX, OTHER_SIX = "six.lab", "other-six.lab"
 PINNED_PUBLIC = "pinned-public.lab"
 
@@ -47,7 +47,7 @@ def _(peer):
 
 
 def show_certificate(servers, name):
-	"""The peer begins to use another certificate."""
+	"""The peer switches to another certificate."""
 	files = servers.lab.directory
 	options = {"key": files / f"{name}.key", "certificate": files / f"{name}.pem", "cafile": servers.lab.public.file}
 	servers.peer.lua(f"""require "core.configmanager".set("{ROLLOVER}", "ssl", {bed.lua(options)})""")
@@ -195,7 +195,7 @@ def an_ipv6_peer_works_both_ways(servers):
 		peer.discard()
 
 
-# --- 13.0 can do DANE by itself ---
+# --- Prosody 13.0's own DANE ---
 
 @on_bed("stock's own DANE is enabled, too: it does nothing, and every name is looked up once", versions=["13.0"])
 def stock_dane_is_disabled(servers):
@@ -214,7 +214,7 @@ def stock_dane_is_disabled(servers):
 			assert "Enabling DANE" not in subject.log()[mark:]
 
 
-# --- Ports with TLS from the start ---
+# --- Direct TLS ---
 
 @domain("pinned-public")
 def _(peer):
@@ -240,7 +240,7 @@ def a_direct_tls_peer_is_proven(servers):
 		server.discard()
 
 
-# --- Peers that show no certificate, or do not say who they are ---
+# --- Peers without a certificate, or without a name ---
 
 def bare_stream(servers, subject, origin=f"from='{VALID}'", certificate=None):
 	"""The subject's first answers on a stream of a peer that encrypts and shows no certificate, or this one."""

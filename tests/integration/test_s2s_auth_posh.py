@@ -154,7 +154,7 @@ def _(peer):
 	peer.target()
 
 
-# --- Beside other proofs ---
+# --- With other proofs ---
 
 @scenario("POSH: the document proves nothing against a TLSA record", dane=REFUSED, off=by("posh"))
 def _(peer):
@@ -171,7 +171,7 @@ def _(peer):
 
 
 def set_clock(server, seconds):
-	"""Moves what the server's Lua code takes for the time, from the real one."""
+	"""Shifts the clock of the server's Lua code."""
 	server.lua(f"""
 		os.real_time = os.real_time or os.time
 		os.time = function (date) return os.real_time(date) + (date and 0 or {seconds}) end""")

@@ -1,4 +1,4 @@
-"""Everything that Prosody stores, over the storage driver: what is kept, across restarts, and what is removed."""
+"""All of Prosody's data with the storage driver: kept across restarts, or removed."""
 import http.client
 import os
 import re
@@ -35,7 +35,7 @@ def result(answer):
 
 
 def stores(server, user, host=None):
-	"""Names of the stores that hold something of a user; True: of anybody."""
+	"""Names of the stores with data of a user; True: of any user."""
 	user = "true" if user is True else bed.lua(user)
 	return set(server.lua(f"""
 		local names = {{}};
@@ -181,7 +181,7 @@ def a_subscription_request_survives_a_restart(server):
 	assert roster(login(server, bob.user))[alice.bare_jid][1:3] == ("from", None)
 
 
-# --- what an account keeps on the server ---
+# --- data of an account ---
 
 def private(client, *value, name="note"):
 	"""Private XML (XEP-0049), read or set."""
@@ -470,7 +470,7 @@ FULL = ["mam", "private", "vcard", "blocklist", "pep", "offline", "register", "u
 
 
 def furnish(server, client):
-	"""Leaves something in every store that an account can have; returns their names."""
+	"""Writes to every store that an account can have; returns their names."""
 	set_contact(client, "contact@other.example", "contact", "group")
 	result(private(client, "note"))
 	result(vcard(client, "Name"))

@@ -18,7 +18,7 @@ MOVED = {"components": {ROOMS: "muc"}}
 MESSAGES = 250  # more than are imported in one transaction
 FEW = 20  # for those who read and write all of an archive for each message
 
-# Something in every kind of store, for a user, a room and the host itself
+# Data in every kind of store, for a user, a room and the host itself
 CONTENT = """
 	local sm, st = require "core.storagemanager", require "util.stanza";
 	local host, rooms, messages, few = %s;
@@ -94,7 +94,7 @@ def dump(server):
 
 
 def start_with(server, driver):
-	(server.directory / "data").mkdir(exist_ok=True)  # SQLite makes none
+	(server.directory / "data").mkdir(exist_ok=True)  # SQLite does not create it
 	server.options["storage"] = driver
 	server.start()
 
@@ -114,7 +114,7 @@ def write_lists(server, count, host="prosody.test", store="archive"):
 
 
 def remove_data(server, driver):
-	"""Removes what a driver that is not in use has stored."""
+	"""Removes the data of a driver that is not in use."""
 	data = server.directory / "data"
 	if driver == "native":
 		shutil.rmtree(data / "native")
@@ -192,7 +192,7 @@ def export_works_beside_the_server(server):
 	assert dump(server) == before
 
 
-# --- what is refused ---
+# --- refused moves ---
 
 @behaviour("storage move: an import into a running server's store requires --online", **over(**MOVED))
 def import_beside_the_server_needs_online(server):
@@ -392,7 +392,7 @@ def migrator(server, source, target):
 			if line.startswith(f"CFG_{name}="):
 				line = f"CFG_{name}={bed.lua(value)};"
 		lines.append(line)
-		if line.strip() == "startup.init_global_state();":  # it reads no configuration that could say so
+		if line.strip() == "startup.init_global_state();":  # it does not read a configuration with this option
 			lines.append('require "core.configmanager".set("*", "run_as_root", true);')
 	launcher = server.directory / "migrator"
 	launcher.write_text("\n".join(lines) + "\n")
@@ -407,7 +407,7 @@ def migrator(server, source, target):
 
 
 def without_pubsub(text):
-	"""The migrator leaves out what PubSub has on a host."""
+	"""The migrator leaves out PubSub data of a host."""
 	return [line for line in text.splitlines() if "pubsub_n" not in line]
 
 

@@ -1,4 +1,4 @@
-"""What cannot be copied between storage drivers: it fails alone and is named, and everything else is copied."""
+"""Items that cannot be copied between storage drivers: they fail alone and are named, and everything else is copied."""
 import json
 import os
 import re
@@ -102,7 +102,7 @@ def unreadable_files_fail_alone(server):
 	(rosters / "loop.dat").symlink_to("loop.dat")
 	(rosters / "dangling.dat").symlink_to("elsewhere")
 	(rosters.parent / "cron.dat").write_text("return { [")
-	stray = server.directory / "data/no%2esuch%2ehost/roster"  # belongs to no host of the configuration
+	stray = server.directory / "data/no%2esuch%2ehost/roster"  # does not belong to a host of the configuration
 	stray.mkdir(parents=True)
 	(stray / "alice.dat").write_text("return { [")
 	expected = {("roster", user): [(None, reason)] for user, (_, reason) in UNREADABLE.items()} | {
@@ -188,7 +188,7 @@ def nan_equals_itself(server):
 
 
 def closed_to_nobody(server):
-	"""Gives all that the server has to a user who is not root; a tester who is not root keeps it."""
+	"""Changes the owner of the server's files to a user who is not root, if the tester is root."""
 	for path in (server.directory, *server.directory.rglob("*")):
 		if os.geteuid() == 0:
 			os.chown(path, 65534, 65534, follow_symlinks=False)
@@ -471,7 +471,7 @@ def json_names_the_data_in_the_way(server):
 		{"host": HOST, "store": "accounts", "type": "keyval", "user": "alice1"}]}, output
 
 
-# --- what stops the run ---
+# --- faults that stop the run ---
 
 class Disk:
 	"""A small file system in a directory of the server's data."""
@@ -517,7 +517,7 @@ def an_export_continues_after_a_full_disk(server, driver):
 		disk.remount("ro")
 		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nFix this, and run the command again")
 		disk.remount("rw")
-		for room in (24 << 10, 96 << 10):  # for some of the archive, and for some of the tables behind it
+		for room in (24 << 10, 96 << 10):  # enough for a part of the archive, and of the tables after it
 			disk.fill(leaving=room)
 			bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nFix this, and run the command again")
 			disk.ballast.unlink()

@@ -1,4 +1,4 @@
-"""prosodyctl mod_storage_native: what an operator sees, copies, puts back and compacts; and what is refused."""
+"""prosodyctl mod_storage_native: stat, check, backup, restore and compact, and refused commands."""
 import hashlib
 import json
 import os
@@ -134,7 +134,7 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 def as_nobody(server, *words):
-	"""The tool as a user to whom nothing is open but what is for everybody; root alone can become another."""
+	"""The tool as a user without special permissions; only root can switch to another user."""
 	return subprocess.run([*(NOBODY if os.geteuid() == 0 else []), *command(server, *words)], timeout=35, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
 
 
@@ -217,7 +217,7 @@ def unsafe_names_are_escaped(server):
 # --- check ---
 
 def spoil_index(data):
-	"""Changes the ordinal of message 50 in the index of correspondents, wherever that record is in the file."""
+	"""Changes the ordinal of message 50 in the index of correspondents, at any place in the file."""
 	record = re.compile(rb"(r\0\0\0.w\0\0\0\x01\0\0\0\0\x32\x01\0\0\0)(.)", re.S)
 	return record.subn(lambda match: match[1] + bytes([match[2][0] ^ 64]), data)
 
@@ -406,7 +406,7 @@ def a_restore_fills_an_unusable_store(server):
 
 
 def hide(server):
-	"""Let prosodyctl not know that the server runs, as where the pidfile is missing."""
+	"""Hides from prosodyctl that the server runs, like a missing pidfile."""
 	server.options["pidfile"] = server.directory / "no-pidfile"
 	server.rewrite_config()
 

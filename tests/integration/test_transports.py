@@ -1,5 +1,5 @@
-"""Resuming on another connection, of the same transport or another. What a transport keeps about its
-connection - half a stanza, half a frame, filters, timers - must stay behind with the old one."""
+"""Resuming on another connection, of the same transport or another. The state of a transport's
+connection (half a stanza, half a frame, filters, timers) must stay behind with the old one."""
 import itertools
 
 import bed
@@ -13,7 +13,7 @@ SOCKETS = [f"{a} to {b}" for a, b in itertools.product(("tcp", "websocket"), rep
 
 
 def half(client, element):
-	"""Bytes that announce an element and do not finish it."""
+	"""The first bytes of an element, without its end."""
 	data = element.encode()
 	if isinstance(client.transport, xmpp.WebSocket):
 		data = client.transport.frame(xmpp.WebSocket.TEXT, data)

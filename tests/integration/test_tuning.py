@@ -1,4 +1,4 @@
-"""What our modules set for the whole server where the configuration leaves it open."""
+"""Settings of our modules for the whole server if they are not configured."""
 import ssl
 
 import bed
@@ -38,7 +38,7 @@ def client_sends_at_once(server, client):
 
 
 def reload_config(server, **options):
-	"""With these options changed; None takes one out."""
+	"""With these options changed; None removes one."""
 	server.options = {name: value for name, value in {**server.options, **options}.items() if value is not None}
 	server.rewrite_config()
 	server.lua("prosody.reload_config()")
@@ -115,7 +115,7 @@ def other_backends_are_left_alone(server):
 	alice = server.login("alice")
 	reload_config(server, network_settings={"read_timeout": 3600})
 	alice.ping()
-	server.kill()  # Prosody's own does not always stop
+	server.kill()  # Prosody's own shutdown does not always end
 
 
 class Tls(xmpp.Tcp):

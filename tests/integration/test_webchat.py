@@ -1,4 +1,4 @@
-"""What visitors of a webchat can do, and cannot, whatever their client sends."""
+"""Permissions of visitors of a webchat, with any input of their clients."""
 import bed
 import xmpp
 from webchatsite import GUESTS, HOST, MUC, OTHER_ROOMS, ROOMS, SUPPORT, Webchat, behaviour, condition, enter, join
@@ -8,7 +8,7 @@ VCARD = "<vCard xmlns='vcard-temp'/>"
 PUBLISH = ("<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='n'><item><a xmlns='b'/></item></publish>"
 	"</pubsub>")
 
-# What a client may want to keep in an account, or have done by it
+# Requests of clients to their accounts
 OF_AN_ACCOUNT = [("set", VCARD), ("get", VCARD), ("set", PUBLISH),
 	("set", "<query xmlns='jabber:iq:private'><a xmlns='b'/></query>"),
 	("set", "<query xmlns='jabber:iq:roster'><item jid='a@b.test'/></query>"),
@@ -18,7 +18,7 @@ OF_AN_ACCOUNT = [("set", VCARD), ("get", VCARD), ("set", PUBLISH),
 	("set", "<enable xmlns='urn:xmpp:push:0' jid='push.test' node='n'/>"),
 	("set", "<query xmlns='jabber:iq:register'><password>x</password></query>")]
 
-# What is an owner's or a moderator's business
+# Requests of owners and moderators
 OF_AN_OWNER = [("get", f"<query xmlns='{MUC}#owner'/>"), ("set", f"<query xmlns='{MUC}#owner'/>"),
 	("set", f"<query xmlns='{MUC}#owner'><destroy/></query>"),
 	("set", f"<query xmlns='{MUC}#admin'><item nick='agent' role='none'/></query>"),
@@ -35,7 +35,7 @@ def refusal(client, stanza):
 
 
 def nothing_arrived(client):
-	"""The server has dealt with everything before, and has sent this client no stanza."""
+	"""The server has handled everything before, and has not sent this client a stanza."""
 	client.ping()
 	assert not [e for e in client.unread if e.is_stanza], list(client.unread)
 
@@ -261,7 +261,7 @@ def archive(server):
 
 
 def stays_out(server):
-	"""Who has logged in gets no address."""
+	"""A client that has logged in does not get an address."""
 	stranger = server.stranger()
 	stranger.authenticate()
 	answer = stranger.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set")

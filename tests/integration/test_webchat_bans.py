@@ -1,4 +1,4 @@
-"""Whom a ban hits, and whom it does not."""
+"""The networks and visitors that a ban applies to."""
 import re
 import subprocess
 
@@ -17,7 +17,7 @@ def ban(agent, visitor, affiliation="outcast"):
 
 
 def come(server, address=None, forwarded_for=None, transport="websocket"):
-	"""A visitor over HTTP, from a proxy on loopback that may tell an address."""
+	"""A visitor over HTTP, from a proxy on loopback that may forward an address."""
 	visitor = server.stranger(transport, address, forwarded_for)
 	visitor.authenticate()
 	return visitor.bind().available()
@@ -33,7 +33,7 @@ def roam(server, visitor, address):
 	return again
 
 
-# --- a name stays where it is ---
+# --- identity ---
 
 @behaviour("a failed resumption does not change a visitor's identity", beside_stock=True)
 def name_stays(server):

@@ -9,7 +9,7 @@ from test_webchat_page import BEHIND, Nginx
 import webchatsite
 from webchatsite import GUESTS, ROOMS, SUPPORT, enter
 
-TIME_LIMIT = 90  # seconds: one browser or two have to start, and load some megabytes
+TIME_LIMIT = 90  # seconds: one or two browsers start, and load some megabytes
 COMPOSER, MESSAGE, PARTICIPANT = ".chat-textarea", ".chat-msg__text", ".occupant-list .occupant-nick"
 HOSTILE = ["<img src=x onerror=alert(1)>@" + ROOMS, "javascript:alert(1)", '"><script>alert(1)</script>',
 	"converse/room?jid=evil@elsewhere.test", "evil@elsewhere.test", f"{SUPPORT}/nick", "%00", "%zz", "a b@" + ROOMS]
@@ -55,13 +55,13 @@ def comes(agent, name, room=SUPPORT):
 
 
 def leaves(agent, name):
-	"""Wait for the occupant's leaving; what a client says of itself before is no matter."""
+	"""Wait until the occupant leaves; the client's presence before does not matter."""
 	while seen(agent, name) != "unavailable":
 		pass
 
 
 def said(agent):
-	"""The next body that the agent reads; typing has none."""
+	"""The next body that the agent reads; chat states have none."""
 	while (message := agent.until("message")).body is None:
 		pass
 	return message.body
@@ -193,14 +193,14 @@ def resumption(server):
 
 
 def outlast(server, agent, port, path="/chat/"):
-	"""Ann is there; the network goes away until her session has ended, and is back then."""
+	"""Ann is present; the network is disabled until her session has ended."""
 	proxy = Proxy(port)
 	try:
 		with Browser() as browser:
 			come_in(browser, page(server, proxy.port, path))
 			comes(agent, "Ann")
 			browser.online(False)
-			# A request that was under way is sent again, once
+			# A pending request is sent again, once
 			bed.wait_for(lambda: proxy.kill() or occupants(server) == ["agent"], "Ann's session ends")
 			leaves(agent, "Ann")
 			browser.online(True)

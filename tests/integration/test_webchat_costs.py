@@ -1,4 +1,4 @@
-"""What visitors cost is counted: for one visitor, for a network, for all visitors together."""
+"""Limits for the costs of a visitor, of a network, and of all visitors together."""
 import mam
 import xmpp
 from test_webchat import DISCO, nothing_arrived
@@ -20,19 +20,19 @@ def answer(visitor, question, text=""):
 
 
 def arrived(client, name, kind=None):
-	"""How many such stanzas have come, once the server has dealt with everything before."""
+	"""The number of such stanzas, after the server has handled everything before."""
 	client.ping()
 	return len([e for e in client.unread if e.name == name and kind in (None, e["type"])])
 
 
 def refused(client, name="iq"):
-	"""Condition and text with which the last stanza of that name is refused; None if it is not."""
+	"""Condition and text of the error for the last stanza of that name, or None."""
 	stanza = client.until(name)
 	return condition(stanza) if stanza["type"] == "error" else None
 
 
 def slow_rooms(server, seconds):
-	"""Each question to a room keeps the server busy for so long."""
+	"""Each request to a room keeps the server busy for this time."""
 	server.lua(f"""
 		local now = require "util.time".monotonic;
 		prosody.hosts["{ROOMS}"].events.add_handler("iq/bare", function ()
@@ -76,7 +76,7 @@ def large_answers(server):
 	assert arrived(agent, "iq") == 4  # at 0.7 each
 
 
-# --- what is sent ---
+# --- sent stanzas ---
 
 @behaviour("requests to oneself and to the host count", guests={**IN_LONG_RUN, "webchat_message_burst": 2})
 def own_questions(server):
@@ -169,7 +169,7 @@ def visitors_time(server):
 	visitor.chat(SUPPORT, "too much", "groupchat")
 	assert refused(visitor, "message")[0] == "policy-violation"
 	assert neighbour.ask(DISCO, to=SUPPORT)["type"] == "result"
-	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # who leaves is not kept
+	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # leaving is never refused
 	while visitor.until("presence")["type"] != "unavailable":
 		pass
 
@@ -230,7 +230,7 @@ def under_way(server):
 	assert {condition(a)[0] for a in nobody} == {"item-not-found"}
 
 
-# --- what is received, and what is not read ---
+# --- received and unread bytes ---
 
 @behaviour("bytes from a visitor are limited",
 	guest_modules=["webchat", "csi"], guests={"webchat_visitor_bytes_per_minute": 65536})
@@ -280,7 +280,7 @@ def not_come_in(server):
 
 
 def fill(agent, visitor):
-	"""Talk until the visitor is gone."""
+	"""Send messages until the visitor is gone."""
 	for _ in range(200):
 		agent.chat(SUPPORT, "x" * 100000, "groupchat")
 		while True:

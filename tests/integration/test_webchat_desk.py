@@ -1,4 +1,4 @@
-"""A support desk: its agents, who may speak, and where the page may be shown."""
+"""A support desk: its agents, voice, and sites that may frame the page."""
 import bed
 from test_webchat import nothing_arrived, refusal
 from test_webchat_page import get
@@ -15,7 +15,7 @@ def room(server, expression):
 
 
 def fails(server, *words):
-	"""What the shell says to a command that fails."""
+	"""The error text of a shell command."""
 	try:
 		return server.shell("webchat", "agent", *words) and None
 	except RuntimeError as error:

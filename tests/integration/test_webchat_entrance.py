@@ -1,4 +1,4 @@
-"""Whatever keeps a visitor out leads back to the form, with a reason and a way on."""
+"""A visitor who cannot enter returns to the form, with a reason and a remedy."""
 import bed
 from browser import WAIT, Browser
 from proxy import Proxy
@@ -10,7 +10,7 @@ from webchatsite import GUESTS, ROOMS, SUPPORT
 KEPT = "sessionStorage.getItem('webchat-name')"
 CLUB = f"club@{ROOMS}"
 
-# Names that the server refuses, and what the visitor reads
+# Refused nicknames, and the text that the visitor reads
 REFUSED = {"agent": "has this name or one that looks like it", "\u0430gent": "has this name or one that looks like it",
 	"\u05d3\u05d5\u05d3 ben": "languages that are written in one direction", "B\u2800n": "invisible character", "\u0411en": "mixes alphabets",
 	"Be\u0301\u0301\u0301\u0301\u0301n": "too many accents"}
@@ -33,7 +33,7 @@ def ask_in(browser, name):
 
 
 def is_kept_out(browser, reason):
-	"""The form is there with a reason; the name is forgotten, so that a reload shows the form, without one."""
+	"""The form is shown with a reason; the name is not kept, so that a reload shows the form without a reason."""
 	browser.wait_text("#notice", reason)
 	assert browser.wait("#form") and browser.run(KEPT) is None
 	assert not browser.texts("#conversejs .chatroom"), "the room is out of sight"

@@ -1,4 +1,4 @@
-"""Ways round the firewall, the limits and the bars of a webchat, and that they lead nowhere."""
+"""Attempts to evade the firewall, the limits and the bars of a webchat."""
 import xmpp
 from test_webchat import nothing_arrived, refusal
 from test_webchat_limits import HERE, THERE, administer, moderator, removed

@@ -1,4 +1,4 @@
-"""How much a network may do, and how it is kept out."""
+"""Limits and bars of networks."""
 import bed
 import xmpp
 from webchatsite import GUESTS, HOST, MUC, ROOMS, SUPPORT, behaviour, condition, enter, join
@@ -9,7 +9,7 @@ BAR = "https://prosody.im/protocol/webchat#bar"
 
 
 def turned_away(client):
-	"""The text with which a login is refused."""
+	"""The error text of a refused login."""
 	answer = client.ask_in()
 	assert answer.name == "failure" and answer.child("temporary-auth-failure"), answer
 	return answer.child("text").text
@@ -74,7 +74,7 @@ def rooms(server):
 	enter(neighbour, "neighbour", other)
 	assert condition(join(neighbour, "neighbour", third))[0] == "resource-constraint"
 	enter(server.visitor(address=THERE), "distant", third)
-	assert join(neighbour, "another", other)["type"] is None  # a nickname is no room
+	assert join(neighbour, "another", other)["type"] is None  # a nickname does not count as a room
 	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")
 	assert removed(visitor)
 	enter(neighbour, "neighbour", third)
@@ -94,7 +94,7 @@ def rate(server):
 		visitor.chat(f"{SUPPORT}/visitor", "in private", kind)
 		assert condition(visitor.until("message"))[0] == "policy-violation", kind
 	server.in_room("distant", address=THERE)
-	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # who leaves is not kept
+	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # leaving is never refused
 	assert removed(visitor)
 
 

@@ -1,4 +1,4 @@
-"""What the visitor sees in the room, on small screens too."""
+"""The appearance of the room, also on small screens."""
 import http.server
 import threading
 

@@ -1,4 +1,4 @@
-"""Which names a visitor may have in a room."""
+"""Nicknames that a visitor may have in a room."""
 import xmpp
 from webchatsite import GUESTS, HOST, ROOMS, SUPPORT, behaviour, condition, enter, join
 
@@ -53,7 +53,7 @@ def change(server):
 			assert condition(rename(visitor, nick))[0] == expected, nick
 	agent.ping()
 	assert not [e for e in agent.unread if e.name == "presence"], agent.unread
-	assert rename(visitor, "Visitor")["type"] == "unavailable"  # one's own name may be written otherwise
+	assert rename(visitor, "Visitor")["type"] == "unavailable"  # visitors may change the case of their own names
 	assert agent.until("presence").find("x", "item")["nick"] == "Visitor"
 
 

@@ -27,7 +27,7 @@ def agent_of_desk(server, affiliation="owner"):
 
 
 def invited(agent):
-	"""The room that an agent is asked into, and why."""
+	"""The room of an agent's invitation, and its reason."""
 	while (message := agent.until("message")).find("x", "invite") is None:
 		pass
 	return message["from"], message.find("x", "invite").child("reason").text

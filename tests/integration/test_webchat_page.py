@@ -1,4 +1,4 @@
-"""What the web server of a webchat answers, also behind nginx."""
+"""Answers of a webchat's web server, also behind nginx."""
 import http.client
 import json
 import re
@@ -118,7 +118,7 @@ def closed_rooms(server):
 
 
 def folder_of_ones_own():
-	"""Of a Converse.js, as far as the server looks."""
+	"""The files of Converse.js that the server needs."""
 	folder = bed.BUILD / "bed/converse"
 	folder.mkdir(parents=True, exist_ok=True)
 	for name in ("converse.min.js", "own.css"):

@@ -1,4 +1,4 @@
-"""A visitor comes back without the old connection: a new session takes the place of the one that is left behind."""
+"""A visitor returns without the old connection: a new session replaces the old one."""
 from test_webchat_limits import HERE, THERE
 from webchatsite import GUESTS, MUC, SUPPORT, behaviour, condition, enter, join
 

@@ -1,4 +1,4 @@
-"""Tabs of a browser: one that was killed comes back as the same visitor, a duplicate is another one."""
+"""Tabs of a browser: a tab that was killed returns as the same visitor, a duplicate is another one."""
 import bed
 from browser import Browser
 from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page, said
@@ -39,7 +39,7 @@ def killed_bosh(server):
 
 
 def duplicate(browser):
-	"""What browsers do to duplicate a tab: the new one gets a copy of the storage."""
+	"""Duplicates a tab as browsers do: the new one gets a copy of the storage."""
 	first = browser.driver.current_window_handle
 	browser.driver.execute_script("window.open(location.href, '_blank')")
 	second = next(handle for handle in browser.driver.window_handles if handle != first)
