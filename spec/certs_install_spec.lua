@@ -10,7 +10,7 @@ local OLD = { certificate = "old chain\n", key = "old key\n" };
 local NEW = { certificate = "new chain\n", key = "new key\n" };
 local KILLED = "killed";
 
--- What the library calls: { table, name }
+-- The functions that the library calls: { table, name }
 local CALLS = {
 	{ os, "rename" }, { os, "remove" }, { lfs, "link" }, { lfs, "mkdir" }, { lfs, "rmdir" }, { disk, "write" }, { disk, "sync" },
 };
@@ -72,7 +72,7 @@ describe("installing a certificate", function ()
 		install = _G.module:require "install";
 	end
 
-	-- Where the files are, with the old pair in them
+	-- The paths of the files, with the old pair in them
 	local function lay_out(key_directory)
 		place = { certificate = root.."/certs/example.org.crt", key = root.."/"..key_directory.."/example.org.key" };
 		write(place.certificate, OLD.certificate);
@@ -88,7 +88,7 @@ describe("installing a certificate", function ()
 		return list;
 	end
 
-	-- Which of the two it is. Prosody's search must not come upon anything else.
+	-- Which of the two pairs is installed. Prosody's search must not find anything else.
 	local function visible()
 		local certificate, key = read(place.certificate), read(place.key);
 		for name in lfs.dir(root.."/certs") do

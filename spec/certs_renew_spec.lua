@@ -1,4 +1,4 @@
--- The parts of mod_certs renew that need no server: what is handed in, where it is kept, and what is asked of other programs.
+-- The parts of mod_certs renew that work without a server: its input, its state, and its requests to other programs.
 
 local lfs = require "lfs";
 
@@ -23,7 +23,7 @@ describe("mod_certs renew", function ()
 	local root, options, zones;
 	local stock_prosody = _G.prosody;
 
-	-- Loads a library; those that ask Prosody or DNS are played by tables.
+	-- Loads a library, with tables in place of the libraries that query Prosody or DNS.
 	local function load_library(name)
 		local played = {
 			native = function (object) return object == "certs" and certs or disk; end;
@@ -153,7 +153,7 @@ describe("mod_certs renew", function ()
 	describe("asks a program to publish", function ()
 		local RECORD = { name = "_5222._tcp.xmpp.example.org", ttl = 60, usage = 3, selector = 1, match = 1, data = "\1\255" };
 
-		-- A program that writes down what it gets, in a file beside itself
+		-- A program that writes its input to a file beside itself
 		local function program(name, last)
 			local path = root.."/"..name;
 			local file = assert(io.open(path, "w"));

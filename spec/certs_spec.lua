@@ -1,4 +1,4 @@
--- certs.so: what Lua gives to modules/cert and gets from it. What certificates prove is tested in C.
+-- certs.so: arguments and results of modules/cert in Lua. Verification itself is tested in C.
 
 local libdir = os.getenv("PN_PLUGINS") or "lua";
 local certs = assert(package.loadlib(libdir.."/mod_s2s_auth_native/certs.so", "luaopen_certs"))();

@@ -1,12 +1,12 @@
--- dns.so: what Lua gives to modules/dns and gets from it. How packets are read is tested in C.
+-- dns.so: arguments and results of modules/dns in Lua. Parsing of packets is tested in C.
 
 local socket = require "socket";
 
 local libdir = os.getenv("PN_PLUGINS") or "lua";
 local dns = assert(package.loadlib(libdir.."/mod_certs/dns.so", "luaopen_dns"))();
 
--- A name server in a process of its own, for a question blocks whoever asks. It tells its port, knows
--- names below "example", and ends when it is asked for "end", or is not asked for long.
+-- A name server in a process of its own, because a query blocks its caller. It prints its port, has
+-- names below "example", and ends when it is asked for "end", or after a while without queries.
 local SERVER = [[
 	local server = require "socket".udp();
 	server:setsockname("127.0.0.1", 0);
@@ -61,7 +61,7 @@ local SERVER = [[
 	until not packet
 ]];
 
--- libunbound asks nobody on loopback unless it is told to
+-- libunbound does not query loopback by default
 local OPTIONS = { ["do-not-query-localhost:"] = "no", ["qname-minimisation:"] = "no", ["do-ip6:"] = "no" };
 
 -- Userdata are finalized in one cycle, and gone with the next.

@@ -41,7 +41,7 @@ local function with_collector(set_up, fn)
 	if not ok then error(err, 0); end
 end
 
--- Stanzas, and what the functions make of them while the collector is calm. Elements have one
+-- Stanzas, and the results of the functions without the collector. Elements have one
 -- attribute, so that results can be compared byte for byte.
 local samples = {};
 do
@@ -248,7 +248,7 @@ describe("a finalizer", function ()
 		while queue:over() do take(queue, taken); end
 	end
 
-	-- Takes all but the last item, in a finalizer too. Returns what was taken, and how often the
+	-- Takes all items except the last, also in a finalizer. Returns the taken items, and how often the
 	-- finalizer ran.
 	local function take_all(fn, fn_of_finalizer)
 		local queue, taken = smq.new { items = 1 }, {};

@@ -1,4 +1,4 @@
--- What mod_native finds out by itself, and what mod_s2s_auth_native counts for it
+-- mod_native's own checks of the system, and mod_s2s_auth_native's counters for it
 
 local function load_lib(path, libs)
 	local environment = setmetatable({ module = libs }, { __index = _G });

@@ -1,4 +1,4 @@
--- tests/options.lua, with which make lint compares options.lib.lua with READMEs and with what Lua reads
+-- tests/options.lua, with which make lint compares options.lib.lua with READMEs and with the options that Lua reads
 
 describe("the table of options", function ()
 	local directory;
@@ -15,7 +15,7 @@ describe("the table of options", function ()
 		return file:read("a");
 	end
 
-	-- Returns what the program says, and its exit status.
+	-- Returns the output of the program, and its exit status.
 	local function lint(flags)
 		local pipe = io.popen(("lua5.4 tests/options.lua %s '%s' 2>&1"):format(flags or "", directory));
 		local text = pipe:read("a"):gsub(directory.."/mod_x/", "");

@@ -1,4 +1,4 @@
--- Options as data: how a value is checked, what modules get, and the rows of every module
+-- Options as data: checks of values, values in modules, and the rows of every module
 
 local has_period, human = pcall(require, "util.human.io");
 local knows_periods = has_period and human.parse_duration ~= nil;
@@ -12,7 +12,7 @@ local stand_in = {
 };
 local reader = assert(loadfile("lua/shared/option_reader.lib.lua", "t", setmetatable({ module = stand_in }, { __index = _G })))();
 
--- The rows of a module, without anything that Lua or Prosody brings
+-- The rows of a module, loaded without functions of Lua or Prosody
 local function rows_of(path)
 	return assert(loadfile(path, "t", {}))();
 end

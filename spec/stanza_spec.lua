@@ -1,4 +1,4 @@
--- Stanzas of smacks.so beside Prosody's own util.stanza and util.xmppstream.
+-- Stanzas of smacks.so, compared with Prosody's own util.stanza and util.xmppstream.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";
@@ -12,14 +12,14 @@ local function decoded(xml)
 	return assert(decode(xml, st.stanza_mt));
 end
 
--- Checks the results of a call that could not do its work.
+-- Checks the results of a failed call.
 local function assert_refused(expected_condition, result, condition, text)
 	assert.is_nil(result);
 	assert.equal(expected_condition, condition);
 	assert.is_string(text);
 end
 
--- Checks every promise about one stanza.
+-- Checks every guarantee for one stanza.
 local function check(stanza)
 	local xml = encode(stanza);
 	assert.equal(helper.canonical(tostring(stanza)), helper.canonical(xml));
@@ -216,7 +216,7 @@ describe("decode", function ()
 		local xml = "<a xmlns:n='urn:"..("x"):rep(100000).."'"..table.concat(attributes).."/>";
 		local stanza, condition = decode(xml, st.stanza_mt);
 		assert.is_nil(stanza);
-		-- some versions of expat have a limit of their own, and call it lack of memory
+		-- some versions of expat have a limit of their own, and report it as lack of memory
 		assert.is_true(condition == "policy-violation" or condition == "resource-constraint");
 	end);
 

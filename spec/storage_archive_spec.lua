@@ -1,5 +1,5 @@
 -- The store type archive as Prosody's modules see it: arguments, shapes of results, errors, iterators, and what
--- archive.lib.lua adds. What is found, counted and deleted is compared with a model in storage_property_spec.lua, and stated in
+-- types.lib.lua adds. Queries, counts and deletions are compared with a model in storage_property_spec.lua, and tested in
 -- tests/unit/test_archive.c and test_deleted.c.
 
 local helper = require "spec.helper";

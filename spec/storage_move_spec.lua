@@ -1,4 +1,4 @@
--- What import and export read of damaged files, how they compare values, and what stops them
+-- import and export: reading damaged files, comparing values, and faults that stop them
 
 require "spec.helper";
 
@@ -14,7 +14,7 @@ end
 describe("records", function ()
 	local records = load_lib "records";
 
-	-- Everything that is read of a list: items by their name, and reasons
+	-- The results of reading a list: items by their name, and reasons
 	local function read(text)
 		local found = {};
 		for part, line in records.split(text) do

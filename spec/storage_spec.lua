@@ -1,5 +1,5 @@
--- The storage driver: its stores, and those of type keyval, map and keyval+. What may be stored in
--- them: storage_values_spec.lua. Archives: storage_archive_spec.lua
+-- The storage driver: its stores, and those of type keyval, map and keyval+. Values in them:
+-- storage_values_spec.lua. Archives: storage_archive_spec.lua
 
 local storage = require "spec.storage_helper";
 
@@ -20,7 +20,7 @@ local function assert_nothing(value, err)
 	assert.is_nil(err);
 end
 
--- Names that a file system, C, or keys of limited length would take for one another
+-- Names that a file system, C, or keys of limited length would confuse
 local NAMES = {
 	"a", "A", "", ".", "..", "/", "a/b", "%", "%00", "\0", "a\0", "a\0b", "\0b", "b", "ab", "\n", " ", "a ",
 	"\255", "\195\40", "\u{e9}", "e\u{301}", "\u{1f600}", ("x"):rep(511), ("x"):rep(512),
@@ -376,7 +376,7 @@ describe("a map store", function ()
 	end);
 end);
 
--- The core makes it of the other two, from Prosody 13.0 on.
+-- The core implements it with the other two, from Prosody 13.0 on.
 if require "core.features".available:contains("keyval+") then
 	describe("a keyval+ store", function ()
 		it("reads and writes all of a user's keys, and one", function ()

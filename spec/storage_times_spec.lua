@@ -1,5 +1,5 @@
--- Times of messages as a client is told them, and asks by them; and archives that were written under the other version of
--- Prosody: 0.12 knows whole seconds, 13.0 microseconds.
+-- Times of messages in stamps and in queries of clients; and archives that were written under the other version of
+-- Prosody: 0.12 supports whole seconds, 13.0 microseconds.
 
 local datetime = require "util.datetime";
 local helper = require "spec.helper";
@@ -32,7 +32,7 @@ after_each(function ()
 	bed = nil;
 end);
 
--- As 13.0 parses it: the seconds, and what is behind the point
+-- As 13.0 parses it: the seconds, and their fraction
 local function parse(stamp)
 	local year, month, day, hour, min, sec = stamp:match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):([%d.]+)Z$");
 	local offset = os.difftime(os.time(os.date("*t", 86400)), os.time(os.date("!*t", 86400)));
@@ -42,7 +42,7 @@ local function parse(stamp)
 	return fraction > 0 and whole + fraction or whole;
 end
 
--- Times that a clock tells, close to one another and to the borders of microseconds and seconds, in order
+-- Times of a clock, close to one another and to the borders of microseconds and seconds, in order
 local function times(count)
 	math.randomseed(helper.seed);
 	local list = {};
@@ -62,14 +62,14 @@ local function fill(list)
 	end
 end
 
--- What a client is told of each message
+-- The stamp of each message
 local function told(query)
 	local stamps = {};
 	for _, _, when in assert(archive:find("user", query)) do stamps[#stamps + 1] = datetime.datetime(when); end
 	return stamps;
 end
 
--- Asks by some of the stamps for what lies before, after and between
+-- Queries messages before, after and between some of the stamps
 local function assert_selected_by_their_stamps(count)
 	local stamps = told();
 	assert.equal(count, #stamps);

@@ -1,5 +1,5 @@
 -- The storage driver in a server that has started: all writes of one turn of the event loop are one
--- transaction, committed at its end and made durable behind it.
+-- transaction, committed at its end and synced after it.
 
 local storage = require "spec.storage_helper"; -- before what needs Prosody
 local modulemanager = require "core.modulemanager";

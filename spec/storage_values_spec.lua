@@ -1,4 +1,4 @@
--- What stores hold: every Lua value that can be written down, with its type; stanzas in archives.
+-- Values in stores: every Lua value that can be serialized, with its type; stanzas in archives.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";

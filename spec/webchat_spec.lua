@@ -1,4 +1,4 @@
--- Libraries of mod_webchat that need no server: networks, visitors, budgets, bars, nicknames
+-- Libraries of mod_webchat that work without a server: networks, visitors, budgets, bars, nicknames
 
 local FOLDER = "lua/mod_webchat/";
 
@@ -14,7 +14,7 @@ local function gauge()
 	return metric;
 end
 
--- Runs a library with the module API that it uses, and starts it with the libraries that it finds in `webchat`
+-- Runs a library with the module API that it uses, and starts it with the libraries in `webchat`
 local function load_lib(name, webchat)
 	local module = { hook_global = function () end };
 	function module.get_option_set() return set.new { "198.51.100.7", "203.0.113.0/24" }; end

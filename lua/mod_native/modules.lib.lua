@@ -1,4 +1,4 @@
--- The modules of this project: where they are installed, what they bring, which hosts have them enabled, and their options
+-- The modules of this project: their paths, shared objects and options, and the hosts that enable them
 
 local config = require "core.configmanager";
 local lfs = require "lfs";

@@ -3,7 +3,7 @@
 --   local options = module:require "option_reader".read(module:require "options");
 --   options.smacks_hibernation_time
 --
--- options.lib.lua returns an array of rows. Its field `prefix` is what the names of the module's own options begin with. A row:
+-- options.lib.lua returns an array of rows. Its field `prefix` begins the names of the module's own options. A row:
 --   name          of the option
 --   type          a key of `types` below
 --   least, most   of a number; most may be absent
@@ -32,7 +32,7 @@ local MAX_SECONDS = 0x7FFFFFFF;
 
 local reader = {};
 
--- ---- Types: parse(given, row) -> value, or nil; must(row) -> what the value must be ----
+-- ---- Types: parse(given, row) -> value, or nil; must(row) -> a text about valid values ----
 
 local types = {};
 

@@ -28,7 +28,7 @@ MAKE_ROOM = f'muc:create("{SUPPORT}", {{ persistent = true }})'
 ROOT_KEY = ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"
 
 # Warnings that are allowed in the log
-EXPECTED = {"home": [], "public": [], "support-desk": [f"The default room {SUPPORT} does not exist, .*{re.escape(MAKE_ROOM)}"]}
+EXPECTED = {"home": [], "public": [], "support-desk": [f"webchat_default_room does not exist, .*{re.escape(MAKE_ROOM)}"]}
 ANYWHERE = ["DNS answers cannot be validated now",  # on a machine without a network
 	"\tReceived SIGTERM$"]  # at the end
 

@@ -198,7 +198,7 @@ TEST(a_peer_with_one_thing_wrong_is_never_accepted) {
 	}
 }
 
-/* A chain keeps what it has decoded, also where memory was missing then. */
+/* A chain caches decoded certificates, also if memory was missing. */
 static int verify_twice(struct notes *notes) {
 	struct pn_chain *chain = NULL;
 	int err = pn_chain_new(&chain, scene.text);
@@ -235,7 +235,7 @@ static int verify_kept(struct notes *notes) {
 }
 
 static void check_memory(operation *run) {
-	enum { WARM = 1000, ROUNDS = 2000 }; /* until malloc has at hand what it keeps */
+	enum { WARM = 1000, ROUNDS = 2000 }; /* until malloc has filled its caches */
 	size_t blocks = 0;
 	size_t bytes = 0;
 	for (int round = 0; round < WARM + ROUNDS; round++) {
@@ -247,7 +247,7 @@ static void check_memory(operation *run) {
 		CHECK(run(&notes) == PN_OK);
 	}
 	CHECK(held() == blocks);
-	/* Not a block each, which takes 32 bytes at least; what malloc keeps at hand counts as well
+	/* Not a block each, which takes 32 bytes at least; malloc's caches count as well
 	 */
 	CHECK(mallinfo2().uordblks < bytes + (size_t)ROUNDS * 16);
 }

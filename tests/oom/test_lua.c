@@ -259,7 +259,7 @@ TEST(loading_survives_every_failing_allocation) {
 	}
 }
 
-/* Lua finalizes what is younger first: `older` comes after the queue and its account. */
+/* Lua finalizes younger objects first: `older` comes after the queue and its account. */
 static const char FINALIZERS[] =
 	"older = setmetatable({}, { __gc = function () at_the_end() end })\n"
 	"queue = smacks.new { account = 'a@b' }\n"

@@ -16,8 +16,8 @@
 #include "alloc.h"
 
 /*
- * One operation: makes what it needs, works, checks what it left, and frees all.
- * Returns what the core returned. Once test_alloc.failed is set, it may be PN_ENOMEM.
+ * One operation: creates its objects, runs, checks the results, and frees all. Returns the result
+ * of the core. Once test_alloc.failed is set, it may be PN_ENOMEM.
  */
 typedef int operation(void);
 

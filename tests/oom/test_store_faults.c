@@ -279,7 +279,7 @@ enum attitude { COMMITS, TRIES_AGAIN };
 
 /* The result of a run. */
 struct outcome {
-	int opened;     /* what opening returned */
+	int opened;     /* the result of opening */
 	size_t opening; /* calls that it took */
 	int done;       /* operations of the turn that went well */
 	bool failed;    /* one of the turn did not, the first time */
@@ -306,7 +306,7 @@ static struct outcome run(struct fixture *f, enum attitude attitude) {
 	return outcome;
 }
 
-/* Whether the store holds what the run has left. */
+/* Whether the store has the data of the run. */
 static bool holds_result(struct fixture *f, struct outcome outcome) {
 	const uint64_t found = state(f);
 	if (outcome.committed != PN_OK)
@@ -430,7 +430,7 @@ TEST(if_any_allocation_fails_earlier_writes_of_the_turn_are_kept) {
 	}
 }
 
-/* ---- A store that is being made ---- */
+/* ---- The creation of a store ---- */
 
 /* A directory in which there is nothing yet. */
 static void empty_site_make(struct fixture *f) {
@@ -438,7 +438,7 @@ static void empty_site_make(struct fixture *f) {
 	directory_remove(f->directory);
 }
 
-/* Whether the store that could not be made can be now, and has nothing. */
+/* Whether the store can be created now, and is empty. */
 static bool is_made(struct fixture *f, int opened) {
 	struct stat st;
 	char name[PATH_SIZE + 16];

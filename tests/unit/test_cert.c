@@ -146,7 +146,7 @@ TEST(a_pass_phrase_is_never_prompted_for) {
 	UI_destroy_method(method);
 }
 
-/* What OpenSSL's own tools write to mark a certificate as trusted is no business of a stranger. */
+/* Peers must not mark a certificate as trusted in the way of OpenSSL's own tools. */
 TEST(a_trusted_certificate_of_openssl_is_not_trusted) {
 	const struct cert cert = cert_make((struct cert_wish){.names = "dns:a.example"});
 	BIO *bio = BIO_new(BIO_s_mem());
@@ -327,7 +327,7 @@ TEST(a_subject_of_any_type_has_no_control_characters) {
 	cert_free(root);
 }
 
-static const char *key_type; /* NULL: one that nobody knows */
+static const char *key_type; /* NULL: an unknown one */
 
 static void alter_key(X509 *x) {
 	if (key_type != NULL) {
@@ -370,7 +370,7 @@ TEST(an_unknown_key_is_described_without_type_and_size) {
 
 /* ---- Damage ---- */
 
-/* Each bit is covered: by the signature, or by what the encoding must be. */
+/* Each bit is covered by the signature, or by the rules of the encoding. */
 TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	unsigned char *der = NULL;
@@ -401,7 +401,7 @@ TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	hierarchy_free(h);
 }
 
-/* ---- Where the parts of a certificate stand ---- */
+/* ---- The positions of a certificate's parts ---- */
 
 static int read_der(const unsigned char *der, size_t len) {
 	struct pn_buf pem = {0};

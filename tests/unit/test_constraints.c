@@ -1,5 +1,5 @@
 /* Name constraints of pn/cert.h, for every kind of name that stands for a domain: RFC 5280 section
- * 4.2.1.10, RFC 4985; and what a refusal says. */
+ * 4.2.1.10, RFC 4985; and the causes of refusals. */
 #include "cert_fixture.h"
 
 /* ---- Questions about a leaf below an authority with constraints ---- */
@@ -263,7 +263,7 @@ TEST(an_xmppaddr_in_unicode_is_compared_in_a_labels) {
 	CHECK(is_each(scene, is_forbidden));
 }
 
-/* ---- What nobody can compare ---- */
+/* ---- Constraints that cannot be compared ---- */
 
 TEST(a_constraint_that_is_not_a_domain_name_forbids_all_names) {
 	static const char *const bases[] = {"a..example", "*.example", "a.example.",

@@ -12,7 +12,7 @@ enum { BEFORE = 30, AFTER = 70 };
 
 struct past {
 	struct fixture f;
-	struct image old; /* the data file when it was made durable */
+	struct image old; /* the data file at its sync */
 	struct image now; /* the data file later */
 	struct image durable;
 	uint64_t then; /* contents of the durable state */

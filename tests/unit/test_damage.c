@@ -1,7 +1,7 @@
 /*
- * Records that say nonsense, in a file that is sound for LMDB. Each record of one user is damaged
- * in each way, and every operation that writes is played on that user, in a turn in which somebody
- * else writes too: what fails changes nothing, and the other one loses nothing.
+ * Records with invalid content, in a file that is valid for LMDB. Each record of one user is
+ * damaged in each way, and every writing operation is run on that user, in a turn with writes of
+ * another user: failed operations change nothing, and the other user's writes are kept.
  */
 #include <lmdb.h>
 
@@ -300,7 +300,7 @@ static void site_make(struct fixture *f, const struct record *record, int way) {
 	open_db(f);
 }
 
-/* ---- What is promised ---- */
+/* ---- Tests ---- */
 
 static int failures;
 

@@ -67,7 +67,7 @@ static struct pn_str all(const struct pn_buf *buf) {
 	return (struct pn_str){(const char *)buf->data, buf->len};
 }
 
-/* ---- What it builds ---- */
+/* ---- Results ---- */
 
 TEST(elements_attributes_and_text_become_tokens_in_document_order) {
 	check_decodes("<message to='a@b' type=\"chat\"><body>hi</body> tail</message>",
@@ -141,7 +141,7 @@ TEST(white_space_in_an_attribute_is_normalised_as_xml_requires) {
 	check_decodes("<a b='1\n2\t3\r\n4'>1\r\n2\r3</a>", "(a b=1 2 3 4 \"1\n2\n3\")");
 }
 
-/* ---- What it refuses ---- */
+/* ---- Errors ---- */
 
 TEST(every_truncation_of_a_stanza_is_not_well_formed) {
 	const struct pn_str xml =

@@ -4,7 +4,7 @@
 #include "../../modules/archive/archive.h"
 #include "store_fixture.h"
 
-/* ---- A naive archive: what every message is, and whether it is still there ---- */
+/* ---- A naive archive: all messages, and whether each is deleted ---- */
 
 enum { MODEL_MAX = 100000, PEERS = 5, DAY = 86400 };
 
@@ -60,7 +60,7 @@ static int64_t model_count(const struct pn_archive_query *query) {
 	return count;
 }
 
-/* Deletes what matches from both. */
+/* Deletes the matches from both. */
 static void model_delete(const struct pn_archive_query *query) {
 	int64_t count = 0;
 	for (int i = 0; i < model.count; i++) {
@@ -451,7 +451,7 @@ TEST(expiry_reaches_every_user_but_not_the_host_and_ends_with_any_slice) {
 	}
 }
 
-/* ---- Reading meanwhile ---- */
+/* ---- Deleting while reading ---- */
 
 TEST(a_cursor_skips_deleted_messages_and_does_not_see_appended_ones) {
 	enum { COUNT = 1000 };

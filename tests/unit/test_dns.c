@@ -336,7 +336,7 @@ TEST(an_empty_answer_without_a_soa_has_no_ttl) {
 	pn_dns_answer_free(&answer);
 }
 
-/* ---- What is no answer ---- */
+/* ---- Invalid answers ---- */
 
 TEST(a_question_and_an_answer_to_another_question_are_refused) {
 	struct pn_dns_answer answer;
@@ -423,7 +423,7 @@ TEST(types_have_numbers_by_their_names) {
 
 /* ---- A name server ---- */
 
-/* Answers one question by UDP with the answer that it was given, whatever was asked. */
+/* Answers one question by UDP with the given answer, for any question. */
 struct server {
 	int socket;
 	uint16_t port;

@@ -81,7 +81,7 @@ TEST(rights_are_those_of_the_file_that_is_replaced) {
 	teardown();
 }
 
-/* As a user who may not give files away. */
+/* As a user without permission to change owners. */
 TEST(another_group_gets_no_rights_where_it_cannot_be_given_the_file) {
 	setup();
 	const bool was_root = geteuid() == 0;

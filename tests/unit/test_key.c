@@ -1,10 +1,10 @@
-/* Keys with pn/cert.h: which one a text holds, and whether a certificate is for it */
+/* Keys with pn/cert.h: the key in a text, and whether it matches a certificate */
 #include "../oom/alloc.h"
 #include "cert_fixture.h"
 
 static const struct pn_str NO_PASSWORD = {NULL, 0};
 
-/* Appends a private key, enciphered where there is a password. */
+/* Appends a private key, encrypted if there is a password. */
 static void add_private(struct pn_buf *pem, EVP_PKEY *key, const char *password) {
 	char *bytes;
 	BIO *bio = BIO_new(BIO_s_mem());

@@ -3,7 +3,7 @@
 
 #include "lmdb_file_fixture.h"
 
-/* ---- Files that are sound ---- */
+/* ---- Valid files ---- */
 
 TEST(an_empty_file_is_sound) {
 	struct pn_lmdb_report report;

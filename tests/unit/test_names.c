@@ -451,7 +451,7 @@ TEST(an_ip_id_of_a_wrong_length_matches_nothing) {
 		CHECK(is_refused(look_at_string(SAN_IP, bytes, len)) == (len != 4 && len != 16));
 }
 
-/* ---- What is said of each ---- */
+/* ---- Descriptions ---- */
 
 TEST(every_kind_of_name_has_its_fields_name) {
 	static const struct {

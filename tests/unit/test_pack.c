@@ -41,7 +41,7 @@ static bool is_one_element(struct pn_wire wire) {
 	return wire.err == PN_OK && depth == 0 && before == PN_TOKEN_END;
 }
 
-/* Unpacks; what is accepted has to be right, what is not leaves the cursor alone. */
+/* Unpacks; an accepted stanza must be valid, a refused one does not move the cursor. */
 static int unpack(const char *bytes, size_t len) {
 	struct pn_wire wire = pn_wire_open("untouched", 9);
 	const unsigned char *before = wire.pos;
@@ -262,7 +262,7 @@ TEST(packing_without_memory_is_an_error) {
 	pn_buf_free(&buf);
 }
 
-/* ---- What is damaged ---- */
+/* ---- Damage ---- */
 
 TEST(every_truncation_is_corrupt_and_none_is_read_past_its_end) {
 	struct pn_buf buf = {0};

@@ -1,8 +1,8 @@
-/* What pn/cert.h says of a peer that it refuses though a record matches; and certificates that a
- * record brings. RFC 7671, and DANE as OpenSSL does it. */
+/* Causes of pn/cert.h for a refused peer with a matching record; and certificates in records. RFC
+ * 7671, and DANE as OpenSSL does it. */
 #include "cert_fixture.h"
 
-/* ---- A record matches, but ---- */
+/* ---- A record matches, but the peer is refused ---- */
 
 struct fault {
 	struct cert_wish authority, leaf; /* completed */
@@ -10,8 +10,8 @@ struct fault {
 	enum pn_cause cause;
 };
 
-/* Whether the cause is told for records of every usage that asks for a chain; that another record
- * does not match is told as ever. */
+/* Whether the cause is reported for records of every usage that requires a chain; a mismatch of
+ * another record is reported as usual. */
 static bool is_told(struct fault fault) {
 	fault.authority.subject = "authority";
 	const struct cert authority = cert_make(fault.authority);
@@ -103,7 +103,7 @@ TEST(an_untrusted_authority_is_the_cause) {
 	cert_free(other);
 }
 
-/* It is the record's, and has not signed what it was sent with. */
+/* It is in the record, and has not signed the chain. */
 TEST(an_authority_beside_the_path_is_the_cause) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){.subject = "x"});
@@ -143,7 +143,7 @@ TEST(every_cause_has_its_code_and_its_text) {
 	}
 }
 
-/* ---- Certificates that a record of usage 0 brings ---- */
+/* ---- Certificates in records of usage 0 ---- */
 
 static struct answer ask_with(const struct hierarchy *h, const struct cert *of, unsigned match,
 			      bool is_sent, const struct cert *trusted) {
@@ -225,7 +225,7 @@ TEST(other_records_may_match_a_chain_that_one_record_completes) {
 	hierarchy_free(h);
 }
 
-/* OpenSSL's chains hold so many; what else a stranger publishes is of no use to it. */
+/* OpenSSL's chains hold this many; further published certificates are ignored. */
 TEST(sixty_authorities_in_records_do_no_harm) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});

@@ -376,7 +376,7 @@ TEST(reading_the_oldest_item_does_not_restart_a_walk) {
 
 /* ---- Memory ---- */
 
-/* Whether 50 items of each length cost what they should, and take no more memory than that. */
+/* Whether 50 items of each length have the expected cost, and do not take more memory. */
 static void check_costs(uint64_t key, size_t cost) {
 	enum { COUNT = 50 };
 	static const char bytes[100 * 1024];

@@ -1,4 +1,4 @@
-/* pn/smq.h: what the queues of an account share. */
+/* pn/smq.h: accounts and copies of messages. */
 #include <pn/err.h>
 #include <pn/smq.h>
 
@@ -390,7 +390,7 @@ TEST(the_65th_copy_of_a_message_is_not_linked_and_costs_no_key) {
 	teardown(&f);
 }
 
-/* ---- What an attacker sends ---- */
+/* ---- Attacks ---- */
 
 TEST(one_message_is_sent_100000_times_to_three_queues_that_acknowledge_late) {
 	enum { COUNT = 100000 };

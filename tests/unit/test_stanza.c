@@ -7,7 +7,7 @@
 #include "test.h"
 #include "tokens.h"
 
-/* ---- Fixture: an encoder and what it wrote ---- */
+/* ---- Fixture: an encoder and its output ---- */
 
 struct fixture {
 	struct pn_buf buf;

@@ -148,7 +148,7 @@ TEST(several_records_are_set_and_removed_by_one_call) {
 
 /* ---- All records of a user ---- */
 
-/* Replaces what the user has by keys and values, both the words of `words`. */
+/* Replaces the user's data by keys and values, both the words of `words`. */
 static int replace(struct fixture *f, const char *const *words, size_t count) {
 	struct pn_record records[8];
 	REQUIRE(count <= 8);
@@ -254,7 +254,7 @@ TEST(a_key_is_got_from_and_removed_from_all_users) {
 	int users = 0;
 	for (; wire.left > 0; users++)
 		(void)tokens_str(&wire);
-	CHECK(users == 250); /* those who had nothing else are gone */
+	CHECK(users == 250); /* users without other keys are gone */
 	pn_buf_free(&buf);
 	check_whole(&f);
 	teardown(&f);

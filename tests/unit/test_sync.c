@@ -423,7 +423,7 @@ TEST(a_store_at_its_limit_is_so_too_after_it_was_closed) {
 	setup_with(&f, (struct pn_db_options){.interval = INTERVAL, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
 	reopen(&f);
-	CHECK(fill(&f, &count) == PN_EFULL); /* what only the pin had kept may be used now */
+	CHECK(fill(&f, &count) == PN_EFULL); /* pages that only the pin had kept can be used now */
 	check_full(&f, PN_EFULL, count);
 	reopen(&f);
 	check_room(&f, count / 8);

@@ -1,4 +1,4 @@
-/* TLSA records, and what else is made for a domain: RFC 6698, RFC 7671 */
+/* TLSA records, and requests for certificates: RFC 6698, RFC 7671 */
 #include "../oom/alloc.h"
 #include "cert_fixture.h"
 
@@ -276,7 +276,7 @@ TEST(a_pkix_record_that_matches_does_not_make_a_chain_trusted) {
 	hierarchy_free(h);
 }
 
-/* The record asks for PKIX, whatever another record that does not match asks for. */
+/* The record requires PKIX, independent of another record that does not match. */
 TEST(a_record_of_usage_2_that_does_not_match_lowers_nothing_for_usage_0_and_1) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
@@ -354,7 +354,7 @@ TEST(usage_1_requires_names_and_dates) {
 	hierarchy_free(h);
 }
 
-/* A peer that may be let in for its key must not be refused for what the other record asks. */
+/* A peer that its key proves must not be refused because of another record. */
 TEST(usage_3_is_enough_beside_a_record_of_usage_1_that_matches_too) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "dns:b.example"});
 	for (int order = 0; order < 2; order++) {
@@ -457,7 +457,7 @@ TEST(usage_0_finds_the_trusted_root_that_was_not_sent) {
 	hierarchy_free(h);
 }
 
-/* A certificate that is sent along, but issued nothing, is no part of the path. */
+/* A further certificate that did not issue anything is not part of the path. */
 TEST(an_authority_beside_the_path_proves_nothing) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});

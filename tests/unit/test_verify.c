@@ -34,7 +34,7 @@ TEST(without_an_authority_no_chain_is_valid) {
 	CHECK(!ask(question).chain && ask(question).errors > 0);
 	question.trusted = &other.root;
 	CHECK(!ask(question).chain && ask(question).errors > 0);
-	/* one that is no root ends no path */
+	/* a certificate that is not a root does not end a path */
 	CHECK(!ask((struct question){.chain = {&h.leaf}, .trusted = &h.intermediate}).chain);
 	question.chain[1] = NULL;
 	question.trusted = &h.root;
@@ -112,7 +112,7 @@ TEST(a_peer_with_one_thing_wrong_is_refused) {
 	cert_free(good);
 }
 
-/* Public authorities issue for serverAuth alone, to those who connect as well. */
+/* Public authorities issue only for serverAuth, also to connecting servers. */
 TEST(a_servers_certificate_need_not_be_valid_for_clients) {
 	const struct hierarchy h =
 		hierarchy_make((struct cert_wish){.nid = NID_ext_key_usage, .value = "serverAuth"});
@@ -158,7 +158,7 @@ TEST(one_of_several_references_is_enough_and_none_is_not) {
 	cert_free(cert);
 }
 
-/* What follows the leaf cannot take away what a record says of it, nor add to it. */
+/* Certificates after the leaf change neither its match with a record nor its mismatch. */
 TEST(usage_3_ignores_the_certificates_after_the_leaf) {
 	static const unsigned char empty[] = {0x30, 0x0e, 0x30, 0x0c, 0x02, 0x00, 0x30, 0x00,
 					      0x30, 0x00, 0x30, 0x00, 0x30, 0x00, 0x30, 0x00};
@@ -184,7 +184,7 @@ TEST(usage_3_ignores_the_certificates_after_the_leaf) {
 	cert_free(cert);
 }
 
-/* Each try is a signature to verify, with a key that a stranger has made. */
+/* Each try verifies a signature, with a key of the peer's choice. */
 TEST(eight_keys_are_tried_on_a_usual_chain_and_fewer_on_a_long_one) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
@@ -217,7 +217,7 @@ static bool is_same(const struct answer *a, const struct answer *b) {
 	       strcmp(a->error, b->error) == 0;
 }
 
-/* Whatever was asked before: what was decoded for it says nothing about the next question. */
+/* Certificates decoded for one verification must not affect the next one. */
 TEST(each_verification_checks_a_chain_anew) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
