@@ -135,7 +135,7 @@ def _(stream, subject):
 	stream.assert_heard(NAMED)
 
 
-@on_subjects("one whose record matches and whose name the certificate does not have is told so")
+@on_subjects("one whose record matches and whose name the certificate does not have gets this error")
 def _(stream, subject):
 	answer = stream.ask_for(ANCHORED)
 	assert "<policy-violation" in answer, answer
@@ -163,13 +163,13 @@ def _(stream, subject):
 	assert dialback_was_asked(subject, UNPROVEN)
 
 
-@on_subjects("the one in the header has dialback if it wants to, and is examined once", policies=["lax"])
+@on_subjects("the one in the header may use dialback, and is checked once", policies=["lax"])
 def _(stream, subject):
 	assert "type='invalid'" in stream.ask_for(FIRST)
 	assert len(re.findall(rf"peer {FIRST} \(incoming\)", subject.log()[subject.mark:])) == 1
 
 
-@on_subjects("what one that was refused sends ends the stream")
+@on_subjects("a stanza from a refused one ends the stream")
 def _(stream, subject):
 	stream.ask_for(PUBLISHED)
 	stream.ask_for(MISMATCHING)

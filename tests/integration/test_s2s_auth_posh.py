@@ -101,7 +101,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: nobody trusts the web server's certificate", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server's certificate is not trusted", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.posh({PATH: fingerprints(peer.shows())}, peer.lab.private)
 	peer.target()

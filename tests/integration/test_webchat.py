@@ -203,7 +203,7 @@ def short_hibernation(server):
 	assert agent.until("presence")["type"] == "unavailable"
 
 
-@behaviour("a client is told how long it can resume")
+@behaviour("a client gets the maximum time of a resumption")
 def told_hibernation(server):
 	for wish, answer in ((None, "60"), (600, "60"), (30, "30"), (0, "60"), (-5, "60"), ("0x10", "60")):
 		assert server.visitor().enable(max=wish)["max"] == answer, wish

@@ -110,7 +110,7 @@ def named_room(server):
 			assert occupants(server, SUPPORT) == [""]
 
 
-@in_browser("a hostile address does nothing")
+@in_browser("a hostile address has no effect")
 def hostile(server):
 	agent = agent_in(server)
 	with Browser() as browser:

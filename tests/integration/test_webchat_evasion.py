@@ -109,7 +109,7 @@ def long_here(server):
 	assert condition(join(server.visitor(address=HERE), "again"))[0] == "forbidden"
 
 
-@behaviour("the duration of a bar is at most what can be displayed")
+@behaviour("the duration of a bar must be a valid number of seconds")
 def odd_times(server):
 	for seconds, answer in (("1.5", "for 2 s"), ("1e999", "number of seconds"), ("nan", "number of seconds"),
 			("1e18", "number of seconds"), ("-1", "number of seconds")):

@@ -28,7 +28,7 @@ TEST(an_archive_that_was_never_written_to_is_empty) {
 	teardown(&f);
 }
 
-TEST(messages_come_in_the_order_in_which_they_were_appended_whatever_their_time) {
+TEST(messages_come_in_the_order_of_appending_with_any_times) {
 	struct fixture f;
 	setup(&f);
 	CHECK(append(&f, "a", 100, NULL, NULL) == PN_OK);
@@ -66,7 +66,7 @@ TEST(a_message_comes_back_with_its_time_its_peer_and_its_id) {
 	teardown(&f);
 }
 
-TEST(a_limit_ends_a_page_and_none_at_all_gives_nothing) {
+TEST(a_limit_ends_a_page_and_a_limit_of_0_gives_nothing) {
 	struct fixture f;
 	char got[4096];
 	setup(&f);
@@ -364,7 +364,7 @@ TEST(an_id_lasts_as_long_as_its_message_and_is_not_reused) {
 	teardown(&f);
 }
 
-TEST(an_id_that_an_aborted_turn_gave_finds_nothing_once_its_place_is_taken) {
+TEST(an_id_of_an_aborted_turn_finds_nothing_after_its_position_is_reused) {
 	for (int again = 0; again < 2; again++) {
 		struct fixture f;
 		struct id lost, next;

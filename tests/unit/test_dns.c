@@ -362,7 +362,7 @@ static struct pn_buf full_packet(void) {
 	return packet;
 }
 
-TEST(every_truncation_is_refused_and_nothing_behind_the_packet_is_read) {
+TEST(every_truncation_is_refused_without_reading_beyond_the_packet) {
 	struct pn_buf packet = full_packet();
 	struct guard guard = guard_new(packet.len);
 	for (size_t len = 0; len <= packet.len; len++) {

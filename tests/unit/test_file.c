@@ -41,7 +41,7 @@ static bool holds(const char *expected) {
 	return len == (ssize_t)strlen(expected) && strcmp(found, expected) == 0;
 }
 
-TEST(a_file_is_written_with_its_rights_whatever_the_umask) {
+TEST(a_file_is_written_with_its_mode_under_any_umask) {
 	struct pn_file_rights rights;
 	setup();
 	const mode_t before = umask(0777);
@@ -82,7 +82,7 @@ TEST(rights_are_those_of_the_file_that_is_replaced) {
 }
 
 /* As a user without permission to change owners. */
-TEST(another_group_gets_no_rights_where_it_cannot_be_given_the_file) {
+TEST(the_group_gets_no_rights_if_the_files_group_cannot_be_set) {
 	setup();
 	const bool was_root = geteuid() == 0;
 	if (was_root)

@@ -513,7 +513,7 @@ static void add_names_twice(X509 *x) {
 	pn_buf_free(&san);
 }
 
-TEST(a_certificate_with_two_subjectaltnames_has_none) {
+TEST(a_certificate_with_two_subjectaltnames_has_no_names) {
 	const struct cert cert = cert_make((struct cert_wish){.alter = add_names_twice});
 	const struct outcome outcome = look(&cert, "a.example", "xmpp-server");
 	CHECK(outcome.broken && outcome.count == 0);

@@ -276,7 +276,7 @@ TEST(a_queue_may_reach_its_limit_in_bytes_and_drops_nothing_beyond) {
 	teardown(&f);
 }
 
-TEST(a_single_item_is_within_the_limits_whatever_its_size) {
+TEST(a_single_item_of_any_size_is_within_the_limits) {
 	struct fixture f;
 	setup(&f, (struct pn_smq_limits){.bytes = 1, .items = 1}, 0);
 	push(&f, "longer than the limit");
@@ -462,7 +462,7 @@ static void run_random(uint64_t seed) {
 	CHECK(test_alloc.blocks == 0);
 }
 
-TEST(random_operations_do_what_a_naive_model_does) {
+TEST(random_operations_agree_with_a_naive_model) {
 	const uint64_t first = (uint64_t)test_seed() * 100000;
 	for (int i = 0; i < test_tries(50, 5000); i++)
 		run_random(first + (uint64_t)i);

@@ -162,7 +162,7 @@ TEST(the_largest_account_holds_most_in_all_of_its_queues_together) {
 	teardown(&f);
 }
 
-TEST(the_largest_of_many_accounts_is_found_whatever_order_they_grow_and_end_in) {
+TEST(the_largest_of_many_accounts_is_found_in_any_order_of_growth_and_end) {
 	enum { COUNT = 100 };
 	struct pn_smq_pool pool = {0};
 	struct pn_smq_account *account[COUNT];
@@ -239,7 +239,7 @@ TEST(messages_without_a_key_are_alone) {
 	teardown(&f);
 }
 
-TEST(a_copy_is_held_while_another_queue_has_one_and_the_last_one_is_told_so) {
+TEST(a_copy_is_held_while_another_queue_has_one_and_else_the_last_one) {
 	struct fixture f;
 	setup(&f);
 	push_to_all(&f, 1);

@@ -502,7 +502,7 @@ TEST(a_long_turn_survives_a_call_that_fails) {
 	teardown(&f);
 }
 
-TEST(the_first_call_of_a_turn_that_fails_loses_nothing) {
+TEST(a_failure_of_the_first_call_of_a_turn_loses_nothing) {
 	struct fixture f;
 	setup(&f);
 	fail_while_writing(&f);
@@ -513,7 +513,7 @@ TEST(the_first_call_of_a_turn_that_fails_loses_nothing) {
 	teardown(&f);
 }
 
-TEST(a_failed_call_that_wrote_nothing_leaves_the_turn_as_it_is) {
+TEST(a_failed_call_without_writes_does_not_change_the_turn) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "turn", "1") == PN_OK);

@@ -232,7 +232,7 @@ TEST(one_good_record_among_fifty_is_found_wherever_it_stands) {
 }
 
 /* The wrong one of the other digest stands once before and once behind it. */
-TEST(only_the_strongest_digest_counts_whatever_the_order) {
+TEST(only_the_strongest_digest_counts_in_any_order) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	for (unsigned i = 0; i < 4 * 4; i++) {
 		const unsigned usage = i / 4;

@@ -19,7 +19,7 @@ TEST(a_peer_with_a_trusted_chain_and_its_name_is_accepted) {
 	hierarchy_free(h);
 }
 
-TEST(another_name_is_refused_whatever_the_chain) {
+TEST(another_name_is_refused_with_any_chain) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.subject = "b.example"});
 	const struct answer answer = ask((struct question){
 		.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root, .domain = "b.example"});
