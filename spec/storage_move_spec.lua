@@ -40,7 +40,7 @@ describe("records", function ()
 
 	it("are all read except a torn one, at any position", function ()
 		local whole = record "torn";
-		for length = 1, #whole - 3 do -- what is missing behind ")" is no loss
+		for length = 1, #whole - 3 do -- bytes missing after ")" do not matter
 			local torn = whole:sub(1, length);
 			for _, rest in ipairs { "", record "b", record "b"..record "c" } do
 				local found = read(record "a"..torn..rest);

@@ -70,7 +70,7 @@ static void check_cause(const struct pn_verdict *verdict) {
 }
 
 /* The last certificate is its own authority, or what a record of usage 0 or 2 brings; the leaf
- * below it is no better for that. */
+ * below it does not become better by that. */
 static void check_anchor(const struct pn_verify *asked, unsigned kind, bool decoded) {
 	struct pn_verify verify = *asked;
 	struct pn_verdict verdict = {0};

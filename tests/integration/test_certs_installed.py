@@ -146,7 +146,7 @@ def let_in(path):
 		path = path.parent
 
 
-@certsite.behaviour("certificates in a directory that is closed to Prosody are told of with the ways out",
+@certsite.behaviour("certificates in a directory that Prosody cannot read are reported with remedies",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
 def a_directory_closed_to_prosody_is_reported(site):
 	live = site.directory / "letsencrypt/live"

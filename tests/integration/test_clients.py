@@ -125,5 +125,5 @@ for name in COMMANDS:
 			("resumes after a cut", resumes_after_a_cut),
 			("resumes after a freeze", resumes_after_a_freeze),
 			(f"resumes {CUTS} times amid traffic", resumes_amid_traffic)):
-		behaviour(f"clients: {name} {title}, nothing is lost or doubled")(
+		behaviour(f"clients: {name} {title}, without loss or duplicates")(
 			lambda server, function=function, library=name: function(server, library))

@@ -76,7 +76,7 @@ DROPPED = {
 	"a chat state": ("chat", "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>t</thread>"),
 	"a receipt": ("chat", "<received xmlns='urn:xmpp:receipts' id='1'/>"),
 	"a marker": ("normal", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>"),
-	"what is not to be stored": ("chat", "<body>secret</body><no-store xmlns='urn:xmpp:hints'/>"),
+	"a message with a no-store hint": ("chat", "<body>secret</body><no-store xmlns='urn:xmpp:hints'/>"),
 	"an event of PEP": ("normal", "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='n'/></event>"),
 }
 
@@ -106,7 +106,7 @@ KEPT = {
 	"an invitation": ("normal", "<x xmlns='jabber:x:conference' jid='room@rooms.prosody.test'/>"),
 	"an encrypted message without a body": ("chat", "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>"),
 	"a call": ("chat", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/><store xmlns='urn:xmpp:hints'/>"),
-	"a marker that is to be stored": ("chat",
+	"a marker with a store hint": ("chat",
 		"<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/><store xmlns='urn:xmpp:hints'/><no-store xmlns='urn:xmpp:hints'/>"),
 }
 

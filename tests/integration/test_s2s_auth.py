@@ -293,7 +293,7 @@ UNUSABLE = {
 	"an unknown matching type": f"3 1 3 {'00' * 32}",
 	"a digest that is too short": f"3 1 1 {'00' * 31}",
 	"a digest that is too long": f"3 1 1 {'00' * 33}",
-	"a certificate that is none": "3 0 0 30820000",
+	"an invalid certificate": "3 0 0 30820000",
 }
 
 for what, unusable in UNUSABLE.items():

@@ -47,7 +47,7 @@ static struct answer look(struct scene scene, enum trusted trusted) {
 	return answer;
 }
 
-/* Whether it is the same whoever the chain is trusted by, and whichever authority constrains; but a
+/* Whether the result is the same for any trust anchor, and for constraints of any authority; but a
  * bare key constrains nothing, whatever the certificate that has it. */
 static bool is_each(struct scene scene, bool (*is)(const struct answer *answer)) {
 	for (unsigned i = 0; i < 5; i++) {
