@@ -154,7 +154,7 @@ demo: ## show that a cut connection and a killed server lose no message (ONCE=1 
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 
-pictures: all ## renew the pictures in docs/images, in a real browser
+pictures: all ## renew the pictures in docs/images, of real servers
 	@tests/setup build prosody browser
 	@for program in tests/pictures/*.py; do $$program || exit 1; done
 
