@@ -7,7 +7,7 @@ files["lua/"] = {
 	globals = { "module" },
 }
 
--- What mod_smacks exports to modules that depend on it
+-- Exports of mod_smacks for modules that depend on it
 files["lua/mod_smacks/mod_smacks.lua"] = {
 	globals = {
 		"module", "do_enable", "do_resume",
@@ -15,7 +15,7 @@ files["lua/mod_smacks/mod_smacks.lua"] = {
 	},
 }
 
--- A module's globals are what others, tests among them, see of it
+-- A module's globals are its interface for others, among them tests
 files["tests/"] = {
 	read_globals = { "prosody" },
 	globals = { "module" },

@@ -16,7 +16,7 @@ CPPFLAGS += -D_GNU_SOURCE -Iinclude
 CFLAGS += -std=c11 -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS_$(BUILD))
 LDFLAGS += -Wl,-z,relro,-z,now
 
-# ---- What each part is made of ----
+# ---- Objects ----
 
 BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
 ALLOC := modules/base/alloc.o
@@ -53,7 +53,7 @@ $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE
 $(OUT)/mod_certs/dns.so: LDLIBS := $(DNS_LIBS)
 $(OUT)/mod_certs/file.so: $(addprefix $(OUT)/,modules/file/lua_file.o $(FILE) $(BASE) $(ALLOC) $(GLUE))
 
-# What several modules need of Lua: every folder gets a copy, so that it can be taken alone
+# Lua files of several modules: every folder gets a copy, so that it is self-contained
 SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
@@ -68,16 +68,16 @@ FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 .DEFAULT_GOAL := all
 .PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
-.SECONDARY: # what was compiled for a test is there for the next run
+.SECONDARY: # keep compiled objects of tests for the next run
 
 all: $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS)) ## build the modules; lua/ can be named in plugin_paths
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 # ---- Building ----
 
-# What is missing is told at once, and not by the first file that needs it
+# Report missing headers first, and not in the first file that includes them
 HEADERS := lua.h expat.h lmdb.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
 $(OUT)/equipped:
 	@mkdir -p $(@D)
@@ -100,7 +100,7 @@ $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"
 	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
-# By rename: a running server keeps the file that it has mapped
+# Rename, so that a running server keeps the file that it has mapped
 lua/%.so: $(OUT)/%.so
 	@cp $< $@.new && mv -f $@.new $@
 
@@ -110,14 +110,14 @@ $(addprefix lua/,$(SHARED_LIBS)): lua/shared/$$(@F)
 
 # Converse.js for mod_webchat
 CONVERSE := lua/mod_webchat/converse
-webchat: $(CONVERSE)/dist/converse.min.js ## get Converse.js for mod_webchat (needs npm and the network)
+webchat: $(CONVERSE)/dist/converse.min.js ## download Converse.js for mod_webchat (needs npm and the network)
 $(CONVERSE)/dist/converse.min.js: $(CONVERSE)/get.sh
 	@sh $<
 	@touch $@
 
 -include $(wildcard $(OUT)/modules/*/*.d $(OUT)/tests/*/*.d)
 
-# ---- Installing: PLUGINDIR is a directory of your own that prosody.cfg.lua names in plugin_paths ----
+# ---- Installing: PLUGINDIR is a directory that plugin_paths in prosody.cfg.lua names ----
 
 install: all ## copy the modules to PLUGINDIR
 	@test -n "$(PLUGINDIR)" || { echo "usage: make install PLUGINDIR=/path/named/in/plugin_paths"; exit 2; }
@@ -145,24 +145,24 @@ test-deb: deb ## install the package in a bare Debian, use it, and purge it (nee
 	@tests/setup chroot
 	@tests/deb/run
 
-clean: ## remove what was built; what tests/setup downloaded stays
+clean: ## remove built files; downloads of tests/setup stay
 	rm -rf build/release build/asan build/fuzz $(addprefix lua/,$(SHARED_OBJECTS) $(SHARED_LIBS))
 
-# ---- Trying and testing ----
+# ---- Demonstration and tests ----
 
-demo: ## a real server and real clients: a cut connection loses nothing (ONCE=1 ends by itself)
+demo: ## show that a cut connection and a killed server lose no message (ONCE=1 ends by itself)
 	@tests/setup build prosody strophe
 	@$(MAKE) -s all
 	@ONCE=$(ONCE) python3 tests/demo.py
 
-pictures: all ## take the pictures of docs/images again, in a real browser
+pictures: all ## renew the pictures in docs/images, of real servers
 	@tests/setup build prosody browser
 	@for program in tests/pictures/*.py; do $$program || exit 1; done
 
-# Random tests: another seed each day; SEED=... repeats a run
+# Seed of random tests: the date, so it changes each day; SEED=... repeats a run
 export SEED ?= $(shell date -u +%Y%m%d)
 
-test: ## set up, build, and run all tests, of random ones a sample
+test: ## set up, build, and run all tests, with a sample of random ones
 	@tests/setup
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@tests/run
@@ -172,7 +172,7 @@ soak: ## random tests in full: kills, power cuts, properties, failing allocation
 	@$(MAKE) -s -j$$(nproc) --output-sync=target all
 	@SOAK=1 FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run unit spec crash soak repeats fuzz
 
-# Many programs over the same objects: optimizing each as a whole would take minutes
+# Many programs share the objects: link-time optimization of each would take minutes
 LINK_TEST = $(CC) $(CFLAGS) -fno-lto $(LDFLAGS)
 
 UNIT_PROGRAMS := $(addprefix oom/test_,cert_faults cert_refusals store_faults oom lua) $(addprefix unit/test_,$(UNIT_TESTS))
@@ -184,7 +184,7 @@ run/%: $(OUT)/tests/%
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
-# What a test makes fail is wrapped by the linker: calls of the operating system, of LMDB
+# The linker wraps the functions that tests make fail: those of the operating system and of LMDB
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
@@ -206,7 +206,7 @@ $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
 $(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
-# It replaces functions of libc, for LMDB too
+# It replaces functions of libc, also for LMDB
 $(OUT)/tests/crash/test_powercut: $(addprefix $(OUT)/tests/,crash/test_powercut.o crash/disk.o oom/alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
@@ -220,10 +220,10 @@ $(OUT)/tests/fuzz/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.
 spec: all ## busted specs of the bindings and of the Lua libraries, on every unpacked Prosody
 	@tests/run spec
 
-integration: all ## real servers, real clients
+integration: all ## integration tests with real servers and clients
 	@tests/run integration
 
-crash: all ## cut the power at any write; kill a writing server KILLS times (200); check what is left
+crash: all ## simulate power cuts at any write; kill a writing server KILLS times (200); check the stores
 	@tests/setup build prosody
 	@SOAK=1 tests/run crash
 
@@ -239,7 +239,7 @@ asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSaniti
 	@$(MAKE) -s BUILD=asan unit sanitized
 	@tests/run spec-asan
 
-bench: all ## measure beside the stock modules, in the same run (BIG=1: with 10 million messages)
+bench: all ## compare with the stock modules in the same run (BIG=1: with 10 million messages)
 	@tests/setup build prosody bench
 	@python3 tests/bench/run
 
@@ -256,7 +256,7 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (60)
 			-artifact_prefix=build/fuzz/$$fuzzer- build/fuzz/corpus/$$fuzzer tests/fuzz/corpus/$$fuzzer || exit 1; \
 	done
 
-lint: ## layer rules, luacheck, clang-format, cppcheck; a warning is an error
+lint: ## layer rules, links in the documents, luacheck, clang-format, cppcheck; a warning is an error
 	@tests/lint
 
 format: ## clang-format over all C

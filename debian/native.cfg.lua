@@ -1,7 +1,7 @@
--- To be included in the global section of prosody.cfg.lua, in place of its plugin_paths. Enables nothing.
+-- Include this file in the global section of prosody.cfg.lua, in place of plugin_paths. It does not enable modules.
 
--- Where modules are looked for before Prosody's own: ours, and Debian's place for an administrator's
+-- Directories that are searched before Prosody's own modules: ours, and Debian's directory for the administrator
 plugin_paths = { "/usr/lib/prosody-native", "/usr/local/lib/prosody/modules" }
 
--- The root key of DNSSEC, without which DNS proves nothing (package dns-root-data)
+-- The root key of DNSSEC, without which DNS answers cannot be validated (package dns-root-data)
 unbound = { trustfile = "/usr/share/dns/root.key" }

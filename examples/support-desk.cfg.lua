@@ -1,19 +1,19 @@
 -- A support desk: visitors of a web site ask in the browser, without an account, and the staff answers with XMPP clients.
--- nginx serves the web site, and passes the chat on: support-desk.nginx.conf is the other half.
+-- nginx serves the web site, and forwards the chat to Prosody: see support-desk.nginx.conf.
 --
 -- For Prosody 0.12 and 13.0 with the modules of prosody-native and Converse.js (`make webchat`). Replace example.org,
--- and see README.md for the rest. From outside have to be reached: 5222 for the staff's clients, and nginx.
+-- and see README.md for the rest. Port 5222, for the staff's clients, and nginx must be reachable from outside.
 --
--- The support room is made once, when the server runs; until then the log says that it is missing:
+-- Create the support room once, when the server runs; until then the log warns that it does not exist:
 -- prosodyctl shell 'muc:create("support@rooms.example.org", { persistent = true })'
--- Those in admins own it. Others of the staff become its owners, who may kick and ban, by
+-- The accounts in admins own it. Make other members of the staff owners, who may kick and ban, with
 -- prosodyctl shell webchat agent guest.example.org support@rooms.example.org agent@example.org
 
 admins = { "lead@example.org" }
 
----------- Where things are ----------
+---------- Paths ----------
 
--- The native modules come first: mod_smacks is to be found here, and not where Prosody has its own of that name.
+-- The native modules come first, so that this mod_smacks is loaded, and not Prosody's own of the same name.
 plugin_paths = { "/usr/local/lib/prosody-native" }
 
 pidfile = "/run/prosody/prosody.pid"
@@ -24,7 +24,7 @@ log = {
 	error = "/var/log/prosody/prosody.err";
 }
 
----------- What the server can do ----------
+---------- Modules ----------
 
 modules_enabled = {
 	"roster"; "saslauth"; "tls"; "disco"; "ping"; "time"; "version";
@@ -35,42 +35,42 @@ modules_enabled = {
 	-- A visitor whose network changes stays in the room; a member of the staff loses nothing
 	"smacks"; "csi_simple";
 
-	"register"; -- the staff changes its passwords. Accounts are made with `prosodyctl adduser`
+	"register"; -- the staff changes its passwords. Accounts are created with `prosodyctl adduser`
 	"limits";
 
-	-- `prosodyctl shell`, `prosodyctl mod_native check` and `status`; figures for Prometheus at /metrics, of the visitors too
+	-- `prosodyctl shell`, `prosodyctl mod_native check` and `status`; metrics for Prometheus at /metrics, also of the visitors
 	"admin_shell"; "native"; "http_openmetrics";
 }
 
--- Who asks for support comes through the browser, not from another server: none is spoken to
+-- Visitors come through the browser, so there is no federation
 modules_disabled = { "s2s" }
 
----------- The web ----------
+---------- HTTP ----------
 
--- nginx is the only one to ask: http on loopback, and no https of Prosody's own
+-- Only nginx connects: http on loopback, without https
 http_ports = { 5280 }
 http_interfaces = { "127.0.0.1" }
 https_ports = {}
--- Whose X-Forwarded-For and X-Forwarded-Proto are believed. Without it the networks of visitors would not be known, no ban
--- would bar anybody, and a connection would not count as encrypted
+-- The proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted. Without it Prosody would not know the networks of
+-- visitors, bans would have no effect, and connections would not count as encrypted
 trusted_proxies = { "127.0.0.1", "::1" }
 
--- Collected when Prometheus asks, at http://127.0.0.1:5280/metrics. nginx does not pass that on
+-- Collected when Prometheus requests http://127.0.0.1:5280/metrics, which nginx does not forward
 statistics = "internal"
 statistics_interval = "manual"
 
 ---------- Storage and memory ----------
 
--- Everything in one file, below Prosody's data directory in native/. Nothing of a visitor is stored but what they write
--- in a room whose messages are
+-- Everything in one file, below Prosody's data directory in native/. Of visitors, only
+-- their messages in archived rooms are stored
 storage = "native"
 archive_expires_after = "4w"
 
--- Strangers may fill queues: a small bound for each, and one for all
+-- Strangers may fill queues: a small limit for each, and one for all
 smacks_max_account_bytes = 512 * 1024
 smacks_max_total_bytes = 128 * 1024 * 1024
 
----------- Who may come in ----------
+---------- Authentication ----------
 
 authentication = "internal_hashed"
 c2s_require_encryption = true
@@ -81,30 +81,30 @@ limits = { c2s = { rate = "10kb/s"; burst = "5s" } }
 -- The staff
 VirtualHost "example.org"
 
--- The visitors. The host needs no DNS record and no certificate: browsers talk to nginx, which has the web site's
+-- The visitors. The host does not need DNS records or a certificate: browsers connect to nginx, with the web site's certificate
 VirtualHost "guest.example.org"
 	authentication = "anonymous"
 	modules_enabled = { "webchat" }
-	-- They have no account in which something could be kept
+	-- They do not have accounts that could store data
 	modules_disabled = { "mam", "pep", "bookmarks", "private", "blocklist", "vcard4", "vcard_legacy", "register" }
-	http_host = "www.example.org" -- the name that nginx passes on
+	http_host = "www.example.org" -- the Host header that nginx forwards
 	http_external_url = "https://www.example.org/"
 	http_paths = { webchat = "/support" }
 	webchat_title = "Example support"
 	webchat_default_room = "support@rooms.example.org"
 	webchat_room_hosts = { "rooms.example.org" }
-	-- webchat_room_per_visitor = true -- each visitor alone with the agents, and the room above for the agents alone
+	-- webchat_room_per_visitor = true -- a room for each visitor and the agents; the room above is then for the agents alone
 	-- webchat_frame_ancestors = { "https://shop.example.org" } -- other sites that show the chat in a frame
 	-- webchat_stylesheet = "/etc/prosody/support.css" -- :root { --accent: #0a7d4f }
-	-- An office behind one address is one network: raise it where many of your visitors share theirs
+	-- An office behind one address counts as one network: raise this if many of your visitors share an address
 	webchat_sessions_per_address = 10
-	webchat_bar_time = 24 * 60 * 60 -- for which a ban holds
+	webchat_bar_time = 24 * 60 * 60 -- duration of a ban
 
--- The rooms. What was said is kept for a while, so that who comes back, or comes on duty, finds it; visitors read it, too
+-- The rooms. Messages are archived for a week, so that returning visitors and agents find them; all visitors can read them
 Component "rooms.example.org" "muc"
 	name = "Support"
 	modules_enabled = { "muc_mam" }
-	restrict_room_creation = true -- to those in admins,
-	component_admins_as_room_owners = true -- who own all rooms
+	restrict_room_creation = true -- to the accounts in admins,
+	component_admins_as_room_owners = true -- which own all rooms
 	muc_log_expires_after = "1w"
 	max_history_messages = 20

@@ -10,7 +10,7 @@ local OLD = { certificate = "old chain\n", key = "old key\n" };
 local NEW = { certificate = "new chain\n", key = "new key\n" };
 local KILLED = "killed";
 
--- What the library calls: { table, name }
+-- The functions that the library calls: { table, name }
 local CALLS = {
 	{ os, "rename" }, { os, "remove" }, { lfs, "link" }, { lfs, "mkdir" }, { lfs, "rmdir" }, { disk, "write" }, { disk, "sync" },
 };
@@ -72,7 +72,7 @@ describe("installing a certificate", function ()
 		install = _G.module:require "install";
 	end
 
-	-- Where the files are, with the old pair in them
+	-- The paths of the files, with the old pair in them
 	local function lay_out(key_directory)
 		place = { certificate = root.."/certs/example.org.crt", key = root.."/"..key_directory.."/example.org.key" };
 		write(place.certificate, OLD.certificate);
@@ -88,7 +88,7 @@ describe("installing a certificate", function ()
 		return list;
 	end
 
-	-- Which of the two it is. Prosody's search must not come upon anything else.
+	-- Which of the two pairs is installed. Prosody's search must not find anything else.
 	local function visible()
 		local certificate, key = read(place.certificate), read(place.key);
 		for name in lfs.dir(root.."/certs") do
@@ -133,7 +133,7 @@ describe("installing a certificate", function ()
 	end);
 
 	for _, key_directory in ipairs { "certs", "private" } do
-		it("never shows two that do not belong together, with the key in "..key_directory, function ()
+		it("never leaves a certificate with the wrong key, with the key in "..key_directory, function ()
 			local number, outcomes = 0, {};
 			local was_killed;
 			repeat
@@ -158,7 +158,7 @@ describe("installing a certificate", function ()
 		end);
 	end
 
-	it("goes back where it fails", function ()
+	it("rolls back if it fails", function ()
 		lay_out "certs";
 		local number = 0;
 		local ok, result, text;
@@ -186,7 +186,7 @@ describe("installing a certificate", function ()
 		assert.equal("new", visible());
 	end);
 
-	it("takes one rename for a key that stays, and for both in one file", function ()
+	it("takes one rename if the key is unchanged, or both are in one file", function ()
 		lay_out "certs";
 		local renames = 0;
 		local function count(_, name) renames = renames + (name == "rename" and 1 or 0); end
@@ -199,7 +199,7 @@ describe("installing a certificate", function ()
 		assert.equal(NEW.certificate..NEW.key, read(place.certificate));
 	end);
 
-	it("keeps the rights of the old files", function ()
+	it("keeps owner and mode of the old files", function ()
 		disk.write, disk.sync = native.write, native.sync;
 		lay_out "private";
 		os.execute(("chmod 640 %s; chmod 600 %s"):format(place.certificate, place.key));
@@ -208,7 +208,7 @@ describe("installing a certificate", function ()
 		assert.equal("rw-------", lfs.attributes(place.key, "permissions"));
 	end);
 
-	it("follows links of the operator's, and not its own", function ()
+	it("follows links of the operator, and replaces its own", function ()
 		lay_out "private";
 		assert(lfs.link("../private/example.org.key", root.."/certs/one.key", true));
 		assert(lfs.link(root.."/certs/one.key", root.."/certs/two.key", true));

@@ -1,4 +1,4 @@
--- The parts of mod_certs renew that need no server: what is handed in, where it is kept, and what is asked of other programs.
+-- The parts of mod_certs renew that work without a server: its input, its state, and its requests to other programs.
 
 local lfs = require "lfs";
 
@@ -23,7 +23,7 @@ describe("mod_certs renew", function ()
 	local root, options, zones;
 	local stock_prosody = _G.prosody;
 
-	-- Loads a library; those that ask Prosody or DNS are played by tables.
+	-- Loads a library, with tables in place of the libraries that query Prosody or DNS.
 	local function load_library(name)
 		local played = {
 			native = function (object) return object == "certs" and certs or disk; end;
@@ -55,7 +55,7 @@ describe("mod_certs renew", function ()
 		package.loaded["core.configmanager"] = nil;
 	end);
 
-	describe("takes what an ACME client leaves", function ()
+	describe("reads the files of an ACME client", function ()
 		local chain, key;
 
 		before_each(function ()
@@ -64,7 +64,7 @@ describe("mod_certs renew", function ()
 			chain, key = read(root.."/cert"), read(root.."/key");
 		end);
 
-		it("in two texts or in one, in any order, with anything between them", function ()
+		it("in two texts or in one, in any order, with other text between them", function ()
 			local keypair = load_library "keypair";
 			for _, texts in ipairs { { chain, key }, { chain..key }, { key..chain }, { "a\nb\n"..key.."x\n"..chain.."y" } } do
 				local new = assert(keypair.parse(table.unpack(texts)));
@@ -80,14 +80,14 @@ describe("mod_certs renew", function ()
 			assert.is_nil(new.key);
 		end);
 
-		it("and says what is missing", function ()
+		it("and says which part is missing", function ()
 			local keypair = load_library "keypair";
 			assert.same({ nil, "a certificate is missing or cannot be read" }, { keypair.parse(key) });
 			assert.same({ nil, "no private key in the file of --key" }, { keypair.parse(chain, chain) });
 			assert.same({ nil, "/nothing: No such file or directory" }, { keypair.load "/nothing" });
 		end);
 
-		it("and that the key is another one's", function ()
+		it("and reports the key of another certificate", function ()
 			run("cd %s && openssl genpkey -algorithm ed25519 -out other", root);
 			local keypair = load_library "keypair";
 			local new = assert(keypair.parse(chain, read(root.."/other")));
@@ -95,8 +95,8 @@ describe("mod_certs renew", function ()
 		end);
 	end);
 
-	describe("keeps it", function ()
-		it("below a name that leads back to the certificate's path", function ()
+	describe("stores it", function ()
+		it("in a directory named after the certificate's path", function ()
 			local store, names = load_library "renew_store", {};
 			for _, file in ipairs {
 				root.."/certs/example.org.crt", root.."/certs/example.org/fullchain.pem", "/etc/ssl/a b.pem", root.."/certs/.hidden",
@@ -116,7 +116,7 @@ describe("mod_certs renew", function ()
 			assert.equal("/etc/ssl/a b.pem", store.of("/etc/ssl/a b.pem").name);
 		end);
 
-		it("so that nobody else can read it, whatever the umask", function ()
+		it("readable only for the owner, with any umask", function ()
 			local slot = load_library "renew_store".of("/x.crt");
 			assert.is_true((slot:save("new.pem", "one")));
 			assert.is_true((slot:save("new.pem", "two")));
@@ -126,7 +126,7 @@ describe("mod_certs renew", function ()
 			assert.is_nil(lfs.attributes(slot.path.."/new.pem.part"));
 		end);
 
-		it("and one that comes later takes its place", function ()
+		it("and replaces it by a later one", function ()
 			local slot = load_library "renew_store".of("/x.crt");
 			slot:save("incoming.pem", "first");
 			assert.is_true((slot:adopt()));
@@ -140,7 +140,7 @@ describe("mod_certs renew", function ()
 			assert.is_false(slot:is_active());
 		end);
 
-		it("and a state that cannot be read is an empty one", function ()
+		it("and treats an unreadable state as empty", function ()
 			local slot = load_library "renew_store".of("/x.crt");
 			assert.same({}, slot:state());
 			assert.is_true((slot:save_state { own = { a = true } }));
@@ -153,7 +153,7 @@ describe("mod_certs renew", function ()
 	describe("asks a program to publish", function ()
 		local RECORD = { name = "_5222._tcp.xmpp.example.org", ttl = 60, usage = 3, selector = 1, match = 1, data = "\1\255" };
 
-		-- A program that writes down what it gets, in a file beside itself
+		-- A program that writes its input to a file beside itself
 		local function program(name, last)
 			local path = root.."/"..name;
 			local file = assert(io.open(path, "w"));
@@ -170,7 +170,7 @@ describe("mod_certs renew", function ()
 			return record;
 		end
 
-		it("of the operator's, with a line for each record", function ()
+		it("of the operator, with a line for each record", function ()
 			options.certs_dns_command = program "it's mine";
 			local dns_update = load_library "dns_update";
 			assert.is_true((dns_update.publish("add", { with(), with { name = "b.example.org" } }, root)));
@@ -180,7 +180,7 @@ describe("mod_certs renew", function ()
 			assert.is_nil(lfs.attributes(root.."/program.input"));
 		end);
 
-		it("of updates, with one message for each zone", function ()
+		it("for dynamic updates, with one message for each zone", function ()
 			options.certs_dns_update = { server = "2001:db8::53", program = program "knsupdate", key = "/key" };
 			zones["a.example.net"] = "example.net";
 			local list = { with(), with { name = "a.example.net" }, with { match = 2 } };
@@ -190,7 +190,7 @@ describe("mod_certs renew", function ()
 				.."zone example.net.\nupdate delete a.example.net. TLSA 3 1 1 01ff\nsend\n", read(root.."/seen"));
 		end);
 
-		it("and lets nothing from DNS become a line of its own", function ()
+		it("and never prints data from DNS as a line of its own", function ()
 			local ways = { certs_dns_command = program "x", certs_dns_update = { server = "192.0.2.1", program = program "x" } };
 			for way, option in pairs(ways) do
 				for _, name in ipairs { "a\nb", "a b", "", "a;b", "a\\032b", ".", "é" } do
@@ -203,7 +203,7 @@ describe("mod_certs renew", function ()
 			assert.is_nil(lfs.attributes(root.."/seen"));
 		end);
 
-		it("and shows what it says, how it ended, and nothing of what it leaves running", function ()
+		it("and shows its output and status, without the output of processes that it leaves running", function ()
 			options.certs_dns_command = program("x", "echo one; echo two >&2; sleep 60 & exit 3");
 			local ok, text = load_library "dns_update".publish("add", { with() }, root);
 			assert.is_nil(ok);

@@ -1,4 +1,4 @@
--- certs.so: what Lua gives to modules/cert and gets from it. What certificates prove is tested in C.
+-- certs.so: arguments and results of modules/cert in Lua. Verification itself is tested in C.
 
 local libdir = os.getenv("PN_PLUGINS") or "lua";
 local certs = assert(package.loadlib(libdir.."/mod_s2s_auth_native/certs.so", "luaopen_certs"))();
@@ -68,7 +68,7 @@ describe("a chain", function ()
 		}, names);
 	end);
 
-	it("has every certificate of a text in order", function ()
+	it("has all certificates of a text in order", function ()
 		local both <close> = certs.parse(pem.."between them\n"..other..pem);
 		assert.equal(3, #both);
 		assert.equal(chain:describe().sha256, both:describe().sha256);
@@ -78,7 +78,7 @@ describe("a chain", function ()
 		assert.has_error(function () both:describe(4); end);
 	end);
 
-	it("is not made of a text without one", function ()
+	it("cannot be parsed from a text without certificates", function ()
 		for _, text in ipairs { "", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" } do
 			local none, condition, why = certs.parse(text);
 			assert.is_nil(none);
@@ -110,7 +110,7 @@ describe("a chain", function ()
 		end
 	end);
 
-	it("gives the errors of each certificate by its depth", function ()
+	it("returns the errors of each certificate by its depth", function ()
 		local verdict = verify();
 		assert.equal("invalid", verdict.chain);
 		assert.equal("valid", verdict.identity);
@@ -121,7 +121,7 @@ describe("a chain", function ()
 		assert.equal("invalid", verify { ca = pem, time = 0 }.chain);
 	end);
 
-	it("gives the cause of a refusal, and whether a record matches all the same", function ()
+	it("returns the cause of a refusal, and whether a record matches nevertheless", function ()
 		local data = assert(chain:tlsa { 1, 1, 1 });
 		local function told(changes)
 			local verdict = verify(changes);
@@ -138,12 +138,12 @@ describe("a chain", function ()
 		assert.same({ "none", true }, told { tlsa = { { 1, 1, 1, data } }, ca = pem });
 	end);
 
-	it("tells a record that does not match from one that cannot be used", function ()
+	it("distinguishes a record that does not match from an unusable one", function ()
 		assert.equal("mismatch", verify { tlsa = { { 3, 1, 1, ("x"):rep(32) } } }.dane);
 		assert.equal("unusable", verify { tlsa = { { 3, 1, 1, "short" }, { -1, 1e9 // 1 | 0, 1, "" } } }.dane);
 	end);
 
-	it("is judged anew by each verification", function ()
+	it("is verified anew each time", function ()
 		local own, wrong = { { 3, 1, 1, chain:tlsa { 3, 1, 1 } } }, { { 3, 1, 1, ("x"):rep(32) } };
 		local cases = {
 			{ { "valid", "valid", nil, "none" }, { ca = pem } };
@@ -162,7 +162,7 @@ describe("a chain", function ()
 		end
 	end);
 
-	it("has a refusal after a failure, and is good for more verifications", function ()
+	it("can be verified again after a failed verification", function ()
 		for _ = 1, 3 do
 			local verdict, condition, why = verify { cafile = "/nowhere" };
 			assert.is_nil(verdict);
@@ -173,7 +173,7 @@ describe("a chain", function ()
 		end
 	end);
 
-	it("cannot be used after it was closed, and can be closed again", function ()
+	it("cannot be used after closing, and can be closed again", function ()
 		chain:close();
 		chain:close();
 		for _, use in ipairs {
@@ -185,7 +185,7 @@ describe("a chain", function ()
 		end
 	end);
 
-	it("may be closed by what its arguments do", function ()
+	it("may be closed while its arguments are evaluated", function ()
 		local traps = {
 			verify = function (trap) chain:verify(setmetatable({}, trap)); end;
 			tlsa = function (trap) chain:tlsa(setmetatable({}, trap)); end;
@@ -216,7 +216,7 @@ describe("a chain", function ()
 		assert.is_nil(next(watched));
 	end);
 
-	it("keeps the memory of Lua as it was over thousands of verifications", function ()
+	it("does not use more memory after thousands of verifications", function ()
 		local records = { { 3, 1, 1, ("x"):rep(32) }, { 3, 1, 1, chain:tlsa { 3, 1, 1 } } };
 		local function rounds(count)
 			for _ = 1, count do
@@ -232,7 +232,7 @@ describe("a chain", function ()
 		assert.is_true(rounds(3000) < before + 16);
 	end);
 
-	it("raises for a wrong argument, and holds nothing then", function ()
+	it("raises for a wrong argument, without leaking", function ()
 		assert.has_error(function () verify { tlsa = { { 3, 1, 1, {} } } }; end);
 		assert.has_error(function () verify { tlsa = { { 3, 1, 1 } } }; end);
 		assert.has_error(function () verify { references = "a.example" }; end);
@@ -245,7 +245,7 @@ describe("a chain", function ()
 		assert.has_error(function () chain.verify(io.stdout, { references = {} }); end);
 	end);
 
-	it("fits its own key alone", function ()
+	it("matches only its own key", function ()
 		assert.is_true(chain:fits(own_key));
 		assert.is_false(chain:fits((pem_of { domains = { "a.example" } })));
 		assert.equal("key-invalid", select(2, chain:fits("nothing", "password")));
@@ -254,7 +254,7 @@ describe("a chain", function ()
 end);
 
 describe("certs", function ()
-	it("tells which records can be used", function ()
+	it("says which records are usable", function ()
 		assert.is_true(certs.usable { 3, 1, 1, ("x"):rep(32) });
 		local usable, why = certs.usable { usage = 3, selector = 1, match = 2, data = ("x"):rep(32) };
 		assert.is_false(usable);
@@ -262,7 +262,7 @@ describe("certs", function ()
 		assert.has_error(function () certs.usable { 3, 1, 1 }; end);
 	end);
 
-	it("makes a key and a request that name the domains for both services", function ()
+	it("creates a key, and a request that names the domains for both services", function ()
 		local key, csr = pem_of { domains = { "a.example", "*.b.example" }, services = { "xmpp-client", "xmpp-server" } };
 		assert.matches("BEGIN PRIVATE KEY", key);
 		assert.matches("BEGIN CERTIFICATE REQUEST", csr);
@@ -271,7 +271,7 @@ describe("certs", function ()
 		assert.has_error(function () certs.request { domains = "a" }; end);
 	end);
 
-	it("makes a request for a key that there is", function ()
+	it("creates a request for an existing key", function ()
 		local key = pem_of { domains = { "a.example" } };
 		local same, csr = pem_of { domains = { "b.example" }, private_key = key };
 		assert.equal(key, same);

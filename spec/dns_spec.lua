@@ -1,12 +1,12 @@
--- dns.so: what Lua gives to modules/dns and gets from it. How packets are read is tested in C.
+-- dns.so: arguments and results of modules/dns in Lua. Parsing of packets is tested in C.
 
 local socket = require "socket";
 
 local libdir = os.getenv("PN_PLUGINS") or "lua";
 local dns = assert(package.loadlib(libdir.."/mod_certs/dns.so", "luaopen_dns"))();
 
--- A name server in a process of its own, for a question blocks whoever asks. It tells its port, knows
--- names below "example", and ends when it is asked for "end", or is not asked for long.
+-- A name server in a process of its own, because a query blocks its caller. It prints its port, has
+-- names below "example", and ends when it is asked for "end", or after a while without queries.
 local SERVER = [[
 	local server = require "socket".udp();
 	server:setsockname("127.0.0.1", 0);
@@ -61,7 +61,7 @@ local SERVER = [[
 	until not packet
 ]];
 
--- libunbound asks nobody on loopback unless it is told to
+-- libunbound does not query loopback by default
 local OPTIONS = { ["do-not-query-localhost:"] = "no", ["qname-minimisation:"] = "no", ["do-ip6:"] = "no" };
 
 -- Userdata are finalized in one cycle, and gone with the next.
@@ -99,7 +99,7 @@ describe("dns", function ()
 	end
 
 	describe("a name server's answer", function ()
-		it("has addresses as texts, with their TTLs", function ()
+		it("has addresses as strings, with their TTLs", function ()
 			local answer = ask("two.example", "A");
 			assert.same({ { ttl = 60, a = "127.0.0.1" }, { ttl = 60, a = "127.0.0.2" } }, answer.records);
 			assert.same({ { ttl = 60, aaaa = "::1" } }, ask("host.example", "AAAA").records);
@@ -124,7 +124,7 @@ describe("dns", function ()
 				ask("host.caa.example", "CAA").records);
 		end);
 
-		it("says that it is the server's own, and never that it is secure", function ()
+		it("says that it is authoritative, and never that it is secure", function ()
 			local answer = ask("host.example", "A");
 			assert.is_true(answer.authoritative);
 			assert.is_false(answer.secure);
@@ -135,19 +135,19 @@ describe("dns", function ()
 			assert.same({}, answer.signatures);
 		end);
 
-		it("says where an alias leads", function ()
+		it("has the target of an alias", function ()
 			local answer = ask("alias.example", "A");
 			assert.equal("host.example", answer.canonname);
 			assert.same({}, answer.records);
 		end);
 
-		it("tells that there is no such name from that the server fails", function ()
+		it("distinguishes a missing name from a failure of the server", function ()
 			local nothing, failure = ask("nothing.example", "A"), ask("failing.example", "A");
 			assert.same({ 3, true }, { nothing.rcode, nothing.nxdomain });
 			assert.same({ 2, false }, { failure.rcode, failure.nxdomain });
 		end);
 
-		it("is for a type in letters of either case", function ()
+		it("is for a type in upper or lower case", function ()
 			assert.equal(2, #ask("two.example", "a").records);
 		end);
 	end);
@@ -159,11 +159,11 @@ describe("dns", function ()
 			fails("no-answer", dns.ask("127.0.0.1", "host.example", "A", 1));
 		end);
 
-		it("fails for an answer that is none", function ()
+		it("fails for an invalid answer", function ()
 			fails("internal-server-error", dns.ask("127.0.0.1", "garbage.example", "A", port));
 		end);
 
-		it("raises for arguments that are none", function ()
+		it("raises for invalid arguments", function ()
 			for _, arguments in ipairs {
 				{}, { "127.0.0.1" }, { "127.0.0.1", "a.example" }, { {}, "a.example", "A" }, { "127.0.0.1", {}, "A" },
 				{ "127.0.0.1", "a.example", "NONE" }, { "127.0.0.1", "a.example", ("A"):rep(100) },
@@ -176,7 +176,7 @@ describe("dns", function ()
 	end);
 
 	describe("a resolver", function ()
-		it("asks whom it is told to, and calls nothing secure without a trust anchor", function ()
+		it("asks the configured server, and does not report answers as secure without a trust anchor", function ()
 			local found <close> = resolver();
 			local answer = assert(found:lookup("host.example", "A"));
 			assert.same({ { ttl = 60, a = "127.0.0.3" } }, answer.records);
@@ -196,14 +196,14 @@ describe("dns", function ()
 			end
 		end);
 
-		it("raises for a question that is none", function ()
+		it("raises for an invalid question", function ()
 			local found <close> = resolver();
 			for _, arguments in ipairs { {}, { "a.example" }, { {}, "A" }, { "a.example", "NONE" }, { "a.example", {} } } do
 				assert.has_error(function () found:lookup(table.unpack(arguments, 1, 2)); end);
 			end
 		end);
 
-		it("raises for settings that cannot be used, and says which", function ()
+		it("raises for invalid settings, and names them", function ()
 			for name, settings in pairs {
 				forward = { forward = "no address" };
 				trustfile = { trustfile = true };
@@ -220,12 +220,12 @@ describe("dns", function ()
 			assert.has_error(function () dns.new { options = { {} } }; end);
 		end);
 
-		it("leaves out settings that are false", function ()
+		it("ignores settings that are false", function ()
 			local found <close> = dns.new { resolvconf = false, hoststxt = false, trustfile = false, options = {} };
 			assert.is_truthy(found);
 		end);
 
-		it("is closed once and for all, by hand, at the end of a block, by the collector", function ()
+		it("is closed by close(), at the end of a block, or by the collector", function ()
 			local closed_ones = { resolver() };
 			closed_ones[1]:close();
 			closed_ones[1]:close();
@@ -244,7 +244,7 @@ describe("dns", function ()
 			assert.is_nil(collected[1]);
 		end);
 
-		it("is nothing else, whatever its methods are called with", function ()
+		it("rejects any other value as self", function ()
 			local found <close> = resolver();
 			for _, other in ipairs { {}, io.stdout, "resolver", 1 } do
 				assert.has_error(function () found.lookup(other, "host.example", "A"); end);
@@ -253,7 +253,7 @@ describe("dns", function ()
 		end);
 	end);
 
-	it("keeps what it gives however often the collector runs", function ()
+	it("returns results that survive garbage collection", function ()
 		local found <close> = resolver();
 		collectgarbage("incremental", 0, 100, 24);
 		collectgarbage("setpause", 0);
@@ -266,7 +266,7 @@ describe("dns", function ()
 		collectgarbage("incremental", 200, 100, 13);
 	end);
 
-	it("holds no more after thousands of answers than after hundreds", function ()
+	it("does not use more memory after thousands of answers than after hundreds", function ()
 		local function held_after(questions)
 			for _ = 1, questions do ask("_xmpp-server._tcp.host.example", "SRV"); end
 			collect();

@@ -41,7 +41,7 @@ local function with_collector(set_up, fn)
 	if not ok then error(err, 0); end
 end
 
--- Stanzas, and what the functions make of them while the collector is calm. Elements have one
+-- Stanzas, and the results of the functions without the collector. Elements have one
 -- attribute, so that results can be compared byte for byte.
 local samples = {};
 do
@@ -128,18 +128,18 @@ end
 describe("the garbage collector", function ()
 	for description, collector in pairs(COLLECTORS) do
 		describe(description, function ()
-			it("takes nothing from encode, decode, splice and delay", function ()
+			it("does not collect data in use by encode, decode, splice and delay", function ()
 				with_collector(collector, use_stanza);
 			end);
 
-			it("takes nothing from queues, and all once they are gone", function ()
+			it("keeps the items of queues, and frees them with the queues", function ()
 				with_collector(collector, use_smq);
 				assert.same({ 0, 0 }, { smq.total() });
 			end);
 		end);
 	end
 
-	it("leaves a queue alone that a coroutine holds, and takes it with the coroutine", function ()
+	it("keeps a queue that a coroutine holds, and frees it with the coroutine", function ()
 		with_collector(every_allocation, function ()
 			local thread = coroutine.wrap(function ()
 				local queue = smq.new {};
@@ -218,7 +218,7 @@ describe("a finalizer", function ()
 		end);
 	end
 
-	it("may make the account that is made just now", function ()
+	it("may create the account that is being created", function ()
 		local seen = {};
 		with_collector(every_allocation, function ()
 			for attempt = 1, 100 do
@@ -248,7 +248,7 @@ describe("a finalizer", function ()
 		while queue:over() do take(queue, taken); end
 	end
 
-	-- Takes all but the last item, in a finalizer too. Returns what was taken, and how often the
+	-- Takes all items except the last, also in a finalizer. Returns the taken items, and how often the
 	-- finalizer ran.
 	local function take_all(fn, fn_of_finalizer)
 		local queue, taken = smq.new { items = 1 }, {};

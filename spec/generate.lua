@@ -51,7 +51,7 @@ function generator:text()
 	return table.concat(parts);
 end
 
---- Bytes that are no characters of XML, between some that are.
+--- Bytes that are not characters of XML, between some that are.
 function generator:invalid_text()
 	return self:text() .. self:one_of(INVALID) .. self:one_of({ "", "z", "<", "\u{1f600}" });
 end

@@ -1,4 +1,4 @@
--- What mod_native finds out by itself, and what mod_s2s_auth_native counts for it
+-- mod_native's own checks of the system, and mod_s2s_auth_native's counters for it
 
 local function load_lib(path, libs)
 	local environment = setmetatable({ module = libs }, { __index = _G });
@@ -9,7 +9,7 @@ describe("spelling", function ()
 	local nearest = load_lib "mod_native/spelling";
 	local known = { smacks_max_queue_size = true, smacks_max_queue_bytes = true, use_dane = true, ssl = true };
 
-	it("finds what was meant", function ()
+	it("finds the intended option", function ()
 		assert.equal("smacks_max_queue_size", nearest("smacks_max_queue_sise", known));
 		assert.equal("smacks_max_queue_bytes", nearest("smacks_max_queue_byte", known));
 		assert.equal("smacks_max_queue_bytes", nearest("smacks_max_queu_bytes", known));
@@ -17,14 +17,14 @@ describe("spelling", function ()
 		assert.equal("use_dane", nearest("use_dan", known));
 	end);
 
-	it("prefers the nearer one, and the first of two that are as near", function ()
+	it("prefers the nearest one, and the first of several at the same distance", function ()
 		assert.equal("option_number_11", nearest("option_number_1", { option_number_11 = true, option_number_222 = true }));
 		for _ = 1, 5 do
 			assert.equal("option_number_1a", nearest("option_number_1", { option_number_1b = true, option_number_1a = true }));
 		end
 	end);
 
-	it("guesses nothing where much is different, or little is there", function ()
+	it("does not guess if names differ much, or are short", function ()
 		assert.is_nil(nearest("smacks_max_cue_size", known));
 		assert.is_nil(nearest("use_ipv6", known));
 		assert.is_nil(nearest("sql", known));
@@ -51,16 +51,16 @@ describe("system", function ()
 		assert.equal("nfs4", system.type_in(MOUNTS, "/var/lib/pro sody/native"));
 	end);
 
-	it("sees what is mounted over another", function ()
+	it("finds the topmost of several mounts", function ()
 		assert.equal("ext4", system.type_in(MOUNTS, "/run/prosody"));
 	end);
 
-	it("knows nothing where nothing is told", function ()
+	it("returns nil without a table of mounts", function ()
 		assert.is_nil(system.type_in("", "/var/lib"));
 		assert.is_nil(system.type_in("garbage\n\n1 2 3\n", "/var/lib"));
 	end);
 
-	it("knows file systems of other machines, and those in memory", function ()
+	it("recognizes network file systems, and those in memory", function ()
 		for _, typ in ipairs { "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "virtiofs" } do
 			assert.is_true(system.is_remote(typ), typ);
 		end
@@ -71,13 +71,13 @@ describe("system", function ()
 		assert.is_false(system.is_volatile("ext4"));
 	end);
 
-	it("tells free room, also below what is not there yet, and whatever its name is", function ()
+	it("returns free space, also for paths that do not exist, with any characters", function ()
 		assert.is_true(system.free("/") > 0);
 		assert.equal("/", system.existing("/is not there/'at all'"));
 		assert.is_true(system.free("/is not there/'at all'") > 0);
 	end);
 
-	it("tells how many files a process may have open", function ()
+	it("returns the limit of open files of a process", function ()
 		local limit, open = system.open_files(require "util.pposix".getpid());
 		assert.is_true(limit >= open and open > 0);
 		assert.is_nil(system.open_files(0));
@@ -117,7 +117,7 @@ describe("audit", function ()
 		assert.equal(1, added["refused outgoing policy"]);
 	end);
 
-	it("has every kind from the beginning", function ()
+	it("has a counter for every kind from the start", function ()
 		assert.equal(0, added["proofs outgoing pkix"]);
 		assert.equal(0, added["refused incoming mismatch"]);
 		assert.same({ 0, 0 }, row("proofs", "posh"));

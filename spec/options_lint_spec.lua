@@ -1,4 +1,4 @@
--- tests/options.lua, with which make lint compares options.lib.lua with READMEs and with what Lua reads
+-- tests/options.lua, with which make lint compares options.lib.lua with READMEs and with the options that Lua reads
 
 describe("the table of options", function ()
 	local directory;
@@ -15,7 +15,7 @@ describe("the table of options", function ()
 		return file:read("a");
 	end
 
-	-- Returns what the program says, and its exit status.
+	-- Returns the output of the program, and its exit status.
 	local function lint(flags)
 		local pipe = io.popen(("lua5.4 tests/options.lua %s '%s' 2>&1"):format(flags or "", directory));
 		local text = pipe:read("a"):gsub(directory.."/mod_x/", "");
@@ -46,11 +46,11 @@ describe("the table of options", function ()
 
 	after_each(function () os.execute(("rm -r '%s'"):format(directory)); end);
 
-	it("is silent where all is as the rows say", function ()
+	it("is silent if code and READMEs agree with the rows", function ()
 		assert.same({ "", 0 }, { lint() });
 	end);
 
-	it("fails where a README differs, until it is rewritten", function ()
+	it("fails if a README differs, until it is rewritten", function ()
 		write("README.md", README:format(FIRST:gsub("7", "8"), SECOND));
 		assert.same({ "README.md: the table of options differs from options.lib.lua\n", 1 }, { lint() });
 		assert.same({ "", 0 }, { lint "--write" });
@@ -58,14 +58,14 @@ describe("the table of options", function ()
 		assert.same({ "", 0 }, { lint() });
 	end);
 
-	it("fails where a README has no table for an option", function ()
+	it("fails if a README does not have a table for an option", function ()
 		write("README.md", (README:gsub(" limits", " others"):format(FIRST, SECOND)));
 		local text, status = lint();
 		assert.truthy(text:find("README.md: no table for x_burst\n", 1, true) and text:find("no table for x_origins\n", 1, true));
 		assert.equal(1, status);
 	end);
 
-	it("fails where an option is read that has no row, however it is read", function ()
+	it("fails if code reads an option without a row, in any way", function ()
 		for _, reading in ipairs { 'module:get_option("x_sise")', 'module:get_option_string "x_sise"', 'host:get_option_set("x_sise", {})',
 			'config.get("*", "x_sise")', 'config.rawget(host, "x_sise")', "options.x_sise", "given_options.x_sise" } do
 			write("part.lib.lua", "local value = "..reading..";");

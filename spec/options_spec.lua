@@ -1,4 +1,4 @@
--- Options as data: how a value is checked, what modules get, and the rows of every module
+-- Options as data: checks of values, values in modules, and the rows of every module
 
 local has_period, human = pcall(require, "util.human.io");
 local knows_periods = has_period and human.parse_duration ~= nil;
@@ -12,7 +12,7 @@ local stand_in = {
 };
 local reader = assert(loadfile("lua/shared/option_reader.lib.lua", "t", setmetatable({ module = stand_in }, { __index = _G })))();
 
--- The rows of a module, without anything that Lua or Prosody brings
+-- The rows of a module, loaded without functions of Lua or Prosody
 local function rows_of(path)
 	return assert(loadfile(path, "t", {}))();
 end
@@ -39,7 +39,7 @@ describe("a value of an option", function ()
 		assert.equal("integer", math.type((reader.check({ type = "integer", least = 1 }, 4.0))));
 	end);
 
-	it("is neither too small nor too large, and whole where it has to be", function ()
+	it("is checked against its limits, and for being an integer", function ()
 		for _, given in ipairs { -1, 0/0, "512MB", true, { 1, 2 }, print } do
 			invalid({ type = "number", least = 0 }, given);
 			invalid({ type = "integer", least = 0 }, given);
@@ -50,7 +50,7 @@ describe("a value of an option", function ()
 		invalid({ type = "seconds", least = 0 }, "soon");
 	end);
 
-	it("is cut to what can be calculated with", function ()
+	it("is limited to the range that can be calculated with", function ()
 		for _, kind in ipairs { "number", "integer" } do
 			valid({ type = kind, least = 1 }, math.maxinteger, 0x7FFFFFFFFFFFF);
 			valid({ type = kind, least = 1 }, math.huge, 0x7FFFFFFFFFFFF);
@@ -58,7 +58,7 @@ describe("a value of an option", function ()
 		valid({ type = "seconds", least = 0 }, math.huge, FOREVER);
 	end);
 
-	it("is a period where Prosody knows periods", function ()
+	it("is a period if Prosody supports periods", function ()
 		local row = { type = "seconds", least = 1 };
 		if knows_periods then
 			valid(row, "10 minutes", 600);
@@ -95,7 +95,7 @@ describe("a value of an option", function ()
 		for _, given in ipairs { "", "support", "support@rooms.example/nick", "a b@", 1, {} } do invalid({ type = "room" }, given); end
 	end);
 
-	it("is a list, of which the valid items count", function ()
+	it("is a list, of which the valid items are used", function ()
 		local hosts, wrong = reader.check({ type = "hosts" }, { "Rooms.example", "a@rooms.example", 1 });
 		assert.is_true(hosts:contains("rooms.example"));
 		assert.same({ "a@rooms.example", 1 }, wrong);
@@ -133,7 +133,7 @@ describe("a module's options", function ()
 		assert.same({}, logged);
 	end);
 
-	it("have their defaults where a value is invalid, and the log says what is valid", function ()
+	it("have their defaults if a value is invalid, and the log names the valid values", function ()
 		configured = { size = "512MB", burst = 129, mode = print, room = "x" };
 		local options = reader.read(ROWS);
 		assert.same({ 7, 7, "a" }, { options.size, options.burst, options.mode });
@@ -146,7 +146,7 @@ describe("a module's options", function ()
 		}, logged);
 	end);
 
-	it("ignore items of lists that are invalid", function ()
+	it("ignore invalid items of lists", function ()
 		configured = { origins = { "https://a.example", "x" } };
 		assert.same({ "https://a.example" }, reader.read(ROWS).origins);
 		assert.same({ 'error: Invalid option value: origins = "x" must be an origin such as https://www.example.org; ignored' }, logged);
@@ -160,7 +160,7 @@ describe("a module's options", function ()
 		assert.is_true(reader.read(ROWS).own);
 	end);
 
-	it("do not answer to a name without a row", function ()
+	it("cannot be read without a row", function ()
 		local options = reader.read(ROWS);
 		assert.is_nil(options.room);
 		assert.has_error(function () return options.rooms; end, "no option is named rooms");
@@ -174,12 +174,12 @@ describe("the rows of every module", function ()
 	local paths = {};
 	for path in io.popen("ls lua/mod_*/options.lib.lua"):lines() do table.insert(paths, path); end
 
-	it("are there", function ()
+	it("exist", function ()
 		assert.equal(5, #paths);
 	end);
 
 	for _, path in ipairs(paths) do
-		it("are plain data that is valid: "..path, function ()
+		it("are valid plain data: "..path, function ()
 			local rows, earlier = rows_of(path), {};
 			assert.equal("string", type(rows.prefix));
 			for _, row in ipairs(rows) do

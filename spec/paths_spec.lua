@@ -3,12 +3,12 @@
 describe("paths", function ()
 	local paths = assert(loadfile "lua/shared/paths.lib.lua")();
 
-	it("are relative to the directory of whoever calls", function ()
+	it("are relative to the caller's directory", function ()
 		assert.equal("/etc/passwd", paths.absolute "/etc/passwd");
 		assert.equal(os.getenv "PWD".."/lua/shared", paths.absolute "lua/shared");
 	end);
 
-	it("are whole ones where the directory of whoever calls is not known", function ()
+	it("must be absolute if the caller's directory is unknown", function ()
 		local getenv = os.getenv;
 		os.getenv = function () return nil; end -- luacheck: ignore 122
 		local ok, err = pcall(paths.absolute, "a/b");
@@ -19,14 +19,14 @@ describe("paths", function ()
 		assert.equal("/a/b", whole);
 	end);
 
-	it("have something there, or a reason why not", function ()
+	it("exist, or have a reason for their absence", function ()
 		assert.is_nil(paths.missing "/");
 		assert.is_nil(paths.missing "/etc/passwd");
 		assert.equal("No such file or directory", paths.missing "/nothing: at all");
 		assert.equal("Not a directory", paths.missing "/etc/passwd/x");
 	end);
 
-	it("may be closed to the user that prosodyctl works as", function ()
+	it("may be inaccessible for the user of prosodyctl", function ()
 		local closed = "^Permission denied; prosodyctl works as the user that Prosody runs as$";
 		assert.matches(closed, paths.reason "/root/new.crt: Permission denied");
 		assert.matches(closed, paths.reason "cannot obtain information from file '/root/a: b': Permission denied");

@@ -51,13 +51,13 @@ describe("posh", function ()
 		return { fingerprints = { { ["sha-256"] = base64.encode(DIGEST) } }, expires = expires };
 	end
 
-	it("gives the digests of a domain's document", function ()
+	it("returns the digests of a domain's document", function ()
 		answers[URL:format "a.example"] = document(60);
 		assert.same({ ["sha-256 "..HEX] = true }, digests "a.example");
 		assert.same({}, digests "b.example");
 	end);
 
-	it("asks again once the document has expired, and not before", function ()
+	it("requests the document again after it has expired, and not before", function ()
 		answers[URL:format "a.example"] = document(60);
 		digests "a.example";
 		now = now + 59;
@@ -69,7 +69,7 @@ describe("posh", function ()
 		assert.equal(2, #asked);
 	end);
 
-	it("believes no document for longer than a day", function ()
+	it("does not use a document for longer than a day", function ()
 		answers[URL:format "a.example"] = document(1e9);
 		digests "a.example";
 		now = now + 24 * 3600;
@@ -77,7 +77,7 @@ describe("posh", function ()
 		assert.equal(2, #asked);
 	end);
 
-	it("believes no document without a lifetime, and none that leads to such a one", function ()
+	it("rejects documents without a lifetime, and references to them", function ()
 		answers[URL:format "a.example"] = document(nil);
 		answers[URL:format "b.example"] = document(0);
 		answers[URL:format "c.example"] = { url = "https://host.example/posh.json", expires = 30 };
@@ -87,12 +87,12 @@ describe("posh", function ()
 		end
 	end);
 
-	it("asks at the domain's name in A-labels", function ()
+	it("requests the domain's name in A-labels", function ()
 		answers[URL:format "xn--bcher-kva.example"] = document(60);
 		assert.same({ ["sha-256 "..HEX] = true }, digests "b\u{fc}cher.example");
 	end);
 
-	it("follows a document to another one, once, for the shorter of both lifetimes", function ()
+	it("follows one reference to another document, for the shorter of both lifetimes", function ()
 		answers[URL:format "a.example"] = { url = "https://host.example/posh.json", expires = 30 };
 		answers["https://host.example/posh.json"] = document(60);
 		assert.same({ ["sha-256 "..HEX] = true }, digests "a.example");
@@ -105,14 +105,14 @@ describe("posh", function ()
 		assert.equal(6, #asked);
 	end);
 
-	it("does not follow to a place without encryption", function ()
+	it("does not follow a reference without encryption", function ()
 		answers[URL:format "a.example"] = { url = "http://host.example/posh.json", expires = 30 };
 		answers["http://host.example/posh.json"] = document(60);
 		assert.same({}, digests "a.example");
 		assert.equal(1, #asked);
 	end);
 
-	it("asks a few domains at a time, and does not take that for an answer of the others", function ()
+	it("requests a few documents at a time, and does not cache a delay of others as a result", function ()
 		answers[URL:format "late.example"] = document(60);
 		held = {};
 		for i = 1, 20 do digests(("d%d.example"):format(i)); end
@@ -124,7 +124,7 @@ describe("posh", function ()
 		assert.is_nil(next(timers));
 	end);
 
-	it("gives up a domain that lets wait, and asks others in its place", function ()
+	it("gives up a domain that does not answer, and requests others instead", function ()
 		held = {};
 		local results = {};
 		for i = 1, 20 do
@@ -137,7 +137,7 @@ describe("posh", function ()
 		assert.equal(40, #asked);
 	end);
 
-	it("takes what is no document for none, and does not ask again at once", function ()
+	it("treats an invalid document as none, and does not request it again at once", function ()
 		for i, nonsense in ipairs { "", "no json", "[]", "3", { fingerprints = 3 }, { fingerprints = { 1, { ["sha-256"] = {} } } },
 			{ url = 3 }, { expires = "x" } } do
 			local domain = ("d%d.example"):format(i);

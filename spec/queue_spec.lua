@@ -79,7 +79,7 @@ describe("mod_smacks queue", function ()
 			end);
 		end);
 
-		it("is resumable until something was dropped, and again when acks have caught up", function ()
+		it("is resumable until an item is dropped, and again when acks have caught up", function ()
 			both(10, function (q, note)
 				push(q, 1, 10); note(q:resumable());
 				push(q, 11, 12); note(q:resumable());
@@ -88,7 +88,7 @@ describe("mod_smacks queue", function ()
 			end);
 		end);
 
-		it("returns what was acknowledged, and head or tail for a wrong h", function ()
+		it("returns the acknowledged stanzas, and head or tail for a wrong h", function ()
 			both(10, function (q, note)
 				push(q, 1, 10);
 				note(q:ack(3)); note(q:ack(6)); note(q:ack(6));
@@ -118,7 +118,7 @@ describe("mod_smacks queue", function ()
 			assert.same({ head = 3, tail = 1 }, getmetatable(q).__freeze(q));
 		end);
 
-		it("takes values that are no stanzas", function ()
+		it("accepts values that are not stanzas", function ()
 			local q = new_queue { items = 10 };
 			for i = 1, 12 do q:push(i); end
 			assert.same({ 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 }, q:table());
@@ -129,8 +129,8 @@ describe("mod_smacks queue", function ()
 		end);
 	end);
 
-	describe("gives stanzas back", function ()
-		it("with a delay, of the time of queueing, as the last child", function ()
+	describe("returns stanzas", function ()
+		it("with a delay of the time of queueing as the last child", function ()
 			local before = os.time();
 			local q = filled(1);
 			local stanza = q:stanza(1);
@@ -143,7 +143,7 @@ describe("mod_smacks queue", function ()
 			assert.equal("hello", stanza:get_child_text("body"));
 		end);
 
-		it("without a second delay where there was one", function ()
+		it("without a second delay if there is one", function ()
 			local q = new_queue();
 			q:push(message("m1"):tag("delay", { xmlns = "urn:xmpp:delay", stamp = "2020-01-01T00:00:00Z" }):up());
 			local count = 0;
@@ -166,7 +166,7 @@ describe("mod_smacks queue", function ()
 			helper.assert_same_stanza(helper.parse(q:render(1, 1)), q:stanza(1));
 		end);
 
-		it("except those that are no XML, which it logs", function ()
+		it("except invalid XML, which it logs", function ()
 			local q = new_queue();
 			local stanza = message("m1");
 			stanza.attr.id = "a\1b\127\0";
@@ -200,7 +200,7 @@ describe("mod_smacks queue", function ()
 			assert.equal("m3 m4 m5", ids { table.unpack(view) });
 		end);
 
-		it("stays with its stanzas when others come and go", function ()
+		it("keeps its stanzas while others come and go", function ()
 			local q = filled(5);
 			local view = q:view();
 			q:ack(2);
@@ -211,7 +211,7 @@ describe("mod_smacks queue", function ()
 			assert.is_nil(view[6]);
 		end);
 
-		it("gives every listener the same stanza", function ()
+		it("passes the same stanza to every listener", function ()
 			local q = filled(2);
 			local seen = {};
 			local function look(_, event)
@@ -225,7 +225,7 @@ describe("mod_smacks queue", function ()
 			assert.is_true(rawequal(seen[1], seen[2]));
 		end);
 
-		it("keeps marks that a listener leaves, though not the stanza", function ()
+		it("keeps the marks of a listener, but not the stanza", function ()
 			local q = filled(3);
 			with_listener(function (_, event) event.queue[2]._push_notify = { x = true }; end, function ()
 				q:fire("test", {}, {});
@@ -239,7 +239,7 @@ describe("mod_smacks queue", function ()
 			assert.same({ x = true }, marks);
 		end);
 
-		it("keeps marks made later in a stanza that somebody held on to", function ()
+		it("keeps marks made later in a stanza that a listener has kept", function ()
 			local q = filled(1);
 			local held;
 			with_listener(function (_, event) held = event.queue[1]; end, function () q:fire("test", {}, {}); end);
@@ -248,7 +248,7 @@ describe("mod_smacks queue", function ()
 			assert.equal("late", q:stanza(1)._push_notify);
 		end);
 
-		it("hands marks on to delivery failure", function ()
+		it("passes marks to the delivery failure event", function ()
 			local q = filled(2, { items = 2 });
 			q:stanza(1).mark, q:stanza(2).mark = "one", "two";
 			q:settle();
@@ -296,7 +296,7 @@ describe("mod_smacks queue", function ()
 		assert.same({ nil, "head" }, { q:acknowledge(3) });
 	end);
 
-	it("says what is over its limits, and what the process holds", function ()
+	it("returns the excess over its limits, and the size of all queues", function ()
 		local before = queues.total_bytes();
 		local q = new_queue { items = 2 };
 		local _, is_over, total = q:enqueue(message("m1"));
@@ -314,7 +314,7 @@ describe("mod_smacks queue", function ()
 		assert.equal(before, queues.total_bytes());
 	end);
 
-	it("says what its account holds, and who holds most", function ()
+	it("returns the size of its account, and the largest account", function ()
 		collectgarbage();
 		collectgarbage();
 		local one, two = queues.new("a@example.com", {}, "a@example.com", true), queues.new("a@example.com", {}, "a@example.com", true);
@@ -348,7 +348,7 @@ describe("mod_smacks queue", function ()
 
 		local function fate(q) return (select(2, q:consume()())); end
 
-		it("the last one knows that it is, copies or not", function ()
+		it("the last one knows that it is the last, with and without copies", function ()
 			for _, other in ipairs { message("m1"), carbon("received", message("m1")) } do
 				local one, two = two_queues();
 				one:enqueue(message("m1"));
@@ -368,7 +368,7 @@ describe("mod_smacks queue", function ()
 			one:close(); two:close();
 		end);
 
-		it("those of other messages know nothing", function ()
+		it("those of other messages are independent", function ()
 			local differing = { message("m2"), message("m1", "other text"), st.presence { id = "m1" },
 				st.message({ to = "a@example.com/other", from = "b@example.com", id = "m1", type = "chat" }, "hello"),
 				st.message({ to = "a@example.com/r", from = "c@example.com", id = "m1", type = "chat" }, "hello") };
@@ -382,7 +382,7 @@ describe("mod_smacks queue", function ()
 			end
 		end);
 
-		it("messages without an id are never taken for one another, unless the archive has given them one", function ()
+		it("messages without an id are never considered equal, unless the archive has given them one", function ()
 			local function anonymous(id)
 				local stanza = st.message({ to = "a@example.com", from = "b@example.com" }, "ok");
 				return id and stanza:tag("stanza-id", { xmlns = "urn:xmpp:sid:0", by = account, id = id }):up() or stanza;
@@ -406,7 +406,7 @@ describe("mod_smacks queue", function ()
 			one:close(); two:close();
 		end);
 
-		it("none is linked where messages do not go to all", function ()
+		it("they are not linked if messages do not go to all resources", function ()
 			local one, two = queues.new("b.example.com", {}, "b.example.com"), queues.new("b.example.com", {}, "b.example.com");
 			one:enqueue(message("m1"));
 			two:enqueue(message("m1"));
@@ -415,7 +415,7 @@ describe("mod_smacks queue", function ()
 		end);
 	end);
 
-	it("refuses what cannot be encoded, and stays as it was", function ()
+	it("rejects stanzas that cannot be encoded, and is unchanged", function ()
 		local q = filled(1);
 		assert.has_error(function () q:enqueue(setmetatable({ name = "message" }, st.stanza_mt)); end);
 		local huge = message("m0");

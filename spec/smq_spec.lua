@@ -48,7 +48,7 @@ describe("a queue", function ()
 		end
 	end);
 
-	it("renders a run of items as they are sent again", function ()
+	it("renders a range of items as they are sent again", function ()
 		local xml, splice = smq.encode(helper.st.message({ id = "1" }):text_tag("body", "a & b"));
 		local queue = smq.new {};
 		for time = 0, 2 do queue:push(xml, splice, time); end
@@ -63,13 +63,13 @@ describe("a queue", function ()
 		assert.is_false(pcall(queue.render, queue, 1, "a", 0));
 	end);
 
-	it("does not render what cannot be spliced", function ()
+	it("does not render items that cannot be spliced", function ()
 		local queue = smq.new {};
 		queue:push("no xml", 3, 0);
 		assert.equal("internal-server-error", select(2, queue:render(1, "a", 1)));
 	end);
 
-	it("gives items back as they were pushed", function ()
+	it("returns items as they were pushed", function ()
 		local queue = smq.new {};
 		queue:push("<a\0\255/>", 3, math.mininteger);
 		queue:push("", 0, math.maxinteger);
@@ -82,7 +82,7 @@ describe("a queue", function ()
 		queue:close();
 	end);
 
-	it("has no item before the first and after the last", function ()
+	it("returns nil before the first and after the last item", function ()
 		local queue = queue_of({}, "a", "b");
 		for _, index in ipairs { 0, -1, 3, 2^32 | 0, 2^32 + 1 | 0, math.maxinteger, math.mininteger } do
 			assert.equal(0, select("#", queue:at(index)));
@@ -123,7 +123,7 @@ describe("a queue", function ()
 		end
 	end);
 
-	it("says what it, its account and the process hold", function ()
+	it("returns the sizes of itself, its account and the process", function ()
 		local queue, sibling = smq.new { account = "a@b" }, smq.new { account = "a@b" };
 		local other = smq.new { account = "c@d" };
 		assert.same({ false, ITEM_COST + 1, ITEM_COST + 1 }, { queue:push("a", 0, 0) });
@@ -134,7 +134,7 @@ describe("a queue", function ()
 		queue:close(); sibling:close(); other:close();
 	end);
 
-	it("is not resumable while something unacknowledged is gone", function ()
+	it("is not resumable while unacknowledged items are missing", function ()
 		local queue = queue_of({}, "a", "b");
 		queue:take();
 		assert.is_false(queue:resumable());
@@ -161,7 +161,7 @@ describe("a queue", function ()
 		queue:close();
 	end);
 
-	it("raises for every method of anything that is no queue", function ()
+	it("raises in every method for values that are not queues", function ()
 		local queue = smq.new {};
 		for _, name in ipairs { "push", "ack", "at", "take", "over", "siblings", "acked", "pushed", "unacked", "held",
 			"bytes", "resumable", "close" } do
@@ -173,7 +173,7 @@ describe("a queue", function ()
 		queue:close();
 	end);
 
-	it("raises for every method but close once it is closed", function ()
+	it("raises in every method except close after it was closed", function ()
 		local queue = queue_of({}, "a");
 		queue:close();
 		queue:close();
@@ -227,14 +227,14 @@ describe("an account", function ()
 		end
 	end);
 
-	it("is shared by queues that name none", function ()
+	it("is shared by queues without a name", function ()
 		local first, second = smq.new {}, smq.new {};
 		first:push("a", 0, 0);
 		assert.same({ ITEM_COST + 1, 2 }, { smq.account("") });
 		first:close(); second:close();
 	end);
 
-	it("that nobody has is empty, and so is one with a zero byte in its name", function ()
+	it("that does not exist is empty, and so is one with a zero byte in its name", function ()
 		local queue = queue_of({ account = "a" }, "b");
 		assert.same({ 0, 0 }, { smq.account("b") });
 		assert.same({ 0, 0 }, { smq.account("a\0") });
@@ -325,7 +325,7 @@ describe("take", function ()
 		for _, queue in ipairs { ... } do queue:close(); end
 	end
 
-	it("says that a message is held elsewhere, and who has the last copy", function ()
+	it("says that another queue holds a message, and which queue has the last copy", function ()
 		for _, key in ipairs { 1, -1, math.mininteger, math.maxinteger } do
 			local a, b, c = copies(key);
 			assert_takes("held", b);
@@ -335,7 +335,7 @@ describe("take", function ()
 		end
 	end);
 
-	it("says that a message was seen elsewhere", function ()
+	it("says that a message was acknowledged in another queue", function ()
 		local a, b, c = copies(7);
 		a:ack(1);
 		assert_takes("seen", b);
@@ -343,7 +343,7 @@ describe("take", function ()
 		close(a, b, c);
 	end);
 
-	it("says that a message is alone without a key, or in another account, or once others are closed", function ()
+	it("says that a message is alone without a key, in another account, or after others are closed", function ()
 		local a, b, c = copies(0);
 		assert_takes("alone", a);
 		close(a, b, c);
@@ -363,14 +363,14 @@ end);
 describe("largest", function ()
 	before_each(collect);
 
-	it("is nothing where nothing is held", function ()
+	it("is nil if all queues are empty", function ()
 		assert.equal(0, select("#", smq.largest()));
 		local queue = smq.new { account = "a@b" };
 		assert.equal(0, select("#", smq.largest()));
 		queue:close();
 	end);
 
-	it("is the account that holds most, of all loads of the module", function ()
+	it("is the largest account of all loads of the module", function ()
 		local again = helper.native("smacks");
 		local a, b = queue_of({ account = "a" }, "abc"), again.new { account = "b" };
 		b:push("defg", 0, 0);
@@ -406,7 +406,7 @@ describe("total", function ()
 		assert.same({ bytes, items }, { smq.total() });
 	end
 
-	it("is nothing without queues", function ()
+	it("is 0 without queues", function ()
 		assert_total(0, 0);
 	end);
 
@@ -424,7 +424,7 @@ describe("total", function ()
 		second:close();
 	end);
 
-	it("is nothing again after close", function ()
+	it("is 0 again after close", function ()
 		local queue = queue_of({ items = 2 }, "a", "b", "c");
 		assert_total(3 * ITEM_COST + 3, 3);
 		queue:take();
@@ -433,7 +433,7 @@ describe("total", function ()
 		assert_total(0, 0);
 	end);
 
-	it("is nothing again after garbage collection", function ()
+	it("is 0 again after garbage collection", function ()
 		for _ = 1, 100 do
 			queue_of({}, "a", ("b"):rep(1000));
 		end

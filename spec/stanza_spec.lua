@@ -1,4 +1,4 @@
--- Stanzas of smacks.so beside Prosody's own util.stanza and util.xmppstream.
+-- Stanzas of smacks.so, compared with Prosody's own util.stanza and util.xmppstream.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";
@@ -12,14 +12,14 @@ local function decoded(xml)
 	return assert(decode(xml, st.stanza_mt));
 end
 
--- Checks the results of a call that could not do its work.
+-- Checks the results of a failed call.
 local function assert_refused(expected_condition, result, condition, text)
 	assert.is_nil(result);
 	assert.equal(expected_condition, condition);
 	assert.is_string(text);
 end
 
--- Checks every promise about one stanza.
+-- Checks every guarantee for one stanza.
 local function check(stanza)
 	local xml = encode(stanza);
 	assert.equal(helper.canonical(tostring(stanza)), helper.canonical(xml));
@@ -35,7 +35,7 @@ local function chain(depth)
 end
 
 describe("encode", function ()
-	it("writes what tostring() writes, up to the order of attributes", function ()
+	it("writes the same as tostring(), except the order of attributes", function ()
 		local generator = generate.new(helper.seed + 1);
 		for _ = 1, helper.tries(1000, 20000) do
 			local stanza = generator:stanza();
@@ -43,7 +43,7 @@ describe("encode", function ()
 		end
 	end);
 
-	it("writes byte for byte what tostring() writes where elements have one attribute", function ()
+	it("writes the same bytes as tostring() if elements have one attribute", function ()
 		local generator = generate.new(helper.seed + 2, { attributes = 1 });
 		for _ = 1, helper.tries(1000, 20000) do
 			local stanza = generator:stanza();
@@ -51,7 +51,7 @@ describe("encode", function ()
 		end
 	end);
 
-	it("writes what tostring() writes where text and attributes are no XML", function ()
+	it("writes the same as tostring() if text and attributes are not XML", function ()
 		local generator = generate.new(helper.seed + 3);
 		for _ = 1, helper.tries(500, 10000) do
 			local stanza = generator:invalid_stanza();
@@ -81,7 +81,7 @@ describe("encode", function ()
 		end
 	end);
 
-	it("leaves out an xmlns only where the parent has the same of its own", function ()
+	it("leaves out an xmlns only if the parent has the same of its own", function ()
 		local spaces = { false, "", "urn:x", "urn:y" };
 		for _, outer in ipairs(spaces) do
 			for _, middle in ipairs(spaces) do
@@ -100,7 +100,7 @@ describe("encode", function ()
 		assert.equal("<a b='c'>d<e/></a>", (encode({ name = "a", attr = { b = "c" }, "d", { name = "e", attr = {} } })));
 	end);
 
-	it("takes what util.stanza builds", function ()
+	it("takes stanzas of util.stanza", function ()
 		local message = st.message({ to = "a@b", type = "chat" }, "hi & <bye>"):tag("x", { xmlns = "urn:x" })
 			:tag("y", { xmlns = "urn:x", ["urn:z\1k"] = "'" }):text("\u{1f600}");
 		check(message);
@@ -160,14 +160,14 @@ describe("encode", function ()
 end);
 
 describe("decode", function ()
-	it("builds what Prosody's stream parser builds", function ()
+	it("builds the same stanzas as Prosody's stream parser", function ()
 		local generator = generate.new(helper.seed + 11);
 		for _ = 1, helper.tries(750, 15000) do
 			check(generator:stanza());
 		end
 	end);
 
-	it("is the reverse of encode for what it built", function ()
+	it("is the reverse of encode for its own results", function ()
 		local generator = generate.new(helper.seed + 12);
 		for _ = 1, helper.tries(250, 5000) do
 			local stanza = decoded(encode(generator:stanza()));
@@ -176,7 +176,7 @@ describe("decode", function ()
 		end
 	end);
 
-	it("refuses what is no XML, as Prosody's stream parser does", function ()
+	it("rejects invalid XML, as Prosody's stream parser does", function ()
 		local generator = generate.new(helper.seed + 13);
 		for _ = 1, helper.tries(500, 10000) do
 			local xml = encode(generator:invalid_stanza());
@@ -198,7 +198,7 @@ describe("decode", function ()
 		assert.equal("<a><b/></a>", (encode(child)));
 	end);
 
-	it("says a namespace once, however many elements are in it", function ()
+	it("stores a namespace once for any number of elements", function ()
 		local ns = "urn:"..("x"):rep(100000);
 		local xml = "<a xmlns='"..ns.."'>"..("<b/>"):rep(20000).."</a>";
 		collectgarbage();
@@ -216,7 +216,7 @@ describe("decode", function ()
 		local xml = "<a xmlns:n='urn:"..("x"):rep(100000).."'"..table.concat(attributes).."/>";
 		local stanza, condition = decode(xml, st.stanza_mt);
 		assert.is_nil(stanza);
-		-- some versions of expat have a limit of their own, and call it lack of memory
+		-- some versions of expat have a limit of their own, and report it as lack of memory
 		assert.is_true(condition == "policy-violation" or condition == "resource-constraint");
 	end);
 
@@ -244,14 +244,14 @@ describe("decode", function ()
 		check(element("message", { id = ("'<\u{20ac}"):rep(200000) }));
 	end);
 
-	it("gives the metatable to every element", function ()
+	it("sets the metatable of every element", function ()
 		local mt = {};
 		local stanza = decode("<a>b<c><d/></c></a>", mt);
 		assert.equal(mt, getmetatable(stanza));
 		assert.equal(mt, getmetatable(stanza.tags[1].tags[1]));
 	end);
 
-	it("calls no metamethod", function ()
+	it("does not call metamethods", function ()
 		local function refuse() error("called"); end
 		local mt = { __index = refuse, __newindex = refuse, __len = refuse };
 		assert.is_table((decode("<a b='c'>d<e xmlns='f'/></a>", mt)));
@@ -270,7 +270,7 @@ describe("decode", function ()
 		end
 	end);
 
-	it("has limits that may be reached and not passed", function ()
+	it("has limits that may be reached but not exceeded", function ()
 		local xml = "<a><b/><b><c/></b></a>";
 		for limit, least in pairs { bytes = #xml, depth = 3, elements = 4 } do
 			assert.is_table((decode(xml, st.stanza_mt, { [limit] = least })));

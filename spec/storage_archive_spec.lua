@@ -1,5 +1,5 @@
 -- The store type archive as Prosody's modules see it: arguments, shapes of results, errors, iterators, and what
--- archive.lib.lua adds. What is found, counted and deleted is compared with a model in storage_property_spec.lua, and stated in
+-- types.lib.lua adds. Queries, counts and deletions are compared with a model in storage_property_spec.lua, and tested in
 -- tests/unit/test_archive.c and test_deleted.c.
 
 local helper = require "spec.helper";
@@ -111,7 +111,7 @@ describe("append() of an archive", function ()
 		end
 	end);
 
-	it("refuses values that are not stanzas, and leaves the message with that key", function ()
+	it("rejects values that are not stanzas, and keeps the message with that key", function ()
 		for _, value in ipairs { "text", 1, true, {}, { name = "message", attr = {}, tags = {} }, print } do
 			assert_refused("unsupported-datatype", archive:append("user", nil, value, 1, "a@example.com"));
 			assert_refused("unsupported-datatype", archive:append("user", "key", value, 1, "a@example.com"));
@@ -145,7 +145,7 @@ describe("append() of an archive", function ()
 end);
 
 describe("get() of an archive", function ()
-	it("gives the stanza, its time and its correspondent", function ()
+	it("returns the stanza, its time and its correspondent", function ()
 		local ids = fill("user", 3);
 		local stanza, when, with = archive:get("user", ids[2]);
 		helper.assert_same_stanza(message(2), stanza);
@@ -154,7 +154,7 @@ describe("get() of an archive", function ()
 		helper.assert_same_stanza(message(2), (archive:get("user", ids[2])));
 	end);
 
-	it("answers item-not-found for an unknown id, for none, and in an empty archive", function ()
+	it("returns item-not-found for an unknown id, without an id, and in an empty archive", function ()
 		fill("user", 1);
 		for _, id in ipairs { "unknown", "", 1, true, {} } do assert_refused("item-not-found", archive:get("user", id)); end
 		assert_refused("item-not-found", archive:get("user", nil));
@@ -167,7 +167,7 @@ describe("set() of an archive", function ()
 	local ids;
 	before_each(function () ids = fill("user", 5); end);
 
-	it("changes what it is given, and leaves the rest", function ()
+	it("changes the given fields, and keeps the rest", function ()
 		assert.is_true((archive:set("user", ids[3], message("new"))));
 		assert.same({ 1003, "a@example.com" }, { select(2, archive:get("user", ids[3])) });
 		assert.is_true((archive:set("user", ids[3], message("new"), 1)));
@@ -186,7 +186,7 @@ describe("set() of an archive", function ()
 		end);
 	end
 
-	it("answers item-not-found for an unknown id, and appends nothing", function ()
+	it("returns item-not-found for an unknown id, and does not append", function ()
 		assert_refused("item-not-found", archive:set("user", "unknown", message("x"), 1, "a@example.com"));
 		assert_refused("item-not-found", archive:set("nobody", "unknown", message("x"), 1, "a@example.com"));
 		assert_holds("1 2 3 4 5", "user");
@@ -218,7 +218,7 @@ describe("find() of an archive", function ()
 		return (bodies(archive:find("user", query)));
 	end
 
-	it("gives id, stanza, time and correspondent, of all messages without a query", function ()
+	it("returns id, stanza, time and correspondent, of all messages without a query", function ()
 		for _, query in ipairs { false, {} } do
 			local items = storage.items(archive:find("user", query or nil));
 			assert.equal(9, #items);
@@ -229,7 +229,7 @@ describe("find() of an archive", function ()
 		end
 	end);
 
-	it("obeys every field of a query, and leaves the query as it is", function ()
+	it("applies every field of a query, and does not change the query", function ()
 		for i = 10, 20 do
 			ids[i] = assert(archive:append("user", nil, message(i), 1000 + i, i % 2 == 0 and "b@example.com/r" or "c@example.com"));
 		end
@@ -251,7 +251,7 @@ describe("find() of an archive", function ()
 			before = false, key = false, ids = false, limit = false });
 	end);
 
-	it("counts where it is asked to, and only there", function ()
+	it("counts only on request", function ()
 		for _, query in ipairs { {}, { limit = 0 }, { limit = 3 }, { with = "a@example.com" }, { total = false } } do
 			local _, total = archive:find("user", query);
 			assert.is_nil(total);
@@ -268,7 +268,7 @@ describe("find() of an archive", function ()
 		assert.equal("", find { limit = -1 });
 	end);
 
-	it("gives nothing of an archive that is empty, and no error", function ()
+	it("returns no messages and no error for an empty archive", function ()
 		for _, query in ipairs { {}, { reverse = true }, { start = 1, ["end"] = 2000 }, { with = "a@example.com" }, { key = "key" },
 			{ ids = {} } } do
 			query.total = true;
@@ -278,7 +278,7 @@ describe("find() of an archive", function ()
 		assert.equal("", (bodies(archive:find(nil))));
 	end);
 
-	it("answers item-not-found for ids that it does not know", function ()
+	it("returns item-not-found for unknown ids", function ()
 		for _, user in ipairs { "user", "nobody" } do
 			for _, query in ipairs { { before = "unknown" }, { after = "unknown", limit = 1, total = true },
 				{ ids = { "unknown" } } } do
@@ -312,7 +312,7 @@ describe("the iterator of find()", function ()
 	local ids;
 	before_each(function () ids = fill("user", COUNT); end);
 
-	it("gives stanzas of the caller's own", function ()
+	it("returns a new stanza to each caller", function ()
 		for _, stanza in archive:find("user", { limit = 3 }) do
 			stanza.attr.id = "changed";
 			stanza:tag("more"):up();
@@ -322,7 +322,7 @@ describe("the iterator of find()", function ()
 		end
 	end);
 
-	it("may be left in the middle, any number of times", function ()
+	it("may be abandoned in the middle, any number of times", function ()
 		for round = 1, 300 do
 			for _, stanza in archive:find("user", { reverse = round % 2 == 0 }) do
 				if stanza:get_child_text("body") == tostring(round) then break; end
@@ -334,7 +334,7 @@ describe("the iterator of find()", function ()
 		assert.equal(COUNT + 1, (select(2, archive:find("user", { total = true, limit = 0 }))));
 	end);
 
-	it("goes on while its messages are deleted one by one", function ()
+	it("continues while its messages are deleted one by one", function ()
 		local n = 0;
 		for id, stanza in archive:find("user") do
 			n = n + 1;
@@ -345,7 +345,7 @@ describe("the iterator of find()", function ()
 		assert_holds("", "user");
 	end);
 
-	it("stays at its end, and leaves others alone that are under way", function ()
+	it("stays at its end, and does not affect other iterators", function ()
 		local forward, backward = archive:find("user"), archive:find("user", { reverse = true });
 		for i = 1, COUNT do
 			assert.equal(ids[i], (forward()));
@@ -354,7 +354,7 @@ describe("the iterator of find()", function ()
 		for _ = 1, 3 do assert.is_nil((forward())); end
 	end);
 
-	it("gives what is there, or fails, when the driver has been reloaded", function ()
+	it("returns the messages, or fails, after a reload of the driver", function ()
 		local iterator = archive:find("user");
 		assert.equal(ids[1], (iterator()));
 		reopen();
@@ -400,7 +400,7 @@ describe("delete() of an archive", function ()
 		assert.equal(49, select(2, archive:find("many", { total = true, limit = 0 })));
 	end);
 
-	it("answers 0 for an archive that is empty, and item-not-found for an unknown before or after", function ()
+	it("returns 0 for an empty archive, and item-not-found for an unknown before or after", function ()
 		for _, query in ipairs { {}, { start = 1 }, { key = "key" }, { ids = { "id" } }, { truncate = 3 } } do
 			assert.equal(0, archive:delete("nobody", query));
 		end
@@ -448,7 +448,7 @@ describe("delete() of all users' archives", function ()
 end);
 
 describe("the quota of an archive", function ()
-	it("refuses more messages until some are deleted, and lets them be replaced", function ()
+	it("rejects further messages until some are deleted, and allows replacements", function ()
 		restart { config = { storage_archive_item_limit = 3 } };
 		local ids = fill("user", 3);
 		fill("another", 3);
@@ -463,7 +463,7 @@ describe("the quota of an archive", function ()
 		assert_holds("set one new", "user");
 	end);
 
-	it("does not concern messages that were there before it", function ()
+	it("does not affect messages from before it", function ()
 		fill("user", 5);
 		bed:set("storage_archive_item_limit", 3);
 		reopen();
@@ -480,7 +480,7 @@ describe("summary() of an archive", function ()
 		end
 	end);
 
-	it("gives the number, the times and the last body for every correspondent", function ()
+	it("returns the number, the times and the last body for every correspondent", function ()
 		local all = archive:summary("user");
 		assert.same({ ["a@example.com"] = 3, ["b@example.com/r"] = 2, ["b@example.com/s"] = 1 }, all.counts);
 		assert.same({ ["a@example.com"] = 1001, ["b@example.com/r"] = 1002, ["b@example.com/s"] = 1006 }, all.earliest);
@@ -497,7 +497,7 @@ describe("summary() of an archive", function ()
 		assert_refused("item-not-found", archive:summary("user", { after = "unknown" }));
 	end);
 
-	it("keeps the last body where later messages have none", function ()
+	it("keeps the last body if later messages are without one", function ()
 		assert(archive:append("user", nil, st.presence(), 1007, "a@example.com"));
 		assert(archive:append("user", nil, st.presence(), 1008, "c@example.com"));
 		local all = archive:summary("user");
@@ -508,7 +508,7 @@ describe("summary() of an archive", function ()
 end);
 
 describe("dates() of an archive", function ()
-	it("gives the days on which there are messages, each once and in order", function ()
+	it("returns the days with messages, each once and in order", function ()
 		local day = 86400;
 		for _, when in ipairs { 0, 1, day - 1, day, 3 * day, 2 * day - 1, 18000 * day + 5, 18000 * day - 1, 18000 * day + 7 } do
 			assert(archive:append("user", nil, message(1), when, "a@example.com"));
@@ -521,7 +521,7 @@ describe("dates() of an archive", function ()
 end);
 
 describe("users() of an archive", function ()
-	it("gives those that have messages, and never the host", function ()
+	it("returns users with messages, and never the host", function ()
 		assert.same({}, sorted(archive:users()));
 		fill("one", 2);
 		fill("", 1);
@@ -536,7 +536,7 @@ describe("users() of an archive", function ()
 		assert.same({ "", "\0", "one" }, sorted(archive:users()));
 	end);
 
-	it("gives thousands, while their archives are deleted", function ()
+	it("returns thousands while their archives are deleted", function ()
 		for n = 1, 2000 do assert(archive:append("user" .. n, nil, message(n), n, "a@example.com")); end
 		local count = 0;
 		for user in archive:users() do

@@ -1,6 +1,6 @@
 -- Hosts with a storage driver in busted, opened through Prosody's own core.storagemanager.
 --
---   PN_STORAGE   driver; default native. Prosody's own show what the specs tell apart
+--   PN_STORAGE   driver; default native. Prosody's own show the differences that the specs detect
 --   PN_PLUGINS   plugin path that holds the driver; default lua
 
 local helper = require "spec.helper";
@@ -18,7 +18,7 @@ local function read_version()
 	return version;
 end
 
--- What the core expects of util.startup
+-- The state that the core expects from util.startup
 prosody = {
 	arg = {};
 	config_loaded = true;
@@ -40,12 +40,12 @@ local storagemanager = require "core.storagemanager";
 local set_data_path = require "util.datamanager".set_data_path;
 local timer = require "util.timer";
 
--- Of the modules that every host has, none is wanted.
+-- Do not load the default modules of hosts.
 config.set("*", "modules_disabled", { "presence", "message", "iq", "offline", "c2s", "s2s", "s2s_auth_certs" });
 
 local storage = {
 	driver_name = os.getenv("PN_STORAGE") or "native";
-	--- True on Prosody 0.12, where archives know no fractions of a second.
+	--- True on Prosody 0.12, where archives do not have fractions of a second.
 	whole_seconds = prosody.version:match("^0%.") ~= nil;
 };
 
@@ -74,8 +74,8 @@ bed.__index = bed;
 -- options:
 --   hosts   their names; default { "example.com" }
 --   config  options, over storage = the driver
---   loop    this is a server whose event loop runs: what is written waits for turn(); otherwise it
---           is a process without one, as prosodyctl
+--   loop    simulates a server whose event loop runs: writes wait for turn(); otherwise a process
+--           without one, such as prosodyctl
 function storage.new(options)
 	options = options or {};
 	local self = setmetatable({
@@ -168,7 +168,7 @@ function bed:close()
 	remove_tree(self.directory);
 end
 
---- What an iterator gives, each once, in the order of its bytes.
+--- The values of an iterator, each once, in byte order.
 function storage.sorted(iterator, state, first)
 	local list, seen = {}, {};
 	for value in iterator, state, first do
@@ -205,7 +205,7 @@ function storage.xml(stanza)
 	return (helper.canonical(tostring(stanza)):gsub("<([^/>][^>]*[^/>])></[^>]*>", "<%1/>"));
 end
 
---- What find() returned: a list of { id, stanza, when, with }, and the total where there is one.
+--- The results of find(): a list of { id, stanza, when, with }, and the total if there is one.
 function storage.items(iterator, total)
 	local list = {};
 	assert(iterator, total);
@@ -215,7 +215,7 @@ function storage.items(iterator, total)
 	return list, total;
 end
 
---- The bodies of what find() returned, "1 2 3", and the total where there is one.
+--- The bodies in the results of find(), "1 2 3", and the total if there is one.
 function storage.bodies(iterator, total)
 	local list = {};
 	for i, item in ipairs((storage.items(iterator, total))) do
@@ -224,7 +224,7 @@ function storage.bodies(iterator, total)
 	return table.concat(list, " "), total;
 end
 
---- Nil where two values are the same with all their types, or the path to a difference.
+--- Nil if two values are the same with all their types, or the path to a difference.
 function storage.difference(a, b, path)
 	path = path or "value";
 	if math.type(a) ~= math.type(b) or type(a) ~= type(b) then

@@ -1,4 +1,4 @@
--- What archives do, in the plainest way: an archive is a list of { id, when, with, ... } in order of appending.
+-- The simplest implementation of archives: an archive is a list of { id, when, with, ... } in order of appending.
 
 local model = {};
 
@@ -21,7 +21,7 @@ function model.position(list, id)
 	end
 end
 
--- What matches, in order; nil where before or after are unknown.
+-- The matches, in order; nil if before or after are unknown.
 function model.select(list, query)
 	local first = query.after and model.position(list, query.after) or not query.after and 0;
 	local last = query.before and model.position(list, query.before) or not query.before and #list + 1;

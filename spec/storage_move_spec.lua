@@ -1,4 +1,4 @@
--- What import and export read of damaged files, how they compare values, and what stops them
+-- import and export: reading damaged files, comparing values, and faults that stop them
 
 require "spec.helper";
 
@@ -14,7 +14,7 @@ end
 describe("records", function ()
 	local records = load_lib "records";
 
-	-- Everything that is read of a list: items by their name, and reasons
+	-- The results of reading a list: items by their name, and reasons
 	local function read(text)
 		local found = {};
 		for part, line in records.split(text) do
@@ -29,7 +29,7 @@ describe("records", function ()
 		return ('item({\n\t["name"] = "%s";\n\t["attr"] = {\n\t\t["id"] = "1";\n\t};\n});\n'):format(name);
 	end
 
-	it("are divided where they begin and end", function ()
+	it("are split at their boundaries", function ()
 		assert.same({}, read "");
 		assert.same({ "a" }, read(record "a"));
 		assert.same({ "a", "b", "c" }, read(record "a"..record "b"..record "c"));
@@ -38,9 +38,9 @@ describe("records", function ()
 		assert.same({ "a", "b" }, read("\n \n"..record "a".."\n\n"..record "b".."\t\n"));
 	end);
 
-	it("are all read but the one that is torn, wherever that is", function ()
+	it("are all read except a torn one, at any position", function ()
 		local whole = record "torn";
-		for length = 1, #whole - 3 do -- what is missing behind ")" is no loss
+		for length = 1, #whole - 3 do -- bytes missing after ")" do not matter
 			local torn = whole:sub(1, length);
 			for _, rest in ipairs { "", record "b", record "b"..record "c" } do
 				local found = read(record "a"..torn..rest);
@@ -57,19 +57,19 @@ describe("records", function ()
 		assert.same({ "a", "line 8: unfinished string near <eof>", "b" }, read(record "a"..torn..record "b"));
 	end);
 
-	it("that were never written are zeros", function ()
+	it("that were never written consist of zeros", function ()
 		assert.same({ "a", "line 7: zeros instead of a record" }, read(record "a"..("\0"):rep(9)));
 		assert.same({ "a", "line 7: zeros instead of a record", "b" }, read(record "a"..("\0"):rep(9)..record "b"));
 	end);
 
-	it("tell the line of the file that is wrong", function ()
+	it("have the line number of an error", function ()
 		assert.same({ "a", "line 9: unexpected symbol near '='", "b" },
 			read(record "a"..'item({\n\tname = "x";\n\t= 1;\n});\n'..record "b"));
 		assert.same({ "a", "line 7: no item" }, read(record "a".."local x = 1;\n"));
 		assert.same({ "a", "line 7: attempt to call a nil value (global 'os')" }, read(record "a".."os();\n"));
 	end);
 
-	it("of tables are a table, or a reason", function ()
+	it("of tables return a table, or a reason", function ()
 		assert.same({ 1, x = {} }, records.read_table "return { 1, x = {} };");
 		for text, reason in pairs {
 			["return {"] = "^line 1: unexpected symbol", ["return 1"] = "^holds a number", [""] = "^holds a nil",
@@ -87,7 +87,7 @@ describe("a difference", function ()
 	local difference = load_lib "difference";
 	local st = require "util.stanza";
 
-	it("is none between what is the same", function ()
+	it("is nil between equal values", function ()
 		for _, value in ipairs { 1, "a", true, false, 1/0, -1/0, 0/0, { a = { 0/0, { b = 1/0 } } }, {} } do
 			assert.is_nil(difference(value, value));
 		end
@@ -97,14 +97,14 @@ describe("a difference", function ()
 		assert.is_nil(difference(st.message({ id = "1" }, "hi"), st.message({ id = "1" }, "hi")));
 	end);
 
-	it("is none within the digits that SQL keeps", function ()
+	it("is nil within the digits that SQL keeps", function ()
 		assert.is_nil(difference(0.1 + 0.2, 0.3));
 		assert.is_nil(difference({ 1700000000.123456 }, { tonumber(tostring(1700000000.123456)) }));
 		assert.is_string(difference(1 << 60, (1 << 60) + 1));
 		assert.is_string(difference(0.3, 0.30001));
 	end);
 
-	it("is told with the way to it", function ()
+	it("is reported with its path", function ()
 		assert.equal("1 became 2", difference(1, 2));
 		assert.equal('"1" became 1', difference("1", 1));
 		assert.equal("a: b: false became nil", difference({ a = { b = false } }, { a = {} }));
@@ -122,7 +122,7 @@ describe("faults", function ()
 		return ok and "fault" or (result.again and "stop, again" or "stop");
 	end
 
-	it("concern one item, unless all would meet them", function ()
+	it("affect one item, unless they affect all", function ()
 		assert.equal("fault", kind_of "/data/a.dat: Is a directory");
 		assert.equal("stop, again", kind_of "Error preparing statement handle: database is locked");
 		assert.equal("stop", kind_of "file is not a database");
@@ -131,18 +131,18 @@ describe("faults", function ()
 		assert.equal("stop, again", kind_of("/data/a.dat~: No space left on device", true));
 	end);
 
-	it("are not made stops by what a user writes", function ()
+	it("do not stop the run because of data of a user", function ()
 		assert.equal("fault", kind_of("unfinished string near '\"No space left on device'", true));
 		assert.equal("fault", kind_of("Duplicate entry 'database is locked' for key 'x'", true));
 	end);
 
-	it("have a text without the place in Prosody", function ()
+	it("have a text without the position in Prosody's source", function ()
 		assert.equal("wrong", faults.of("/usr/lib/prosody/util/x.lua:12: wrong").reason);
 		assert.equal("for people", faults.of({ condition = "x", text = "for people" }).reason);
 		assert.equal("k", faults.of({ item = "k", reason = "r" }).item);
 	end);
 
-	it("keep apart what a function has done", function ()
+	it("are separated from the results of a function", function ()
 		assert.same({ true, 5 }, { faults.protect(function (a, b) return a + b; end, 2, 3) });
 		assert.same({ false, { reason = "no" } }, { faults.protect(error, "no", 0) });
 		assert.has_error(function () faults.protect(faults.stop, "all", true); end, { stop = true, text = "all", again = true });
@@ -179,7 +179,7 @@ describe("a store of SQL", function ()
 		driver_store.set = function () return false, text; end
 	end
 
-	it("stops the run once the connection is lost", function ()
+	it("stops the run when the connection is lost", function ()
 		assert.same({ a = 1 }, store:get "user");
 		fail "server closed the connection";
 		engine.conn = nil;
@@ -191,7 +191,7 @@ describe("a store of SQL", function ()
 		end
 	end);
 
-	it("fails alone while there is a connection", function ()
+	it("fails alone while the connection exists", function ()
 		store:set("user", {});
 		fail "Incorrect string value";
 		local ok, err = pcall(store.get, store, "user");
@@ -200,13 +200,13 @@ describe("a store of SQL", function ()
 		assert.same({ false, "Incorrect string value" }, { store:set("user", {}) });
 	end);
 
-	it("does not take a connection that was never used for a lost one", function ()
+	it("does not consider an unused connection lost", function ()
 		engine.conn = nil;
 		fail "no such row";
 		assert.is_nil(select(2, pcall(store.get, store, "user")).stop);
 	end);
 
-	it("refuses what would not be read back", function ()
+	it("rejects data that could not be read back", function ()
 		assert.is_nil(store:refuses { a = 1, b = "x", c = { 1, { d = false } }, [false] = { e = 1.5 }, [2] = "y", big = 1 << 62 });
 		for key, value in pairs { a = 1/0, b = -1/0, c = { d = { 0/0 } }, e = "\0", f = { [1/0] = 1 }, g = { h = print } } do
 			local reason, name = store:refuses { good = 1, [key] = value };

@@ -30,7 +30,7 @@ describe("open", function ()
 		};
 	end
 
-	it("takes options of the right types, and needs none but the directory", function ()
+	it("takes options of the right types, and requires only the directory", function ()
 		handle = assert(native.open(options()));
 		handle:close();
 		handle = assert(native.open { directory = bed.directory.."/another" });

@@ -1,5 +1,5 @@
--- Operations on the storage driver with random parts, each compared with what a model made of Lua tables
--- says; and a log of them. storage_property_spec.lua makes sequences of them.
+-- Operations on the storage driver with random parts, each compared with a model that consists of Lua
+-- tables; and a log of them. storage_property_spec.lua makes sequences of them.
 
 local generate = require "spec.generate";
 local model = require "spec.storage_model";
@@ -17,15 +17,15 @@ local function name_of(user)
 	return user ~= HOST and user or nil;
 end
 
--- A world: the driver, what the model says that it holds, and a log. Its fields:
+-- A world: the driver, its content according to the model, and a log. Its fields:
 --   bed, archives, keyvals, maps  the driver and its stores, by name
---   lists, tables                 what they hold, by store and user
+--   lists, tables                 their content, by store and user
 --   clock                         the time of the last message, unless that went astray
 --   issued                        the body of the message that each id was given to
 local world = {};
 world.__index = world;
 
---- A world where nothing is stored. options:
+--- An empty world. options:
 --   astray  how the clock goes: 0, only forward; 1, now and then astray; 2, anywhere
 --   many    at most so many messages are appended by one operation
 --   loop    writes wait for the end of a turn of the event loop
@@ -84,7 +84,7 @@ function world:check_item(what, expected, id, stanza, when, with)
 	self:check(what .. ", stanza", expected.xml, storage.xml(stanza));
 end
 
--- Compares what find() returned with what the model said before. meanwhile is called now and then
+-- Compares the results of find() with those of the model before. meanwhile is called now and then
 -- between messages, if it is given.
 function world:check_page(page, expected_total, iterator, total, meanwhile)
 	if not page then
@@ -526,7 +526,7 @@ function world:check_everything()
 	end
 end
 
---- One operation, the same for the same seed where there is what it needs.
+--- One operation, the same for the same seed if its data exist.
 function world:step(seed, choose)
 	local random = generate.new(seed);
 	local store = random:below(3) == 1 and random:one_of(STORES) or STORES[1];

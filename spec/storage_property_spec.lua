@@ -1,5 +1,5 @@
--- Random sequences of operations on the storage driver, compared with a model step by step. One that
--- fails is cut down to the operations that it needs, and printed.
+-- Random sequences of operations on the storage driver, compared with a model step by step. A failing
+-- sequence is reduced to the operations that it needs, and printed.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";
@@ -8,7 +8,7 @@ local new_world = require "spec.storage_operations".new_world;
 local ROUNDS = helper.tries(2, 60);
 local STEPS = 400;
 
--- How often there is which operation
+-- The frequency of each operation
 local WEIGHTS = {
 	append = 60, append_many = 3, append_key = 12, append_own_id = 2, find = 60, find_everything = 2, walk = 6,
 	append_while_iterating = 2, get = 12, set = 12, delete = 6, delete_one = 16, delete_holes = 4, delete_front = 3,
@@ -17,7 +17,7 @@ local WEIGHTS = {
 	keyval_users = 2, stores = 4, purge = 1, reopen = 5, turn = 10,
 };
 
--- How the clock goes, see storage_operations.lua, and what there is more of
+-- The clock, see storage_operations.lua, and further options
 local KINDS = {
 	["of all kinds"] = { 1, {} };
 	["in archives with many holes"] = { 0, { delete_one = 80, delete_holes = 40, append_many = 6 } };
@@ -64,7 +64,7 @@ local function without(seeds, first, count)
 	return table.move(seeds, first + count, #seeds, first, rest);
 end
 
--- Leaves out steps that a sequence can do without and still fail.
+-- Removes steps without which the sequence still fails.
 local function shorten(options, seeds)
 	local count = #seeds;
 	while count >= 1 do
@@ -78,7 +78,7 @@ local function shorten(options, seeds)
 	return seeds;
 end
 
--- Fails with a sequence that is as short as it was found to get.
+-- Fails with the shortest sequence found.
 local function report(options, seed, seeds)
 	local most = options.many;
 	options.many = 1;

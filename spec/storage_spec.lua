@@ -1,5 +1,5 @@
--- The storage driver: its stores, and those of type keyval, map and keyval+. What may be stored in
--- them: storage_values_spec.lua. Archives: storage_archive_spec.lua
+-- The storage driver: its stores, and those of type keyval, map and keyval+. Values in them:
+-- storage_values_spec.lua. Archives: storage_archive_spec.lua
 
 local storage = require "spec.storage_helper";
 
@@ -20,7 +20,7 @@ local function assert_nothing(value, err)
 	assert.is_nil(err);
 end
 
--- Names that a file system, C, or keys of limited length would take for one another
+-- Names that a file system, C, or keys of limited length would confuse
 local NAMES = {
 	"a", "A", "", ".", "..", "/", "a/b", "%", "%00", "\0", "a\0", "a\0b", "\0b", "b", "ab", "\n", " ", "a ",
 	"\255", "\195\40", "\u{e9}", "e\u{301}", "\u{1f600}", ("x"):rep(511), ("x"):rep(512),
@@ -29,12 +29,12 @@ local NAMES = {
 table.sort(NAMES);
 
 describe("the storage driver", function ()
-	it("opens a keyval store where no type is named", function ()
+	it("opens a keyval store by default", function ()
 		assert(bed:open("things"):set("user", { a = 1 }));
 		assert.same({ a = 1 }, bed:open("things", "keyval"):get("user"));
 	end);
 
-	it("answers unsupported-store for a type that it does not know", function ()
+	it("returns unsupported-store for an unknown type", function ()
 		assert_refused("unsupported-store", bed:driver():open("things", "list"));
 	end);
 
@@ -67,14 +67,14 @@ describe("the storage driver", function ()
 		end
 	end);
 
-	it("serves some stores where the configuration names others' driver for the rest", function ()
+	it("serves some stores if other drivers are configured for the rest", function ()
 		restart { config = { storage = { archive = storage.driver_name }, default_storage = "memory" } };
 		assert(bed:open("archive", "archive"):append("user", nil, storage.message(1), 1, "x"));
 		assert(bed:open("things"):set("user", { a = 1 }));
 		assert.same({ "archive" }, sorted(bed:driver():stores("user")));
 	end);
 
-	it("leaves stores working that were opened before it was reloaded", function ()
+	it("keeps stores working that were opened before a reload", function ()
 		local keyval, map = bed:open("things"), bed:open("things", "map");
 		local archive = bed:open("archive", "archive");
 		assert(keyval:set("user", { a = 1 }));
@@ -102,18 +102,18 @@ describe("stores() of a driver", function ()
 		assert(bed:open("archive of the host", "archive"):append(nil, nil, storage.message(1), 1, "x"));
 	end);
 
-	it("names those of a user, archives too, each once", function ()
+	it("returns those of a user, with archives, each once", function ()
 		assert.same({ "of both", "of one" }, sorted(bed:driver():stores("one")));
 		assert.same({ "archive of two", "of both" }, sorted(bed:driver():stores("two")));
 		assert.same({ "of the empty name" }, sorted(bed:driver():stores("")));
 		assert.same({}, sorted(bed:driver():stores("nobody")));
 	end);
 
-	it("names those of the host for nil", function ()
+	it("returns those of the host for nil", function ()
 		assert.same({ "archive of the host", "of the host" }, sorted(bed:driver():stores(nil)));
 	end);
 
-	it("names those of all users for true", function ()
+	it("returns those of all users for true", function ()
 		assert.same({ "archive of two", "of both", "of one", "of the empty name" }, sorted(bed:driver():stores(true)));
 	end);
 end);
@@ -144,7 +144,7 @@ describe("purge() of a driver", function ()
 		assert.equal("", storage.bodies(bed:open("archive", "archive"):find(user, { key = "key" })));
 	end
 
-	it("removes what a user has in any store, and nothing of another's", function ()
+	it("removes a user's data in all stores, and no other data", function ()
 		for _, user in ipairs { "one", "two", "", "on", "one\0" } do fill(user); end
 		fill(nil);
 		assert.truthy(bed:driver():purge("nobody"));
@@ -182,7 +182,7 @@ describe("names of users and stores", function ()
 		assert_same_value(NAMES, sorted(bed:driver():stores(nil)));
 	end);
 
-	it("are thousands where every PEP node is a store", function ()
+	it("may be thousands, with a store for every PEP node", function ()
 		local count = 3000;
 		for n = 1, count do
 			local name = "pep_urn:example:node/" .. n;
@@ -205,12 +205,12 @@ describe("a keyval store", function ()
 	local store;
 	before_each(function () store = bed:open("things"); end);
 
-	it("has nothing of a user at first, which is no error", function ()
+	it("returns nil for a user without data, which is not an error", function ()
 		assert_nothing(store:get("user"));
 		assert_nothing(store:get(nil));
 	end);
 
-	it("gives back what was set last, and that alone", function ()
+	it("returns exactly the data that were set last", function ()
 		assert.is_true((store:set("user", { a = 1, b = 2 })));
 		assert.is_true((store:set("user", { b = 3, c = 4 })));
 		assert.same({ b = 3, c = 4 }, store:get("user"));
@@ -228,7 +228,7 @@ describe("a keyval store", function ()
 		end
 	end);
 
-	it("lists the users that have something, and never the host", function ()
+	it("lists users with data, and never the host", function ()
 		assert.same({}, sorted(store:users()));
 		assert(store:set("one", { a = 1 }));
 		assert(store:set("two", { a = 1 }));
@@ -251,7 +251,7 @@ describe("a keyval store", function ()
 		assert.equal(300, #sorted(store:users()));
 	end);
 
-	it("gives tables of the caller's own", function ()
+	it("returns a new table to each caller", function ()
 		local value = { list = { 1 } };
 		assert(store:set("user", value));
 		value.list[1] = 2;
@@ -272,7 +272,7 @@ describe("a map store", function ()
 		map, keyval = bed:open("things", "map"), bed:open("things");
 	end);
 
-	it("has nothing under a key at first, which is no error", function ()
+	it("returns nil for an unset key, which is not an error", function ()
 		assert_nothing(map:get("user", "a"));
 		assert(map:set("user", "a", 1));
 		assert_nothing(map:get("user", "b"));
@@ -291,7 +291,7 @@ describe("a map store", function ()
 		assert_same_value({ b = 3, [false] = "pending" }, keyval:get("user"));
 	end);
 
-	it("deletes for nil, and the user is gone with the last key", function ()
+	it("deletes for nil, and removes the user with the last key", function ()
 		assert(map:set("user", "a", 1));
 		assert(map:set("user", "b", 2));
 		assert.is_true((map:set("user", "a", nil)));
@@ -334,7 +334,7 @@ describe("a map store", function ()
 		assert_nothing(keyval:get("user"));
 	end);
 
-	it("takes a float that is a whole number for the integer, as tables do", function ()
+	it("treats a float with an integer value as the integer, as tables do", function ()
 		assert(map:set("user", 1.0, "one"));
 		assert.equal("one", map:get("user", 1));
 		assert(map:set("user", 1, "two"));
@@ -366,7 +366,7 @@ describe("a map store", function ()
 		assert.is_true((map:delete_all("a")));
 	end);
 
-	it("refuses keys for all users that are no strings, or empty", function ()
+	it("rejects keys for all users that are empty or not strings", function ()
 		for _, key in ipairs { "", 1, true, false, {} } do
 			assert_refused(nil, map:get_all(key));
 			assert_refused(nil, map:delete_all(key));
@@ -376,7 +376,7 @@ describe("a map store", function ()
 	end);
 end);
 
--- The core makes it of the other two, from Prosody 13.0 on.
+-- The core implements it with the other two, from Prosody 13.0 on.
 if require "core.features".available:contains("keyval+") then
 	describe("a keyval+ store", function ()
 		it("reads and writes all of a user's keys, and one", function ()
@@ -429,7 +429,7 @@ describe("on a host with anonymous users, the driver", function ()
 		assert.same({}, sorted(bed:driver():stores(true)));
 	end
 
-	it("writes nothing and says so", function ()
+	it("does not write, and returns an error", function ()
 		restart { config = { authentication = "anonymous" } };
 		write_everything();
 		assert_empty();
@@ -438,7 +438,7 @@ describe("on a host with anonymous users, the driver", function ()
 		assert_empty();
 	end);
 
-	it("writes where the configuration allows it", function ()
+	it("writes if the configuration allows it", function ()
 		restart { config = { authentication = "anonymous", allow_anonymous_storage = true } };
 		assert(bed:open("things"):set(user, { a = 1 }));
 		assert(bed:open("archive", "archive"):append(user, nil, storage.message(1), 1, "x"));

@@ -1,5 +1,5 @@
--- Times of messages as a client is told them, and asks by them; and archives that were written under the other version of
--- Prosody: 0.12 knows whole seconds, 13.0 microseconds.
+-- Times of messages in stamps and in queries of clients; and archives that were written under the other version of
+-- Prosody: 0.12 supports whole seconds, 13.0 microseconds.
 
 local datetime = require "util.datetime";
 local helper = require "spec.helper";
@@ -32,7 +32,7 @@ after_each(function ()
 	bed = nil;
 end);
 
--- As 13.0 parses it: the seconds, and what is behind the point
+-- As 13.0 parses it: the seconds, and their fraction
 local function parse(stamp)
 	local year, month, day, hour, min, sec = stamp:match("^(%d+)-(%d+)-(%d+)T(%d+):(%d+):([%d.]+)Z$");
 	local offset = os.difftime(os.time(os.date("*t", 86400)), os.time(os.date("!*t", 86400)));
@@ -42,7 +42,7 @@ local function parse(stamp)
 	return fraction > 0 and whole + fraction or whole;
 end
 
--- Times that a clock tells, close to one another and to the borders of microseconds and seconds, in order
+-- Times of a clock, close to one another and to the borders of microseconds and seconds, in order
 local function times(count)
 	math.randomseed(helper.seed);
 	local list = {};
@@ -62,14 +62,14 @@ local function fill(list)
 	end
 end
 
--- What a client is told of each message
+-- The stamp of each message
 local function told(query)
 	local stamps = {};
 	for _, _, when in assert(archive:find("user", query)) do stamps[#stamps + 1] = datetime.datetime(when); end
 	return stamps;
 end
 
--- Asks by some of the stamps for what lies before, after and between
+-- Queries messages before, after and between some of the stamps
 local function assert_selected_by_their_stamps(count)
 	local stamps = told();
 	assert.equal(count, #stamps);
@@ -97,20 +97,20 @@ for version in pairs(formats) do
 	describe("an archive under "..version, function ()
 		before_each(function () become(version); end);
 
-		it("selects a message by the stamp that was told of it, as start and as end", function ()
+		it("selects a message by its stamp, as start and as end", function ()
 			local count = helper.tries(100, 500);
 			fill(times(count));
 			assert_selected_by_their_stamps(count);
 		end);
 
-		it("selects messages whose clock went back so, too", function ()
+		it("selects messages of a clock that went back in this way, too", function ()
 			local list = times(100);
 			for i = 1, 100, 3 do list[i], list[101 - i] = list[101 - i], list[i]; end
 			fill(list);
 			assert_selected_by_their_stamps(100);
 		end);
 
-		it("deletes until a stamp that was told, and that message too", function ()
+		it("deletes messages up to a stamp, inclusive", function ()
 			fill(times(100));
 			local stamps = told();
 			local left = {};
@@ -123,7 +123,7 @@ for version in pairs(formats) do
 			assert.same({}, told());
 		end);
 
-		it("takes bounds that are no stamps", function ()
+		it("takes bounds that are not stamps of messages", function ()
 			fill { 1000, 1001, 1002 };
 			for _, stop in ipairs { math.huge, 1e15, 2^60, 1002.9 } do assert.equal(3, #told { ["end"] = stop }); end
 			for _, stop in ipairs { -math.huge, -1e15, -2^60, 999.9, 0, -0.5 } do assert.equal(0, #told { ["end"] = stop }); end
@@ -140,7 +140,7 @@ describe("an archive that was written under 13.0", function ()
 		fill(list);
 	end);
 
-	it("has whole seconds under 0.12, everywhere", function ()
+	it("has whole seconds under 0.12 everywhere", function ()
 		become("0.12");
 		local i = 0;
 		for id, _, when in assert(archive:find("user")) do
@@ -157,12 +157,12 @@ describe("an archive that was written under 13.0", function ()
 		assert.same({ "2023-11-14" }, archive:dates("user"));
 	end);
 
-	it("is selected from under 0.12 by the seconds that are told there", function ()
+	it("is selected under 0.12 by whole seconds", function ()
 		become("0.12");
 		assert_selected_by_their_stamps(100);
 	end);
 
-	it("has its times still when 13.0 is back, with what 0.12 has added", function ()
+	it("keeps its times when 13.0 returns, with the messages added by 0.12", function ()
 		become("0.12");
 		fill { 1700000010.5 };
 		become("13.0");

@@ -1,5 +1,5 @@
 -- The storage driver in a server that has started: all writes of one turn of the event loop are one
--- transaction, committed at its end and made durable behind it.
+-- transaction, committed at its end and synced after it.
 
 local storage = require "spec.storage_helper"; -- before what needs Prosody
 local modulemanager = require "core.modulemanager";
@@ -26,7 +26,7 @@ local function fill(n)
 end
 
 describe("in one turn of the event loop, the storage driver", function ()
-	it("reads what it has written", function ()
+	it("reads its own writes", function ()
 		fill(3);
 		assert(keyval:set("user", { a = 1 }));
 		assert.same({ "1 2 3", 3 }, { bodies(archive:find("user", { total = true })) });
@@ -36,7 +36,7 @@ describe("in one turn of the event loop, the storage driver", function ()
 		assert.same({ "3", 1 }, { bodies(archive:find("user", { total = true })) });
 	end);
 
-	it("goes on with an iterator that an earlier turn began", function ()
+	it("continues an iterator of an earlier turn", function ()
 		fill(500);
 		bed.turn();
 		local n = 0;
@@ -57,7 +57,7 @@ describe("in one turn of the event loop, the storage driver", function ()
 		assert.equal(5000, (select(2, archive:find("user", { total = true, limit = 0 }))));
 	end);
 
-	it("keeps the rest of the turn's writes where one is refused", function ()
+	it("keeps the other writes of the turn if one is rejected", function ()
 		fill(1);
 		assert.falsy(archive:append("user", nil, "no stanza", 1, "x"));
 		assert.falsy(archive:set("user", "unknown", message(9)));
@@ -70,7 +70,7 @@ describe("in one turn of the event loop, the storage driver", function ()
 		assert.same({ a = 1 }, keyval:get("user"));
 	end);
 
-	it("goes on near its limit as long as what is kept is well below", function ()
+	it("works near its limit while the stored data are well below it", function ()
 		bed:close();
 		bed = storage.new { loop = true, config = { storage_native_max_size = 4 << 20, storage_archive_item_limit = 150 } };
 		open();
@@ -90,7 +90,7 @@ describe("in one turn of the event loop, the storage driver", function ()
 		assert.equal(150, (select(2, archive:find("user1", { total = true, limit = 0 }))));
 	end);
 
-	it("tells of no lag once all is durable, even before it has been told so itself", function ()
+	it("reports no lag when all is durable, even before it gets the event", function ()
 		local function figures()
 			local found = {};
 			for _, item in ipairs(modulemanager.get_items("native-status", "*")) do
@@ -114,13 +114,13 @@ describe("in one turn of the event loop, the storage driver", function ()
 end);
 
 describe("when_durable() of the storage driver", function ()
-	it("calls back at once where nothing was written", function ()
+	it("calls back at once without writes", function ()
 		local called;
 		when_durable(function (...) called = { ... }; end);
 		assert.same({ true }, called);
 	end);
 
-	it("calls back once what was written is durable, in the order of asking", function ()
+	it("calls back when the writes are durable, in the order of the calls", function ()
 		local called = {};
 		for n = 1, 3 do
 			fill(1);
@@ -144,7 +144,7 @@ describe("when_durable() of the storage driver", function ()
 		bed:load();
 	end);
 
-	it("goes on with other callbacks where one fails", function ()
+	it("runs the other callbacks if one fails", function ()
 		local called;
 		fill(1);
 		when_durable(function () error("expected"); end);
@@ -153,7 +153,7 @@ describe("when_durable() of the storage driver", function ()
 		assert.is_true(called);
 	end);
 
-	it("waits for each commit where that is made durable by itself", function ()
+	it("waits for each commit if each is synced", function ()
 		bed:close();
 		bed = storage.new { loop = true, config = { storage_native_sync = "commit" } };
 		open();

@@ -1,4 +1,4 @@
--- What stores hold: every Lua value that can be written down, with its type; stanzas in archives.
+-- Values in stores: every Lua value that can be serialized, with its type; stanzas in archives.
 
 local helper = require "spec.helper";
 local generate = require "spec.generate";
@@ -47,7 +47,7 @@ describe("a stored value comes back as it was:", function ()
 		end
 	end);
 
-	it("floats, also those that are whole numbers, infinite, or the negative zero", function ()
+	it("floats, also integer values, infinity and negative zero", function ()
 		for _, value in ipairs { 0.0, -0.0, 1.0, 0.1, -1.5, 1e15, 2.0^53, 2.0^63, 1e300, 5e-324, 1700000000.123456,
 			math.pi, math.huge, -math.huge } do
 			assert_kept(value);
@@ -108,7 +108,7 @@ describe("a stored value comes back as it was:", function ()
 		assert_kept(value);
 	end);
 
-	it("a table that is in two places, as two tables", function ()
+	it("a table that is referenced twice, as two tables", function ()
 		local shared = { a = 1 };
 		assert(keyval:set("user", { shared, shared, more = { shared } }));
 		local got = keyval:get("user");
@@ -189,7 +189,7 @@ describe("a stanza in an archive", function ()
 		assert.equal(300000, #last.stanza:get_child_text("body"));
 	end);
 
-	it("keeps what a generator makes of it", function ()
+	it("keeps generated content", function ()
 		local generator, stanzas = generate.new(helper.seed + 43), {};
 		for n = 1, 300 do
 			stanzas[n] = generator:stanza();
@@ -249,7 +249,7 @@ describe("a value that cannot be stored", function ()
 		assert.is_nil(keyval:get("user"));
 	end);
 
-	it("may be one that is deeper than any stack: it is refused, or kept", function ()
+	it("may be deeper than any stack: it is rejected, or kept", function ()
 		assert(keyval:set("user", { a = 1 }));
 		local ok, err = keyval:set("user", nested(200000));
 		if not ok then

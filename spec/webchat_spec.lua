@@ -1,4 +1,4 @@
--- Libraries of mod_webchat that need no server: networks, visitors, budgets, bars, nicknames
+-- Libraries of mod_webchat that work without a server: networks, visitors, budgets, bars, nicknames
 
 local FOLDER = "lua/mod_webchat/";
 
@@ -14,7 +14,7 @@ local function gauge()
 	return metric;
 end
 
--- Runs a library with the module API that it uses, and starts it with the libraries that it finds in `webchat`
+-- Runs a library with the module API that it uses, and starts it with the libraries in `webchat`
 local function load_lib(name, webchat)
 	local module = { hook_global = function () end };
 	function module.get_option_set() return set.new { "198.51.100.7", "203.0.113.0/24" }; end
@@ -44,13 +44,13 @@ end
 describe("webchat networks", function ()
 	local networks = load_networks();
 
-	it("goes by an IPv4 address, however it is written", function ()
+	it("uses an IPv4 address, in any notation", function ()
 		assert.equal("192.0.2.1", networks.parse("192.0.2.1"));
 		assert.equal("192.0.2.1", networks.parse("::ffff:192.0.2.1"));
 		assert.equal("192.0.2.1", networks.parse("::ffff:c000:201"));
 	end);
 
-	it("goes by the /64 of an IPv6 address", function ()
+	it("uses the /64 of an IPv6 address", function ()
 		local network = networks.parse("2001:db8:1:2:3:4:5:6");
 		assert.equal("2001:db8:1:2::/64", network);
 		assert.equal(network, networks.parse("2001:DB8:1:2::"));
@@ -59,14 +59,14 @@ describe("webchat networks", function ()
 		assert.equal("0:0:0:0::/64", networks.parse("::1"));
 	end);
 
-	it("knows what is no address", function ()
+	it("recognizes invalid addresses", function ()
 		for _, text in ipairs { "", "nonsense", "192.0.2", "192.0.2.1.5", "2001:db8", "192.0.2.1/24", "unix:/run/x" } do
 			assert.is_nil(networks.parse(text), text);
 		end
 		assert.is_nil(networks.parse(nil));
 	end);
 
-	it("goes by as many bits of an IPv6 address as it is told", function ()
+	it("uses the configured prefix of an IPv6 address", function ()
 		local function parse(bits, address)
 			local given = options();
 			given.webchat_ipv6_prefix = bits;
@@ -88,7 +88,7 @@ describe("webchat networks", function ()
 		return load_networks(given).of { ip = address, webchat_forwarded = forwarded };
 	end
 
-	it("takes an address from which no visitor comes for a proxy's", function ()
+	it("treats private and reserved addresses as those of a proxy", function ()
 		for _, address in ipairs { "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "198.51.100.7", "203.0.113.9" } do
 			assert.equal("proxy "..address, of(address, false));
 			assert.equal(address, of(address, true));
@@ -100,7 +100,7 @@ describe("webchat networks", function ()
 		assert.equal("unknown", of(nil, false));
 	end);
 
-	it("takes private addresses for visitors' in an intranet", function ()
+	it("treats private addresses as those of visitors in an intranet", function ()
 		assert.equal("10.1.2.3", of("10.1.2.3", false, true));
 		assert.equal("proxy 127.0.0.1", of("127.0.0.1", false, true));
 		assert.equal("proxy 203.0.113.9", of("203.0.113.9", false, true));
@@ -118,7 +118,7 @@ describe("webchat visitors", function ()
 		return { ip = address, full_jid = jid or "visitor@guests.test/1" };
 	end
 
-	it("counts who is here, once", function ()
+	it("counts each present visitor once", function ()
 		local one, two = session("192.0.2.1"), session("192.0.2.1");
 		visitors.add(one);
 		visitors.add(one);
@@ -155,7 +155,7 @@ describe("webchat visitors", function ()
 		assert.is_nil(visitors.networks("other@guests.test"));
 	end);
 
-	it("keeps what a visitor has cost through a change of network", function ()
+	it("keeps the costs of a visitor through a change of network", function ()
 		local one = session("192.0.2.1");
 		visitors.add(one);
 		local budget = visitors.own_budget(one);
@@ -164,7 +164,7 @@ describe("webchat visitors", function ()
 		assert.equal(visitors.at("192.0.2.2"), visitors.budgets(one)[2]);
 	end);
 
-	it("lets a session inherit what one before it of the same visitor has cost, and where it came from", function ()
+	it("passes costs and networks of a visitor's former session on to the next one", function ()
 		local former, one = session("192.0.2.1", "former@guests.test/1"), session("192.0.2.2");
 		visitors.add(former);
 		visitors.move(former, "192.0.2.3");
@@ -175,7 +175,7 @@ describe("webchat visitors", function ()
 		assert.equal("192.0.2.2", visitors.network_of(one));
 	end);
 
-	it("notices a proxy with the second visitor from it", function ()
+	it("detects a proxy by its second visitor", function ()
 		local function behind(n)
 			return { ip = "127.0.0.1", webchat_forwarded = false, full_jid = n.."@guests.test/1" };
 		end
@@ -197,7 +197,7 @@ describe("webchat visitors", function ()
 		assert.same({}, visitors.unknown());
 	end);
 
-	it("forgets networks whose limits are as good as new, and no others", function ()
+	it("forgets only networks whose budgets are full", function ()
 		local fresh, used = visitors.at("192.0.2.1"), visitors.at("192.0.2.2");
 		used.logins:poll(1);
 		local here = session("192.0.2.3");
@@ -216,7 +216,7 @@ describe("webchat budgets", function ()
 
 	local function price(stanza, size) return budgets.price(visitor, stanza, size or 200); end
 
-	it("are those of a message, more for a large one, less for a request", function ()
+	it("are charged for a message, more for a large one, less for a request", function ()
 		assert.equal(1, price(st.message { to = "room@rooms.test" }));
 		assert.equal(1, price(st.message { to = "room@rooms.test" }, 1024));
 		assert.equal(3, price(st.message { to = "room@rooms.test" }, 3072));
@@ -226,7 +226,7 @@ describe("webchat budgets", function ()
 		assert.equal(0.2, price(st.iq { type = "result", id = "a" }, 2048));
 	end);
 
-	it("are none for who leaves", function ()
+	it("are not charged for leaving", function ()
 		assert.equal(0, price(st.presence { type = "unavailable", to = "room@rooms.test/me" }, 4096));
 		assert.equal(0, price(st.presence { type = "unavailable" }));
 		assert.equal(0.1, price(st.presence { type = "unavailable", to = "other@rooms.test/me" }));
@@ -244,13 +244,13 @@ describe("webchat budgets", function ()
 		assert.is_nil(budgets.take({ one }, "bytes", 1000)); -- without a limit
 	end);
 
-	it("may once be more than an account can hold", function ()
+	it("may once exceed the size of an account", function ()
 		local one = budgets.new { messages = 1, burst = 4 };
 		assert.is_nil(budgets.take({ one }, "messages", 6));
 		assert.equal(one, budgets.take({ one }, "messages", 0.1));
 	end);
 
-	it("make debts, which are bounded", function ()
+	it("may become negative, down to a limit", function ()
 		local time = require "util.time";
 		local stock_now, now = time.now, 1000;
 		package.loaded["util.throttle"] = nil;
@@ -289,7 +289,7 @@ describe("webchat bars", function ()
 	end);
 	after_each(function () time.now = stock_now; end);
 
-	it("hold in one room, or everywhere, and end", function ()
+	it("apply to one room, or everywhere, and expire", function ()
 		bars.add("192.0.2.1", "a@rooms.test", 10);
 		assert.equal(1010, bars.find("192.0.2.1", "a@rooms.test"));
 		assert.is_nil(bars.find("192.0.2.1", "b@rooms.test"));
@@ -303,14 +303,14 @@ describe("webchat bars", function ()
 		assert.equal(1020, bars.find("192.0.2.2"));
 	end);
 
-	it("do not hold for networks that are not known", function ()
+	it("do not apply to unknown networks", function ()
 		bars.add("proxy 127.0.0.1", nil, 10);
 		bars.add("unknown", nil, 10);
 		assert.is_nil(bars.find("proxy 127.0.0.1"));
 		assert.is_nil(bars.find("unknown"));
 	end);
 
-	it("of a room hold when the one of everything has ended", function ()
+	it("of a room still apply after a global one has expired", function ()
 		bars.add("192.0.2.1", nil, 10);
 		bars.add("192.0.2.1", "a@rooms.test", 20);
 		now = 1015;
@@ -339,7 +339,7 @@ describe("webchat bars", function ()
 		assert.equal(10, bars.add("192.0.2.1", nil, 10));
 	end);
 
-	it("that bans have set are lifted by themselves", function ()
+	it("that bans have set are lifted individually", function ()
 		local room = "a@rooms.test";
 		assert.equal(100, bars.add("192.0.2.1", room, 100, "first@guests.test"));
 		assert.equal(100, bars.add("192.0.2.1", room, 20));
@@ -358,7 +358,7 @@ describe("webchat bars", function ()
 		assert.equal(0, count.value);
 	end);
 
-	it("end each at its own time", function ()
+	it("expire each at its own time", function ()
 		bars.add("192.0.2.1", "a@rooms.test", 10);
 		bars.add("192.0.2.1", "a@rooms.test", 5, "visitor@guests.test");
 		now = 1006;
@@ -375,7 +375,7 @@ describe("webchat bars", function ()
 		assert.same({ { network = "192.0.2.2", room = "b@rooms.test", ends = 1010 } }, bars.list());
 	end);
 
-	it("hold for the networks that there are after a reload with another prefix", function ()
+	it("apply to the networks after a reload with another prefix", function ()
 		bars.add("2001:db8:1:2::/64", nil, 10);
 		bars.add("2001:db8:1:3::/64", nil, 20);
 		bars.add("192.0.2.1", nil, 5);
@@ -388,7 +388,7 @@ describe("webchat bars", function ()
 		assert.equal(2, #again.list());
 	end);
 
-	it("are listed and counted while they hold, through a reload too", function ()
+	it("are listed and counted until they expire, also after a reload", function ()
 		bars.add("192.0.2.2", nil, 20);
 		bars.add("192.0.2.1", "a@rooms.test", 10);
 		assert.same({ { network = "192.0.2.1", room = "a@rooms.test", ends = 1010 }, { network = "192.0.2.2", ends = 1020 } }, bars.list());
@@ -406,7 +406,7 @@ describe("webchat nicknames", function ()
 	local encodings = require "util.encodings";
 	local nicknames = load_lib "nicknames";
 
-	it("that look alike are alike, whichever comes first", function ()
+	it("that look alike are alike in any order", function ()
 		local pairs_alike = { { "Ann", "ann" }, { "Ann", "A n n." }, { "Ian", "lan" }, { "root", "R00T" }, { "admin", "ADMIN" },
 			{ "Bill", "BiIl" } };
 		for _, pair in ipairs(pairs_alike) do
@@ -423,7 +423,7 @@ describe("webchat nicknames", function ()
 		end
 	end);
 
-	it("are looked through for each code point that cannot be seen", function ()
+	it("are checked for every invisible code point", function ()
 		for _, code in ipairs { 0xAD, 0x34F, 0x115F, 0x17B4, 0x180E, 0x200B, 0x200D, 0x202E, 0x2060, 0x2800, 0x3164, 0xFE0F, 0xFEFF } do
 			assert.is_string(nicknames.flaw("A" .. utf8.char(code) .. "nn"), ("%X"):format(code));
 		end

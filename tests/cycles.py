@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""cycles.py   prints each circle of C files in modules/ that call one another; none is the rule.
+"""cycles.py   prints each circle of C files in modules/ that call one another; there must be none.
 
 A file calls another one if it names a function, not static, that the other one defines."""
 import pathlib

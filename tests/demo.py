@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""demo.py   what stream management and the archive do, on a real server with real clients
+"""demo.py   shows stream management and the archive on a real server with real clients
 
-Ends by itself if ONCE is set, with status 1 if anything got lost, came twice or out of order;
-otherwise the server goes on until Ctrl-C.
+Ends by itself if ONCE is set, with status 1 if a message is lost, duplicated or out of order;
+otherwise the server runs until Ctrl-C.
 """
 import os
 import pathlib
@@ -84,18 +84,18 @@ class Story:
 		return f"{stanzas:>5} stanzas {held:>8,} bytes   {received:>5} messages"
 
 	def tell(self):
-		say("", paint(BOLD, f"{'the server holds for alice':>28}   {'alice has':>14}"))
+		say("", paint(BOLD, f"{'queued for alice':>28}   {'alice has':>14}"))
 		self.bob_writes(BEFORE)
 		self.alice.expect("received", len(self.to_alice))
 		self.wait_queued(0)
 		say(f"bob sends {BEFORE} messages, alice acknowledges", self.figures())
 
 		self.proxy.freeze()
-		say("alice's network goes silent; nobody notices")
+		say("alice's network drops all packets, without notice")
 		self.bob_writes(FROZEN)
 		self.alice_writes(ANSWERS)
 		self.wait_queued(FROZEN)
-		say(f"bob sends {FROZEN} messages, alice {ANSWERS}: all are lost on the way", self.figures())
+		say(f"bob sends {FROZEN} messages, alice {ANSWERS}: all are lost in transit", self.figures())
 
 		self.proxy.kill()
 		self.server.wait_hibernating(self.alice)
@@ -113,7 +113,7 @@ class Story:
 		self.wait_queued(0)
 		say("alice connects again and resumes", self.figures())
 		say("    connecting, authenticating and resuming took", f"{1000 * (resumed - began):>5.0f} ms")
-		say(f"    the {FROZEN + AWAY} stanzas were there after another", f"{1000 * (complete - resumed):>5.0f} ms")
+		say(f"    the {FROZEN + AWAY} queued stanzas arrived after another", f"{1000 * (complete - resumed):>5.0f} ms")
 
 		self.bob_writes(AFTER)
 		self.alice_writes(ANSWERS)
@@ -134,7 +134,7 @@ def judge(title, sent, received):
 	doubled = len(received) - len(set(received))
 	in_order = list(dict.fromkeys(received)) == [body for body in sent if body in set(received)]
 	well = received == sent
-	text = f"{len(sent)} sent, {len(received)} received, {lost} lost, {doubled} doubled, "
+	text = f"{len(sent)} sent, {len(received)} received, {lost} lost, {doubled} duplicated, "
 	print(paint(GREEN if well else RED, f"  {title:<16}{text}{'in order' if in_order else 'out of order'}"))
 	return well
 
@@ -159,7 +159,7 @@ def login(server, user):
 
 
 def time_in_store(server, query):
-	"""Microseconds that the storage driver needs for a query, its iterator run to the end."""
+	"""Microseconds of the storage driver for a query, with its iterator run to the end."""
 	return float(server.lua(f"""
 		local archive = require "core.storagemanager".open("{HOST}", "archive", "archive");
 		local clock, rounds = os.clock, 200;
@@ -171,7 +171,7 @@ def time_in_store(server, query):
 
 
 def read_archive(carol):
-	"""What carol missed, page by page; tells of the first few and of the last."""
+	"""Reads carol's missed messages page by page; prints the first few pages and the last."""
 	bodies, last, number = [], None, 0
 	while True:
 		began = time.monotonic()
@@ -188,31 +188,31 @@ def read_archive(carol):
 
 
 def tell_archive_story(server):
-	"""Carol is away, the server is killed; what she missed is all there. Returns whether it is."""
+	"""Carol is offline, and the server is killed. Returns whether all her messages are in the archive."""
 	sent = [f"message {n}" for n in range(MISSED)]
 	say()
 	bob = login(server, "bob")
 	for body in sent:
 		bob.chat(f"carol@{HOST}", body)
 	bed.wait_for(lambda: count_archived(server) == MISSED, "all messages are in carol's archive")
-	say(f"carol is away; bob sends {MISSED} messages")
+	say(f"carol is offline; bob sends {MISSED} messages")
 	server.kill()
 	server.close_clients()
 	server.start()
-	say("the server is killed, and started again")
+	say("the server is killed, and restarted")
 	carol = login(server, "carol")
-	say(f"carol connects, and reads what she missed in pages of {PAGE}")
+	say(f"carol connects, and reads the missed messages in pages of {PAGE}")
 	received = read_archive(carol)
-	say(f"    the store needs for the last page of {PAGE}, with its count",
+	say(f"    time in the store for the last page of {PAGE}, with its count",
 		f"{time_in_store(server, f'{{ reverse = true, limit = {PAGE}, total = true }}'):>5.0f} us")
-	say("    for the number of messages with bob in a time range",
+	say("    time to count the messages with bob in a time range",
 		f"{time_in_store(server, f'{{ with = [[bob@{HOST}]], start = 1, total = true, limit = 0 }}'):>5.1f} us")
 	say()
 	return judge("carol's archive", sent, received)
 
 
 def count_archived(server):
-	"""How many messages carol's archive holds."""
+	"""The number of messages in carol's archive."""
 	return int(server.lua(f"""
 		local _, total = require "core.storagemanager".open("{HOST}", "archive", "archive"):find("carol",
 			{{ limit = 0, total = true }});
@@ -223,7 +223,7 @@ def invite(server):
 	shell = [f"build/prosody-{server.version}/prosodyctl", "--config",
 		str(server.config.relative_to(bed.PROJECT)), "shell"]
 	print(f"""
-The server goes on. Connect a client of your own, without TLS:
+The server keeps running. Connect a client of your own, without TLS:
   account     you@{HOST}, password {bed.PASSWORD}   (alice and bob have the same password)
   TCP         127.0.0.1, port {server.port}
   WebSocket   ws://127.0.0.1:{server.http_port}/xmpp-websocket
@@ -253,7 +253,7 @@ def main():
 			return 0
 		invite(server)
 		server.process.wait()
-		sys.exit("demo: the server has ended")
+		sys.exit("demo: the server has exited")
 	finally:
 		server.discard()
 

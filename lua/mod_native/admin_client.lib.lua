@@ -42,7 +42,7 @@ return function ()
 		if stanza.name == "native-status" then
 			table.insert(pieces, stanza:get_text());
 			if not stanza.attr.more then finish(json.decode(from_base64(table.concat(pieces)))); end
-		else -- mod_admin_socket's answer to what no module handles
+		else -- mod_admin_socket's answer if no module handles the stanza
 			finish(nil, "Prosody is running, but mod_native is not loaded in it.\n"..ENABLE);
 		end
 		return true;

@@ -50,7 +50,7 @@ local function lmdb_version(installed)
 	end
 end
 
--- Array of { name =, version = } of what is installed
+-- Array of { name =, version = } of the installed libraries
 local function versions(installed)
 	local list = array();
 	local function add(name, version)

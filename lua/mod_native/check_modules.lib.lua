@@ -1,4 +1,4 @@
--- Modules: whether Prosody loads ours, their shared objects included, and what belongs to them in the configuration
+-- Modules: whether Prosody loads ours and their shared objects, and related configuration
 
 local config = require "core.configmanager";
 

@@ -1,4 +1,4 @@
--- The modules of this project: where they are installed, what they bring, which hosts have them enabled, and their options
+-- The modules of this project: their paths, shared objects and options, and the hosts that enable them
 
 local config = require "core.configmanager";
 local lfs = require "lfs";
@@ -122,7 +122,7 @@ local function same_directory(one, other)
 	return a ~= nil and b ~= nil and a.dev == b.dev and a.ino == b.ino;
 end
 
--- The rows of options.lib.lua, none where there is no such file; or none and what is wrong with the file
+-- The rows of options.lib.lua, empty if the file does not exist; or empty, text if the file is invalid
 local function load_options(directory)
 	local path = directory.."/options.lib.lua";
 	if not lfs.attributes(path) then return {}; end

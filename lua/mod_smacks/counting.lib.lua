@@ -1,4 +1,4 @@
--- Counts stanzas: filters of a stream count what arrives, and queue what leaves.
+-- Counts stanzas: filters of a stream count incoming stanzas, and queue outgoing ones.
 --
 -- What arrives: XEP-0198 takes an ack as the promise that the stanza need not be sent again. So no ack counts a stanza
 -- before its writes are committed, nor one of a turn of the event loop whose commit has failed. Where storage is not
@@ -64,7 +64,7 @@ function counting.safe(session)
 	return session.handled_before_turn;
 end
 
--- The client will send again what was not acknowledged: counts from there
+-- The client will send unacknowledged stanzas again: counts from there
 function counting.resume(session)
 	session.handled_stanza_count = counting.total(session);
 	session.handled_before_loss, session.handled_turn = nil, nil;
@@ -144,7 +144,7 @@ end
 
 local outgoing_filter;
 
--- What is queued is what is sent, unless another filter comes after this one and expects a stanza
+-- Sends the queued bytes, unless another filter comes after this one and expects a stanza
 local function send_queued(session, stanza, bytes, is_over)
 	local acks = smacks.acks;
 	if is_over then smacks.accounts.note_over_limit(session, true); end

@@ -1,4 +1,4 @@
--- Metrics: those of the stock module under its names, and what the queues of a host hold, also for mod_native
+-- Metrics: those of the stock module under its names, and the size of a host's queues, also for mod_native
 
 local LARGEST = 5; -- queues that are named
 

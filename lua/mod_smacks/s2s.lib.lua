@@ -76,7 +76,7 @@ end
 module:hook("s2sout-destroyed", handle_destroyed);
 module:hook("s2sin-destroyed", handle_destroyed);
 
--- Ends a stream that holds what others need
+-- Ends a stream that holds memory that others need
 function s2s.terminate(session, text, condition)
 	local hand_on = smacks.sessions.close_queue(session);
 	session:close({ condition = condition, text = text });

@@ -1,4 +1,4 @@
--- Enforces the limits on what visitors send, on the time that the server spends on it, and on what waits for them
+-- Enforces the limits on visitors' stanzas, on the server's time for them, and on bytes that wait for visitors
 
 local add_filter = require "util.filters".add_filter;
 local remove_filter = require "util.filters".remove_filter;

@@ -38,7 +38,7 @@ local LIBRARIES = {
 	"rooms"; -- that visitors may enter
 	"networks"; -- IP addresses, or prefixes of them, to which limits and bars apply
 	"budgets"; -- token buckets
-	"visitors"; -- who is here, from which network, with which budget
+	"visitors"; -- the present visitors, their networks and budgets
 	"refusals"; -- errors, log lines, disconnecting
 	"bars"; -- of networks, by admins and by bans in rooms
 	"limits"; -- on stanzas, server time, bytes

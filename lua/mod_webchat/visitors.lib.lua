@@ -1,4 +1,4 @@
--- The visitors who are here, and the networks they come from. In memory only: a network address is personal data.
+-- The present visitors and their networks. In memory only: a network address is personal data.
 
 local cache = require "util.cache";
 local jid_bare = require "util.jid".bare;

@@ -3,7 +3,7 @@
 --   local options = module:require "option_reader".read(module:require "options");
 --   options.smacks_hibernation_time
 --
--- options.lib.lua returns an array of rows. Its field `prefix` is what the names of the module's own options begin with. A row:
+-- options.lib.lua returns an array of rows. Its field `prefix` begins the names of the module's own options. A row:
 --   name          of the option
 --   type          a key of `types` below
 --   least, most   of a number; most may be absent
@@ -32,7 +32,7 @@ local MAX_SECONDS = 0x7FFFFFFF;
 
 local reader = {};
 
--- ---- Types: parse(given, row) -> value, or nil; must(row) -> what the value must be ----
+-- ---- Types: parse(given, row) -> value, or nil; must(row) -> a text about valid values ----
 
 local types = {};
 
@@ -109,7 +109,7 @@ types.room = {
 	end;
 };
 
--- is_list: parse() gets one item after another, `collect` what it has made of them
+-- is_list: parse() gets one item after another, `collect` the parsed items
 types.hosts = {
 	is_list = true, collect = set.new;
 	must = function () return "a host name"; end;
@@ -136,8 +136,8 @@ types.origins = {
 
 -- ---- Checking ----
 
--- Returns the value of an option that is configured as `given`, nil where it is invalid; and an array of what is invalid in it,
--- nil where nothing is. The valid items of a list are its value.
+-- Returns the value of an option that is configured as `given`, nil if it is invalid; and an array of its invalid parts, nil if
+-- there are none. The value of a list has its valid items.
 function reader.check(row, given)
 	local kind = types[row.type];
 	if not kind.is_list then
@@ -178,7 +178,7 @@ function reader.values(rows, get, report)
 	return values;
 end
 
--- The options of this module. To ask for an option that has no row is an error.
+-- The options of this module. Reading an option without a row is an error.
 function reader.read(rows)
 	local values = reader.values(rows, function (name) return module:get_option(name); end, function (_, text)
 		module:log("error", "Invalid option value: %s", text);

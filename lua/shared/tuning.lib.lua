@@ -9,7 +9,7 @@ local PROSODYS_THRESHOLD, THRESHOLD = 105, 200; -- memory, in percent of what wa
 -- Lua 5.4 stores a quarter of the threshold.
 local function as_kept(threshold) return threshold // 4 * 4; end
 
--- The last packet of what our modules write in one turn is small. With Nagle's algorithm it waits for the acknowledgement of the
+-- The last packet of our modules' writes in one turn is small. With Nagle's algorithm it waits for the acknowledgement of the
 -- packet before it, which clients delay by 40 ms.
 local function send_at_once(server)
 	local settings = config.get(GLOBAL, "network_settings") or {};

@@ -18,9 +18,9 @@
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
 	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
-	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is told
-	 * before anything is accepted and passes", "sync: on a full disk scattered messages are
-	 * deleted". */
+	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is an
+	 * error before any write is accepted and passes", "sync: on a full disk scattered messages
+	 * are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
 	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
@@ -29,7 +29,7 @@ enum {
 	AHEAD_MAX = 4 * 1024 * 1024,
 	/* Part of the file's size that may stay allocated after a large turn: an estimate is
 	 * several times the need of a turn. With less, usual turns would allocate and release all
-	 * the time. Test: "room: what a large turn reserved in vain is released". */
+	 * the time. Test: "room: unused space reserved by a large turn is released". */
 	SURPLUS_PART = 4,
 	SURPLUS_MIN = 2 * 1024 * 1024,
 	SURPLUS_MAX = 32 * 1024 * 1024,

@@ -1,4 +1,4 @@
-"""An archived chat message through the whole server: the drivers beside each other, and Lua's garbage collectors."""
+"""An archived chat message through the whole server: a comparison of drivers, and of Lua's garbage collectors."""
 import contextlib
 
 from figures import MESSAGE, SHAPES, by_turns
@@ -14,7 +14,7 @@ BESIDE = {"": lambda driver: {}, ", archive alone": lambda driver: {
 
 DEFAULT = "threshold 105"
 COLLECTORS = {DEFAULT: {"threshold": 105}, "threshold 200": {"threshold": 200}, "generational": {"mode": "generational"}}
-BALLAST = 32  # MiB that are in use beside, as with some hundred sessions
+BALLAST = 32  # further MiB in use, as with some hundred sessions
 
 
 def chatting(stack, version, driver, pairs, messages, **options):
@@ -30,7 +30,7 @@ def chatting(stack, version, driver, pairs, messages, **options):
 
 
 def archived(version, rounds, pairs=10, messages=60):
-	"""Seconds of the server's CPU a message. Each side has the collector that it has by default."""
+	"""Seconds of the server's CPU per message. Each side uses its default collector."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
 		running = {(driver, name): chatting(stack, version, driver, pairs, messages, gc=None, **options(driver))
@@ -44,9 +44,9 @@ def archived(version, rounds, pairs=10, messages=60):
 
 def archived_table(results, targets):
 	table = Table("An archived chat message through the whole server",
-		"The server's CPU a message between two clients with stream management and carbons, archived for both. Native: our "
-		"mod_smacks and storage, and the collector that they set; the others: Prosody's own. `collector` tells apart what is "
-		"due to what. Archive alone: all else is kept in memory, on both sides.",
+		"The server's CPU per message between two clients with stream management and carbons, archived for both. Native: our "
+		"mod_smacks and storage, and the collector that they set; the others: Prosody's own. `collector` measures the collector's "
+		"share. Archive alone: both sides keep all other data in memory.",
 		"Prosody", "shape", "native, us", "internal, us", "native / internal", "SQLite, us", "native / SQLite")
 	for version, samples in results.items():
 		for name in BESIDE:
@@ -60,8 +60,8 @@ def archived_table(results, targets):
 
 
 def collector(version, rounds, pairs=10, messages=300):
-	"""Seconds of the server's CPU a message, bytes that it takes up, and seconds of its longest stop, with each of the collectors.
-	So many messages that garbage is collected several times in a round."""
+	"""Seconds of the server's CPU per message, bytes of memory, and seconds of the longest pause, with each of the collectors.
+	Enough messages for several collections of garbage in a round."""
 	samples = Samples()
 	with contextlib.ExitStack() as stack:
 		running = {name: chatting(stack, version, NATIVE, pairs, messages, gc=gc)
@@ -85,11 +85,11 @@ def collector(version, rounds, pairs=10, messages=300):
 
 def collector_table(results):
 	table = Table("Lua's garbage collectors",
-		"The server's CPU an archived chat message with storage native, as above, the memory that the process "
-		f"takes up; also with {BALLAST} MiB more in use by Lua, and then the longest that it stands still while they double. {DEFAULT} "
-		"is Prosody's default, and what the ratio is of.",
-		"Prosody", "in use beside, MiB", "gc", "paced, us", "of the default", "bursts, us", "of the default",
-		"resident, MiB", "longest stop, ms")
+		"The server's CPU per archived chat message with storage native, as above, and the memory of the process; "
+		f"also with another {BALLAST} MiB in use by Lua, with the longest pause while they double. {DEFAULT} "
+		"is Prosody's default, and the base of the ratios.",
+		"Prosody", "further MiB in use", "gc", "paced, us", "of the default", "bursts, us", "of the default",
+		"resident, MiB", "longest pause, ms")
 	for version, samples in results.items():
 		for ballast in (0, BALLAST):
 			for name in COLLECTORS:

@@ -1,4 +1,4 @@
--- certs.lua MODULES PROSODY DIRECTORY   what checking a peer costs, in seconds of CPU
+-- certs.lua MODULES PROSODY DIRECTORY   measures the verification of a peer, in seconds of CPU
 --
 -- Prints a line "handshake verify anchor identity stock": the server's part of a TLS handshake in which both
 -- sides show a chain of three; parsing and verifying that chain with four TLSA records, of which one for the leaf
@@ -31,7 +31,7 @@ local as_server, as_client = context "server", context "client";
 local listener = assert(socket.bind("127.0.0.1", 0));
 local _, port = listener:getsockname();
 
--- Returns whether the handshake is done, or what made it fail.
+-- Returns whether the handshake is done, or its error.
 local function step(conn, done)
 	local err;
 	if not done then done, err = conn:dohandshake(); end

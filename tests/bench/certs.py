@@ -1,4 +1,4 @@
-"""Checking a peer's certificate, beside a TLS handshake and beside Prosody's util.x509."""
+"""Verifying a peer's certificate, compared with a TLS handshake and with Prosody's util.x509."""
 import pathlib
 import subprocess
 import tempfile
@@ -15,7 +15,7 @@ LEAF = ["subjectAltName=DNS:peer.example,otherName:1.3.6.1.5.5.7.8.7;IA5:_xmpp-s
 
 
 def issue(directory, name, extensions, issuer=None):
-	"""A key and a certificate of RSA 2048, as most servers have."""
+	"""An RSA 2048 key and certificate, as most servers have."""
 	command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "3",
 		"-keyout", f"{name}.key", "-out", f"{name}.pem"]
 	for extension in extensions:
@@ -42,7 +42,7 @@ def make_chain(directory):
 
 
 def certs(version, rounds):
-	"""Seconds of CPU a handshake, a verification, and a comparison of names."""
+	"""Seconds of CPU per handshake, verification, and comparison of names."""
 	samples = Samples()
 	with tempfile.TemporaryDirectory(dir=bed.BUILD) as name:
 		directory = pathlib.Path(name)
@@ -57,9 +57,9 @@ def certs(version, rounds):
 
 
 def certs_table(results):
-	table = Table("Checking a peer",
+	table = Table("Verifying a peer",
 		"CPU: the server's part of a TLS handshake in which both sides show a chain of three (RSA 2048); one "
-		"verification of that chain with four TLSA records, of which the one that matches is of the leaf (usage 3) "
+		"verification of that chain with four TLSA records, the matching one of which is of the leaf (usage 3) "
 		"or of the root (usage 2, a chain has to be built); the comparison of its names with one domain. "
 		"Target: a verification costs at most 5 % of a handshake.",
 		"Prosody", "handshake, us", "leaf matches, us", "of a handshake", "root matches, us", "of a handshake",

@@ -1,5 +1,5 @@
-"""What is measured. Each function takes a Prosody version and a number of rounds, in which ours and
-stock come by turns, and returns its Samples."""
+"""The measurements. Each function takes a Prosody version and a number of rounds, in which ours and
+stock alternate, and returns its Samples."""
 import contextlib
 import time
 
@@ -8,7 +8,7 @@ from server import LONG_QUEUES, OURS, STOCK, Pairs, Server
 
 BOTH = (OURS, STOCK)
 KINDS = ("short", "typical", "presence", "long")
-SHAPES = {"paced": 1, "bursts": 50}  # messages that a pair has under way at a time
+SHAPES = {"paced": 1, "bursts": 50}  # messages that a pair has in transit at a time
 LENGTHS = (10000, 3000, 300, 10)
 RESUME_TIMEOUT = 120  # the stock module on 13.0 takes half of it for 10000 stanzas
 
@@ -19,7 +19,7 @@ MESSAGE = ("<message to='{to}' type='chat' id='8c1f0a52-4d0e'>"
 
 
 def by_turns(running, number):
-	"""Forth in one round and back in the next, so that none always follows the same."""
+	"""Alternates the direction, so that no item always follows the same one."""
 	return list(running.items())[::-1 if number % 2 else 1]
 
 
@@ -28,7 +28,7 @@ def servers(stack, version, names=BOTH, options=None):
 
 
 def outgoing(version, rounds):
-	"""Seconds per stanza of the stanzas/out filters and serialising."""
+	"""Seconds per stanza of the stanzas/out filters and serialization."""
 	samples, count = Samples(), 1000
 	with contextlib.ExitStack() as stack:
 		running = servers(stack, version)
@@ -43,7 +43,7 @@ def outgoing(version, rounds):
 
 
 def chat(version, rounds, pairs=10, messages=600):
-	"""Seconds of the server's CPU a message, with and without stream management.
+	"""Seconds of the server's CPU per message, with and without stream management.
 
 	Each of the four is a process of its own: one heap must not pay for the other's garbage."""
 	samples = Samples()
@@ -64,7 +64,7 @@ def chat(version, rounds, pairs=10, messages=600):
 def hibernation(version, rounds, lengths=LENGTHS):
 	"""Memory of the longest queue, CPU to queue one more stanza, CPU and time to resume.
 
-	`lengths` fall, because the memory of a fresh process is what can be told apart."""
+	`lengths` decrease, because only the memory of a new process can be measured."""
 	samples = Samples()
 	for _ in samples.rounds(rounds):
 		for which in BOTH:
@@ -122,7 +122,7 @@ CODECS = ("tostring", "encode", "util.xml.parse", "util.xmppstream", "decode", "
 
 
 def codec(version, rounds):
-	"""Seconds per stanza of the encoder and the decoder, and of what they stand beside."""
+	"""Seconds per stanza of the encoder and the decoder, and of Prosody's functions."""
 	samples = Samples()
 	with Server(version, OURS) as server:
 		for _ in samples.rounds(rounds):

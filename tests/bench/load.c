@@ -30,7 +30,8 @@ struct pair {
 	unsigned long outstanding; /* sent, and not received yet */
 	bool in_name;              /* the receiver's stream stands in the name of a tag */
 	size_t name_len;
-	char name[NAME_SIZE]; /* what of that name has been read, with the '/' of an end tag */
+	char name[NAME_SIZE]; /* the part of the name that has been read, with the '/' of an end tag
+			       */
 };
 
 static unsigned long window, received, requests;
@@ -105,7 +106,7 @@ static void take_tag(struct pair *pair) {
 	}
 }
 
-/* '<' begins nothing but tags in what Prosody sends. */
+/* In Prosody's output '<' begins only tags. */
 static void take_byte(struct pair *pair, char byte) {
 	if (byte == '<') {
 		pair->in_name = true;

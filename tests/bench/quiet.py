@@ -1,4 +1,4 @@
-"""Whether the machine is quiet: what others use of its processors beside this process and its descendants.
+"""Whether the machine is quiet: the use of its processors by others than this process and its descendants.
 
 	watch = Watch()
 	watch.wait(limit=300, say=print)
@@ -6,8 +6,8 @@
 	...
 	watch.since(before).share  # of one processor, 0.02 are 2 %
 
-Others are all processes but ours and the kernel's threads, which work for us too, and the hypervisor's other guests (stolen time).
-In a container that hides the processes of others, theirs is what is left of all that was used.
+Others are all processes except ours and the kernel's threads, which work for us, too, and the hypervisor's other guests (stolen time).
+In a container that hides the processes of others, their use is the rest of the total.
 """
 import collections
 import os
@@ -16,12 +16,12 @@ import time
 
 LOUD = 0.05  # of one processor: more is not quiet
 PATIENCE = 300  # seconds to wait for a quiet machine
-LOOK_FOR = 3  # seconds that are looked at before the machine is called quiet
-NAMED = 3  # of those who are busy
-HIDDEN_NOISE = 0.1  # of one processor: all that was used is known by samples, of which as much may be chance
+LOOK_FOR = 3  # seconds of observation before the machine counts as quiet
+NAMED = 3  # number of busy processes that are named
+HIDDEN_NOISE = 0.1  # of one processor: the sampling error of the total
 
 TICKS = os.sysconf("SC_CLK_TCK")
-KTHREADD = 2  # the parent of all threads of the kernel
+KTHREADD = 2  # the parent of all kernel threads
 
 Process = collections.namedtuple("Process", "parent name ticks waited")  # ticks: its own, and of children it has waited for
 Look = collections.namedtuple("Look", "time used stolen processes")  # ticks; processes: pid -> Process
@@ -29,13 +29,13 @@ Usage = collections.namedtuple("Usage", "share busy")  # busy: [(share, name, pi
 
 
 def parse_process(text):
-	"""A line of /proc/PID/stat: its name stands in brackets and may contain anything."""
+	"""A line of /proc/PID/stat: its name is in brackets and may contain any characters."""
 	name, fields = text[text.index("(") + 1:text.rindex(")")], text[text.rindex(")") + 1:].split()
 	return Process(int(fields[1]), name, int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14]))
 
 
 def parse_processors(text):
-	"""The first line of /proc/stat: ticks that processes used, and stolen ones."""
+	"""The first line of /proc/stat: ticks of processes, and stolen ones."""
 	user, nice, system, *_ = numbers = list(map(int, text.splitlines()[0].split()[1:]))
 	return user + nice + system, numbers[7] if len(numbers) > 7 else 0
 
@@ -54,13 +54,13 @@ def family(processes, head):
 
 
 def usage(before, after, own):
-	"""What others used between two looks, `own` being the pid at the head of ours."""
+	"""The use by others between two looks; `own` is the pid of our first process."""
 	elapsed = (after.time - before.time) * TICKS
 	ours = family(before.processes, own) | family(after.processes, own)
 	kernel = family(after.processes, KTHREADD) if KTHREADD in after.processes else set()
 
 	def spent(pids):
-		"""What a process used that is gone is with the parent that has waited for it."""
+		"""The use of an ended process is counted for the parent that has waited for it."""
 		return sum(sign * (look.processes[pid].ticks + look.processes[pid].waited)
 			for look, sign in ((after, 1), (before, -1)) for pid in pids if pid in look.processes)
 
@@ -82,7 +82,7 @@ def usage(before, after, own):
 
 
 def describe(seen):
-	"""Who is busy, as a text."""
+	"""The busy processes, as a text."""
 	if not seen.busy:
 		return f"others use {seen.share:.0%} of a processor"
 	texts = [f"{name}{f' ({pid})' if pid else ''}, {share:.0%}" for share, name, pid in seen.busy[:NAMED]]
@@ -99,7 +99,7 @@ class Watch:
 			try:
 				processes[int(directory.name)] = parse_process((directory / "stat").read_text(errors="replace"))
 			except OSError:
-				pass  # it has ended meanwhile
+				pass  # it has exited meanwhile
 		used, stolen = parse_processors(pathlib.Path("/proc/stat").read_text())
 		return Look(time.monotonic(), used, stolen, processes)
 
@@ -107,7 +107,7 @@ class Watch:
 		return usage(before, self.look(), self.pid)
 
 	def wait(self, limit, say, look_for=LOOK_FOR):
-		"""Until the machine is quiet, at most `limit` seconds; says who is busy. Returns whether it is quiet."""
+		"""Waits until the machine is quiet, at most `limit` seconds; names busy processes. Returns whether it is quiet."""
 		deadline = time.monotonic() + limit
 		while True:
 			before = self.look()

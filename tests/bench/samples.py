@@ -1,24 +1,24 @@
-"""What was measured, round by round: medians, their spread, and whether the machine was quiet meanwhile.
+"""Measurements by round: medians, their spread, and whether the machine was quiet meanwhile.
 
 	samples = Samples()
 	for number in samples.rounds(15):
 		samples.add("row", "column", seconds)
 	samples.median("row", "column")  # 0.00012 ±3%
 
-A round in which others were busy is kept apart, and the machine is waited for. Further rounds take its place, and others follow
-where the spread is wide, to three times the number at most. Where too few were quiet all count, and the figure is marked.
+A round in which others were busy is set aside, and repeated when the machine is quiet. Further rounds follow if the spread is wide,
+up to three times the number. If too few rounds were quiet, all count, and the figure is marked.
 """
 import collections
 import statistics
 
 import quiet
 
-MOST = 3  # times as many rounds as were asked for
-WIDE = 0.05  # half of the quartiles' distance, of the median
+MOST = 3  # times the requested number of rounds
+WIDE = 0.05  # half of the interquartile range, relative to the median
 
 
 class Median(float):
-	"""A median that knows how far the rounds were apart; also in another unit."""
+	"""A median with the spread of its rounds; also in another unit."""
 
 	def __new__(cls, value, spread):
 		self = super().__new__(cls, value)
@@ -34,7 +34,7 @@ class Median(float):
 
 
 def spread(values):
-	"""Half of the distance that the middle half of the values takes up, of all where they are few; in parts of the median."""
+	"""Half of the interquartile range, or of the whole range of few values, relative to the median."""
 	values = list(values)
 	middle = statistics.median(values)
 	if middle == 0:
@@ -47,13 +47,13 @@ def spread(values):
 
 
 class Machine:
-	"""Tells whether rounds were quiet, and waits until the next may be. One for all figures, with one store of patience."""
+	"""Knows whether rounds were quiet, and waits for a quiet machine. One object for all figures, with a common time limit."""
 
 	def __init__(self, patience=0, say=print, watch=None):
 		self.watch, self.patience, self.say = watch or quiet.Watch(), patience, say
 
 	def wait(self):
-		"""Returns whether it is quiet; without a look once all patience is used up."""
+		"""Returns whether it is quiet; does not wait after the time limit."""
 		if self.patience <= 0:
 			return False
 		began = self.watch.look().time
@@ -63,13 +63,13 @@ class Machine:
 
 
 class Samples(collections.defaultdict):
-	"""(row, column) -> a number each round."""
+	"""(row, column) -> a number for each round."""
 
-	machine = None  # Machine: nobody looks whether it is quiet while there is none
+	machine = None  # Machine: without it the machine counts as quiet
 
 	def __init__(self):
 		super().__init__(list)
-		self.shares = []  # of a processor that others used in each round that counts
+		self.shares = []  # parts of a processor that others used in each counted round
 		self.current = None
 
 	def add(self, row, column, value):
@@ -79,7 +79,7 @@ class Samples(collections.defaultdict):
 		return Median.of(self[row, column])
 
 	def ratio(self, row, above, below):
-		"""Median of the rounds' ratios: what slows the machine for a while slows both."""
+		"""Median of the rounds' ratios: a temporary slowdown of the machine affects both."""
 		return self.ratio_of((row, above), (row, below))
 
 	def ratio_of(self, above, below):
@@ -100,7 +100,7 @@ class Samples(collections.defaultdict):
 	# --- rounds ---
 
 	def rounds(self, count):
-		"""Their numbers. What is added meanwhile belongs to the round."""
+		"""Their numbers. Values that are added meanwhile belong to the round."""
 		if self.machine is None:
 			yield from range(count)
 			return
@@ -126,7 +126,7 @@ class Samples(collections.defaultdict):
 
 
 def widest(rounds):
-	"""The spread of what differs most between rounds, a list of (values, share)."""
+	"""The largest spread between rounds, of a list of (values, share)."""
 	together = collections.defaultdict(list)
 	for values, _ in rounds:
 		for key, numbers in values.items():

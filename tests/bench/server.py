@@ -17,10 +17,10 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
 STOCK, OURS = "stock", "ours"
 
-MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # what chat needs, and ours
+MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # modules for chat, and ours
 
-# For both, so that no queue reaches a limit. The stock queue takes all of its room at once, and a
-# larger heap makes the collector run less often: not for figures that need no long queue.
+# For both, so that no queue reaches a limit. The stock queue allocates its size at once, and a
+# larger heap makes the collector run less often: not for figures without a long queue.
 LONG_QUEUES = {"smacks_max_queue_size": 100000, "smacks_max_queue_bytes": 256 * 1024 * 1024}
 
 
@@ -36,7 +36,7 @@ def pin(pid, core):
 
 
 def pin_load():
-	"""This process too, which the load comes from: what it starts is there until it is put elsewhere."""
+	"""Also this process, which creates the load: its children run there until they are moved."""
 	pin("self", LOAD_CORE)
 
 
@@ -60,11 +60,11 @@ class Server(bed.Prosody):
 
 	def cpu(self):
 		"""Seconds of CPU time, user and system, that the process has used."""
-		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) makes it
+		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) computes it
 		return time.clock_gettime(process_clock)
 
 	def resident(self):
-		"""Bytes of memory that the process takes up."""
+		"""Bytes of memory of the process."""
 		status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
 		return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) * 1024
 
@@ -75,7 +75,7 @@ class Server(bed.Prosody):
 		return [float(number) for number in answer.split()]
 
 	def finish(self):
-		"""Stop at once: what is queued is not worth being stored."""
+		"""Stop at once, without storing queues."""
 		self.kill()
 		self.close_clients()
 		self.assert_no_traceback()
@@ -88,12 +88,12 @@ class Server(bed.Prosody):
 		return client
 
 	def idle(self):
-		"""Wait until the server has done what it has been asked to do."""
+		"""Wait until the server has finished the call."""
 		self.lua("true")
 
 
 class Pairs:
-	"""Clients that chat, two and two."""
+	"""Clients that chat in pairs."""
 
 	def __init__(self, server, count, managed, message):
 		self.server, self.message, self.handled = server, message, 0
@@ -101,7 +101,7 @@ class Pairs:
 			for _ in range(count)]
 
 	def chat(self, window, messages):
-		"""Seconds of the server's CPU a message, and <r/> a message; each pair sends `messages`."""
+		"""Seconds of the server's CPU and number of <r/> per message; each pair sends `messages`."""
 		command, sockets = [LOAD, str(window), str(messages)], []
 		for sender, receiver in self.pairs:
 			fds = [client.transport.sock.fileno() for client in (sender, receiver)]
@@ -118,7 +118,7 @@ class Pairs:
 
 
 def build_load():
-	"""Compile the load generator if it is not there or has been changed."""
+	"""Compile the load generator if it is missing or older than its source."""
 	source = HERE / "load.c"
 	if LOAD.exists() and LOAD.stat().st_mtime > source.stat().st_mtime:
 		return

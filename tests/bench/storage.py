@@ -1,5 +1,5 @@
-"""What the storage drivers cost, through Prosody's storage API, inside a server: ours beside SQLite and
-Prosody's own files. Drivers take turns; each returns the same messages, which is looked at."""
+"""The costs of storage drivers, through Prosody's storage API, inside a server: ours, SQLite and
+Prosody's own files. Drivers alternate; it is checked that each returns the same messages."""
 import contextlib
 import os
 import sys
@@ -10,21 +10,21 @@ from server import MODULES, OURS, STOCK, Server, bed
 from tables import Table, micro, milli, verdict
 
 NATIVE, SQL, INTERNAL = "native", "sql", "internal"
-SLICE = 5000  # messages that are filled in at once
-USERS, EACH = 500, 20  # other users, to whom messages are appended, and what they have before
+SLICE = 5000  # messages that are appended at once
+USERS, EACH = 500, 20  # other users, to whom messages are appended, and the sizes of their archives before
 SMALL, LARGE, HUGE = 10_000, 1_000_000, 10_000_000
-INTERNAL_MOST = SMALL  # to fill and to query more takes minutes
+INTERNAL_MOST = SMALL  # filling and querying more takes minutes
 PER_TURN = {"one a turn": 1, "ten a turn": 10}
 PAGES = {"last": "last", "after": "after an id", "contact": "with a contact", "range": "of a range of time"}
 CONFIGURED, GENERATIONAL, NONE = "configured", "generational", "none"  # garbage collectors
 VARIANTS = {(False, CONFIGURED): "", (True, CONFIGURED): ", total", (False, GENERATIONAL): ", generational",
 	(False, NONE): ", nothing collected"}
-COUNTS = {"count_contact": "of a contact", "count_range": "of a long time", "count_both": "of a contact in a long time"}
+COUNTS = {"count_contact": "of a contact", "count_range": "of a long time range", "count_both": "of a contact in a long time range"}
 TIMEOUT = 600
 
 
 def archive_sizes(quick, big):
-	"""Prosody's version -> how many messages the archives have. All of it on 13.0, the rest for comparison."""
+	"""Prosody's version -> the sizes of the archives. All of them on 13.0, some on 0.12 for comparison."""
 	if quick:
 		return {"0.12": (SMALL,), "13.0": (SMALL, SMALL * 10)}
 	return {"0.12": (SMALL,), "13.0": (SMALL, LARGE) + (HUGE,) * big}
@@ -39,7 +39,7 @@ class Keeper(Server):
 			{"storage": driver, "modules_enabled": [*MODULES, *modules], **options})
 
 	def start(self):
-		(self.directory / "data").mkdir(exist_ok=True)  # SQLite makes no directory
+		(self.directory / "data").mkdir(exist_ok=True)  # SQLite does not create directories
 		return super().start()
 
 
@@ -69,7 +69,7 @@ class Store(Keeper):
 		self.size = size
 
 	def disk_bytes(self):
-		"""What the data directory takes up."""
+		"""The size of the data directory."""
 		return sum(os.stat(os.path.join(directory, name)).st_blocks * 512
 			for directory, _, names in os.walk(self.directory / "data") for name in names)
 
@@ -78,7 +78,7 @@ class Store(Keeper):
 
 
 def progress(text=None):
-	"""A line that the next one replaces, where somebody looks on."""
+	"""A line that the next one replaces, on a terminal."""
 	if sys.stderr.isatty():
 		print(f"\r\033[K{'bench: ' + text if text else ''}", end="", file=sys.stderr, flush=True)
 
@@ -119,7 +119,7 @@ def measure_queries(running, number, size, samples):
 		answers = {}
 		for driver, server in by_turns(running, number):
 			if driver == INTERNAL and (total or collector != CONFIGURED):
-				continue  # it knows no totals, and takes long
+				continue  # it does not support totals, and is slow
 			cpu, *answers[driver] = server.call("query", kind, total, size, collector)
 			samples.add((size, kind, total, collector), driver, cpu)
 		if answers[NATIVE] != answers[SQL]:
@@ -129,7 +129,7 @@ def measure_queries(running, number, size, samples):
 # --- tables; results: version -> Samples ---
 
 class Targets:
-	"""A line for each figure: what is wanted, and whether it is so."""
+	"""A line for each figure: its target, and whether it is met."""
 
 	def __init__(self):
 		self.table = Table("Targets of the storage driver", "Ratios are medians of the rounds' ratios.",
@@ -203,15 +203,15 @@ def add_disk(version, samples, table, targets):
 def tables(results, targets):
 	appends = Table("Appending a message",
 		f"A chat message as mod_mam stores it, to one of {USERS} users, whole turns of the event loop, less what empty "
-		"turns take. Time is that in which the server did nothing else: it contains waiting for the disk.",
+		"turns take. Time is that during which the server is blocked: it includes waiting for the disk.",
 		"Prosody", "archive", "messages", "us", "native", "SQLite", "native / SQLite", "internal", "native / internal")
 	pages = Table("A page of 50 messages, or a count",
 		"CPU of find and of its iterator run to the end. One archive has all the messages. Most of ours is Lua's garbage "
-		"collector as Prosody sets it by default; so there are lines with `gc = { mode = \"generational\" }`, and without "
-		"any. internal is measured with "
-		f"{INTERNAL_MOST} messages only, because it takes minutes with more; and it knows no totals.",
+		"collector with Prosody's default setting; so there are lines with `gc = { mode = \"generational\" }`, and without "
+		"a collector. internal is measured with "
+		f"{INTERNAL_MOST} messages only, because it takes minutes with more; and it does not support totals.",
 		"Prosody", "archive", "page", "native, ms", "SQLite, ms", "native / SQLite", "internal, ms")
-	disk = Table("Bytes on disk a message", "What the data directory takes up once it has been filled.",
+	disk = Table("Bytes on disk per message", "The size of the data directory after filling.",
 		"Prosody", "archive", "driver", "payload", "on disk", "on disk / payload")
 	for version, samples in results.items():
 		add_appends(version, samples, appends, targets)

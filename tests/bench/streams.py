@@ -1,4 +1,4 @@
-"""Setting up a stream with another server: Prosody's own authentication beside ours, in both directions."""
+"""Streams with another server: Prosody's own authentication and ours, in both directions."""
 import contextlib
 import sys
 import time
@@ -39,14 +39,14 @@ class Measured(Server):
 		self.options["log"] = {"info": self.logfile}
 
 	def cpu(self):
-		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) makes it
+		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) computes it
 		return time.clock_gettime(process_clock)
 
 	def call(self, text):
 		return self.lua(f"return require'core.modulemanager'.get_module('*', 'bench_streams').{text}")
 
 	def open_streams(self, to, count):
-		"""Opens them one after another, and waits for the last one's end."""
+		"""Opens streams one after another, and waits for the end of the last one."""
 		self.call(f"start({bed.lua(self.domain)}, {bed.lua(to)}, {count})")
 		deadline, left = time.monotonic() + TIMEOUT, count
 		while left > 0:
@@ -57,7 +57,7 @@ class Measured(Server):
 
 
 def measure(server, peer, direction, count):
-	"""Seconds of the server's CPU a stream."""
+	"""Seconds of the server's CPU per stream."""
 	before = server.cpu()
 	if direction == "outgoing":
 		server.open_streams(peer.domain, count)
@@ -88,8 +88,8 @@ def streams(version, rounds, count=50):
 
 
 def streams_table(results):
-	table = Table("Setting up a stream with another server",
-		"The server's CPU from the connection to its end: TLS, SASL EXTERNAL, certificates of a public authority; "
+	table = Table("A stream with another server",
+		"The server's CPU from connecting to closing: TLS, SASL EXTERNAL, certificates of a public authority; "
 		"with DANE, records of usage 3 that the resolver has in its cache. Target: with DANE at most 1.05 of stock without.",
 		"Prosody", "direction", "stock, ms", "ours, ms", "ours, DANE, ms", "ours / stock", "DANE / stock")
 	for version, samples in results.items():

@@ -2,7 +2,7 @@
 
 
 class Table:
-	"""Title, what it means, rows of texts and numbers, and notes that stand below them."""
+	"""Title, explanation, rows of texts and numbers, and notes below them."""
 
 	def __init__(self, title, text, *header):
 		self.title, self.text, self.header, self.rows, self.notes = title, text, header, [], []

@@ -20,7 +20,7 @@ enum { PATH_MOST = 512, SECTORS = 2 };
 static const size_t SECTOR[SECTORS] = {512, 4096};
 
 static struct {
-	struct tape *tape; /* NULL: nothing is noted */
+	struct tape *tape; /* NULL: no recording */
 	char path[PATH_MOST];
 	ino_t directory; /* 0: not there yet */
 	ino_t parent;
@@ -38,14 +38,14 @@ static void require(bool condition, const char *what) {
 	abort();
 }
 
-/* ---- Noting ---- */
+/* ---- Recording ---- */
 
 static void copy_name(char to[DISK_NAME], const char *name) {
 	require(strlen(name) < DISK_NAME, "a name is too long");
 	strcpy(to, name);
 }
 
-/* The name of a file in the directory, or NULL for a path that leads elsewhere. */
+/* The name of a file in the directory, or NULL for a path outside of it. */
 static const char *name_in_directory(int at, const char *path) {
 	struct stat st;
 	const char *const slash = strrchr(path, '/');
@@ -128,11 +128,12 @@ static void note_new_file(ino_t inode, const char *name) {
 	pthread_mutex_unlock(&disk.mutex);
 }
 
-/* ---- In the place of libc's. No test of a failing disk: what the kernel says is right. ---- */
+/* ---- Replacements of libc's functions. This does not simulate a failing disk: calls of the kernel
+ * succeed. ---- */
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* What /proc has is the same at every start of the machine that is simulated. */
+/* The content of /proc is the same at every start of the simulated machine. */
 static int open_boot_id(void) {
 	char text[64];
 	const int fd = memfd_create("boot_id", MFD_CLOEXEC);
@@ -245,7 +246,7 @@ static void note_sync(ino_t inode, size_t before) {
 		note(DISK_SYNC, file_of(inode))->before = before;
 }
 
-/* The disk below is not asked: its power stays on. */
+/* The real disk need not sync: its power stays on. */
 static int sync_noted(int fd) {
 	struct stat st;
 	require(fstat(fd, &st) == 0, "no file to sync");
@@ -382,12 +383,12 @@ void disk_gate(bool closed) {
 
 /* ---- Cutting ---- */
 
-/* What is on the disk at a moment, and the changes of which a part may be there as well. */
+/* The content of the disk at a moment, and further changes of which a part may be there. */
 struct moment {
 	const struct tape *tape;
 	struct cut cut;
 	uint64_t random;
-	unsigned keep; /* of a hundred changes that were not synced, so many are there */
+	unsigned keep; /* percentage of the changes without a sync that are there */
 	size_t sector;
 	bool made;      /* the directory is there */
 	bool may_exist; /* or may be */
@@ -488,7 +489,7 @@ static void pass(struct moment *m, size_t at) {
 		sync_file(m, op->file, op->before);
 }
 
-/* Of a write that was not synced, each sector is there or not. */
+/* Of a write without a sync, each sector is there or not. */
 static void tear(struct moment *m, struct disk_bytes *file, const struct disk_op *op) {
 	for (size_t from = 0; from < op->size;) {
 		const size_t sector = ((size_t)op->at + from) / m->sector;

@@ -1,11 +1,11 @@
 /*
- * A disk whose power can be cut. While a tape runs, every change to the files of one directory is
- * noted, and every sync: the functions of libc that make them are replaced, for LMDB too. From a
- * tape a directory is made as a power failure may leave it: what was synced is there; of the rest
- * any part, whole sectors, in any order.
+ * A disk whose power can be cut. While a tape runs, it records every change to the files of one
+ * directory, and every sync: the functions of libc are replaced, also for LMDB. From a tape a
+ * directory is created as a power failure may leave it: with everything that was synced, and any
+ * part of the rest, whole sectors, in any order.
  *
- * Changes through a map are not seen. Of the store's files that is lock.mdb, which LMDB makes anew
- * when nobody has it open.
+ * Changes through a map are not recorded. Of the store's files this affects lock.mdb, which LMDB
+ * creates again when no process has it open.
  */
 #ifndef TEST_DISK_H
 #define TEST_DISK_H
@@ -37,7 +37,7 @@ struct disk_op {
 	off_t at;
 	unsigned char *bytes; /* owned */
 	size_t size;
-	size_t before; /* a sync is of what was noted before this number: when it was begun */
+	size_t before; /* a sync covers the changes before this number: when it was begun */
 };
 
 struct disk_bytes {
@@ -50,7 +50,7 @@ struct disk_entry {
 	int file;
 };
 
-/* Too large for a stack. Files have numbers; two that had one name are two files. */
+/* Too large for a stack. Files have numbers; two files with the same name in turn are different. */
 struct tape {
 	struct disk_op ops[DISK_OPS];
 	size_t count;
@@ -62,7 +62,7 @@ struct tape {
 	bool existed; /* the directory, at the beginning */
 };
 
-/* Begins to note. The directory need not exist; what is there is durable. */
+/* Begins to record. The directory need not exist; its present content is durable. */
 void disk_record(struct tape *tape, const char *directory);
 void disk_stop(void);
 void tape_free(struct tape *tape);
@@ -70,17 +70,17 @@ void tape_free(struct tape *tape);
 /* From now on it is another start of the machine. */
 void disk_boot(void);
 
-/* While the gate is closed, a sync of another thread does not end: what is written now is later. */
+/* While the gate is closed, a sync of another thread does not end, so writes now come after it. */
 void disk_gate(bool closed);
 
 struct cut {
-	size_t at;     /* operations that were done; the one after them may be done in part */
-	unsigned seed; /* of what is left */
+	size_t at;     /* complete operations; the next one may be done in part */
+	unsigned seed; /* of the random choices */
 	bool no_syncs; /* negative controls: syncs of files, or of names, do nothing */
 	bool no_name_syncs;
 };
 
-/* Makes the directory as the cut leaves it, if that leaves one. */
+/* Creates the directory as the cut leaves it, if it leaves one. */
 void disk_cut(const struct tape *tape, struct cut cut, const char *directory);
 
 #endif

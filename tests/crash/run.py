@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""run.py [--kills N] [--seed N] [VERSION...]   kill -9 of a writing Prosody, and a look at what is left
+"""run.py [--kills N] [--seed N] [VERSION...]   kills a writing Prosody with SIGKILL, and checks its store
 
-	--kills N   that many in all, shared between the versions (20)
-	--seed N    what is chosen at random; default SEED in the environment, or the date
+	--kills N   the number of kills over all versions (20)
+	--seed N    seed of the random choices; default SEED in the environment, or the date
 	VERSION     0.12 or 13.0: only that one
 
 A server writes groups of operations to archives and key-value stores, each group in one turn of its
 event loop, and reports them. It is killed at a random moment. Then the store must hold exactly what
-the first P groups leave, for some P that takes in every group that was reported longer ago than the
-sync interval, or called durable: whole groups, in their order, nothing twice, and with no id that any
-message had before.
+the first P groups wrote, where P includes every group that was reported longer ago than the
+sync interval, or reported durable: whole groups, in their order, without duplicates, and without an id
+of an earlier message.
 """
 import argparse
 import collections
@@ -36,7 +36,7 @@ TOOL_TIMEOUT = 30
 
 
 class Wrong(Exception):
-	"""What was found is not what must be there."""
+	"""The store does not have the expected content."""
 
 
 class Message:
@@ -51,7 +51,7 @@ class Message:
 
 
 class Group:
-	"""What one turn wrote; ids are those of its `append` operations, in order."""
+	"""The writes of one turn; ids are those of its `append` operations, in order."""
 
 	def __init__(self, number, plan, ids, reported=None):
 		self.number, self.plan, self.ids, self.reported = number, plan, ids, reported
@@ -61,7 +61,7 @@ class Group:
 
 
 class Report:
-	"""What the server told. A group whose line the kill cut short was not reported."""
+	"""The reports of the server. A group whose line is incomplete was not reported."""
 
 	def __init__(self, text):
 		lines = [json.loads(line) for line in text.split("\n")[:-1]]
@@ -70,7 +70,7 @@ class Report:
 		self.durable = max((r["durable"] for r in lines if "group" in r), default=0)
 
 	def promised(self, killed):
-		"""How many groups must be there after a kill."""
+		"""The number of groups that must be there after a kill."""
 		return sum(g.number <= self.durable or g.reported < killed - SYNC_INTERVAL for g in self.groups)
 
 	def last_message(self):
@@ -79,7 +79,7 @@ class Report:
 
 
 class Model:
-	"""What the store must hold."""
+	"""The expected content of the store."""
 
 	def __init__(self):
 		self.archives = collections.defaultdict(list)
@@ -91,7 +91,7 @@ class Model:
 			getattr(self, "_" + operation)(group, ids, user, *rest)
 
 	def take(self, found):
-		"""What was found instead of what was computed."""
+		"""The differences between the expected and the actual content."""
 		self.archives.update(found.archives)
 		self.values = collections.defaultdict(dict, found.values)
 
@@ -116,7 +116,7 @@ class Model:
 
 
 class Found:
-	"""What the store does hold."""
+	"""The actual content of the store."""
 
 	def __init__(self, text):
 		dump = json.loads(text)
@@ -137,7 +137,7 @@ class Found:
 		return [m for archive in self.archives.values() for m in archive]
 
 	def unreported(self, number):
-		"""The group as its own messages tell it."""
+		"""The group, reconstructed from its messages."""
 		if number not in self.plans:
 			raise Wrong(f"group {number} is there in part")
 		by_number = {m.n: m.id for m in self.all() if m.group == number}
@@ -193,7 +193,7 @@ class Trial:
 			f" 'test_crash'); {code}")
 
 	def _write_and_kill(self):
-		"""Returns when the server was alive for the last time, on the clock of its reports."""
+		"""Returns the last time at which the server was alive, on the clock of its reports."""
 		self.report.write_text("")
 		self._module(f"m.begin({bed.lua(self.report)}, {self.group}, {self.message}, {self.random.randrange(2**31)})")
 		tools = []
@@ -245,7 +245,7 @@ class Trial:
 			raise Wrong(f"more than once in the store: messages {doubled}")
 
 	def _look_for_used_ids(self, *lists):
-		"""Ids of lost messages count too: somebody may have been told them."""
+		"""Ids of lost messages count, too, because clients may know them."""
 		ids = {ident for groups in lists for group in groups for ident in group.ids if ident}
 		used = ids & self.ids
 		if used:

@@ -1,7 +1,7 @@
 /*
- * The power is cut at any write, from the first one that makes a store. The next start opens it; it
- * then holds one of the states that were committed, as a whole, and none older than the last one
- * that was reported durable.
+ * The power is cut at any write, from the first one that creates a store. The next start opens it;
+ * it then has one of the committed states, as a whole, and not an older one than the last one that
+ * was reported durable.
  */
 #include <poll.h>
 
@@ -12,19 +12,20 @@
 
 enum {
 	TURNS = 14,
-	CUTS = 250, /* of each story, beside those while the store is made */
+	CUTS = 250, /* of each story, beside those while the store is created */
 	STATES = TURNS * 2 + 4,
-	TIMES_OPENING = 3, /* each cut while the store is made, with so many remains */
-	WAIT = 10000,      /* ms after which a test is stuck */
+	TIMES_OPENING =
+		3,    /* each cut while the store is created, with this number of random results */
+	WAIT = 10000, /* ms after which a test is stuck */
 };
 
-/* What was written, and what was promised when. */
+/* The written states, and the times at which they were reported durable. */
 struct story {
 	unsigned seed;
 	struct fixture f;
 	char parent[PATH_SIZE];
 	struct tape tape;
-	size_t opened;         /* operations that it took to make the store */
+	size_t opened;         /* operations that created the store */
 	uint64_t sums[STATES]; /* contents after each turn */
 	size_t begun[STATES];  /* operations before that turn's commit */
 	int states;
@@ -37,7 +38,7 @@ struct story {
 
 static struct story story;
 
-/* ---- Telling a story ---- */
+/* ---- Recording a story ---- */
 
 static void promise(int state) {
 	story.promises[story.promise_count].at = story.tape.count;
@@ -83,7 +84,7 @@ static void go_on_somehow(uint64_t now) {
 		sync_in_background(now);
 		break;
 	default:
-		break; /* what was committed waits */
+		break; /* committed data wait */
 	}
 }
 
@@ -93,7 +94,7 @@ static void fixture_at(struct fixture *f, const char *parent, unsigned interval)
 	f->options.directory = f->directory;
 }
 
-/* With an interval of 0 every commit is a promise. */
+/* With an interval of 0 every commit is durable. */
 static void tell(unsigned seed) {
 	const unsigned interval = seed % 3 == 0 ? 0 : 1;
 	memset(&story, 0, sizeof(story));
@@ -159,7 +160,7 @@ static int find_state(uint64_t sum, size_t at) {
 	return state;
 }
 
-/* Opens what is left. Returns NULL, or what is wrong; then it is closed. Sets *sum. */
+/* Opens the remaining store. Returns NULL, or a text and closes it. Sets *sum. */
 static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	disk_boot();
 	if (try_open(f) != PN_OK)
@@ -173,7 +174,7 @@ static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	return "something is half there";
 }
 
-/* That what was recovered is written to, closed and opened as any other. */
+/* The recovered store can be written to, closed and opened. */
 static const char *use(struct fixture *f) {
 	uint64_t again;
 	turns(f, STATES, STATES + 2);
@@ -221,7 +222,7 @@ static const char *cut_again(struct cut cut, struct fixture *f) {
 	return wrong;
 }
 
-/* Returns NULL, or what is wrong with the store that the cut leaves. */
+/* Returns NULL, or a text for an error in the store that the cut leaves. */
 static const char *judge(struct cut cut, struct fixture *f) {
 	uint64_t sum;
 	if (cut.seed % 8 == 1 && !cut.no_syncs && !cut.no_name_syncs)
@@ -260,9 +261,9 @@ static void check_cut(struct cut cut) {
 		       story.seed, cut.at, story.tape.count, cut.seed, wrong);
 }
 
-/* ---- What is promised ---- */
+/* ---- Tests ---- */
 
-TEST(whenever_the_power_fails_while_a_store_is_made_the_next_start_makes_it_or_has_it) {
+TEST(whenever_the_power_fails_while_a_store_is_created_the_next_start_creates_or_opens_it) {
 	for (unsigned n = 0; n < 2; n++) {
 		const unsigned seed = test_seed() + n;
 		tell(seed);
@@ -272,7 +273,7 @@ TEST(whenever_the_power_fails_while_a_store_is_made_the_next_start_makes_it_or_h
 	}
 }
 
-TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_that_was_reported_durable) {
+TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_durable_data) {
 	for (unsigned n = 0; n < STORIES; n++) {
 		const unsigned seed = test_seed() + n;
 		tell(seed);
@@ -283,7 +284,7 @@ TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_that_was_reported_d
 	}
 }
 
-/* ---- Negative controls: what the tests above would not see, these would not either ---- */
+/* ---- Negative controls: these show that the tests above detect losses ---- */
 
 static int count_wrong(struct cut cut, size_t most) {
 	int count = 0;
@@ -307,7 +308,7 @@ TEST(on_a_disk_that_ignores_syncs_of_directories_stores_are_lost) {
 	forget_story();
 }
 
-/* The disk is simulated: where there is a file system in memory, no real one is kept busy. */
+/* The disk is simulated, so a file system in memory is used if there is one. */
 int main(void) {
 	if (access("/dev/shm", W_OK) == 0)
 		setenv("TMPDIR", "/dev/shm", 0);

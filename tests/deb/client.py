@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""client.py exchange|archive PORT   what two clients of localhost do with a server on that port
+"""client.py exchange|archive PORT   two clients of localhost use a server on that port
 
-	exchange   bob's connection is cut, alice goes on writing, and bob resumes
-	archive    bob reads that again from the archive
+	exchange   bob's connection is cut, alice sends more messages, and bob resumes
+	archive    bob reads these messages from the archive
 """
 import pathlib
 import sys

@@ -1,9 +1,9 @@
 /*
- * The input is a chain of certificates, as PEM, or as DER where it begins like that: then the
- * engine can change what base64 would hide. Whatever it is: the core gives a documented result;
- * what can be decoded can be described; a name with a fault matches nothing; and the verdict is
- * never better than what is known of it here. What cannot be decoded gets none, unless a record of
- * usage 3 is the leaf's. A key is read from it, or there is none.
+ * The input is a chain of certificates, as PEM, or as DER, so that the engine can change bytes that
+ * base64 would hide. For any input the core returns a documented result; certificates that can be
+ * decoded can be described; a name with a fault matches nothing; and the verdict is never better
+ * than the one expected here. Undecodable certificates get no verdict, unless a record of usage 3
+ * is the leaf's. The input may also contain a key.
  */
 #include <openssl/evp.h>
 
@@ -70,7 +70,7 @@ static void check_cause(const struct pn_verdict *verdict) {
 }
 
 /* The last certificate is its own authority, or what a record of usage 0 or 2 brings; the leaf
- * below it is no better for that. */
+ * below it does not become better by that. */
 static void check_anchor(const struct pn_verify *asked, unsigned kind, bool decoded) {
 	struct pn_verify verify = *asked;
 	struct pn_verdict verdict = {0};

@@ -1,7 +1,7 @@
 /*
- * The input is XML. Whatever it is: the decoder gives a documented result; what it accepts is one
- * element within the limits; encoded and decoded again it is the same, but for the white space that
- * XML normalises.
+ * The input is XML. For any input the decoder returns a documented result; accepted input is one
+ * element within the limits, which is the same after encoding and decoding, except for white space
+ * that XML normalises.
  */
 #include <pn/err.h>
 #include <pn/stanza.h>
@@ -11,7 +11,7 @@
 
 enum { SMALL = 4 }; /* a limit that inputs of a fuzzer's size reach */
 
-/* What a stanza is made of. */
+/* The parts of a stanza. */
 struct shape {
 	uint32_t depth, deepest, elements;
 	bool fragile; /* see is_fragile() */

@@ -1,6 +1,6 @@
 /*
- * The input is a byte that picks a type, and a packet. Either it is refused, or what was read of it
- * is what pn/dns.h promises.
+ * The input is a byte that picks a type, and a packet. Either it is refused, or the result conforms
+ * to pn/dns.h.
  */
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -1,7 +1,7 @@
 /*
- * The input is a series of calls to the encoder. A naive model of XML says what the decoder must
- * make of the result: these tokens, or an error where the calls are out of order or the bytes are
- * no characters of XML.
+ * The input is a series of calls to the encoder. A naive model of XML computes the expected result
+ * of the decoder: these tokens, or an error if the calls are out of order or the bytes are not
+ * characters of XML.
  *
  *      { u8 call  its arguments }*        each open element is ended after the last
  *
@@ -50,7 +50,7 @@ struct model {
 	bool delayed;
 	struct pn_buf attrs;  /* tokens of the open tag's attributes */
 	struct pn_buf text;   /* the running text */
-	struct pn_buf tokens; /* what is expected of the decoder */
+	struct pn_buf tokens; /* the expected result of the decoder */
 };
 
 /* The length of the character of XML 1.0 (section 2.2) that begins at s; 0 if none does. */
@@ -77,7 +77,7 @@ static size_t character(const unsigned char *s, size_t left) {
 	return good ? len : 0;
 }
 
-/* Appends what a parser reads where these bytes are written: line ends and, in values, spaces. */
+/* Appends these bytes as a parser reads them: with normalised line ends and, in values, spaces. */
 static void put_read(struct model *m, struct pn_buf *out, struct pn_str s, bool value) {
 	for (size_t i = 0; i < s.len;) {
 		const unsigned char *c = (const unsigned char *)s.bytes + i;

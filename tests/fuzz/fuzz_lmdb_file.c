@@ -4,7 +4,7 @@
  *
  *      { u16 where  u8 length  bytes }*     written over those of the file
  *
- *      where    counts the places that LMDB steers by: metas, headers, pointers, nodes, free lists
+ *      where    counts the bytes of LMDB's structure: metas, headers, pointers, nodes, free lists
  */
 #include "../unit/lmdb_image.h"
 #include "fuzz.h"

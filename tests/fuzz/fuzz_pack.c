@@ -1,13 +1,13 @@
 /*
  * The input is a packed stanza. Either it is refused, or its tokens are one element, and packing
- * them again gives the same stanza (not always the same bytes: a word may have been spelled out).
+ * them again results in the same stanza (not always the same bytes: a word may be spelled out).
  */
 #include <pn/err.h>
 #include <pn/pack.h>
 
 #include "fuzz.h"
 
-/* Writes the tokens again, and checks on the way what a builder relies on. */
+/* Writes the tokens again, and checks the guarantees for a builder. */
 static void pack_again(struct pn_wire wire, struct pn_buf *out) {
 	struct pn_pack pack;
 	uint32_t depth = 0;

@@ -1,7 +1,7 @@
 /*
- * The input is damage to the records of a small store, made through LMDB: its structure is sound,
- * what the records say is not. Then every operation is run over it. Each may fail; none may crash,
- * read what is not there, or go on without an end.
+ * The input is damage to the records of a small store, written through LMDB: its structure is
+ * valid, the content of the records is not. Then every operation is run on it. Each may fail; none
+ * may crash, read out of bounds, or run for ever.
  *
  *      { u8 how  u8 which  u8 length  bytes }*
  *
@@ -25,7 +25,7 @@
 #include "fuzz.h"
 
 enum {
-	STEPS = 400, /* a small store is done with in fewer, whatever it says */
+	STEPS = 400, /* a small store needs fewer, with any content */
 	FOUND = 200,
 };
 
@@ -34,7 +34,7 @@ static const struct pn_str HOST = {"host", 4};
 
 static struct {
 	char directory[64];
-	unsigned char *bytes; /* of the file as it was made */
+	unsigned char *bytes; /* of the original file */
 	size_t size;
 	struct pn_store keyval, archive;
 } base;

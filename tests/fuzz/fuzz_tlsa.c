@@ -1,11 +1,11 @@
 /*
- * The input is TLSA records that a server publishes whose chain is always the same.
+ * The input is TLSA records of a server whose chain is always the same.
  *
  *      { u8 usage  u8 selector  u8 matching type  u8 what
  *        what < 0x80:  the data: so many bytes
  *        else:         none: the data is right for certificate what % 3 of the chain }*
  *
- * What becomes of them is compared with what the records say.
+ * The verdict is compared with the expected one.
  */
 #include <pn/cert.h>
 #include <pn/err.h>
@@ -49,7 +49,7 @@ static struct pn_tlsa read_record(struct fuzz_input *in, struct pn_buf *made) {
 	return record;
 }
 
-/* Whether the record is certificate `depth`'s, by the core's own account of what that would be. */
+/* Whether the record is the one that the core creates for certificate `depth`. */
 static bool is_of(const struct pn_tlsa *record, size_t depth) {
 	struct pn_buf data = {0};
 	const int err = pn_cert_tlsa(peer.chain, depth, record->selector, record->match, &data);

@@ -50,7 +50,7 @@ OPTIONS = {
 	"c2s_require_encryption": False,
 	"consider_websocket_secure": True,
 	"consider_bosh_secure": True,
-	"bosh_max_inactivity": 5,  # longer than a client waits for another one to log in
+	"bosh_max_inactivity": 5,  # longer than the time that a client waits for the login of another one
 	"https_ports": [],
 	"c2s_direct_tls_ports": [],
 	"legacy_ssl_ports": [],
@@ -229,15 +229,15 @@ class Prosody:
 
 	def _wait_until_idle(self):
 		"""0.12 handles a signal anywhere, also within a TLS handshake, which then raises an error. A server that sleeps has
-		handled all that it was sent, and one that has died is a zombie. One that stays busy is asked as it is."""
+		handled all that it was sent, and a dead one is a zombie. A server that stays busy gets the signal nevertheless."""
 		status = pathlib.Path(f"/proc/{self.process.pid}/stat")
 		deadline = time.monotonic() + IDLE_TIMEOUT
 		while status.read_text().rpartition(")")[2].split()[0] not in "SZ" and time.monotonic() < deadline:
 			time.sleep(0.01)
 
 	def _wake(self):
-		"""0.12 handles a signal anywhere, also between looking whether to quit and waiting for its
-		sockets, and waits for ever then. Being stopped and continued ends the wait, epoll_wait(2)."""
+		"""0.12 handles a signal anywhere, also between the check whether to quit and the wait for its
+		sockets, and then waits for ever. SIGSTOP and SIGCONT end the wait, see epoll_wait(2)."""
 		self.process.send_signal(signal.SIGSTOP)
 		self.process.send_signal(signal.SIGCONT)
 
@@ -246,7 +246,7 @@ class Prosody:
 		return [(task / "wchan").read_text() for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()]
 
 	def settle(self):
-		"""Wait until the server has handled what its clients did: 0.12 obeys a signal at once, even while it closes sessions,
+		"""Wait until the server has handled the input of its clients: 0.12 obeys a signal at once, even while it closes sessions,
 		and then fails."""
 		for _ in range(2):
 			self.lua("true")
@@ -316,7 +316,7 @@ class Prosody:
 		"""No error and no traceback was logged since the last call, except expected ones."""
 		lines = self.log()[self.mark:]
 		self.mark, announced, self.announced = self.mark + len(lines), self.announced, []
-		# further lines of a log message have no date
+		# continuation lines of a log message have no date
 		bad = [line for line in re.split(r"\n(?=\w{3} \d\d )", lines)
 			if re.search(r"\terror\t|[Tt]raceback", line) and not any(re.search(p, line) for p in announced)]
 		assert not bad, f"Prosody {self.version} logged:\n" + "\n".join(bad)

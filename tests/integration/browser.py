@@ -1,6 +1,6 @@
 """Headless Chromium, driven with Selenium: python3-selenium, chromium and chromium-driver of Debian.
 
-It resolves no name but localhost, and so reaches no other host.
+It resolves only localhost, and so cannot reach other hosts.
 """
 import json
 import os
@@ -23,7 +23,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 	"--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"]
 PHONE, DESKTOP = (390, 844), (1280, 800)
 SCREENSHOTS = bed.BUILD / "webchat/screenshots"
-WAIT = 15  # seconds: a browser takes its time to start
+WAIT = 15  # seconds: a browser starts slowly
 
 
 class Browser:
@@ -36,7 +36,7 @@ class Browser:
 		for flag in [*FLAGS, f"--user-data-dir={self.profile}"]:
 			options.add_argument(flag)
 		options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-		options.set_capability("unhandledPromptBehavior", "ignore")  # a dialog is seen, and fails what follows
+		options.set_capability("unhandledPromptBehavior", "ignore")  # a dialog stays open, and fails the next command
 		self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
 		self.cdp("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1,
 			mobile=size is PHONE)
@@ -53,14 +53,14 @@ class Browser:
 		return self.driver.execute_script(f"return {script}")
 
 	def texts(self, selector):
-		"""What all elements say that a CSS selector matches and that can be seen."""
+		"""The texts of all visible elements that match a CSS selector."""
 		try:
 			return [e.text for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()]
-		except StaleElementReferenceException:  # the page has changed in between
+		except StaleElementReferenceException:  # the page has changed meanwhile
 			return []
 
 	def wait(self, selector):
-		"""The first element that a selector matches, once it can be seen."""
+		"""The first element that matches a selector, when it is visible."""
 		def seen():
 			try:
 				return next((e for e in self.driver.find_elements(By.CSS_SELECTOR, selector) if e.is_displayed()), None)
@@ -69,7 +69,7 @@ class Browser:
 		return bed.wait_for(seen, f"{selector} can be seen", WAIT)
 
 	def wait_text(self, selector, text):
-		"""Wait until one of the elements says this."""
+		"""Wait until one of the elements has this text."""
 		bed.wait_for(lambda: any(text in each for each in self.texts(selector)), f"{selector} says {text!r}", WAIT)
 
 	def type(self, selector, text):
@@ -80,7 +80,7 @@ class Browser:
 		self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
 
 	def console(self):
-		"""What pages have written to the console since the last call."""
+		"""Console output of the pages since the last call."""
 		return [entry["message"] for entry in self.driver.get_log("browser")]
 
 	def requests(self):
@@ -100,8 +100,8 @@ class Browser:
 		self.driver.switch_to.window(other)
 
 	def kill_pages(self):
-		"""Kill the processes of all pages, as a system does that needs memory: no page hears of it. The tabs stay, and can be
-		loaded again; not by their driver, for which they have crashed, but by another one of the same browser."""
+		"""Kill the processes of all pages, as a system does that runs out of memory, without an event in the pages. The tabs stay, and can be
+		reloaded; not by their driver, for which they have crashed, but by another driver of the same browser."""
 		for process in pathlib.Path("/proc").glob("[0-9]*"):
 			try:
 				command = (process / "cmdline").read_text()
@@ -115,7 +115,7 @@ class Browser:
 		self.drivers.append(self.driver)
 
 	def online(self, is_online):
-		"""Take the network away, or give it back."""
+		"""Disable the network, or enable it again."""
 		speed = -1 if is_online else 0
 		self.cdp("Network.enable")
 		self.cdp("Network.emulateNetworkConditions", offline=not is_online, latency=0, downloadThroughput=speed,

@@ -14,7 +14,7 @@ from terminal import Tool
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
 from authority import Authority  # noqa: E402  pylint: disable=wrong-import-position
 
-HOST, ROOMS, OTHER = "prosody.lab", "rooms.prosody.lab", "other.lab"  # resolvers have their own idea of "test"
+HOST, ROOMS, OTHER = "prosody.lab", "rooms.prosody.lab", "other.lab"  # resolvers treat "test" specially
 CLIENT, SERVER = "xmpp-client", "xmpp-server"
 SRV, A, AAAA = 33, 1, 28
 SERVFAIL, NXDOMAIN = 2, 3
@@ -30,7 +30,7 @@ def labels(name):
 
 
 def read_question(query):
-	"""The name and the type that are asked for, and where the question ends."""
+	"""The name and the type of the question, and the offset of its end."""
 	name, at = [], 12
 	while query[at]:
 		name.append(query[at + 1:at + 1 + query[at]].decode())
@@ -39,10 +39,10 @@ def read_question(query):
 
 
 def shut(sock):
-	"""Wakes whoever waits for this socket, for the last time."""
+	"""Wakes the thread that waits for this socket, for the last time."""
 	try:
 		sock.shutdown(socket.SHUT_RDWR)
-	except OSError:  # it has no peer, which is said after it has been shut down
+	except OSError:  # it has no peer, which is reported after the shutdown
 		pass
 
 
@@ -58,7 +58,7 @@ class Resolver:
 
 	@property
 	def unbound(self):
-		"""Prosody's option."""
+		"""The value of Prosody's option."""
 		return {"resolvconf": False, "hoststxt": False, "forward": f"127.0.0.1@{self.socket.getsockname()[1]}",
 			"options": {"do-not-query-localhost:": "no"}}
 
@@ -91,7 +91,7 @@ class Resolver:
 		return query[:2] + struct.pack("!5H", 0x8180 | code, 1, len(data), 0, 0) + query[12:end] + answers
 
 
-# --- a configuration, a server where one is needed, and the tool ---
+# --- a configuration, an optional server, and the tool ---
 
 class Site(bed.Prosody):
 	"""A configuration with certificates of a private authority, and a Prosody once start() is called."""
@@ -113,7 +113,7 @@ class Site(bed.Prosody):
 			+ f"VirtualHost {bed.lua(self.host)}\n{own}")
 
 	def direct_ports(self):
-		"""Ports with direct TLS: of clients, of servers. Of the bed's own that are not used."""
+		"""Ports with direct TLS, of clients and of servers: unused ones of the bed."""
 		self.options["http_ports"] = []
 		self.options["component_ports"] = []
 		self.options["c2s_direct_tls_ports"] = [self.http_port]
@@ -122,7 +122,7 @@ class Site(bed.Prosody):
 		return self.http_port, self.component_port
 
 	def install(self, certificate, host=None):
-		"""Where Prosody finds it for this host."""
+		"""The place where Prosody finds it for this host."""
 		name = host or self.host
 		shutil.copy(certificate.file, self.directory / f"certs/{name}.crt")
 		shutil.copy(certificate.key, self.directory / f"certs/{name}.key")
@@ -151,7 +151,7 @@ def behaviour(name, once=False, **settings):
 
 
 def report_of(site, *words, status=0):
-	"""The one report of explain WORDS... --json."""
+	"""The only report of explain WORDS... --json."""
 	output = tool(site, "explain", *words, "--json")
 	assert output.status == status, output
 	found = json.loads(output.out)
@@ -160,7 +160,7 @@ def report_of(site, *words, status=0):
 
 
 def row(text, *cells):
-	"""The columns of the row of a table that begins with these."""
+	"""The columns of the table row that begins with these."""
 	found = [columns for columns in (re.split(" {2,}", line) for line in text.splitlines())
 		if columns[:len(cells)] == list(cells)]
 	assert len(found) == 1, (cells, text)
@@ -168,14 +168,14 @@ def row(text, *cells):
 
 
 def host_row(report, name):
-	"""Whether it serves clients and servers of a host."""
+	"""Whether it is valid for clients and servers of a host."""
 	found = [host for host in report["hosts"] if host["name"] == name]
 	assert len(found) == 1, report
 	return found[0][CLIENT]["matches"], found[0][SERVER]["matches"]
 
 
 def zone(text):
-	"""What a zone file holds: {name: {record}}; comments are left out, and parentheses joined."""
+	"""The content of a zone file: {name: {record}}, without comments, with joined parentheses."""
 	text = re.sub(r"\(([^)]*)\)", lambda match: match[1].replace("\n", "").replace("\t", ""), text)
 	found = {}
 	for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""A Prosody whose domain is in a zone that takes dynamic updates, an ACME server where it is asked for, and an operator's
+"""A Prosody whose domain is in a zone with dynamic updates, an optional ACME server, and an operator's
 commands, which see a clock that the test sets forward."""
 import base64
 import hashlib
@@ -25,7 +25,7 @@ MANUAL = bed.PROJECT / "docs/CERTIFICATES.md"
 
 
 class Site(test_certs_check.Site):
-	"""Everything runs once go() has been called."""
+	"""go() starts everything."""
 
 	def __init__(self, version, program="nsupdate"):
 		super().__init__(version)
@@ -52,7 +52,7 @@ class Site(test_certs_check.Site):
 		return self.zone
 
 	def with_authority(self):
-		"""Starts the ACME server; Prosody trusts whom it issues for."""
+		"""Starts the ACME server; Prosody trusts its certificates."""
 		self.authority = Acme(self.lab, AUTHORITY, self.name_server.address)
 		trusted = self.directory / "trusted.pem"
 		trusted.write_text(self.lab.public.file.read_text() + self.authority.root.read_text())
@@ -82,10 +82,10 @@ class Site(test_certs_check.Site):
 			if server:
 				server.stop()
 
-	# --- what is there to be seen ---
+	# --- observing ---
 
 	def published(self):
-		"""The TLSA records at each port, as the name server has them."""
+		"""The TLSA records at each port, on the name server."""
 		def ask(port):
 			answer = subprocess.run(["dig", "+short", f"@{self.name_server.address}", f"_{port}._tcp.xmpp.{HOST}", "TLSA"],
 				stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -96,18 +96,18 @@ class Site(test_certs_check.Site):
 		return (self.directory / f"certs/{HOST}.crt").read_text()
 
 	def exchange(self):
-		"""What there is beside the certificate while it is exchanged."""
+		"""Files beside the certificate while it is replaced."""
 		return self.directory / f"certs/.{HOST}.crt.switch"
 
 	def request(self):
-		"""The request for a certificate of the next key, PEM; nothing where there is none."""
+		"""The request for a certificate of the next key, PEM, or nothing."""
 		try:
 			return (self.directory / f"data/mod_certs/renew/{HOST}.crt/next.csr").read_text()
 		except FileNotFoundError:
 			return ""
 
 	def next_records(self):
-		"""The record of the next key; none as long as there is no such key."""
+		"""The record of the next key, if that exists."""
 		if not (request := self.request()):
 			return set()
 		key = openssl("req", "-noout", "-pubkey", data=request).decode()
@@ -129,7 +129,7 @@ class Site(test_certs_check.Site):
 		return [Listener(*way) for way in ways]
 
 	def assert_accepted(self):
-		"""openssl's own DANE accepts each service by the records that are published."""
+		"""openssl's own DANE accepts each service with the published records."""
 		for port, records, way in zip(self.places, self.published(), ("xmpp", "xmpp-server", None, None)):
 			words = [word for record in records for word in ("-dane_tlsa_rrdata", record)]
 			words += ["-starttls", way, "-xmpphost", HOST] if way else []
@@ -153,7 +153,7 @@ def tlsa_of(chain):
 
 
 def from_manual(begin):
-	"""The block of code in the manual whose first line, or second below "#!/bin/sh", begins so."""
+	"""The block of code in the manual whose first line (or second, below "#!/bin/sh") begins with this."""
 	for block in re.findall(r"^```\w*\n(.*?)^```", MANUAL.read_text(), re.M | re.S):
 		if block.removeprefix("#!/bin/sh\n").startswith(begin):
 			return block

@@ -1,4 +1,4 @@
-"""XEP-0313 as a client speaks it, and archives with a known content to ask about."""
+"""XEP-0313 as a client speaks it, and archives with known content."""
 import os
 
 import bed
@@ -11,7 +11,7 @@ STANZA_ID = "urn:xmpp:sid:0"
 
 
 class Page:
-	"""What a query is answered with. Without <fin/>, .error is the condition of the error."""
+	"""The answer to a query. Without <fin/>, .error is the condition of the error."""
 
 	def __init__(self, results, answer):
 		self.ids = [result["id"] for result in results]
@@ -45,7 +45,7 @@ def form(fields):
 
 
 def query(client, to=None, flip=False, fields=None, **rsm):
-	"""Asks for a page: `fields` are the form's, for instance {"after-id": x}; max, before and after RSM's."""
+	"""Requests a page: `fields` are the form's, for instance {"after-id": x}; max, before and after RSM's."""
 	ident = os.urandom(8).hex()
 	rsm = "".join(element(name, value) for name, value in rsm.items() if value is not None)
 	payload = form(fields or {}) + f"<set xmlns='{RSM}'>{rsm}</set>" + "<flip-page/>" * flip
@@ -78,7 +78,7 @@ def back(client, size, **more):
 
 
 def metadata(client):
-	"""((id, timestamp) of the oldest, (id, timestamp) of the newest message), None for each that is not told."""
+	"""((id, timestamp) of the oldest, (id, timestamp) of the newest message), None for each that is missing."""
 	answer = client.ask(f"<metadata xmlns='{MAM}'/>")
 	assert answer["type"] == "result", answer
 	ends = (answer.find("metadata", name) for name in ("start", "end"))
@@ -114,7 +114,7 @@ def fill(server, user, entries, store="archive", host=None):
 
 
 def run_task(server, name, host=None, ahead=0):
-	"""Runs a task that cron would run, as it does, with a clock that is that many seconds ahead."""
+	"""Runs a task of mod_cron, with a clock that is that many seconds ahead."""
 	return server.lua(f"""
 		local task;
 		for _, item in ipairs(require "core.modulemanager".get_items("task", {bed.lua(host or server.host)})) do

@@ -1,4 +1,4 @@
-"""What the tests of prosodyctl mod_native check share: a server, its findings."""
+"""Shared by the tests of prosodyctl mod_native check: a server, its findings."""
 import functools
 import json
 import re
@@ -14,15 +14,15 @@ behaviour = functools.partial(suite.behaviour, once=True)
 
 
 def site(options=None, modules=("native",), **settings):
-	"""A server with nothing to mend, but for what is changed."""
+	"""A server without problems, except for the given changes."""
 	return {"modules": list(modules), "options": {"storage": "native", **(options or {})}, **settings}
 
 
 def check(server, status, **settings):
-	"""The report of check --json, with this status; with any where that is None."""
+	"""The report of check --json, with this status, or any if it is None."""
 	output = TOOL.run(server, "check", "--json", **settings)
 	assert status in (output.status, None) and not output.err, output
-	return json.loads(output.out.splitlines()[-1])  # Prosody itself tells before that it misses a library
+	return json.loads(output.out.splitlines()[-1])  # Prosody itself reports a missing library first
 
 
 def allow_files(server, count):
@@ -31,7 +31,7 @@ def allow_files(server, count):
 
 
 def findings(server, status, **settings):
-	"""{(severity, about): finding}, where the number of open files is no matter."""
+	"""{(severity, about): finding}, without the number of open files."""
 	if server.process.poll() is None:
 		allow_files(server, ENOUGH_FILES)
 	return {(f["severity"], f["about"]): f for f in check(server, status, **settings)["findings"]}
@@ -45,7 +45,7 @@ def configure(server, modules=None, **options):
 
 
 def expect(server, severity, about, what="", line="", count=1, **settings):
-	"""So many findings, and one of them is this."""
+	"""The number of findings, one of which is this."""
 	found = findings(server, {"error": ERRORS, "warning": WARNINGS, "advice": OK}[severity], **settings)
 	assert len(found) == count, found
 	finding = found[severity, about]

@@ -9,7 +9,7 @@ PROGRAM = bed.BUILD / "nginx/usr/sbin/nginx"
 
 
 def port():
-	"""A port for nginx, which reuses no address that is bound: it is free, and not kept."""
+	"""A port for nginx, which cannot reuse a bound address: it is free, but not reserved."""
 	found = bed.Port()
 	found.socket.close()
 	return found.number

@@ -1,9 +1,9 @@
-"""Real XMPP clients as programs: clients/ has one for each library, and all of them speak alike.
+"""Real XMPP clients as programs: clients/ has one for each library, with a common protocol.
 
 A program is started with PORT HOST USER PASSWORD, reads commands from its standard input, a line
 each, and ends with it:
 
-	connect             log in; a further time, resume the session
+	connect             log in; repeated, resume the session
 	send JID BODY       a message of type "chat"
 
 and prints what happens, a line each:
@@ -32,7 +32,7 @@ LINES_OF_A_REPORT = 20
 
 
 def compiled(library):
-	"""The program clients/LIBRARY.c, built anew if its source is newer."""
+	"""The program clients/LIBRARY.c, rebuilt if its source is newer."""
 	source, program = SOURCES / f"{library}.c", INSTALLED / library
 	if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
 		INSTALLED.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def compiled(library):
 	return program
 
 
-# What is started for a library
+# The command of each library
 COMMANDS = {
 	"@xmpp/client over TCP": lambda: ["node", SOURCES / "xmpp_client.mjs", "tcp"],
 	"@xmpp/client over WebSocket": lambda: ["node", SOURCES / "xmpp_client.mjs", "websocket"],
@@ -53,7 +53,7 @@ COMMANDS = {
 
 
 class Program:
-	"""A running program. What it has printed is in .seen, the rests of its lines by their first word."""
+	"""A running program. Its output is in .seen: the rests of its lines by their first word."""
 
 	def __init__(self, library, port, host, user):
 		self.seen, self.lines = collections.defaultdict(list), []

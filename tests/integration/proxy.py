@@ -1,4 +1,4 @@
-"""A loopback TCP proxy that can lose a connection the ways a mobile network does.
+"""A loopback TCP proxy that loses connections like a mobile network.
 
 It passes bytes both ways, swallows them (freeze: both ends believe the connection is fine), or
 resets both ends (kill). Every new connection begins in the state "pass".
@@ -71,12 +71,12 @@ class Proxy:
 		link = _Link(client, server)
 		self.links.append(link)
 		for sock in (client, server):
-			sock.settimeout(5)  # an end that stopped reading is cut off, and cannot hold up the others
+			sock.settimeout(5)  # an end that stopped reading is disconnected, and does not block the others
 			sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 			self.selector.register(sock, selectors.EVENT_READ, lambda s, link=link: self._pass(link, s))
 
 	def _pass(self, link, sock):
-		"""Move what has come; the end of one side, or its reset, is the end of both."""
+		"""Move received bytes; the end or reset of one side ends both."""
 		if link not in self.links:
 			return
 		try:

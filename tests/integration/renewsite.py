@@ -1,5 +1,5 @@
-"""A Prosody in the DNSSEC laboratory whose certificates are renewed: prosodyctl mod_certs renew publishes by a program that
-asks the test to change the zone."""
+"""A Prosody in the DNSSEC laboratory whose certificates are renewed: prosodyctl mod_certs renew publishes records with a program
+that asks the test to change the zone."""
 import base64
 import hashlib
 import json
@@ -17,9 +17,9 @@ from certsite import shut, tool
 
 HOST = "good.lab"
 TTL = 60
-# By which the laboratory gives up servers that never answer. Here all do, on a busy machine late.
+# Timeout of the laboratory for servers that never answer. Here all answer, but late on a busy machine.
 IMPATIENT = ["unknown-server-time-limit:", "infra-cache-min-rtt:", "infra-cache-max-rtt:", "outbound-msg-retry:"]
-TIME_LIMIT = suite.tries(300, 2000)  # each call looks at all name servers and listeners, several times
+TIME_LIMIT = suite.tries(300, 2000)  # each call examines all name servers and listeners, several times
 COMMAND = """\
 #!/usr/bin/python3
 import socket, sys
@@ -37,7 +37,7 @@ sys.exit(int(status))
 
 
 class Publisher(threading.Thread):
-	"""Answers the program that certs_dns_command names. `handle` gets the lines, and returns status and text."""
+	"""Answers the program of certs_dns_command. `handle` gets the lines, and returns status and text."""
 
 	def __init__(self, directory, handle):
 		super().__init__(daemon=True)
@@ -78,8 +78,8 @@ class Publisher(threading.Thread):
 
 
 class Site(test_certs_check.Site):
-	"""good.lab is published and served; `old` is its certificate. pass_time() makes as if time had passed; `history` is which TLSA
-	records there were since when, for peers may have those of the last TTL seconds in their caches."""
+	"""good.lab is published and served; `old` is its certificate. pass_time() simulates the passing of time; `history` has the TLSA
+	records with their times, because peers may have those of the last TTL seconds in their caches."""
 
 	def __init__(self, version):
 		super().__init__(version)
@@ -107,7 +107,7 @@ class Site(test_certs_check.Site):
 	# --- DNS ---
 
 	def apply(self, lines):
-		"""Adds and deletes TLSA records of the zone, as they are asked for."""
+		"""Adds and deletes TLSA records of the zone, on request."""
 		zone = self.lab.zone("lab")
 		for line in lines:
 			action, name, ttl, kind, data = line.split(" ", 4)
@@ -125,7 +125,7 @@ class Site(test_certs_check.Site):
 		self.history.append((self.now(), self.published()))
 
 	def republish(self, *tlsa):
-		"""As an operator does: these records instead."""
+		"""Replaces the records, as an operator does."""
 		zone = self.lab.zone("lab")
 		zone.records = [record for record in zone.records if " TLSA " not in record]
 		for port in self.places:
@@ -150,7 +150,7 @@ class Site(test_certs_check.Site):
 		return self.directory / f"certs/{host}{suffix}"
 
 	def files(self):
-		"""What Prosody has: SHA-256 of the certificate. The key must belong to it."""
+		"""SHA-256 of Prosody's certificate. The key must match it."""
 		certificate, key = self.file(), self.file(".key")
 		public = [subprocess.run(["openssl", *words], check=True, stdout=subprocess.PIPE).stdout
 			for words in (["x509", "-in", certificate, "-noout", "-pubkey"], ["pkey", "-in", key, "-pubout"])]
@@ -165,16 +165,16 @@ class Site(test_certs_check.Site):
 		return time.time() + self.passed
 
 	def pass_time(self, seconds):
-		"""As if what was seen had been seen so much earlier."""
+		"""Moves the times of observations back."""
 		self.passed += seconds
 		for path in [*(self.directory / "data/mod_certs").glob("rollover-*.json"), self.slot / "state.json"]:
 			if path.exists():
 				path.write_text(json.dumps(earlier(json.loads(path.read_text()), seconds)))
 
-	# --- what is served ---
+	# --- served certificates ---
 
 	def chains(self):
-		"""What is served by each port, with STARTTLS, direct TLS and HTTPS, as PEM."""
+		"""The certificate of each port, with STARTTLS, direct TLS and HTTPS, as PEM."""
 		found = {self.port: starttls(self.address, self.port, "xmpp"),
 			self.s2s_port: starttls(self.address, self.s2s_port, "xmpp-server")}
 		return {**found, **{port: direct(self.address, port) for port in (self.http_port, self.component_port, self.web.number)}}
@@ -184,7 +184,7 @@ class Site(test_certs_check.Site):
 		return set(map(fingerprint, self.chains().values()))
 
 	def served_records(self):
-		"""The record 3 1 1 of what each port serves."""
+		"""The record 3 1 1 of each port's certificate."""
 		chains = self.chains()
 		records = {pem: record_of(pem) for pem in map(leaf, chains.values())}
 		return {port: records[leaf(pem)] for port, pem in chains.items()}
@@ -195,20 +195,20 @@ class Site(test_certs_check.Site):
 		return [records for (_, records), end in zip(self.history, [*begins[1:], float("inf")]) if end > self.now() - TTL]
 
 	def assert_peers(self):
-		"""Whoever connects now, with whatever TLSA records in its cache, accepts what is served."""
+		"""A peer that connects now, with any TLSA records in its cache, accepts the certificate."""
 		for port, record in self.served_records().items():
 			for records in self.cached():
 				assert record in records, (port, record, records, self.history)
 
 	def everything(self):
-		"""What a dry run must not change: every file with its inode, content and times, and DNS."""
+		"""The state that a dry run must not change: every file with its inode, content and times, and DNS."""
 		paths = sorted(path for name in ("certs", "data") for path in (self.directory / name).rglob("*"))
 		seen = [(str(path), path.lstat().st_ino, path.lstat().st_mtime_ns, path.lstat().st_mode,
 			path.read_bytes() if path.is_file() else None) for path in paths]
 		return seen, sorted(self.lab.zone("lab").records)
 
 	def renew(self, *words, status=0, **settings):
-		"""The one report of renew WORDS --json."""
+		"""The only report of renew WORDS --json."""
 		output = tool(self, "renew", *words, "--json", **settings)
 		assert output.status == status, output
 		if self.process.poll() is None:
@@ -222,7 +222,7 @@ class Site(test_certs_check.Site):
 
 
 def earlier(value, seconds, is_time=False):
-	"""JSON with the times of what was seen or sent so much earlier."""
+	"""JSON with the times of observations and requests moved back."""
 	if isinstance(value, dict):
 		return {key: earlier(each, seconds, key in ("since", "seen", "sent") or is_time) for key, each in value.items()}
 	return max(0, value - seconds) if is_time and isinstance(value, int) else value

@@ -97,7 +97,7 @@ def error(condition, kind=ANY):
 # --- the clients ---
 
 class Player(xmpp.Client):
-	"""A client that keeps what the server has not acknowledged, and whose connection is cut at each step."""
+	"""A client that keeps unacknowledged stanzas, and whose connection is cut at each step."""
 
 	def __init__(self, server, user, resource):
 		super().__init__(xmpp.Tcp(server.port), user, bed.PASSWORD, server.host)
@@ -213,7 +213,7 @@ class Player(xmpp.Client):
 		self.away = True
 
 	def _returns(self):
-		"""Resumes the session over a new connection, and sends again what the server has not counted."""
+		"""Resumes the session over a new connection, and sends the stanzas again that the server has not counted."""
 		if not self.away:
 			return
 		fresh = self.server.connect(self.user, next(self.transports))
@@ -234,7 +234,7 @@ class Player(xmpp.Client):
 			self.acked += 1
 
 	def _loses(self):
-		"""Receives all that the server has sent, without counting it."""
+		"""Receives all stanzas that the server has sent, without counting them."""
 		self.send(f"<r xmlns='{self.sm}'/>")
 		self.lost.clear()
 		while (element := self.transport.receive()).name != "a":
@@ -308,7 +308,7 @@ class SharedServer(bed.Prosody):
 	def __init__(self, version, stock_smacks):
 		self.players = []
 		modules = MODULES + (["account_activity", "flags"] if version == "13.0" else [])
-		options = {**OPTIONS, "storage": "internal" if stock_smacks else STORAGE}  # stock servers load no module of ours
+		options = {**OPTIONS, "storage": "internal" if stock_smacks else STORAGE}  # stock servers do not load our modules
 		super().__init__(version, modules=modules, options=options, components=COMPONENTS, stock_smacks=stock_smacks)
 		assert self.account("admin") == ADMIN
 

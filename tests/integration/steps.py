@@ -1,4 +1,4 @@
-"""Steps that many tests take."""
+"""Steps of many tests."""
 import time
 
 import bed
@@ -9,7 +9,7 @@ LAST = 2**32 - 1
 
 
 def counters(server, client):
-	"""What the server holds of its outgoing side: (acknowledged, unacknowledged)."""
+	"""The server's outgoing counters: (acknowledged, unacknowledged)."""
 	queue = "s.outgoing_stanza_queue"
 	text = server.session(client, f"{queue}:count_acked() .. ' ' .. {queue}:count_unacked()")
 	return tuple(int(float(n)) for n in text.split())
@@ -43,7 +43,7 @@ def cut(server, client):
 
 
 def say(sender, to, *bodies):
-	"""Messages that the server has dealt with when this returns."""
+	"""Sends messages, and returns when the server has handled them."""
 	for body in bodies:
 		sender.chat(to, str(body))
 	sender.ping()
@@ -60,7 +60,7 @@ def next_second():
 
 
 def pending_offline(server, user):
-	"""The bodies that offline storage holds for a user, oldest first."""
+	"""The bodies in a user's offline storage, oldest first."""
 	code = f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "offline", "archive");
 		local bodies = {{}};
@@ -72,5 +72,5 @@ def pending_offline(server, user):
 
 
 def wait_offline(server, user, bodies):
-	"""Wait until offline storage holds exactly these."""
+	"""Wait until offline storage has exactly these."""
 	bed.wait_for(lambda: pending_offline(server, user) == bodies, f"offline storage holds {bodies}")

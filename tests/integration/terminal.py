@@ -11,7 +11,7 @@ TIMEOUT = 35
 
 
 class Output:
-	"""How a command has ended, and what it has printed."""
+	"""The status and the output of a command."""
 
 	def __init__(self, status, out, err):
 		self.status, self.out, self.err = status, out, err
@@ -32,7 +32,7 @@ class Tool:
 		return [launcher, "--config", server.config, self.module, *words]
 
 	def run(self, server, *words, **settings):
-		"""Without a terminal. It may fail, but not by a fault of its own."""
+		"""Runs it without a terminal. It may fail, but not crash."""
 		done = subprocess.run(self.command(server, *words), timeout=TIMEOUT, stdin=subprocess.DEVNULL,
 			stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **settings)
 		output = Output(done.returncode, done.stdout, done.stderr)
@@ -41,20 +41,20 @@ class Tool:
 		return output
 
 	def good(self, server, *words, **settings):
-		"""What is printed by what must not fail."""
+		"""The output of a command that must not fail."""
 		output = self.run(server, *words, **settings)
 		assert output.status == 0, output
 		return output.out
 
 	def bad(self, server, *words, status=1, says="", **settings):
-		"""Runs what must fail, and say why."""
+		"""Runs a command that must fail, and say why."""
 		output = self.run(server, *words, **settings)
 		assert output.status == status, output
 		assert re.search(says, output.err), (says, output)
 		return output
 
 	def on_terminal(self, server, *words, environment=None):
-		"""What is printed where both outputs are a terminal."""
+		"""The output if both outputs are a terminal."""
 		master, slave = pty.openpty()
 		process = subprocess.Popen(self.command(server, *words), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
 			preexec_fn=bed.end_with_parent, env={**os.environ, **(environment or {})})

@@ -1,5 +1,5 @@
-"""An ack is a promise: none leaves before what it acknowledges is committed (storage native), and a request is
-answered all the same."""
+"""Acks are not sent before the stanzas that they acknowledge are committed (storage native), and each request is
+answered."""
 import random
 
 import bed
@@ -14,7 +14,7 @@ KILLS = 8
 
 
 def stored(server, user):
-	"""The bodies that offline storage holds for a user, oldest first."""
+	"""The bodies in a user's offline storage, oldest first."""
 	return server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "offline", "archive");
 		local bodies = {{}};
@@ -48,7 +48,7 @@ def read_acks(client):
 		return h
 
 
-@behaviour("acks: what was acknowledged is in storage after the server was killed", options=NATIVE)
+@behaviour("acks: acknowledged stanzas are in storage after the server was killed", options=NATIVE)
 def acknowledged_stanzas_survive_a_kill(server):
 	rng = random.Random(server.version)
 	alice, bob = server.account("alice"), server.account("bob")
@@ -77,7 +77,7 @@ def each_request_is_answered_in_order(server):
 	assert answers == sorted(answers) and answers[-1] == 50, answers
 
 
-@behaviour("acks: nothing is acknowledged of a turn that is lost, until the client has sent it again", options=NATIVE)
+@behaviour("acks: stanzas of a lost turn are not acknowledged until the client has sent them again", options=NATIVE)
 def a_lost_turn_is_not_acknowledged(server):
 	alice, to = acknowledged_one(server)
 	server.lua(f"local turns = {TURNS}; prosody.lose = function () turns.lost[turns.number] = true end; "
@@ -94,7 +94,7 @@ def a_lost_turn_is_not_acknowledged(server):
 	assert [int(alice.until("a")["h"]) for _ in range(3)][-1] == 4
 
 
-@behaviour("acks: a request is answered with what is committed when a commit takes long", options=NATIVE)
+@behaviour("acks: a request is answered with the committed count if a commit takes long", options=NATIVE)
 def a_slow_commit_delays_only_its_own_answer(server):
 	alice = server.login("alice")
 	alice.enable()
@@ -110,7 +110,7 @@ def a_slow_commit_delays_only_its_own_answer(server):
 	assert alice.handled() == 2
 
 
-@behaviour("acks: the h of <resumed/> and of a closed stream count what is committed", options=NATIVE)
+@behaviour("acks: the h of <resumed/> and of a closed stream count committed stanzas", options=NATIVE)
 def resumed_and_closed_streams_count_what_is_committed(server):
 	alice, bob = server.login("alice"), server.account("bob")
 	alice.enable()
@@ -123,7 +123,7 @@ def resumed_and_closed_streams_count_what_is_committed(server):
 	assert stored(server, bob) == [str(n) for n in range(6)]
 
 
-@behaviour("acks: nothing is acknowledged in the middle of its handling, though the store commits there", options=NATIVE)
+@behaviour("acks: a stanza is not acknowledged while it is handled, even if the store commits meanwhile", options=NATIVE)
 def nothing_is_acknowledged_while_being_handled(server):
 	alice, to = acknowledged_one(server)
 	server.lua(f"""
@@ -158,7 +158,7 @@ def a_partly_lost_stanza_is_not_acknowledged(server):
 	assert int(alice.until("a")["h"]) == 1
 
 
-@behaviour("acks: what is asked for when a module is reloaded is answered", options=NATIVE)
+@behaviour("acks: a request during a reload of the module is answered", options=NATIVE)
 def requests_are_answered_across_a_reload(server):
 	alice, bob = server.login("alice"), server.account("bob")
 	to = f"{bob}@{server.host}"
@@ -174,7 +174,7 @@ def requests_are_answered_across_a_reload(server):
 	assert stored(server, bob) == ["1", "2"]
 
 
-@behaviour("acks: turns that are lost, one after another, take no memory", options=NATIVE)
+@behaviour("acks: successive lost turns do not take memory", options=NATIVE)
 def lost_turns_take_no_memory(server):
 	result = server.lua(f"""
 		local turns = {TURNS};

@@ -27,7 +27,7 @@ def entries(count, contact=PEER, first=0):
 
 
 def owner_of(server, messages):
-	"""A client whose archive holds these messages and nothing else."""
+	"""A client whose archive has exactly these messages."""
 	client = server.login("alice")
 	fill(server, client.user, messages)
 	return client
@@ -38,12 +38,12 @@ def bodies(messages):
 
 
 def chunks(messages):
-	"""The pages that an archive is read in; an empty archive has one, an empty one."""
+	"""The pages of an archive; an empty archive has one empty page."""
 	return [messages[n:n + PAGE] for n in range(0, len(messages), PAGE)] or [[]]
 
 
 def check(page, messages, count, complete, backwards=False):
-	"""A page holds exactly these messages, in order, and says so."""
+	"""A page has exactly these messages, in order, and its <fin/> agrees."""
 	told = messages[::-1] if backwards else messages
 	assert page.bodies == bodies(told) and page.ids == [m.id for m in told], (page, told)
 	assert page.stamps == [stamp(m.when) for m in told], (page.stamps, told)
@@ -59,14 +59,14 @@ def check_all(pages, expected, count, **more):
 
 
 def last_page_first(messages):
-	"""Pages counted from the newest message on: it is the oldest page that may be short."""
+	"""Pages counted from the newest message on: the oldest page may be short."""
 	return [chunk[::-1] for chunk in chunks(messages[::-1])]
 
 
 # --- pages ---
 
 for size in SIZES:
-	@behaviour(f"archive: {size} of them in pages of {PAGE}, forth and back, each way chronological or flipped", **NATIVE)
+	@behaviour(f"archive: {size} messages in pages of {PAGE}, forth and back, each way chronological or flipped", **NATIVE)
 	def pages_in_both_directions_are_complete(server, size=size):
 		messages = entries(size)
 		alice = owner_of(server, messages)
@@ -86,7 +86,7 @@ def pages_around_any_message_are_complete(server):
 		check(query(alice, max=PAGE, before=message.id), earlier[-PAGE:], len(messages), len(earlier) <= PAGE)
 
 
-@behaviour("archive: max 0 counts, and returns nothing", **NATIVE)
+@behaviour("archive: max 0 returns the count without messages", **NATIVE)
 def max_zero_only_counts(server):
 	for size in SIZES:
 		alice = owner_of(server, entries(size))
@@ -94,7 +94,7 @@ def max_zero_only_counts(server):
 		assert (page.bodies, page.count, page.first, page.last) == ([], size, None, None), page
 
 
-@behaviour("archive: without max a page is bounded, and a large one is cut to what the server allows",
+@behaviour("archive: without max a page has the default size, and a large max is cut to the server's limit",
 	modules=["mam"], options={"storage": "native", "max_archive_query_results": 2 * PAGE})
 def pages_are_bounded(server):
 	messages = entries(2 * PAGE + 1)
@@ -118,7 +118,7 @@ def before_id_and_after_id_bound_a_window(server):
 	check_all(forth(alice, PAGE, fields=before), chunks(messages[:-2]), count)
 
 
-@behaviour("archive: a window that ends before it begins is empty and complete", **NATIVE)
+@behaviour("archive: a window whose end precedes its start is empty and complete", **NATIVE)
 def a_reversed_window_is_empty(server):
 	messages = entries(PAGE)
 	alice = owner_of(server, messages)
@@ -127,7 +127,7 @@ def a_reversed_window_is_empty(server):
 		check(query(alice, max=PAGE, fields=fields), [], PAGE, True)
 
 
-@behaviour("archive: ids fetch these messages and no others, in order of the archive", **NATIVE)
+@behaviour("archive: ids fetch exactly these messages, in the order of the archive", **NATIVE)
 def ids_fetch_these_messages_in_order(server):
 	messages = entries(2 * PAGE + 1)
 	alice = owner_of(server, messages)
@@ -147,7 +147,7 @@ def conversation(count):
 	return contacts, messages
 
 
-@behaviour("archive: with selects a contact, counts only theirs, and is paged through both ways", **NATIVE)
+@behaviour("archive: with selects the messages of a contact, counts them, and is paged through both ways", **NATIVE)
 def with_selects_a_contact(server):
 	contacts, messages = conversation(7 * PAGE)
 	alice = owner_of(server, messages)
@@ -158,7 +158,7 @@ def with_selects_a_contact(server):
 		check_all(back(alice, PAGE, fields=fields), last_page_first(theirs), len(theirs))
 
 
-@behaviour("archive: with may be a full JID, a domain is no contact of its users", **NATIVE)
+@behaviour("archive: with may be a full JID, and a domain does not select its users", **NATIVE)
 def with_takes_a_full_jid(server):
 	contacts, messages = conversation(PAGE)
 	alice = owner_of(server, messages)
@@ -182,7 +182,7 @@ def start_and_end_are_inclusive(server):
 	check(query(alice, max=50, fields={"end": stamp(messages[4].when - 1)}), messages[:4], 4, True)
 
 
-@behaviour("archive: start, end, with, before-id and after-id hold together", **NATIVE)
+@behaviour("archive: start, end, with, before-id and after-id can be combined", **NATIVE)
 def all_filters_combine(server):
 	contacts, messages = conversation(6 * PAGE)
 	alice = owner_of(server, messages)
@@ -196,7 +196,7 @@ def all_filters_combine(server):
 
 
 def fractions(count):
-	"""Messages within seconds of one another, at times of which a client is told no more than a part."""
+	"""Messages within seconds of one another, at times that stamps show only in part."""
 	messages = entries(count)
 	for n, message in enumerate(messages):
 		message.when = NOW - 60 + n * 0.2718281828
@@ -204,7 +204,7 @@ def fractions(count):
 
 
 def check_stamps(client, count):
-	"""Whoever asks for what lies between two stamps that were told gets both messages, and all between."""
+	"""A query between two stamps returns both messages, and all between."""
 	everything = query(client, max=count)
 	assert len(everything.ids) == count, everything
 	for low, high in ((0, 0), (0, count - 1), (3, 3), (2, 7), (count - 1, count - 1)):
@@ -218,13 +218,13 @@ def check_stamps(client, count):
 	assert (first, start, last, end) == (everything.ids[0], everything.stamps[0], everything.ids[-1], everything.stamps[-1])
 
 
-@behaviour("archive: a stamp that was told selects its message, as start and as end", **NATIVE)
+@behaviour("archive: the stamp of a result selects its message, as start and as end", **NATIVE)
 def a_returned_stamp_selects_its_message(server):
 	check_stamps(owner_of(server, fractions(2 * PAGE)), 2 * PAGE)
 
 
 if len(bed.VERSIONS) > 1:
-	@behaviour("archive: what one version of Prosody has stored is read, with its times, by the other one", **NATIVE)
+	@behaviour("archive: one version of Prosody reads the messages of the other one, with their times", **NATIVE)
 	def the_other_version_reads_the_archive(server):
 		messages = fractions(2 * PAGE)
 		alice = owner_of(server, messages)
@@ -241,7 +241,7 @@ if len(bed.VERSIONS) > 1:
 			check_stamps(alice, len(messages))
 
 
-@behaviour("archive: order is that of appending, also when clocks go back", **NATIVE)
+@behaviour("archive: messages stay in the order of appending, also when clocks go back", **NATIVE)
 def order_is_that_of_appending(server):
 	messages = entries(2 * PAGE + 1)
 	for n, message in enumerate(messages):
@@ -254,7 +254,7 @@ def order_is_that_of_appending(server):
 	check_all(forth(alice, PAGE, fields=fields), chunks(recent), len(recent))
 
 
-@behaviour("archive: metadata of no message, of one, and of many", **NATIVE)
+@behaviour("archive: metadata of an empty archive, of one message, and of many", **NATIVE)
 def metadata_has_first_and_last_message(server):
 	for size in (0, 1, 2, 2 * PAGE + 1):
 		messages = entries(size)
@@ -265,7 +265,7 @@ def metadata_has_first_and_last_message(server):
 
 # --- ids ---
 
-@behaviour("archive: an unknown id is item-not-found wherever one is given, in an empty archive too", **NATIVE)
+@behaviour("archive: an unknown id is item-not-found in each field, also in an empty archive", **NATIVE)
 def unknown_ids_are_item_not_found(server):
 	stranger = fill(server, server.login("stranger").user, entries(1))[0].id
 	for alice in (owner_of(server, entries(PAGE)), owner_of(server, [])):
@@ -275,7 +275,7 @@ def unknown_ids_are_item_not_found(server):
 			assert [page.error for page in asked] == ["item-not-found"] * 5, (ident, asked)
 
 
-@behaviour("archive: ids are unique, of one shape, and tell nothing of the order of messages", **NATIVE)
+@behaviour("archive: ids are unique, of one format, and do not reveal the order of messages", **NATIVE)
 def ids_are_unique_and_random(server):
 	ids = []
 	for _ in range(3):
@@ -288,7 +288,7 @@ def ids_are_unique_and_random(server):
 		assert os.path.commonprefix(archive) == "", archive
 
 
-@behaviour("archive: what is said is archived for both sides, and the id that a client is told is the archive's",
+@behaviour("archive: messages are archived for both sides, and a client receives the id of the archive",
 	**NATIVE)
 def both_sides_archive_under_the_told_id(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -318,7 +318,7 @@ def preferences_are_obeyed(server):
 # --- restarts and reloads ---
 
 def continue_archive(server, user, messages):
-	"""The archive is as it was, and goes on."""
+	"""The archive is unchanged, and accepts further messages."""
 	alice = server.authenticated(user).bind()
 	check_all(forth(alice, PAGE), chunks(messages), len(messages))
 	check_all(back(alice, PAGE), last_page_first(messages), len(messages))
@@ -345,7 +345,7 @@ def a_reload_keeps_the_archive(server):
 		continue_archive(server, user, messages)
 
 
-@behaviour("archive: sessions that were there before a reload of the driver are archived after it", **NATIVE)
+@behaviour("archive: sessions from before a reload of the driver are archived after it", **NATIVE)
 def sessions_archive_after_a_driver_reload(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for n in range(3):
@@ -361,7 +361,7 @@ EXPIRING = {"modules": ["mam", "cron"], "options": {"storage": "native", "archiv
 EXPIRY = "Remove expired messages"
 
 
-@behaviour("archive: expiry removes what is older than its limit, of every user, and nothing else", **EXPIRING)
+@behaviour("archive: expiry removes exactly the messages older than its limit, of every user", **EXPIRING)
 def expiry_removes_old_messages_only(server):
 	kept, owners = [], []
 	for old in (0, 1, PAGE, 2 * PAGE + 1):
@@ -393,7 +393,7 @@ def an_expired_id_is_item_not_found(server):
 	check(query(alice, after=messages[1].id), messages[2:], PAGE - 1, True)
 
 
-@behaviour("archive: a full archive makes room by dropping its oldest messages", modules=["mam"],
+@behaviour("archive: a full archive drops its oldest messages", modules=["mam"],
 	options={"storage": "native", "storage_archive_item_limit": 2 * PAGE})
 def a_full_archive_drops_its_oldest_messages(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -457,7 +457,7 @@ def rooms_are_archived_across_a_restart(server):
 	assert room_pages(alice, room) == said
 
 
-@behaviour("archive: the end of a room is the end of its archive, and of no other",
+@behaviour("archive: destroying a room deletes its archive, and no other",
 	components={ROOMS: ROOM_SERVICE}, **NATIVE)
 def a_destroyed_room_takes_its_archive_along(server):
 	alice = server.login("alice")
@@ -474,7 +474,7 @@ def a_destroyed_room_takes_its_archive_along(server):
 	assert room_pages(alice, rooms[0]) == []
 
 
-@behaviour("archive: the driver serves archives alone while the rest stays where it was", modules=["mam"],
+@behaviour("archive: the driver can serve archives only, while other drivers serve the rest", modules=["mam"],
 	options={"storage": {"archive": "native", "muc_log": "native"}}, components={ROOMS: ROOM_SERVICE})
 def the_driver_serves_archives_only(server):
 	messages = entries(PAGE + 1)
@@ -510,7 +510,7 @@ def read_archive(server, library, user):
 
 
 for name in READERS:
-	@behaviour(f"archive: {name} reads archives of every size around a page's, forth and back", **NATIVE)
+	@behaviour(f"archive: {name} reads archives of sizes around that of a page, forth and back", **NATIVE)
 	def a_library_reads_archives_of_any_size(server, library=name):
 		for size in SIZES:
 			messages = entries(size)

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: what DNS says, what is served, and how the two fit together."""
+"""prosodyctl mod_certs check: DNS, the served certificates, and whether they agree."""
 import json
 import re
 import shutil
@@ -50,7 +50,7 @@ class Site(bed.Prosody):
 		return (issuer or self.lab.intermediate).issue(name or host, names or [f"DNS:{host}"], **settings)
 
 	def serve(self, host, certificate):
-		"""Prosody has this host, with this certificate."""
+		"""Adds this host to Prosody, with this certificate."""
 		self.install(host, certificate)
 		if host not in (self.host, *self.more_hosts):
 			self.more_hosts.append(host)
@@ -68,7 +68,7 @@ class Site(bed.Prosody):
 		zone.add(target, "AAAA", "::1")
 
 	def child(self, name, servers, valid=None):
-		"""A zone below lab. with these name servers, {label: number of its address}, that lab. leaves it to."""
+		"""A zone below lab. with these name servers, {label: number of its address}, to which lab. delegates it."""
 		zone = Zone(f"{name}.lab.", f"{next(iter(servers))}.{name}.lab.", valid)
 		for label, number in servers.items():
 			for each in (zone, self.lab.zone("lab")):
@@ -77,7 +77,7 @@ class Site(bed.Prosody):
 		return zone
 
 	def serve_zones(self, zones):
-		"""Name servers of our own: {number of the address: [zones]}; before go(), which publishes the keys."""
+		"""Separate name servers: {number of the address: [zones]}; before go(), which publishes the keys."""
 		for number, listed in zones.items():
 			directory = self.lab.directory / f"server-{number}"
 			directory.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ class Site(bed.Prosody):
 			self.start()
 		return self
 
-	# --- its life ---
+	# --- running it ---
 
 	def finish(self):
 		if self.process:
@@ -119,7 +119,7 @@ def behaviour(name, once=True):
 
 
 class Report:
-	"""What check has found."""
+	"""The findings of check."""
 
 	def __init__(self, output):
 		found = json.loads(output.out)
@@ -130,7 +130,7 @@ class Report:
 			and (host is None or row["host"] == host)]
 
 	def expect(self, state, check, subject="", text="", host=None):
-		"""There are such rows, they all have this state, and one this text."""
+		"""There are such rows, all have this state, and one has this text."""
 		rows = self.rows_of(check, subject, host)
 		assert rows and {row["state"] for row in rows} == {state}, (check, subject, state, rows, self)
 		assert any(re.search(text, row["text"]) for row in rows), (text, rows)
@@ -146,10 +146,10 @@ def check(site, *words, status):
 	return Report(output)
 
 
-# --- everything as it should be ---
+# --- no problems ---
 
 @suite.every_version
-@behaviour("where all is well every row is ok, and the status is 0")
+@behaviour("without problems every row is ok, and the status is 0")
 def all_rows_are_ok(site):
 	site.good()
 	site.lab.zone("lab").add("good", "CAA", '0 issue "ca.example"')
@@ -180,7 +180,7 @@ def all_rows_are_ok(site):
 	assert f"{len(report.rows)} ok, 0 warnings, 0 errors" in text and "\ngood.lab\n" in text, text
 
 
-@behaviour("one warning is no warnings, and one error no errors")
+@behaviour("the summary uses singular and plural")
 def summary_counts_one_warning_and_one_error(site):
 	site.good(tlsa=[])
 	site.lab.zone("lab").add("good", "CAA", '0 issue "ca.example"')
@@ -194,7 +194,7 @@ def summary_counts_one_warning_and_one_error(site):
 
 @behaviour("a domain in Unicode is looked up and compared in A-labels")
 def a_unicode_domain_is_checked_in_a_labels(site):
-	site.good("xn--mller-kva.lab", services=SERVICES[:2])  # with direct TLS Prosody does not know it by that name
+	site.good("xn--mller-kva.lab", services=SERVICES[:2])  # with direct TLS Prosody does not recognize this name
 	site.more_hosts[:] = ["müller.lab"]
 	site.go()
 	report = check(site, "müller.lab", status=OK)
@@ -205,7 +205,7 @@ def a_unicode_domain_is_checked_in_a_labels(site):
 # --- usage ---
 
 @suite.every_version
-@behaviour("what cannot be meant is refused, and a host of another server can be checked")
+@behaviour("invalid arguments are rejected, and a host of another server can be checked")
 def bad_arguments_are_refused(site):
 	site.good("other.lab")
 	site.lab.start()
@@ -231,7 +231,7 @@ def a_terminal_shows_colours(site):
 # --- trust ---
 
 @suite.every_version
-@behaviour("without a trust anchor nothing is secure, and the line to add is shown")
+@behaviour("without a trust anchor all answers are insecure, and the option to add is shown")
 def without_a_trust_anchor_nothing_is_secure(site):
 	site.good()
 	site.options["unbound"].pop("trustfile")
@@ -247,7 +247,7 @@ def without_a_trust_anchor_nothing_is_secure(site):
 
 
 @suite.every_version
-@behaviour("a trust anchor's file that is missing is told of")
+@behaviour("a missing trust anchor file is reported")
 def a_missing_anchor_file_is_reported(site):
 	site.good()
 	site.options["unbound"]["trustfile"] = "/nonexistent/root.key"
@@ -258,7 +258,7 @@ def a_missing_anchor_file_is_reported(site):
 	report.expect("error", "SRV", text="no answer: the DNS resolver does not work; check the option unbound")
 
 
-@behaviour("a resolver that leaves out signatures is told of at once")
+@behaviour("a resolver that strips signatures is reported")
 def a_resolver_without_signatures_is_reported(site):
 	site.good()
 	site.go()
@@ -277,7 +277,7 @@ def a_resolver_without_signatures_is_reported(site):
 
 # --- DNSSEC ---
 
-@behaviour("the state of DNSSEC is told, and why an answer is bogus")
+@behaviour("the state of DNSSEC is reported, and the reason why an answer is bogus")
 def the_cause_of_a_bogus_answer_is_reported(site):
 	site.good()
 	site.good("bogus.lab")
@@ -321,9 +321,9 @@ def signatures_about_to_expire_are_a_warning(site):
 	report.expect("ok", "DANE", text="^3 1 1 matches$")
 
 
-# --- where the services are ---
+# --- services ---
 
-@behaviour("no service, an alias, no address and nobody listening are told of")
+@behaviour("missing services, aliases, missing addresses and closed ports are reported")
 def missing_services_and_addresses_are_reported(site):
 	site.good()
 	zone = site.lab.zone("lab")
@@ -347,7 +347,7 @@ def missing_services_and_addresses_are_reported(site):
 
 
 class Patient:
-	"""Listens at these ports of an address, and closes all connections once each port has one."""
+	"""Listens at these ports of an address, and closes all connections when each port has one."""
 
 	def __init__(self, address, ports):
 		self.sockets = [socket.create_server((address, port)) for port in ports]
@@ -373,7 +373,7 @@ class Patient:
 
 
 @suite.every_version
-@behaviour("listeners of all hosts are asked at the same time")
+@behaviour("listeners of all hosts are probed at the same time")
 def listeners_are_asked_in_parallel(site):
 	address, zone, ports = site.lab.address(NOBODY), site.lab.zone("lab"), range(5000, 5010)
 	zone.add("all", "A", address)
@@ -386,7 +386,7 @@ def listeners_are_asked_in_parallel(site):
 	assert len(rows) == len(ports), report
 
 
-@behaviour("CAA records are those of the nearest domain, and stand beside the issuer of what is served")
+@behaviour("CAA records are those of the nearest domain, and are shown beside the issuer of the served certificate")
 def caa_records_come_from_the_nearest_domain(site):
 	site.good("a.good.lab")
 	site.good("plain.lab")
@@ -401,7 +401,7 @@ def caa_records_come_from_the_nearest_domain(site):
 	assert "issued by" not in report.expect("ok", "CAA", "good.lab", host="nowhere.good.lab")[0]["text"]
 
 
-@behaviour("CAA records that let nobody issue are a warning beside a certificate of a trusted authority alone")
+@behaviour("CAA records that forbid all issuers are a warning only for a certificate of a trusted authority")
 def caa_that_forbids_all_issuers_is_a_warning(site):
 	zone = site.lab.zone("lab")
 	wildcards = {"shut.lab": ['0 issue ";"'], "wild.lab": ['0 issue "ca.example"', '0 issuewild ";"'],
@@ -424,7 +424,7 @@ def caa_that_forbids_all_issuers_is_a_warning(site):
 		report.expect(state, "CAA", host.removeprefix("a."), text, host=host)
 
 
-# --- certificates beside TLSA records ---
+# --- certificates and TLSA records ---
 
 @suite.every_version
 @behaviour("each published combination has to match what every listener serves")
@@ -439,7 +439,7 @@ def each_combination_matches_every_listener(site):
 	site.serve("useless.lab", site.issue("useless.lab"))
 	site.publish("useless.lab", ["3 1 9 " + WRONG, "3 1 1 abcd"])
 	site.serve("many.lab", issued := site.issue("many.lab"))
-	others = [f"3 1 1 {number:064x}" for number in range(50)]  # more than UDP carries
+	others = [f"3 1 1 {number:064x}" for number in range(50)]  # more than fits into UDP
 	site.publish("many.lab", [*others, issued.tlsa(3, 1, 1), site.lab.intermediate.tlsa(2, 0, 1), issued.tlsa(1, 1, 2)])
 	site.go()
 	report = check(site, "good.lab", "wrong.lab", "foreign.lab", "useless.lab", "many.lab", status=ERRORS)
@@ -468,7 +468,7 @@ def tlsa_behind_an_alias_is_found(site):
 	report.expect("ok", "name server", f"TLSA _{site.s2s_port}._tcp.xmpp.good.lab", "^1 of lab, identical$")
 
 
-@behaviour("names, chain and dates are judged; where DANE proves the certificate, its faults are warnings")
+@behaviour("names, chain and dates are verified; if DANE proves the certificate, their errors are warnings")
 def dane_turns_pkix_faults_into_warnings(site):
 	faults = {
 		"name": lambda host: site.issue(host, ["DNS:elsewhere.lab", f"SRV:_xmpp-client.{host}"]),
@@ -520,7 +520,7 @@ def a_differing_listener_is_found(site):
 # --- name servers ---
 
 class Shouting:
-	"""A name server that has what another has, with one name in other letters; NSD makes all of them small."""
+	"""A name server with the data of another, and one name in upper case; NSD converts all names to lower case."""
 
 	def __init__(self, address, source, name, shouted):
 		self.source, self.name, self.shouted = source, self.wire(name), self.wire(shouted)
@@ -570,7 +570,7 @@ def differing_name_servers_are_an_error(site):
 	report.expect("warning", "TLSA", f"_{site.s2s_port}._tcp.xmpp.good.lab", "^3 1 1; without effect: the SRV record is insecure$")
 
 
-@behaviour("name servers that differ in letter case alone are a warning that says so")
+@behaviour("name servers that differ only in letter case are a warning that says so")
 def differing_letter_case_is_a_warning(site):
 	site.good()
 	zone = site.child("case", SERVERS)
@@ -585,7 +585,7 @@ def differing_letter_case_is_a_warning(site):
 		rf"two.case.lab \({second}\): 0 5 \d+ XMPP.Good.lab$")
 
 
-@behaviour("a name server that does not answer, or that does not know the zone, is told of")
+@behaviour("a name server that does not answer, or does not know the zone, is reported")
 def a_lame_name_server_is_reported(site):
 	site.good()
 	zone = site.child("mute", {"ns": FIRST_NAME_SERVER})

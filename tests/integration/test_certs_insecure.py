@@ -4,7 +4,7 @@ from test_certs_check import FIRST_NAME_SERVER, SERVICES, behaviour
 from test_certs_installed import look
 
 
-# Nobody need listen for it.
+# This does not need a listener.
 
 def delegate(site, name, valid=(-1, 30), ds=None):
 	"""A zone below lab., of a name server of its own: with its DS record, or with these, "" for none."""
@@ -26,7 +26,7 @@ def expect_cause(report, state, host, zone, text):
 	report.expect("warning", "TLSA", f"._tcp.xmpp.{host}", "without effect: the TLSA record is insecure", host=host)
 
 
-@behaviour("insecure: without a trust anchor it is that")
+@behaviour("insecure: a missing trust anchor is the cause")
 def no_trust_anchor(site):
 	site.good(services=SERVICES[:1])
 	del site.options["unbound"]["trustfile"]
@@ -35,7 +35,7 @@ def no_trust_anchor(site):
 	expect_cause(look(site), "ok", "good.lab", ".", "insecure: no trust anchor is configured")
 
 
-@behaviour("insecure: a trust anchor for another zone alone is called so")
+@behaviour("insecure: a trust anchor for another zone is the cause")
 def an_anchor_for_another_zone(site):
 	site.good(services=SERVICES[:1])
 	site.lab.start()
@@ -47,7 +47,7 @@ def an_anchor_for_another_zone(site):
 	expect_cause(report, "warning", "good.lab", ".", "the trust anchor does not cover this name")
 
 
-@behaviour("insecure: a zone that is not signed, and is called so with its parent")
+@behaviour("insecure: an unsigned zone is named with its parent")
 def an_unsigned_zone(site):
 	host = delegate(site, "plain", valid=None)
 	site.lab.start()
@@ -56,7 +56,7 @@ def an_unsigned_zone(site):
 		"^insecure: the zone plain.lab is not signed: its parent lab has no DS record for it, and it has no DNSKEY record$")
 
 
-@behaviour("insecure: a zone that is signed, and whose parent has no DS record")
+@behaviour("insecure: a signed zone without a DS record in its parent")
 def a_signed_zone_without_ds(site):
 	host = delegate(site, "island", ds="")
 	site.lab.start()
@@ -65,7 +65,7 @@ def a_signed_zone_without_ds(site):
 		"^insecure: the zone island.lab is signed, but its parent lab has no DS record for it: send the DS record to the registrar, or to the operator of lab")
 
 
-@behaviour("insecure: algorithms and digests that the resolver does not know are named")
+@behaviour("insecure: algorithms and digests that the resolver does not support are named")
 def unknown_algorithms_and_digests(site):
 	host = delegate(site, "odd", ds="12345 250 2 " + "ab" * 32)
 	site.lab.start()
@@ -74,7 +74,7 @@ def unknown_algorithms_and_digests(site):
 		"unknown algorithm 250, digest SHA-256.$")
 
 
-@behaviour("insecure: a digest alone that the resolver does not know is named")
+@behaviour("insecure: a single digest that the resolver does not support is named")
 def an_unknown_digest(site):
 	host = delegate(site, "digest", ds="12345 13 250 " + "ab" * 32)
 	site.lab.start()
@@ -82,7 +82,7 @@ def an_unknown_digest(site):
 	expect_cause(look(site, host), "warning", host, host, "key 12345: algorithm ECDSAP256SHA256, unknown digest 250")
 
 
-@behaviour("insecure: an alias is insecure for where it leads, and each cause is said once")
+@behaviour("insecure: an alias is insecure because of its target, and each cause is reported once")
 def an_alias_into_an_insecure_zone(site):
 	site.publish("insecure.lab", zone=site.lab.zone("insecure.lab"))
 	zone = site.lab.zone("lab")
@@ -97,7 +97,7 @@ def an_alias_into_an_insecure_zone(site):
 
 
 @every_version
-@behaviour("insecure: what an option of the resolver takes out of validation is called so")
+@behaviour("insecure: an option of the resolver that disables validation is named")
 def an_option_that_disables_validation(site):
 	site.good(services=SERVICES[:1])
 	site.options["unbound"]["options"]["domain-insecure:"] = "good.lab"
@@ -106,7 +106,7 @@ def an_option_that_disables_validation(site):
 	expect_cause(look(site), "warning", "good.lab", "good.lab", "the option unbound excludes the zone from validation")
 
 
-@behaviour("insecure: what is secure has no cause")
+@behaviour("insecure: a secure answer does not have a cause")
 def secure_answers_have_no_cause(site):
 	host = delegate(site, "fine")
 	site.lab.start()

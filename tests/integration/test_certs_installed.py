@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: hosts, certificates and keys as this machine has them."""
+"""prosodyctl mod_certs check: hosts, certificates and keys of this machine."""
 import functools
 import os
 import pathlib
@@ -22,7 +22,7 @@ def look(site, *words):
 
 # --- keys ---
 
-@behaviour("installed: a key with a password is opened with the one of the configuration, and never asked for")
+@behaviour("installed: an encrypted key is opened with the password of the configuration, without a prompt")
 def a_key_is_opened_with_its_configured_password(site):
 	certificate = site.issue("good.lab")
 	site.publish("good.lab", services=SERVICES[:2])
@@ -37,7 +37,7 @@ def a_key_is_opened_with_its_configured_password(site):
 	look(site).expect("error", "key", closed.name, "error loading private key")
 
 
-@behaviour("installed: a key that is missing, cannot be read, or is not the certificate's is an error with its file")
+@behaviour("installed: a key that is missing, unreadable, or of another certificate is an error with its file")
 def unusable_keys_are_errors(site):
 	site.options["ssl"]["certificates"] = []
 	keys = {"right": None, "garbage": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "empty": b"", "missing": b"",
@@ -60,9 +60,9 @@ def unusable_keys_are_errors(site):
 	report.expect("ok", "key", "right.key", "/right.key is the key of /.*right.pem$")
 
 
-# --- what has been loaded ---
+# --- loaded certificates ---
 
-@behaviour("installed: a certificate that Prosody has not loaded since is a warning until it has")
+@behaviour("installed: a certificate that Prosody has not loaded yet is a warning")
 def a_certificate_not_yet_loaded_is_a_warning(site):
 	old = site.good(tlsa=(), services=SERVICES[:2])
 	site.go()
@@ -74,13 +74,13 @@ def a_certificate_not_yet_loaded_is_a_warning(site):
 	assert all("certs/good.lab.crt" in row["text"] for row in report.rows_of("reload")), report
 	site.lua("prosody.reload_config()")
 	assert not check(site, status=OK).rows_of("reload")
-	site.install("good.lab", old)  # that it is older makes no difference
+	site.install("good.lab", old)  # its age does not matter
 	assert check(site, status=WARNINGS).rows_of("reload")
 
 
-# --- which one Prosody takes ---
+# --- selection by Prosody ---
 
-@behaviour("installed: two files that fit a host are an error with both names and what to do")
+@behaviour("installed: two files that match a host are an error with both names and a remedy")
 def two_matching_files_are_an_error(site):
 	certificates = [site.issue("good.lab", name=name) for name in ("one", "two")]
 	for certificate in certificates:
@@ -101,7 +101,7 @@ def two_matching_files_are_an_error(site):
 RESERVED = ("localhost", "chat.localhost", "upload.internal", "a.test", "b.invalid", "c.local", "d.home.arpa", "machine")
 
 
-@behaviour("installed: a host that DNS does not have is no error, unless it is named; in a public zone it is a warning")
+@behaviour("installed: a host that is not in DNS is an error if it is named; in a public zone it is a warning")
 def an_unpublished_host_is_no_error(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts += [*RESERVED, "quiet.lab"]
@@ -119,7 +119,7 @@ def an_unpublished_host_is_no_error(site):
 	check(site, status=ERRORS).expect("error", "A", "nowhere.lab", "no address", host="quiet.lab")
 
 
-@behaviour("installed: a component without connections to other servers is no error, and need not be named")
+@behaviour("installed: a component without connections to other servers is not an error, and need not be named")
 def a_component_without_s2s_is_no_error(site):
 	site.components = {"upload.good.lab": {"modules_disabled": ["s2s"], "component_secret": "x"}}
 	site.good()
@@ -128,7 +128,7 @@ def a_component_without_s2s_is_no_error(site):
 	assert "upload.good.lab  -        -" in good(site, "explain", site.directory / "certs/good.lab.crt")
 
 
-@behaviour("installed: a failure of DNS is not taken for a host that is not published")
+@behaviour("installed: a failure of DNS does not count as an unpublished host")
 def a_dns_failure_is_not_an_unpublished_host(site):
 	site.good(services=SERVICES[:2])
 	site.more_hosts.append("servfail.lab")
@@ -136,17 +136,17 @@ def a_dns_failure_is_not_an_unpublished_host(site):
 	check(site, status=ERRORS).expect("error", "SRV", "servfail.lab", "SERVFAIL")
 
 
-# --- files that are closed to Prosody ---
+# --- files that Prosody cannot read ---
 
 def let_in(path):
-	"""Everybody may go to a directory, and list what is in it."""
+	"""All users may enter and list a directory."""
 	while path != pathlib.Path("/"):
 		if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o055 != 0o055:
 			path.chmod(path.stat().st_mode | 0o055)
 		path = path.parent
 
 
-@certsite.behaviour("certificates in a directory that is closed to Prosody are told of with the ways out",
+@certsite.behaviour("certificates in a directory that Prosody cannot read are reported with remedies",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
 def a_directory_closed_to_prosody_is_reported(site):
 	live = site.directory / "letsencrypt/live"
@@ -156,7 +156,7 @@ def a_directory_closed_to_prosody_is_reported(site):
 	certificate = site.issue(f"DNS:{HOST}")
 	shutil.copy(certificate.file, own / "fullchain.pem")
 	shutil.copy(certificate.key, own / "privkey.pem")
-	live.chmod(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	live.chmod(0o700 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	words = [f"Prosody's user cannot read the directory {live}", f"--root cert import {live}", "deploy hook", "chgrp"]
 
 	def expect_closed(command, *arguments):

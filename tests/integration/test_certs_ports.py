@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs check: what answers at the ports that SRV records name."""
+"""prosodyctl mod_certs check: the services at the ports of SRV records."""
 import contextlib
 import re
 import socket
@@ -12,7 +12,7 @@ from test_certs_check import ERRORS, OK, SERVICES, WARNINGS, behaviour, check
 
 
 class Other:
-	"""Answers what comes with one text, with TLS where it has a certificate, and hangs up."""
+	"""Answers the first bytes with one text, over TLS if it has a certificate, and closes the connection."""
 
 	def __init__(self, address, answer, certificate=None):
 		self.answer, self.socket, self.context = answer, socket.create_server((address, 0)), None
@@ -29,7 +29,7 @@ class Other:
 				conn, _ = self.socket.accept()
 			except OSError:  # the socket has been shut down
 				return
-			with contextlib.suppress(OSError), conn:  # the other side may have heard enough
+			with contextlib.suppress(OSError), conn:  # the other side may have closed the connection
 				with self.context.wrap_socket(conn, server_side=True) if self.context else conn as spoken:
 					spoken.recv(4096)
 					spoken.sendall(self.answer)
@@ -41,7 +41,7 @@ class Other:
 
 
 def other_at(site, service, answer, encrypted=True):
-	"""A domain with one service alone, that is no XMPP server's. Returns its listener's subject."""
+	"""A domain with a single service, which is not an XMPP server. Returns its listener's subject."""
 	certificate = site.issue("other.lab")
 	server = Other(site.address, answer, certificate if encrypted else None)
 	site.extra.append(server)
@@ -52,10 +52,10 @@ def other_at(site, service, answer, encrypted=True):
 
 
 WEB = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
-NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that find no protocol of theirs among those offered (RFC 7301)
+NO_PROTOCOL = b"\x15\x03\x03\0\x02\x02\x78"  # the alert of servers that do not support the offered protocols (RFC 7301)
 
 
-@behaviour("what answers: a web server, and any other TLS service, is no XMPP service")
+@behaviour("services: a web server, or any other TLS service, is not an XMPP service")
 def another_service_is_not_xmpp(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", WEB), "TLS, but not XMPP: a web server answers"),
@@ -78,7 +78,7 @@ def another_service_is_not_xmpp(site):
 	assert "DNS-ID  other.lab" in output.out and "TLS, but not XMPP" in output.out, output
 
 
-@behaviour("what answers: STARTTLS behind the SRV record of direct TLS is called so, and the other way round")
+@behaviour("services: STARTTLS behind the SRV record of direct TLS is reported, and the other way round")
 def swapped_srv_records_are_reported(site):
 	site.good(services=("xmpps-client", "xmpps-server", "xmpp-client", "xmpp-server"))
 	site.go()
@@ -109,7 +109,7 @@ class Reserved(Other):
 			conn.close()
 
 
-@behaviour("what answers: STARTTLS behind the SRV record of direct TLS, with a server that is silent to TLS")
+@behaviour("services: STARTTLS behind the SRV record of direct TLS, with a server that does not answer TLS")
 def a_starttls_server_silent_to_tls_is_recognized(site):
 	server = Reserved(site.address, b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 		b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features></stream:stream>")
@@ -121,7 +121,7 @@ def a_starttls_server_silent_to_tls_is_recognized(site):
 	look(site, "other.lab").expect("error", "listener", f"{site.address}:{server.port} ", "the port speaks STARTTLS")
 
 
-@behaviour("what answers: what is neither kind of TLS stays what it is")
+@behaviour("services: a service with neither kind of TLS is reported as before")
 def a_port_of_neither_kind_stays_unknown(site):
 	site.good()
 	expected = [(other_at(site, "xmpps-client", b"* OK IMAP4rev1 ready\r\n", encrypted=False), "TLS handshake"),
@@ -134,7 +134,7 @@ def a_port_of_neither_kind_stays_unknown(site):
 		assert "the port speaks" not in rows[0]["text"], rows
 
 
-@behaviour("what answers: servers behind the SRV record of clients are called so, with direct TLS too")
+@behaviour("services: servers behind the SRV record of clients are reported, also with direct TLS")
 def an_s2s_port_behind_a_client_srv_is_reported(site):
 	site.good(services=("xmpp-client", "xmpp-client", "xmpps-server", "xmpps-client"))
 	site.go()
@@ -145,7 +145,7 @@ def an_s2s_port_behind_a_client_srv_is_reported(site):
 
 
 @every_version
-@behaviour("what answers: the chains of both types of key are asked for and judged")
+@behaviour("services: the chains of both key types are requested and verified")
 def both_key_types_are_checked(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
@@ -160,7 +160,7 @@ def both_key_types_are_checked(site):
 	assert len(report.expect("ok", "chain", "xmpp-server")) == 2 and len(report.expect("ok", "key")) == 2, report
 
 
-@behaviour("what answers: a chain of the other type of key that peers refuse is found")
+@behaviour("services: a chain of the other key type that peers refuse is found")
 def a_bad_chain_of_the_other_key_type_is_found(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", ["DNS:elsewhere.lab"], name="rsa", rsa=True, days=(-9, -2))
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]
@@ -172,7 +172,7 @@ def a_bad_chain_of_the_other_key_type_is_found(site):
 	assert [row["state"] for row in report.rows_of("expiry", "xmpp-client")].count("error") == 1, report
 
 
-@behaviour("what answers: with TLS 1.3 alone the other type of key cannot be asked for, which is said")
+@behaviour("services: with TLS 1.3 only, the report says that the other key type cannot be requested")
 def tls13_hides_the_other_key_type(site):
 	ecdsa, rsa = site.issue("good.lab"), site.issue("good.lab", name="rsa", rsa=True)
 	site.options["ssl"]["certificates"] = [{"certificate": each.file, "key": each.key} for each in (ecdsa, rsa)]

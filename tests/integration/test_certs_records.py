@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs request, tlsa: requests for certificates, and the records of those that there are."""
+"""prosodyctl mod_certs request, tlsa: requests for certificates, and records of existing ones."""
 import hashlib
 import itertools
 import json
@@ -12,12 +12,12 @@ from authority import Authority, openssl
 # --- request ---
 
 def names_of(text):
-	"""The alternative names in what openssl prints, sorted."""
+	"""The alternative names in openssl's output, sorted."""
 	line = text.split("Subject Alternative Name:")[1].splitlines()[1]
-	return sorted(name.strip().replace("SRVName::", "SRVName:") for name in line.split(","))  # as older versions write it
+	return sorted(name.strip().replace("SRVName::", "SRVName:") for name in line.split(","))  # the notation of older versions
 
 
-@behaviour("request makes a key, and a request that names hosts for clients and servers")
+@behaviour("request creates a key, and a request that names hosts for clients and servers")
 def request_makes_a_key_and_a_csr(site):
 	text = good(site, "request", HOST, ROOMS, "--output", site.directory)
 	request, key = site.directory / f"{HOST}.csr", site.directory / f"{HOST}.key"
@@ -32,7 +32,7 @@ def request_makes_a_key_and_a_csr(site):
 	assert "PRIVATE" not in text, text
 
 
-@behaviour("request makes an RSA key where it is asked to, and says all in JSON")
+@behaviour("request creates an RSA key on demand, and prints JSON")
 def request_makes_an_rsa_key(site):
 	made = json.loads(good(site, "request", HOST, "--rsa", "--output", site.directory, "--json"))
 	assert made["request"] == str(site.directory / f"{HOST}.csr") and made["domains"] == [HOST], made
@@ -40,7 +40,7 @@ def request_makes_an_rsa_key(site):
 	openssl("req", "-in", made["request"], "-noout", "-verify")
 
 
-@behaviour("request: nobody else can read the key, whatever the umask", options={"umask": "000"})
+@behaviour("request: only the owner can read the key, with any umask", options={"umask": "000"})
 def the_key_is_private_under_any_umask(site):
 	good(site, "request", HOST, "--output", site.directory)
 	key = site.directory / f"{HOST}.key"
@@ -50,7 +50,7 @@ def the_key_is_private_under_any_umask(site):
 	assert not [path for path in site.directory.iterdir() if path.name.startswith(".")]
 
 
-@behaviour("request overwrites nothing, and leaves no key without its request")
+@behaviour("request does not overwrite files, and does not leave a key without its request")
 def request_overwrites_nothing(site):
 	for taken, other in ((".key", ".csr"), (".csr", ".key")):
 		file = site.directory / (HOST + taken)
@@ -65,7 +65,7 @@ def request_overwrites_nothing(site):
 	bad(site, "request", HOST, "--output", site.directory / "nowhere", says="nowhere: No such file")
 
 
-@behaviour("request writes names as DNS does, each once, and refuses what is none")
+@behaviour("request writes names in the form of DNS, each once, and rejects invalid ones")
 def request_normalizes_names(site):
 	good(site, "request", "Müller.Lab", "xn--mller-kva.lab", "--output", site.directory)
 	shown = openssl("req", "-in", site.directory / "xn--mller-kva.lab.csr", "-noout", "-text").decode()
@@ -75,7 +75,7 @@ def request_normalizes_names(site):
 		bad(site, "request", name, "--output", site.directory, status=2, says="invalid domain name")
 
 
-@behaviour("a signed request serves its hosts, as explain sees them", components={ROOMS: "muc"})
+@behaviour("explain shows that a signed request is valid for its hosts", components={ROOMS: "muc"})
 def a_signed_request_serves_its_hosts(site):
 	good(site, "request", HOST, ROOMS, "--output", site.directory / "certs")
 	certificate = site.directory / f"certs/{HOST}.crt"
@@ -102,7 +102,7 @@ def tlsa_without_srv_uses_configured_ports(site):
 		assert f"; _{label}._tcp.{HOST}. 3600 IN SRV 0 5 {port} {HOST}.\n" in text, text
 
 
-@behaviour("tlsa: an SRV record is optional for the usual ports with STARTTLS alone",
+@behaviour("tlsa: an SRV record is optional only for the usual ports with STARTTLS",
 	options={"c2s_ports": [5222], "s2s_ports": [5269], "c2s_direct_tls_ports": [5223]})
 def usual_ports_need_no_srv(site):
 	site.install(site.issue(f"DNS:{HOST}"))
@@ -111,7 +111,7 @@ def usual_ports_need_no_srv(site):
 	assert re.search(rf"^; _xmpps-client\._tcp\.{HOST}\. \d+ IN SRV 0 5 5223 {HOST}\.$", text, re.M), text
 
 
-@behaviour("tlsa: SRV records tell the targets")
+@behaviour("tlsa: targets are taken from SRV records")
 def tlsa_follows_srv_records(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	site.install(leaf)
@@ -131,7 +131,7 @@ def tlsa_follows_srv_records(site):
 	assert all(r["data"] == hashlib.sha256(leaf.public_key).hexdigest() for r in records), records
 
 
-@behaviour("tlsa: direct TLS that is not published yet belongs to the target that STARTTLS has")
+@behaviour("tlsa: direct TLS that is not published yet belongs to the target of STARTTLS")
 def unpublished_direct_tls_uses_the_starttls_target(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	port, _ = site.direct_ports()
@@ -142,7 +142,7 @@ def unpublished_direct_tls_uses_the_starttls_target(site):
 	assert re.search(rf"^; _xmpps-client\._tcp\.{HOST}\. \d+ IN SRV 0 5 {port} first\.lab\.$", text, re.M), text
 
 
-@behaviour("tlsa: a target that is no host name reaches no zone file")
+@behaviour("tlsa: a target that is not a host name is not printed into a zone file")
 def an_invalid_target_is_left_out(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	for target in ("a\n_1._tcp.evil.lab", "a;b.lab", "a b.lab", "\x1b[31m.lab"):
@@ -152,7 +152,7 @@ def an_invalid_target_is_left_out(site):
 		assert not zone(output.out), output
 
 
-@behaviour("tlsa: records that would be guesses are not printed where DNS does not answer")
+@behaviour("tlsa: records are not guessed if DNS does not answer")
 def no_records_are_guessed_without_dns(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.resolver.broken.add(f"_xmpp-server._tcp.{HOST}")
@@ -161,14 +161,14 @@ def no_records_are_guessed_without_dns(site):
 
 
 def compare_combinations(site, usages, certificate, file):
-	"""Every selector and matching type, with what openssl makes of the certificate."""
+	"""Every selector and matching type, with the data that openssl computes from the certificate."""
 	for usage, selector, match in itertools.product(usages, range(2), range(3)):
 		text = good(site, "tlsa", file, "--usage", str(usage), "--selector", str(selector), "--match", str(match))
 		records = set().union(*zone(text).values())
 		assert records == {f"TLSA {certificate.tlsa(usage, selector, match)}"}, text
 
 
-@behaviour("tlsa: every combination about the server's certificate is what openssl computes")
+@behaviour("tlsa: every combination for the server's certificate equals the output of openssl")
 def server_records_equal_those_of_openssl(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	compare_combinations(site, (1, 3), leaf, leaf.file)
@@ -177,21 +177,21 @@ def server_records_equal_those_of_openssl(site):
 	assert set().union(*zone(good(site, "tlsa", leaf.file)).values()) == {f"TLSA 3 1 1 {digest}"}
 
 
-@behaviour("tlsa: every combination about the authority is what openssl computes")
+@behaviour("tlsa: every combination for the authority equals the output of openssl")
 def authority_records_equal_those_of_openssl(site):
 	leaf, both = site.issue(f"DNS:{HOST}"), site.directory / "both.pem"
 	both.write_text(leaf.alone.read_text() + site.ca.alone.read_text())
 	compare_combinations(site, (0, 2), site.ca, both)
 
 
-@behaviour("tlsa: a certificate that issues nothing is no record of an authority")
+@behaviour("tlsa: a certificate that is not an authority's does not get a record of an authority")
 def a_leaf_is_no_authority(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	for usage in "02":
 		bad(site, "tlsa", leaf.alone, "--usage", usage, says="authority")
 
 
-@behaviour("tlsa of a file is for the hosts that it serves, or that are named", hosts=(HOST, OTHER), components={ROOMS: "muc"})
+@behaviour("tlsa of a file is for the hosts that use it, or that are named", hosts=(HOST, OTHER), components={ROOMS: "muc"})
 def tlsa_of_a_file_covers_its_hosts(site):
 	site.options.update(c2s_ports=[5222], s2s_ports=[5269])
 	site.rewrite_config()
@@ -205,7 +205,7 @@ def tlsa_of_a_file_covers_its_hosts(site):
 	bad(site, "tlsa", nobody, says="--domain")
 
 
-@behaviour("tlsa refuses a host that it knows nothing of")
+@behaviour("tlsa rejects an unknown host")
 def tlsa_refuses_an_unknown_host(site):
 	bad(site, "tlsa", OTHER, status=2, says="neither a configured host nor a file: No such file")
 	bad(site, "tlsa", HOST, says="no certificate")
@@ -218,14 +218,14 @@ def spki(certificate):
 
 
 def compare(site, expected):
-	"""What is printed for the ports, {port: certificate}."""
+	"""The printed records of the ports, {port: certificate}."""
 	records = zone(good(site, "tlsa", HOST))
 	for port, certificate in expected.items():
 		assert records[f"_{port}._tcp.{HOST}."] == spki(certificate), (port, records)
 
 
 def compare_with_served(site, expected):
-	"""The same, and what a server really sends."""
+	"""The same, compared with the certificates of a running server."""
 	compare(site, expected)
 	site.start()
 	for port, certificate in expected.items():
@@ -237,7 +237,7 @@ def option_for(certificate):
 	return {"certificate": certificate.file, "key": certificate.key}
 
 
-@behaviour("tlsa: a port has the certificate of its option, as the server has")
+@behaviour("tlsa: a port has the certificate of its option, as in the server")
 def a_port_uses_the_certificate_of_its_option(site):
 	host, clients, servers = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "clients", "servers"))
 	site.install(host)
@@ -248,7 +248,7 @@ def a_port_uses_the_certificate_of_its_option(site):
 	compare_with_served(site, {site.port: host, site.s2s_port: host, direct[0]: clients, direct[1]: servers})
 
 
-@behaviour("tlsa: legacy_ssl has an option of its own, and one of a host comes before it")
+@behaviour("tlsa: legacy_ssl has its own option, and that of a host overrides it")
 def legacy_ssl_has_its_own_option(site):
 	host, legacy, own = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "legacy", "own"))
 	site.install(host)
@@ -260,7 +260,7 @@ def legacy_ssl_has_its_own_option(site):
 	compare_with_served(site, {site.port: host, port: legacy, other: own})
 
 
-@behaviour("tlsa: what is found by a host's name comes before the option of a single port")
+@behaviour("tlsa: a certificate found by the host's name overrides the option of a single port")
 def a_match_by_name_beats_a_port_option(site):
 	host, single = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "single"))
 	port, other = site.direct_ports()
@@ -272,7 +272,7 @@ def a_match_by_name_beats_a_port_option(site):
 	compare(site, {port: host})
 
 
-@behaviour("tlsa: the certificate of a service by itself counts where the directory has none")
+@behaviour("tlsa: the certificate of a service is used if the directory does not have one")
 def a_service_certificate_is_the_fallback(site):
 	host, service = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "service"))
 	port, _ = site.direct_ports()
@@ -285,7 +285,7 @@ def a_service_certificate_is_the_fallback(site):
 	compare(site, {port: host})
 
 
-@behaviour("tlsa: ports of mod_net_multiplex are for clients and servers, and have an option of their own")
+@behaviour("tlsa: ports of mod_net_multiplex are for clients and servers, and have their own option")
 def multiplexed_ports_have_their_own_option(site):
 	host, shared = (site.issue(f"DNS:{HOST}", name=name) for name in ("host", "shared"))
 	site.install(host)
@@ -296,15 +296,15 @@ def multiplexed_ports_have_their_own_option(site):
 	compare_with_served(site, {site.port: host, site.s2s_port: host, port: shared})
 
 
-# --- tlsa: nothing that peers would refuse ---
+# --- tlsa: no records with which peers would refuse ---
 
-@behaviour("tlsa prints no record that peers would refuse, and says why")
+@behaviour("tlsa does not print records with which peers would refuse the certificate, and says why")
 def records_that_peers_refuse_are_not_printed(site):
 	other = Authority(site.directory, "other")
 	foreign, alone = other.issue("foreign", [f"DNS:{HOST}"]), site.issue(f"DNS:{HOST}")
 	own = site.directory / "own.pem"
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=x",
-		"-addext", f"subjectAltName=DNS:{HOST}", "-keyout", site.directory / "own.key", "-out", own)  # an authority, it says
+		"-addext", f"subjectAltName=DNS:{HOST}", "-keyout", site.directory / "own.key", "-out", own)  # it claims to be an authority
 	unrelated, named = site.directory / "unrelated.pem", site.issue("DNS:elsewhere.lab", name="named")
 	unrelated.write_text(alone.alone.read_text() + other.alone.read_text())
 	whole = site.directory / "whole.pem"

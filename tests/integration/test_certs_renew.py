@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew: from a new certificate to the one that is served, through DNS."""
+"""prosodyctl mod_certs renew: publishes, installs and serves a new certificate."""
 import json
 import os
 import re
@@ -12,7 +12,7 @@ from suite import every_version
 
 
 @every_version
-@behaviour("a new certificate goes all the way: published, waited for, installed, served, and the old records removed")
+@behaviour("renew publishes records, waits, installs the certificate, checks the listeners, and removes the old records")
 def a_renewal_goes_all_the_way(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -31,7 +31,7 @@ def a_renewal_goes_all_the_way(site):
 	assert site.served() == {site.files()} == {fingerprint(new.file.read_text())}
 
 
-@behaviour("each step says in one line where it is, and the same again when it is asked again")
+@behaviour("each step prints its status in one line, and prints it again when it is called again")
 def each_step_reports_its_state(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -49,7 +49,7 @@ def each_step_reports_its_state(site):
 	assert len(site.publisher.requests) == 2, site.publisher.requests
 
 
-@behaviour("what is published is what is asked of the program, line by line")
+@behaviour("the published records equal the requests to the program, line by line")
 def the_program_gets_the_records_to_publish(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -62,11 +62,11 @@ def the_program_gets_the_records_to_publish(site):
 		for action, certificate in (("add", new), ("delete", site.old))], site.publisher.requests
 
 
-@behaviour("a dry run says what would be done, and changes nothing: no file, no record, no certificate that is served")
+@behaviour("a dry run prints the next steps, and does not change files, records or the served certificate")
 def a_dry_run_changes_nothing(site):
 	new = site.issue(HOST, name="new")
 	site.go()
-	site.shell("config:reload()")  # whatever that writes is there then
+	site.shell("config:reload()")  # its writes are complete then
 
 	def unchanged(step, says, *words):
 		before, log = site.everything(), site.log().count("Reloading configuration")
@@ -84,7 +84,7 @@ def a_dry_run_changes_nothing(site):
 	assert site.served() == {fingerprint(new.file.read_text())}
 
 
-@behaviour("the chain and the key may both come from standard input")
+@behaviour("chain and key can both come from standard input")
 def stdin_carries_chain_and_key(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -103,7 +103,7 @@ def handed_in_by_pipe(site, text, status=0):
 	return json.loads(process.stdout)["renewals"][0] if not status else process.stderr
 
 
-@behaviour("with the same key nothing is published, and only the certificate's file is replaced")
+@behaviour("with the same key no record is published, and only the certificate's file is replaced")
 def the_same_key_replaces_only_the_certificate(site):
 	site.go()
 	again = reissue(site, site.old.request)
@@ -117,7 +117,7 @@ def the_same_key_replaces_only_the_certificate(site):
 
 
 def reissue(site, request):
-	"""A certificate for a request that there is; a file with its chain."""
+	"""A certificate for an existing request; a file with its chain."""
 	issuer = site.lab.intermediate
 	extensions, path = (site.directory / name for name in ("extensions", "again.pem"))
 	extensions.write_text(SERVER.format(purpose="serverAuth").replace("@names", f"DNS:{HOST}"))
@@ -126,7 +126,7 @@ def reissue(site, request):
 	return path
 
 
-@behaviour("owner and mode of the old files stay, and so does the lay-out: one file, links, and directories of their own")
+@behaviour("owner, mode and layout of the old files are kept: one file, links, and directories")
 def owner_mode_and_layout_stay(site):
 	elsewhere = site.directory / "elsewhere"
 	elsewhere.mkdir()
@@ -150,7 +150,7 @@ def owner_mode_and_layout_stay(site):
 
 
 @every_version
-@behaviour("a directory of the host's with fullchain.pem and privkey.pem is found after that as before, also where it is a link")
+@behaviour("a host's directory with fullchain.pem and privkey.pem is still found afterwards, also if it is a link")
 def a_host_directory_is_found_as_before(site):
 	versions, new = site.directory / "versions", site.issue(HOST, name="new")
 	versions.mkdir()
@@ -167,7 +167,7 @@ def a_host_directory_is_found_as_before(site):
 
 
 @every_version
-@behaviour("chain and key in one file are replaced by one rename")
+@behaviour("chain and key in one file are replaced in one rename")
 def a_combined_file_is_renamed_once(site):
 	both = site.directory / "both.pem"
 	both.write_text(site.old.file.read_text() + site.old.key.read_text())
@@ -187,7 +187,7 @@ def a_combined_file_is_renamed_once(site):
 
 
 @every_version
-@behaviour("a server that does not run is no fault: the certificate is installed, and checked once it runs")
+@behaviour("if the server does not run, the certificate is installed, and checked when it runs")
 def a_stopped_server_is_checked_once_it_runs(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -205,7 +205,7 @@ def a_stopped_server_is_checked_once_it_runs(site):
 
 
 @every_version
-@behaviour("without mod_admin_shell a signal makes it reload")
+@behaviour("without mod_admin_shell Prosody reloads on a signal")
 def a_signal_reloads_without_admin_shell(site):
 	site.modules.remove("admin_shell")
 	site.options["modules_disabled"] = ["admin_shell", "admin_socket"]
@@ -221,7 +221,7 @@ def a_signal_reloads_without_admin_shell(site):
 
 
 def launch_without_shell(site):
-	"""As site.start(), which asks the shell whether the server is there."""
+	"""Like site.start(), which uses the shell to detect the server."""
 	ports = [(site.address, port) for port in (*site.places, site.web.number)]
 	site._answers = lambda: all(map(is_open, ports))
 	site.start()
@@ -232,7 +232,7 @@ def is_open(address):
 		return conn.connect_ex(address) == 0
 
 
-@behaviour("without an option the records are printed, and renew goes on when they are in DNS")
+@behaviour("without an option the records are printed, and renew continues when they are in DNS")
 def without_a_program_records_are_printed(site):
 	del site.options["certs_dns_command"]
 	new = site.issue(HOST, name="new")

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew with ACME clients, each set up as the manual says."""
+"""prosodyctl mod_certs renew with ACME clients, each set up as in the manual."""
 import pathlib
 import re
 import shutil
@@ -11,7 +11,7 @@ LEGO_HOOK, LEGO_NEXT_HOOK = "/usr/local/sbin/prosody-certificate", "/usr/local/s
 CERTBOT_AGAIN = "certbot renew --force-renewal --no-random-sleep-on-renew"
 LEGO_AGAIN = f"lego -d example.org renew --days 10000 --no-random-sleep --renew-hook {LEGO_HOOK}"
 LEGO_CHAIN, CERTBOT_CHAIN = f"lego/certificates/{HOST}.crt", f"letsencrypt/live/{HOST}/fullchain.pem"
-TIME_LIMIT = 300  # seconds; a test takes 10 on a machine that does nothing else
+TIME_LIMIT = 300  # seconds; a test takes 10 on an idle machine
 
 
 def ready(site, *hooks):
@@ -21,7 +21,7 @@ def ready(site, *hooks):
 
 
 def goes_on(site):
-	"""Cron, which mails what is printed: nothing, as long as all is well."""
+	"""Cron, which would mail any output: it is empty without problems."""
 	assert site.run(from_manual("# /etc/cron.d/prosody-certificates").partition(" root ")[2]) == ""
 
 
@@ -30,7 +30,7 @@ def text_of(site, chain):
 
 
 def replaced_step_by_step(site, renewal, chain):
-	"""A client's command ends with a new certificate, of another key, in the file `chain`: all that comes of it."""
+	"""Runs a client's command that leaves a new certificate, with another key, in the file `chain`, and all later steps."""
 	old, was = site.served(), site.published()
 	site.run(renewal)
 	new = text_of(site, chain)
@@ -45,7 +45,7 @@ def replaced_step_by_step(site, renewal, chain):
 
 
 def replaced_at_once(site, renewal, chain):
-	"""The same where the records of the key have been there for long."""
+	"""The same if the records of the key were published long before."""
 	was = site.served()
 	site.run(renewal)
 	new = text_of(site, chain)
@@ -54,7 +54,7 @@ def replaced_at_once(site, renewal, chain):
 
 
 def replaced_for_the_next_key(site, renewal, chain, times=1):
-	"""A certificate for the request that lies ready."""
+	"""A certificate for the pending request."""
 	site.run("prosodyctl mod_certs renew example.org --request")
 	for _ in range(times):
 		assert site.next_records() < site.published()[0]
@@ -66,7 +66,7 @@ def replaced_for_the_next_key(site, renewal, chain, times=1):
 
 
 def assert_replaced(site, new, records):
-	"""It is served everywhere, and accepted by openssl's own DANE; the records are these alone."""
+	"""It is served everywhere, and accepted by openssl's own DANE; the records are exactly these."""
 	assert set(site.served().values()) == {leaf_of(new)}
 	assert chain_of(site.installed()) == chain_of(new)
 	assert site.published() == [records] * len(site.places), (records, site.published())
@@ -74,7 +74,7 @@ def assert_replaced(site, new, records):
 
 
 def chain_of(text):
-	"""Its certificates, without what stands between them."""
+	"""Its certificates, without text between them."""
 	return re.findall("-----BEGIN CERTIFICATE-----[^-]*", text)
 
 
@@ -126,7 +126,7 @@ def lego_uses_the_next_key(site):
 	replaced_for_the_next_key(site, from_manual("# lego, for the next key"), LEGO_CHAIN, times=2)
 
 
-@behaviour("uacme, which keeps its key", program="knsupdate", time_limit=TIME_LIMIT)
+@behaviour("uacme, with the same key", program="knsupdate", time_limit=TIME_LIMIT)
 def uacme_renews_with_its_key(site):
 	ready(site)
 	site.run("uacme new operator@example.org")
@@ -144,7 +144,7 @@ def uacme_uses_the_next_key(site):
 	replaced_for_the_next_key(site, script, "uacme/next-cert.pem", times=2)
 
 
-@behaviour("root's hook hands in what Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
+@behaviour("root's hook submits files that Prosody's user must not read, and Prosody's user does the rest", time_limit=TIME_LIMIT)
 def the_hook_of_root_hands_over_to_prosody(site):
 	site.as_user_without_rights().go()
 	certificate = site.issue(HOST, name="new")
@@ -177,7 +177,7 @@ def the_root_option_reads_client_files(site):
 	assert (site.directory / f"certs/{HOST}.key").owner() == USER
 
 
-@behaviour("the name server's settings of the manual are the laboratory's, and BIND takes them")
+@behaviour("the name server settings in the manual equal the laboratory's, and BIND accepts them")
 def the_manuals_name_server_settings_work(site):
 	lines = from_manual("# knot.conf").splitlines()[1:]
 	assert "\n".join(lines) in site.name_server.configuration.read_text()

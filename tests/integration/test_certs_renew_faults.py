@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew when something is wrong: with what is handed in, with DNS, with files, with other calls."""
+"""prosodyctl mod_certs renew with errors: in its input, in DNS, in files, and with simultaneous calls."""
 import json
 import os
 import subprocess
@@ -11,7 +11,7 @@ from suite import every_version
 NOBODY = 65534
 
 
-@behaviour("what cannot be used is refused before anything is done, and the text says why")
+@behaviour("unusable input is rejected before the first step, and the text says why")
 def unusable_input_is_refused(site):
 	site.go()
 	new, other = (site.issue(HOST, name=name) for name in ("new", "other"))
@@ -35,7 +35,7 @@ def unusable_input_is_refused(site):
 	assert site.everything() == before and site.served() == {fingerprint(site.old.file.read_text())}
 
 
-@behaviour("publishing that fails says why, changes nothing else, and is tried again by the next call")
+@behaviour("a failed publication says why, does not change anything else, and is retried by the next call")
 def failed_publishing_is_retried(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (3, "the zone is locked\n\x1b[31mby somebody")
@@ -49,7 +49,7 @@ def failed_publishing_is_retried(site):
 	assert site.renew()["step"] == "wait"
 
 
-@behaviour("a program that does not end is ended, and so is one that cannot be run told of")
+@behaviour("a program that does not exit is killed, and one that cannot be run is reported")
 def hanging_and_missing_programs_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.options["certs_dns_timeout"] = 1
@@ -68,7 +68,7 @@ def hanging_and_missing_programs_are_reported(site):
 	assert "certs_dns_command is the path of a program" in site.renew(status=1)["problems"][0]
 
 
-@behaviour("records that DNS never shows are waited for, and told of after an hour")
+@behaviour("records that do not appear in DNS are waited for, and reported after an hour")
 def records_that_never_appear_are_reported(site):
 	new = site.issue(HOST, name="new")
 	site.publisher.handle = lambda lines: (0, "taken")
@@ -106,7 +106,7 @@ def nsupdate_gets_one_signed_message_per_zone(site):
 
 
 @every_version
-@behaviour("of two calls at once the second says so and ends well, and what it hands in is not lost")
+@behaviour("of two simultaneous calls the second says so and succeeds, and its certificate is not lost")
 def a_concurrent_call_loses_nothing(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	entered, leave = threading.Event(), threading.Event()
@@ -137,7 +137,7 @@ def a_concurrent_call_loses_nothing(site):
 	assert site.files() == fingerprint(second.file.read_text()) and site.published() == {second.tlsa(3, 1, 1)}
 
 
-@behaviour("a directory that cannot be written leaves everything as it was, and is named")
+@behaviour("a directory that cannot be written is named, and nothing is changed")
 def a_read_only_directory_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()
@@ -160,7 +160,7 @@ def a_read_only_directory_is_reported(site):
 	assert site.renew()["step"] == "done"
 
 
-@behaviour("a certificate that is overtaken by another one leaves no record behind")
+@behaviour("a certificate that is superseded by another one does not leave records behind")
 def an_overtaken_certificate_leaves_no_record(site):
 	first, second = (site.issue(HOST, name=name) for name in ("first", "second"))
 	site.go()
@@ -172,7 +172,7 @@ def an_overtaken_certificate_leaves_no_record(site):
 	assert found["step"] == "done" and site.published() == {second.tlsa(3, 1, 1)}, (found, site.published())
 
 
-@behaviour("what is kept and cannot be read any more is told of")
+@behaviour("an unreadable file in renew's directory is reported")
 def unreadable_state_is_reported(site):
 	new = site.issue(HOST, name="new")
 	site.go()

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew, killed at any moment: what is left is never refused by a peer, and the next call goes on."""
+"""prosodyctl mod_certs renew, killed at any moment: peers never refuse the certificate, and the next call continues."""
 import os
 import random
 import signal
@@ -9,12 +9,12 @@ import suite
 from certsite import TOOL, tool
 from renewsite import HOST, behaviour, fingerprint
 
-KILLS = suite.tries(4, 40)  # in each part of the way
+KILLS = suite.tries(4, 40)  # in each part of the renewal
 LONGEST = 4  # seconds after which one call is killed at the latest
 
 
 def killed(site, rng, *words):
-	"""One call, killed with all that it has started, unless it ends before that."""
+	"""One call, killed with its child processes, unless it ends before."""
 	process = subprocess.Popen(TOOL.command(site, "renew", *words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
 		stderr=subprocess.DEVNULL, start_new_session=True)
 	try:
@@ -25,12 +25,12 @@ def killed(site, rng, *words):
 
 
 def assert_sound(site):
-	"""The files belong together, and the peers accept what is served: also by a server that starts now."""
+	"""The files match, and the peers accept the certificate, also of a server that starts now."""
 	site.files()
 	site.assert_peers()
 
 
-@behaviour("killed at random moments it never leaves what a peer refuses, and gets there all the same")
+@behaviour("killed at random moments, it never leaves a certificate that peers refuse, and finishes nevertheless")
 def random_kills_never_break_a_peer(site):
 	site.go()
 	new, rng = site.issue(HOST, name="new"), random.Random(suite.SEED)
@@ -53,7 +53,7 @@ def random_kills_never_break_a_peer(site):
 	assert not list(site.slot.glob("*.part")) and not (site.slot / "new.pem").exists()
 
 
-@behaviour("killed while it publishes or removes records it does so again")
+@behaviour("killed while it publishes or removes records, it does so again")
 def a_kill_while_publishing_is_repaired(site):
 	site.go()
 	new = site.issue(HOST, name="new")

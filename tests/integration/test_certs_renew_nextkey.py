@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs renew --request: the next key, published ahead, so that a certificate for it goes in at once."""
+"""prosodyctl mod_certs renew --request: the next key is published in advance, so that its certificate can be installed at once."""
 from authority import SERVER, openssl
 from certsite import bad, tool
 from renewsite import HOST, behaviour, fingerprint, record_of
@@ -6,7 +6,7 @@ from suite import every_version
 
 
 class Requested:
-	"""What the next key is, and a certificate that is issued for its request. As authority.Certificate has it."""
+	"""The next key, and a certificate for its request, with the interface of authority.Certificate."""
 
 	def __init__(self, site, name, names=f"DNS:{HOST}"):
 		directory, issuer = site.directory, site.lab.intermediate
@@ -20,7 +20,7 @@ class Requested:
 
 
 @every_version
-@behaviour("a next key is published ahead, its certificate is installed at once, and then there is another next key")
+@behaviour("the next key is published in advance, its certificate is installed at once, and another next key is created")
 def a_next_key_is_published_ahead(site):
 	site.go()
 	found = site.renew(HOST, "--request")
@@ -40,14 +40,14 @@ def a_next_key_is_published_ahead(site):
 	found = site.renew()
 	assert found["step"] == "done" and "at once" in found["text"] and not found["problems"], found
 	count = len(site.publisher.requests)
-	found = site.renew(HOST, "--new", second.file)  # with no call in between that waits
+	found = site.renew(HOST, "--new", second.file)  # without a call in between that waits
 	assert site.files() == fingerprint(second.file.read_text()) and site.served() == {site.files()}, found
 	third = Requested(site, "third")
 	assert site.published() == {second.record, third.record} and len(site.publisher.requests) == count + 2
 	assert (site.slot / "next.key").stat().st_mode & 0o777 == 0o600 and site.slot.stat().st_mode & 0o777 == 0o700
 
 
-@behaviour("a request has the names of the certificate in use, and those of the hosts that it serves")
+@behaviour("a request has the names of the certificate in use, and those of the hosts that use it")
 def a_request_names_hosts_in_use(site):
 	site.serve(HOST, site.issue(HOST, names=["DNS:www.good.lab", "DNS:*.good.lab", f"DNS:{HOST}"], name="wide"))
 	site.go()
@@ -59,7 +59,7 @@ def a_request_names_hosts_in_use(site):
 	assert "Public-Key: (256 bit)" in text, text
 
 
-@behaviour("a certificate without a key has to be for the next key or the one in use")
+@behaviour("a certificate without a key must be for the next key or the one in use")
 def a_certificate_needs_the_next_or_current_key(site):
 	site.go()
 	site.renew(HOST, "--request")
@@ -69,7 +69,7 @@ def a_certificate_needs_the_next_or_current_key(site):
 	assert site.everything() == before
 
 
-@behaviour("a request that got lost is made again for the same key")
+@behaviour("a lost request is created again for the same key")
 def a_lost_request_is_made_again(site):
 	site.go()
 	site.renew(HOST, "--request")
@@ -80,7 +80,7 @@ def a_lost_request_is_made_again(site):
 	assert Requested(site, "again").record in records
 
 
-@behaviour("while DNS does not answer it is not known whether the next key is published")
+@behaviour("while DNS does not answer, it is unknown whether the next key is published")
 def without_dns_the_next_key_is_uncertain(site):
 	site.go()
 	site.renew(HOST, "--request")

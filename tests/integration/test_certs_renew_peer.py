@@ -1,4 +1,4 @@
-"""The promise of prosodyctl mod_certs renew: whatever is killed, and whenever, no peer with DANE is ever refused."""
+"""The guarantee of prosodyctl mod_certs renew: no peer with DANE is ever refused, with any process killed at any time."""
 import contextlib
 import os
 import random
@@ -12,25 +12,25 @@ from dynamicsite import HOST, TTL, behaviour, leaf_of, tlsa_of
 from suite import every_version
 
 ROLLOVERS = suite.tries(2, 20)
-EXCHANGE = 0.02  # seconds that it takes to exchange two files, and more
+EXCHANGE = 0.02  # seconds; more than replacing two files takes
 PATIENCE = 60  # seconds for a command that is not to be killed
 CALLS = 60  # of cron, in one rollover; it takes about ten
-TIME_LIMIT = suite.tries(300, 2000)  # seconds; it takes 20 on a machine that does nothing else
-# A Prosody that starts reads two files, one after the other. Where they are exchanged just then it has no TLS until it reads them again
+TIME_LIMIT = suite.tries(300, 2000)  # seconds; it takes 20 on an idle machine
+# Prosody reads the two files one after the other when it starts. If they are replaced in between, it has no TLS until it reads them again
 UNLUCKY = "\terror\t.*private key does not match public key"
 PAUSES = [0, 60, TTL - 60, TTL, 2 * TTL + 60]  # between two calls of cron, by the clock
 
 
 class Fate:
-	"""Replaces certificates, and kills at random. Everything comes from `seed`, but for how fast the machine is."""
+	"""Replaces certificates, and kills at random. All choices come from `seed`; timing depends on the machine."""
 
 	def __init__(self, site, peer, seed):
 		self.site, self.peer, self.random = site, peer, random.Random(seed)
 		self.orphans, self.usual = [], 1
 
 	def run(self, script):
-		"""Runs a command while another program may be down; it may be killed, alone or with all that it has started. Returns
-		whether it has ended well."""
+		"""Runs a command while another program may be down; it may be killed, alone or with its child processes. Returns
+		whether it succeeded."""
 		with self.random.choice([contextlib.nullcontext, contextlib.nullcontext, self._without_prosody, self._without_names])():
 			process = self.site.workplace.start(script, stdout=subprocess.DEVNULL)
 			self.random.choice([self._wait, self._wait, self._wait_for_chance, self._wait_for_exchange])(process)
@@ -44,12 +44,12 @@ class Fate:
 		self.usual = time.monotonic() - began
 
 	def _wait_for_chance(self, process):
-		"""Until any moment of the time that the last one took."""
+		"""Waits for a random part of the time that the last one took."""
 		with contextlib.suppress(subprocess.TimeoutExpired):
 			process.wait(self.random.uniform(0, self.usual))
 
 	def _wait_for_exchange(self, process):
-		"""Until it is about to exchange the files, or is doing so, or has done so; if it does."""
+		"""Waits until it is about to replace the files, is doing so, or has done so, if it does."""
 		while process.poll() is None:
 			if self.site.exchange().exists():
 				time.sleep(self.random.uniform(0, EXCHANGE))
@@ -57,14 +57,14 @@ class Fate:
 			time.sleep(0.001)
 
 	def _kill(self, process):
-		"""What it has started may go on, until the next one is killed."""
+		"""Its child processes may go on until the next one is killed."""
 		self.end()
 		self.random.choice([os.kill, os.killpg])(process.pid, signal.SIGKILL)
 		self.orphans.append(process.pid)
 		process.wait()
 
 	def end(self):
-		"""Ends what a command that was killed has left."""
+		"""Kills the child processes that a killed command has left."""
 		while self.orphans:
 			with contextlib.suppress(ProcessLookupError):
 				os.killpg(self.orphans.pop(), signal.SIGKILL)
@@ -90,7 +90,7 @@ class Fate:
 			self.site.name_server.start()
 
 	def replace(self, number):
-		"""A renewal, from the client's hook until nothing is left to do; maybe another one comes before that."""
+		"""A renewal, from the client's hook to the last step; another one may come before its end."""
 		chain = self._hand_in(f"new-{number}")
 		if self.random.random() < 0.3:
 			self._cron(self.random.randrange(6))
@@ -121,16 +121,16 @@ class Fate:
 		return [certificate.file, certificate.key]
 
 	def _next_key(self, name):
-		"""For the request that lies ready; cron may have had no time to publish that key."""
+		"""For the pending request; cron may not have published that key yet."""
 		command = "prosodyctl mod_certs renew example.org --request"
 		self._until_it_works(command)
 		self._cron(self.random.randrange(3))
-		while not (request := self.site.request()):  # what was killed was making another one
+		while not (request := self.site.request()):  # the killed command was creating another one
 			self._until_it_works(command)
 		return [self.site.sign(request, name)]
 
 	def _is_done(self, new):
-		"""It is served everywhere, and published beside the next key alone."""
+		"""It is served everywhere, and only its record and that of the next key are published."""
 		wanted = {tlsa_of(new)} | self.site.next_records()
 		try:
 			served = set(self.site.served().values())
@@ -163,7 +163,7 @@ def no_peer_is_ever_refused(site):
 		fate.end()
 
 
-@behaviour("a peer is refused where a hook switches at once, and so the one above has eyes to see")
+@behaviour("control: a peer is refused if a hook switches at once")
 def an_immediate_switch_refuses_a_peer(site):
 	peer, new = go(site), site.issue(HOST, name="new")
 	assert peer.looks == len(site.places) and not peer.refusals

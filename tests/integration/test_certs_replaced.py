@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs rollover beside others: what is replaced is a file, and what others need stays."""
+"""prosodyctl mod_certs rollover beside others: a file is replaced, and records that others need stay."""
 import os
 import re
 import shutil
@@ -38,7 +38,7 @@ def servers_only(site, certificate, addresses):
 
 
 def publish(site, *tlsa, ttl=60, port=None):
-	"""These are the TLSA records of the port for servers from now on."""
+	"""Sets the TLSA records of the port for servers."""
 	zone, name = site.lab.zone("lab"), f"_{port or site.s2s_port}._tcp.xmpp.good.lab."
 	zone.records = [record for record in zone.records if not record.startswith(f"{name} ")]
 	zone.records += [f"{name} {ttl} IN TLSA {record}" for record in tlsa]
@@ -50,7 +50,7 @@ def for_servers(site, *tlsa):
 
 
 def end_waiting(site, new, *words):
-	"""The new records have been there for long."""
+	"""Lets the new records be old."""
 	rollover(site, new, *words, status=1)
 	let_time_pass(site, 3 * HOUR)
 
@@ -76,11 +76,11 @@ class OtherMachine(bed.Prosody):
 		shutil.copy(certificate.key, self.directory / "certs/good.lab.key")
 
 	def stop(self):
-		"""At the end of a test, in whatever state it is."""
+		"""At the end of a test, in any state."""
 		self.discard()
 
 
-# --- what others need ---
+# --- records that others need ---
 
 @every_version
 @behaviour("replacing leaves the record of a component with a certificate of its own, and ends")
@@ -103,7 +103,7 @@ def a_component_record_stays(site):
 	assert found["step"] == "done" and not found["unknown"], found
 
 
-@behaviour("replacing leaves the record of another machine with another certificate, and does not wait for it")
+@behaviour("replacing leaves the record of another machine with another certificate, and does not wait for the machine")
 def a_record_of_another_machine_stays(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
@@ -122,7 +122,7 @@ def a_record_of_another_machine_stays(site):
 		"--new", old.file).out
 
 
-@behaviour("replacing is not done before every machine with the old certificate has been switched")
+@behaviour("replacing ends only after every machine with the old certificate has been switched")
 def every_machine_has_to_switch_first(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address, site.lab.address(OTHER_MACHINE)])
@@ -142,7 +142,7 @@ def every_machine_has_to_switch_first(site):
 	assert rollover(site, new, status=0)["step"] == "remove"
 
 
-@behaviour("replacing asks nothing of a target that other machines serve with certificates of their own")
+@behaviour("replacing ignores a target that other machines serve with their own certificates")
 def targets_of_other_machines_are_ignored(site):
 	old, other, new = (site.issue("good.lab", name=name) for name in ("old", "other", "new"))
 	servers_only(site, old, [site.address])
@@ -158,7 +158,7 @@ def targets_of_other_machines_are_ignored(site):
 	assert records(found, "add") == for_servers(site, new.tlsa(3, 1, 1)) and not found["unknown"], found
 
 
-@behaviour("replacing leaves records that nothing known matches, such as those of the authority's other intermediates")
+@behaviour("replacing leaves records that match nothing known, such as those of other intermediates of the authority")
 def unmatched_records_stay(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -191,7 +191,7 @@ def kept_names_protect_spare_records(site):
 	bad(site, "rollover", "good.lab", "--new", new.file, "--keep", "/nonexistent", says="No such file")
 
 
-@behaviour("replacing lets the old records stay while it is not known whether another host needs them")
+@behaviour("replacing keeps the old records while it is unknown whether another host needs them")
 def records_stay_while_another_host_is_unknown(site):
 	old, other, new = site.issue("good.lab", name="old"), site.issue("other.lab"), site.issue("good.lab", name="new")
 	servers_only(site, old, [site.address])
@@ -209,7 +209,7 @@ def records_stay_while_another_host_is_unknown(site):
 	assert rollover(site, new, status=0)["step"] == "remove"
 
 
-@behaviour("replacing leaves what a host's certificate matches whose services DNS does not tell")
+@behaviour("replacing keeps records that match the certificate of a host whose services are not in DNS")
 def an_undiscoverable_host_keeps_its_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", issuer=site.lab.for_lab, name="new")
@@ -223,7 +223,7 @@ def an_undiscoverable_host_keeps_its_records(site):
 	assert records(found, "remove") == for_servers(site, was) and not found["problems"], found
 
 
-# --- who uses the file ---
+# --- uses of the file ---
 
 @behaviour("replacing is not safe while a component that uses the file is not in the new certificate")
 def a_host_missing_from_the_new_certificate_is_unsafe(site):
@@ -243,7 +243,7 @@ def a_host_missing_from_the_new_certificate_is_unsafe(site):
 	assert rollover(site, site.issue("good.lab", both, name="better"), status=0)["safe"]
 
 
-@behaviour("replacing is not blocked by a component that DNS does not have, and that the old certificate does not name either")
+@behaviour("replacing is not blocked by a component that neither DNS nor the old certificate has")
 def a_component_without_dns_does_not_block(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -255,7 +255,7 @@ def a_component_without_dns_does_not_block(site):
 	assert {each["host"] for each in found["listeners"]} == {"good.lab"}, found
 
 
-@behaviour("replacing does not forget a host that the file, overwritten, no longer names")
+@behaviour("replacing remembers a host that the overwritten file no longer names")
 def hosts_of_an_overwritten_file_are_remembered(site):
 	old = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="old")
 	new = site.issue("good.lab", name="new")
@@ -268,7 +268,7 @@ def hosts_of_an_overwritten_file_are_remembered(site):
 		switch(site, new)
 
 
-@behaviour("replacing asks for records of a host that the new certificate newly names, where Prosody may take it")
+@behaviour("replacing requires records of a host that only the new certificate names, if Prosody may use it there")
 def newly_named_hosts_need_records(site):
 	old, other = site.issue("good.lab", name="old"), site.issue("other.lab")
 	new = site.issue("good.lab", ["DNS:good.lab", "DNS:other.lab"], name="new")
@@ -286,7 +286,7 @@ def newly_named_hosts_need_records(site):
 
 
 @every_version
-@behaviour("replacing leaves out a port with a certificate of its own, and a host with several has to name one")
+@behaviour("replacing ignores a port with its own certificate, and a host with several certificates must name one")
 def a_port_with_its_own_certificate_is_left_out(site):
 	old = site.good(tlsa=[])
 	new, other = site.issue("good.lab", name="new"), site.issue("good.lab", name="other")
@@ -341,7 +341,7 @@ def key_problem(site, new, *words):
 	return found["problems"][0]
 
 
-@behaviour("replacing is not safe with a key that does not belong to the new certificate")
+@behaviour("replacing is not safe with a key that does not match the new certificate")
 def a_foreign_key_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -379,7 +379,7 @@ def an_encrypted_key_is_opened(site):
 	assert has(rollover(site, old, "--key", key, status=1)["problems"], f"^the key {key} does not belong")
 
 
-@behaviour("replacing is not safe while one file of the pair in Prosody's place is old, and the other new")
+@behaviour("replacing is not safe while one file of Prosody's pair is old and the other one new")
 def a_half_replaced_pair_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -411,7 +411,7 @@ def an_unreadable_key_is_unsafe(site):
 	shutil.copy(new.key, key)
 	(site.directory / "certs").chmod(0o755)
 	(site.directory / "certs/good.lab.key").chmod(0o644)
-	key.chmod(0o600 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	key.chmod(0o600 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	output = tool(site, "rollover", "good.lab", "--new", certificate)
 	assert output.status == 1 and re.search(f"cannot read the key {key} of the certificate {certificate}: .*user cannot read",
 		output.err), output
@@ -419,10 +419,10 @@ def an_unreadable_key_is_unsafe(site):
 	assert "cannot read" not in tool(site, "rollover", "good.lab", "--new", certificate).err
 
 
-# --- the new certificate, too soon ---
+# --- the new certificate, too early ---
 
 @every_version
-@behaviour("replacing is not safe when the new certificate lies where Prosody takes it with the next reload")
+@behaviour("replacing is not safe if Prosody would load the new certificate at the next reload")
 def a_certificate_in_place_too_early_is_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -442,7 +442,7 @@ def a_certificate_in_place_too_early_is_unsafe(site):
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 
 
-@behaviour("replacing takes the one certificate that is served for the old one, where the file was overwritten before")
+@behaviour("replacing takes the served certificate for the old one if the file was overwritten before")
 def the_served_certificate_counts_as_old(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -454,7 +454,7 @@ def the_served_certificate_counts_as_old(site):
 	assert records(found, "remove") == for_servers(site, old.tlsa(3, 1, 1)), found
 	let_time_pass(site, HOUR)
 	switch(site, new)
-	for other in (new, site.issue("good.lab", name="other"), new):  # a look at another one forgets nothing
+	for other in (new, site.issue("good.lab", name="other"), new):  # an examination of another one does not lose state
 		found = rollover(site, other, status=0 if other is new else 1)
 	assert found["step"] == "remove", found
 	note_of(site).unlink()
@@ -463,7 +463,7 @@ def the_served_certificate_counts_as_old(site):
 	assert has(found["warnings"], "was replaced before the first call"), found
 
 
-@behaviour("replacing tells that the new certificate is served before the waiting is over")
+@behaviour("replacing reports that the new certificate is served before the wait is over")
 def an_early_switch_is_reported(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	servers_only(site, old, [site.address])
@@ -477,7 +477,7 @@ def an_early_switch_is_reported(site):
 	assert rollover(site, new, status=0)["step"] == "remove"
 
 
-@behaviour("replacing does not wait for a record that was seen long before the certificate came")
+@behaviour("replacing does not wait for a record that was seen long before the new certificate")
 def a_record_seen_long_ago_needs_no_waiting(site):
 	old, new, other = (site.issue("good.lab", name=name) for name in ("old", "new", "other"))
 	servers_only(site, old, [site.address])
@@ -489,7 +489,7 @@ def a_record_seen_long_ago_needs_no_waiting(site):
 
 # --- dates ---
 
-@behaviour("replacing tells of an old and of a new certificate that end before the waiting is over")
+@behaviour("replacing reports an old and a new certificate that expire before the wait is over")
 def certificates_that_expire_too_soon_are_reported(site):
 	old = site.issue("good.lab", name="old", days=(-1, 1 / 24))
 	servers_only(site, old, [site.address])

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs rollover: a certificate is replaced, and no peer with DANE is locked out at any time."""
+"""prosodyctl mod_certs rollover: a certificate is replaced, and peers with DANE accept it at any time."""
 import json
 import re
 import time
@@ -41,7 +41,7 @@ def note_of(site):
 
 
 def let_time_pass(site, seconds):
-	"""As if the records had been seen so much earlier."""
+	"""Moves the times of the observed records back."""
 	note = json.loads(note_of(site).read_text())
 	for spot in note["spots"].values():
 		spot["seen"] = {record: max(0, since - seconds) for record, since in spot["seen"].items()}
@@ -61,7 +61,7 @@ def rollover_goes_step_by_step(site):
 	new = site.issue("good.lab", name="new")
 	site.go()
 	was, will = old.tlsa(3, 1, 1), new.tlsa(3, 1, 1)
-	for _ in range(2):  # asking changes nothing
+	for _ in range(2):  # queries do not change the state
 		found = rollover(site, new, status=1)
 		assert (found["step"], found["safe"]) == ("add", False) and not found["problems"], found
 		assert records(found, "add") == everywhere(site, will), found
@@ -89,7 +89,7 @@ def rollover_goes_step_by_step(site):
 	assert check(site, status=OK).rows_of("DANE")
 
 
-@behaviour("rollover prints the plan, with the records as they stand in a zone file")
+@behaviour("rollover prints the plan, with the records in the format of a zone file")
 def the_plan_shows_zone_file_records(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
@@ -106,7 +106,7 @@ def the_plan_shows_zone_file_records(site):
 		new.file).out, re.S)
 
 
-@behaviour("rollover waits anew once a record has been gone, and for another certificate")
+@behaviour("rollover restarts the wait after a record was missing, and for another certificate")
 def waiting_starts_again_for_a_lost_record(site):
 	old = site.good()
 	new, other = (site.issue("good.lab", name=name) for name in ("new", "other"))
@@ -125,7 +125,7 @@ def waiting_starts_again_for_a_lost_record(site):
 	assert rollover(site, other, status=1)["step"] == "wait"
 
 
-@behaviour("rollover calls no switch safe while a published combination would not match")
+@behaviour("rollover does not call the switch safe while a published combination would not match")
 def an_unmatched_combination_is_unsafe(site):
 	old = site.good(tlsa=[(3, 1, 1), (3, 0, 2), (2, 0, 1)])
 	new = site.issue("good.lab", name="new")
@@ -139,7 +139,7 @@ def an_unmatched_combination_is_unsafe(site):
 	assert any("no 2 0 1 record matches the new chain" in problem for problem in found["problems"]), found
 
 
-@behaviour("rollover warns of a new chain that proves nothing without DANE, and calls the switch safe all the same")
+@behaviour("rollover warns of a new chain that is valid only by DANE, and still calls the switch safe")
 def a_chain_untrusted_without_dane_is_a_warning(site):
 	site.good(tlsa=[])
 	new = site.issue("good.lab", name="new", chain=[])
@@ -148,7 +148,7 @@ def a_chain_untrusted_without_dane_is_a_warning(site):
 	assert found["safe"] and re.search("peers without DANE do not accept .*issuer", " ".join(found["warnings"])), found
 
 
-@behaviour("rollover with the same key needs no new record and no waiting")
+@behaviour("rollover with the same key needs neither a new record nor a wait")
 def the_same_key_needs_no_waiting(site):
 	old, issuer = site.good(), site.lab.intermediate
 	extensions, again = (site.directory / name for name in ("extensions", "again.pem"))
@@ -161,7 +161,7 @@ def the_same_key_needs_no_waiting(site):
 	assert output.status == 0 and found["step"] == "switch" and not found["add"] + found["remove"], output
 
 
-@behaviour("rollover sees that the new certificate came too soon, or that the old records went")
+@behaviour("rollover detects a new certificate that was installed too early, and old records that were removed")
 def early_switch_and_lost_records_are_seen(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
@@ -197,7 +197,7 @@ def every_name_server_is_awaited(site):
 	assert not any(both[1] in spot["seen"] for spot in json.loads(note_of(site).read_text())["spots"].values())
 
 
-@behaviour("rollover is not safe while a name server does not answer, and does not begin anew")
+@behaviour("rollover is not safe while a name server does not answer, and does not restart")
 def a_silent_name_server_makes_it_unsafe(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	site.serve("good.lab", old)
@@ -213,7 +213,7 @@ def a_silent_name_server_makes_it_unsafe(site):
 	assert json.loads(note_of(site).read_text()) == note
 
 
-@behaviour("rollover does not begin to wait while a name server does not answer")
+@behaviour("rollover does not start the wait while a name server does not answer")
 def a_silent_name_server_delays_the_start(site):
 	old, new = (site.issue("good.lab", name=name) for name in ("old", "new"))
 	site.serve("good.lab", old)
@@ -225,7 +225,7 @@ def a_silent_name_server_delays_the_start(site):
 	assert not any(both[1] in spot["seen"] for spot in json.loads(note_of(site).read_text())["spots"].values())
 
 
-@behaviour("rollover calls no switch safe while it is not known what is served")
+@behaviour("rollover does not call the switch safe while the served certificate is unknown")
 def an_unknown_served_certificate_is_unsafe(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
@@ -238,7 +238,7 @@ def an_unknown_served_certificate_is_unsafe(site):
 	assert not found["safe"] and any("xmpp.good.lab AAAA: bogus" in text for text in found["problems"]), found
 
 
-@behaviour("rollover waits where a target has no address, and calls no switch safe")
+@behaviour("rollover waits if a target does not have an address, and does not call the switch safe")
 def a_target_without_address_is_unsafe(site):
 	old = site.good()
 	new = site.issue("good.lab", name="new")
@@ -251,7 +251,7 @@ def a_target_without_address_is_unsafe(site):
 	assert any("xmpp.good.lab has no known address" in text for text in found["problems"]), found
 
 
-@behaviour("rollover tells of records behind an alias where they are")
+@behaviour("rollover names records behind an alias by their own names")
 def records_behind_an_alias_are_shown_there(site):
 	old = site.good(tlsa=[])
 	new = site.issue("good.lab", name="new")
@@ -263,7 +263,7 @@ def records_behind_an_alias_are_shown_there(site):
 	assert records(found, "add") == {"tlsa.good.lab": {new.tlsa(3, 1, 1)}} and not found["problems"], found
 
 
-@behaviour("rollover has nothing to wait for without TLSA records, and judges the new certificate all the same")
+@behaviour("rollover does not wait without TLSA records, and still verifies the new certificate")
 def without_tlsa_nothing_is_awaited(site):
 	site.good(tlsa=[])
 	site.go()
@@ -277,7 +277,7 @@ def without_tlsa_nothing_is_awaited(site):
 	bad(site, "rollover", "good.lab", "--new", "/nonexistent", says="No such file")
 
 
-@behaviour("rollover never says that a certificate is to be given to Prosody now, and that it must not be switched yet")
+@behaviour("rollover never says at the same time to install a certificate and not to switch")
 def the_verdict_never_contradicts_itself(site):
 	site.good(tlsa=[])
 	site.go()

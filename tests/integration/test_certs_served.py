@@ -24,7 +24,7 @@ def explain_asks_as_clients_and_servers_do(site):
 		assert report["chain"] == "valid" and report["problems"] == [], report
 
 
-@behaviour("explain finds out how to talk to a port that no configuration tells of")
+@behaviour("explain detects the protocol of a port that is not configured")
 def explain_detects_the_protocol_of_a_port(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	ports = {"servers, STARTTLS": site.s2s_port, "clients, STARTTLS": site.port,
@@ -38,7 +38,7 @@ def explain_detects_the_protocol_of_a_port(site):
 		assert report["source"] == [f"{HOST}:{port}, {way}"], (report, way)
 
 
-@behaviour("explain reaches a server by IPv6 too", options={"c2s_interfaces": ["::1"]})
+@behaviour("explain connects by IPv6, too", options={"c2s_interfaces": ["::1"]})
 def explain_connects_over_ipv6(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.start()
@@ -49,7 +49,7 @@ def explain_connects_over_ipv6(site):
 	assert report_of(site, f"{OTHER}:{site.port}", "--domain", HOST)["problems"] == []
 
 
-@behaviour("explain takes the certificate of the domain that it asks for", hosts=(HOST, OTHER))
+@behaviour("explain requests the certificate of the domain", hosts=(HOST, OTHER))
 def explain_asks_for_the_certificate_of_the_domain(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.install(site.issue(f"DNS:{OTHER}", name="second"), OTHER)
@@ -61,7 +61,7 @@ def explain_asks_for_the_certificate_of_the_domain(site):
 			assert host_row(report, domain) == (True, True) and report["problems"] == [], report
 
 
-@behaviour("explain looks up where a domain's services are")
+@behaviour("explain looks up the servers of a domain")
 def explain_discovers_services(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	direct, _ = site.direct_ports()
@@ -76,7 +76,7 @@ def explain_discovers_services(site):
 	assert report["problems"] == [], report
 
 
-@behaviour("explain says which part of a domain it could not see")
+@behaviour("explain names the part of a domain that it could not reach")
 def explain_reports_unreachable_parts(site):
 	site.install(site.issue(f"DNS:{HOST}"))
 	site.start()
@@ -93,7 +93,7 @@ def explain_reports_unreachable_parts(site):
 	bad(site, "explain", "silent.lab", says="DNS has no XMPP service for silent.lab")
 
 
-@behaviour("explain does not call a domain without services where DNS does not answer")
+@behaviour("explain does not report missing services if DNS does not answer")
 def a_dns_failure_is_not_a_missing_service(site):
 	names = [f"_{service}._tcp.mute.lab" for service in ("xmpp-client", "xmpps-client", "xmpp-server", "xmpps-server")]
 	site.resolver.broken.update(names)
@@ -103,7 +103,7 @@ def a_dns_failure_is_not_a_missing_service(site):
 
 
 class Answering:
-	"""A server that answers what it reads with one text after the other, and hangs up."""
+	"""A server that answers with one text after the other, and closes the connection."""
 
 	def __init__(self, *texts):
 		self.texts, self.socket = texts, socket.create_server(("127.0.0.1", 0))
@@ -117,7 +117,7 @@ class Answering:
 				conn, _ = self.socket.accept()
 			except OSError:  # the socket has been shut down
 				return
-			with conn, contextlib.suppress(OSError):  # the other side may have heard enough
+			with conn, contextlib.suppress(OSError):  # the other side may have closed the connection
 				for text in self.texts:
 					conn.recv(4096)
 					conn.sendall(text)
@@ -131,7 +131,7 @@ class Answering:
 		self.socket.close()
 
 
-@behaviour("explain ends with an error whatever a server answers")
+@behaviour("explain ends with an error for any answer of a server")
 def hostile_answers_end_with_an_error(site):
 	stream = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 	offer = stream + b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>"
@@ -142,14 +142,14 @@ def hostile_answers_end_with_an_error(site):
 			(stream + b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text "
 				b"xmlns='urn:ietf:params:xml:ns:xmpp-streams'>not\\here</text></stream:error>", r"host-unknown: not\\x5chere$"),
 			(offer, proceed.replace(b"proceed", b"failure"), "does not start"),
-			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # bytes that nobody has protected
+			(offer, proceed + b"\x16\x03\x03\0\x02", "not an XMPP stream"),  # unprotected bytes
 			(offer, proceed, b"\x16\x03\x03\0\x02\0\0", "TLS handshake")):
 		with Answering(*answers) as server:
 			bad(site, "explain", f"127.0.0.1:{server.port}", "--domain", HOST, says=says)
 	bad(site, "explain", "127.0.0.1:1", "--domain", HOST, says="refused")
 
 
-@behaviour("explain says what is likely where a server has no certificate to offer")
+@behaviour("explain names the likely cause if a server does not offer a certificate")
 def a_missing_certificate_gets_a_likely_cause(site):
 	site.start()
 	bad(site, "explain", f"{HOST}:{site.port}", says="handshake failure; the server may have no certificate for this host")

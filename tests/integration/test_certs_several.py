@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs where a host has several certificates: of each type of key one, or by chance one of those that fit."""
+"""prosodyctl mod_certs with several certificates of a host: one of each key type, or several that match."""
 import hashlib
 import json
 
@@ -19,7 +19,7 @@ def both(site):
 
 
 def leaves_of(site, port):
-	"""SHA-256 of what a port serves."""
+	"""SHA-256 of a port's certificate."""
 	output = tool(site, "explain", f"{HOST}:{port}", "--json")
 	assert output.status == 0, output
 	return sorted(report["certificates"][0]["sha256"] for report in json.loads(output.out)["reports"])
@@ -29,7 +29,7 @@ def digests(*certificates):
 	return sorted(hashlib.sha256(each.der).hexdigest() for each in certificates)
 
 
-# --- of each type of key one ---
+# --- one of each key type ---
 
 @behaviour("several: a key of each type is served and published, with STARTTLS and with direct TLS")
 def both_key_types_are_served_and_published(site):
@@ -48,7 +48,7 @@ def both_key_types_are_served_and_published(site):
 			("xmpp-server", "starttls"), ("xmpp-client", "direct"), ("xmpp-server", "direct")], uses
 
 
-@behaviour("several: certificates of a port or a service come before those of all, and before one that is found by name")
+@behaviour("several: certificates of a port or a service override global ones, and one that is found by name")
 def port_and_service_certificates_come_first(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
@@ -64,7 +64,7 @@ def port_and_service_certificates_come_first(site):
 			assert records[f"_{port}._tcp.{HOST}."] == {spki(each) for each in expected}, (port, records)
 
 
-@behaviour("several: those of a host alone are for STARTTLS, on 0.12 for direct TLS too")
+@behaviour("several: certificates of a host are for STARTTLS only, on 0.12 for direct TLS, too")
 def host_certificates_are_for_starttls(site):
 	found, pairs = site.issue(f"DNS:{HOST}"), both(site)
 	site.install(found)
@@ -79,7 +79,7 @@ def host_certificates_are_for_starttls(site):
 		assert records[f"_{port}._tcp.{HOST}."] == {spki(each) for each in expected}, (port, records)
 
 
-@behaviour("several: a table as certificate is nothing to Prosody")
+@behaviour("several: Prosody ignores a table as certificate")
 def a_table_as_certificate_is_ignored(site):
 	pairs = both(site)
 	host_option, paths, says = site.host_options, [each.file for each in pairs], rf"finds no certificate for {HOST}.*; for several set ssl = .*"
@@ -98,15 +98,15 @@ def a_table_as_certificate_is_ignored(site):
 	bad(site, "explain", f"{HOST}:{site.port}", says="handshake")
 
 
-# --- by chance one of those that fit ---
+# --- several that match ---
 
 def install_two(site):
-	"""Two files for one host, that are found by what they say."""
+	"""Two files for one host, found by their content."""
 	pairs = [site.issue(f"DNS:{HOST}", name=name) for name in ("one", "two")]
 	return pairs, [site.install(each, f"{each.file.stem}.elsewhere") for each in pairs]
 
 
-@behaviour("several: where Prosody takes any one of two files, tlsa has records for both and explain says what to do")
+@behaviour("several: if Prosody may load either of two files, tlsa prints records for both and explain prints a remedy")
 def tlsa_covers_both_candidate_files(site):
 	pairs, files = install_two(site)
 	text = good(site, "tlsa", HOST)
@@ -122,7 +122,7 @@ def tlsa_covers_both_candidate_files(site):
 		assert report_of(site, each)["uses"][0]["hosts"] == [HOST]
 
 
-@behaviour("several: no choice is open between copies, expired files, or where the host's section names one")
+@behaviour("several: copies, expired files, and a file that the host's section names are not ambiguous")
 def copies_and_expired_files_are_no_choice(site):
 	_, files = install_two(site)
 	site.install(site.issue(f"DNS:{HOST}", name="old", days=(-9, -2)), "old.elsewhere")
@@ -139,7 +139,7 @@ def copies_and_expired_files_are_no_choice(site):
 	assert "Ambiguous" not in text and len(zone(text)[f"_{site.port}._tcp.{HOST}."]) == 1, text
 
 
-@behaviour("several: a wildcard is a choice among wildcards alone, and one for a service is found by its file's name")
+@behaviour("several: a wildcard is ambiguous only among wildcards, and that of a service is found by its file's name")
 def wildcards_compete_only_with_wildcards(site):
 	exact, wild = site.issue(f"DNS:{HOST}", name="exact"), site.issue("DNS:*.lab", name="wild")
 	site.install(exact, "exact.elsewhere")

@@ -1,4 +1,4 @@
-"""prosodyctl mod_certs: how it is called, and what it explains of the certificates in a file."""
+"""prosodyctl mod_certs: its usage, and explain with the certificates in a file."""
 import hashlib
 import json
 import os
@@ -13,14 +13,14 @@ COMMANDS = ["explain", "request", "tlsa", "check", "rollover"]
 
 # --- usage ---
 
-@behaviour("without a command, or asked for help, it tells what there is")
+@behaviour("without a command, and with --help, it prints its usage")
 def help_lists_the_commands(site):
 	for words in ([], ["--help"], ["explain", "--help"]):
 		text = good(site, *words)
 		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in COMMANDS), text
 
 
-@behaviour("what cannot be meant is refused with status 2")
+@behaviour("invalid arguments are rejected with status 2")
 def bad_arguments_exit_with_2(site):
 	for words in (["examine"], ["explain"], ["explain", "a", "b"], ["explain", "a", "--days", "1"], ["request"],
 			["request", "a.test", "--output"], ["tlsa"], ["tlsa", "a", "b"], ["check", "--usage", "1"], ["check", "--json=no"],
@@ -32,7 +32,7 @@ def bad_arguments_exit_with_2(site):
 		bad(site, "explain", name, status=2, says=says)
 
 
-@behaviour("numbers that no TLSA record has are refused with status 2")
+@behaviour("invalid numbers of TLSA records are rejected with status 2")
 def bad_tlsa_numbers_exit_with_2(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	for flag, value in (("usage", "4"), ("selector", "2"), ("match", "3"), ("match", "x"), ("usage", "-1"),
@@ -43,7 +43,7 @@ def bad_tlsa_numbers_exit_with_2(site):
 
 # --- explain: a file ---
 
-@behaviour("explain shows every name under its type, and what it serves",
+@behaviour("explain shows every name with its type and its services",
 	components={ROOMS: "muc"})
 def explain_lists_names_by_type(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", f"DNS:*.{HOST}", f"SRV:_xmpp-server.{OTHER}",
@@ -79,7 +79,7 @@ def explain_describes_a_chain_as_openssl_does(site):
 	assert report["chain"] == "valid" and report["days_left"] == 9 and report["problems"] == [], report
 
 
-@behaviour("explain tells why a name serves nothing")
+@behaviour("explain says why a name is not valid for any service")
 def explain_says_why_a_name_serves_nothing(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", f"SRV:{HOST}", "DNS:*.test.*", "DNS:two words.test"))
 	text = good(site, "explain", certificate)
@@ -88,13 +88,13 @@ def explain_says_why_a_name_serves_nothing(site):
 	assert row(text, "DNS-ID", "two words.test")[0].startswith("nothing: "), text
 
 
-@behaviour("explain finds the host that uses a certificate without being served by it", hosts=(HOST, OTHER),
+@behaviour("explain finds a host that uses a certificate without its name", hosts=(HOST, OTHER),
 	components={ROOMS: "muc"})
 def explain_finds_a_host_not_served(site):
 	certificate = site.install(site.issue(f"SRV:_xmpp-server.{HOST}", f"DNS:{OTHER}"))
 	output = bad(site, "explain", certificate)
 	assert f"the certificate is not valid for clients of {HOST}" in output.out, output
-	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it gets its parent's certificate
+	assert f"the certificate is not valid for servers of {ROOMS}" in output.out, output  # it uses its parent's certificate
 	assert "no problems" not in output.out, output
 	assert row(output.out, HOST, "no", "yes"), output
 	assert row(output.out, ROOMS, "-", "no") == ["no name for this domain"], output
@@ -103,7 +103,7 @@ def explain_finds_a_host_not_served(site):
 	assert len(problems) == 2 and not any(OTHER in problem for problem in problems), problems
 
 
-@behaviour("explain knows which certificate each service of a host has", options={})
+@behaviour("explain shows the certificate of each service of a host", options={})
 def explain_knows_the_certificate_of_each_service(site):
 	clients, servers = site.issue(f"SRV:_{CLIENT}.{HOST}"), site.issue(f"SRV:_{SERVER}.{HOST}", name="second")
 	site.options["c2s_ssl"] = {"certificate": clients.file, "key": clients.key}
@@ -117,7 +117,7 @@ def explain_knows_the_certificate_of_each_service(site):
 	assert report_of(site, servers.file, status=1)["problems"] == [f"the certificate is not valid for clients of {HOST}"]
 
 
-@behaviour("explain finds what a file is used for: services, ports and the web", hosts=(HOST, OTHER))
+@behaviour("explain finds the uses of a file: services, ports and the web", hosts=(HOST, OTHER))
 def explain_finds_every_use_of_a_file(site):
 	own, port_alone = site.issue(f"DNS:{HOST}", f"DNS:{OTHER}"), site.issue(f"DNS:{HOST}", name="second")
 	site.install(site.issue(f"DNS:{HOST}", name="third"))
@@ -139,7 +139,7 @@ def explain_finds_every_use_of_a_file(site):
 	assert f"the certificate is not valid for clients of {OTHER}" in output.out, output
 
 
-@behaviour("explain tells which domains a certificate serves that no host uses")
+@behaviour("explain lists domains of a certificate that are not hosts of the server")
 def explain_names_unused_domains(site):
 	certificate = site.issue(f"DNS:{OTHER}")
 	report = report_of(site, certificate.file)
@@ -150,7 +150,7 @@ def explain_names_unused_domains(site):
 	assert report["problems"] == [f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"], report
 
 
-@behaviour("explain compares with the domain that is named", hosts=(HOST, OTHER))
+@behaviour("explain compares the names with the given domain", hosts=(HOST, OTHER))
 def explain_compares_with_a_named_domain(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}", "DNS:xn--mller-kva.lab"))
 	assert report_of(site, certificate, "--domain", "xn--mller-kva.lab")["problems"] == []
@@ -160,7 +160,7 @@ def explain_compares_with_a_named_domain(site):
 		f"the certificate is not valid for clients of {OTHER}", f"the certificate is not valid for servers of {OTHER}"]
 
 
-@behaviour("a host in Unicode is the same in A-labels", hosts=("müller.lab",))
+@behaviour("a host can be given in Unicode or in A-labels", hosts=("müller.lab",))
 def unicode_hosts_equal_a_labels(site):
 	certificate = site.install(site.issue("DNS:xn--mller-kva.lab"))
 	for name in ("müller.lab", "xn--mller-kva.lab"):
@@ -173,7 +173,7 @@ def unicode_hosts_equal_a_labels(site):
 	assert report_of(site, f"müller.lab:{site.port}")["problems"] == []
 
 
-@behaviour("explain sees what time does to a certificate")
+@behaviour("explain reports certificates that have expired or are not yet valid")
 def explain_judges_dates(site):
 	for name, days, problem, shown in (
 			("expired", (-9, -3), "the certificate has expired", r"expired 3\.0 days ago$"),
@@ -200,7 +200,7 @@ def explain_names_the_depth_of_a_broken_chain(site):
 		assert "error" in bad(site, "explain", certificate.file).out
 
 
-@behaviour("explain shows a certificate that names nobody")
+@behaviour("explain shows a certificate without names")
 def explain_shows_a_nameless_certificate(site):
 	key, certificate = site.directory / "bare.key", site.directory / "bare.crt"
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
@@ -209,7 +209,7 @@ def explain_shows_a_nameless_certificate(site):
 	assert "common name does not count" in output.out and "not valid for any XMPP domain" in output.out, output
 
 
-@behaviour("explain refuses what holds no certificate")
+@behaviour("explain rejects files without a certificate")
 def explain_refuses_files_without_certificates(site):
 	file = site.directory / "file"
 	for content in (b"", b"a text\n", os.urandom(5000),
@@ -219,7 +219,7 @@ def explain_refuses_files_without_certificates(site):
 		bad(site, "tlsa", file, says=re.escape(str(file)))
 
 
-@behaviour("explain calls a private key by its name, also beside a certificate")
+@behaviour("explain reports a private key, also beside a certificate")
 def explain_recognizes_private_keys(site):
 	leaf = site.issue(f"DNS:{HOST}")
 	legacy, both = site.directory / "legacy.key", site.directory / "both.pem"
@@ -231,21 +231,21 @@ def explain_recognizes_private_keys(site):
 	good(site, "explain", both, "--domain", HOST)
 
 
-@behaviour("control characters and broken UTF-8 of a certificate reach neither terminal nor JSON as they are")
+@behaviour("control characters and broken UTF-8 of a certificate are escaped on terminals and in JSON")
 def control_characters_are_escaped(site):
 	configuration, certificate = site.directory / "odd.conf", site.directory / "odd.crt"
 	configuration.write_bytes(b"[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\n"
 		b"CN=\x1b[31mred\xff\n[ext]\nsubjectAltName=DNS:\x1b[31mred.test,DNS:\xff.test\n")
 	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
 		"-config", configuration, "-keyout", site.directory / "odd.key", "-out", certificate)
-	output = tool(site, "explain", certificate)  # which sees to it that there is no ESC
+	output = tool(site, "explain", certificate)  # which rejects ESC
 	assert "\\x1b[31mred.test" in output.out and "\\xff.test" in output.out, output
 	names = report_of(site, certificate, status=1)["names"]
 	assert [name["value"] for name in names] == ["\\x1b[31mred.test", "\\xff.test"], names
 	assert all(name["fault"] for name in names), names
 
 
-@behaviour("explain takes names relative to where the operator is")
+@behaviour("explain resolves paths relative to the operator's directory")
 def file_names_are_relative_to_the_caller(site):
 	site.issue(f"DNS:{HOST}")
 	text = good(site, "explain", "leaf.pem", "--domain", HOST, cwd=site.directory,
@@ -253,12 +253,12 @@ def file_names_are_relative_to_the_caller(site):
 	assert text.startswith(f"{site.directory}/leaf.pem\n"), text
 
 
-@behaviour("explain says whose permissions count where a directory is closed",
+@behaviour("explain names the user who may not read a directory",
 	options={"run_as_root": False, "prosody_user": "nobody", "prosody_group": "nogroup"})
 def explain_names_whose_permissions_count(site):
 	closed, denied = site.directory / "closed", "Permission denied; prosodyctl works as the user that Prosody runs as"
 	site.directory.chmod(0o755)
-	closed.mkdir(0o700 if os.geteuid() == 0 else 0)  # root alone can become another, to whom it is closed
+	closed.mkdir(0o700 if os.geteuid() == 0 else 0)  # only root can switch to a user without access
 	there = {"env": {**os.environ, "PWD": str(closed)}}
 	output = bad(site, "explain", "leaf.crt", **there)
 	assert "leaf.crt has no address" in output.err and f"{closed}/leaf.crt: {denied}\n" in output.err, output
@@ -273,7 +273,7 @@ def explain_names_whose_permissions_count(site):
 
 # --- terminals ---
 
-@behaviour("colours are for terminals, and not with NO_COLOR")
+@behaviour("colours are used on terminals only, and not with NO_COLOR")
 def only_a_terminal_gets_colours(site):
 	certificate = site.install(site.issue(f"DNS:{HOST}"))
 	text = on_terminal(site, "explain", certificate, environment={"NO_COLOR": ""})

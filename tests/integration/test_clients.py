@@ -40,7 +40,7 @@ class Conversation:
 			self.peer.chat(self.client.jid, body)
 
 	def write_to_client(self):
-		"""Returns when the server has written them to the client's connection, or keeps them."""
+		"""Returns when the server has written them to the client's connection, or queued them."""
 		self.start_to_write_to_client()
 		self.peer.ping()
 
@@ -64,7 +64,7 @@ class Conversation:
 		assert self.at_peer == self.to_peer, self.at_peer
 
 	def _let_client_learn_acks(self):
-		"""A client may ask for an ack only along with a message, and not while it waits for another ack."""
+		"""A client may request an ack only together with a message, and not while it waits for another ack."""
 		acked = self.client.seen["acked"]
 		while acked[-1:] != [self.server.session(self.client, "s.handled_stanza_count")]:
 			known = len(acked)
@@ -106,7 +106,7 @@ def resumes_after_a_freeze(server, library):
 
 
 def resumes_amid_traffic(server, library):
-	"""Where its counters stand at the moment of a cut is left to chance."""
+	"""The values of its counters at the moment of a cut are random."""
 	with Conversation(server, library) as conversation:
 		for cut in range(CUTS):
 			conversation.start_to_write_to_client()
@@ -125,5 +125,5 @@ for name in COMMANDS:
 			("resumes after a cut", resumes_after_a_cut),
 			("resumes after a freeze", resumes_after_a_freeze),
 			(f"resumes {CUTS} times amid traffic", resumes_amid_traffic)):
-		behaviour(f"clients: {name} {title}, nothing is lost or doubled")(
+		behaviour(f"clients: {name} {title}, without loss or duplicates")(
 			lambda server, function=function, library=name: function(server, library))

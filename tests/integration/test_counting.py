@@ -4,7 +4,7 @@ from steps import EVERY_TRANSPORT, LAST, counters, start_at, stream_error
 from suite import behaviour
 from xmpp import SM3, failure
 
-# --- what the server has handled ---
+# --- the server's count ---
 
 @behaviour("count: h is 0 after enabling, whatever came before", over=EVERY_TRANSPORT)
 def h_starts_at_zero(server, transport):
@@ -26,7 +26,7 @@ def each_stanza_counts_once(server, transport):
 	assert alice.handled() == 3
 
 
-@behaviour("count: what is no stanza does not count", modules=["csi"])
+@behaviour("count: only stanzas count", modules=["csi"])
 def other_elements_do_not_count(server):
 	alice = server.login("alice")
 	alice.enable()
@@ -63,7 +63,7 @@ def stanzas_in_one_segment_all_count(server, transport):
 	assert bob.bodies(100) == [str(n) for n in range(100)]
 
 
-@behaviour("count: what the server has handled wraps from 2^32-1 to 0")
+@behaviour("count: the server's count wraps from 2^32-1 to 0")
 def the_inbound_count_wraps(server):
 	alice = server.login("alice")
 	alice.enable()
@@ -84,7 +84,7 @@ def r_is_answered_at_once(server, transport):
 	assert (answer.name, answer.xmlns, answer["h"]) == ("a", SM3, "0"), answer
 
 
-@behaviour("r: answered once each, in order with what else was sent", over=EVERY_TRANSPORT)
+@behaviour("r: each is answered once, in order with other stanzas", over=EVERY_TRANSPORT)
 def r_is_answered_in_order(server, transport):
 	alice = server.login("alice", transport)
 	alice.enable()
@@ -107,7 +107,7 @@ def r_before_enabling_gets_no_count(server):
 	assert not [e for e in seen if e.name == "a"]
 
 
-@behaviour("r: the server asks after each stanza it sends", over=("tcp", "websocket"))
+@behaviour("r: the server requests an ack after each stanza", over=("tcp", "websocket"))
 def the_server_asks_after_each_stanza(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
@@ -118,7 +118,7 @@ def the_server_asks_after_each_stanza(server, transport):
 		alice.ack()
 
 
-@behaviour("r: the server asks once, and not again before the answer")
+@behaviour("r: the server does not repeat a request before the answer")
 def the_server_asks_once_per_answer(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
@@ -142,7 +142,7 @@ def a_small_h_does_not_loop(server):
 		assert not alice.unread, alice.unread
 
 
-@behaviour("r: smacks_max_unacked_stanzas is how many may be under way before the server asks",
+@behaviour("r: the server requests an ack beyond smacks_max_unacked_stanzas",
 	options={"smacks_max_unacked_stanzas": 3})
 def max_unacked_stanzas_delays_asking(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -157,13 +157,13 @@ def max_unacked_stanzas_delays_asking(server):
 	assert alice.next().name == "r"
 
 
-@behaviour("r: an inactive client is asked after smacks_max_inactive_unacked_stanzas only",
+@behaviour("r: an inactive client is asked only after smacks_max_inactive_unacked_stanzas",
 	modules=["csi"], options={"smacks_max_inactive_unacked_stanzas": 2})
 def an_inactive_client_is_asked_less_often(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
 	alice.send("<inactive xmlns='urn:xmpp:csi:0'/>")
-	alice.handled()  # the server knows
+	alice.handled()  # the server has noticed
 	for n in range(2):
 		bob.chat(alice, str(n))
 		alice.until("message")
@@ -188,7 +188,7 @@ def an_activated_client_is_asked_at_once(server):
 
 # --- <a/> ---
 
-@behaviour("a: what is acknowledged leaves the queue, one by one and all at once", over=EVERY_TRANSPORT)
+@behaviour("a: acknowledged stanzas leave the queue, one by one and all at once", over=EVERY_TRANSPORT)
 def an_ack_shortens_the_queue(server, transport):
 	alice, bob = server.login("alice", transport), server.login("bob")
 	alice.enable()
@@ -229,7 +229,7 @@ def an_h_too_high_is_noticed_across_the_wrap(server):
 	assert (too_high["h"], too_high["send-count"]) == ("1", "0"), too_high
 
 
-@behaviour("a: an h that is no number ends the stream with invalid-xml", over=EVERY_TRANSPORT)
+@behaviour("a: an h that is not a number ends the stream with invalid-xml", over=EVERY_TRANSPORT)
 def a_malformed_h_ends_the_stream(server, transport):
 	for attribute in ("", "h=''", "h='many'", "h='-1'", "h='1.5'", "h='0x1'", "h='1e0'", "h=' 0'", "h='nan'"):
 		alice = server.login("alice", transport)
@@ -280,7 +280,7 @@ def an_h_too_high_prevents_resumption(server):
 	assert again.message().body == "unacknowledged"
 
 
-@behaviour("a: an h behind what was acknowledged before ends the stream")
+@behaviour("a: an h below an earlier one ends the stream")
 def a_decreasing_h_ends_the_stream(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.enable()
@@ -292,7 +292,7 @@ def a_decreasing_h_ends_the_stream(server):
 	assert failure(stream_error(alice)) == "undefined-condition"
 
 
-@behaviour("a: before enabling it means nothing and breaks nothing")
+@behaviour("a: before enabling it is ignored")
 def a_before_enabling_is_ignored(server):
 	alice = server.login("alice")
 	alice.send(f"<a xmlns='{SM3}' h='3'/>", f"<a xmlns='{SM3}'/>")

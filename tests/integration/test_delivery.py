@@ -1,4 +1,4 @@
-"""The end of a session: what it has not delivered is stored, left to the archive, or bounced - once."""
+"""The end of a session: its undelivered stanzas are stored, left to the archive, or bounced, once."""
 import time
 
 import bed
@@ -31,7 +31,7 @@ def archive(client):
 
 
 def drain(client):
-	"""The bodies of all messages that are on their way to a client without stream management."""
+	"""The bodies of all messages in transit to a client without stream management."""
 	client.ping()
 	bodies = [e.body for e in client.unread if e.name == "message"]
 	client.unread.clear()
@@ -51,7 +51,7 @@ def expiry_stores_messages_offline_in_order(server):
 	assert drain(bob) == []
 
 
-@behaviour("end: what was acknowledged is not delivered twice", options=SHORT)
+@behaviour("end: acknowledged stanzas are not delivered twice", options=SHORT)
 def acknowledged_messages_are_not_delivered_twice(server):
 	alice, bob = pair(server)
 	say(bob, alice, "acknowledged", "not")
@@ -95,7 +95,7 @@ def a_cut_without_resumption_stores_at_once(server):
 	assert drain(server.again(alice).available()) == ["unacknowledged"]
 
 
-@behaviour("end: a session replaced by another with its resource hands its messages on, once")
+@behaviour("end: messages of a session replaced by another with its resource are delivered elsewhere, once")
 def a_replaced_hibernating_session_hands_over(server):
 	user, bob = server.account("alice"), server.login("bob")
 	alice = server.authenticated(user).bind("phone")
@@ -108,7 +108,7 @@ def a_replaced_hibernating_session_hands_over(server):
 	assert drain(bob) == []
 
 
-@behaviour("end: a connected session replaced by another with its resource hands its messages on")
+@behaviour("end: messages of a connected session replaced by another with its resource are delivered elsewhere")
 def a_replaced_connected_session_hands_over(server):
 	user, bob = server.account("alice"), server.login("bob")
 	alice = server.authenticated(user).bind("phone")
@@ -119,7 +119,7 @@ def a_replaced_connected_session_hands_over(server):
 	assert drain(new) == ["unacknowledged"]
 
 
-@behaviour("end: a session that the administrator closes hands its messages on")
+@behaviour("end: messages of a session that the administrator closes are delivered elsewhere")
 def a_session_closed_by_the_admin_hands_over(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unacknowledged")
@@ -128,7 +128,7 @@ def a_session_closed_by_the_admin_hands_over(server):
 	assert drain(server.again(alice).available()) == ["unacknowledged"]
 
 
-@behaviour("end: a hibernating session that the administrator closes hands its messages on")
+@behaviour("end: messages of a hibernating session that the administrator closes are delivered elsewhere")
 def a_hibernating_session_closed_by_the_admin_hands_over(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -178,7 +178,7 @@ def error_messages_never_bounce(server):
 	assert not bob.unread, bob.unread
 
 
-@behaviour("end: what a session sent to itself does not come back as an error", options=NO_OFFLINE)
+@behaviour("end: stanzas that a session sent to itself do not return as errors", options=NO_OFFLINE)
 def messages_to_oneself_do_not_bounce(server):
 	alice, _ = pair(server)
 	alice.chat(alice, "note to self")
@@ -218,7 +218,7 @@ def a_client_with_an_archive_finds_it_there(server):
 	assert archive(again) == ["archived"]
 
 
-@behaviour("end: answers from the archive that were under way are not stored as messages",
+@behaviour("end: unacknowledged results from the archive are not stored as messages",
 	modules=["mam"], options=SHORT)
 def archive_answers_are_not_stored(server):
 	alice, bob = pair(server)
@@ -246,7 +246,7 @@ def another_resource_goes_on(server):
 	assert tablet.until("message").body == "still here"
 
 
-@behaviour("end: sixty thousand bytes of text in one message survive the way through storage", options=SHORT)
+@behaviour("end: a message with sixty thousand bytes of text survives storage", options=SHORT)
 def a_long_message_survives_storage(server):
 	alice, bob = pair(server)
 	cut(server, alice)

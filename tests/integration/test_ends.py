@@ -1,4 +1,4 @@
-"""When a session ends: the table of mod_smacks' README, a row at a time, and a model that plays them all."""
+"""The end of a session: the table in mod_smacks' README row by row, and a random test against a model."""
 import random
 import signal
 
@@ -17,7 +17,7 @@ ROOMS = {"rooms.prosody.test": "muc"}
 
 
 def end(server, client):
-	"""Ends a session, connected or away, as an administrator does."""
+	"""Ends a connected or hibernating session, as an administrator does."""
 	server.lua(f"prosody.full_sessions[{bed.lua(client.jid)}]:close('policy-violation')")
 	server.wait_gone(client)
 
@@ -35,7 +35,7 @@ def device(server, first, priority=0, carbons=True):
 
 
 def devices(server, *priorities, carbons=True):
-	"""Devices of a new account, all of them available; nothing is unacknowledged."""
+	"""Devices of a new account, all of them available, without unacknowledged stanzas."""
 	first = server.authenticated(server.account("alice"))
 	clients = [device(server, first, priority, carbons) for priority in priorities]
 	for client in clients:
@@ -56,7 +56,7 @@ def nothing_came(client):
 	assert not client.unread, client.unread
 
 
-# --- what is dropped ---
+# --- dropped ---
 
 @behaviour("ends: presence of any type is neither stored nor answered", options=SHORT)
 def presence_is_dropped(server):
@@ -76,7 +76,7 @@ DROPPED = {
 	"a chat state": ("chat", "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>t</thread>"),
 	"a receipt": ("chat", "<received xmlns='urn:xmpp:receipts' id='1'/>"),
 	"a marker": ("normal", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>"),
-	"what is not to be stored": ("chat", "<body>secret</body><no-store xmlns='urn:xmpp:hints'/>"),
+	"a message with a no-store hint": ("chat", "<body>secret</body><no-store xmlns='urn:xmpp:hints'/>"),
 	"an event of PEP": ("normal", "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='n'/></event>"),
 }
 
@@ -106,7 +106,7 @@ KEPT = {
 	"an invitation": ("normal", "<x xmlns='jabber:x:conference' jid='room@rooms.prosody.test'/>"),
 	"an encrypted message without a body": ("chat", "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>"),
 	"a call": ("chat", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/><store xmlns='urn:xmpp:hints'/>"),
-	"a marker that is to be stored": ("chat",
+	"a marker with a store hint": ("chat",
 		"<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/><store xmlns='urn:xmpp:hints'/><no-store xmlns='urn:xmpp:hints'/>"),
 }
 
@@ -128,7 +128,7 @@ for name, (message_type, children) in KEPT.items():
 	kept(name, message_type, children)
 
 
-@behaviour("ends: where somebody answers archive-should-store, that counts", options=SHORT)
+@behaviour("ends: the answer of a handler of archive-should-store decides", options=SHORT)
 def archive_should_store_decides(server):
 	alice, bob = pair(server)
 	server.lua("prosody.hosts['prosody.test'].events.add_handler('archive-should-store', function (event) "
@@ -143,7 +143,7 @@ def archive_should_store_decides(server):
 	assert [e["id"] for e in again.unread if e.name == "message"] == ["it"], again.unread
 
 
-@behaviour("ends: a room learns that its occupant is gone, and gets no error", components=ROOMS, options=SHORT)
+@behaviour("ends: a room learns that its occupant is gone, and does not get an error", components=ROOMS, options=SHORT)
 def a_room_sees_its_occupant_leave(server):
 	alice, bob = pair(server)
 	for client, nick in ((bob, "bob"), (alice, "alice")):
@@ -183,7 +183,7 @@ def a_gone_resource_yields_to_an_available_one(server):
 	assert pending_offline(server, alice.user) == []
 
 
-@behaviour("ends: a desktop of high priority that is away loses nothing for the phone that is online", options=SHORT)
+@behaviour("ends: a hibernating desktop of high priority does not lose messages to the phone that is online", options=SHORT)
 def a_desktop_loses_nothing_to_a_phone(server):
 	desktop, phone = devices(server, 10, 0, carbons=False)
 	bob = server.login("bob")
@@ -195,7 +195,7 @@ def a_desktop_loses_nothing_to_a_phone(server):
 	nothing_came(bob)
 
 
-@behaviour("ends: a resource of negative priority gets nothing, the message is stored", options=SHORT)
+@behaviour("ends: a message is stored if the only resource has a negative priority", options=SHORT)
 def a_negative_priority_gets_nothing(server):
 	alice, bob = pair(server)
 	tablet = server.again(alice)
@@ -208,7 +208,7 @@ def a_negative_priority_gets_nothing(server):
 	assert drain(tablet) == []
 
 
-@behaviour("ends: what one device has acknowledged is not stored for another", options=SHORT)
+@behaviour("ends: a message that one device has acknowledged is not stored for another", options=SHORT)
 def devices_acknowledge_separately(server):
 	desktop, phone = devices(server, 0, 0)
 	bob = server.login("bob")
@@ -268,7 +268,7 @@ def a_carbon_is_stored_as_sent(server):
 	assert not message.child("received", "urn:xmpp:carbons:2"), message
 
 
-@behaviour("ends: copies of what a device has sent itself are dropped", options=LONG)
+@behaviour("ends: copies of a device's own messages are dropped", options=LONG)
 def copies_of_own_messages_are_dropped(server):
 	one, two = devices(server, 0, 0)
 	bob = server.login("bob")
@@ -292,7 +292,7 @@ def a_forged_carbon_is_an_ordinary_message(server):
 	assert [e["id"] for e in again.unread if e.name == "message"] == ["outer"], again.unread
 
 
-@behaviour("ends: one text twice under one id is two messages, of which none is lost", options=LONG)
+@behaviour("ends: two messages with the same text and id are both kept", options=LONG)
 def equal_messages_are_both_kept(server):
 	one, two = devices(server, 0, 0)
 	bob = server.login("bob")
@@ -305,7 +305,7 @@ def equal_messages_are_both_kept(server):
 	one.handled()
 	end(server, one)
 	end(server, two)
-	assert drain(server.again(one).available()) == ["again"] * 2  # the second one of each device: copies are not known
+	assert drain(server.again(one).available()) == ["again"] * 2  # the second one of each device: copies are not recognized
 
 
 @behaviour("ends: messages of an account that is deleted are not stored", options=LONG)
@@ -320,7 +320,8 @@ def a_deleted_account_stores_nothing(server):
 	assert pending_offline(server, alice.user) == []
 
 
-@behaviour("ends: a device without the archive gets what one with it leaves there", modules=["mam"], options=LONG)
+@behaviour("ends: a device that does not read the archive gets messages that another one leaves there",
+	modules=["mam"], options=LONG)
 def devices_with_and_without_archive_share(server):
 	reader, other = devices(server, 0, 0)
 	bob = server.login("bob")
@@ -342,7 +343,7 @@ def devices_with_and_without_archive_share(server):
 ENDINGS = "prosody.hosts['prosody.test'].modules.smacks.module:shared('/*/smacks/endings')"
 
 
-@behaviour("ends: what is stored offline meanwhile comes after what a session still hands on", options=LONG)
+@behaviour("ends: messages stored offline meanwhile come after those that an ended session still has to deliver", options=LONG)
 def offline_order_is_kept(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -356,7 +357,7 @@ def offline_order_is_kept(server):
 	nothing_came(bob)
 
 
-@behaviour("ends: however many sessions expire at once, a few end in a turn of the event loop", options=SHORT)
+@behaviour("ends: of many sessions that expire at once, a few end in each turn of the event loop", options=SHORT)
 def expiries_are_spread_over_turns(server):
 	first = server.login("alice")
 	clients = [first, *(server.again(first) for _ in range(39))]
@@ -382,7 +383,7 @@ def expiries_are_spread_over_turns(server):
 	assert 1 <= int(server.lua("return prosody.most_ends()")) <= 10
 
 
-@behaviour("ends: an error in a handler concerns one stanza, which is refused", options=LONG)
+@behaviour("ends: an error in a handler affects one stanza, which is returned with an error", options=LONG)
 def a_handler_error_refuses_one_stanza(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -412,11 +413,11 @@ def waiting_handlers_keep_order(server):
 	wait_offline(server, alice.user, ["one", "two", "three"])
 
 
-# --- all of it ---
+# --- random sequences ---
 
 class Model:
-	"""An account's devices, and who has acknowledged what. Every message ends up with exactly one of: a device
-	that has acknowledged it, offline storage."""
+	"""An account's devices, and their acknowledged messages. Every message ends up in exactly one place: a device
+	that has acknowledged it, or offline storage."""
 
 	STEPS = {"to_bare": 5, "to_one": 5, "acknowledge": 4, "cut": 3, "resume": 2, "end": 2}
 
@@ -426,7 +427,7 @@ class Model:
 		self.devices = devices(server, *(self.rng.choice([0, 0, 5]) for _ in range(3)))
 		self.user, self.bare = self.devices[0].user, self.devices[0].bare_jid
 		self.away, self.sent, self.acknowledged = set(), 0, set()
-		self.unacked = {id(d): [] for d in self.devices}  # what it has read
+		self.unacked = {id(d): [] for d in self.devices}  # messages that it has read
 
 	def run(self, steps):
 		for _ in range(steps):
@@ -504,7 +505,7 @@ class Model:
 		assert sorted(stored) == sorted(missing), (stored, missing)
 
 
-@behaviour("ends: whatever the order of copies, acks and ends, each message is with somebody, once", options=LONG)
+@behaviour("ends: in any order of copies, acks and ends, each message is delivered or stored once", options=LONG)
 def every_message_is_delivered_once(server):
 	signal.alarm(suite.tries(1, 20) * suite.TIME_LIMIT)  # in the place of the usual limit
 	for seed in range(suite.SEED, suite.SEED + suite.tries(6, 100)):

@@ -1,7 +1,7 @@
-"""The configurations in examples/, as they are: each is started, looked at by the tools, and used.
+"""The configurations in examples/, unchanged: each is started, checked by the tools, and used.
 
-What a test's machine cannot have as an operator's has is replaced in the text: directories, among them the trust anchor's,
-and the ports that are written out. Of what the examples leave to Prosody's defaults, HEAD sets what has to differ.
+Only values that cannot be the same on a test machine are replaced: directories, among them the trust anchor's,
+and explicit ports. HEAD sets those defaults of Prosody that have to differ.
 """
 import http.client
 import re
@@ -27,7 +27,7 @@ SUPPORT = f"support@{ROOMS}"
 MAKE_ROOM = f'muc:create("{SUPPORT}", {{ persistent = true }})'
 ROOT_KEY = ". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"
 
-# What the log may complain about, and nothing else
+# Warnings that are allowed in the log
 EXPECTED = {"home": [], "public": [], "support-desk": [f"webchat_default_room does not exist, .*{re.escape(MAKE_ROOM)}"]}
 ANYWHERE = ["DNS answers cannot be validated now",  # on a machine without a network
 	"\tReceived SIGTERM$"]  # at the end
@@ -50,7 +50,7 @@ Include "{server.example}"
 # --- an example, started, and its users ---
 
 class Trusting:
-	"""What transports with TLS share. The certificate has to be valid, for this name."""
+	"""The common part of transports with TLS. The certificate must be valid for this name."""
 	name, authority = HOST, None
 
 	def encrypt(self):
@@ -59,7 +59,7 @@ class Trusting:
 
 
 class Encrypted(Trusting, xmpp.SocketTransport):
-	"""TLS from the first byte."""
+	"""Direct TLS."""
 
 	def __init__(self, port):
 		super().__init__(port)
@@ -79,7 +79,7 @@ class WebSocket(xmpp.WebSocket, Encrypted):
 
 
 class StartTls(Trusting, xmpp.Tcp):
-	"""A client's stream that is encrypted before anything else is said."""
+	"""A client's stream, encrypted by STARTTLS first."""
 
 	def open(self, host):
 		super().open(host)
@@ -107,7 +107,7 @@ class Example(bed.Prosody):
 		self.start()
 
 	def install(self, name, *domains):
-		"""A certificate and its key, where the example has them."""
+		"""A certificate and its key, at the paths of the example."""
 		certificate = self.authority.issue(name, [f"DNS:{domain}" for domain in domains])
 		certificate.file.rename(self.directory / f"certs/{name}.crt")
 		certificate.key.rename(self.directory / f"certs/{name}.key")
@@ -120,7 +120,7 @@ class Example(bed.Prosody):
 		return HEAD.format(server=self)
 
 	def here(self, text):
-		"""A file of the examples, with this machine's places and ports."""
+		"""A file of the examples, with this machine's paths and ports."""
 		for place in ("/run/prosody", "/var/log/prosody", "/usr/share/dns", "/etc/nginx"):
 			text = text.replace(place, str(self.directory))
 		text = text.replace("/usr/local/lib/prosody-native", str(bed.PROJECT / "lua"))
@@ -128,7 +128,7 @@ class Example(bed.Prosody):
 		return re.sub(r"\b(5280|5223|5270)\b", lambda written: str(ports[written[0]]), text)
 
 	def complaints(self):
-		"""The lines of the log that warn or tell of an error, but those that are expected."""
+		"""Warnings and errors in the log, except the expected ones."""
 		expected = [*EXPECTED[self.name], *ANYWHERE]
 		return [line for line in self.log().splitlines()
 			if re.search(r"\t(warn|error)\t|[Tt]raceback", line) and not any(re.search(p, line) for p in expected)]
@@ -141,7 +141,7 @@ class Example(bed.Prosody):
 		return self.client(transport, port or self.port, xmpp.Client, user, bed.PASSWORD, HOST)
 
 	def client(self, transport, port, kind, *words):
-		"""A client whose transport trusts the server's authority alone."""
+		"""A client whose transport trusts only the server's authority."""
 		trusting = type(transport.__name__, (transport,), {"authority": self.authority})
 		client = kind(trusting(port), *words)
 		self.clients.append(client)
@@ -154,7 +154,7 @@ class Example(bed.Prosody):
 		return super().login(name, transport, resource, port)
 
 	def prosodyctl(self, *words):
-		"""Runs what must not fail; returns what it prints."""
+		"""Runs a command that must not fail; returns its output."""
 		launcher = bed.PROSODIES / f"prosody-{self.version}/prosodyctl"
 		done = subprocess.run([launcher, "--config", self.config, *words], timeout=30, stdin=subprocess.DEVNULL,
 			stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -186,7 +186,7 @@ def behaviour(name, *examples):
 
 # --- all of them ---
 
-@behaviour("it starts, and the log complains of nothing")
+@behaviour("it starts, without warnings in the log")
 def starts(server):
 	assert not server.complaints(), server.complaints()
 	mapped = server.lua("return io.open('/proc/self/maps'):read('a')")
@@ -194,9 +194,9 @@ def starts(server):
 	assert ("mod_s2s_auth_native/certs.so" in mapped) == (server.name != "support-desk")
 
 
-@behaviour("the tools find nothing to mend")
+@behaviour("the tools do not find problems")
 def checks(server):
-	assert set(findings(server, None)) <= {("error", "DNS")}  # on a machine whose resolver passes no signatures on
+	assert set(findings(server, None)) <= {("error", "DNS")}  # on a machine whose resolver strips signatures
 	said = server.prosodyctl("check", "config")
 	assert re.findall(r"deprecated|obsolete|You (?:have|need)|Error|orphan|unreferenced", said) == [], said
 
@@ -212,7 +212,7 @@ def message(server):
 	assert server.prosodyctl("mod_storage_native", "check").endswith("no problems\n")
 
 
-@behaviour("users make rooms, and what is said in them is kept", "home", "public")
+@behaviour("users create rooms, and their messages are archived", "home", "public")
 def room(server):
 	alice, place = server.login("alice").available(), f"family@{ROOMS}"
 	enter(alice, "Alice", place)
@@ -235,7 +235,7 @@ def upload(server):
 	assert server.get(fetch["url"].removeprefix(base), server.https_port, UPLOADS, True).body == "meow"
 
 
-@behaviour("metrics are told, and mod_native's too", "public", "support-desk")
+@behaviour("metrics are exposed, also those of mod_native", "public", "support-desk")
 def metrics(server):
 	server.login("alice").enable()
 	text = server.get("/metrics").body
@@ -245,13 +245,13 @@ def metrics(server):
 
 # --- the public server ---
 
-@behaviour("clients may encrypt from the first byte", "public")
+@behaviour("clients may use direct TLS", "public")
 def direct(server):
 	alice = server.login("alice", DirectTls, port=server.direct_port)
 	assert alice.features.child("sm", xmpp.SM3)
 
 
-@behaviour("accounts are for the invited alone", "public")
+@behaviour("only invited users can register", "public")
 def registration(server):
 	stranger = server.connect("stranger")
 	stranger.open()
@@ -283,13 +283,13 @@ class Site(nginx.Nginx):
 		return self.server.get(path, self.port, WEB, encrypted=True)
 
 
-@behaviour("the page and what it needs are served", "support-desk")
+@behaviour("the page and its files are served", "support-desk")
 def page(server):
 	for name in ("", "app.js", "config.json", "converse/converse.min.js"):
 		assert server.get(f"/support/{name}", host=WEB).status == 200, name
 
 
-@behaviour("nginx serves the page over https, and neither metrics nor anything over http", "support-desk")
+@behaviour("nginx serves the page over https only, and does not expose metrics", "support-desk")
 def site(server):
 	with Site(server) as nginx_site:
 		assert "app.js" in nginx_site.get("/support/").body
@@ -301,7 +301,7 @@ def site(server):
 
 @behaviour("a visitor meets the staff in the room, through nginx", "support-desk")
 def visit(server):
-	server.prosodyctl("register", "lead", HOST, bed.PASSWORD)  # who is in `admins`
+	server.prosodyctl("register", "lead", HOST, bed.PASSWORD)  # an account in `admins`
 	lead = server.authenticated("lead").bind().available()
 	server.shell(MAKE_ROOM)
 	assert join(lead, "Lead", SUPPORT).child("x", f"{MUC}#user").child("item")["affiliation"] == "owner"

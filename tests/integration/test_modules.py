@@ -1,4 +1,4 @@
-"""Other modules, and what they rely on: events, marks, push, client state, carbons, archive, rooms."""
+"""Other modules, and the interfaces that they use: events, marks, push, client state, carbons, archive, rooms."""
 import bed
 from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
@@ -33,7 +33,7 @@ def hibernation_events_fire(server):
 		"end 3 [(b) (c) (d)]"], seen(server)
 
 
-@behaviour("events: marks are no part of what the client receives", modules=["test_events"])
+@behaviour("events: marks are not sent to the client", modules=["test_events"])
 def marks_are_not_sent(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -55,7 +55,7 @@ def marks_survive_a_second_hibernation(server):
 		"queued 2 [(a) b] b", "end 2 [(a) (b)]"], seen(server)
 
 
-@behaviour("events: an ack that does not come is announced once the delay is over",
+@behaviour("events: a missing ack is announced after the delay",
 	modules=["test_events"], options={"smacks_max_ack_delay": 1})
 def a_late_ack_is_announced(server):
 	alice, bob = pair(server)
@@ -63,7 +63,7 @@ def a_late_ack_is_announced(server):
 	bed.wait_for(lambda: "delayed 2 [a b]" in seen(server), "smacks-ack-delayed")
 
 
-@behaviour("events: an ack that comes in time is not called delayed",
+@behaviour("events: an ack that comes in time is not announced as delayed",
 	modules=["test_events"], options={"smacks_max_ack_delay": 1})
 def a_timely_ack_is_not_announced(server):
 	alice, bob = pair(server)
@@ -89,7 +89,7 @@ def each_lost_stanza_fails_once(server):
 	assert [e for e in seen(server) if e.startswith("failure")] == ["failure a", "failure b"], seen(server)
 
 
-@behaviour("events: the end of a hibernation that was never resumed is none", modules=["test_events"],
+@behaviour("events: an expired hibernation does not fire the event of its end", modules=["test_events"],
 	options={"smacks_hibernation_time": 1})
 def expiry_announces_no_resumption(server):
 	alice, _ = pair(server)
@@ -98,7 +98,7 @@ def expiry_announces_no_resumption(server):
 	assert seen(server) == ["start 0 []"], seen(server)
 
 
-@behaviour("watchdog: a push module may put its own in its place, around its callback")
+@behaviour("watchdog: a push module may replace it by its own, around its callback")
 def a_push_module_may_replace_the_watchdog(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -135,7 +135,7 @@ def pushes(service, count):
 
 
 def no_push(service, client):
-	"""Nothing came before this message."""
+	"""This message is the first one."""
 	client.chat(PUSH, "nothing before")
 	assert service.stanza().body == "nothing before"
 
@@ -157,7 +157,7 @@ def a_hibernating_client_is_pushed_once(server):
 	no_push(service, bob)
 
 
-@behaviour("push: a message under way at the cut triggers one notification, and none at the next cut", **PUSHING)
+@behaviour("push: a message in transit at the cut triggers one notification, and none at the next cut", **PUSHING)
 def messages_under_way_are_pushed_once(server):
 	alice, bob = pair(server)
 	service = enable_push(server, alice)
@@ -187,7 +187,7 @@ def a_push_extends_hibernation(server):
 
 # --- client state indication ---
 
-@behaviour("csi: what is held back for an inactive client survives the cut, in order", modules=["csi_simple"])
+@behaviour("csi: stanzas held back for an inactive client survive the cut, in order", modules=["csi_simple"])
 def csi_buffer_survives_a_cut(server):
 	alice, bob = pair(server)
 	alice.send(f"<inactive xmlns='{CSI}'/>")
@@ -246,7 +246,7 @@ def carbons_reach_resumed_and_hibernating_sessions(server):
 		assert copy.child("received", CARBONS).find("forwarded", "message").body == body, copy
 
 
-@behaviour("carbons: what an account's other resource sends is copied to a resumed session")
+@behaviour("carbons: messages of an account's other resource are copied to a resumed session")
 def carbons_of_another_resource_reach_a_resumed_session(server):
 	alice, bob = pair(server)
 	alice.ask(f"<enable xmlns='{CARBONS}'/>", "set")
@@ -304,7 +304,7 @@ def join(client, room):
 			return presences
 
 
-@behaviour("muc: joining a room larger than the queue neither disconnects nor stays unresumable",
+@behaviour("muc: a session that joins a room larger than the queue stays connected and resumable",
 	components={ROOMS: "muc"}, options={"smacks_max_queue_size": 10})
 def a_large_room_join_stays_resumable(server):
 	room = crowd(server, 40)
@@ -317,7 +317,7 @@ def a_large_room_join_stays_resumable(server):
 	assert server.resume(alice).message().body == "resumable"
 
 
-@behaviour("muc: a resume shows the room nothing, and what was said meanwhile comes, in order",
+@behaviour("muc: a resume is not visible in the room, and the messages meanwhile come, in order",
 	components={ROOMS: "muc"})
 def a_resume_is_invisible_to_the_room(server):
 	room = crowd(server, 1)
@@ -405,7 +405,7 @@ def an_inline_resume_closes_the_old_connection(server):
 
 # --- filters ---
 
-@behaviour("filters: others before and after ours are applied, to what is sent and to what is sent again",
+@behaviour("filters: filters before and after ours are applied, to first and repeated transmissions",
 	modules=["test_filters"], over=EVERY_TRANSPORT)
 def filters_of_others_apply(server, transport):
 	alice, bob = pair(server, transport)

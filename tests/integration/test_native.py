@@ -1,4 +1,4 @@
-"""prosodyctl mod_native check: what it finds wrong, what it leaves alone, and how it says so."""
+"""prosodyctl mod_native check: its findings, cases without findings, and its output."""
 import json
 import os
 import pathlib
@@ -21,23 +21,23 @@ DNS_PORT, UNSIGNED = 53, 30
 # --- usage ---
 
 @every_version
-@behaviour("native tool: without a command, or asked for help, it tells what there is", **site())
+@behaviour("native tool: without a command, and with --help, it prints its usage", **site())
 def help_lists_the_commands(server):
 	for words in ([], ["--help"], ["check", "--help"]):
 		text = TOOL.good(server, *words)
 		assert all(re.search(rf"^  {name} .*\n      \w", text, re.M) for name in ("check", "status")), text
 
 
-@behaviour("native tool: what cannot be meant is refused with status 2", **site())
+@behaviour("native tool: invalid arguments are rejected with status 2", **site())
 def bad_arguments_exit_with_2(server):
 	for words in (["chek"], ["check", "x"], ["status", "--watch"], ["check", "--json=1"]):
 		TOOL.bad(server, *words, status=USAGE, says="--help")
 
 
-# --- what there is ---
+# --- the report ---
 
 @every_version
-@behaviour("native check: a server with nothing to mend", **site())
+@behaviour("native check: a server without problems", **site())
 def a_sound_server_has_no_findings(server):
 	assert findings(server, OK) == {}
 	report = check(server, OK)
@@ -54,7 +54,7 @@ def a_sound_server_has_no_findings(server):
 	assert all(re.fullmatch(r"\d+\.\d+\.\d+", versions[name]) for name in ("OpenSSL", "LMDB", "libexpat", "libunbound"))
 
 
-@behaviour("native check: the text says what the JSON says", **site({"smacks_max_queue_byte": 100}))
+@behaviour("native check: text and JSON agree", **site({"smacks_max_queue_byte": 100}))
 def text_and_json_agree(server):
 	found = findings(server, WARNINGS)
 	output = TOOL.run(server, "check")
@@ -66,7 +66,7 @@ def text_and_json_agree(server):
 	assert re.search(r"^mod_smacks +prosody\.test +smacks$", output.out, re.M), output
 
 
-@behaviour("native check: colours are for terminals, and not with NO_COLOR", **site({"smacks_max_queue_byte": 100}))
+@behaviour("native check: colours are used on terminals only, and not with NO_COLOR", **site({"smacks_max_queue_byte": 100}))
 def only_a_terminal_gets_colours(server):
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
 	assert "\x1b[33mwarning" in TOOL.on_terminal(server, "check", environment={**colourless, "NO_COLOR": ""})
@@ -102,7 +102,7 @@ def an_unloadable_shared_object(server):
 
 
 @every_version
-@behaviour("native check: it need not be enabled itself, but that is advised", **site(modules=()))
+@behaviour("native check: it works without mod_native being enabled, and advises to enable it", **site(modules=()))
 def the_tool_works_without_the_module(server):
 	expect(server, "advice", "mod_native", "not enabled", '"native"')
 
@@ -110,7 +110,7 @@ def the_tool_works_without_the_module(server):
 # --- the machine ---
 
 def without_unbound(server):
-	"""An environment in which Lua finds every installed library but lua-unbound."""
+	"""An environment in which Lua finds every installed library except lua-unbound."""
 	libraries = server.directory / "libraries"
 	libraries.mkdir()
 	for directory in pathlib.Path("/usr/lib").glob("*/lua/5.4"):
@@ -120,7 +120,7 @@ def without_unbound(server):
 	return {**os.environ, "LUA_CPATH_5_4": f"{libraries}/?.so"}
 
 
-@behaviour("native check: without lua-unbound nothing can be proven by DNS", **site())
+@behaviour("native check: without lua-unbound DNS answers cannot be validated", **site())
 def without_unbound_dane_proves_nothing(server):
 	configure(server, modules=["native", "s2s_auth_native"])
 	environment = without_unbound(server)
@@ -132,7 +132,7 @@ def without_unbound_dane_proves_nothing(server):
 
 
 @every_version
-@behaviour("native check: a resolver without a trust anchor, and one whose anchor is not there", **site())
+@behaviour("native check: a resolver without a trust anchor, and one whose anchor file is missing", **site())
 def a_missing_trust_anchor(server):
 	configure(server, modules=["native", "s2s_auth_native"])
 	expect(server, "warning", "unbound", "no trust anchor", "unbound = { trustfile = ")
@@ -142,7 +142,7 @@ def a_missing_trust_anchor(server):
 	expect(server, "error", "unbound", "root.key does not exist")
 
 
-@behaviour("native check: a resolver whose answers are valid, wherever its trust anchor stands", **site())
+@behaviour("native check: a resolver whose answers are valid, with each option for the trust anchor", **site())
 def a_validating_resolver(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
@@ -157,7 +157,7 @@ def a_validating_resolver(server):
 		assert findings(server, OK) == {}
 
 
-@behaviour("native check: a resolver that leaves out signatures", **site())
+@behaviour("native check: a resolver that strips signatures", **site())
 def a_resolver_without_signatures(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
@@ -177,7 +177,7 @@ def a_resolver_without_signatures(server):
 			resolver.stop()
 
 
-@behaviour("native check: a trust anchor that is none", **site())
+@behaviour("native check: an invalid trust anchor", **site())
 def an_invalid_trust_anchor(server):
 	with Lab(bed.BUILD / "lab") as lab:
 		lab.start()
@@ -193,12 +193,12 @@ def broken_resolver_settings(server):
 	anchor.write_text(". IN DS 1 8 2 00\n")
 	configure(server, modules=["native", "s2s_auth_native"], unbound={"trustfile": anchor, "resolvconf": False})
 	expect(server, "error", "DNS", "The resolver does not work: ")
-	configure(server, unbound={"trusted": [". IN DS 1 8 2 00"]})  # of which lua-unbound makes no resolver
+	configure(server, unbound={"trusted": [". IN DS 1 8 2 00"]})  # which lua-unbound does not accept
 	expect(server, "error", "DNS", "The resolver does not work: .*cannot use the option unbound as it stands")
 
 
 @every_version
-@behaviour("native check: no certificates of authorities", **site())
+@behaviour("native check: missing certificates of authorities", **site())
 def no_certificate_authorities(server):
 	configure(server, s2s_secure_auth=True, ssl={"capath": server.directory / "certs"})
 	expect(server, "error", "s2s_secure_auth", "no certificates of authorities", "ca-certificates")
@@ -207,7 +207,7 @@ def no_certificate_authorities(server):
 
 
 def with_free(server, kilobytes):
-	"""An environment in which so much of the disk is free."""
+	"""An environment with this much free disk space."""
 	programs = server.directory / "programs"
 	programs.mkdir(exist_ok=True)
 	(programs / "df").write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\n"
@@ -216,9 +216,9 @@ def with_free(server, kilobytes):
 	return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
 
 
-@behaviour("native check: a disk that is nearly full, or has no room for a copy of the store", **site())
+@behaviour("native check: a disk that is nearly full, or too small for a copy of the store", **site())
 def a_disk_nearly_full(server):
-	server.account("alice")  # there is a store now
+	server.account("alice")  # a store exists now
 	(server.directory / "data/native/data.mdb").open("ab").truncate(2 << 30)
 	expect(server, "error", "disk", "10.0 MB are free", "storage_native_max_size", env=with_free(server, 10 << 10))
 	expect(server, "warning", "disk", r"1.0 GB are free .* 2.0 GB", env=with_free(server, 1 << 20))
@@ -243,7 +243,7 @@ def an_unopenable_store(server):
 	assert findings(server, OK) == {}
 
 
-@behaviour("native check: few files that may be open, and few that are left", **site())
+@behaviour("native check: a low limit of open files, and few files left", **site())
 def few_file_descriptors(server):
 	allow_files(server, FEW_FILES)
 	(finding,) = check(server, WARNINGS)["findings"]
@@ -255,7 +255,7 @@ def few_file_descriptors(server):
 	allow_files(server, ENOUGH_FILES)
 
 
-@behaviour("native check: of a server that does not run, its files are not looked at", **site())
+@behaviour("native check: the open files of a server that does not run are not checked", **site())
 def files_of_a_stopped_server_are_not_checked(server):
 	server.finish()
 	assert check(server, OK)["findings"] == []

@@ -1,4 +1,4 @@
-"""Metrics: what README.md lists is what a server exposes; and the dashboard's queries, asked of a real Prometheus."""
+"""Metrics: a server exposes those in README.md; and the dashboard's queries, with a real Prometheus."""
 import json
 import re
 import subprocess
@@ -15,7 +15,7 @@ PROMETHEUS = bed.BUILD / "prometheus/usr/bin/prometheus"
 OURS = re.compile(r"prosody_mod_(?:smacks|storage_native|s2s_auth_native|webchat)__\w+")
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 GUESTS = "guest.prosody.test"
-SCRAPES = 3  # two make a rate
+SCRAPES = 3  # two samples make a rate
 
 
 class Site(bed.Prosody):
@@ -65,21 +65,21 @@ def exposed(server):
 	return {name: (kinds[name], labels[name], units[name].strip()) for name in kinds if OURS.fullmatch(name)}
 
 
-@behaviour("the README's table is what a server exposes")
+@behaviour("the README's table lists the metrics that a server exposes")
 def the_readme_lists_every_metric(server):
 	table, found = documented(), exposed(server)
 	assert len(table) > 20
 	assert table == found, sorted(set(table.items()) ^ set(found.items()))
 
 
-@behaviour("every sample stands once")
+@behaviour("every sample is exposed once")
 def samples_are_unique(server):
 	server.login("alice").enable()
 	samples = [line.rsplit(" ", 1)[0] for line in server.metrics().splitlines() if OURS.match(line)]
 	assert len(samples) > 100 and len(set(samples)) == len(samples), sorted(s for s in samples if samples.count(s) > 1)
 
 
-# --- what they count ---
+# --- values ---
 
 def value(server, sample):
 	"""Of a sample with its labels."""
@@ -88,7 +88,7 @@ def value(server, sample):
 	return float(found[0])
 
 
-@behaviour("sessions and what is held for them")
+@behaviour("sessions and the size of their queues")
 def sessions_and_their_queues_are_counted(server):
 	def streams(state):
 		return value(server, f'prosody_mod_smacks__streams{{host="{server.host}",state="{state}"}}')
@@ -103,7 +103,7 @@ def sessions_and_their_queues_are_counted(server):
 	assert 0 < value(server, "prosody_mod_smacks__held_bytes" + of_host) < value(server, "prosody_mod_smacks__limit_bytes" + of_host)
 
 
-@behaviour("transactions and their way to the disk")
+@behaviour("transactions and their syncs")
 def transactions_are_counted(server):
 	store = "prosody_mod_storage_native__"
 	before = value(server, store + "transactions_total"), value(server, store + "sync_seconds_count")
@@ -128,7 +128,7 @@ def queries():
 	return [target["expr"] for panel in panels() for target in panel["targets"]]
 
 
-@behaviour("the dashboard can be imported as it is, and leaves no metric out")
+@behaviour("the dashboard can be imported, and shows every metric")
 def the_dashboard_uses_every_metric(_):
 	board = dashboard()
 	assert board["title"] and board["schemaVersion"] >= 36 and "id" not in board and "uid" not in board
@@ -192,14 +192,14 @@ class Prometheus:
 
 
 def refuse_a_visitor(server):
-	"""Reasons for which nobody has been refused yet have no sample."""
+	"""Reasons without a refusal so far have no sample."""
 	server.lua(f"""
 		for _, item in ipairs(require "core.modulemanager".get_items("metric", "{GUESTS}")) do
 			if item.name == "refused" then item.mf:with_labels("{GUESTS}", "any"):add(1); end
 		end""")
 
 
-@behaviour("Prometheus reads the metrics, and every query of the dashboard has an answer")
+@behaviour("Prometheus reads the metrics, and every query of the dashboard returns data")
 def prometheus_answers_every_query(server):
 	refuse_a_visitor(server)
 	alice, bob = server.login("alice"), server.login("bob")

@@ -7,33 +7,33 @@ from nativesite import ERRORS, OK, TOOL, behaviour, check, configure, expect, fi
 from suite import every_version
 
 
-@behaviour("native check: an option that was misspelt is told with the one that was meant and its value", **site())
+@behaviour("native check: a misspelt option is reported with its value and the similar known option", **site())
 def a_misspelt_option_is_named_with_the_right_one(server):
 	configure(server, storage_native_snyc="none")
 	expect(server, "warning", "storage_native_snyc", "did you mean storage_native_sync", '^storage_native_sync = "none"$')
 
 
-@behaviour("native check: an option with a module's prefix that it does not know", **site({"smacks_colour": "blue"}))
+@behaviour("native check: an unknown option with a module's prefix", **site({"smacks_colour": "blue"}))
 def an_unknown_option_of_a_module(server):
 	expect(server, "warning", "smacks_colour", "mod_smacks has no such option", "remove smacks_colour")
 
 
 @every_version
-@behaviour("native check: options of a host are looked at, and told with the host", components={
+@behaviour("native check: options of a host are checked, and reported with the host", components={
 	"rooms.prosody.test": {"component_module": "muc", "smacks_max_queue_sise": 7}}, **site())
 def options_of_a_host_are_named_with_it(server):
 	finding = expect(server, "warning", "smacks_max_queue_sise", "did you mean smacks_max_queue_size", "= 7$")
 	assert finding["host"] == "rooms.prosody.test" and "rooms.prosody.test" in finding["place"], finding
 
 
-@behaviour("native check: options of others are no matter, whatever they look like", **site({
+@behaviour("native check: options of other modules are ignored", **site({
 	"c2s_ssl": {}, "limits": {}, "use_libevent": False, "unbounded": True, "s2s_timeout": 90, "storag": "x", "smack": 1}))
 def options_of_other_modules_are_ignored(server):
 	assert findings(server, OK) == {}
 
 
 @every_version
-@behaviour("native check: what a module would complain about", **site())
+@behaviour("native check: option values that a module rejects", **site())
 def invalid_values_are_findings(server):
 	configure(server, storage_native_sync="often")
 	assert "its default instead" in expect(server, "error", "mod_storage_native", "storage_native_sync.*often")["why"]
@@ -41,7 +41,7 @@ def invalid_values_are_findings(server):
 	expect(server, "error", "mod_smacks", "smacks_max_old_sessions")
 
 
-@behaviour("native check: numbers that are none", **site())
+@behaviour("native check: invalid numbers", **site())
 def values_that_are_not_numbers(server):
 	configure(server, storage_native_max_size="lots", smacks_max_total_bytes="lots")
 	found = findings(server, ERRORS)
@@ -50,7 +50,7 @@ def values_that_are_not_numbers(server):
 		(("storage_native", "storage_native_max_size"), ("smacks", "smacks_max_total_bytes"))), found
 
 
-@behaviour("native check: a module whose options cannot be read is an error, and none of its options is unknown", **site())
+@behaviour("native check: a module whose options cannot be read is an error, and its options do not count as unknown", **site())
 def unreadable_options(server):
 	plugins = server.directory / "plugins"
 	shutil.copytree(bed.PROJECT / "lua", plugins)
@@ -69,7 +69,7 @@ class Guests(bed.Prosody):
 		return super()._config() + f'VirtualHost "guest.prosody.test"\nmodules_enabled = {{ "webchat" }}\n{lines}'
 
 
-@behaviour("native check: a webchat wants a host without accounts, and its client", **site())
+@behaviour("native check: a webchat needs an anonymous host, and Converse.js", **site())
 def a_webchat_needs_an_anonymous_host_and_a_client(server):
 	configure(server, webchat_title="Help")
 	advice = expect(server, "warning", "webchat_title", "mod_webchat is not enabled")
@@ -89,7 +89,7 @@ def a_webchat_needs_an_anonymous_host_and_a_client(server):
 	assert finding["host"] == "guest.prosody.test", finding
 
 
-@behaviour("native check: an option without the one that it needs", **site())
+@behaviour("native check: an option without another one that it needs", **site())
 def needed_option(server):
 	server.__class__ = Guests
 	server.guests = {"authentication": "anonymous", "webchat_room_per_visitor": True}
@@ -101,7 +101,7 @@ def needed_option(server):
 	assert findings(server, OK) == {}
 
 
-@behaviour("native check: options of prosodyctl mod_certs are known, need no enabled module, and are not for a host", **site())
+@behaviour("native check: options of prosodyctl mod_certs are known without an enabled module, and are not for a host", **site())
 def options_of_the_tool(server):
 	configure(server, certs_dns_command="/usr/local/bin/publish")
 	assert findings(server, OK) == {}
@@ -117,7 +117,7 @@ def options_of_the_tool(server):
 
 
 @every_version
-@behaviour("native check: options that are read for the whole server stand below no host", **site())
+@behaviour("native check: global options in the section of a host", **site())
 def global_options_below_a_host(server):
 	server.__class__ = Guests
 	server.guests = {"authentication": "anonymous", "storage_native_path": "other", "smacks_max_total_bytes": 10**8,
@@ -132,7 +132,7 @@ def global_options_below_a_host(server):
 	expect(server, "warning", "use_dane", "below a host")
 
 
-@behaviour("native check: one option that is wrong for all hosts is told of once, and of no host", **site())
+@behaviour("native check: an option that is wrong for all hosts is reported once, without a host", **site())
 def a_global_finding_is_reported_once(server):
 	server.__class__ = Guests
 	configure(server, smacks_max_total_bytes=10**6, modules=["native", "smacks"])
@@ -143,7 +143,7 @@ def a_global_finding_is_reported_once(server):
 
 
 @every_version
-@behaviour("native check: modules and drivers that are not there", **site())
+@behaviour("native check: modules and drivers that do not exist", **site())
 def missing_modules_and_drivers(server):
 	configure(server, modules=["native", "s2s_auth_nativ", "no_such_thing"])
 	expect(server, "error", "s2s_auth_nativ", "did you mean s2s_auth_native", '"s2s_auth_native"')
@@ -179,27 +179,27 @@ def a_total_limit_below_a_single_one(server):
 	expect(server, "error", "smacks_max_total_bytes", "1000000 bytes, but those of each account 10000000", "= 160000000")
 
 
-@behaviour("native check: a database that nobody uses any more", **site({"sql": {"driver": "SQLite3"}}))
+@behaviour("native check: a database that is not used any more", **site({"sql": {"driver": "SQLite3"}}))
 def an_unused_database(server):
 	expect(server, "advice", "sql", "no host stores")
 	configure(server, storage={"archive": "native", "accounts": "sql"})
 	assert findings(server, OK) == {}
 
 
-@behaviour("native check: two modules that judge certificates by DNS", **site())
+@behaviour("native check: two modules that verify certificates by DNS", **site())
 def two_modules_that_use_dane(server):
 	configure(server, modules=["native", "s2s_auth_native", "s2s_auth_dane_in"], use_dane=False)
 	expect(server, "warning", "s2s_auth_dane_in", "beside mod_s2s_auth_native")
 
 
 @every_version
-@behaviour("native check: valid certificates demanded, and nobody who looks at them", **site())
+@behaviour("native check: valid certificates are required, and no module verifies them", **site())
 def required_certificates_that_nobody_checks(server):
 	configure(server, s2s_secure_auth=True, modules_disabled=["tls", "s2s_auth_certs"])
 	expect(server, "error", "s2s_secure_auth", "no module checks them", "s2s_auth_native")
 
 
-@behaviour("native check: valid certificates demanded of a component's peers too, and a module that looks at them",
+@behaviour("native check: valid certificates are required of a component's peers, too, and a module verifies them",
 	**site({"s2s_secure_auth": True}, components={"rooms.prosody.test": "muc"}))
 def required_certificates_of_component_peers(server):
 	configure(server, modules=["native", "s2s_auth_native"], modules_disabled=["tls"], use_dane=False)
@@ -218,7 +218,7 @@ def protected(server, status, *expected):
 
 
 @every_version
-@behaviour("native check: every host and component is protected that no list takes out",
+@behaviour("native check: every host and component is protected unless a list excludes it",
 	**site(components={**COMPONENTS, "left.prosody.test": {"modules_disabled": ["s2s_auth_native"]}}))
 def every_listed_host_is_protected(server):
 	enabled = {"modules": ["native", "s2s_auth_native"], "modules_disabled": ["tls"], "use_dane": False}
@@ -236,7 +236,7 @@ def every_listed_host_is_protected(server):
 	protected(server, None)
 
 
-@behaviour("native check: a module that is enabled below a host alone protects all, as long as there is that host",
+@behaviour("native check: a module that is enabled for one host protects all, as long as that host exists",
 	**site(components={**COMPONENTS, "own.prosody.test": {"modules_enabled": ["s2s_auth_native"]}}))
 def one_host_protects_all(server):
 	configure(server, modules_disabled=["tls"], use_dane=False)
@@ -259,7 +259,7 @@ def components_load_no_global_modules(server):
 
 
 @every_version
-@behaviour("native check: an endpoint for metrics that has none", **site())
+@behaviour("native check: an endpoint for metrics without metrics", **site())
 def a_metrics_endpoint_without_metrics(server):
 	configure(server, modules=["native", "http_openmetrics"])
 	expect(server, "error", "statistics", "collects no statistics", 'statistics = "internal"')

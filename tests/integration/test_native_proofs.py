@@ -1,4 +1,4 @@
-"""What a server counts of other servers' proofs: the same for mod_native as for metrics."""
+"""Counters of the proofs of other servers, in mod_native and in metrics."""
 import json
 import pathlib
 import sys
@@ -23,7 +23,7 @@ def counted(server):
 
 
 def growth(server, action):
-	"""What is counted during an action."""
+	"""The changes of the counters during an action."""
 	before = counted(server)
 	action()
 	return {name: count - before[name] for name, count in counted(server).items() if count != before[name]}

@@ -1,4 +1,4 @@
-"""prosodyctl mod_native status, and the same in the shell: what a running server says of itself, and when none does."""
+"""prosodyctl mod_native status, and the same in the shell, with and without a running server."""
 import json
 import os
 import re
@@ -21,7 +21,7 @@ def streams(server):
 	return status(server)["smacks"][server.host]
 
 
-@behaviour("native status: which server it is", **site())
+@behaviour("native status: the identity of the server", **site())
 def status_names_the_server(server):
 	found = status(server)["server"]
 	assert found["prosody"].startswith(server.version) and found["uptime"] >= 0, found
@@ -30,10 +30,10 @@ def status_names_the_server(server):
 
 # --- figures ---
 
-@behaviour("native status: live and hibernating sessions, and what is held for them", **site())
+@behaviour("native status: live and hibernating sessions, and the size of their queues", **site())
 def sessions_are_listed(server):
 	alice, bob = server.login("alice"), server.login("bob")
-	assert streams(server)["live"] == 0  # nobody has stream management
+	assert streams(server)["live"] == 0  # no client uses stream management
 	alice.enable()
 	assert (streams(server)["live"], streams(server)["hibernating"]) == (1, 0)
 	assert streams(server)["largest_queues"] == []
@@ -49,7 +49,7 @@ def sessions_are_listed(server):
 	bed.wait_for(lambda: streams(server)["held_stanzas"] == 0, "nothing is held")
 
 
-@behaviour("native status: the largest queues are named, in order, and no more of them", **site())
+@behaviour("native status: only the largest queues are named, in order", **site())
 def the_largest_queues_are_named(server):
 	bob, away = server.login("bob"), []
 	for count in range(LARGEST + 2):
@@ -77,9 +77,9 @@ def the_store_is_shown(server):
 	assert status(server)["storage_native"]["*"]["sync_lag"] == 0
 
 
-@behaviour("native status: a store that nobody has used yet is not opened for it", modules=["native"])
+@behaviour("native status: a store that is not used yet is not opened", modules=["native"])
 def an_unused_store_stays_closed(server):
-	assert "storage_native" not in status(server)  # nothing is stored with it
+	assert "storage_native" not in status(server)  # no data are stored with it
 	server.lua(f'assert(require "core.storagemanager".load_driver({bed.lua(server.host)}, "native"))')
 	store = status(server)["storage_native"]["*"]
 	assert store["open"] is False and "nothing has been read or written" in store["reason"], store
@@ -100,7 +100,7 @@ def refused_streams_are_shown(server):
 	assert found["dane"] == "off: use_dane = false", found
 
 
-@behaviour("native status: a module whose figures cannot be had hides none of the others", **site())
+@behaviour("native status: a module without figures does not hide the others", **site())
 def one_failing_module_hides_no_other(server):
 	server.lua("""require "core.modulemanager".get_module("*", "native").module:add_item("native-status", {
 		name = "broken", figures = function () error("no figures \\27[31m today") end })""")
@@ -139,14 +139,14 @@ def text_and_shell_agree(server):
 	assert "OK: Figures of 2 modules" in shell, shell
 
 
-@behaviour("native status: colours are for terminals", **site())
+@behaviour("native status: colours are used on terminals only", **site())
 def only_a_terminal_gets_colours(server):
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
 	assert "\x1b[1msmacks on" in TOOL.on_terminal(server, "status", environment={**colourless, "NO_COLOR": ""})
 	assert "\x1b" not in TOOL.on_terminal(server, "status", environment={"NO_COLOR": "1"})
 
 
-# --- nobody answers ---
+# --- no answer ---
 
 @behaviour("native status: an answer may have any length, and any characters", **site())
 def answers_may_be_long(server):
@@ -161,7 +161,7 @@ def the_server_is_stopped(server):
 	TOOL.bad(server, "status", status=ERRORS, says="Prosody is not running: .*data.*|Prosody is not running: .*sock")
 
 
-@behaviour("native status: the server was killed, and its socket is left", **site())
+@behaviour("native status: the server was killed, and its socket still exists", **site())
 def a_killed_server_leaves_its_socket(server):
 	server.kill()
 	assert (server.directory / "sock").exists()
@@ -173,7 +173,7 @@ def mod_native_is_not_loaded(server):
 	TOOL.bad(server, "status", status=ERRORS, says='mod_native is not loaded.*\n.*"native"')
 
 
-@behaviour("native status: the socket is not where it is looked for", **site())
+@behaviour("native status: the socket is at another path", **site())
 def the_socket_is_elsewhere(server):
 	server.options["admin_socket"] = server.directory / "elsewhere"
 	server.rewrite_config()
@@ -189,10 +189,10 @@ def the_server_hangs(server):
 		server.process.send_signal(signal.SIGCONT)
 
 
-@behaviour("native status: mod_native brings the admin socket, and needs no shell", **site())
+@behaviour("native status: mod_native loads the admin socket, and does not need the shell", **site())
 def the_admin_socket_needs_no_shell(server):
 	server.lua("""require "core.modulemanager".unload("*", "admin_shell")""")
 	assert streams(server)["live"] == 0
 	server.admin.close()
 	server.admin = None
-	server.settle = lambda: None  # which asks the shell
+	server.settle = lambda: None  # which uses the shell

@@ -14,7 +14,7 @@ def sm2_and_sm3_are_offered(server, transport):
 	assert not any(offer.children for offer in offers), offers
 
 
-@behaviour("features: nothing is offered before authentication", over=EVERY_TRANSPORT)
+@behaviour("features: stream management is not offered before authentication", over=EVERY_TRANSPORT)
 def nothing_is_offered_before_authentication(server, transport):
 	client = server.connect(server.account("alice"), transport)
 	client.open()
@@ -59,7 +59,7 @@ def a_second_enable_fails(server, transport):
 	server.resume(alice)
 
 
-@behaviour("enable: the condition is a direct child of <failed/>, in neither namespace wrapped")
+@behaviour("enable: the condition is a direct child of <failed/>, without a wrapper in either namespace")
 def the_condition_is_a_direct_child(server):
 	for sm in (SM2, SM3):
 		client = server.authenticated(server.account("alice"))
@@ -78,7 +78,7 @@ def enabled_has_id_and_max(server, transport):
 	assert 10 <= len(enabled["id"]) <= 4000
 
 
-@behaviour("enable: resume='1' is a wish for resumption too, resume='false' and '0' are none")
+@behaviour("enable: resume='1' requests resumption, too, resume='false' and '0' do not")
 def boolean_forms_of_resume(server):
 	for value, wanted in (("1", True), ("false", False), ("0", False)):
 		client = server.login("alice")
@@ -117,14 +117,14 @@ def a_larger_max_is_capped(server):
 	server.wait_gone(alice)
 
 
-@behaviour("enable: a max that is no positive integer is ignored")
+@behaviour("enable: a max that is not a positive integer is ignored")
 def an_invalid_max_is_ignored(server):
 	for nonsense in ("0", "-1", "1.5", "", "soon", "0x10", "1e1", "99999999999999999999", "nan"):
 		enabled = server.login("alice").enable(max=nonsense)
 		assert enabled["max"] == "600", (nonsense, enabled)
 
 
-@behaviour("enable: ids of sessions that follow each other or exist together are never the same")
+@behaviour("enable: ids of successive and of simultaneous sessions differ")
 def ids_are_unique(server):
 	first = server.login("alice")
 	clients = [first] + [server.again(first) for _ in range(9)]
@@ -136,7 +136,7 @@ def ids_are_unique(server):
 	assert len(set(ids)) == 20, ids
 
 
-@behaviour("enable: a namespace that is not ours is not answered with <enabled/>")
+@behaviour("enable: in an unknown namespace it is not answered with <enabled/>")
 def a_foreign_namespace_is_not_answered(server):
 	client = server.login("alice")
 	client.send("<enable xmlns='urn:xmpp:sm:1' resume='true'/>")
@@ -178,7 +178,7 @@ def enable_may_come_late(server):
 	assert late.handled() == 1
 
 
-@behaviour("enable: a component stream is told that there is no stream management",
+@behaviour("enable: a component stream gets an error",
 	components={"component.prosody.test": {"component_secret": bed.PASSWORD}})
 def components_have_no_stream_management(server):
 	component = bed.Component(server, "component.prosody.test")

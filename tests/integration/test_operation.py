@@ -1,4 +1,4 @@
-"""Running it: reload, stop and restart, what an operator sees."""
+"""Operation: reload, stop and restart, log lines, metrics, memory."""
 import bed
 from steps import EVERY_TRANSPORT, counters, cut, pair, say, stream_error
 from suite import behaviour
@@ -37,7 +37,7 @@ def a_reload_keeps_a_live_session(server, transport):
 	assert alice.message().body == "detached"
 
 
-@behaviour("reload: a hibernating session can be resumed, with what came before and after")
+@behaviour("reload: a hibernating session can be resumed, with stanzas from before and after")
 def a_reload_keeps_a_hibernating_session(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unread")
@@ -89,7 +89,7 @@ def stanzas_are_counted_once_after_a_reload(server):
 	assert counters(server, alice) == (0, 2)
 
 
-@behaviour("reload: changed options hold for sessions enabled afterwards")
+@behaviour("reload: changed options apply to sessions enabled afterwards")
 def changed_options_apply_to_new_sessions(server):
 	server.options["smacks_hibernation_time"] = 77
 	server.rewrite_config()
@@ -100,7 +100,7 @@ def changed_options_apply_to_new_sessions(server):
 
 # --- stop and restart ---
 
-@behaviour("stop: what is unacknowledged is handed over and h is told after the restart")
+@behaviour("stop: unacknowledged stanzas are delivered elsewhere, and h is known after the restart")
 def a_stop_hands_over_and_remembers_h(server):
 	alice, bob = pair(server)
 	alice.ping()
@@ -116,7 +116,7 @@ def a_stop_hands_over_and_remembers_h(server):
 	assert drain(client) == ["unacknowledged"]
 
 
-@behaviour("stop: a hibernating session's stanzas are handed over and its h is told after the restart")
+@behaviour("stop: a hibernating session's stanzas are delivered elsewhere, and its h is known after the restart")
 def a_stop_hands_over_hibernating_sessions(server):
 	alice, bob = pair(server)
 	alice.send("<presence/>", "<presence/>")
@@ -133,7 +133,7 @@ def a_stop_hands_over_hibernating_sessions(server):
 	assert [b for b in drain(client) if b] == ["one", "two"]
 
 
-@behaviour("stop: what cannot be stored bounces while its sender can still be reached",
+@behaviour("stop: stanzas that cannot be stored bounce while their sender can still be reached",
 	options={"modules_disabled": ["tls", "s2s", "offline"]})
 def unstorable_messages_bounce_at_the_stop(server):
 	alice, bob = pair(server)
@@ -156,7 +156,7 @@ def clients_see_the_stop(server):
 
 
 def stored_counters(server, user):
-	"""How many ended or hibernating sessions of a user have their h on disk."""
+	"""The number of ended or hibernating sessions of a user whose h is on disk."""
 	return int(server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "smacks_h");
 		local n = 0;
@@ -164,7 +164,7 @@ def stored_counters(server, user):
 		return tostring(n)"""))
 
 
-@behaviour("restart: the h of a killed server's hibernating session is still told")
+@behaviour("restart: the h of a killed server's hibernating session is still known")
 def h_survives_a_kill(server):
 	alice, _ = pair(server)
 	alice.ping()
@@ -176,7 +176,7 @@ def h_survives_a_kill(server):
 	assert failure(failed) == "item-not-found" and failed["h"] == "1", failed
 
 
-# --- what an operator sees ---
+# --- log, metrics, fields, memory ---
 
 @behaviour("log: an h too high is a warning with all the numbers")
 def an_h_too_high_is_logged(server):
@@ -188,7 +188,7 @@ def an_h_too_high_is_logged(server):
 	server.expect_log(r"\twarn\t.*\b42\b.*\b1\b")
 
 
-@behaviour("log: an h that is no number is a warning")
+@behaviour("log: an h that is not a number is a warning")
 def a_malformed_h_is_logged(server):
 	alice, _ = pair(server)
 	alice.send(f"<a xmlns='{SM3}' h='many'/>")
@@ -204,7 +204,7 @@ def a_failed_enable_is_logged(server):
 	server.expect_log(r"\twarn\t.*enable.*bind")
 
 
-@behaviour("metrics: they have the names they had", options={"statistics": "internal"})
+@behaviour("metrics: the names are those of the stock module", options={"statistics": "internal"})
 def metrics_keep_their_names(server):
 	alice, bob = pair(server)
 	say(bob, alice, "one")
@@ -230,7 +230,7 @@ def the_shell_lists_sessions(server):
 	assert alice.jid.split("/")[0] in listed and "OK" in listed, listed
 
 
-@behaviour("fields: a session shows what other modules read")
+@behaviour("fields: a session has the fields that other modules read")
 def session_fields_stay_compatible(server):
 	alice, bob = pair(server)
 	fields = {
@@ -267,7 +267,7 @@ def a_closed_session_leaves_no_h_on_disk(server):
 	assert stored_counters(server, alice.user) == 0
 
 
-@behaviour("memory: sessions that came and went are all forgotten")
+@behaviour("memory: ended sessions are freed")
 def ended_sessions_are_forgotten(server):
 	bob = server.login("bob")
 	for n in range(30):
@@ -282,13 +282,13 @@ def ended_sessions_are_forgotten(server):
 	assert server.lua(code) == "0"
 
 
-@behaviour("memory: a session that is away keeps little but what was queued", over=("tcp", "websocket"))
+@behaviour("memory: a hibernating session keeps little except its queue", over=("tcp", "websocket"))
 def a_hibernating_session_keeps_little(server, transport):
 	server.options["smacks_max_hibernated_sessions"] = 1000
 	server.finish()
 	server.start()
 	heap = "collectgarbage(); collectgarbage(); return string.format('%d', collectgarbage('count') * 1024)"
-	alice = [server.login("alice", transport) for _ in range(2)]  # what is made once
+	alice = [server.login("alice", transport) for _ in range(2)]  # objects that are created once
 	for client in alice:
 		client.enable()
 		cut(server, client)
@@ -302,10 +302,10 @@ def a_hibernating_session_keeps_little(server, transport):
 	assert (int(server.lua(heap)) - before) / len(clients) < 10 * 1024
 
 
-@behaviour("memory: a connection that was replaced keeps nothing that its client has not read")
+@behaviour("memory: a replaced connection does not keep data that its client has not read")
 def a_replaced_connection_keeps_nothing(server):
 	alice, bob = pair(server)
-	for n in range(100):  # more than the socket's buffers hold
+	for n in range(100):  # more than fits into the socket's buffers
 		bob.send(f"<message to='{alice.jid}' id='{n}'><body>{'x' * 80000}</body></message>")
 	bob.ping()
 	server.lua(f"prosody.replaced = prosody.full_sessions[{bed.lua(alice.jid)}].conn; assert(#prosody.replaced.writebuffer > 0)")
@@ -314,7 +314,7 @@ def a_replaced_connection_keeps_nothing(server):
 	assert [again.stanza()["id"] for _ in range(100)] == [str(n) for n in range(100)]
 
 
-@behaviour("memory: a connection that is given up keeps nothing that its client has not read")
+@behaviour("memory: an abandoned connection does not keep data that its client has not read")
 def an_abandoned_connection_keeps_nothing(server):
 	alice, bob = pair(server)
 	for n in range(100):

@@ -1,6 +1,6 @@
-"""What happens at the limits. Those of a session, smacks_max_queue_size and smacks_max_queue_bytes, ask its
-client for an ack; those of an account and of the process, smacks_max_account_bytes and smacks_max_total_bytes,
-end sessions. Whatever happens, each stanza reaches its client, or goes where those of an ended session go."""
+"""Limits. Beyond those of a session, smacks_max_queue_size and smacks_max_queue_bytes, its client is asked for
+an ack; beyond those of an account and of the process, smacks_max_account_bytes and smacks_max_total_bytes,
+sessions end. In any case each stanza reaches its client, or is handled like those of an ended session."""
 import bed
 from steps import counters, cut, pair, pending_offline, say, wait_offline
 from suite import behaviour
@@ -30,7 +30,7 @@ FILL = [*bigs("ABCDEF"), "G" * 8000]
 
 # --- the limits of a session ---
 
-@behaviour("overflow: a hibernating session beyond its limit is resumed with all it holds", options=FIVE)
+@behaviour("overflow: a hibernating session beyond its limit is resumed with its whole queue", options=FIVE)
 def a_hibernating_session_beyond_the_limit_resumes(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -40,7 +40,7 @@ def a_hibernating_session_beyond_the_limit_resumes(server):
 	assert drain(bob) == []
 
 
-@behaviour("overflow: a connected session beyond its limit is resumed with all that is unacknowledged", options=FIVE)
+@behaviour("overflow: a connected session beyond its limit is resumed with all unacknowledged stanzas", options=FIVE)
 def a_connected_session_beyond_the_limit_resumes(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(20))
@@ -53,7 +53,8 @@ def a_connected_session_beyond_the_limit_resumes(server):
 	assert counters(server, alice) == (2, 19)
 
 
-@behaviour("overflow: resumed beyond the limit, sent more and cut again, nothing vanishes", options={"smacks_max_queue_bytes": 20000})
+@behaviour("overflow: a session that is resumed beyond the limit, sent more and cut again does not lose stanzas",
+	options={"smacks_max_queue_bytes": 20000})
 def two_cuts_beyond_the_limit_lose_nothing(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -65,7 +66,7 @@ def two_cuts_beyond_the_limit_lose_nothing(server):
 	assert alice.bodies(10) == bigs("ABCDEFGHIJ")
 
 
-@behaviour("overflow: when a session beyond its limit expires, all it holds is handed on",
+@behaviour("overflow: when a session beyond its limit expires, its whole queue is delivered elsewhere",
 	options={**FIVE, "smacks_hibernation_time": 2})
 def expiry_beyond_the_limit_hands_over_everything(server):
 	alice, bob = pair(server)
@@ -90,7 +91,7 @@ def a_client_at_the_limit_is_asked(server):
 	alice.ping()
 
 
-@behaviour("overflow: a client that acknowledges less than the limit wants is asked again", options={**FIVE, **QUIET})
+@behaviour("overflow: a client whose ack leaves the queue above the limit is asked again", options={**FIVE, **QUIET})
 def a_client_still_beyond_the_limit_is_asked_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(8))
@@ -102,7 +103,7 @@ def a_client_still_beyond_the_limit_is_asked_again(server):
 	assert [alice.next().name for _ in range(2)] == ["message", "r"]
 
 
-@behaviour("overflow: messages that wait offline for a client that acknowledges nothing are not lost with it",
+@behaviour("overflow: offline messages sent to a client that never acknowledges are not lost with it",
 	options={"smacks_max_queue_bytes": 50000, "smacks_hibernation_time": 1})
 def offline_messages_are_not_lost(server):
 	bob, alice = server.login("bob"), server.login("alice")
@@ -121,11 +122,11 @@ def offline_messages_are_not_lost(server):
 	assert server.again(alice).available().bodies(count) == [str(n) for n in range(count)]
 
 
-@behaviour("overflow: a client that reads nothing gets what it missed when it returns", options=KILOBYTES)
+@behaviour("overflow: a client that does not read gets the missed messages when it returns", options=KILOBYTES)
 def a_client_that_reads_nothing_gets_all_later(server):
 	alice, bob = pair(server)
 	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 20
-	for n, letter in enumerate(letters):  # more than the socket's buffers hold
+	for n, letter in enumerate(letters):  # more than fits into the socket's buffers
 		bob.chat(alice, f"{n} {letter * 20000}")
 	bob.ping()
 	cut(server, alice)
@@ -133,7 +134,7 @@ def a_client_that_reads_nothing_gets_all_later(server):
 	assert [int(alice.message().body.split()[0]) for _ in letters] == list(range(len(letters)))
 
 
-@behaviour("overflow: what cannot be queued is refused to its sender")
+@behaviour("overflow: stanzas that cannot be queued are returned to their sender with an error")
 def unqueueable_stanzas_are_refused(server):
 	alice, bob = pair(server)
 	server.announced.append("Cannot queue")
@@ -182,7 +183,7 @@ def both_limits_ask_for_an_ack(server):
 
 # --- an account ---
 
-@behaviour("account: at smacks_max_account_bytes its largest session ends first, away, into storage", options=ACCOUNT)
+@behaviour("account: at smacks_max_account_bytes its largest hibernating session ends first, into storage", options=ACCOUNT)
 def the_largest_session_of_an_account_ends(server):
 	alice, bob = pair(server)
 	tablet = server.again(alice)
@@ -197,13 +198,13 @@ def the_largest_session_of_an_account_ends(server):
 	assert server.resume(tablet).message().body == "small"
 
 
-@behaviour("account: a connected session that acknowledges nothing is ended with an error, and loses nothing",
+@behaviour("account: a connected session that never acknowledges is ended with an error, without loss",
 	over=("tcp", "websocket", "bosh"), options=ACCOUNT)
 def an_unresponsive_session_is_ended(server, transport):
 	alice, bob = pair(server, transport)
 	say(bob, alice, *FILL)
 	server.wait_gone(alice)
-	if transport != "bosh":  # there, no request waits that the error could answer
+	if transport != "bosh":  # there, no pending request can be answered with the error
 		errors = [e for e in alice.transport.wait_for_end() if e.name == "error"]
 		assert [failure(e) for e in errors] == ["resource-constraint"], errors
 	wait_offline(server, alice.user, FILL)
@@ -229,7 +230,7 @@ def without_storage_each_message_bounces_once(server):
 	assert not bob.unread, bob.unread
 
 
-@behaviour("account: what the client's archive has is neither stored nor bounced", modules=["mam"], options=ACCOUNT)
+@behaviour("account: messages in the client's archive are neither stored nor bounced", modules=["mam"], options=ACCOUNT)
 def archived_messages_are_neither_stored_nor_bounced(server):
 	alice, bob = pair(server)
 	use_archive(alice)
@@ -243,7 +244,7 @@ def archived_messages_are_neither_stored_nor_bounced(server):
 	assert archive(server.again(alice)) == FILL
 
 
-@behaviour("account: a session that ends for memory pushes nothing into one that hibernates", options=ACCOUNT)
+@behaviour("account: a session that ends for memory does not fill a hibernating one", options=ACCOUNT)
 def an_ended_session_does_not_fill_another(server):
 	alice, bob = pair(server)
 	alice.available()
@@ -259,7 +260,7 @@ def an_ended_session_does_not_fill_another(server):
 	assert server.session(alice, "s.outgoing_stanza_queue:bytes() < 3000") == "true"
 
 
-@behaviour("account: another server that acknowledges nothing is limited as an account is", federation=True,
+@behaviour("account: another server that never acknowledges is limited like an account", federation=True,
 	options={"smacks_max_account_bytes": 30000})
 def an_unresponsive_server_is_limited(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
@@ -277,7 +278,7 @@ def an_unresponsive_server_is_limited(servers):
 
 # --- the whole process ---
 
-@behaviour("total: at smacks_max_total_bytes the largest account is dealt with first, into storage", options=TOTAL)
+@behaviour("total: at smacks_max_total_bytes sessions of the largest account end first, into storage", options=TOTAL)
 def the_largest_account_ends_first(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
@@ -336,9 +337,9 @@ def a_responsive_session_is_not_ended(server):
 	server.resume(alice)
 
 
-# --- how many sessions hibernate ---
+# --- the number of hibernating sessions ---
 
-@behaviour("hibernated: beyond smacks_max_hibernated_sessions the one that is away for longest ends",
+@behaviour("hibernated: beyond smacks_max_hibernated_sessions the oldest one ends",
 	options={"smacks_max_hibernated_sessions": 2})
 def the_longest_hibernation_ends_first(server):
 	bob, first = server.login("bob"), server.login("alice")
@@ -360,7 +361,8 @@ def the_longest_hibernation_ends_first(server):
 SMALL_BUFFER = {"network_settings": {"max_send_buffer_size": 100000}, "smacks_max_queue_bytes": 100000000, **QUIET}
 
 
-@behaviour("buffer: what a full write buffer does not take is in the queue alone", versions=["13.0"], options=SMALL_BUFFER)
+@behaviour("buffer: stanzas that do not fit into a full write buffer are in the queue only",
+	versions=["13.0"], options=SMALL_BUFFER)
 def a_full_buffer_leaves_stanzas_in_the_queue(server):
 	alice, bob = pair(server)
 	alice.send("<presence/>")
@@ -376,7 +378,7 @@ def a_full_buffer_leaves_stanzas_in_the_queue(server):
 	assert [alice.stanza()["id"] for _ in range(count)] == [str(n) for n in range(count)]
 
 
-@behaviour("buffer: a connection whose writes wait, and whose buffer is full, is given up", versions=["13.0"], options=SMALL_BUFFER)
+@behaviour("buffer: a connection with pending writes and a full buffer is abandoned", versions=["13.0"], options=SMALL_BUFFER)
 def a_stuck_connection_is_closed(server):
 	alice, bob = pair(server)
 	server.lua(f"prosody.full_sessions[{bed.lua(alice.jid)}].conn:pause_writes()")
@@ -389,7 +391,7 @@ def a_stuck_connection_is_closed(server):
 	assert [alice.stanza()["id"] for _ in range(3)] == ["0", "1", "2"]
 
 
-@behaviour("buffer: what is handed on to a session with a full buffer is in its queue alone", versions=["13.0"], options=SMALL_BUFFER)
+@behaviour("buffer: stanzas for a session with a full buffer are in its queue only", versions=["13.0"], options=SMALL_BUFFER)
 def handed_over_stanzas_stay_in_the_queue(server):
 	alice, bob = pair(server)
 	phone = server.again(alice)

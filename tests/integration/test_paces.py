@@ -12,7 +12,7 @@ ACCOUNTS = "prosody.hosts['prosody.test'].modules.smacks.module:shared('/*/smack
 
 
 def hold(server):
-	"""Lets no turn end anything, as if each were at its end."""
+	"""Stops all ends of sessions, as if each turn were over."""
 	server.lua(f"local e = {ENDINGS}; prosody.held = e; e.left, e.ends, e.scheduled = 0, 0, true")
 
 
@@ -20,7 +20,7 @@ def go_on(server):
 	server.lua("local e = prosody.held; e.left, e.ends, e.scheduled = 1, 10, false; for step in pairs(e.steps) do step(); end")
 
 
-@behaviour("paces: sessions whose time is over when the module is reloaded end all the same", options=SHORT)
+@behaviour("paces: sessions that are due when the module is reloaded still end", options=SHORT)
 def due_sessions_end_after_a_reload(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -33,7 +33,7 @@ def due_sessions_end_after_a_reload(server):
 	wait_offline(server, alice.user, ["kept"])
 
 
-@behaviour("paces: the loop rests while a handler waits, however many sessions are due", options=SHORT)
+@behaviour("paces: the event loop rests while a handler waits, with any number of due sessions", options=SHORT)
 def a_waiting_handler_rests_the_loop(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
@@ -69,7 +69,7 @@ def a_waiting_handler_rests_the_loop(server):
 	wait_offline(server, alice.user, ["one"])
 
 
-@behaviour("paces: while a handler waits, what is stored offline still comes after what came before it", options=LONG)
+@behaviour("paces: while a handler waits, messages are still stored offline in their order", options=LONG)
 def offline_order_holds_while_a_handler_waits(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -90,7 +90,7 @@ def offline_order_holds_while_a_handler_waits(server):
 	nothing_came(bob)
 
 
-@behaviour("paces: what came meanwhile goes to a resource that has come meanwhile, too", options=LONG)
+@behaviour("paces: new stanzas go to a new resource, too", options=LONG)
 def a_new_resource_gets_what_follows(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -104,7 +104,7 @@ def a_new_resource_gets_what_follows(server):
 	assert pending_offline(server, alice.user) == []
 
 
-@behaviour("paces: a handler that fails while a session ends loses nothing of it", options=SHORT)
+@behaviour("paces: a handler that fails while a session ends does not lose stanzas", options=SHORT)
 def a_failing_handler_loses_nothing(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -115,9 +115,9 @@ def a_failing_handler_loses_nothing(server):
 	wait_offline(server, alice.user, ["one"])
 
 
-# --- the module, or the host, goes ---
+# --- unloading the module or the host ---
 
-@behaviour("unload: sessions with stream management end, and lose nothing", over=("tcp", "websocket", "bosh"))
+@behaviour("unload: sessions with stream management end, without loss", over=("tcp", "websocket", "bosh"))
 def unloading_ends_sessions(server, transport):
 	alice, bob = pair(server, transport)
 	carol, plain = server.login("carol"), server.login("plain")
@@ -138,7 +138,7 @@ def unloading_ends_sessions(server, transport):
 	assert drain(server.again(alice).available()) == ["one"]
 
 
-@behaviour("unload: streams to other servers end, and what they hold is answered", federation=True)
+@behaviour("unload: streams to other servers end, and their stanzas are answered", federation=True)
 def unloading_ends_s2s_streams(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	say(alice, bob, "first")
@@ -153,7 +153,7 @@ def unloading_ends_s2s_streams(servers):
 	assert servers.a.lua(code) == "nil"
 
 
-@behaviour("deactivation: what sessions of a host hold is stored before its modules go", options=LONG)
+@behaviour("deactivation: queues of a host's sessions are stored before its modules are unloaded", options=LONG)
 def a_deactivated_host_stores_its_queues(server):
 	alice, bob = pair(server)
 	clients = [alice, *(server.login("carol") for _ in range(3))]
@@ -169,7 +169,7 @@ def a_deactivated_host_stores_its_queues(server):
 		assert pending_offline(server, client.user) == ["kept"]
 
 
-@behaviour("stop: what is still to be handed on when the server stops is stored before", options=LONG)
+@behaviour("stop: stanzas that wait for delivery are stored before the server stops", options=LONG)
 def a_stop_stores_unfinished_handovers(server):
 	alice, bob = pair(server)
 	carol = server.login("carol")
@@ -194,7 +194,7 @@ SMACKS = "prosody.hosts['prosody.test'].modules.smacks"
 DESTROY = "require 'core.sessionmanager'.destroy_session"
 
 
-@behaviour("two steps: a session that ends before it is enabled leaves nothing behind")
+@behaviour("two steps: a session that ends before it is enabled is freed")
 def a_session_that_ends_before_enabling_is_gone(server):
 	alice = server.login("alice")
 	server.lua(f"""
@@ -230,7 +230,8 @@ def a_cut_during_resumption_stays_resumable(server):
 	assert server.lua(f"return tostring({ACCOUNTS}[{bed.lua(alice.bare_jid)}].hibernating)") == "0"
 
 
-@behaviour("waiting: a session that is cut off while a handler waits handles what it has read, and is stripped then", options=LONG)
+@behaviour("waiting: a session that is cut while a handler waits handles the stanzas that it has read, and is stripped then",
+	options=LONG)
 def a_cut_session_finishes_its_handlers(server):
 	alice, bob = pair(server)
 	server.lua(f"""

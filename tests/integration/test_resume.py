@@ -8,9 +8,9 @@ from steps import (EVERY_TRANSPORT, LAST, counters, cut, next_second, pair, say,
 from suite import behaviour
 from xmpp import DELAY, SM3, failure
 
-# --- what is sent again ---
+# --- retransmission ---
 
-@behaviour("resume: what was sent, received and not acknowledged comes again, in order")
+@behaviour("resume: unacknowledged stanzas are sent again, in order")
 def unacknowledged_stanzas_come_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(5))
@@ -21,7 +21,7 @@ def unacknowledged_stanzas_come_again(server):
 	alice.nothing_more()
 
 
-@behaviour("resume: what was acknowledged does not come again")
+@behaviour("resume: acknowledged stanzas are not sent again")
 def acknowledged_stanzas_do_not_come_again(server):
 	alice, bob = pair(server)
 	say(bob, alice, *range(5))
@@ -45,7 +45,7 @@ def the_h_of_resume_acknowledges(server, transport):
 	assert counters(server, alice) == (3, 2)
 
 
-@behaviour("resume: messages to the detached session come, in order, before later ones")
+@behaviour("resume: messages to the hibernating session come, in order, before later ones")
 def messages_while_detached_come_in_order(server):
 	alice, bob = pair(server)
 	say(bob, alice, "unread")
@@ -70,7 +70,7 @@ def messages_before_and_after_an_ack(server):
 	alice.nothing_more()
 
 
-@behaviour("resume: five hundred and more stanzas to a detached session are all kept")
+@behaviour("resume: more than five hundred stanzas to a hibernating session are all kept")
 def a_long_queue_is_kept(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -114,7 +114,7 @@ def an_iq_answer_reaches_the_resumed_session(server):
 	assert (answer["type"], answer["id"], answer["from"]) == ("result", "question", bob.jid), answer
 
 
-@behaviour("resume: content survives: text, attributes and namespaces of every kind")
+@behaviour("resume: text, attributes and namespaces of every kind survive")
 def content_survives(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -159,7 +159,7 @@ def a_resent_presence_is_delayed(server):
 	assert iq.name == "iq" and iq.child("query") and not iq.child("delay"), iq
 
 
-@behaviour("delay: a stanza that has one keeps it and gets no second")
+@behaviour("delay: a stanza that has one keeps it, and does not get a second one")
 def an_existing_delay_is_kept(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -173,7 +173,7 @@ def an_existing_delay_is_kept(server):
 	assert [d.xmlns for d in other.all("delay")].count(DELAY) == 1, other
 
 
-@behaviour("delay: what is sent for the first time carries none")
+@behaviour("delay: stanzas that are sent for the first time do not carry it")
 def first_delivery_has_no_delay(server):
 	alice, bob = pair(server)
 	say(bob, alice, "fresh")
@@ -272,7 +272,7 @@ def a_live_old_connection_gets_conflict(server, transport):
 	new.ping()
 
 
-@behaviour("resume: an old connection that is dead without knowing it is let go")
+@behaviour("resume: an old connection that is dead without notice is dropped")
 def a_dead_old_connection_is_closed(server):
 	with bed.Proxy(server.port) as proxy:
 		alice, bob = server.login("alice", port=proxy.port), server.login("bob")
@@ -286,7 +286,7 @@ def a_dead_old_connection_is_closed(server):
 		assert new.message().body == "arrives"
 
 
-@behaviour("resume: what the old connection still sends afterwards is not counted")
+@behaviour("resume: stanzas that the old connection sends afterwards are not counted")
 def late_stanzas_of_the_old_connection_are_ignored(server):
 	alice, _ = pair(server)
 	new = server.resume(alice)
@@ -323,7 +323,7 @@ def an_expired_session_becomes_unavailable(server):
 	assert bob.stanza()["type"] == "unavailable"
 
 
-@behaviour("presence: a subscription request to the detached session comes when it resumes")
+@behaviour("presence: a subscription request to the hibernating session comes when it resumes")
 def a_subscription_request_waits_for_the_resume(server):
 	alice, bob = pair(server)
 	alice.available()
@@ -385,7 +385,7 @@ def pipelined_enable_is_answered_in_order(server, transport):
 # --- a long queue ---
 
 def long_queue(server, transport="tcp", count=60):
-	"""A session that is away, and for which 5 MB wait; returns its client and bob."""
+	"""A hibernating session with a queue of 5 MB; returns its client and bob."""
 	alice, bob = pair(server, transport)
 	cut(server, alice)
 	for n in range(count):
@@ -425,7 +425,7 @@ def requests_are_answered_during_a_long_resend(server):
 	alice.nothing_more()
 
 
-@behaviour("resume: a client that is cut off while a long queue is written misses nothing")
+@behaviour("resume: a client that is cut while a long queue is written does not miss stanzas")
 def a_cut_during_a_long_resend_loses_nothing(server):
 	alice, bob = long_queue(server)
 	for n in (0, 3, 7):
@@ -438,7 +438,7 @@ def a_cut_during_a_long_resend_loses_nothing(server):
 	alice.nothing_more()
 
 
-@behaviour("resume: a long queue goes on over a reload of the module")
+@behaviour("resume: a long queue is still written after a reload of the module")
 def a_long_resend_survives_a_reload(server):
 	alice, bob = long_queue(server)
 	alice = server.resume(alice)

@@ -1,4 +1,4 @@
-"""XEP-0198, 5: when a session cannot be resumed. Whatever a client sends, the stream stays usable."""
+"""XEP-0198, 5: failed resumptions. The stream stays usable after any input of the client."""
 import bed
 from steps import EVERY_TRANSPORT, cut, next_second, pair, pending_offline, say
 from suite import behaviour
@@ -25,7 +25,7 @@ def an_unknown_previd_fails(server, transport):
 	client.ping()
 
 
-@behaviour("resume: a previd of any shape is merely unknown")
+@behaviour("resume: a malformed previd is unknown")
 def a_strange_previd_is_unknown(server):
 	client = server.authenticated(server.account("alice"))
 	for previd in ("x" * 4000, "../../etc/passwd", "a/b", "\u00fc\U0001f600", "&lt;a&gt;", "%s%n", "&#10;", " "):
@@ -67,7 +67,7 @@ def resume_after_bind_fails(server):
 	assert server.resume(alice).message().body == "kept"
 
 
-@behaviour("resume: another account's session is as good as unknown")
+@behaviour("resume: another account's session is unknown")
 def a_session_of_another_account_is_unknown(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -77,7 +77,7 @@ def a_session_of_another_account_is_unknown(server):
 	assert server.resume(alice).message().body == "private"
 
 
-@behaviour("resume: in a namespace that is not ours it touches no session")
+@behaviour("resume: in an unknown namespace it does not affect sessions")
 def a_foreign_namespace_touches_no_session(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -87,7 +87,7 @@ def a_foreign_namespace_touches_no_session(server):
 	assert server.resume(alice).message().body == "kept"
 
 
-@behaviour("resume: a bad h fails, and the same stream can still resume rightly", over=EVERY_TRANSPORT)
+@behaviour("resume: a bad h fails, and the same stream can still resume with a good one", over=EVERY_TRANSPORT)
 def a_bad_h_permits_another_resume(server, transport):
 	alice, bob = pair(server)
 	say(bob, alice, "kept")
@@ -140,7 +140,7 @@ def a_bad_h_leaves_a_connected_session_alone(server):
 	server.resume(alice)
 
 
-@behaviour("resume: an h behind what was acknowledged before fails, the session stays")
+@behaviour("resume: an h below an earlier one fails, the session stays")
 def a_decreasing_h_fails(server):
 	alice, bob = pair(server)
 	say(bob, alice, "one", "two")
@@ -186,7 +186,7 @@ def old_h_values_are_limited(server):
 	assert client.try_resume(expired[1], 0)["h"] == "0"
 
 
-@behaviour("resume: a session that was resumed elsewhere keeps its id and nobody else's")
+@behaviour("resume: a session that was resumed on another stream keeps only its own id")
 def a_moved_session_keeps_its_id(server):
 	alice, bob = pair(server)
 	cut(server, alice)
@@ -197,7 +197,7 @@ def a_moved_session_keeps_its_id(server):
 	first.transport.wait_for_end()
 
 
-@behaviour("resume: fails for what is malformed in the middle of a working session too")
+@behaviour("resume: a malformed one fails in the middle of a working session, too")
 def a_malformed_resume_fails_in_a_session(server):
 	alice, bob = pair(server)
 	for attributes in ("", "previd='x'", "h='0'", f"previd='{alice.id}' h='0'"):
@@ -207,7 +207,7 @@ def a_malformed_resume_fails_in_a_session(server):
 	assert alice.message().body == "works"
 
 
-@behaviour("resume: one log line tells the operator why it failed")
+@behaviour("resume: one log line says why it failed")
 def a_failure_is_logged(server):
 	alice, _ = pair(server)
 	cut(server, alice)

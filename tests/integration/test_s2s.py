@@ -14,12 +14,12 @@ def ask(server, way, expression, here, there):
 
 
 def from_a(servers, expression):
-	"""About a's stream to b, at its beginning."""
+	"""A value of a's stream to b, on a."""
 	return ask(servers.a, OUT, expression, "a.test", "b.test")
 
 
 def at_b(servers, expression):
-	"""About the same stream, at its end."""
+	"""A value of the same stream, on b."""
 	return ask(servers.b, IN, expression, "b.test", "a.test")
 
 
@@ -30,7 +30,7 @@ def wait_acknowledged(servers, count):
 
 
 def wait_enabled(servers):
-	"""Until then, Prosody may send a stanza before those that wait for the stream."""
+	"""Before this, Prosody may send a stanza before those that wait for the stream."""
 	enabled = "s and s.smacks and s.handled_stanza_count"
 	bed.wait_for(lambda: from_a(servers, enabled) != "nil", "<enabled/> from b")
 	bed.wait_for(lambda: ask(servers.b, OUT, enabled, "b.test", "a.test") != "nil", "<enabled/> from a")
@@ -56,7 +56,7 @@ def both_directions_are_enabled(servers):
 	assert ask(servers.a, IN, "s.smacks", "a.test", "b.test") == "urn:xmpp:sm:3"
 
 
-@behaviour("s2s: what is sent is acknowledged, and nothing piles up", federation=True)
+@behaviour("s2s: stanzas are acknowledged, and the queue stays short", federation=True)
 def acks_empty_the_queue(servers):
 	alice, bob = both(servers)
 	for n in range(50):
@@ -68,7 +68,7 @@ def acks_empty_the_queue(servers):
 	assert alice.bodies(50) == [str(n) for n in range(50)]
 
 
-@behaviour("s2s: what waits for a new stream is acknowledged as everything after it", federation=True)
+@behaviour("s2s: stanzas that wait for a new stream are acknowledged like later ones", federation=True)
 def stanzas_before_the_stream_are_acknowledged(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")
 	alice.send("".join(f"<message to='{bob.jid}' type='chat'><body>{n} &lt;&amp;&gt; ä</body><x xmlns='urn:x'><y/></x></message>"
@@ -90,7 +90,7 @@ def both_ends_count_the_same(servers):
 	assert at_b(servers, "s.handled_stanza_count") == sent
 
 
-@behaviour("s2s: what a lost stream had not delivered bounces, once", federation=True)
+@behaviour("s2s: undelivered stanzas of a lost stream bounce, once", federation=True)
 def a_lost_stream_bounces_once(servers):
 	alice, bob = both(servers)
 	wait_acknowledged(servers, 0)
@@ -108,7 +108,7 @@ def a_lost_stream_bounces_once(servers):
 	assert bob.message().body == "on a new stream"
 
 
-@behaviour("s2s: with smacks_s2s_resend it is sent again on a new stream", federation=True,
+@behaviour("s2s: with smacks_s2s_resend they are sent again on a new stream", federation=True,
 	options={"smacks_s2s_resend": True})
 def resending_uses_a_new_stream(servers):
 	alice, bob = both(servers)
@@ -144,7 +144,7 @@ def a_remote_message_waits_for_a_hibernating_session(servers):
 	assert servers.b.resume(bob).message().body == "across"
 
 
-@behaviour("s2s: what falls out of a session's queue bounces to the other server", federation=True,
+@behaviour("s2s: stanzas that leave a session's queue undelivered bounce to the other server", federation=True,
 	options={"smacks_hibernation_time": 1, "modules_disabled": ["tls", "offline"]})
 def dropped_messages_bounce_remotely(servers):
 	alice, bob = both(servers)
@@ -168,7 +168,7 @@ def a_reload_keeps_streams_and_counts(servers):
 	wait_acknowledged(servers, 5)
 
 
-@behaviour("limit: a stanza larger than the other server takes is refused once, and not counted", federation=True,
+@behaviour("limit: a stanza larger than the other server accepts is returned with an error once, and not counted", federation=True,
 	versions=["13.0"])
 def an_oversized_stanza_is_refused_once(servers):
 	alice, bob = servers.a.login("alice"), servers.b.login("bob")

@@ -1,4 +1,4 @@
-"""Authentication between servers by TLSA records: every usage, which records count, what they outweigh."""
+"""Authentication between servers by TLSA records: every usage, usable records, and their priority."""
 import pathlib
 import sys
 
@@ -11,7 +11,7 @@ COMPLAINT = {"outgoing": "does not match any DANE TLSA records",
 	"incoming": r"^not-authorized \(Your server's certificate does not match any DANE TLSA records\)"}
 
 
-# --- DANE-EE: the key is everything ---
+# --- DANE-EE: only the key counts ---
 
 @scenario("DANE-EE matches, names are unrelated", dane=by("dane-ee"), off=UNPROVEN)
 def _(peer):
@@ -83,7 +83,7 @@ def _(peer):
 	peer.target(tlsa=[peer.lab.private.tlsa(2, 0, 1)])
 
 
-@scenario("DANE-TA, the certificate names somebody else", dane=REFUSED, off=UNPROVEN)
+@scenario("DANE-TA, the certificate names another domain", dane=REFUSED, off=UNPROVEN)
 def _(peer):
 	peer.shows(peer.lab.private, names=["DNS:elsewhere.example"], chain=[peer.lab.private])
 	peer.target(tlsa=[peer.lab.private.tlsa(2, 0, 1)])
@@ -115,7 +115,7 @@ def _(peer):
 	peer.target(tlsa=[peer.lab.private.tlsa(0, 0, 1)])
 
 
-@scenario("PKIX-TA matches an authority that nobody trusts", dane=REFUSED, off=UNPROVEN)
+@scenario("PKIX-TA matches an untrusted authority", dane=REFUSED, off=UNPROVEN)
 def _(peer):
 	peer.shows(peer.lab.private, chain=[peer.lab.private])
 	peer.target(tlsa=[peer.lab.private.tlsa(0, 0, 1)])
@@ -127,7 +127,7 @@ def _(peer):
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-@scenario("PKIX-EE matches a certificate that nobody trusts", dane=REFUSED, off=UNPROVEN)
+@scenario("PKIX-EE matches an untrusted certificate", dane=REFUSED, off=UNPROVEN)
 def _(peer):
 	peer.shows()
 	peer.target(tlsa=[(1, 1, 1)])
@@ -145,16 +145,16 @@ def _(peer):
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-@scenario("PKIX-EE matches, the certificate names somebody else", dane=REFUSED, off=UNPROVEN)
+@scenario("PKIX-EE matches, the certificate names another domain", dane=REFUSED, off=UNPROVEN)
 def _(peer):
 	peer.shows(peer.lab.intermediate, names=["DNS:elsewhere.example"])
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-# --- A record matches, but ---
+# --- A record matches, but the certificate is invalid ---
 
 def refusal(cause):
-	"""What is said on the way out, and what a peer is told."""
+	"""The error of an outgoing stream, and the error that a peer gets."""
 	text = f"certificate matches a DANE TLSA record, but {cause}"
 	return {"outgoing": f"server's {text}", "incoming": rf"^not-authorized \(Your server's {text}\)"}
 
@@ -187,14 +187,14 @@ def _(peer):
 	peer.target(tlsa=[peer.lab.for_another.tlsa(2, 0, 1)])
 
 
-@scenario("PKIX-EE matches, the certificate is nobody's", dane=REFUSED, off=UNPROVEN,
+@scenario("PKIX-EE matches, the certificate is self-signed", dane=REFUSED, off=UNPROVEN,
 	says=refusal("its chain does not lead to a trusted authority"))
 def _(peer):
 	peer.shows()
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-@scenario("PKIX-TA matches, the certificate names somebody else", dane=REFUSED, off=UNPROVEN,
+@scenario("PKIX-TA matches, the certificate names another domain", dane=REFUSED, off=UNPROVEN,
 	says=refusal("it is not valid for this name"))
 def _(peer):
 	peer.shows(peer.lab.intermediate, names=["DNS:elsewhere.example"])
@@ -215,7 +215,7 @@ def _(peer):
 	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 0)])
 
 
-@scenario("PKIX-TA has but the digest of the authority that is not sent", dane=REFUSED, off=UNPROVEN, says=COMPLAINT)
+@scenario("PKIX-TA has only the digest of the authority that is not sent", dane=REFUSED, off=UNPROVEN, says=COMPLAINT)
 def _(peer):
 	peer.shows(peer.lab.intermediate, chain=[])
 	peer.target(tlsa=[peer.lab.intermediate.tlsa(0, 0, 1)])
@@ -285,7 +285,7 @@ def _(peer):
 	peer.target(tlsa=[f"3 1 2 {'00' * 64}", (3, 1, 0)])
 
 
-# --- Records that say nothing ---
+# --- Unusable records ---
 
 UNUSABLE = {
 	"an unknown usage": f"4 1 1 {'00' * 32}",
@@ -293,17 +293,17 @@ UNUSABLE = {
 	"an unknown matching type": f"3 1 3 {'00' * 32}",
 	"a digest that is too short": f"3 1 1 {'00' * 31}",
 	"a digest that is too long": f"3 1 1 {'00' * 33}",
-	"a certificate that is none": "3 0 0 30820000",
+	"an invalid certificate": "3 0 0 30820000",
 }
 
 for what, unusable in UNUSABLE.items():
-	@scenario(f"a record with {what} counts for nothing", dane=by("pkix"), off=by("pkix"))
+	@scenario(f"a record with {what} is ignored", dane=by("pkix"), off=by("pkix"))
 	def _(peer, record=unusable):
 		peer.shows(peer.lab.intermediate)
 		peer.target(tlsa=[record])
 
 
-@scenario("records that count for nothing prove nothing", dane=UNPROVEN, off=UNPROVEN)
+@scenario("ignored records prove nothing", dane=UNPROVEN, off=UNPROVEN)
 def _(peer):
 	peer.shows()
 	peer.target(tlsa=UNUSABLE.values())
@@ -340,7 +340,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("no TLS and unusable records alone", dane=UNPROVEN, off=UNPROVEN)
+@scenario("no TLS and only unusable records", dane=UNPROVEN, off=UNPROVEN)
 def _(peer):
 	peer.shows()
 	peer.options = NO_TLS

@@ -1,5 +1,5 @@
-"""Authentication between servers by DNS: what is secure, insecure, bogus or not to be had, and which way
-leads to a server."""
+"""Authentication between servers by DNS: secure, insecure and bogus answers, failed lookups, and the records
+that lead to a server."""
 import pathlib
 import sys
 
@@ -96,21 +96,21 @@ def _(peer):
 	peer.lab.zone("lab").add(f"_5269._tcp.{target}", "TLSA", peer.certificate.tlsa(3, 1, 1))
 
 
-@scenario("a secure SRV record and no TLSA, the certificate names the target alone", dane=by("pkix"), off=None,
+@scenario("a secure SRV record and no TLSA, the certificate names only the target", dane=by("pkix"), off=None,
 	named_by_srv=True)
 def _(peer):
 	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.domain}"])
 	peer.target()
 
 
-@scenario("an insecure SRV record, the certificate names the target alone", zone="insecure.lab",
+@scenario("an insecure SRV record, the certificate names only the target", zone="insecure.lab",
 	dane=UNPROVEN, off=UNPROVEN)
 def _(peer):
 	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.domain}"])
 	peer.target()
 
 
-# --- Not to be had ---
+# --- Failed lookups ---
 
 for zone, failure in (("servfail.lab", "fails"), ("silent.lab", "times out")):
 	@scenario(f"the SRV lookup {failure}", zone=zone, dane=REFUSED, off=None, says=LOST)
@@ -212,7 +212,7 @@ def _(peer):
 	peer.target("second", tlsa=MATCH, priority=2)
 
 
-@scenario("the first target is out of reach, the next one matches", dane=by("dane-ee"), off=UNPROVEN)
+@scenario("the first target is unreachable, the next one matches", dane=by("dane-ee"), off=UNPROVEN)
 def _(peer):
 	peer.shows()
 	peer.srv(peer.name("first"), priority=1)
@@ -228,7 +228,7 @@ def _(peer):
 	peer.target("second", tlsa=[MISMATCH[3]], priority=2)
 
 
-# --- Several targets, of which one has records and the other none ---
+# --- Several targets, one of them without records ---
 
 def two_targets(peer, first, second):
 	peer.target("first", tlsa=first, priority=1)
@@ -309,7 +309,7 @@ def _(peer):
 	peer.target(tlsa=MATCH)
 
 
-@scenario("direct TLS does not match, and there is nothing else", dane=REFUSED, off=by("pkix"))
+@scenario("direct TLS does not match, and there is no other service", dane=REFUSED, off=by("pkix"))
 def _(peer):
 	peer.shows(peer.lab.intermediate)
 	peer.direct(tlsa=[MISMATCH[3]])
@@ -410,7 +410,7 @@ def _(peer):
 	peer.tlsa("alias", [MISMATCH[3]])
 
 
-@scenario("a secure alias of a name in an insecure zone, its records are not to be had", dane=by("pkix"), off=by("pkix"),
+@scenario("a secure alias of a name in an insecure zone, the lookup of its records fails", dane=by("pkix"), off=by("pkix"),
 	state="insecure")
 def _(peer):
 	peer.shows(peer.lab.intermediate)
@@ -487,7 +487,7 @@ def _(peer):
 	insecure_alias_of_srv(peer, [MISMATCH[3]])
 
 
-@scenario("an insecure alias of an SRV record in a secure zone, the certificate names its target alone",
+@scenario("an insecure alias of an SRV record in a secure zone, the certificate names only its target",
 	zone="insecure.lab", dane=UNPROVEN, off=UNPROVEN)
 def _(peer):
 	peer.shows(peer.lab.intermediate, names=[f"DNS:xmpp.{peer.label}.lab"])

@@ -1,5 +1,5 @@
-"""Authentication between servers: domains that an incoming stream brings beside its first one, or in the place
-of one that its header does not name. RFC 7712 section 6.1."""
+"""Authentication between servers: further domains of an incoming stream, also of one whose header does not name
+a domain. RFC 7712 section 6.1."""
 import pathlib
 import re
 import sys
@@ -78,7 +78,7 @@ class Asking:
 		self.connection, self.subject, self.ours = connection, subject, ours
 
 	def ask_for(self, name):
-		"""Asks for a domain, with a key that nobody will own; returns the answer."""
+		"""Requests a domain, with an invalid dialback key; returns the answer."""
 		self.connection.sendall(f"<db:result from='{name}' to='{self.ours}'>key</db:result>".encode())
 		return re.search(RESULT, read_until(self.connection, RESULT)).group()
 
@@ -135,7 +135,7 @@ def _(stream, subject):
 	stream.assert_heard(NAMED)
 
 
-@on_subjects("one whose record matches and whose name the certificate does not have is told so")
+@on_subjects("one whose record matches and whose name the certificate does not have gets this error")
 def _(stream, subject):
 	answer = stream.ask_for(ANCHORED)
 	assert "<policy-violation" in answer, answer
@@ -157,19 +157,19 @@ def _(stream, subject):
 	assert not dialback_was_asked(subject, UNPROVEN)
 
 
-@on_subjects("one without a proof has dialback where the policy is lax", policies=["lax"])
+@on_subjects("one without a proof may use dialback where the policy is lax", policies=["lax"])
 def _(stream, subject):
 	assert "type='invalid'" in stream.ask_for(UNPROVEN)  # its server does not know the key
 	assert dialback_was_asked(subject, UNPROVEN)
 
 
-@on_subjects("the one in the header has dialback if it wants to, and is examined once", policies=["lax"])
+@on_subjects("the one in the header may use dialback, and is checked once", policies=["lax"])
 def _(stream, subject):
 	assert "type='invalid'" in stream.ask_for(FIRST)
 	assert len(re.findall(rf"peer {FIRST} \(incoming\)", subject.log()[subject.mark:])) == 1
 
 
-@on_subjects("what one that was refused sends ends the stream")
+@on_subjects("a stanza from a refused one ends the stream")
 def _(stream, subject):
 	stream.ask_for(PUBLISHED)
 	stream.ask_for(MISMATCHING)
@@ -177,14 +177,14 @@ def _(stream, subject):
 	assert "<not-authorized" in read_until(stream.connection, "</stream:error>")
 
 
-@on_subjects("a stream may ask for a hundred", policies=["strict"])
+@on_subjects("a stream may authenticate a hundred domains", policies=["strict"])
 def _(stream, subject):
 	answers = [stream.ask_for(f"n{number}.{UNPROVEN}") for number in range(101)]
 	assert all("<policy-violation" in each for each in answers[:100]), answers
 	assert "<resource-constraint" in answers[100], answers[100]
 
 
-@on_bed("further domains: a stream whose header names nobody proves each that it asks for, or is refused it")
+@on_bed("further domains: a stream whose header does not name a domain proves each requested one, or is refused")
 def a_nameless_stream_proves_each_domain(servers):
 	subject = servers.subject("lax", True)
 	for ours in subject.domains:
@@ -196,7 +196,7 @@ def a_nameless_stream_proves_each_domain(servers):
 			asking.assert_heard(PUBLISHED)
 
 
-@on_subjects("what was read together with one is handled once it has been examined, without a further packet")
+@on_subjects("stanzas read together with a request are handled after its check, without a further packet")
 def _(stream, subject):
 	assert "type='valid'" in stream.ask_for(NAMED)
 	behind = "".join(f"<iq type='result' id='behind-{n}.' from='{NAMED}' to='{stream.ours}'><x xmlns='urn:x'>{'x' * 400}</x></iq>"

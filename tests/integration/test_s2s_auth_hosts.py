@@ -1,5 +1,5 @@
-"""Authentication between servers on every host: one that is activated later, what stays behind when the module is
-reloaded or unloaded, a host that is left out, and streams about whose server DNS was not asked."""
+"""Authentication between servers on every host: hosts that are activated later, handlers after a reload or unload of
+the module, an excluded host, and streams to servers that were not looked up in DNS."""
 import pathlib
 import re
 import sys
@@ -16,7 +16,7 @@ from servers import Server, tls  # noqa: E402
 MATCHING, MISMATCHING, PLAIN = "hosts-matching.lab", "hosts-mismatching.lab", "hosts-plain.lab"
 LATER, LEFT_OUT = "later.strict.lab", "left-out.strict.lab"
 ONION = "hidden.onion"
-ADDRESS = 31  # the last number of the address of a server that is known by it alone
+ADDRESS = 31  # the last number of the address of a server that is known only by its address
 REFUSAL = "DNS records have not been looked up"
 DIALBACK = "<stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>"
 
@@ -59,7 +59,7 @@ def modulemanager(subject, function):
 
 
 def handlers(subject):
-	"""How many handlers of this module there are on every host and globally, for the events that it looks at."""
+	"""The number of handlers of this module on every host and globally, by event."""
 	return subject.lua("""
 		local count = 0;
 		local function add(events)
@@ -77,7 +77,7 @@ def handlers(subject):
 
 
 def assert_protected(servers, subject, here):
-	"""Streams of a host are examined, once, in both directions."""
+	"""Streams of a host are checked, once, in both directions."""
 	for opener, direction, ours, theirs in ((subject, "outgoing", here, MATCHING), (servers.peer, "incoming", MATCHING, here)):
 		mark = len(subject.log())
 		established(opener, ours, theirs)
@@ -87,7 +87,7 @@ def assert_protected(servers, subject, here):
 	servers.forget(MISMATCHING)
 
 
-@on_bed("hosts: a component that is activated later is protected, and so it is when it comes again")
+@on_bed("hosts: a component that is activated later is protected, also when it is activated again")
 def a_late_component_is_protected(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	before = handlers(subject)
@@ -104,7 +104,7 @@ def a_late_component_is_protected(servers):
 	assert handlers(subject) == before
 
 
-@on_bed("hosts: a reloaded module has its handlers once, and one that is unloaded has none")
+@on_bed("hosts: a reloaded module has its handlers once, and an unloaded one does not have any")
 def a_reload_registers_handlers_once(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	loaded = handlers(subject)
@@ -128,7 +128,7 @@ def a_reload_registers_handlers_once(servers):
 		assert_protected(servers, subject, here)
 
 
-@on_bed("hosts: one that came without an event is protected, too")
+@on_bed("hosts: a host that was activated without an event is protected, too")
 def a_host_without_an_event_is_protected(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	names = ("host-activated", "host-deactivated")
@@ -142,7 +142,7 @@ def a_host_without_an_event_is_protected(servers):
 	assert attached == ["removed", "removed"]
 	try:
 		activate(subject, servers, LATER)
-		outcome = opened(subject, LATER, MATCHING)  # nobody has told its resolver from Prosody's
+		outcome = opened(subject, LATER, MATCHING)  # its resolver is not distinguished from Prosody's
 		assert not outcome["established"] and REFUSAL in outcome["reason"], outcome
 		servers.forget(MATCHING)
 		established(subject, LATER, MATCHING)
@@ -153,7 +153,7 @@ def a_host_without_an_event_is_protected(servers):
 		modulemanager(subject, "reload")
 
 
-@on_bed("hosts: where the module is enabled below a component alone, the virtual host is protected as well")
+@on_bed("hosts: if the module is enabled only for a component, the virtual host is protected as well")
 def a_component_protects_its_virtual_host(servers):
 	here, component = "own.lab", "own-component.lab"
 	certificate = servers.lab.intermediate.issue(here, [f"DNS:{here}", f"DNS:{component}"])
@@ -170,7 +170,7 @@ def a_component_protects_its_virtual_host(servers):
 		server.discard()
 
 
-@on_bed("hosts: one whose modules_disabled names the module is Prosody's own to judge, and the log says so")
+@on_bed("hosts: a host whose modules_disabled names the module is left to Prosody, and the log says so")
 def modules_disabled_leaves_a_host_to_prosody(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	activate(subject, servers, LEFT_OUT, modules_disabled=["s2s_auth_native"])
@@ -184,7 +184,7 @@ def modules_disabled_leaves_a_host_to_prosody(servers):
 		deactivate(subject, LEFT_OUT)
 
 
-# --- Streams about whose server nothing is known ---
+# --- Streams to servers that were not looked up ---
 
 # Another module's resolver instead of this one's
 REPLACE = {
@@ -211,7 +211,7 @@ def replaced(servers, subject, address, function):
 		subject.lua(f"{RESTORE[servers.peer.version]} test_resolver, test_theirs = nil, nil;")
 
 
-@on_bed("hosts: a stream whose server another module has found is refused, and both sides are told")
+@on_bed("hosts: a stream to a server that another module has found is refused, with an error to both sides")
 def a_server_found_by_another_module_is_refused(servers):
 	def refused():
 		for here in subject.domains:
@@ -230,7 +230,7 @@ def a_server_found_by_another_module_is_refused(servers):
 		servers.forget(MATCHING)
 
 
-@on_bed("hosts: without DANE a stream whose server another module has found is judged as any")
+@on_bed("hosts: without DANE a stream to a server that another module has found is verified like any other")
 def without_dane_such_a_server_is_judged_as_usual(servers):
 	subject = servers.judging = servers.subject("lax", False)
 	replaced(servers, subject, servers.peer.address, lambda: established(subject, subject.component, MATCHING))
@@ -251,7 +251,7 @@ def unencrypted_such_a_server_is_refused(servers):
 	servers.forget(PLAIN)
 
 
-@on_bed("hosts: a server in Tor, which only another module can find, has dialback where the policy is lax")
+@on_bed("hosts: a server in Tor, which only another module can find, may use dialback where the policy is lax")
 def an_onion_server_may_use_dialback(servers):
 	def has_dialback():
 		with Target(address, DIALBACK + "</stream:stream>") as target:
@@ -265,7 +265,7 @@ def an_onion_server_may_use_dialback(servers):
 	servers.forget(ONION)
 
 
-@on_bed("hosts: a stream to an address has no records to look up, and has dialback where the policy is lax")
+@on_bed("hosts: a stream to an address does not look up records, and may use dialback where the policy is lax")
 def an_address_may_use_dialback(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	address = servers.lab.address(ADDRESS)

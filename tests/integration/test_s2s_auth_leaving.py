@@ -1,4 +1,4 @@
-"""Authentication between servers: what a target still says, or does, whose certificate has been refused."""
+"""Authentication between servers: further input from a target whose certificate was refused."""
 import pathlib
 import re
 import sys
@@ -26,7 +26,7 @@ BURSTS = {
 	"sends nothing else": "",
 }
 
-# Told to the lax alone: the strict demand encryption of everybody, and ask for it where it is not offered
+# Only to the lax ones: the strict ones require encryption, and request it even if it is not offered
 UNENCRYPTED = {
 	"offers no encryption": FEATURES,
 	"claims without encryption that dialback has succeeded": BURSTS["claims that dialback has succeeded"],
@@ -40,7 +40,7 @@ HEADER_AND_ERROR = HEADER_ALONE + r"<stream:error>((?!<iq).)*</stream:stream>"
 
 
 def first_target(peer):
-	"""The one that is refused."""
+	"""The refused target."""
 	peer.shows()
 	peer.srv(peer.name("first"), priority=1)
 	peer.add("first", "A", peer.lab.address(REFUSED_TARGET))
@@ -59,7 +59,7 @@ def _(peer):
 
 
 def leave(servers, policies, burst, certificate=None, **settings):
-	"""Has subjects connect to a target that sends `burst`, and looks at what becomes of it."""
+	"""Makes subjects connect to a target that sends `burst`, and checks the result."""
 	for subject in (servers.subject(policy, True) for policy in policies):
 		for here in subject.domains:
 			servers.judging, mark = subject, len(servers.peer.log())
@@ -74,7 +74,7 @@ def leave(servers, policies, burst, certificate=None, **settings):
 
 
 def refuse(servers, burst, certificate=None):
-	"""The same where there is no other target."""
+	"""The same without another target."""
 	subject = servers.judging = servers.subject("lax", True)
 	for here in subject.domains:
 		with Target(servers.lab.address(REFUSED_TARGET), burst.format(here=here), certificate) as refused:
@@ -89,7 +89,7 @@ def another_certificate(servers):
 
 
 for title, each in BURSTS.items():
-	@on_bed(f"a refused target {title}: it hears nothing, is not heard, and the next one is tried")
+	@on_bed(f"a refused target {title}: it neither receives nor sends stanzas, and the next one is tried")
 	def the_next_target_follows_a_refused_one(servers, burst=each):
 		leave(servers, POLICIES, burst, another_certificate(servers))
 
@@ -100,24 +100,24 @@ def the_next_target_follows_a_hangup(servers):
 
 
 for title, each in UNENCRYPTED.items():
-	@on_bed(f"a target with a usable record {title}: it hears nothing, is not heard, and the next one is tried")
+	@on_bed(f"a target with a usable record {title}: it neither receives nor sends stanzas, and the next one is tried")
 	def the_next_target_follows_a_failed_proof(servers, burst=each):
 		leave(servers, ["lax"], burst)
 
 
 for title, each in BURSTS.items():
-	@on_bed(f"a refused target, the only one, {title}: it is told why, and hears nothing else")
+	@on_bed(f"a refused target, the only one, {title}: it receives only the error")
 	def the_only_target_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE), another_certificate(servers))
 
 
 for title, each in UNENCRYPTED.items():
-	@on_bed(f"the only target, with a usable record, {title}: it is told why, and hears nothing else")
+	@on_bed(f"the only target, with a usable record, {title}: it receives only the error")
 	def the_only_target_with_a_record_is_told_why(servers, burst=each):
 		refuse(servers, burst.replace(LEAVING, ONLY_ONE))
 
 
-@on_bed("what a target with a usable record says without encryption of another stream's dialback is not believed")
+@on_bed("an unencrypted answer of a target with a usable record about another stream's dialback is ignored")
 def unencrypted_dialback_results_are_not_believed(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	for here in subject.domains:

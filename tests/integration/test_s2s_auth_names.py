@@ -1,5 +1,5 @@
-"""Authentication between servers by names: whom a certificate names, and what the policy says of one that
-does not."""
+"""Authentication between servers by names: matching names of certificates, and the policy for the
+others."""
 import pathlib
 import sys
 
@@ -11,7 +11,7 @@ EXCEPTED = {"strict": "none", "lax": "refused"}
 EXPIRED = {"outgoing": "certificate has expired", "incoming": r"^not-authorized \(Your server's certificate has expired\)"}
 
 
-# --- Whom a certificate names ---
+# --- Names in certificates ---
 
 NAMES = {
 	"a DNS-ID": "DNS:{}",
@@ -89,7 +89,7 @@ def _(peer):
 	peer.target()
 
 
-# --- Authorities for some domains alone ---
+# --- Authorities with name constraints ---
 
 NOT_VALID = "certificate is not valid for this name: a name constraint of an authority forbids it"
 FORBIDDEN = {"outgoing": NOT_VALID, "incoming": rf"^not-authorized \(Your server's {NOT_VALID}"}
@@ -109,7 +109,7 @@ for title, each in NAMES.items():
 		peer.target()
 
 
-# --- What the policy says where there is no DNSSEC ---
+# --- The policy without DNSSEC ---
 
 @scenario("a valid certificate without DNSSEC", zone="insecure.lab", dane=by("pkix"), off=by("pkix"))
 def _(peer):

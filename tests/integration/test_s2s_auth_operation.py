@@ -16,7 +16,7 @@ from raw import direct_stream, peer_stream, read_until  # noqa: E402
 from servers import POLICIES, Server, tls  # noqa: E402
 
 VALID, ROLLOVER, MISMATCHING, PINNED = "valid.lab", "rollover.lab", "mismatching.lab", "pinned.lab"
-FAULTY = "faulty.lab"  # which no other test has made known
+FAULTY = "faulty.lab"  # which no other test has used
 SIX, OTHER_SIX = "six.lab", "other-six.lab"
 PINNED_PUBLIC = "pinned-public.lab"
 
@@ -47,14 +47,14 @@ def _(peer):
 
 
 def show_certificate(servers, name):
-	"""The peer begins to use another certificate."""
+	"""The peer switches to another certificate."""
 	files = servers.lab.directory
 	options = {"key": files / f"{name}.key", "certificate": files / f"{name}.pem", "cafile": servers.lab.public.file}
 	servers.peer.lua(f"""require "core.configmanager".set("{ROLLOVER}", "ssl", {bed.lua(options)})""")
 	servers.peer.lua(f"""require "core.modulemanager".reload("{ROLLOVER}", "tls")""")
 
 
-@on_bed("a change of a known peer's key is told once")
+@on_bed("a change of a known peer's key is logged once")
 def a_changed_peer_key_is_logged_once(servers):
 	subject = servers.subject("strict", True)
 	change = rf"\twarn\t[^\n]*Key changed: {ROLLOVER} had"
@@ -79,7 +79,7 @@ def extra_server(servers, here, certificate, address, ours=True, **options):
 		{"s2s_secure_auth": True, **options}, ["s2s_auth_native"] if ours else [], not ours)
 
 
-@on_bed("without a trust anchor certificates are checked as ever, and one warning says what to do")
+@on_bed("without a trust anchor certificates are checked as usual, and one warning names the remedy")
 def without_a_trust_anchor_pkix_decides(servers):
 	lab, here = servers.lab, "anchorless.lab"
 	unbound = {name: value for name, value in lab.unbound().items() if name != "trustfile"}
@@ -109,7 +109,7 @@ def start_without_unbound(server, nameserver):
 			del os.environ[name]
 
 
-@on_bed("without lua-unbound certificates are checked as ever, and one warning says what to do")
+@on_bed("without lua-unbound certificates are checked as usual, and one warning names the remedy")
 def without_unbound_pkix_decides(servers):
 	lab, here = servers.lab, "boundless.lab"
 	server = extra_server(servers, here, lab.intermediate.issue(here, [f"DNS:{here}"]), lab.address(21))
@@ -132,7 +132,7 @@ def _(peer):
 	peer.target(tlsa=[(3, 1, 1)])
 
 
-@on_bed("a check that fails in the middle accepts nobody")
+@on_bed("a check that fails in the middle does not accept the peer")
 def a_failing_check_accepts_nobody(servers):
 	subject = servers.judging = servers.subject("lax", True)
 	store = "require'core.storagemanager'"
@@ -172,7 +172,7 @@ for each in (SIX, OTHER_SIX):
 		peer.tlsa("xmpp", [(3, 1, 1)], peer.port6.number)
 
 
-@on_bed("a peer that has but an IPv6 address, both ways")
+@on_bed("a peer that has only an IPv6 address, both ways")
 def an_ipv6_peer_works_both_ways(servers):
 	def server(name, ours):
 		peer = servers.peers[name]
@@ -195,9 +195,9 @@ def an_ipv6_peer_works_both_ways(servers):
 		peer.discard()
 
 
-# --- 13.0 can do DANE by itself ---
+# --- Prosody 13.0's own DANE ---
 
-@on_bed("stock's own DANE is on too: it asks nothing, does nothing, and every question is asked once", versions=["13.0"])
+@on_bed("stock's own DANE is enabled, too: it does nothing, and every name is looked up once", versions=["13.0"])
 def stock_dane_is_disabled(servers):
 	for subject in (servers.subject(policy, True) for policy in POLICIES):
 		servers.judging = subject
@@ -214,7 +214,7 @@ def stock_dane_is_disabled(servers):
 			assert "Enabling DANE" not in subject.log()[mark:]
 
 
-# --- Ports with TLS from the start ---
+# --- Direct TLS ---
 
 @domain("pinned-public")
 def _(peer):
@@ -222,7 +222,7 @@ def _(peer):
 	peer.target(tlsa=[(1, 1, 1)])
 
 
-@on_bed("an incoming peer with TLS from the start is proven, also where the path of the authorities is relative")
+@on_bed("an incoming peer with direct TLS is authenticated, also if the path of the authorities is relative")
 def a_direct_tls_peer_is_proven(servers):
 	lab, here = servers.lab, "relative.lab"
 	certificate = lab.intermediate.issue(here, [f"DNS:{here}"])
@@ -240,7 +240,7 @@ def a_direct_tls_peer_is_proven(servers):
 		server.discard()
 
 
-# --- Peers that show no certificate, or do not say who they are ---
+# --- Peers without a certificate, or without a name ---
 
 def bare_stream(servers, subject, origin=f"from='{VALID}'", certificate=None):
 	"""The subject's first answers on a stream of a peer that encrypts and shows no certificate, or this one."""
@@ -255,14 +255,14 @@ def strict_policy_refuses_a_missing_certificate(servers):
 		assert "<not-authorized" in answer, answer
 
 
-@on_bed("an incoming peer without a certificate has dialback alone where the policy is lax")
+@on_bed("an incoming peer without a certificate may use only dialback where the policy is lax")
 def lax_policy_allows_dialback(servers):
 	for dane in (True, False):
 		answer = bare_stream(servers, servers.subject("lax", dane))
 		assert "urn:xmpp:features:dialback" in answer and "EXTERNAL" not in answer, answer
 
 
-@on_bed("an incoming peer that does not say who it is proves nothing with its certificate")
+@on_bed("an incoming peer without a name in its header is not authenticated by its certificate")
 def an_anonymous_stream_proves_nothing(servers):
 	for policy, expected in (("strict", "<not-authorized"), ("lax", "urn:xmpp:features:dialback")):
 		answer = bare_stream(servers, servers.subject(policy, True), "", servers.peers[VALID].certificate)

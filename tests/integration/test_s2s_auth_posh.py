@@ -74,7 +74,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: the web server has no such document", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server does not have the document", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.posh({"/": fingerprints(peer.shows())})
 	peer.target()
@@ -101,7 +101,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: nobody trusts the web server's certificate", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server's certificate is not trusted", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.posh({PATH: fingerprints(peer.shows())}, peer.lab.private)
 	peer.target()
@@ -113,7 +113,7 @@ def _(peer):
 	peer.target()
 
 
-@scenario("POSH: the web server lets wait for ever", **NOT_PROVEN, **INSECURE)
+@scenario("POSH: the web server does not answer", **NOT_PROVEN, **INSECURE)
 def _(peer):
 	peer.shows()
 	peer.add("", "A", peer.lab.silent_web_address)
@@ -154,7 +154,7 @@ def _(peer):
 	peer.target()
 
 
-# --- Beside other proofs ---
+# --- With other proofs ---
 
 @scenario("POSH: the document proves nothing against a TLSA record", dane=REFUSED, off=by("posh"))
 def _(peer):
@@ -171,13 +171,13 @@ def _(peer):
 
 
 def set_clock(server, seconds):
-	"""Moves what the server's Lua code takes for the time, from the real one."""
+	"""Shifts the clock of the server's Lua code."""
 	server.lua(f"""
 		os.real_time = os.real_time or os.time
 		os.time = function (date) return os.real_time(date) + (date and 0 or {seconds}) end""")
 
 
-@on_bed("POSH: a document is believed until it expires, and asked for again then")
+@on_bed("POSH: a document is used until it expires, and requested again then")
 def a_document_is_cached_until_it_expires(servers):
 	subject = servers.judging = servers.subject("strict", True)
 	site = servers.lab.sites[EXPIRING]

@@ -331,7 +331,7 @@ def _(alice, bob, carol):
 	room.enters(carol, "Carol", affiliation="member")
 	room.configures(alice, membersonly="1")
 	room.saw(bob, "Bob", 322, kind="unavailable", affiliation="none", role="none")
-	del room.occupants["Bob"]  # the others are not told, on either version
+	del room.occupants["Bob"]  # the others do not get a notification, on either version
 	room.all_told(104)
 	room.says("Carol", "anybody else?")
 

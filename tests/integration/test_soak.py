@@ -42,8 +42,8 @@ class Nomad:
 		self.client = server.login("nomad")
 		self.client.enable()
 		self.jid = self.client.jid
-		self.state = "connected"  # or "frozen": it hears nothing any more; or "away"
-		self.line = self.client  # what it writes gets through to the server here; None if nowhere
+		self.state = "connected"  # or "frozen": it does not receive any more; or "away"
+		self.line = self.client  # the connection on which its stanzas reach the server; None if there is none
 		self.left_open = []
 		self.cuts = self.acked = self.requests = 0
 		self.unacked = collections.deque()
@@ -112,7 +112,7 @@ class Nomad:
 	# --- losing the connection ---
 
 	def freeze(self):
-		"""Nothing comes from the server any more; what is written vanishes, or does not."""
+		"""The connection does not receive any more; written data may be lost, or not."""
 		self.state = "frozen"
 		if self.rng.random() < 0.5:
 			self.line = None
@@ -132,7 +132,7 @@ class Nomad:
 		self.line = None
 
 	def _stop_midway(self, client):
-		"""Half a stanza, or half a frame, is the last that the server reads."""
+		"""The server's last input is half a stanza, or half a frame."""
 		if self.line:
 			data = f"<message to='{self.jid}'><body>never complete</body></message>".encode()
 			if isinstance(client.transport, WebSocket):
@@ -142,7 +142,7 @@ class Nomad:
 		self.rng.choice([self._close, self._leave_open])(client)
 
 	def _leave_open(self, client):
-		"""To the server nothing seems wrong until the session is resumed on another connection."""
+		"""The server does not notice anything until the session is resumed on another connection."""
 		self.left_open.append(client)
 
 	# --- coming back ---
@@ -203,7 +203,7 @@ class Nomad:
 			self.read_one()
 
 	def check(self):
-		"""Nothing came twice, and the counters of both sides agree."""
+		"""There are no duplicates, and the counters of both sides agree."""
 		self.client.nothing_more()
 		assert self.client.handled() == self.acked == sum(self.sent.values()) % 2**32, self
 		self.client.ack()

@@ -1,4 +1,4 @@
-"""Everything that Prosody stores, over the storage driver: what is kept, across restarts, and what is removed."""
+"""All of Prosody's data with the storage driver: kept across restarts, or removed."""
 import http.client
 import os
 import re
@@ -35,7 +35,7 @@ def result(answer):
 
 
 def stores(server, user, host=None):
-	"""Names of the stores that hold something of a user; True: of anybody."""
+	"""Names of the stores with data of a user; True: of any user."""
 	user = "true" if user is True else bed.lua(user)
 	return set(server.lua(f"""
 		local names = {{}};
@@ -76,7 +76,7 @@ def refused(server, user, password=bed.PASSWORD):
 HASHED = over(["register", "user_account_management"], {"authentication": "internal_hashed"})
 
 
-@behaviour("storage: an account is made, changes its password, and logs in after a restart", **HASHED)
+@behaviour("storage: an account is created, changes its password, and logs in after a restart", **HASHED)
 def an_account_logs_in_after_a_restart(server):
 	prosodyctl(server, "register", "alice", server.host, "first")
 	alice = login(server, "alice", "first")
@@ -88,7 +88,7 @@ def an_account_logs_in_after_a_restart(server):
 		restart(server)
 
 
-@behaviour("storage: prosodyctl makes, changes and deletes accounts beside the running server", **HASHED)
+@behaviour("storage: prosodyctl creates, changes and deletes accounts beside the running server", **HASHED)
 def prosodyctl_manages_accounts_while_running(server):
 	jid = f"alice@{server.host}"
 	for password in ("one", "two"):
@@ -103,7 +103,8 @@ def prosodyctl_manages_accounts_while_running(server):
 		assert not stores(server, "alice")
 
 
-@behaviour("storage: accounts made by another process while the server writes are there, as is what it wrote", **HASHED)
+@behaviour("storage: accounts that another process creates while the server writes are there, as are the server's writes",
+	**HASHED)
 def another_process_may_write_accounts(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	alice.cut()
@@ -121,7 +122,7 @@ def another_process_may_write_accounts(server):
 		login(server, f"other{n}").ping()
 
 
-@behaviour("storage: what prosodyctl made without the server is there when it starts", **HASHED)
+@behaviour("storage: accounts that prosodyctl creates without the server are there when it starts", **HASHED)
 def accounts_made_offline_are_there(server):
 	server.finish()
 	prosodyctl(server, "register", "alice", server.host, "secret")
@@ -160,7 +161,7 @@ def a_roster_survives_restarts(server):
 	assert roster(login(server, alice.user)) == expected
 
 
-@behaviour("storage: a request for subscription waits across a restart, and the roster tells its state", **over())
+@behaviour("storage: a subscription request survives a restart, and the roster shows its state", **over())
 def a_subscription_request_survives_a_restart(server):
 	alice, bob = server.login("alice").available(), server.login("bob")
 	alice.send(f"<presence type='subscribe' to='{bob.bare_jid}'/>")
@@ -180,7 +181,7 @@ def a_subscription_request_survives_a_restart(server):
 	assert roster(login(server, bob.user))[alice.bare_jid][1:3] == ("from", None)
 
 
-# --- what an account keeps on the server ---
+# --- data of an account ---
 
 def private(client, *value, name="note"):
 	"""Private XML (XEP-0049), read or set."""
@@ -218,7 +219,7 @@ def user_data_survive_restarts(server):
 	assert blocked(alice) == {"first@other.example", "xxxxx@other.example"} and not blocked(bob)
 
 
-@behaviour("storage: messages for a user who is away wait across a restart, and come once, in order",
+@behaviour("storage: offline messages survive a restart, and come once, in order",
 	**over(["offline"]))
 def offline_messages_survive_a_restart(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -284,7 +285,7 @@ def pep_nodes_survive_a_restart(server):
 	assert told == [f"of {node[9:12]}" for node in nodes]
 
 
-@behaviour("storage: a PEP node keeps its newest items, and drops what was retracted or replaced", **over(["pep"]))
+@behaviour("storage: a PEP node keeps its newest items, and drops retracted and replaced ones", **over(["pep"]))
 def a_pep_node_keeps_its_newest_items(server):
 	alice, node = server.login("alice"), "urn:test:feed"
 	for n in range(20):
@@ -469,7 +470,7 @@ FULL = ["mam", "private", "vcard", "blocklist", "pep", "offline", "register", "u
 
 
 def furnish(server, client):
-	"""Leaves something in every store that an account can have; returns their names."""
+	"""Writes to every store that an account can have; returns their names."""
 	set_contact(client, "contact@other.example", "contact", "group")
 	result(private(client, "note"))
 	result(vcard(client, "Name"))
@@ -484,7 +485,7 @@ def furnish(server, client):
 		"archive", "archive_prefs", "offline", "invite_token"}
 
 
-@behaviour("storage: a user who leaves takes everything of theirs along, and nothing of others", **over(FULL))
+@behaviour("storage: deleting a user deletes all data of this user, and no other data", **over(FULL))
 def a_deleted_user_leaves_nothing(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for client in (alice, bob):
@@ -500,7 +501,7 @@ def a_deleted_user_leaves_nothing(server):
 	assert private(login(server, bob.user)) == "note"
 
 
-@behaviour("storage: a user's name that is used again finds nothing of the one before", **over(FULL))
+@behaviour("storage: a new user with the name of a deleted one does not get any of its data", **over(FULL))
 def a_reused_name_starts_empty(server):
 	alice = server.login("alice")
 	furnish(server, alice)
@@ -533,7 +534,7 @@ def anonymous(server):
 	return client
 
 
-@behaviour("storage: anonymous users leave nothing behind, and are told so",
+@behaviour("storage: anonymous users cannot store data, and get an error",
 	**over(["private", "vcard"], {"authentication": "anonymous"}))
 def anonymous_users_store_nothing(server):
 	guest = anonymous(server)
@@ -543,7 +544,7 @@ def anonymous_users_store_nothing(server):
 	assert stores(server, guest.user) == set() and stores(server, True) == set()
 
 
-@behaviour("storage: anonymous users leave what they store where the operator allows it",
+@behaviour("storage: anonymous users can store data if the operator allows it",
 	**over(["private"], {"authentication": "anonymous", "allow_anonymous_storage": True}))
 def anonymous_storage_can_be_allowed(server):
 	guest = anonymous(server)

@@ -1,4 +1,4 @@
-"""What can go wrong below the storage driver: clear errors, nothing lost, and service again once it is mended."""
+"""Faults below the storage driver: clear errors, no data loss, and service after the repair."""
 import ctypes
 import errno
 import fcntl
@@ -24,7 +24,7 @@ CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x
 
 
 def private_mounts():
-	"""What this process and its children mount from here on is theirs alone, and ends with them."""
+	"""Later mounts of this process and its children are private, and end with them."""
 	user, group = os.getuid(), os.getgid()
 	libc = ctypes.CDLL(None, use_errno=True)
 	if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if user else 0)):
@@ -34,11 +34,11 @@ def private_mounts():
 		pathlib.Path("/proc/self/uid_map").write_text(f"0 {user} 1")
 		pathlib.Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 	if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) and ctypes.get_errno() != errno.EINVAL:
-		raise OSError(ctypes.get_errno(), "mount")  # EINVAL: in a chroot; then umount alone ends what is mounted
+		raise OSError(ctypes.get_errno(), "mount")  # EINVAL: in a chroot; then only umount ends the mounts
 
 
 class Disk:
-	"""A small file system that the server keeps its store on."""
+	"""A small file system for the server's store."""
 
 	def __init__(self, server, size):
 		private_mounts()
@@ -86,7 +86,7 @@ def attempt(client, text, name="note"):
 
 
 def write_until_refused(client):
-	"""Stores more and more texts; returns how many were taken."""
+	"""Stores more and more texts; returns the number of accepted ones."""
 	count = 0
 	while attempt(client, TEXT, f"note{count}"):
 		count += 1
@@ -100,7 +100,7 @@ def assert_kept(client, count):
 
 # --- the end of the process ---
 
-@behaviour("storage faults: a killed server loses nothing that was stored before the sync interval",
+@behaviour("storage faults: a killed server does not lose data that were stored before the sync interval",
 	**over(["private", "mam", "offline"], {"storage_native_sync_interval": SYNC_INTERVAL}))
 def a_kill_loses_only_the_sync_interval(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -120,7 +120,7 @@ def a_kill_loses_only_the_sync_interval(server):
 
 
 def wait_durable(server):
-	"""Wait until the driver calls everything durable that was written so far."""
+	"""Wait until the driver reports all writes so far durable."""
 	server.lua(f"""
 		prosody.test_durable = nil;
 		require "core.storagemanager".get_driver({bed.lua(server.host)}, "private").when_durable(function (ok)
@@ -130,7 +130,7 @@ def wait_durable(server):
 
 
 for sync in ("group", "commit"):
-	@behaviour(f"storage faults: what was called durable is there after a kill, with storage_native_sync = {sync}",
+	@behaviour(f"storage faults: durable data are there after a kill, with storage_native_sync = {sync}",
 		**over(["private"], {"storage_native_sync": sync}))
 	def synced_writes_survive_a_kill(server):
 		alice = server.login("alice")
@@ -144,9 +144,9 @@ for sync in ("group", "commit"):
 			assert private(alice) == f"note {n}"
 
 
-# --- no room ---
+# --- no space ---
 
-@behaviour("storage faults: on a full disk writes fail and reads go on; with room again, writes do too",
+@behaviour("storage faults: on a full disk writes fail and reads work; with free space writes work again",
 	**over(["private", "mam"]))
 def a_full_disk_refuses_writes_only(server):
 	with Disk(server, 4 * SMALL) as disk:
@@ -171,7 +171,7 @@ def a_full_disk_refuses_writes_only(server):
 		assert_kept(alice, taken)
 
 
-@behaviour("storage faults: a full store refuses writes and lets read and delete; then there is room again",
+@behaviour("storage faults: a full store refuses writes, and allows reads and deletions, which free space",
 	**over(["private", "mam"], {"storage_native_max_size": 8 * SMALL}))
 def a_full_store_refuses_writes_only(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -193,7 +193,7 @@ def a_full_store_refuses_writes_only(server):
 # --- another process ---
 
 class WritersLock:
-	"""Held, as by a process that was stopped in the middle of writing."""
+	"""Holds the lock, like a process that was stopped in the middle of writing."""
 
 	def __init__(self, server):
 		self.path = store_of(server) / "lock"
@@ -214,7 +214,7 @@ class WritersLock:
 		self.file.close()
 
 
-@behaviour("storage faults: while another process holds the lock writes fail and reads go on; then writes do too",
+@behaviour("storage faults: while another process holds the lock writes fail and reads work; then writes work again",
 	**over(["private"]))
 def a_held_lock_refuses_writes_only(server):
 	alice = server.login("alice")
@@ -257,7 +257,7 @@ def logs_in(server, user):
 
 
 def refuses_store(server, change, text):
-	"""The server runs without its store, says why, leaves the file alone, and takes the right one when it comes."""
+	"""The server runs without its store, says why, leaves the file alone, and opens the right one when it exists."""
 	user, kept = put_in_place(server, change)
 	before = (store_of(server) / "data.mdb").read_bytes()
 	assert not logs_in(server, user)
@@ -287,7 +287,7 @@ def with_newer_format(store):
 	(store / "data.mdb").write_bytes(data)
 
 
-@behaviour("storage faults: a file that is no store is refused and left alone", **over(["private"]))
+@behaviour("storage faults: a file that is not a store is refused and left alone", **over(["private"]))
 def a_foreign_file_is_refused(server):
 	refuses_store(server, with_foreign_file, "not a database of this program")
 
@@ -298,7 +298,7 @@ def a_damaged_store_is_refused(server):
 
 
 def spoil_correspondents(store):
-	"""Makes nonsense of the index of correspondents of the archive that was made first."""
+	"""Damages the index of correspondents of the archive that was created first."""
 	data = (store / "data.mdb").read_bytes()
 	record = re.compile(rb"(r\0\0\0(.)w\0\0\0\x01\0\0\0\0.)\x01", re.S)
 	first = min(match[2] for match in record.finditer(data))
@@ -350,7 +350,7 @@ def a_newer_format_is_refused(server):
 	refuses_store(server, with_newer_format, "newer version")
 
 
-@behaviour("storage faults: on a read-only disk nothing is stored; mounted for writing again, all is there",
+@behaviour("storage faults: on a read-only disk writes fail; after a writable remount all data are there",
 	**over(["private"]))
 def a_read_only_disk_refuses_writes_only(server):
 	with Disk(server, 16 * SMALL) as disk:

@@ -18,7 +18,7 @@ MOVED = {"components": {ROOMS: "muc"}}
 MESSAGES = 250  # more than are imported in one transaction
 FEW = 20  # for those who read and write all of an archive for each message
 
-# Something in every kind of store, for a user, a room and the host itself
+# Data in every kind of store, for a user, a room and the host itself
 CONTENT = """
 	local sm, st = require "core.storagemanager", require "util.stanza";
 	local host, rooms, messages, few = %s;
@@ -94,7 +94,7 @@ def dump(server):
 
 
 def start_with(server, driver):
-	(server.directory / "data").mkdir(exist_ok=True)  # SQLite makes none
+	(server.directory / "data").mkdir(exist_ok=True)  # SQLite does not create it
 	server.options["storage"] = driver
 	server.start()
 
@@ -114,7 +114,7 @@ def write_lists(server, count, host="prosody.test", store="archive"):
 
 
 def remove_data(server, driver):
-	"""Removes what a driver that is not in use has stored."""
+	"""Removes the data of a driver that is not in use."""
 	data = server.directory / "data"
 	if driver == "native":
 		shutil.rmtree(data / "native")
@@ -134,7 +134,7 @@ def totals(output):
 
 # --- there and back ---
 
-@behaviour("storage move: all that another driver holds comes with import, and goes back with export", over=OTHERS,
+@behaviour("storage move: import copies all data of another driver, and export copies them back", over=OTHERS,
 	**over(**MOVED))
 def import_and_export_move_everything(server, driver):
 	server.finish()
@@ -155,7 +155,7 @@ def import_and_export_move_everything(server, driver):
 	assert dump(server) == before
 
 
-@behaviour("storage move: what was moved already is found to be there, and nothing is written again", over=OTHERS,
+@behaviour("storage move: data that were moved already are recognized, and not written again", over=OTHERS,
 	**over(**MOVED))
 def a_second_move_writes_nothing(server, driver):
 	make_content(server)
@@ -167,7 +167,7 @@ def a_second_move_writes_nothing(server, driver):
 	assert json.loads(good(server, "stat", "--json"))["store"]["transaction"] == transaction
 
 
-@behaviour("storage move: only the host and the store that are named are copied", **over(**MOVED))
+@behaviour("storage move: only the given host and store are copied", **over(**MOVED))
 def only_the_named_host_and_store_are_copied(server):
 	make_content(server)
 	server.finish()
@@ -181,7 +181,7 @@ def only_the_named_host_and_store_are_copied(server):
 	assert {key[1] for key in stat(server, server.host)} == {"archive", "pep", "pep_urn:xmpp:avatar:data"}
 
 
-@behaviour("storage move: an export beside the running server copies what is there", **over(**MOVED))
+@behaviour("storage move: an export works beside the running server", **over(**MOVED))
 def export_works_beside_the_server(server):
 	make_content(server)
 	before = dump(server)
@@ -192,16 +192,16 @@ def export_works_beside_the_server(server):
 	assert dump(server) == before
 
 
-# --- what is refused ---
+# --- refused moves ---
 
-@behaviour("storage move: an import into a running server's store wants --online", **over(**MOVED))
+@behaviour("storage move: an import into a running server's store requires --online", **over(**MOVED))
 def import_beside_the_server_needs_online(server):
 	bad(server, "import", "--from", "internal", says="Prosody is running")
 	assert "Nothing to copy in the store muc_log of " + ROOMS in good(
 		server, "import", "--from", "internal", ROOMS, "muc_log", "--online")
 
 
-@behaviour("storage move: drivers and hosts that are not there are named, and no store is made", **over(**MOVED))
+@behaviour("storage move: drivers and hosts that do not exist are named, and no store is created", **over(**MOVED))
 def unknown_drivers_and_hosts_are_named(server):
 	server.finish()
 	output = bad(server, "import", "--from", "nosuch", says="cannot load the storage driver 'nosuch'$")
@@ -216,7 +216,7 @@ def contents(server):
 	return json.loads(good(server, "stat", "--json"))["collections"]
 
 
-@behaviour("storage move: what holds other data is named, and then nothing is written, unless it is left as it is",
+@behaviour("storage move: conflicting data are named, and nothing is written unless they are to be kept",
 	over=OTHERS, **over(**MOVED))
 def other_data_in_the_target_are_named(server, driver):
 	server.finish()
@@ -246,7 +246,7 @@ def other_data_in_the_target_are_named(server, driver):
 	assert after[(server.host, "roster", "keyval", "user1")] == 2
 
 
-@behaviour("storage move: the way back is free once what was there before the import is moved away", **over(**MOVED))
+@behaviour("storage move: an export works after data from before the import were moved away", **over(**MOVED))
 def the_way_back_needs_an_empty_target(server):
 	server.finish()
 	start_with(server, "internal")
@@ -283,7 +283,7 @@ def differing_counts_are_an_error(server):
 	assert "differs" in output.out and totals(output.out)[1:] == [4, 3] and "fine" not in output.err, output
 
 
-@behaviour("storage move: items without an id, as very old lists have them, are imported once", **over(**MOVED))
+@behaviour("storage move: items without an id, as in very old lists, are imported once", **over(**MOVED))
 def items_without_an_id_are_imported_once(server):
 	server.finish()
 	lists = server.directory / "data/prosody%2etest/offline"
@@ -296,7 +296,7 @@ def items_without_an_id_are_imported_once(server):
 	assert stat(server) == {("prosody.test", "offline", "archive", "alice"): 5}
 
 
-@behaviour("storage move: what an archive holds is copied even if it is more than the option allows",
+@behaviour("storage move: an archive is copied completely even if it exceeds the limit of the option",
 	**over(options={"storage_archive_item_limit": 10}))
 def archives_above_the_limit_are_copied(server):
 	server.finish()
@@ -315,7 +315,7 @@ def file_size(server):
 	return data_file(server).stat().st_size if data_file(server).exists() else 0
 
 
-@behaviour("storage move: an import that is killed goes on where it was, and nothing is missing or doubled",
+@behaviour("storage move: an import that is killed continues where it was, without loss or duplicates",
 	**over(**MOVED))
 def a_killed_import_continues(server):
 	server.finish()
@@ -343,7 +343,7 @@ def a_killed_import_continues(server):
 		assert ids == [f"{user}-{n:05}" for n in range(BIG)], (len(ids), ids[:3], ids[-3:])
 
 
-@behaviour("storage move: an export that is killed goes on where it was", **over(**MOVED))
+@behaviour("storage move: an export that is killed continues where it was", **over(**MOVED))
 def a_killed_export_continues(server):
 	server.finish()
 	few = BIG // 2
@@ -363,7 +363,7 @@ def a_killed_export_continues(server):
 	assert totals(good(server, "export", "--to", "internal")) == [USERS, USERS * few, USERS * few]
 
 
-@behaviour("storage move: an import with --online keeps no writing server waiting", **over(["mam"], **MOVED))
+@behaviour("storage move: an import with --online does not block a writing server", **over(["mam"], **MOVED))
 def import_online_does_not_block_the_server(server):
 	write_lists(server, 2000, ROOMS, "muc_log")
 	alice, bob = server.login("alice"), server.login("bob")
@@ -392,7 +392,7 @@ def migrator(server, source, target):
 			if line.startswith(f"CFG_{name}="):
 				line = f"CFG_{name}={bed.lua(value)};"
 		lines.append(line)
-		if line.strip() == "startup.init_global_state();":  # it reads no configuration that could say so
+		if line.strip() == "startup.init_global_state();":  # it does not read a configuration with this option
 			lines.append('require "core.configmanager".set("*", "run_as_root", true);')
 	launcher = server.directory / "migrator"
 	launcher.write_text("\n".join(lines) + "\n")
@@ -407,11 +407,11 @@ def migrator(server, source, target):
 
 
 def without_pubsub(text):
-	"""The migrator leaves out what PubSub has on a host."""
+	"""The migrator leaves out PubSub data of a host."""
 	return [line for line in text.splitlines() if "pubsub_n" not in line]
 
 
-@behaviour("storage move: Prosody's own migrator brings everything, and takes it back", **over(**MOVED))
+@behaviour("storage move: Prosody's own migrator copies everything, and back", **over(**MOVED))
 def the_migrator_of_prosody_works(server):
 	server.finish()
 	start_with(server, "internal")
@@ -432,7 +432,8 @@ def the_migrator_of_prosody_works(server):
 KEPT_BY_0227 = ("accounts", "roster", "vcard", "pep", "pep_urn:xmpp:avatar:data", "archive")
 
 
-@behaviour("storage move: accounts go out as XEP-0227 and come back; what it has no place for is named", **over(**MOVED))
+@behaviour("storage move: accounts are exported as XEP-0227 and imported again; data that it cannot hold are named",
+	**over(**MOVED))
 def xep_0227_round_trip(server):
 	make_content(server, FEW)
 	before = {key: count for key, count in stat(server).items() if key[1] in KEPT_BY_0227}
@@ -457,7 +458,7 @@ def xep_0227_round_trip(server):
 	assert bob == "Bobbothtrue " + " ".join(f"message {n}" for n in range(1, FEW + 1)), bob[:200]
 
 
-@behaviour("storage move: an account that Prosody has made goes out as XEP-0227 and logs in after it came back",
+@behaviour("storage move: an account created by Prosody logs in after an export as XEP-0227 and an import",
 	**over(options={"authentication": "internal_hashed"}))
 def a_hashed_account_round_trip(server):
 	alice = server.login("alice")

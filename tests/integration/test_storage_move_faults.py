@@ -1,4 +1,4 @@
-"""What cannot be copied between storage drivers: it fails alone and is named, and everything else is copied."""
+"""Items that cannot be copied between storage drivers: they fail alone and are named, and everything else is copied."""
 import json
 import os
 import re
@@ -92,7 +92,7 @@ UNREADABLE = {
 }
 
 
-@behaviour("move faults: files of tables that cannot be read fail alone, until they are mended", **over())
+@behaviour("move faults: unreadable files of tables fail alone, until they are repaired", **over())
 def unreadable_files_fail_alone(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "zoe.dat": TABLE})
@@ -102,7 +102,7 @@ def unreadable_files_fail_alone(server):
 	(rosters / "loop.dat").symlink_to("loop.dat")
 	(rosters / "dangling.dat").symlink_to("elsewhere")
 	(rosters.parent / "cron.dat").write_text("return { [")
-	stray = server.directory / "data/no%2esuch%2ehost/roster"  # belongs to no host of the configuration
+	stray = server.directory / "data/no%2esuch%2ehost/roster"  # does not belong to a host of the configuration
 	stray.mkdir(parents=True)
 	(stray / "alice.dat").write_text("return { [")
 	expected = {("roster", user): [(None, reason)] for user, (_, reason) in UNREADABLE.items()} | {
@@ -142,7 +142,7 @@ LISTS = {  # user: (content, items that are left out, ids that are copied)
 }
 
 
-@behaviour("move faults: of a damaged list every good item is copied, and each other one named", **over())
+@behaviour("move faults: every good item of a damaged list is copied, and each damaged one is named", **over())
 def good_items_of_a_damaged_list_are_copied(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"'), "zoe.list": item('"1"'), "nothing.list": ""})
@@ -159,7 +159,7 @@ def good_items_of_a_damaged_list_are_copied(server):
 	assert ids(server, "alice") == ["1", "2"] and ids(server, "zoe") == ["1"]
 
 
-@behaviour("move faults: a record that was mended later is not put behind later ones, and stops nobody else", **over())
+@behaviour("move faults: a record that is repaired later is not appended behind later ones, and does not stop others", **over())
 def a_mended_record_keeps_its_place(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"') + item('"2"', r"\001") + item('"3"')})
@@ -188,14 +188,15 @@ def nan_equals_itself(server):
 
 
 def closed_to_nobody(server):
-	"""Gives all that the server has to a user who is not root; a tester who is not root keeps it."""
+	"""Changes the owner of the server's files to a user who is not root, if the tester is root."""
 	for path in (server.directory, *server.directory.rglob("*")):
 		if os.geteuid() == 0:
 			os.chown(path, 65534, 65534, follow_symlinks=False)
 	return NOBODY if os.geteuid() == 0 else []
 
 
-@behaviour("move faults: what is closed to the tool is named, be it a file, a store, or a host", **over(components={"rooms." + HOST: "muc"}))
+@behaviour("move faults: a file, a store or a host that the tool cannot access is named",
+	**over(components={"rooms." + HOST: "muc"}))
 def closed_files_stores_and_hosts_are_named(server):
 	server.finish()
 	write(server, "roster", {"alice.dat": TABLE, "bob.dat": TABLE})
@@ -219,7 +220,7 @@ def closed_files_stores_and_hosts_are_named(server):
 	assert [c["target"] for c in report["counts"]] == [1], report
 
 
-@behaviour("move faults: the tables that are printed line up, and tell what was left out", **over())
+@behaviour("move faults: the printed tables are aligned, and say how many rows were left out", **over())
 def printed_tables_line_up(server):
 	server.finish()
 	write(server, "archive", {"alice.list": item('"1"'), "bob.list": item('"1"') + item('"with-a-long-id"', r"\255")})
@@ -235,7 +236,7 @@ def printed_tables_line_up(server):
 	assert "run it again" not in rows[0], output
 
 
-@behaviour("move faults: a torn file of XEP-0227 fails for its user", **over())
+@behaviour("move faults: a truncated file of XEP-0227 fails for its user", **over())
 def a_torn_xep_0227_file_fails_its_user(server):
 	users = [server.account(name) for name in ("alice", "bob")]
 	server.finish()
@@ -311,7 +312,7 @@ def a_damaged_sql_row_is_named(server):
 	assert ids(server, "alice") == ["id1", "id3", "id4"] and ids(server, "bob") == ["id2", "id3", "id4"]
 
 
-@behaviour("move faults: a damaged page of SQLite fails for the archive that it belongs to", **over())
+@behaviour("move faults: a damaged page of SQLite fails for its archive", **over())
 def a_damaged_sqlite_page_fails_its_archive(server):
 	database = fill_sql(server)
 	content = bytearray(database.read_bytes())
@@ -334,7 +335,7 @@ def a_missing_sql_table_is_named_per_host(server):
 		("(all stores)", "(all users)"): [(None, "^cannot list the archives: .*no such table: prosodyarchive")] * 2})
 
 
-@behaviour("move faults: a locked database stops an import and an export, which go on once it is free", **over())
+@behaviour("move faults: a locked database stops an import and an export, which continue when it is free", **over())
 def a_locked_database_stops_until_free(server):
 	database = fill_sql(server)
 	good(server, "import", "--from", "sql", HOST, "roster")
@@ -403,7 +404,7 @@ KEPT = """
 	return table.concat(kept, "\\n")""" % HOST
 
 
-@behaviour("move faults: what a driver cannot hold does not keep the rest from the way back", over=OTHERS, **over())
+@behaviour("move faults: data that a driver cannot hold do not stop the export of the rest", over=OTHERS, **over())
 def unsupported_data_do_not_block_the_rest(server, driver):
 	server.lua(DIFFICULT)
 	before = set(server.lua(KEPT).splitlines())
@@ -419,7 +420,7 @@ def unsupported_data_do_not_block_the_rest(server, driver):
 	assert dave == f"true {1 << 60} no 3", dave
 
 
-@behaviour("move faults: a message that is damaged in the native store is named, and the others go out", **over())
+@behaviour("move faults: a message that is damaged in the native store is named, and the others are exported", **over())
 def a_damaged_native_message_is_named(server):
 	server.lua(DIFFICULT)
 	server.finish()
@@ -458,7 +459,7 @@ def a_damaged_target_is_left_alone(server, driver):
 	assert [file.read_bytes() for file in files] == before
 
 
-@behaviour("move faults: with --json, whose data are in the way is an object too", **over())
+@behaviour("move faults: with --json, conflicting data are an object, too", **over())
 def json_names_the_data_in_the_way(server):
 	server.account("alice")
 	server.finish()
@@ -470,7 +471,7 @@ def json_names_the_data_in_the_way(server):
 		{"host": HOST, "store": "accounts", "type": "keyval", "user": "alice1"}]}, output
 
 
-# --- what stops the run ---
+# --- faults that stop the run ---
 
 class Disk:
 	"""A small file system in a directory of the server's data."""
@@ -496,7 +497,7 @@ class Disk:
 				file.write(bytes(4096))
 
 
-@behaviour("move faults: a full disk, or one that is read-only, stops the export, which goes on afterwards", over=OTHERS, **over())
+@behaviour("move faults: a full disk, or a read-only one, stops the export, which continues afterwards", over=OTHERS, **over())
 def an_export_continues_after_a_full_disk(server, driver):
 	server.lua(f"""
 		local sm, st = require "core.storagemanager", require "util.stanza";
@@ -516,14 +517,14 @@ def an_export_continues_after_a_full_disk(server, driver):
 		disk.remount("ro")
 		bad(server, "export", "--to", driver, says=rf"error: [^\n]*({read_only})[^\n]*\nFix this, and run the command again")
 		disk.remount("rw")
-		for room in (24 << 10, 96 << 10):  # for some of the archive, and for some of the tables behind it
+		for room in (24 << 10, 96 << 10):  # enough for a part of the archive, and of the tables after it
 			disk.fill(leaving=room)
 			bad(server, "export", "--to", driver, says=rf"error: [^\n]*{full}[^\n]*\nFix this, and run the command again")
 			disk.ballast.unlink()
 		assert totals(good(server, "export", "--to", driver)) == [21, 40, 40]
 
 
-@behaviour("move faults: a native store that is full stops the import, which goes on once it may be larger",
+@behaviour("move faults: a full native store stops the import, which continues with a higher limit",
 	**over(options={"storage_native_max_size": 4 << 20}))
 def an_import_continues_after_a_full_store(server):
 	server.finish()

@@ -1,4 +1,4 @@
-"""prosodyctl mod_storage_native: what an operator sees, copies, puts back and compacts; and what is refused."""
+"""prosodyctl mod_storage_native: stat, check, backup, restore and compact, and refused commands."""
 import hashlib
 import json
 import os
@@ -57,14 +57,14 @@ def bodies(server, user):
 
 # --- usage ---
 
-@behaviour("storage tool: without a command, or asked for help, it tells what there is", **over())
+@behaviour("storage tool: without a command, and with --help, it prints its usage", **over())
 def help_lists_the_commands(server):
 	for words in ([], ["--help"], ["stat", "--help"]):
 		text = good(server, *words)
 		assert all(re.search(rf"^  {name}( .*)?\n      \w", text, re.M) for name in COMMANDS), text
 
 
-@behaviour("storage tool: what cannot be meant is refused with status 2", **over())
+@behaviour("storage tool: invalid arguments are rejected with status 2", **over())
 def bad_arguments_exit_with_2(server):
 	for words in (["statistics"], ["stat", "a", "b", "c", "d"], ["check", "x"], ["check", "--merge"], ["backup"],
 			["backup", "a", "b"], ["restore"], ["restore", "a", "--jsn"], ["restore", "a", "--replace=no"], ["compact", "x"],
@@ -72,7 +72,7 @@ def bad_arguments_exit_with_2(server):
 		bad(server, *words, status=2, says="--help")
 
 
-@behaviour("storage tool: where there is no store none is made", options={"storage": "internal"})
+@behaviour("storage tool: a missing store is not created", options={"storage": "internal"})
 def no_store_is_made(server):
 	target = server.directory / "file"
 	for words in (["stat"], ["check"], ["backup", target], ["export", "--to", "internal"]):
@@ -117,7 +117,7 @@ def stat_shows_the_configured_limit(server):
 	assert json.loads(good(server, "stat", "--json"))["store"]["max_bytes"] == 4 << 20
 
 
-@behaviour("storage tool: what is wrong with an option stands on standard error, and not among the results",
+@behaviour("storage tool: invalid option values are reported on standard error, and not among the results",
 	**over(options={"storage_native_sync": "groups"}))
 def option_warnings_go_to_stderr(server):
 	server.account("alice")
@@ -134,11 +134,11 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 def as_nobody(server, *words):
-	"""The tool as a user to whom nothing is open but what is for everybody; root alone can become another."""
+	"""The tool as a user without special permissions; only root can switch to another user."""
 	return subprocess.run([*(NOBODY if os.geteuid() == 0 else []), *command(server, *words)], timeout=35, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
 
 
-@behaviour("storage tool: a store that is closed to the tool is told from one that is not there", **over())
+@behaviour("storage tool: a store that the tool cannot access is distinguished from a missing one", **over())
 def a_closed_store_differs_from_a_missing_one(server):
 	server.account("alice")
 	file = server.directory / "backup"
@@ -157,7 +157,7 @@ def a_closed_store_differs_from_a_missing_one(server):
 	store_of(server).chmod(0o700)
 
 
-@behaviour("storage tool: status tells why the store is not open", **over(["native"]))
+@behaviour("storage tool: status says why the store is not open", **over(["native"]))
 def status_says_why_the_store_is_closed(server):
 	def status():
 		return json.loads(Tool("mod_native").good(server, "status", "--json"))["storage_native"]["*"]
@@ -203,7 +203,7 @@ def stat_prints_tables_with_totals(server):
 	assert cells.index(" 7 ") + 1 == titles.index("entries") + len("entries") - 1, text
 
 
-@behaviour("storage tool: a name with control characters or broken UTF-8 reaches neither terminal nor JSON as it is", **over())
+@behaviour("storage tool: control characters and broken UTF-8 of a name are escaped on terminals and in JSON", **over())
 def unsafe_names_are_escaped(server):
 	server.lua(f"""
 		local store = require "core.storagemanager".open({bed.lua(server.host)}, "odd");
@@ -217,12 +217,12 @@ def unsafe_names_are_escaped(server):
 # --- check ---
 
 def spoil_index(data):
-	"""Changes the ordinal of message 50 in the index of correspondents, wherever that record is in the file."""
+	"""Changes the ordinal of message 50 in the index of correspondents, at any place in the file."""
 	record = re.compile(rb"(r\0\0\0.w\0\0\0\x01\0\0\0\0\x32\x01\0\0\0)(.)", re.S)
 	return record.subn(lambda match: match[1] + bytes([match[2][0] ^ 64]), data)
 
 
-@behaviour("storage tool: check finds nothing wrong with what a running server has written", **over(["mam"]))
+@behaviour("storage tool: check does not find errors in the store of a running server", **over(["mam"]))
 def check_passes_on_a_running_server(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	for n in range(20):
@@ -246,7 +246,7 @@ def check_names_a_wrong_index(server):
 	assert report["problems"] and all(isinstance(p, str) for p in report["problems"]), report
 
 
-@behaviour("storage tool: a damaged file is never read on: each command says so, with status 1", **over())
+@behaviour("storage tool: each command reports a damaged file with status 1, and does not read on", **over())
 def a_damaged_file_fails_every_command(server):
 	fill(server, server.account("alice"), entries(300))
 	server.finish()
@@ -275,7 +275,7 @@ def flipped_bytes_never_crash_a_check(server):
 		assert tool(server, "check").status in (0, 1), offset
 
 
-@behaviour("storage tool: a file that is no store is told from one, and left alone", **over())
+@behaviour("storage tool: a file that is not a store is recognized, and left alone", **over())
 def a_foreign_file_is_recognized(server):
 	server.account("alice")
 	server.finish()
@@ -288,7 +288,7 @@ def a_foreign_file_is_recognized(server):
 
 # --- backup and restore ---
 
-@behaviour("storage tool: a backup made while clients chat, put back, is whole and holds all up to some message",
+@behaviour("storage tool: a backup made while clients chat is consistent, and has all messages up to one of them",
 	**over(["mam"]))
 def a_backup_while_chatting_is_consistent(server):
 	alice, bob = server.login("alice"), server.login("bob")
@@ -314,7 +314,7 @@ def a_backup_while_chatting_is_consistent(server):
 	server.again(alice).ping()
 
 
-@behaviour("storage tool: a backup overwrites nothing", **over())
+@behaviour("storage tool: a backup does not overwrite files", **over())
 def a_backup_overwrites_nothing(server):
 	server.account("alice")
 	file, part = server.directory / "backup", server.directory / "backup.part"
@@ -328,7 +328,7 @@ def a_backup_overwrites_nothing(server):
 	bad(server, "backup", server.directory / "no/such/directory", says="no/such/directory")
 
 
-@behaviour("storage tool: a backup's name is relative to where the operator is, and nobody else can read it", **over())
+@behaviour("storage tool: a backup's name is relative to the operator's directory, and only the owner can read it", **over())
 def a_backup_is_private_and_relative(server):
 	fill(server, server.account("alice"), entries(3))
 	good(server, "backup", "here", cwd=server.directory, env={**os.environ, "PWD": str(server.directory)})
@@ -336,7 +336,7 @@ def a_backup_is_private_and_relative(server):
 	assert not (server.directory / "here.part").exists()
 
 
-@behaviour("storage tool: a restore that is refused leaves the store as it is", **over())
+@behaviour("storage tool: a refused restore does not change the store", **over())
 def a_refused_restore_changes_nothing(server):
 	fill(server, server.account("alice"), entries(300))
 	file, broken = server.directory / "backup", server.directory / "broken"
@@ -354,7 +354,7 @@ def a_refused_restore_changes_nothing(server):
 	good(server, "check")
 
 
-@behaviour("storage tool: a backup is not put back where its records do not agree", **over())
+@behaviour("storage tool: a backup with inconsistent records is not restored", **over())
 def an_inconsistent_backup_is_not_restored(server):
 	fill(server, server.account("alice"), entries(50))
 	file = server.directory / "backup"
@@ -367,7 +367,7 @@ def an_inconsistent_backup_is_not_restored(server):
 	good(server, "check")
 
 
-@behaviour("storage tool: what a restore replaces is kept, and can be put back", **over())
+@behaviour("storage tool: a restore keeps the replaced store, which can be restored in turn", **over())
 def a_replaced_store_is_kept(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3, "old"))
@@ -406,12 +406,12 @@ def a_restore_fills_an_unusable_store(server):
 
 
 def hide(server):
-	"""Let prosodyctl not know that the server runs, as where the pidfile is missing."""
+	"""Hides from prosodyctl that the server runs, like a missing pidfile."""
 	server.options["pidfile"] = server.directory / "no-pidfile"
 	server.rewrite_config()
 
 
-@behaviour("storage tool: the store that a process has open is never replaced, whether it is known to run or not", **over())
+@behaviour("storage tool: a store that a process has open is never replaced, even if the process is unknown", **over())
 def an_open_store_is_never_replaced(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3))
@@ -433,7 +433,7 @@ def secret_entries(mark):
 	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, CONTACT) for n in range(200)]
 
 
-@behaviour("storage tool: after compact no byte of a deleted message or user is in the file, all else is", **over())
+@behaviour("storage tool: compact removes every byte of deleted messages and users from the file, and keeps all else", **over())
 def compact_removes_deleted_bytes(server):
 	alice, carol = server.account("alice"), server.account("carol")
 	kept, deleted = secret_entries("keptkept"), secret_entries("XdeletedX")
@@ -458,7 +458,7 @@ def compact_removes_deleted_bytes(server):
 	fill(server, alice, entries(3))
 
 
-@behaviour("storage tool: what an interrupted compact or restore has left is no obstacle", **over())
+@behaviour("storage tool: files of an interrupted compact or restore do not block the next one", **over())
 def leftovers_are_no_obstacle(server):
 	alice = server.account("alice")
 	fill(server, alice, entries(3))
@@ -477,7 +477,7 @@ def leftovers_are_no_obstacle(server):
 
 # --- terminals ---
 
-@behaviour("storage tool: colours and a progress line are for terminals, and colours not with NO_COLOR", **over())
+@behaviour("storage tool: colours and a progress line are used on terminals only, and colours not with NO_COLOR", **over())
 def only_a_terminal_gets_colours_and_progress(server):
 	fill(server, server.account("alice"), entries(3))
 	colourless = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}

@@ -1,5 +1,5 @@
-"""Resuming on another connection, of the same transport or another. What a transport keeps about its
-connection - half a stanza, half a frame, filters, timers - must stay behind with the old one."""
+"""Resuming on another connection, of the same transport or another. The state of a transport's
+connection (half a stanza, half a frame, filters, timers) must stay behind with the old one."""
 import itertools
 
 import bed
@@ -13,7 +13,7 @@ SOCKETS = [f"{a} to {b}" for a, b in itertools.product(("tcp", "websocket"), rep
 
 
 def half(client, element):
-	"""Bytes that announce an element and do not finish it."""
+	"""The first bytes of an element, without its end."""
 	data = element.encode()
 	if isinstance(client.transport, xmpp.WebSocket):
 		data = client.transport.frame(xmpp.WebSocket.TEXT, data)
@@ -46,7 +46,7 @@ def a_session_moves_with_its_stanzas(server, way):
 	server.wait_gone(alice)
 
 
-@behaviour("transports: there and back again", over=["tcp websocket bosh", "bosh websocket tcp",
+@behaviour("transports: a session moves there and back again", over=["tcp websocket bosh", "bosh websocket tcp",
 	"websocket tcp websocket tcp", "bosh tcp bosh"])
 def a_session_moves_repeatedly(server, way):
 	first, *others = way.split()
@@ -89,7 +89,7 @@ def half_a_stanza_is_discarded(server, way):
 	assert alice.handled() == 2
 
 
-@behaviour("transports: half a stanza received before a second cut is not missed after the third", over=SOCKETS)
+@behaviour("transports: half a stanza received before a second cut is not missing after the third", over=SOCKETS)
 def half_a_stanza_at_a_second_cut(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
@@ -103,7 +103,7 @@ def half_a_stanza_at_a_second_cut(server, way):
 	assert not bob.unread
 
 
-@behaviour("transports: half a stanza on the old, living connection is gone with it", over=SOCKETS)
+@behaviour("transports: half a stanza on the old, living connection is discarded", over=SOCKETS)
 def half_a_stanza_on_a_live_connection(server, way):
 	old, new = way.split(" to ")
 	alice, bob = pair(server, old)
@@ -113,7 +113,7 @@ def half_a_stanza_on_a_live_connection(server, way):
 	assert alice.handled() == 1
 
 
-@behaviour("websocket: after a resume, pings are answered and a close is", over=EVERY_TRANSPORT)
+@behaviour("websocket: after a resume, pings and close frames are answered", over=EVERY_TRANSPORT)
 def websocket_control_frames_work_after_a_resume(server, old):
 	alice, bob = pair(server, old)
 	cut(server, alice)
@@ -198,7 +198,7 @@ def a_terminated_bosh_session_is_gone(server):
 	assert failure(server.authenticated(alice.user, "bosh").try_resume(alice, 0)) == "item-not-found"
 
 
-@behaviour("transports: a whitespace keepalive counts for nothing, before and after a resume")
+@behaviour("transports: a whitespace keepalive does not count, before and after a resume")
 def whitespace_does_not_count(server):
 	alice, _ = pair(server)
 	alice.transport.send_raw(b" ")
@@ -225,7 +225,7 @@ def broken_xml_ends_only_the_stream(server, transport):
 	assert client.message().body == "not lost"
 
 
-@behaviour("transports: a resumed connection that idles long enough is asked for life",
+@behaviour("transports: an idle resumed connection is pinged",
 	options={"network_settings": {"read_timeout": 2}})
 def an_idle_resumed_connection_is_probed(server):
 	alice, _ = pair(server)

@@ -1,4 +1,4 @@
-"""What our modules set for the whole server where the configuration leaves it open."""
+"""Settings of our modules for the whole server if they are not configured."""
 import ssl
 
 import bed
@@ -38,7 +38,7 @@ def client_sends_at_once(server, client):
 
 
 def reload_config(server, **options):
-	"""With these options changed; None takes one out."""
+	"""With these options changed; None removes one."""
 	server.options = {name: value for name, value in {**server.options, **options}.items() if value is not None}
 	server.rewrite_config()
 	server.lua("prosody.reload_config()")
@@ -46,39 +46,39 @@ def reload_config(server, **options):
 
 # --- Nagle's algorithm ---
 
-@behaviour("nagle: what is sent to a client leaves at once", over=EVERY_TRANSPORT)
+@behaviour("nagle: data for a client are sent at once", over=EVERY_TRANSPORT)
 def client_data_leave_at_once(server, transport):
 	assert client_sends_at_once(server, server.login("alice", transport))
 
 
-@behaviour("nagle: also with mod_storage_native alone", options={**STORAGE, **NO_SMACKS})
+@behaviour("nagle: also with mod_storage_native only", options={**STORAGE, **NO_SMACKS})
 def storage_native_alone_disables_nagle(server):
 	assert client_sends_at_once(server, server.login("alice"))
 
 
-@behaviour("nagle: without our modules it is Prosody's choice", options=NO_SMACKS)
+@behaviour("nagle: without our modules Prosody's default applies", options=NO_SMACKS)
 def without_our_modules_nagle_is_stock(server):
 	assert not client_sends_at_once(server, server.login("alice"))
 
 
-@behaviour("nagle: what is sent to another server leaves at once, in both directions", federation=True)
+@behaviour("nagle: data for another server are sent at once, in both directions", federation=True)
 def server_data_leave_at_once(servers):
 	both(servers)
 	for way, server, here, there in (OUT, servers.a, "a.test", "b.test"), (IN, servers.b, "b.test", "a.test"):
 		assert sends_at_once(server, way.format(a=here, b=there) + "; local conn = s.conn"), way
 
 
-@behaviour("nagle: the operator's choice is obeyed", options={"network_settings": {"nagle": True}, **STORAGE})
+@behaviour("nagle: the operator's setting is used", options={"network_settings": {"nagle": True}, **STORAGE})
 def a_configured_nagle_is_obeyed(server):
 	assert not client_sends_at_once(server, server.login("alice"))
 
 
-@behaviour("nagle: a choice of false is one, too", options={"network_settings": {"nagle": False}, **NO_SMACKS})
+@behaviour("nagle: a setting of false is used, too", options={"network_settings": {"nagle": False}, **NO_SMACKS})
 def nagle_configured_as_false_is_obeyed(server):
 	assert client_sends_at_once(server, server.login("alice"))
 
 
-@behaviour("nagle: the other network settings stay as they are", options={"network_settings": {"read_timeout": 3600}})
+@behaviour("nagle: the other network settings are unchanged", options={"network_settings": {"read_timeout": 3600}})
 def other_network_settings_stay(server):
 	assert client_sends_at_once(server, server.login("alice"))
 	assert server.lua("""
@@ -90,7 +90,7 @@ def other_network_settings_stay(server):
 		end""")) == 3600
 
 
-@behaviour("nagle: a reload of the configuration changes nothing, and obeys a choice that is new")
+@behaviour("nagle: a reload of the configuration keeps the setting, and applies a new one")
 def reloading_the_configuration_obeys_it(server):
 	reload_config(server)
 	assert client_sends_at_once(server, server.login("alice"))
@@ -100,7 +100,7 @@ def reloading_the_configuration_obeys_it(server):
 	assert client_sends_at_once(server, server.login("carol"))
 
 
-@behaviour("nagle: a reload of the module obeys as well", options={"network_settings": {"nagle": True}})
+@behaviour("nagle: a reload of the module applies it as well", options={"network_settings": {"nagle": True}})
 def reloading_the_module_obeys_it(server):
 	server.shell("module", "reload", "smacks", server.host)
 	assert not client_sends_at_once(server, server.login("alice"))
@@ -115,7 +115,7 @@ def other_backends_are_left_alone(server):
 	alice = server.login("alice")
 	reload_config(server, network_settings={"read_timeout": 3600})
 	alice.ping()
-	server.kill()  # Prosody's own does not always stop
+	server.kill()  # Prosody's own shutdown does not always end
 
 
 class Tls(xmpp.Tcp):
@@ -137,7 +137,7 @@ def encrypted_client(site, port, is_direct):
 	return client.login()
 
 
-@certsite.behaviour("nagle: also where the stream is encrypted, from its beginning or later")
+@certsite.behaviour("nagle: also with direct TLS and with STARTTLS")
 def encrypted_streams_leave_at_once(site):
 	direct_port, _ = site.direct_ports()
 	site.modules += ["roster", "smacks"]
@@ -169,7 +169,7 @@ def mode(server):
 		return mode""")
 
 
-@behaviour("collector: it runs less often where the configuration leaves it open, and the log says so once",
+@behaviour("collector: it runs less often if it is not configured, and the log says so once",
 	options=STORAGE, components={"rooms.prosody.test": "muc", "more.prosody.test": "muc"})
 def the_collector_runs_less_often(server):
 	server.shell("module", "reload", "smacks", server.host)
@@ -178,32 +178,32 @@ def the_collector_runs_less_often(server):
 	assert server.log().count(LINE) == 1
 
 
-@behaviour("collector: also with mod_storage_native alone", options={**STORAGE, **NO_SMACKS})
+@behaviour("collector: also with mod_storage_native only", options={**STORAGE, **NO_SMACKS})
 def storage_native_alone_tunes_the_collector(server):
 	assert threshold(server) == OURS and server.log().count(LINE) == 1
 
 
-@behaviour("collector: without our modules it is Prosody's choice", options=NO_SMACKS)
+@behaviour("collector: without our modules Prosody's default applies", options=NO_SMACKS)
 def without_our_modules_the_collector_is_stock(server):
 	assert (threshold(server), mode(server)) == (PROSODYS, "incremental")
 
 
-@behaviour("collector: a threshold of the operator's stays", options={"gc": {"threshold": 152}, **STORAGE})
+@behaviour("collector: the operator's threshold is kept", options={"gc": {"threshold": 152}, **STORAGE})
 def a_configured_threshold_stays(server):
 	assert threshold(server) == 152 and LINE not in server.log()
 
 
-@behaviour("collector: Prosody's own can be chosen", options={"gc": {"threshold": 105}, **STORAGE})
+@behaviour("collector: Prosody's default can be configured", options={"gc": {"threshold": 105}, **STORAGE})
 def the_stock_collector_can_be_chosen(server):
 	assert threshold(server) == PROSODYS and LINE not in server.log()
 
 
-@behaviour("collector: a mode of the operator's stays", options={"gc": {"mode": "generational"}, **STORAGE})
+@behaviour("collector: the operator's mode is kept", options={"gc": {"mode": "generational"}, **STORAGE})
 def a_configured_mode_stays(server):
 	assert mode(server) == "generational" and LINE not in server.log()
 
 
-@behaviour("collector: a choice that another module has made stays")
+@behaviour("collector: the setting of another module is kept")
 def a_choice_of_another_module_stays(server):
 	server.lua("collectgarbage('setpause', 300)")
 	server.shell("module", "reload", "smacks", server.host)

@@ -1,4 +1,4 @@
-"""What visitors of a webchat can do, and cannot, whatever their client sends."""
+"""Permissions of visitors of a webchat, with any input of their clients."""
 import bed
 import xmpp
 from webchatsite import GUESTS, HOST, MUC, OTHER_ROOMS, ROOMS, SUPPORT, Webchat, behaviour, condition, enter, join
@@ -8,7 +8,7 @@ VCARD = "<vCard xmlns='vcard-temp'/>"
 PUBLISH = ("<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='n'><item><a xmlns='b'/></item></publish>"
 	"</pubsub>")
 
-# What a client may want to keep in an account, or have done by it
+# Requests of clients to their accounts
 OF_AN_ACCOUNT = [("set", VCARD), ("get", VCARD), ("set", PUBLISH),
 	("set", "<query xmlns='jabber:iq:private'><a xmlns='b'/></query>"),
 	("set", "<query xmlns='jabber:iq:roster'><item jid='a@b.test'/></query>"),
@@ -18,7 +18,7 @@ OF_AN_ACCOUNT = [("set", VCARD), ("get", VCARD), ("set", PUBLISH),
 	("set", "<enable xmlns='urn:xmpp:push:0' jid='push.test' node='n'/>"),
 	("set", "<query xmlns='jabber:iq:register'><password>x</password></query>")]
 
-# What is an owner's or a moderator's business
+# Requests of owners and moderators
 OF_AN_OWNER = [("get", f"<query xmlns='{MUC}#owner'/>"), ("set", f"<query xmlns='{MUC}#owner'/>"),
 	("set", f"<query xmlns='{MUC}#owner'><destroy/></query>"),
 	("set", f"<query xmlns='{MUC}#admin'><item nick='agent' role='none'/></query>"),
@@ -35,7 +35,7 @@ def refusal(client, stanza):
 
 
 def nothing_arrived(client):
-	"""The server has dealt with everything before, and has sent this client no stanza."""
+	"""The server has handled everything before, and has not sent this client a stanza."""
 	client.ping()
 	assert not [e for e in client.unread if e.is_stanza], list(client.unread)
 
@@ -62,7 +62,7 @@ def reach(server):
 	assert server.webchat("host.events.fire_event('route/remote', {})") == "false"
 
 
-@behaviour("users reach no visitor but in a room")
+@behaviour("users reach visitors only in a room")
 def reached(server):
 	visitor, user = server.in_room("visitor"), server.login("user").available()
 	for to in (visitor.jid, visitor.jid.partition("/")[0]):
@@ -94,7 +94,7 @@ def federation(server):
 			nothing_arrived(visitor)
 
 
-@behaviour("visitors enter rooms of the hosts that are named, and of no others", guests={"webchat_room_hosts": [ROOMS.upper()]})
+@behaviour("visitors enter only rooms of the configured hosts", guests={"webchat_room_hosts": [ROOMS.upper()]})
 def named_hosts(server):
 	club = server.make_room(f"club@{OTHER_ROOMS}")
 	visitor = server.visitor()
@@ -104,33 +104,33 @@ def named_hosts(server):
 	enter(visitor, "visitor")
 
 
-@behaviour("where no hosts are named, the rooms of this server are open")
+@behaviour("without configured hosts, the rooms of this server are open")
 def all_hosts(server):
 	enter(server.visitor(), "visitor", server.make_room(f"club@{OTHER_ROOMS}"))
 
 
-@behaviour("visitors create no room")
+@behaviour("visitors cannot create rooms")
 def no_creation(server):
 	name, text = condition(join(server.visitor(), "visitor", f"mine@{ROOMS}"))
 	assert name == "item-not-found" and "cannot create" in text, text
 	assert server.lua(f"return tostring((prosody.hosts['{ROOMS}'].modules.muc.get_room_from_jid('mine@{ROOMS}')))") == "nil"
 
 
-@behaviour("visitors neither configure a room, nor moderate it, nor register in it")
+@behaviour("visitors cannot configure a room, moderate it, or register in it")
 def no_configuration(server):
 	visitor = server.in_room("visitor")
 	for kind, payload in OF_AN_OWNER:
 		assert condition(visitor.ask(payload, kind, to=SUPPORT))[0] == "not-allowed", payload
 
 
-@behaviour("visitors invite nobody")
+@behaviour("visitors cannot send invitations")
 def no_invitations(server):
 	visitor, user = server.in_room("visitor"), server.login("user").available()
 	assert refusal(visitor, f"<message to='{SUPPORT}'>{INVITE.format(user.bare_jid)}</message>") == "not-allowed"
 	nothing_arrived(user)
 
 
-@behaviour("visitors may ask to speak in a moderated room")
+@behaviour("visitors may request voice in a moderated room")
 def voice(server):
 	server.lua(f"prosody.hosts['{ROOMS}'].modules.muc.get_room_from_jid('{SUPPORT}'):set_moderated(true)")
 	moderator = server.login("moderator")
@@ -144,7 +144,7 @@ def voice(server):
 	assert moderator.until("message").child("x", "jabber:x:data")
 
 
-@behaviour("visitors have no account in which anything could be kept")
+@behaviour("visitors cannot store data in an account")
 def no_account(server):
 	visitor = server.visitor()
 	for kind, payload in OF_AN_ACCOUNT:
@@ -154,7 +154,7 @@ def no_account(server):
 	assert not visitor.ask("<query xmlns='jabber:iq:roster'/>").child("query").children
 
 
-@behaviour("the host answers what a client asks first")
+@behaviour("the host answers the first queries of a client")
 def first_questions(server):
 	visitor = server.visitor()
 	visitor.ping()
@@ -181,7 +181,7 @@ def resumption(server):
 	assert not agent.unread, agent.unread
 
 
-@behaviour("a session is resumed by who knows its id, and nobody else", beside_stock=True)
+@behaviour("a session can be resumed only with its id", beside_stock=True)
 def foreign_resumption(server):
 	visitor = server.visitor()
 	visitor.enable()
@@ -193,7 +193,7 @@ def foreign_resumption(server):
 	assert other.jid != visitor.jid
 
 
-@behaviour("a visitor who does not come back leaves the room soon", beside_stock=True,
+@behaviour("a visitor who does not return leaves the room soon", beside_stock=True,
 	guests={"webchat_hibernation_time": 1})
 def short_hibernation(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor")
@@ -203,13 +203,13 @@ def short_hibernation(server):
 	assert agent.until("presence")["type"] == "unavailable"
 
 
-@behaviour("a client is told how long it can resume")
+@behaviour("a client gets the maximum time of a resumption")
 def told_hibernation(server):
 	for wish, answer in ((None, "60"), (600, "60"), (30, "30"), (0, "60"), (-5, "60"), ("0x10", "60")):
 		assert server.visitor().enable(max=wish)["max"] == answer, wish
 
 
-@behaviour("a visitor who leaves is gone at once, over each transport")
+@behaviour("a visitor who closes the stream leaves at once, over each transport")
 def leave(server):
 	agent = enter(server.login("agent"), "agent")
 	for transport in ("tcp", "websocket", "bosh"):
@@ -219,7 +219,7 @@ def leave(server):
 		assert agent.until("presence")["type"] == "unavailable"
 
 
-@behaviour("a room tells where it can be entered with a browser")
+@behaviour("a room publishes its URL for browsers")
 def advertised(server):
 	def address(room):
 		fields = user.ask(DISCO, to=room).find("query", "x").children
@@ -236,7 +236,7 @@ def advertised(server):
 	assert not address(SUPPORT)
 
 
-@behaviour("a room that is for members only tells nothing", guests={"webchat_room_hosts": [ROOMS]})
+@behaviour("a members-only room does not publish a URL", guests={"webchat_room_hosts": [ROOMS]})
 def members_only(server):
 	server.lua(f"prosody.hosts['{ROOMS}'].modules.muc.get_room_from_jid('{SUPPORT}'):set_members_only(true)")
 	club = server.make_room(f"club@{OTHER_ROOMS}")
@@ -245,13 +245,13 @@ def members_only(server):
 		assert "webchat_url" not in str(user.ask(DISCO, to=room)), room
 
 
-@behaviour("it refuses a host that is not for anonymous users", guests={"authentication": "internal_plain"})
+@behaviour("the module rejects a host that is not for anonymous users", guests={"authentication": "internal_plain"})
 def wrong_host(server):
 	server.announced.append("stack traceback")
 	server.expect_log(r"mod_webchat serves visitors without an account.* authentication = \"anonymous\"")
 
 
-@behaviour("only who is in a room reads its archive")
+@behaviour("only occupants can read a room's archive")
 def archive(server):
 	server.shell("module", "load", "muc_mam", ROOMS)
 	visitor = server.visitor()
@@ -261,7 +261,7 @@ def archive(server):
 
 
 def stays_out(server):
-	"""Who has logged in gets no address."""
+	"""A client that has logged in does not get an address."""
 	stranger = server.stranger()
 	stranger.authenticate()
 	answer = stranger.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set")
@@ -269,7 +269,7 @@ def stays_out(server):
 	server.expect_log("Rejecting login: mod_webchat is not loaded")
 
 
-@behaviour("when the module is unloaded visitors leave, and none are let in; when it is reloaded they stay")
+@behaviour("when the module is unloaded visitors are disconnected and logins rejected; when it is reloaded they stay")
 def unload(server):
 	visitor = server.in_room("visitor")
 	server.shell("module", "reload", "webchat", GUESTS)
@@ -281,7 +281,7 @@ def unload(server):
 	server.in_room("visitor")
 
 
-@behaviour("nobody is let in where the module cannot be loaded", guests={"modules_disabled": ["bosh"]})
+@behaviour("logins are rejected if the module cannot be loaded", guests={"modules_disabled": ["bosh"]})
 def cannot_be_loaded(server):
 	server.announced += ["Dependency on disabled module mod_bosh", "stack traceback"]
 	stays_out(server)

@@ -1,4 +1,4 @@
-"""Whom a ban hits, and whom it does not."""
+"""The networks and visitors that a ban applies to."""
 import re
 import subprocess
 
@@ -17,7 +17,7 @@ def ban(agent, visitor, affiliation="outcast"):
 
 
 def come(server, address=None, forwarded_for=None, transport="websocket"):
-	"""A visitor over HTTP, from a proxy on loopback that may tell an address."""
+	"""A visitor over HTTP, from a proxy on loopback that may forward an address."""
 	visitor = server.stranger(transport, address, forwarded_for)
 	visitor.authenticate()
 	return visitor.bind().available()
@@ -33,9 +33,9 @@ def roam(server, visitor, address):
 	return again
 
 
-# --- a name stays where it is ---
+# --- identity ---
 
-@behaviour("who fails to resume a session is nobody else for it", beside_stock=True)
+@behaviour("a failed resumption does not change a visitor's identity", beside_stock=True)
 def name_stays(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	agent.until("presence")
@@ -60,7 +60,7 @@ def name_stays(server):
 		other.ping()
 
 
-@behaviour("who fails to resume a session may try another", beside_stock=True)
+@behaviour("a visitor who fails to resume a session may try another", beside_stock=True)
 def second_try(server):
 	visitor, other = server.visitor(), server.stranger()
 	visitor.enable()
@@ -75,7 +75,7 @@ def second_try(server):
 
 # --- networks ---
 
-@behaviour("a ban bars every network that the visitor has come from", beside_stock=True)
+@behaviour("a ban bars every network from which the visitor has connected", beside_stock=True)
 def every_network(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	visitor.enable()
@@ -92,7 +92,7 @@ def every_network(server):
 		enter(server.visitor(address=address), f"from {address}")
 
 
-@behaviour("an admin bars and lifts every network of a visitor")
+@behaviour("an admin bars every network of a visitor, and lifts the bars")
 def admins_bar(server):
 	visitor = server.visitor(address=HERE)
 	visitor.enable()
@@ -108,7 +108,7 @@ def admins_bar(server):
 		server.visitor(address=address)
 
 
-@behaviour("networks of visitors are known after a reload, of those who are here and those who have left")
+@behaviour("networks of present and former visitors are known after a reload")
 def reloaded(server):
 	agent, left = moderator(server), server.visitor(address=ELSEWHERE)
 	visitor = server.in_room("visitor", address=HERE)
@@ -122,7 +122,7 @@ def reloaded(server):
 		assert condition(join(server.visitor(address=address), "again"))[0] == "forbidden", address
 
 
-@behaviour("a longer bar outlives a shorter one, whoever set them", guests={"webchat_bar_time": 50})
+@behaviour("a longer bar outlives a shorter one, of any origin", guests={"webchat_bar_time": 50})
 def longer(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	server.shell("webchat", "bar", GUESTS, HERE, SUPPORT, "9000")
@@ -160,7 +160,7 @@ for prefix, other in ((64, "2001:db8:1:201::1"), (129, "2001:db8:1:300::1")):
 # --- proxies ---
 
 for transport in ("websocket", "bosh"):
-	@behaviour(f"a proxy that tells no address is not barred with a visitor, over {transport}",
+	@behaviour(f"a proxy that does not forward addresses is not barred with a visitor, over {transport}",
 		options={"bosh_max_inactivity": 60})
 	def silent_proxy(server, transport=transport):
 		agent, visitor = moderator(server), enter(come(server, transport=transport), "visitor")
@@ -180,7 +180,7 @@ for transport in ("websocket", "bosh"):
 			assert "trusted_proxies" in told, told
 
 
-@behaviour("behind a proxy that tells no address limits of a network keep nobody out",
+@behaviour("behind a proxy that does not forward addresses limits of a network do not apply",
 	guests={"webchat_sessions_per_address": 1, "webchat_logins_per_minute": 1, "webchat_message_burst": 2, "webchat_messages_per_minute": 1,
 		"webchat_rooms_per_address": 1, "webchat_max_visitors": 4})
 def silent_proxy_limits(server):
@@ -190,7 +190,7 @@ def silent_proxy_limits(server):
 	assert server.log().count("Addresses not forwarded") == 1
 
 
-@behaviour("a proxy that tells the addresses is not one network", guests={"webchat_sessions_per_address": 1})
+@behaviour("visitors behind a proxy that forwards addresses are in different networks", guests={"webchat_sessions_per_address": 1})
 def telling_proxy(server):
 	agent, visitor = moderator(server), enter(come(server, forwarded_for="192.0.2.1"), "visitor")
 	ban(agent, visitor)
@@ -212,7 +212,7 @@ def found(server, mode):
 	return done.stdout.split()
 
 
-@behaviour("fail2ban finds who is barred, and who is refused again and again", guests={"webchat_refusals_per_minute": 5})
+@behaviour("fail2ban finds addresses that are barred, and that are refused repeatedly", guests={"webchat_refusals_per_minute": 5})
 def fail2ban(server):
 	agent, visitor = moderator(server), enter(come(server, forwarded_for="192.0.2.1"), "visitor")
 	distant = enter(come(server, forwarded_for="2001:db8:1:200::1"), "distant")
@@ -231,7 +231,7 @@ def fail2ban(server):
 	assert found(server, "rooms") == [HERE, "192.0.2.1", "2001:db8:1:200::/56", "192.0.2.3"]
 
 
-@behaviour("docs/WEBCHAT.md shows the lines that fail2ban reads")
+@behaviour("docs/WEBCHAT.md shows the log lines that fail2ban reads")
 def documented_lines(server):
 	guide = (bed.PROJECT / "docs/WEBCHAT.md").read_text()
 	shown = re.search(r"```log\n(.*?)```", guide, re.DOTALL)[1]

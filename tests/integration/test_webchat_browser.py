@@ -9,7 +9,7 @@ from test_webchat_page import BEHIND, Nginx
 import webchatsite
 from webchatsite import GUESTS, ROOMS, SUPPORT, enter
 
-TIME_LIMIT = 90  # seconds: one browser or two have to start, and load some megabytes
+TIME_LIMIT = 90  # seconds: one or two browsers start, and load some megabytes
 COMPOSER, MESSAGE, PARTICIPANT = ".chat-textarea", ".chat-msg__text", ".occupant-list .occupant-nick"
 HOSTILE = ["<img src=x onerror=alert(1)>@" + ROOMS, "javascript:alert(1)", '"><script>alert(1)</script>',
 	"converse/room?jid=evil@elsewhere.test", "evil@elsewhere.test", f"{SUPPORT}/nick", "%00", "%zz", "a b@" + ROOMS]
@@ -55,13 +55,13 @@ def comes(agent, name, room=SUPPORT):
 
 
 def leaves(agent, name):
-	"""Wait for the occupant's leaving; what a client says of itself before is no matter."""
+	"""Wait until the occupant leaves; the client's presence before does not matter."""
 	while seen(agent, name) != "unavailable":
 		pass
 
 
 def said(agent):
-	"""The next body that the agent reads; typing has none."""
+	"""The next body that the agent reads; chat states have none."""
 	while (message := agent.until("message")).body is None:
 		pass
 	return message.body
@@ -98,7 +98,7 @@ def talk(server):
 		assert not other, other
 
 
-@in_browser("the room is the one that the address names")
+@in_browser("the address of the page selects the room")
 def named_room(server):
 	for n, form in enumerate(("#{}", "?room={}")):
 		room = server.make_room(f"büro {n}@{ROOMS}".replace(" ", "\\20"))
@@ -110,7 +110,7 @@ def named_room(server):
 			assert occupants(server, SUPPORT) == [""]
 
 
-@in_browser("a hostile address does nothing")
+@in_browser("a hostile address has no effect")
 def hostile(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -126,7 +126,7 @@ def hostile(server):
 		assert browser.run("location.hash") == ""
 
 
-@in_browser("a reloaded page comes back with the same name, and leaves no ghost")
+@in_browser("a reloaded page returns with the same name, and does not leave a second occupant")
 def reload(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -143,7 +143,7 @@ def reload(server):
 		assert kept == 1, kept
 
 
-@in_browser("who comes in reads what was said before, and after a reload too")
+@in_browser("a visitor reads the history of the room, also after a reload")
 def history(server):
 	agent = agent_in(server)
 	agent.chat(SUPPORT, "Closed until nine", "groupchat")
@@ -170,7 +170,7 @@ def closed(server):
 
 
 @every_version
-@in_browser("a cut connection goes on, again and again")
+@in_browser("a connection that is cut repeatedly is resumed")
 def resumption(server):
 	agent, proxy = agent_in(server), Proxy(server.http_port)
 	try:
@@ -193,14 +193,14 @@ def resumption(server):
 
 
 def outlast(server, agent, port, path="/chat/"):
-	"""Ann is there; the network goes away until her session has ended, and is back then."""
+	"""Ann is present; the network is disabled until her session has ended."""
 	proxy = Proxy(port)
 	try:
 		with Browser() as browser:
 			come_in(browser, page(server, proxy.port, path))
 			comes(agent, "Ann")
 			browser.online(False)
-			# A request that was under way is sent again, once
+			# A pending request is sent again, once
 			bed.wait_for(lambda: proxy.kill() or occupants(server) == ["agent"], "Ann's session ends")
 			leaves(agent, "Ann")
 			browser.online(True)
@@ -213,20 +213,20 @@ def outlast(server, agent, port, path="/chat/"):
 
 
 @every_version
-@in_browser("a visitor whose session has ended comes back with the same name",
+@in_browser("a visitor whose session has expired returns with the same name",
 	guests={"webchat_hibernation_time": 1})
 def expired(server):
 	outlast(server, agent_in(server), server.http_port)
 
 
-@in_browser("a visitor whose BOSH session has ended comes back with the same name", guests=BEHIND)
+@in_browser("a visitor whose BOSH session has expired returns with the same name", guests=BEHIND)
 def expired_bosh(server):
 	with Nginx(server, websocket=False) as port:
 		outlast(server, agent_in(server), port, "/support/")
 
 
 @every_version
-@in_browser("where no WebSocket gets through, BOSH serves", guests=BEHIND)
+@in_browser("BOSH works if WebSocket is blocked", guests=BEHIND)
 def bosh(server):
 	agent = agent_in(server)
 	with Nginx(server, websocket=False) as port, Browser() as browser:
@@ -257,7 +257,7 @@ def two(server):
 		assert occupants(server) == ["Ann", "Ben"]
 
 
-@in_browser("who may not come in is told why", guests={"webchat_logins_per_minute": 1})
+@in_browser("a visitor who may not enter gets the reason", guests={"webchat_logins_per_minute": 1})
 def refused(server):
 	server.visitor()
 	with Browser() as browser:
@@ -266,7 +266,7 @@ def refused(server):
 		browser.wait_text("#notice", "Too many logins from your network: wait a minute")
 
 
-@in_browser("who writes too much is told so", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 4})
+@in_browser("a visitor who writes too much gets the reason", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 4})
 def too_much(server):
 	with Browser() as browser:
 		come_in(browser, page(server))

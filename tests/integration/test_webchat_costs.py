@@ -1,4 +1,4 @@
-"""What visitors cost is counted: for one visitor, for a network, for all visitors together."""
+"""Limits for the costs of a visitor, of a network, and of all visitors together."""
 import mam
 import xmpp
 from test_webchat import DISCO, nothing_arrived
@@ -20,19 +20,19 @@ def answer(visitor, question, text=""):
 
 
 def arrived(client, name, kind=None):
-	"""How many such stanzas have come, once the server has dealt with everything before."""
+	"""The number of such stanzas, after the server has handled everything before."""
 	client.ping()
 	return len([e for e in client.unread if e.name == name and kind in (None, e["type"])])
 
 
 def refused(client, name="iq"):
-	"""Condition and text with which the last stanza of that name is refused; None if it is not."""
+	"""Condition and text of the error for the last stanza of that name, or None."""
 	stanza = client.until(name)
 	return condition(stanza) if stanza["type"] == "error" else None
 
 
 def slow_rooms(server, seconds):
-	"""Each question to a room keeps the server busy for so long."""
+	"""Each request to a room keeps the server busy for this time."""
 	server.lua(f"""
 		local now = require "util.time".monotonic;
 		prosody.hosts["{ROOMS}"].events.add_handler("iq/bare", function ()
@@ -49,7 +49,7 @@ def agent_with(server, **where):
 
 # --- answers ---
 
-@behaviour("an answer reaches who has asked, once", beside_stock=True)
+@behaviour("an answer reaches its requester, once", beside_stock=True)
 def unasked_answers(server):
 	agent, visitor = agent_with(server)
 	asks(agent, "once")
@@ -63,7 +63,7 @@ def unasked_answers(server):
 	server.expect_log(r"Refused \(unasked\)")
 
 
-@behaviour("answers count at their size, and take nothing from the messages",
+@behaviour("answers count by their size, and not as messages",
 	guests={**IN_LONG_RUN, "webchat_message_burst": 3})
 def large_answers(server):
 	agent, visitor = agent_with(server)
@@ -76,9 +76,9 @@ def large_answers(server):
 	assert arrived(agent, "iq") == 4  # at 0.7 each
 
 
-# --- what is sent ---
+# --- sent stanzas ---
 
-@behaviour("questions to oneself and to the host count", guests={**IN_LONG_RUN, "webchat_message_burst": 2})
+@behaviour("requests to oneself and to the host count", guests={**IN_LONG_RUN, "webchat_message_burst": 2})
 def own_questions(server):
 	visitor = server.visitor()
 	for to in (None, visitor.jid, visitor.jid.partition("/")[0], GUESTS):
@@ -100,7 +100,8 @@ def large_messages(server):
 	assert visitor.until("message").body == "short"
 
 
-@behaviour("one visitor writes so much", guests={"webchat_visitor_messages_per_minute": 1, "webchat_visitor_message_burst": 2})
+@behaviour("messages of a visitor are limited",
+	guests={"webchat_visitor_messages_per_minute": 1, "webchat_visitor_message_burst": 2})
 def visitors_rate(server):
 	visitor, neighbour = server.in_room("visitor", address=HERE), server.in_room("neighbour", address=HERE)
 	visitor.chat(SUPPORT, "one", "groupchat")
@@ -112,7 +113,8 @@ def visitors_rate(server):
 		pass
 
 
-@behaviour("all visitors together write so much", guests={"webchat_total_messages_per_minute": 1, "webchat_total_message_burst": 3})
+@behaviour("messages of all visitors together are limited",
+	guests={"webchat_total_messages_per_minute": 1, "webchat_total_message_burst": 3})
 def total_rate(server):
 	server.in_room("one", address=HERE)
 	server.in_room("two", address=THERE)
@@ -123,7 +125,7 @@ def total_rate(server):
 
 # --- logins ---
 
-@behaviour("so many visitors are here at once, from wherever they come", guests={"webchat_max_visitors": 2})
+@behaviour("the number of visitors is limited over all networks", guests={"webchat_max_visitors": 2})
 def max_visitors(server):
 	first = server.visitor(address=HERE)
 	server.visitor(address=THERE)
@@ -137,7 +139,7 @@ def max_visitors(server):
 	assert condition(late.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set"))[0] == "resource-constraint"
 
 
-@behaviour("who is here comes back, though the chat is full", beside_stock=True, guests={"webchat_max_visitors": 1})
+@behaviour("a visitor can resume although the chat is full", beside_stock=True, guests={"webchat_max_visitors": 1})
 def resumed_when_full(server):
 	again = server.stranger(address=THERE)
 	again.authenticate()
@@ -149,7 +151,7 @@ def resumed_when_full(server):
 	again.resume(visitor)
 
 
-@behaviour("all networks together log in so many times a minute", guests={"webchat_total_logins_per_minute": 2})
+@behaviour("logins of all networks together are limited per minute", guests={"webchat_total_logins_per_minute": 2})
 def total_logins(server):
 	for address in (HERE, THERE):
 		server.visitor(address=address).close()
@@ -158,7 +160,7 @@ def total_logins(server):
 
 # --- the server's time ---
 
-@behaviour("what keeps the server busy is charged to the visitor", guests={"webchat_visitor_seconds_per_minute": 3})
+@behaviour("the server's time is charged to the visitor", guests={"webchat_visitor_seconds_per_minute": 3})
 def visitors_time(server):
 	visitor, neighbour = server.in_room("visitor", address=HERE), server.in_room("neighbour", address=HERE)
 	slow_rooms(server, 1.2)
@@ -167,12 +169,12 @@ def visitors_time(server):
 	visitor.chat(SUPPORT, "too much", "groupchat")
 	assert refused(visitor, "message")[0] == "policy-violation"
 	assert neighbour.ask(DISCO, to=SUPPORT)["type"] == "result"
-	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # who leaves is not kept
+	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # leaving is never refused
 	while visitor.until("presence")["type"] != "unavailable":
 		pass
 
 
-@behaviour("what keeps the server busy is charged to the network", guests={"webchat_seconds_per_minute": 3})
+@behaviour("the server's time is charged to the network", guests={"webchat_seconds_per_minute": 3})
 def networks_time(server):
 	visitor, neighbour = server.visitor(address=HERE), server.visitor(address=HERE)
 	distant = server.visitor(address=THERE)
@@ -182,7 +184,7 @@ def networks_time(server):
 	assert distant.ask(DISCO, to=SUPPORT)["type"] == "result"
 
 
-@behaviour("what keeps the server busy is charged to all visitors", guests={"webchat_total_seconds_per_minute": 3})
+@behaviour("the server's time is charged to all visitors", guests={"webchat_total_seconds_per_minute": 3})
 def total_time(server):
 	visitor, distant, user = server.visitor(address=HERE), server.visitor(address=THERE), server.login("user")
 	slow_rooms(server, 1.2)
@@ -191,7 +193,7 @@ def total_time(server):
 	assert user.ask(DISCO, to=SUPPORT)["type"] == "result"
 
 
-@behaviour("a page of an archive is no longer than the option says", guests={"webchat_max_page_size": 3},
+@behaviour("a page of an archive is limited by the option", guests={"webchat_max_page_size": 3},
 	options={"max_archive_query_results": 500})
 def pages(server):
 	server.shell("module", "load", "muc_mam", ROOMS)
@@ -210,7 +212,7 @@ def pages(server):
 	assert len(mam.query(user, SUPPORT, max=100).bodies) == 6
 
 
-@behaviour("so many requests to occupants are under way", guests={"webchat_visitor_requests_at_once": 2,
+@behaviour("open requests to occupants are limited", guests={"webchat_visitor_requests_at_once": 2,
 	"webchat_requests_at_once": 3})
 def under_way(server):
 	agent, visitor = agent_with(server, address=HERE)
@@ -228,9 +230,10 @@ def under_way(server):
 	assert {condition(a)[0] for a in nobody} == {"item-not-found"}
 
 
-# --- what is received, and what is not read ---
+# --- received and unread bytes ---
 
-@behaviour("a visitor sends so many bytes", guest_modules=["webchat", "csi"], guests={"webchat_visitor_bytes_per_minute": 65536})
+@behaviour("bytes from a visitor are limited",
+	guest_modules=["webchat", "csi"], guests={"webchat_visitor_bytes_per_minute": 65536})
 def many_bytes(server):
 	for n, elements in enumerate(([" " * 70000], ["<r xmlns='urn:xmpp:sm:3'/>"] * 1000, ["<enable xmlns='urn:xmpp:sm:3' resume='true'/>"] * 10,
 			["<active xmlns='urn:xmpp:csi:0'/>"] * 10)):
@@ -241,7 +244,7 @@ def many_bytes(server):
 		assert server.log().count("Refused (bytes)") == n + 1, elements[0][:20]
 
 
-@behaviour("bytes count before somebody has come in, too", guests={"webchat_bytes_per_minute": 65536})
+@behaviour("bytes count before a visitor has entered, too", guests={"webchat_bytes_per_minute": 65536})
 def early_bytes(server):
 	stranger, late = server.stranger(address=HERE), server.stranger(address=THERE)
 	late.authenticate()
@@ -252,7 +255,8 @@ def early_bytes(server):
 	server.visitor(address=ELSEWHERE)
 
 
-@behaviour("a visitor sends so many bytes after a resumption, too", beside_stock=True, guests={"webchat_visitor_bytes_per_minute": 65536})
+@behaviour("bytes from a visitor are limited after a resumption, too",
+	beside_stock=True, guests={"webchat_visitor_bytes_per_minute": 65536})
 def late_bytes(server):
 	visitor = server.visitor()
 	visitor.enable()
@@ -267,7 +271,7 @@ def late_bytes(server):
 	server.wait_gone(visitor)
 
 
-@behaviour("who logs in and does not come in is disconnected", options={"c2s_timeout": 3})
+@behaviour("a visitor who logs in and does not enter a room is disconnected", options={"c2s_timeout": 3})
 def not_come_in(server):
 	visitor, late = server.visitor(), server.stranger()
 	late.authenticate()
@@ -276,7 +280,7 @@ def not_come_in(server):
 
 
 def fill(agent, visitor):
-	"""Talk until the visitor is gone."""
+	"""Send messages until the visitor is gone."""
 	for _ in range(200):
 		agent.chat(SUPPORT, "x" * 100000, "groupchat")
 		while True:
@@ -292,7 +296,7 @@ def fill(agent, visitor):
 UNREAD = {"webchat_max_unread_bytes": 65536}
 
 
-@behaviour("who reads nothing is ended", guests=UNREAD, time_limit=60)
+@behaviour("a session that does not read is ended", guests=UNREAD, time_limit=60)
 def unread(server):
 	agent, visitor = agent_with(server)
 	fill(agent, "visitor")
@@ -300,7 +304,7 @@ def unread(server):
 	server.expect_log(r"Refused \(unread\)")
 
 
-@behaviour("who acknowledges nothing is ended", guests=UNREAD, beside_stock=True)
+@behaviour("a session that never acknowledges is ended", guests=UNREAD, beside_stock=True)
 def unacknowledged(server):
 	agent, visitor = agent_with(server)
 	visitor.enable()
@@ -312,7 +316,7 @@ def unacknowledged(server):
 
 
 for transport in ("tcp", "websocket"):
-	@behaviour(f"for who is away so much is kept, over {transport}", guests=UNREAD, beside_stock=True)
+	@behaviour(f"the queue of a hibernating visitor is limited, over {transport}", guests=UNREAD, beside_stock=True)
 	def away(server, transport=transport):
 		agent, visitor = agent_with(server, transport=transport)
 		visitor.enable()
@@ -324,7 +328,7 @@ for transport in ("tcp", "websocket"):
 		server.wait_gone(visitor)
 
 
-@behaviour("who reads is not ended, however much it is", guests=UNREAD, beside_stock=True)
+@behaviour("a session that reads is not ended, with any amount of data", guests=UNREAD, beside_stock=True)
 def reading(server):
 	agent, visitor = agent_with(server)
 	visitor.enable()
@@ -338,7 +342,7 @@ def reading(server):
 
 # --- refusals ---
 
-@behaviour("who is refused again and again is ended, and named", guests={"webchat_refusals_per_minute": 20})
+@behaviour("a visitor who is refused repeatedly is disconnected, and logged", guests={"webchat_refusals_per_minute": 20})
 def refusals(server):
 	visitor, neighbour = server.visitor(address=HERE), server.visitor(address=HERE)
 	for n in range(25):
@@ -348,7 +352,7 @@ def refusals(server):
 	neighbour.ping()
 
 
-@behaviour("who tries to come in again and again is named", guests={"webchat_refusals_per_minute": 5})
+@behaviour("a network that tries to enter repeatedly is logged", guests={"webchat_refusals_per_minute": 5})
 def barred_logins(server):
 	server.shell("webchat", "bar", GUESTS, HERE)
 	stranger = server.stranger(address=HERE)
@@ -358,7 +362,7 @@ def barred_logins(server):
 	server.expect_log(rf"Abuse by {HERE}: refused more than 5 times a minute\n")
 
 
-@behaviour("who guesses ids of sessions is ended", guests={"webchat_refusals_per_minute": 5}, beside_stock=True)
+@behaviour("a visitor who guesses ids of sessions is disconnected", guests={"webchat_refusals_per_minute": 5}, beside_stock=True)
 def guesses(server):
 	stranger = server.stranger(address=HERE)
 	stranger.authenticate()

@@ -1,4 +1,4 @@
-"""A support desk: its agents, who may speak, and where the page may be shown."""
+"""A support desk: its agents, voice, and sites that may frame the page."""
 import bed
 from test_webchat import nothing_arrived, refusal
 from test_webchat_page import get
@@ -15,14 +15,14 @@ def room(server, expression):
 
 
 def fails(server, *words):
-	"""What the shell says to a command that fails."""
+	"""The error text of a shell command."""
 	try:
 		return server.shell("webchat", "agent", *words) and None
 	except RuntimeError as error:
 		return str(error)
 
 
-@behaviour("an admin makes somebody the owner of a room, and it is stored at once")
+@behaviour("an admin makes a user the owner of a room, and it is stored at once")
 def owner(server):
 	made = f"made@{ROOMS}"
 	server.shell(f"muc:create('{made}', {{ persistent = true }})")
@@ -36,7 +36,7 @@ def owner(server):
 	assert agent.ask(f"<query xmlns='{MUC}#owner'/>", to=made)["type"] == "result"
 
 
-@behaviour("an agent may be admin, member or none, and is so at once")
+@behaviour("an agent may be admin, member or none, with effect at once")
 def affiliations(server):
 	agent = enter(server.login("agent"), "agent")
 	for affiliation, role in (("admin", "moderator"), ("member", "participant"), ("owner", "moderator"), ("none", "participant")):
@@ -47,7 +47,7 @@ def affiliations(server):
 	assert "does not exist" not in server.shell("webchat", "agent", GUESTS, SUPPORT, "somebody@elsewhere.test", "owner")
 
 
-@behaviour("what cannot be made an agent is not, and the shell says why", guests={"webchat_room_hosts": [ROOMS]})
+@behaviour("invalid agents are rejected, and the shell says why", guests={"webchat_room_hosts": [ROOMS]})
 def wrong(server):
 	visitor, account = server.visitor(), f"agent@{HOST}"
 	for words, reason in (((SUPPORT, visitor.jid), "Visitors have no account"), ((SUPPORT, HOST), "user@host"),
@@ -58,7 +58,7 @@ def wrong(server):
 	assert room(server, f"room:get_affiliation('{account}')") == "nil"
 
 
-@behaviour("an admin makes agents from a client, and nobody else does", options={"admins": [f"boss1@{HOST}"]})
+@behaviour("only an admin can set agents from a client", options={"admins": [f"boss1@{HOST}"]})
 def ad_hoc(server):
 	boss, other, visitor = server.login("boss"), server.login("other"), server.visitor()
 	form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in
@@ -99,7 +99,7 @@ def next_form(agent):
 	return message
 
 
-@behaviour("a visitor asks to speak, and speaks once an agent has said yes")
+@behaviour("a visitor requests voice, and can speak when an agent has granted it")
 def voice(server):
 	agent = moderated(server)
 	visitor = server.in_room("visitor")
@@ -113,7 +113,7 @@ def voice(server):
 		pass
 
 
-@behaviour("a visitor gets no other role by asking, asks for nobody else, and not from outside the room")
+@behaviour("a visitor cannot request other roles, for other occupants, or from outside the room")
 def no_more_voice(server):
 	agent, visitor, other = moderated(server), server.in_room("visitor"), server.in_room("other")
 	outside = server.visitor()
@@ -137,7 +137,7 @@ def frame_ancestors(server):
 	return next(part for part in policy.split("; ") if part.startswith("frame-ancestors "))
 
 
-@behaviour("the page is shown in frames of its own origin, and of those that are named", guests={"webchat_frame_ancestors": [
+@behaviour("the page can be framed by its own origin, and by configured ones", guests={"webchat_frame_ancestors": [
 	"https://www.example.org", "https://*.example.com/", "http://127.0.0.1:8080", "http://localhost:*", "HTTPS://Shop.Example.net:8443"]})
 def framed(server):
 	assert frame_ancestors(server) == ("frame-ancestors 'self' http://127.0.0.1:8080 http://localhost:* https://*.example.com "
@@ -148,7 +148,7 @@ WRONG_ORIGINS = ["*", "https:", "'none'", "www.example.org", "https://a.example;
 	"https://a b", "data:", "https://*", "https://a.example:x", "https://a.*.example", "javascript:alert(1)"]
 
 
-@behaviour("an origin that is none is left out, and the log says so", guests={"webchat_frame_ancestors": [
+@behaviour("an invalid origin is left out, and the log says so", guests={"webchat_frame_ancestors": [
 	*WRONG_ORIGINS, "https://right.example"]})
 def wrong_origins(server):
 	server.announced.append("webchat_frame_ancestors")

@@ -1,4 +1,4 @@
-"""Whatever keeps a visitor out leads back to the form, with a reason and a way on."""
+"""A visitor who cannot enter returns to the form, with a reason and a remedy."""
 import bed
 from browser import WAIT, Browser
 from proxy import Proxy
@@ -10,7 +10,7 @@ from webchatsite import GUESTS, ROOMS, SUPPORT
 KEPT = "sessionStorage.getItem('webchat-name')"
 CLUB = f"club@{ROOMS}"
 
-# Names that the server refuses, and what the visitor reads
+# Refused nicknames, and the text that the visitor reads
 REFUSED = {"agent": "has this name or one that looks like it", "\u0430gent": "has this name or one that looks like it",
 	"\u05d3\u05d5\u05d3 ben": "languages that are written in one direction", "B\u2800n": "invisible character", "\u0411en": "mixes alphabets",
 	"Be\u0301\u0301\u0301\u0301\u0301n": "too many accents"}
@@ -33,7 +33,7 @@ def ask_in(browser, name):
 
 
 def is_kept_out(browser, reason):
-	"""The form is there with a reason; the name is forgotten, so that a reload shows the form, without one."""
+	"""The form is shown with a reason; the name is not kept, so that a reload shows the form without a reason."""
 	browser.wait_text("#notice", reason)
 	assert browser.wait("#form") and browser.run(KEPT) is None
 	assert not browser.texts("#conversejs .chatroom"), "the room is out of sight"
@@ -82,7 +82,7 @@ def renamed(server):
 
 
 @every_version
-@in_browser("a room with a password asks for it, again if it is not the right one, and after a reload no more")
+@in_browser("a room with a password asks for it, again if it is wrong, and not after a reload")
 def password(server):
 	agent = agent_in(server)
 	room(server, "room:set_password('sesame')")
@@ -130,7 +130,8 @@ elsewhere("is full", f"local module = require 'core.modulemanager'.get_module('{
 
 
 @every_version
-@in_browser("who is banned while in the room is told so, and again after trying", guests={**BEHIND, "webchat_sessions_per_address": 9})
+@in_browser("a visitor who is banned while in the room gets the reason, and again after trying",
+	guests={**BEHIND, "webchat_sessions_per_address": 9})
 def banned(server):
 	agent = agent_in(server)
 	with Nginx(server) as port, Browser() as browser:
@@ -143,7 +144,7 @@ def banned(server):
 		is_kept_out(browser, "You are barred from this room until")
 
 
-@in_browser("who is kicked is told so, and may come again")
+@in_browser("a visitor who is kicked gets the reason, and may return")
 def kicked(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -156,7 +157,7 @@ def kicked(server):
 		assert occupants(server) == ["Ann", "agent"]
 
 
-@in_browser("who is in a room that is destroyed is told so, and again after trying")
+@in_browser("a visitor in a room that is destroyed gets the reason, and again after trying")
 def destroyed(server):
 	with Browser() as browser:
 		come_in(browser, page(server))
@@ -167,7 +168,7 @@ def destroyed(server):
 		assert browser.run("document.getElementById('name').value") == "Ben"
 
 
-@in_browser("where the server is away the page says so, and comes in once it is back")
+@in_browser("if the server is down the page says so, and enters when it is back")
 def away(server):
 	proxy, closed = Proxy(server.http_port), bed.Port()
 	try:
@@ -189,7 +190,7 @@ def away(server):
 		proxy.stop()
 
 
-@in_browser("while the connection is lost the page says so, and the visitor is back after it")
+@in_browser("while the connection is lost the page says so, and the visitor returns after it")
 def lost(server):
 	agent, proxy, closed = agent_in(server), Proxy(server.http_port), bed.Port()
 	try:
@@ -222,7 +223,7 @@ def no_configuration(server):
 		browser.wait(COMPOSER)
 
 
-@in_browser("who is in the chat when it is closed comes back to the form, with the reason")
+@in_browser("a visitor who is in the chat when it is closed returns to the form, with the reason")
 def closed(server):
 	agent = agent_in(server)
 	with Browser() as browser:

@@ -1,4 +1,4 @@
-"""Ways round the firewall, the limits and the bars of a webchat, and that they lead nowhere."""
+"""Attempts to evade the firewall, the limits and the bars of a webchat."""
 import xmpp
 from test_webchat import nothing_arrived, refusal
 from test_webchat_limits import HERE, THERE, administer, moderator, removed
@@ -20,7 +20,7 @@ def errors(server):
 	assert len([e for e in agent.unread if e.name == "message"]) == 3  # the fourth was the entering
 
 
-@behaviour("requests are limited too, to the room and to its occupants", guests=FEW)
+@behaviour("requests to the room and to its occupants are limited, too", guests=FEW)
 def requests(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor")
 	agent.until("presence")
@@ -34,7 +34,7 @@ def requests(server):
 	assert len([e for e in agent.unread if e.name == "iq"]) <= 30
 
 
-@behaviour("visitors invite nobody directly either")
+@behaviour("visitors cannot send direct invitations either")
 def direct_invitations(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor")
 	agent.until("presence")
@@ -46,7 +46,7 @@ def direct_invitations(server):
 	nothing_arrived(agent)
 
 
-@behaviour("who is barred while the connection is cut is gone", beside_stock=True)
+@behaviour("a visitor who is barred while disconnected leaves", beside_stock=True)
 def barred_hibernating(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor", address=HERE)
 	agent.until("presence")
@@ -60,7 +60,7 @@ def barred_hibernating(server):
 	assert xmpp.failure(again.try_resume(visitor, 0)) == "item-not-found"
 
 
-@behaviour("who has logged in before a bar resumes nothing after it", beside_stock=True)
+@behaviour("a session from before a bar cannot resume after it", beside_stock=True)
 def barred_resumption(server):
 	visitor, again = server.visitor(address=THERE), server.stranger(address=HERE)
 	again.authenticate()
@@ -72,7 +72,7 @@ def barred_resumption(server):
 	assert server.session(visitor, "s.ip") == THERE
 
 
-@behaviour("a resumption that fails moves nobody")
+@behaviour("a failed resumption does not change a visitor's network")
 def failed_resumption(server):
 	visitor, again = server.visitor(address=HERE), server.stranger(address=THERE)
 	visitor.enable()
@@ -83,7 +83,7 @@ def failed_resumption(server):
 	visitor.ping()
 
 
-@behaviour("who resumes from a network that is barred from a room leaves it")
+@behaviour("a visitor who resumes from a network that is barred from a room leaves it")
 def barred_from_room(server):
 	visitor, again = server.in_room("visitor", address=THERE), server.stranger(address=HERE)
 	visitor.enable()
@@ -95,7 +95,7 @@ def barred_from_room(server):
 	assert "307" in removed(again)
 
 
-@behaviour("a ban finds the network of who is here, however many have come since")
+@behaviour("a ban finds the network of a present visitor after any number of later ones")
 def long_here(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	server.lua(f"""
@@ -109,7 +109,7 @@ def long_here(server):
 	assert condition(join(server.visitor(address=HERE), "again"))[0] == "forbidden"
 
 
-@behaviour("a bar has a time that can be told")
+@behaviour("the duration of a bar must be a valid number of seconds")
 def odd_times(server):
 	for seconds, answer in (("1.5", "for 2 s"), ("1e999", "number of seconds"), ("nan", "number of seconds"),
 			("1e18", "number of seconds"), ("-1", "number of seconds")):
@@ -122,7 +122,7 @@ def odd_times(server):
 
 
 def fails_closed(name, **guests):
-	@behaviour(f"the firewall stands with {name}", guests=guests)
+	@behaviour(f"the firewall works with {name}", guests=guests)
 	def stands(server):
 		server.announced.append(".")
 		visitor, user = server.visitor(), server.login("user")
@@ -138,7 +138,7 @@ fails_closed("fractions", webchat_bar_time=1.5, webchat_hibernation_time=1.5, we
 fails_closed("numbers that are none", webchat_bar_time="a day", webchat_message_burst="many", webchat_rooms_per_address=[1])
 
 
-@behaviour("a reload that fails leaves nobody without the firewall", beside_stock=True)
+@behaviour("visitors are still filtered after a failed reload", beside_stock=True)
 def failed_reload(server):
 	visitor, cut = server.visitor(), server.visitor()
 	cut.enable()
@@ -153,7 +153,7 @@ def failed_reload(server):
 	server.wait_gone(cut)
 
 
-@behaviour("in-band registration makes no account", modules=["register_ibr"], options={"allow_registration": True})
+@behaviour("in-band registration does not create accounts", modules=["register_ibr"], options={"allow_registration": True})
 def registration(server):
 	stranger = server.stranger()
 	query = "<query xmlns='jabber:iq:register'><username>mallory</username><password>x</password></query>"

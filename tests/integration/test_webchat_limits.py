@@ -1,4 +1,4 @@
-"""How much a network may do, and how it is kept out."""
+"""Limits and bars of networks."""
 import bed
 import xmpp
 from webchatsite import GUESTS, HOST, MUC, ROOMS, SUPPORT, behaviour, condition, enter, join
@@ -9,7 +9,7 @@ BAR = "https://prosody.im/protocol/webchat#bar"
 
 
 def turned_away(client):
-	"""The text with which a login is refused."""
+	"""The error text of a refused login."""
 	answer = client.ask_in()
 	assert answer.name == "failure" and answer.child("temporary-auth-failure"), answer
 	return answer.child("text").text
@@ -40,7 +40,7 @@ def codes(presence):
 	return {status["code"] for status in x.all("status")} if x else set()
 
 
-@behaviour("a network logs in so many times a minute", guests={"webchat_logins_per_minute": 2})
+@behaviour("logins of a network are limited per minute", guests={"webchat_logins_per_minute": 2})
 def logins(server):
 	for _ in range(2):
 		server.visitor(address=HERE).close()
@@ -48,7 +48,7 @@ def logins(server):
 	server.visitor(address=THERE)
 
 
-@behaviour("so many visitors of a network are here at once", guests={"webchat_sessions_per_address": 2})
+@behaviour("the number of visitors of a network is limited", guests={"webchat_sessions_per_address": 2})
 def sessions(server):
 	first = server.visitor(address=HERE)
 	server.visitor(address=HERE)
@@ -58,7 +58,7 @@ def sessions(server):
 	server.visitor(address=HERE)
 
 
-@behaviour("who logs in first and binds later is counted too", guests={"webchat_sessions_per_address": 1})
+@behaviour("a visitor who logs in first and binds later is counted, too", guests={"webchat_sessions_per_address": 1})
 def late_binding(server):
 	one, two = server.stranger(address=HERE), server.stranger(address=HERE)
 	one.authenticate()
@@ -67,20 +67,20 @@ def late_binding(server):
 	assert condition(two.ask(f"<bind xmlns='{xmpp.BIND}'/>", "set"))[0] == "resource-constraint"
 
 
-@behaviour("a network is in so many rooms", guests={"webchat_rooms_per_address": 2})
+@behaviour("the number of rooms of a network is limited", guests={"webchat_rooms_per_address": 2})
 def rooms(server):
 	other, third = server.make_room(f"other@{ROOMS}"), server.make_room(f"third@{ROOMS}")
 	visitor, neighbour = server.in_room("visitor", address=HERE), server.visitor(address=HERE)
 	enter(neighbour, "neighbour", other)
 	assert condition(join(neighbour, "neighbour", third))[0] == "resource-constraint"
 	enter(server.visitor(address=THERE), "distant", third)
-	assert join(neighbour, "another", other)["type"] is None  # a nickname is no room
+	assert join(neighbour, "another", other)["type"] is None  # a nickname does not count as a room
 	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")
 	assert removed(visitor)
 	enter(neighbour, "neighbour", third)
 
 
-@behaviour("a network writes so much", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 3})
+@behaviour("messages of a network are limited", guests={"webchat_messages_per_minute": 1, "webchat_message_burst": 3})
 def rate(server):
 	visitor, neighbour = server.in_room("visitor", address=HERE), server.visitor(address=HERE)
 	for body in ("one", "two"):
@@ -94,11 +94,11 @@ def rate(server):
 		visitor.chat(f"{SUPPORT}/visitor", "in private", kind)
 		assert condition(visitor.until("message"))[0] == "policy-violation", kind
 	server.in_room("distant", address=THERE)
-	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # who leaves is not kept
+	visitor.send(f"<presence to='{SUPPORT}/visitor' type='unavailable'/>")  # leaving is never refused
 	assert removed(visitor)
 
 
-@behaviour("a message has so many bytes", guests={"webchat_max_message_size": 1000})
+@behaviour("the size of a message is limited", guests={"webchat_max_message_size": 1000})
 def size(server):
 	visitor = server.in_room("visitor")
 	visitor.chat(SUPPORT, "x" * 500, "groupchat")
@@ -108,7 +108,7 @@ def size(server):
 	assert name == "policy-violation" and "1000 bytes" in text, text
 
 
-@behaviour("the address is the one that a proxy tells of", guests={"webchat_sessions_per_address": 1})
+@behaviour("the address is the one that a proxy forwards", guests={"webchat_sessions_per_address": 1})
 def forwarded(server):
 	def come(forwarded_for):
 		client = server.stranger("websocket", forwarded_for=forwarded_for)
@@ -150,7 +150,7 @@ def late_ban(server):
 	assert condition(join(server.visitor(address=HERE), "again"))[0] == "forbidden"
 
 
-@behaviour("a ban of somebody else bars nobody")
+@behaviour("a ban of another user does not bar visitors")
 def foreign_ban(server):
 	agent, user = moderator(server), enter(server.login("user"), "user")
 	administer(agent, f"jid='{user.bare_jid}' affiliation='outcast'")
@@ -158,7 +158,7 @@ def foreign_ban(server):
 	assert "Ban bars no network" not in server.log()
 
 
-@behaviour("who is kicked may come back")
+@behaviour("a visitor who is kicked may return")
 def kick(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	administer(agent, "nick='visitor' role='none'")
@@ -166,7 +166,7 @@ def kick(server):
 	enter(visitor, "visitor")
 
 
-@behaviour("a bar ends", guests={"webchat_bar_time": 1})
+@behaviour("a bar expires", guests={"webchat_bar_time": 1})
 def bar_ends(server):
 	agent, visitor = moderator(server), server.in_room("visitor", address=HERE)
 	administer(agent, f"jid='{visitor.jid.partition('/')[0]}' affiliation='outcast'")
@@ -202,7 +202,7 @@ def shell_room(server):
 	enter(visitor, "visitor")
 
 
-@behaviour("an admin is told what is wrong")
+@behaviour("invalid commands of an admin get an error text")
 def shell_errors(server):
 	for words, complaint in [(("bar", GUESTS, "nonsense"), "Neither an IP address nor the JID of a visitor who is here or left recently: nonsense"),
 			(("bar", GUESTS, HERE, f"user@{HOST}"), f"may not enter this room: user@{HOST}"),
@@ -216,7 +216,7 @@ def shell_errors(server):
 		assert complaint in answer, answer
 
 
-@behaviour("an admin bars from a client; others cannot", options={"admins": [f"admin1@{HOST}"]})
+@behaviour("only an admin can bar from a client", options={"admins": [f"admin1@{HOST}"]})
 def adhoc(server):
 	command = f"<command xmlns='{COMMANDS}' node='{BAR}' action='execute'>{{}}</command>"
 	form = ("<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>https://prosody.im/protocol/webchat#bars"
@@ -242,7 +242,7 @@ def reload(server):
 	server.in_room("visitor", address=HERE)
 
 
-@behaviour("who resumes from another network counts there", guests={"webchat_sessions_per_address": 1})
+@behaviour("a visitor who resumes from another network counts there", guests={"webchat_sessions_per_address": 1})
 def roaming(server):
 	visitor = server.visitor(address=HERE)
 	visitor.enable()

@@ -1,4 +1,4 @@
-"""What the visitor sees in the room, on small screens too."""
+"""The appearance of the room, also on small screens."""
 import http.server
 import threading
 
@@ -39,7 +39,7 @@ def shows(browser, *names):
 	assert browser.texts(COUNT)[0].split()[0] == str(len(names)), browser.texts(COUNT)
 
 
-@in_browser("the participants are those who are in the room, and so is their number")
+@in_browser("the participants are the occupants of the room, and so is their number")
 def participants(server):
 	agent, owner = agent_in(server), server.login("owner")
 	server.lua(f"prosody.hosts['{ROOMS}'].modules.muc.get_room_from_jid('{SUPPORT}'):set_affiliation(true, '{owner.bare_jid}', 'owner')")
@@ -109,7 +109,7 @@ for each in (SMALL, (320, 568), (390, 844), (1280, 800)):
 	roomy(each)
 
 
-@in_browser("a visitor without voice asks to speak with a button, and writes once an agent has said yes")
+@in_browser("a visitor requests voice with a button, and writes when an agent has granted it")
 def voice(server):
 	agent = moderated(server)
 	with Browser() as browser:

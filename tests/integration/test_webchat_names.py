@@ -1,4 +1,4 @@
-"""Which names a visitor may have in a room."""
+"""Nicknames that a visitor may have in a room."""
 import xmpp
 from webchatsite import GUESTS, HOST, ROOMS, SUPPORT, behaviour, condition, enter, join
 
@@ -17,7 +17,7 @@ def rename(visitor, nick, room=SUPPORT):
 	return visitor.until("presence")
 
 
-@behaviour("a visitor enters under no name that looks like one of those present", guests=MANY)
+@behaviour("a nickname that looks like that of an occupant is refused", guests=MANY)
 def alike(server):
 	enter(server.login("agent"), "Ann Bell")
 	visitor = server.visitor()
@@ -27,7 +27,7 @@ def alike(server):
 	assert join(visitor, "Ann Bella")["type"] is None
 
 
-@behaviour("a visitor enters under no name that cannot be read or written", guests=MANY)
+@behaviour("a nickname that cannot be read or written is refused", guests=MANY)
 def flawed(server):
 	visitor = server.visitor()
 	for nick in FLAWED:
@@ -35,7 +35,7 @@ def flawed(server):
 		assert name == "not-acceptable" and text, (nick, name, text)
 
 
-@behaviour("names of many languages are fine")
+@behaviour("nicknames of many languages are accepted")
 def fine(server):
 	for nick in FINE:
 		visitor = server.visitor(transport="websocket")
@@ -44,7 +44,7 @@ def fine(server):
 		server.wait_gone(visitor)
 
 
-@behaviour("what holds on entering holds for another nickname, and the visitor stays", guests=MANY)
+@behaviour("a change of nickname follows the same rules, and the visitor stays", guests=MANY)
 def change(server):
 	agent, visitor = enter(server.login("agent"), "Ann Bell"), server.in_room("visitor")
 	agent.until("presence")
@@ -53,11 +53,11 @@ def change(server):
 			assert condition(rename(visitor, nick))[0] == expected, nick
 	agent.ping()
 	assert not [e for e in agent.unread if e.name == "presence"], agent.unread
-	assert rename(visitor, "Visitor")["type"] == "unavailable"  # one's own name may be written otherwise
+	assert rename(visitor, "Visitor")["type"] == "unavailable"  # visitors may change the case of their own names
 	assert agent.until("presence").find("x", "item")["nick"] == "Visitor"
 
 
-@behaviour("names of the room's owners and admins are kept for them, and reserved ones", options={"admins": [f"chief@{HOST}"]})
+@behaviour("nicknames of the room's owners and admins, and registered ones, are reserved", options={"admins": [f"chief@{HOST}"]})
 def reserved(server):
 	agent = server.login("agent")
 	server.lua(f"""
@@ -72,13 +72,13 @@ def reserved(server):
 	assert join(visitor, "Tina")["type"] is None
 
 
-@behaviour("names of users are their own affair")
+@behaviour("nicknames of users are not restricted")
 def users(server):
 	enter(server.login("agent"), "Ann")
 	enter(server.login("other"), "ann")
 
 
-@behaviour("a visitor shows no other name beside the nickname")
+@behaviour("a visitor cannot show another name beside the nickname")
 def beside(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.visitor()
 	other = "<nick xmlns='http://jabber.org/protocol/nick'>agent</nick>"
@@ -89,7 +89,7 @@ def beside(server):
 	assert message.body == "hello" and "protocol/nick" not in str(message)
 
 
-@behaviour("without ICU the log says so once, and case is all that is looked at")
+@behaviour("without ICU the log says so once, and only case is ignored")
 def no_icu(server):
 	server.lua("require 'util.encodings'.confusable = nil")
 	server.shell("module", "reload", "webchat", GUESTS)

@@ -27,7 +27,7 @@ def agent_of_desk(server, affiliation="owner"):
 
 
 def invited(agent):
-	"""The room that an agent is asked into, and why."""
+	"""The room of an agent's invitation, and its reason."""
 	while (message := agent.until("message")).find("x", "invite") is None:
 		pass
 	return message["from"], message.find("x", "invite").child("reason").text
@@ -37,7 +37,7 @@ def exists(server, jid):
 	return server.lua(f"return tostring(prosody.hosts['{ROOMS}'].modules.muc.get_room_from_jid('{jid}') ~= nil)") == "true"
 
 
-@behaviour("each visitor has a room, and the agents are told when the visitor has come", guests=OWN)
+@behaviour("each visitor has a room, and the agents are notified when the visitor enters", guests=OWN)
 def own_room(server):
 	agent, member = agent_of_desk(server), agent_of_desk(server, "member")
 	visitor, other = server.visitor(), server.visitor()
@@ -55,7 +55,7 @@ def own_room(server):
 		pass
 
 
-@behaviour("nobody else enters it, and it is in no list", guests=OWN)
+@behaviour("other visitors cannot enter it, and it is not listed", guests=OWN)
 def alone(server):
 	agent_of_desk(server)
 	visitor, other, user = server.visitor(), server.visitor(), server.login("user")
@@ -68,7 +68,7 @@ def alone(server):
 	enter(visitor, "Ann", room)
 
 
-@behaviour("who knows its key has it in another session, and the old one is out", guests=OWN)
+@behaviour("a new session with its key gets it, and the old session leaves", guests=OWN)
 def handed_over(server):
 	agent = agent_of_desk(server)
 	visitor, again = server.visitor(), server.visitor()
@@ -84,7 +84,7 @@ def handed_over(server):
 	assert not [e for e in agent.unread if e.name == "message"], "agents are told once"
 
 
-@behaviour("it ends when the visitor has been away for long, and with it goes who is in it", guests=SHORT)
+@behaviour("it is destroyed when the visitor has been away for long, and its occupants leave", guests=SHORT)
 def ended(server):
 	agent, visitor, never = agent_of_desk(server), server.visitor(), server.visitor()
 	room, _ = ask_room(visitor)
@@ -112,7 +112,7 @@ def stays(server):
 	bed.wait_for(lambda: not exists(server, room), "no room is left without the module")
 
 
-@behaviour("nothing of it is stored, also when the server stops", guests=OWN)
+@behaviour("none of its data are stored, also when the server stops", guests=OWN)
 def stopped(server):
 	agent, visitor = agent_of_desk(server), server.visitor()
 	room, _ = ask_room(visitor)
@@ -145,7 +145,7 @@ def banned(server):
 	ask_room(again)
 
 
-@behaviour("where nobody would answer the log says so", guests=OWN)
+@behaviour("the log warns if there are no agents", guests=OWN)
 def nobody(server):
 	visitor = server.visitor()
 	room, _ = ask_room(visitor)
@@ -153,7 +153,7 @@ def nobody(server):
 	server.expect_log(f"No agent for a visitor: {SUPPORT} has no owner, admin or member. Run prosodyctl shell webchat agent .* waits in {room}")
 
 
-@behaviour("without the option there is no room for a visitor, and without a default room neither", guests={
+@behaviour("rooms for visitors need the option and a default room", guests={
 	"webchat_default_room": "", "webchat_room_per_visitor": True})
 def without(server):
 	server.announced.append("webchat_")
@@ -161,13 +161,14 @@ def without(server):
 	assert condition(answer)[0] in ("service-unavailable", "item-not-found"), answer
 
 
-@behaviour("a user of the server gets no visitor's room", guests=OWN)
+@behaviour("a user of the server does not get a visitor's room", guests=OWN)
 def users(server):
 	answer = server.login("user").ask(f"<room xmlns='{XMLNS}'/>", "set", to=GUESTS)
 	assert condition(answer)[0] == "item-not-found" and xmpp.STANZA_ERRORS in str(answer)
 
 
-@in_browser("a visitor is alone with the agents, and comes back to the same room", guests={**OWN, "webchat_title": "Example support"})
+@in_browser("a visitor is alone with the agents, and comes back to the same room",
+	guests={**OWN, "webchat_title": "Example support"})
 def desk(server):
 	agent = agent_of_desk(server)
 	with Browser() as browser:

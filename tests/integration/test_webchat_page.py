@@ -1,4 +1,4 @@
-"""What the web server of a webchat answers, also behind nginx."""
+"""Answers of a webchat's web server, also behind nginx."""
 import http.client
 import json
 import re
@@ -44,7 +44,7 @@ def files(server):
 		assert policy["frame-ancestors"] == policy["connect-src"] == "'self'"
 
 
-@behaviour("the page holds no inline script")
+@behaviour("the page does not contain inline scripts")
 def no_inline(server):
 	page = get(server.http_port, "/chat/").body.decode()
 	assert re.findall(r"<script[^>]*>", page) == ['<script type="module" src="app.js">']
@@ -59,7 +59,7 @@ def etag(server):
 	assert (again.status, again.body) == (304, b"")
 
 
-@behaviour("nothing but its files is served")
+@behaviour("only its files are served")
 def traversal(server):
 	for path in ("../mod_webchat.lua", "..%2fmod_webchat.lua", "%2e%2e/mod_webchat.lua", "converse/../../mod_webchat.lua",
 			"converse/..%2f..%2fmod_webchat.lua", "converse/../get.sh", "/etc/passwd", "converse//etc/passwd",
@@ -69,7 +69,7 @@ def traversal(server):
 		assert b"module:" not in response.body and b"root:" not in response.body, path
 
 
-@behaviour("the configuration holds what the page needs")
+@behaviour("the configuration has all fields that the page needs")
 def configuration(server):
 	assert get(server.http_port, "/chat").getheader("Location") == "/chat/"
 	assert config(server) == {"title": "Chat", "host": GUESTS, "room": SUPPORT, "roomHosts": [OTHER_ROOMS, ROOMS],
@@ -86,31 +86,31 @@ def options(server):
 	assert get(server.http_port, "/help/desk/custom.css").body == get(server.http_port, "/help/desk/style.css").body
 
 
-@behaviour("a list of no hosts is a list", guests={"webchat_room_hosts": ["elsewhere.test"]})
+@behaviour("an empty list of hosts is a list", guests={"webchat_room_hosts": ["elsewhere.test"]})
 def no_hosts(server):
 	assert config(server)["roomHosts"] == []
 
 
-@behaviour("it says what to run where Converse.js is missing", guests={"webchat_converse_path": "/nonexistent"})
+@behaviour("it names the command that downloads a missing Converse.js", guests={"webchat_converse_path": "/nonexistent"})
 def no_converse(server):
 	server.expect_log("Cannot find converse.min.js: run sh .* It is not in /nonexistent")
 	assert config(server)["converse"] is False
 	assert get(server.http_port, "/chat/converse/converse.min.js").status == 404
 
 
-@behaviour("a stylesheet that is not there is told of, and left out", guests={"webchat_stylesheet": "/nonexistent/a.css"})
+@behaviour("a missing stylesheet is logged, and left out", guests={"webchat_stylesheet": "/nonexistent/a.css"})
 def no_stylesheet(server):
 	server.expect_log("webchat_stylesheet: /nonexistent/a.css: No such file or directory")
 	assert config(server)["stylesheet"] is False
 
 
-@behaviour("a stylesheet that is no file is told of, and left out", guests={"webchat_stylesheet": "/usr/share"})
+@behaviour("a stylesheet that is not a file is logged, and left out", guests={"webchat_stylesheet": "/usr/share"})
 def no_file(server):
 	server.expect_log("webchat_stylesheet: /usr/share: not a regular file")
 	assert config(server)["stylesheet"] is False
 
 
-@behaviour("rooms that visitors cannot enter are told of", guests={
+@behaviour("rooms that visitors cannot enter are logged", guests={
 	"webchat_default_room": f"help@{OTHER_ROOMS}", "webchat_room_hosts": [ROOMS, "rooms.nowhere.test"]})
 def closed_rooms(server):
 	server.expect_log(f"webchat_default_room is on a host that visitors may not enter: add {OTHER_ROOMS} to webchat_room_hosts")
@@ -118,7 +118,7 @@ def closed_rooms(server):
 
 
 def folder_of_ones_own():
-	"""Of a Converse.js, as far as the server looks."""
+	"""The files of Converse.js that the server needs."""
 	folder = bed.BUILD / "bed/converse"
 	folder.mkdir(parents=True, exist_ok=True)
 	for name in ("converse.min.js", "own.css"):
@@ -126,26 +126,26 @@ def folder_of_ones_own():
 	return folder
 
 
-@behaviour("Converse.js is taken from where an option says", guests={"webchat_converse_path": folder_of_ones_own()})
+@behaviour("Converse.js is served from the configured directory", guests={"webchat_converse_path": folder_of_ones_own()})
 def other_converse(server):
 	assert config(server)["converse"] is True
 	assert get(server.http_port, "/chat/converse/own.css").status == 200
 
 
-@behaviour("a default room that is none is an error", guests={"webchat_default_room": "support"})
+@behaviour("an invalid default room is an error", guests={"webchat_default_room": "support"})
 def bad_room(server):
 	server.expect_log('webchat_default_room = "support" must be the address of a room, room@host')
 	assert "room" not in config(server)
 
 
-@behaviour("a default room that does not exist is told of", guests={"webchat_default_room": f"missing@{ROOMS}"})
+@behaviour("a default room that does not exist is logged", guests={"webchat_default_room": f"missing@{ROOMS}"})
 def missing_room(server):
 	server.expect_log(rf'webchat_default_room does not exist.*muc:create\("missing@{ROOMS}", {{ persistent = true }}\)')
 	server.shell("muc:create('missing@" + ROOMS + "', { persistent = true })")
 	enter(server.visitor(), "visitor", f"missing@{ROOMS}")
 
 
-@behaviour("host-meta names the connections and the page", guests={"http_external_url": "https://chat.example/x/"})
+@behaviour("host-meta lists the connections and the page", guests={"http_external_url": "https://chat.example/x/"})
 def host_meta(server):
 	links = {"urn:xmpp:alt-connections:websocket": "wss://chat.example/x/xmpp-websocket",
 		"urn:xmpp:alt-connections:xbosh": "https://chat.example/x/http-bind", "alternate": "https://chat.example/x/chat/"}
@@ -193,7 +193,7 @@ def behind_nginx(server):
 			server.wait_gone(visitor)
 
 
-@behaviour("behind nginx, networks are told apart", guests={**BEHIND, "trusted_proxies": ["127.0.0.1"]},
+@behaviour("behind nginx, networks are distinguished", guests={**BEHIND, "trusted_proxies": ["127.0.0.1"]},
 	options={"trusted_proxies": ["127.0.0.1"]})
 def addresses_behind_nginx(server):
 	with Nginx(server) as port:

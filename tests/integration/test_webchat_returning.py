@@ -1,4 +1,4 @@
-"""A visitor comes back without the old connection: a new session takes the place of the one that is left behind."""
+"""A visitor returns without the old connection: a new session replaces the old one."""
 from test_webchat_limits import HERE, THERE
 from webchatsite import GUESTS, MUC, SUPPORT, behaviour, condition, enter, join
 
@@ -9,7 +9,7 @@ def replace(visitor, session, to=GUESTS):
 	return visitor.ask(f"<replace xmlns='{XMLNS}' session='{session}'/>", "set", to=to)
 
 
-@behaviour("who knows the id of a session replaces it, and has its name at once", beside_stock=True)
+@behaviour("a visitor with the id of a session replaces it, and has its name at once", beside_stock=True)
 def replaced(server):
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("Ann")
 	agent.until("presence")
@@ -27,7 +27,7 @@ def replaced(server):
 	assert not [e for e in agent.unread if e.name == "presence"]
 
 
-@behaviour("a session that the server takes for alive is replaced, too")
+@behaviour("a session that the server considers alive is replaced, too")
 def alive(server):
 	visitor, again = server.in_room("Ann"), server.visitor()
 	visitor.enable()
@@ -43,7 +43,7 @@ def bosh(server):
 	enter(again, "Ann")
 
 
-@behaviour("a session is replaced by who knows its id, and nobody else")
+@behaviour("a session can be replaced only with its id")
 def foreign(server):
 	visitor, other, user = server.in_room("Ann"), server.visitor(), server.login("user")
 	visitor.enable()

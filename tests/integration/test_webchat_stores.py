@@ -1,4 +1,4 @@
-"""Nothing of a visitor is stored, whatever the driver."""
+"""No data of a visitor are stored, with any driver."""
 import bed
 import xmpp
 from webchatsite import GUESTS, SUPPORT, behaviour, enter
@@ -10,7 +10,7 @@ OLDER, NEWER = ["vcard", "private"], ["vcard_legacy", "bookmarks"]  # these keep
 
 
 def stored(server):
-	"""What the driver itself holds of the visitors' host."""
+	"""The driver's own data of the visitors' host."""
 	return server.lua(f"""
 		local found, get_driver = {{}}, require "core.storagemanager".get_driver;
 		for _, name in ipairs {bed.lua(STORES)} do
@@ -27,7 +27,7 @@ def stored(server):
 
 
 def visit(server):
-	"""All that makes modules of a host store something about a user."""
+	"""All actions that make modules of a host store data of a user."""
 	agent, visitor = enter(server.login("agent"), "agent"), server.in_room("visitor")
 	agent.until("presence")
 	visitor.enable()
@@ -57,14 +57,14 @@ def driver(name, modules=OLDER, **options):
 	settings = {"guests": {"allow_anonymous_storage": True}, "guest_modules": [*MODULES, *modules],
 		"options": {"storage": name, **options}}
 
-	@behaviour(f"nothing of a visitor is stored with {name} by {', '.join(modules)}", **settings)
+	@behaviour(f"no data of a visitor are stored with {name} by {', '.join(modules)}", **settings)
 	def nothing(server):
 		visit(server)
 		assert stored(server) == "", stored(server)
 		server.shell("module", "unload", "webchat", GUESTS)
 		for module in ("mam", "smacks", "offline"):
 			server.shell("module", "reload", module, GUESTS)
-		server.shell("module", "load", "webchat", GUESTS)  # after those that write
+		server.shell("module", "load", "webchat", GUESTS)  # after the handlers that write
 		visit(server)
 		assert stored(server) == "", stored(server)
 

@@ -1,4 +1,4 @@
-"""Tabs of a browser: one that was killed comes back as the same visitor, a duplicate is another one."""
+"""Tabs of a browser: a tab that was killed returns as the same visitor, a duplicate is another one."""
 import bed
 from browser import Browser
 from test_webchat_browser import COMPOSER, agent_in, come_in, comes, in_browser, leaves, occupants, page, said
@@ -25,13 +25,13 @@ def dies_and_comes_back(server, agent, browser, url):
 		bed.wait_for(lambda: browser.run(SESSION) != session, "the new session's id is kept")
 
 
-@in_browser("a tab that was killed comes back as the same visitor")
+@in_browser("a tab that was killed returns as the same visitor")
 def killed(server):
 	with Browser() as browser:
 		dies_and_comes_back(server, agent_in(server), browser, page(server))
 
 
-@in_browser("a tab that was killed comes back over BOSH, too", guests={**BEHIND, "webchat_sessions_per_address": 2},
+@in_browser("a tab that was killed returns over BOSH, too", guests={**BEHIND, "webchat_sessions_per_address": 2},
 	options={"bosh_max_inactivity": 60})
 def killed_bosh(server):
 	with Nginx(server, websocket=False) as port, Browser() as browser:
@@ -39,7 +39,7 @@ def killed_bosh(server):
 
 
 def duplicate(browser):
-	"""What browsers do to duplicate a tab: the new one gets a copy of the storage."""
+	"""Duplicates a tab as browsers do: the new one gets a copy of the storage."""
 	first = browser.driver.current_window_handle
 	browser.driver.execute_script("window.open(location.href, '_blank')")
 	second = next(handle for handle in browser.driver.window_handles if handle != first)
@@ -72,7 +72,7 @@ def duplicated(server):
 		assert occupants(server) == ["Ann", "Ben", "agent"]
 
 
-@in_browser("a tab and its duplicate that were killed come back, each as itself")
+@in_browser("a tab and its duplicate that were killed return, each as itself")
 def killed_duplicates(server):
 	agent = agent_in(server)
 	with Browser() as browser:
@@ -91,7 +91,7 @@ def killed_duplicates(server):
 		assert occupants(server) == ["Ann", "Ben", "agent"]
 
 
-@in_browser("a duplicate of a tab at the form is no visitor yet")
+@in_browser("a duplicate of a tab at the form is not a visitor yet")
 def duplicated_form(server):
 	with Browser() as browser:
 		browser.driver.get(page(server))

@@ -12,7 +12,7 @@ ANONYMOUS = f"<auth xmlns='{xmpp.SASL}' mechanism='ANONYMOUS'/>"
 
 
 class TcpFrom(xmpp.Tcp):
-	"""From an address of one's own, of which loopback has many."""
+	"""From a separate address of loopback."""
 
 	def __init__(self, port, address):  # pylint: disable=super-init-not-called
 		self.sock = socket.create_connection(("127.0.0.1", port), xmpp.READ_TIMEOUT, (address, 0))
@@ -34,7 +34,7 @@ class Visitor(xmpp.Client):
 
 
 def join(client, nick, room=SUPPORT):
-	"""Enter a room; returns the answer: the own presence, or an error."""
+	"""Enter a room; returns the answer: the client's own presence, or an error."""
 	client.send(f"<presence to='{room}/{nick}'><x xmlns='{MUC}'/></presence>")
 	while True:
 		answer = client.stanza()
@@ -61,7 +61,7 @@ def condition(stanza):
 
 
 class Webchat(bed.Prosody):
-	"""`guests` are options of the visitors' host, on top of those that make it a webchat."""
+	"""`guests` are options of the visitors' host, beside those of every webchat."""
 
 	def __init__(self, version, guests=None, guest_modules=("webchat",), **settings):
 		self.guests = {"authentication": "anonymous", "modules_enabled": list(guest_modules),
@@ -72,7 +72,7 @@ class Webchat(bed.Prosody):
 	def start(self):
 		if self.stock_smacks:
 			self._add_webchat_alone()
-		(self.directory / "data").mkdir(exist_ok=True)  # SQLite makes no directory
+		(self.directory / "data").mkdir(exist_ok=True)  # SQLite does not create directories
 		super().start()
 		self.make_room(SUPPORT)
 		return self
@@ -95,7 +95,7 @@ class Webchat(bed.Prosody):
 		return room
 
 	def stranger(self, transport="tcp", address=None, forwarded_for=None, port=None):
-		"""A connection of a visitor who has not logged in; from an address, or through a proxy that tells of one."""
+		"""A connection of a visitor before the login; from an address, or through a proxy that forwards one."""
 		port = port or (self.port if transport == "tcp" else self.http_port)
 		if address:
 			made = TcpFrom(port, address)
@@ -120,12 +120,12 @@ class Webchat(bed.Prosody):
 		return enter(self.visitor(**where), nick, room)
 
 	def webchat(self, expression):
-		"""The value of an expression of the visitors' host."""
+		"""The value of an expression in the visitors' host."""
 		return self.lua(f"local host = prosody.hosts[{bed.lua(GUESTS)}]; return tostring({expression})")
 
 
 def behaviour(name, beside_stock=False, once=False, time_limit=suite.TIME_LIMIT, **settings):
-	"""With `beside_stock` the test is run once more, with Prosody's own mod_smacks."""
+	"""With `beside_stock` the test runs again with Prosody's own mod_smacks."""
 	def register(function):
 		for on_stock in (False, True)[:1 + beside_stock]:
 			def make(version, stock_smacks, on_stock=on_stock):

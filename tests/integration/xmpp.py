@@ -1,4 +1,4 @@
-"""A small raw XMPP client: it sends what a test says, byte for byte, and hides nothing it receives.
+"""A small raw XMPP client: it sends the bytes of a test unchanged, and does not hide received elements.
 
 Three transports - TCP, WebSocket (RFC 7395 on RFC 6455) and BOSH (XEP-0124, XEP-0206) - share one
 interface: open(), send(), receive(), close(), cut(). A Client logs in over any of them, counts the
@@ -35,7 +35,7 @@ class Closed(Exception):
 
 
 class Timeout(Exception):
-	"""Nothing came within the time limit."""
+	"""No element came within the time limit."""
 
 
 class Element:
@@ -134,7 +134,7 @@ def connect(port):
 
 
 def reset(sock):
-	"""Close a connection with a RST: what was under way is lost, in both directions."""
+	"""Close a connection with a RST: data in transit are lost, in both directions."""
 	sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 	sock.close()
 
@@ -151,7 +151,7 @@ class Transport:
 
 
 class SocketTransport(Transport):
-	"""What TCP and WebSocket share: one socket, read until an element is complete."""
+	"""The common part of TCP and WebSocket: one socket, read until an element is complete."""
 
 	def __init__(self, port):
 		self.sock = connect(port)
@@ -260,7 +260,7 @@ class WebSocket(SocketTransport):
 	restart = open
 
 	def send(self, *elements):
-		"""A frame each, all of them in one segment. A default namespace is added where none is."""
+		"""A frame each, all of them in one segment. A missing default namespace is added."""
 		self.send_raw(b"".join(self.frame(self.TEXT, self._qualify(e).encode()) for e in elements))
 
 	@staticmethod
@@ -299,7 +299,7 @@ class WebSocket(SocketTransport):
 				self.close_code = struct.unpack("!H", payload[:2])[0] if len(payload) >= 2 else 1005
 
 	def _parse(self, payload):
-		"""A frame is a document of its own: nothing is inherited but the prefix of stream errors."""
+		"""A frame is a document of its own: only the prefix of stream errors is inherited."""
 		parser = Parser()
 		parser.feed(f"<frame xmlns:stream='{STREAMS}'>".encode() + payload + b"</frame>")
 		self.ready.extend(parser.ready)
@@ -354,7 +354,7 @@ class Bosh(Transport):
 		self.waiting.append(connection)
 
 	def poll(self):
-		"""Give the server a request to answer when it has something to say."""
+		"""Give the server a request that it can answer later."""
 		if not self.waiting:
 			self._post("")
 
@@ -418,7 +418,7 @@ class Client:
 		return element
 
 	def stanza(self, timeout=READ_TIMEOUT):
-		"""The next stanza; <r/> and <a/> are passed over."""
+		"""The next stanza; <r/> and <a/> are skipped."""
 		while True:
 			element = self.next(timeout)
 			if element.is_stanza:
@@ -445,12 +445,12 @@ class Client:
 			kept.append(element)
 
 	def handled(self):
-		"""Ask for an <a/> and return its h: whatever was sent before has been handled now."""
+		"""Ask for an <a/> and return its h: all earlier stanzas have been handled now."""
 		self.send(f"<r xmlns='{self.sm}'/>")
 		return int(self.until("a")["h"])
 
 	def nothing_more(self):
-		"""No stanza is waiting: all that the server had to send came before the <a/>."""
+		"""No stanza is pending: the server sends all stanzas before the <a/>."""
 		self.handled()
 		stanzas = [e for e in self.unread if e.is_stanza]
 		assert not stanzas, f"unexpected: {stanzas}"
@@ -543,7 +543,7 @@ class Client:
 	# --- leaving ---
 
 	def cut(self):
-		"""The connection is gone, without a word to anybody."""
+		"""Lose the connection, without notice to the server."""
 		self.transport.cut()
 
 	def close(self):

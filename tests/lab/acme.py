@@ -1,10 +1,10 @@
-"""An ACME server (RFC 8555): Pebble, which issues what it has validated by HTTP (http-01), and the web server that answers
-it. Whoever asks Pebble for a certificate is a client as any other authority has them.
+"""An ACME server (RFC 8555): Pebble, which validates by HTTP (http-01), and the web server for its challenges. Clients use
+Pebble like any other authority.
 
 	server = Acme(lab, number_of_its_address, resolver)
-	server.url, server.trust  # for clients: where it is, and the authority of its own certificate
-	server.webroot  # where clients put the answers to its challenges
-	server.root  # the authority that it issues by, which is another one after each start
+	server.url, server.trust  # for clients: its URL, and the authority of its own certificate
+	server.webroot  # the directory for answers to its challenges
+	server.root  # the issuing authority, a new one after each start
 """
 import functools
 import http.server
@@ -20,15 +20,15 @@ import urllib.request
 from nameserver import end, end_with_parent
 
 PORT, MANAGEMENT_PORT, HTTP_PORT, UNUSED_PORT = 14000, 15000, 80, 5001
-START_TIMEOUT = 60  # it makes RSA keys first
+START_TIMEOUT = 60  # it generates RSA keys first
 PEBBLE = shutil.which("pebble") or "/usr/bin/pebble"
-# No pauses before it validates, no refused nonces at random, and no authorization without a validation
+# No pauses before validations, no random rejections of nonces, and no authorization without a validation
 ENVIRONMENT = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0", "GOMAXPROCS": "2"}
 
 
 class Acme:
-	"""Pebble on an address of the laboratory, which asks the name server at `resolver`; web_address is the one whose port 80
-	is the web root's, and which the domains must have."""
+	"""Pebble on an address of the laboratory, with the name server at `resolver`; web_address is the address of the web root's
+	port 80, and of the domains."""
 
 	def __init__(self, lab, number, resolver):
 		self.address, self.web_address = lab.address(number), lab.web_address
@@ -98,7 +98,7 @@ class Webroot(http.server.ThreadingHTTPServer):
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-	"""Serves files, and says nothing of it."""
+	"""Serves files, without logging."""
 
 	def log_message(self, *_):
 		pass

@@ -1,4 +1,4 @@
-"""Private certificate authorities, and the certificates that they issue, made by openssl(1).
+"""Private certificate authorities, and their certificates, created by openssl(1).
 
 	public = Authority(directory, "public")
 	certificate = public.issue("alpha", ["DNS:alpha.lab"], days=(-1, 30))
@@ -40,7 +40,7 @@ basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
 """
-# Public authorities issue for servers only, so that this is what an incoming peer shows too
+# Public authorities issue only for servers, so an incoming peer shows such a certificate, too
 SERVER = """\
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
@@ -51,7 +51,7 @@ subjectAltName = @names
 
 
 def openssl(*words, data="", errors=False):
-	"""Runs openssl WORDS..., which reads `data`; returns what it prints, with what it says as errors if that is wanted."""
+	"""Runs openssl WORDS..., which reads `data`; returns its output, optionally with standard error."""
 	done = subprocess.run(["openssl", *map(str, words)], input=data.encode(), stdout=subprocess.PIPE,
 		stderr=subprocess.PIPE, check=False)
 	if done.returncode:
@@ -76,17 +76,17 @@ class Certificate:
 
 	@property
 	def public_key(self):
-		"""The SubjectPublicKeyInfo, DER. It stands in front of the request."""
+		"""The SubjectPublicKeyInfo, DER. It is before the request."""
 		return base64.b64decode(self.request.read_text().split("-----")[2])
 
 	def tlsa(self, usage, selector, match):
-		"""The record of this very certificate, as zone files have it."""
+		"""The record of this certificate, as in zone files."""
 		data = DIGESTS[match](self.public_key if selector else self.der)
 		return f"{usage} {selector} {match} {data.hex()}"
 
 
 class Authority(Certificate):
-	"""A certificate that issues others; without an issuer it signs itself. `constraints` are name constraints, such as
+	"""The certificate of an authority; without an issuer it is self-signed. `constraints` are name constraints, such as
 	"permitted;DNS:alpha.lab"."""
 
 	def __init__(self, directory, name, issuer=None, days=(-10, 365), constraints=None):
@@ -99,8 +99,8 @@ class Authority(Certificate):
 
 	def issue(self, name, names, days=(-1, 30), common_name="server", chain=None, purpose="serverAuth",
 			rsa=False):
-		"""`names` such as "DNS:alpha.lab", "SRV:_xmpp-server.alpha.lab" and "XMPP:alpha.lab". With the
-		leaf are sent `chain`, or the authorities up to the root, which is left out."""
+		"""`names` such as "DNS:alpha.lab", "SRV:_xmpp-server.alpha.lab" and "XMPP:alpha.lab". `chain` is
+		sent with the leaf; by default the authorities up to the root, without the root."""
 		certificate = Certificate(self.directory, name, self)
 		make(certificate, common_name, SERVER.format(purpose=purpose), names, days, self, RSA if rsa else ECDSA)
 		certificate.write_chain(self.path() if chain is None else chain)
@@ -112,7 +112,7 @@ class Authority(Certificate):
 
 
 def self_signed(directory, name, names, days=(-1, 30), common_name="server"):
-	"""A certificate that nobody else has signed."""
+	"""A self-signed certificate."""
 	certificate = Certificate(directory, name, None)
 	(directory / f"{name}.index").touch()
 	make(certificate, common_name, SERVER.format(purpose="serverAuth"), names, days, certificate)
@@ -121,7 +121,7 @@ def self_signed(directory, name, names, days=(-1, 30), common_name="server"):
 
 
 def make(certificate, common_name, extensions, names, days, issuer, key=ECDSA):
-	"""Makes the key and the certificate."""
+	"""Creates the key and the certificate."""
 	openssl("req", "-new", "-pubkey", *key, "-nodes",
 		"-subj", f"/CN={common_name}", "-keyout", certificate.key, "-out", certificate.request)
 	configuration = certificate.request.with_suffix(".conf")
@@ -143,6 +143,6 @@ def alternative(number, name):
 
 
 def moment(days):
-	"""So many days from now, as openssl(1) and dnssec-signzone(8) write it."""
+	"""A number of days from now, in the format of openssl(1) and dnssec-signzone(8)."""
 	then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)
 	return then.strftime("%Y%m%d%H%M%SZ")

@@ -1,4 +1,4 @@
-"""A clock that a test sets forward. Lua programs that are started with its environment see it in os.time()."""
+"""A clock that a test sets forward. os.time() of Lua programs with its environment returns it."""
 import time
 
 # Standard Lua runs this before a script: manual, section 7
@@ -6,7 +6,7 @@ CODE = "local now = os.time; os.time = function (table) return table and now(tab
 
 
 class Clock:
-	"""The system's clock, and what has been added by advance(). It is kept in a file too, for scripts."""
+	"""The system's clock, plus the sum of advance(). It is also kept in a file, for scripts."""
 
 	def __init__(self, file):
 		self.file, self.ahead = file, 0
@@ -22,5 +22,5 @@ class Clock:
 		return time.time() + self.ahead
 
 	def prefix(self):
-		"""What stands before a command of a shell script, so that it sees this clock."""
+		"""The prefix of a command in a shell script for using this clock."""
 		return f'LUA_INIT_5_4="{CODE.format(file=self.file)}"'

@@ -1,5 +1,5 @@
 """A name server whose zone changes while it runs: Knot, which takes dynamic updates (RFC 2136) with a key of its own
-(TSIG, RFC 8945), and signs what has changed at once.
+(TSIG, RFC 8945), and signs changes at once.
 
 	server = Dynamic(directory, lab.address(30), zone)
 	lab.zone("lab").records += server.ds()
@@ -95,7 +95,7 @@ class Dynamic:
 		return file
 
 	def update(self, *lines):
-		"""As the administrator of the zone: lines of nsupdate(1), "add ..." and "delete ..."."""
+		"""Changes the zone like its administrator: lines of nsupdate(1), "add ..." and "delete ..."."""
 		script = "\n".join([f"server {self.address}", *lines, "send", ""])
 		done = subprocess.run(["nsupdate", "-k", self.key_file("nsupdate")], input=script, stdout=subprocess.PIPE,
 			stderr=subprocess.STDOUT, text=True, check=False)
@@ -103,7 +103,7 @@ class Dynamic:
 			raise RuntimeError(f"nsupdate: {done.stdout}")
 
 	def kill(self):
-		"""As a crash would."""
+		"""Ends it like a crash."""
 		self.process.kill()
 		self.process.wait()
 

@@ -9,7 +9,7 @@
 Zones: ".", "lab.", and below it
 
 	expired.lab.	signed, and the signatures have expired
-	insecure.lab.	not signed, which lab. says with a signature
+	insecure.lab.	not signed, as signed records of lab. prove
 	servfail.lab.	its server answers SERVFAIL
 	silent.lab.	its server never answers
 """
@@ -22,12 +22,12 @@ from nameserver import Failing, Network, Nsd
 from website import Silent, Site, Website
 from zones import Zone
 
-# The last numbers of the name servers' addresses. What is not signed has a server of its own: one that
-# is asked for signed zones too, and gives an unsigned answer at once, passes for a broken one.
+# The last numbers of the name servers' addresses. Unsigned zones have a server of their own: resolvers
+# consider a server broken that serves signed zones, too, and gives an unsigned answer.
 SERVER, FAILING, UNSIGNED, SILENT = 1, 2, 3, 254
-WEB = 4  # the web server's; at SILENT none answers either
+WEB = 4  # the web server's; at SILENT no web server answers either
 
-# So that a server that does not answer is given up soon: libunbound would ask it for half a minute
+# A short timeout for servers that do not answer: libunbound would retry for half a minute
 UNBOUND_OPTIONS = {
 	"do-not-query-localhost:": "no",
 	"do-ip6:": "no",
@@ -42,7 +42,7 @@ UNBOUND_OPTIONS = {
 
 
 class Lab:
-	"""Everything lies in a directory of its own below `parent`; stop() removes it."""
+	"""All files are in a new directory below `parent`; stop() removes it."""
 
 	def __init__(self, parent):
 		parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +88,14 @@ class Lab:
 
 	@property
 	def silent_web_address(self):
-		"""Where HTTPS is never answered."""
+		"""An address where HTTPS is never answered."""
 		return self.address(SILENT)
 
 	def self_signed(self, name, names, **settings):
 		return self_signed(self.directory, name, names, **settings)
 
 	def start(self):
-		"""Sign the zones and serve them; again, after more records."""
+		"""Sign the zones and serve them; call it again after more records."""
 		self._stop_servers()
 		self.children = self.zones["expired.lab"].write(self.directory) + self.zones["insecure.lab"].write(self.directory)
 		top = self.zones["lab"].write(self.directory, self.children)

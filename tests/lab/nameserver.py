@@ -1,6 +1,6 @@
 """The name servers of the laboratory, each on an address of 127.A.B.0/24: NSD with the zones, one
-that answers SERVFAIL, and one that never answers. Their port is 53, which only root may bind, or who
-has the capability: libunbound asks no other while it follows delegations."""
+that answers SERVFAIL, and one that never answers. Their port is 53, which only root or a
+user with the capability may bind: libunbound uses no other port for delegations."""
 import ctypes
 import errno
 import os
@@ -44,8 +44,8 @@ zone:
 
 
 class Network:
-	"""127.A.B.0/24, for one run alone: A and B are drawn, and the last address's DNS port is taken.
-	Whoever asks there never gets an answer."""
+	"""127.A.B.0/24, for one run alone: A and B are random, and the last address's DNS port is reserved.
+	Questions to it never get an answer."""
 
 	def __init__(self):
 		while True:
@@ -85,7 +85,7 @@ class Failing:
 	def stop(self):
 		try:
 			self.socket.shutdown(socket.SHUT_RDWR)
-		except OSError:  # it has no peer, which is said after it has been shut down
+		except OSError:  # it has no peer, which is reported after the shutdown
 			pass
 		self.thread.join()
 		self.socket.close()
@@ -122,7 +122,7 @@ class Nsd:
 
 
 def launch(command, directory, log=subprocess.DEVNULL):
-	"""Starts a name server. It runs as the caller, and as root with nothing left of root's powers but the one
+	"""Starts a name server. It runs as the caller; as root it keeps only the capability
 	to bind its port."""
 	if os.geteuid() == 0:
 		only = "-all,+net_bind_service"
@@ -132,7 +132,7 @@ def launch(command, directory, log=subprocess.DEVNULL):
 
 
 def wait_for_answer(process, address, zone, worst, log):
-	"""Waits until it is asked for a zone's SOA record, and answers with a code up to `worst`."""
+	"""Waits until the server answers a query for a zone's SOA record with a code up to `worst`."""
 	question = labels(zone) + struct.pack("!2H", SOA, 1)
 	deadline = time.monotonic() + START_TIMEOUT
 	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

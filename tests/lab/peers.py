@@ -1,4 +1,4 @@
-"""A domain of the laboratory: what it publishes and shows, and how the subjects must judge it."""
+"""A domain of the laboratory: its records and certificate, and the expected verdicts of the subjects."""
 import json
 
 PORT, OTHER_PORT, DIRECT_PORT = 5269, 5299, 5270  # every server listens on them all
@@ -10,7 +10,7 @@ def by(proof):
 
 
 REFUSED = by("refused")
-UNPROVEN = {"strict": "refused", "lax": "none"}  # as the policy says
+UNPROVEN = {"strict": "refused", "lax": "none"}  # according to the policy
 
 scenarios = []
 
@@ -18,16 +18,16 @@ scenarios = []
 class Scenario:
 	"""Keywords, all but the first two optional:
 
-	dane, off	what becomes of its streams where DANE is on, and where it is off: by policy, the proof
-		that the peer is accepted by, or "refused". "none" is accepted without a proof of the
-		certificate, by dialback. None: anything that keeps to the invariant
-	incoming, incoming_off	the same of incoming streams, where they are judged otherwise
-	zone, label	the domain's name; the label is made up otherwise
+	dane, off	the expected result of its streams with and without DANE: by policy, the proof
+		of the peer, or "refused". "none" is accepted without a proof of the
+		certificate, by dialback. None: any result that conforms to the invariant
+	incoming, incoming_off	the same for incoming streams, if their results differ
+	zone, label	the domain's name; the default label is generated
 	listed	the domain is in s2s_insecure_domains of the strict, in s2s_secure_domains of the lax
-	state	what the log says of DNS where the peer is accepted and DANE is on: secure, but in an insecure
-		zone; the worst of all servers' where the stream is incoming, with `incoming_state`
-	says	{direction: regular expression}, where DANE is on: why an outgoing stream is refused, and what
-		an incoming peer is told
+	state	the state of DNS in the log if the peer is accepted and DANE is on: secure, except in an insecure
+		zone; for incoming streams the worst of all servers, with `incoming_state`
+	says	{direction: regular expression}, if DANE is on: the reason for refusing an outgoing stream, and
+		the error that an incoming peer gets
 	named_by_srv	its certificate names the target of a secure SRV record, and not the domain
 	completed	a record holds the authority that its chain lacks"""
 
@@ -45,7 +45,7 @@ class Scenario:
 
 
 class Peer:
-	"""The domain of a scenario, as its function sets it up."""
+	"""The domain of a scenario, configured by its function."""
 
 	def __init__(self, lab, scenario, address):
 		self.lab, self.domain, self.label, self.address = lab, scenario.domain, scenario.label, address
@@ -54,8 +54,8 @@ class Peer:
 		self.certificate, self.has_direct_tls = None, False
 
 	def shows(self, issuer=None, names=None, **settings):
-		"""Its certificate, by an authority, or signed by itself. The domain alone is its name unless
-		`names` says otherwise; see authority.issue for the rest."""
+		"""Its certificate, by an authority or self-signed. The domain is its only name by default;
+		`names` sets others; see authority.issue for the rest."""
 		names = [f"DNS:{self.ascii}"] if names is None else names
 		if issuer:
 			self.certificate = issuer.issue(f"peer-{self.label}", names, **settings)
@@ -95,15 +95,15 @@ class Peer:
 		self.tlsa(label, tlsa, port)
 
 	def direct(self, tlsa=()):
-		"""A server that speaks TLS from the start (XEP-0368), preferred to others."""
+		"""A server with direct TLS (XEP-0368), preferred to others."""
 		self.has_direct_tls = True
 		self.srv(self.name("direct"), 1, DIRECT_PORT, "_xmpps-server")
 		self.add("direct", "A", self.address)
 		self.tlsa("direct", tlsa, DIRECT_PORT)
 
 	def posh(self, documents, issuer=None, host=None, **settings):
-		"""HTTPS at the domain, or at another host: {path: document}. The certificate is the public
-		authority's for that name, unless `issuer`, `names` or `days` say otherwise."""
+		"""HTTPS at the domain, or at another host: {path: document}. The certificate is issued by the
+		public authority for that name, unless `issuer`, `names` or `days` are set."""
 		host = host or self.ascii
 		names = settings.pop("names", [f"DNS:{host}"])
 		certificate = (issuer or self.lab.public).issue(f"web-{host}", names, **settings)

@@ -1,12 +1,12 @@
-"""Scenarios as tests: a peer is set up, and every subject judges it in both directions, for its virtual host and its
-component.
+"""Scenarios as tests: a peer is configured, and every subject authenticates it in both directions, for its virtual host and
+its component.
 
 	@scenario("DANE-EE matches, names are unrelated", dane=by("dane-ee"), off=UNPROVEN)
 	def _(peer):
 		peer.shows(peer.lab.private, names=["DNS:elsewhere.example"])
 		peer.target(tlsa=[(3, 1, 1)])
 
-peers.Scenario lists the keywords. One bed serves all scenarios of a version: it takes long to make.
+peers.Scenario lists the keywords. All scenarios of a version share one bed, which starts slowly.
 """
 import functools
 import multiprocessing.util
@@ -19,7 +19,7 @@ from peers import MISMATCH, OTHER_PORT, REFUSED, Scenario, UNPROVEN, by, scenari
 from servers import Bed, POLICIES
 
 OUTCOME_TIMEOUT = 20
-BED_TIME_LIMIT = 120  # it is made once, and is not part of the test that comes first
+BED_TIME_LIMIT = 120  # it is created once, and not within the time of the first test
 USAGES = {"pkix-ta": 0, "pkix-ee": 1, "dane-ta": 2, "dane-ee": 3}
 PROVEN_BY_DANE = {"dane-ee", "dane-ta"}
 
@@ -42,7 +42,7 @@ def scenario(title, **settings):
 
 
 def domain(label, zone="lab"):
-	"""A peer for on_bed() alone: no scenario plays it."""
+	"""A peer only for on_bed(), without a scenario."""
 	def register(set_up):
 		scenarios.append(Scenario(None, set_up, dane=None, off=None, zone=zone, label=label))
 		return set_up
@@ -50,7 +50,7 @@ def domain(label, zone="lab"):
 
 
 def on_bed(title, versions=bed.VERSIONS):
-	"""A test that does something else with the bed, its argument."""
+	"""A test with the bed as its argument, without a scenario."""
 	def register(function):
 		for version in set(versions) & set(bed.VERSIONS):
 			add(title, function, version)
@@ -59,7 +59,7 @@ def on_bed(title, versions=bed.VERSIONS):
 
 
 class Shared:
-	"""The bed of this process; at most one, so that few servers run at a time."""
+	"""The bed of this process; only one, so that few servers run at a time."""
 	bed = key = None
 
 
@@ -80,20 +80,20 @@ def close_bed():
 
 
 def established(server, here, there):
-	"""Opens a stream and waits until it is there."""
+	"""Opens a stream and waits until it is established."""
 	outcome = opened(server, here, there)
 	assert outcome["established"], outcome
 
 
 def opened(server, here, there):
-	"""Opens a stream; returns what becomes of it."""
+	"""Opens a stream; returns the result."""
 	server.streams("open", here, there)
 	return bed.wait_for(lambda: server.outcome("outgoing", here, there), f"the stream to {there} begins or ends",
 		OUTCOME_TIMEOUT)
 
 
 def play(servers, played, direction):
-	"""Opens a stream between the peer and each subject's host and component, and compares what becomes of them."""
+	"""Opens a stream between the peer and each subject's host and component, and compares the results."""
 	try:
 		for subject in servers.subjects:
 			for here in subject.domains:
@@ -110,7 +110,7 @@ def play(servers, played, direction):
 
 
 def judge(servers, subject, here, played, direction):
-	"""What becomes of the stream is what was expected; returns the proof, or "refused"."""
+	"""The result of the stream is the expected one; returns the proof, or "refused"."""
 	servers.judging = subject
 	outcome = bed.wait_for(lambda: subject.outcome(direction, here, played.domain),
 		f"the {direction} stream of {here} with {played.domain} begins or ends", OUTCOME_TIMEOUT)
@@ -131,7 +131,7 @@ def judge(servers, subject, here, played, direction):
 
 
 def verdict(outcome, audit):
-	"""The proof in the log, or "refused". A stock server only tells that there is one."""
+	"""The proof in the log, or "refused". A stock server only logs that there is one."""
 	if not outcome["established"]:
 		return "refused"
 	if audit:
@@ -150,14 +150,14 @@ def check_audit(servers, subject, played, direction, audit):
 
 
 def reason(servers, here, played, direction, outcome):
-	"""Why a subject has refused: what it tells the peer, or itself where there was no stream."""
+	"""The reason for the refusal: the error to the peer, or in the subject's log if there was no stream."""
 	if direction == "incoming":
 		outcome = bed.wait_for(lambda: servers.peer.outcome("outgoing", played.domain, here), "the peer is told")
 	return outcome.get("reason") or ""
 
 
 def keep_invariant(played, verdicts):
-	"""DANE accepts nobody whom the policy refuses without, unless a secure record matches."""
+	"""DANE accepts a peer that the policy alone refuses only if a secure record matches."""
 	for policy in POLICIES:
 		for dane, off in zip(verdicts[policy, True], verdicts[policy, False]):
 			if off == "refused" and dane != "refused":

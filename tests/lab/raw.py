@@ -49,7 +49,7 @@ def peer_stream(subject, authority, origin, certificate=None, to=None):
 
 @contextlib.contextmanager
 def direct_stream(server, origin, certificate):
-	"""The same with TLS from the start, whoever the server turns out to be."""
+	"""The same with direct TLS, with any certificate of the server."""
 	context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 	context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 	context.load_cert_chain(certificate.file, certificate.key)
@@ -76,7 +76,7 @@ class Target:
 	def _serve(self):
 		try:
 			connection, _ = self.listener.accept()
-		except OSError:  # nobody came, which whoever looks at .heard finds out
+		except OSError:  # no connection came; tests of .heard notice this
 			return
 		with connection:
 			connection.settimeout(xmpp.READ_TIMEOUT)
@@ -108,7 +108,7 @@ class Target:
 
 
 def read_rest(connection):
-	"""What comes until the other side ends the connection."""
+	"""The input until the other side closes the connection."""
 	received = b""
 	try:
 		while data := connection.recv(65536):

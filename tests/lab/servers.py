@@ -1,8 +1,8 @@
-"""The servers of the laboratory: four subjects, whose judgement is tested, and a stock server that
-is every one of their peers.
+"""The servers of the laboratory: four subjects, whose verdicts are tested, and a stock server that
+plays all of their peers.
 
-Subjects differ in their policy, strict where s2s_secure_auth is true and lax where it is not, and in
-whether DANE is on: strict.lab, lax.lab, strict-off.lab, lax-off.lab. Each has a component beside its
+Subjects differ in their policy, strict with s2s_secure_auth = true and lax without it, and in
+whether DANE is enabled: strict.lab, lax.lab, strict-off.lab, lax-off.lab. Each has a component beside its
 virtual host, rooms.strict.lab and so on.
 """
 import hashlib
@@ -33,7 +33,7 @@ class Server(bed.Prosody):
 	def __init__(self, lab, version, address, hosts, options, modules=(), stock=True, components=None):
 		super().__init__(version, stock_smacks=stock, start=False, components=components)
 		self.address, self.hosts, self.modules = address, hosts, [*MODULES, *modules]
-		default = lab.self_signed(f"default-{address}", ["DNS:nobody.lab"])  # ports want one beside the hosts'
+		default = lab.self_signed(f"default-{address}", ["DNS:nobody.lab"])  # ports need one beside the hosts'
 		self.options = {
 			"s2s_interfaces": [address],
 			"s2s_ports": [PORT, OTHER_PORT],
@@ -66,19 +66,19 @@ class Server(bed.Prosody):
 	def start(self):
 		try:
 			return super().start()
-		except xmpp.Timeout:  # a hundred domains, on a machine that does other things too
+		except xmpp.Timeout:  # a hundred domains, on a busy machine
 			bed.wait_for(self._answers, f"Prosody {self.version} listens at last", START_TIMEOUT)
 			return self
 
 	def _answers(self):
-		"""A question that has not been answered in time would be answered in the place of the next."""
+		"""A late answer would be taken for the answer to the next question."""
 		answers = super()._answers()
 		if not answers:
 			self._close_admin()
 		return answers
 
 	def offer_direct_tls(self, peers):
-		"""For ports with TLS from the start, Prosody takes certificates from a directory alone."""
+		"""For direct TLS, Prosody finds certificates only in a directory."""
 		for peer in peers:
 			shutil.copy(peer.certificate.file, self.directory / "certs" / f"{peer.domain}.crt")
 			shutil.copy(peer.certificate.key, self.directory / "certs" / f"{peer.domain}.key")
@@ -89,11 +89,11 @@ class Server(bed.Prosody):
 		return self.lua(f"return require'core.modulemanager'.get_module('*', 'test_streams').{function}({listed})")
 
 	def outcome(self, direction, here, there):
-		"""How the latest stream began or ended, or None as long as it has done neither."""
+		"""The result of the latest stream, or None while it is pending."""
 		return json.loads(self.streams("outcome", direction, here, there))
 
 	def audit(self, direction, peer, session=None):
-		"""What its log says of the latest stream since the test's beginning, or of this session: proof, record,
+		"""The log's fields for the latest stream since the test's beginning, or for this session: proof, record,
 		state, key."""
 		found = [line.groupdict() for line in re.finditer(AUDIT, self.log()[self.mark:])]
 		found = [line for line in found if (line["peer"], line["direction"]) == (peer, direction)
@@ -160,10 +160,10 @@ class Bed:
 	def subject(self, policy, dane):
 		return next(each for each in self.subjects if (each.policy, each.dane) == (policy, dane))
 
-	# --- what the test suite calls ---
+	# --- the interface of the test suite ---
 
 	def log(self):
-		"""Of the peer, and of the subject that was judging when the test ended."""
+		"""Of the peer, and of the subject that was tested when the test ended."""
 		servers = [("peer", self.peer)] + ([(self.judging.domain, self.judging)] if self.judging else [])
 		return "".join(f"--- {name}\n{server.log()[server.mark:]}" for name, server in servers)
 
@@ -172,7 +172,7 @@ class Bed:
 			server.assert_no_traceback()
 
 	def discard(self):
-		"""A test has ended, whichever way; the bed goes on to the next."""
+		"""A test has ended, with any result; the bed serves the next one."""
 		for server in self.servers:
 			server.mark, server.announced = len(server.log()), []
 

@@ -1,9 +1,9 @@
-"""A peer with DANE that is as strict, and knows as little, as RFC 7671 allows: it may have asked for the TLSA records at any
-moment, and keeps what it got for the whole TTL. So a server must fit, at every moment, all the record sets that were published
+"""A peer with DANE that is as strict as RFC 7671 allows, and caches as long: it may have looked up the TLSA records at any
+moment, and keeps them for the whole TTL. So a server must match, at every moment, all the record sets that were published
 within the TTL before.
 
 	peer = StrictPeer(lab.address(30), "_{}._tcp.xmpp.good.lab", server.address, [Listener(5222, "client"), ...], "good.lab", clock)
-	with peer:  # looks at all of it again and again
+	with peer:  # checks records and listeners repeatedly
 		...
 	assert not peer.refusals
 """
@@ -19,7 +19,7 @@ import threading
 from authority import openssl
 from nameserver import DNS_PORT, labels
 
-TLSA, TLSA_DATA = 52, 3  # the type, and where a record's data begin
+TLSA, TLSA_DATA = 52, 3  # the type, and the offset of a record's data
 DANE_EE, PUBLIC_KEY, SHA256 = 3, 1, 1
 READ_TIMEOUT, PAUSE = 10, 0.05
 STREAM = ("<?xml version='1.0'?><stream:stream xmlns='jabber:{}' xmlns:stream='http://etherx.jabber.org/streams' to='{}' version='1.0'>")
@@ -27,14 +27,14 @@ STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
 
 class Listener:
-	"""A port; `stream` is "client" or "server" where TLS begins by STARTTLS, None where it is there from the start."""
+	"""A port; `stream` is "client" or "server" for STARTTLS, None for direct TLS."""
 
 	def __init__(self, port, stream=None):
 		self.port, self.stream = port, stream
 
 	def certificate(self, address, domain):
 		"""The certificate that is served for a domain, DER; a ConnectionError or an ssl.SSLError
-		where nobody serves."""
+		without a server."""
 		context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 		context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 		with socket.create_connection((address, self.port), timeout=READ_TIMEOUT) as plain:
@@ -69,7 +69,7 @@ class StrictPeer:
 		self.ending = threading.Event()
 
 	def look(self):
-		"""Asks the name server, and connects, once at each port."""
+		"""Queries the name server, and connects to each port once."""
 		for listener in self.listeners:
 			self._ask(listener)
 			self._connect(listener)
@@ -78,7 +78,7 @@ class StrictPeer:
 		asked = self.clock.now()
 		try:
 			records, ttl = ask_tlsa(self.name_server, self.owner.format(listener.port))
-		except ConnectionError:  # it is down: the cache is what the peer has
+		except ConnectionError:  # it is down: the peer uses its cache
 			return
 		self.cache[listener][records] = asked + ttl
 
@@ -120,13 +120,13 @@ class StrictPeer:
 
 
 def key_digest(certificate):
-	"""The SHA-256 of the public key of a certificate, DER; openssl takes it out."""
+	"""The SHA-256 of the public key of a certificate, DER, extracted by openssl."""
 	text = openssl("x509", "-pubkey", "-noout", data=ssl.DER_cert_to_PEM_cert(certificate)).decode()
 	return hashlib.sha256(base64.b64decode(text.split("-----")[2])).digest()
 
 
 def ask_tlsa(server, name):
-	"""The TLSA records of a name, {(usage, selector, matching type, data)}, and the TTL of the set; a ConnectionError where
+	"""The TLSA records of a name, {(usage, selector, matching type, data)}, and the TTL of the set; a ConnectionError if
 	the server does not answer."""
 	with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
 		client.connect((server, DNS_PORT))

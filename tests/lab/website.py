@@ -9,7 +9,7 @@ READ_TIMEOUT = 5
 
 
 class Site:
-	"""A host: its certificate, and what it serves, {path: text}, which may change at any time."""
+	"""A host: its certificate, and its documents, {path: text}, which may change at any time."""
 
 	def __init__(self, certificate, documents):
 		self.documents = documents
@@ -28,16 +28,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
 			return
 		body = document.encode()
 		self.send_response(200)
-		self.send_header("Content-Length", str(len(body)))  # Prosody takes what has no length as it comes, maybe in parts
+		self.send_header("Content-Length", str(len(body)))  # without a length Prosody processes a response as it comes, maybe in parts
 		self.end_headers()
 		self.wfile.write(body)
 
-	def log_message(self, *_):  # it would go to standard error
+	def log_message(self, *_):  # it would write to standard error
 		pass
 
 
 class Website(http.server.ThreadingHTTPServer):
-	"""Serves `sites`, {host: Site}. A client that names none of them is refused."""
+	"""Serves `sites`, {host: Site}. A client with another name is refused."""
 	daemon_threads = True
 
 	def __init__(self, address, sites):
@@ -55,12 +55,12 @@ class Website(http.server.ThreadingHTTPServer):
 		return None
 
 	def get_request(self):
-		"""The handshake is left to the connection's own thread."""
+		"""The handshake is done in the connection's own thread."""
 		connection, client = super().get_request()
 		return self.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), client
 
 	def handle_error(self, request, client_address):
-		"""A client that does not like the certificate goes away; that is its right."""
+		"""A client that refuses the certificate disconnects, which is not an error."""
 
 	def stop(self):
 		self.shutdown()
@@ -69,7 +69,7 @@ class Website(http.server.ThreadingHTTPServer):
 
 
 class Silent:
-	"""A web server that lets everybody connect, and says nothing."""
+	"""A web server that accepts connections, and does not answer."""
 
 	def __init__(self, address):
 		self.socket = socket.create_server((address, HTTPS_PORT))

@@ -1,5 +1,5 @@
-"""Where an operator's commands run as they stand in a README: certbot, dehydrated, lego, uacme, prosodyctl and nsupdate are
-found before the system's, and add what the laboratory needs: which ACME server, which directories, which clock.
+"""An environment for an operator's commands as written in a README: wrappers of certbot, dehydrated, lego, uacme, prosodyctl and
+nsupdate precede the system's programs, and add options of the laboratory: its ACME server, directories and clock.
 
 	workplace = Workplace(directory, {"example.org": "good.lab"})
 	workplace.acme(server)
@@ -23,7 +23,7 @@ HOOK={here}/dehydrated/hook
 KEY_ALGO=secp384r1
 ACCOUNT_KEY_ALGO=secp384r1
 """
-# What each client is to be told beside. uacme's libcurl trusts the system's authorities and no others
+# Further options of each client. uacme's libcurl trusts only the system's authorities
 WRAPPERS = {
 	"certbot": """
 export REQUESTS_CA_BUNDLE={acme.trust} NO_PROXY='*'
@@ -42,7 +42,7 @@ exec {program} -y -c {here}/uacme -a {acme.url} "$@" """,
 
 
 def build_trust():
-	"""What makes a program trust other authorities than the system's: see trust.c. Made once for all tests."""
+	"""A library that makes a program trust other authorities than the system's: see trust.c. Built once for all tests."""
 	library = ROOT / "build/lab/trust.so"
 	if not library.exists():
 		part = library.with_name(f"trust.{os.getpid()}.so")
@@ -52,7 +52,7 @@ def build_trust():
 
 
 class Workplace:
-	"""`names` are replaced in what is run and written, as are the directories of the system."""
+	"""Replaces `names` in commands and files, and also the directories of the system."""
 
 	def __init__(self, directory, names):
 		self.here, self.bin = directory, directory / "bin"
@@ -62,7 +62,7 @@ class Workplace:
 			"/etc/prosody/certs": f"{directory}/../certs"}
 
 	def acme(self, server):
-		"""Makes the clients ready for this ACME server."""
+		"""Configures the clients for this ACME server."""
 		(server.webroot / CHALLENGES).mkdir(parents=True)
 		(self.here / "dehydrated").mkdir()
 		(self.here / "dehydrated/config").write_text(DEHYDRATED.format(acme=server, here=self.here, challenges=CHALLENGES))
@@ -98,7 +98,7 @@ class Workplace:
 			env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"})
 
 	def run(self, script, status=0):
-		"""Returns what the script prints."""
+		"""Returns the script's output."""
 		process = self.start(script)
 		try:
 			printed, _ = process.communicate(timeout=TIMEOUT)

@@ -1,4 +1,4 @@
-"""DNS zones: written down, signed by dnssec-signzone(8), and broken where a test wants them so.
+"""DNS zones: written, signed by dnssec-signzone(8), and optionally broken.
 
 	zone = Zone("lab.")
 	zone.add("alpha", "A", "127.0.0.1")
@@ -29,8 +29,8 @@ def ascii_name(name):
 
 
 class Zone:
-	"""A zone with its records. `valid` is when its signatures are, in days from now; None leaves the
-	zone unsigned, and its parent says so."""
+	"""A zone with its records. `valid` is the validity of its signatures, in days from now; None leaves the
+	zone unsigned, and its parent proves it."""
 
 	def __init__(self, name, server="ns.", valid=(-1, 30)):
 		self.name, self.valid = name, valid
@@ -46,7 +46,7 @@ class Zone:
 		self.records += [f"{self.owner(owner)} {TTL} IN {kind} {ascii_name(each)}" for each in data]
 
 	def break_signature(self, owner, kind):
-		"""Once the zone is signed, the signature of these records does not fit them."""
+		"""The signature of these records will be invalid."""
 		self.broken.append((self.owner(owner).lower(), kind))
 
 	def write(self, directory, children=()):
@@ -57,7 +57,7 @@ class Zone:
 
 	def _sign(self, directory):
 		keys = directory / f"{self.file.name}.keys"
-		if not self.key:  # else it is signed again, and resolvers that know the zone go on
+		if not self.key:  # otherwise it is signed again, and the caches of resolvers stay valid
 			shutil.rmtree(keys, ignore_errors=True)
 			keys.mkdir()
 			self.key = run("dnssec-keygen", "-q", "-K", keys, "-f", "KSK", "-a", "ECDSAP256SHA256", self.name, cwd=directory).strip()
@@ -76,7 +76,7 @@ class Zone:
 
 	@staticmethod
 	def _signed(line):
-		"""What a line is the signature of: an owner and a type, or None."""
+		"""The owner and the type that a signature line is for, or None."""
 		fields = line.split()
 		return (fields[0].lower(), fields[4]) if fields[3:4] == ["RRSIG"] else None
 

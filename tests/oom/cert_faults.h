@@ -58,7 +58,7 @@ static void *crypto_realloc(void *block, size_t size, const char *file, int line
 	return fails() ? NULL : realloc(block, size);
 }
 
-/* ---- Operations. Each gives what the core returned, and writes down all that it learnt. ---- */
+/* ---- Operations. Each returns the core's result, and writes down all outputs. ---- */
 
 struct notes {
 	char text[4096];
@@ -83,11 +83,11 @@ static void note_bytes(struct notes *notes, const void *bytes, size_t len) {
 	note(notes, " ");
 }
 
-/* What the operations work on; made before anything fails. */
+/* The input of the operations; created before anything fails. */
 static struct {
 	struct pn_str text, authorities;
 	struct records records;
-	bool is_valid; /* what the verdict must be */
+	bool is_valid; /* the expected verdict */
 } scene;
 
 static int verify_chain(struct notes *notes, const struct pn_chain *chain) {
@@ -174,7 +174,7 @@ enum { SAMPLED = 8 }; /* of so many allocations of OpenSSL, one fails where it i
 
 static void fail_each(operation *run) {
 	struct notes whole = {.len = 0};
-	for (int warm = 0; warm < 3; warm++) { /* what OpenSSL keeps for later is there then */
+	for (int warm = 0; warm < 3; warm++) { /* until OpenSSL has filled its caches */
 		whole.len = 0;
 		REQUIRE(run(&whole) == PN_OK);
 	}

@@ -19,7 +19,7 @@ struct faults {
 	size_t calls; /* so far */
 	size_t at;    /* the call that fails, 1 being the first; 0: none */
 	int way;      /* 0 to FAULT_WAYS - 1 */
-	int failed;   /* what it returned; 0: none has failed */
+	int failed;   /* its result; 0: none has failed */
 	const char *name;
 	bool spoils;  /* until its transaction has ended, all that is asked of it fails */
 	bool lasting; /* all later calls fail too */

@@ -139,7 +139,7 @@ TEST(names_are_read_or_memory_is_missing) {
 	cert_free(cert);
 }
 
-TEST(a_request_is_made_or_memory_is_missing) {
+TEST(a_request_is_created_or_memory_is_missing) {
 	fail_each(make_request);
 }
 
@@ -198,7 +198,7 @@ TEST(a_peer_with_one_thing_wrong_is_never_accepted) {
 	}
 }
 
-/* A chain keeps what it has decoded, also where memory was missing then. */
+/* A chain caches decoded certificates, also if memory was missing. */
 static int verify_twice(struct notes *notes) {
 	struct pn_chain *chain = NULL;
 	int err = pn_chain_new(&chain, scene.text);
@@ -209,7 +209,7 @@ static int verify_twice(struct notes *notes) {
 	return first != PN_OK ? first : err;
 }
 
-TEST(a_chain_is_good_for_another_verification_after_a_failure) {
+TEST(a_chain_can_be_verified_again_after_a_failure) {
 	for (int i = 0; i < 2; i++) {
 		const struct cert root = cert_make((struct cert_wish){
 			.subject = "root",
@@ -235,7 +235,7 @@ static int verify_kept(struct notes *notes) {
 }
 
 static void check_memory(operation *run) {
-	enum { WARM = 1000, ROUNDS = 2000 }; /* until malloc has at hand what it keeps */
+	enum { WARM = 1000, ROUNDS = 2000 }; /* until malloc has filled its caches */
 	size_t blocks = 0;
 	size_t bytes = 0;
 	for (int round = 0; round < WARM + ROUNDS; round++) {
@@ -247,7 +247,7 @@ static void check_memory(operation *run) {
 		CHECK(run(&notes) == PN_OK);
 	}
 	CHECK(held() == blocks);
-	/* Not a block each, which takes 32 bytes at least; what malloc keeps at hand counts as well
+	/* Not a block each, which takes 32 bytes at least; malloc's caches count as well
 	 */
 	CHECK(mallinfo2().uordblks < bytes + (size_t)ROUNDS * 16);
 }

@@ -223,7 +223,7 @@ static void take_with_failure(size_t nth, bool fail_after, bool *failed) {
 	CHECK(test_alloc.blocks == outside.blocks);
 }
 
-TEST(no_item_is_lost_that_memory_is_missing_for) {
+TEST(items_are_not_lost_if_memory_is_missing) {
 	for (int fail_after = 0; fail_after <= 1; fail_after++) {
 		bool failed = true;
 		size_t nth = 1;
@@ -259,7 +259,7 @@ TEST(loading_survives_every_failing_allocation) {
 	}
 }
 
-/* Lua finalizes what is younger first: `older` comes after the queue and its account. */
+/* Lua finalizes younger objects first: `older` comes after the queue and its account. */
 static const char FINALIZERS[] =
 	"older = setmetatable({}, { __gc = function () at_the_end() end })\n"
 	"queue = smacks.new { account = 'a@b' }\n"
@@ -304,7 +304,7 @@ TEST(queues_and_accounts_may_be_used_while_lua_closes) {
 	CHECK(passed == 3);
 }
 
-TEST(what_is_loaded_twice_shares_one_pool) {
+TEST(two_loads_of_the_module_share_one_pool) {
 	lua_State *L = new_state();
 	lua_pushcfunction(L, luaopen_smacks);
 	REQUIRE(lua_pcall(L, 0, 1, 0) == LUA_OK);

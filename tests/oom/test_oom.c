@@ -16,8 +16,8 @@
 #include "alloc.h"
 
 /*
- * One operation: makes what it needs, works, checks what it left, and frees all.
- * Returns what the core returned. Once test_alloc.failed is set, it may be PN_ENOMEM.
+ * One operation: creates its objects, runs, checks the results, and frees all. Returns the result
+ * of the core. Once test_alloc.failed is set, it may be PN_ENOMEM.
  */
 typedef int operation(void);
 
@@ -237,7 +237,7 @@ static int decode_what_is_wrong(void) {
 	return first;
 }
 
-TEST(an_error_in_the_xml_is_never_taken_for_another_one_or_for_success) {
+TEST(an_error_in_the_xml_is_never_reported_as_another_one_or_as_success) {
 	fail_each(decode_what_is_wrong);
 }
 
@@ -264,7 +264,7 @@ static int make_an_account(void) {
 	return err;
 }
 
-TEST(an_account_that_cannot_be_made_leaves_the_output_and_the_pool_untouched) {
+TEST(an_account_that_cannot_be_created_leaves_the_output_and_the_pool_untouched) {
 	fail_each(make_an_account);
 }
 
@@ -284,7 +284,7 @@ static int make_a_queue(void) {
 	return err;
 }
 
-TEST(a_queue_that_cannot_be_made_leaves_the_output_untouched) {
+TEST(a_queue_that_cannot_be_created_leaves_the_output_untouched) {
 	fail_each(make_a_queue);
 }
 
@@ -388,7 +388,7 @@ static int push_copies(void) {
 	return err;
 }
 
-TEST(a_copy_that_cannot_be_pushed_is_not_known_to_the_others) {
+TEST(a_copy_that_cannot_be_pushed_is_unknown_to_the_others) {
 	fail_each(push_copies);
 }
 

@@ -280,7 +280,7 @@ enum attitude { COMMITS, TRIES_AGAIN };
 
 /* The result of a run. */
 struct outcome {
-	int opened;     /* what opening returned */
+	int opened;     /* the result of opening */
 	size_t opening; /* calls that it took */
 	int done;       /* operations of the turn that went well */
 	bool failed;    /* one of the turn did not, the first time */
@@ -309,7 +309,7 @@ static struct outcome run(struct fixture *f, enum attitude attitude) {
 	return outcome;
 }
 
-/* Whether the store holds what the run has left. */
+/* Whether the store has the data of the run. */
 static bool holds_result(struct fixture *f, struct outcome outcome) {
 	const uint64_t found = state(f);
 	if (outcome.committed != PN_OK)
@@ -398,11 +398,11 @@ static void try_faults(struct faults fault, int ways, enum attitude attitude) {
 	}
 }
 
-TEST(whatever_call_of_lmdb_fails_what_was_written_before_in_the_turn_stands) {
+TEST(if_any_call_of_lmdb_fails_earlier_writes_of_the_turn_are_kept) {
 	try_faults((struct faults){0}, FAULT_WAYS, COMMITS);
 }
 
-TEST(also_where_it_leaves_a_transaction_that_is_of_no_more_use) {
+TEST(also_if_it_leaves_the_transaction_unusable) {
 	try_faults((struct faults){.spoils = true}, 1, COMMITS);
 }
 
@@ -410,11 +410,11 @@ TEST(a_call_that_has_failed_may_be_made_again_in_the_same_turn) {
 	try_faults((struct faults){.spoils = true}, 1, TRIES_AGAIN);
 }
 
-TEST(where_all_calls_of_lmdb_fail_from_then_on_a_turn_is_there_or_its_commit_tells) {
+TEST(if_all_later_calls_of_lmdb_fail_a_turn_is_there_or_its_commit_fails) {
 	try_faults((struct faults){.spoils = true, .lasting = true}, 1, COMMITS);
 }
 
-TEST(whatever_allocation_fails_what_was_written_before_in_the_turn_stands) {
+TEST(if_any_allocation_fails_earlier_writes_of_the_turn_are_kept) {
 	for (int fail_after = 0; fail_after < 2; fail_after++) {
 		bool failed = true;
 		for (size_t at = 1; failed; at++) {
@@ -435,7 +435,7 @@ TEST(whatever_allocation_fails_what_was_written_before_in_the_turn_stands) {
 	}
 }
 
-/* ---- A store that is being made ---- */
+/* ---- The creation of a store ---- */
 
 /* A directory in which there is nothing yet. */
 static void empty_site_make(struct fixture *f) {
@@ -443,7 +443,7 @@ static void empty_site_make(struct fixture *f) {
 	directory_remove(f->directory);
 }
 
-/* Whether the store that could not be made can be now, and has nothing. */
+/* Whether the store can be created now, and is empty. */
 static bool is_made(struct fixture *f, int opened) {
 	struct stat st;
 	char name[PATH_SIZE + 16];
@@ -458,7 +458,7 @@ static bool is_made(struct fixture *f, int opened) {
 	return good;
 }
 
-TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
+TEST(if_any_call_fails_while_a_store_is_created_the_next_attempt_creates_it) {
 	for (int way = 0; way < FAULT_WAYS; way++) {
 		bool failed = true;
 		for (size_t at = 1; failed || at < 60; at++) {
@@ -475,7 +475,7 @@ TEST(whatever_fails_while_a_store_is_made_the_next_time_it_is_made) {
 	}
 }
 
-TEST(whatever_allocation_fails_while_a_store_is_made_the_next_time_it_is_made) {
+TEST(if_any_allocation_fails_while_a_store_is_created_the_next_attempt_creates_it) {
 	bool failed = true;
 	for (size_t at = 1; failed; at++) {
 		struct fixture f;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """webchat.py   takes docs/images/webchat.png: a visitor and an agent in the room of a support desk, in Chromium
 
-Needs what `tests/setup browser` installs.
+Needs the packages of `tests/setup browser`.
 """
 import pathlib
 import sys

@@ -1,7 +1,7 @@
 /*
- * Certificates made on the spot, so that none expires: authorities, leaves, and what no authority
- * would sign; and questions about them. Keys are of P-256 and signatures ECDSA with SHA-256 where
- * nothing else is wished.
+ * Certificates that are created by the tests, so that none expires: authorities, leaves, and
+ * certificates that no authority would sign; and verifications of them. By default keys are of
+ * P-256 and signatures ECDSA with SHA-256.
  */
 #ifndef TEST_CERT_FIXTURE_H
 #define TEST_CERT_FIXTURE_H

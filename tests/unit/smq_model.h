@@ -1,8 +1,7 @@
 /*
- * Queues of pn/smq.h, in several accounts of one pool, beside a naive model of them: every
- * operation is done to both and compared. The model forgets nothing. It keeps every item that was
- * ever pushed, with the moment at which it came and went, and looks all of them through for each
- * answer.
+ * Queues of pn/smq.h, in several accounts of one pool, and a naive model of them: every operation
+ * is done to both and compared. The model keeps every item that was ever pushed, with the times at
+ * which it was pushed and removed, and searches all of them for each answer.
  */
 #ifndef TEST_SMQ_MODEL_H
 #define TEST_SMQ_MODEL_H
@@ -61,7 +60,7 @@ struct smq_model {
 	struct smq_model_item items[SMQ_MODEL_MAX];
 };
 
-/* ---- What the model knows ---- */
+/* ---- The model ---- */
 
 static inline size_t smq_model_cost(const struct smq_model_item *item) {
 	return (size_t)item->len + PN_SMQ_ITEM_COST + (item->linked ? PN_SMQ_KEY_COST : 0);
@@ -150,7 +149,7 @@ static inline void smq_model_bytes(char bytes[256], uint32_t n, uint8_t len) {
 		bytes[i] = (char)(n * 31 + i);
 }
 
-/* Whether what the queue gave is item n. */
+/* Whether the queue's item is item n. */
 static inline bool smq_model_is(const struct smq_model *m, const struct pn_smq_item *got,
 				uint32_t n) {
 	char bytes[256];
@@ -198,7 +197,7 @@ static inline bool smq_model_burst(struct smq_model *m, struct smq_model_queue *
 	return good;
 }
 
-/* An ack `ahead` of what was acked before, within what is unacked. */
+/* An ack of `ahead` more items, within the unacked ones. */
 static inline bool smq_model_ack(struct smq_model *m, struct smq_model_queue *q, uint32_t ahead) {
 	const uint32_t newly = ahead % (q->pushed - q->acked + 1);
 	q->acked += newly;

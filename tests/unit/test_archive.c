@@ -28,7 +28,7 @@ TEST(an_archive_that_was_never_written_to_is_empty) {
 	teardown(&f);
 }
 
-TEST(messages_come_in_the_order_in_which_they_were_appended_whatever_their_time) {
+TEST(messages_come_in_the_order_of_appending_with_any_times) {
 	struct fixture f;
 	setup(&f);
 	CHECK(append(&f, "a", 100, NULL, NULL) == PN_OK);
@@ -66,7 +66,7 @@ TEST(a_message_comes_back_with_its_time_its_peer_and_its_id) {
 	teardown(&f);
 }
 
-TEST(a_limit_ends_a_page_and_none_at_all_gives_nothing) {
+TEST(a_limit_ends_a_page_and_a_limit_of_0_gives_nothing) {
 	struct fixture f;
 	char got[4096];
 	setup(&f);
@@ -81,7 +81,7 @@ TEST(a_limit_ends_a_page_and_none_at_all_gives_nothing) {
 	teardown(&f);
 }
 
-TEST(before_and_after_bound_a_page_and_are_no_part_of_it) {
+TEST(before_and_after_bound_a_page_and_are_not_part_of_it) {
 	struct fixture f;
 	struct id ids[6];
 	setup(&f);
@@ -342,7 +342,7 @@ TEST(an_id_of_another_archive_finds_nothing) {
 	teardown(&f);
 }
 
-TEST(an_id_lasts_as_long_as_its_message_and_is_not_given_again) {
+TEST(an_id_lasts_as_long_as_its_message_and_is_not_reused) {
 	struct fixture f;
 	struct id ids[3], again;
 	setup(&f);
@@ -364,7 +364,7 @@ TEST(an_id_lasts_as_long_as_its_message_and_is_not_given_again) {
 	teardown(&f);
 }
 
-TEST(an_id_that_an_aborted_turn_gave_finds_nothing_once_its_place_is_taken) {
+TEST(an_id_of_an_aborted_turn_finds_nothing_after_its_position_is_reused) {
 	for (int again = 0; again < 2; again++) {
 		struct fixture f;
 		struct id lost, next;
@@ -431,7 +431,7 @@ TEST(a_key_may_look_like_an_opaque_id) {
 	teardown(&f);
 }
 
-TEST(an_archive_takes_no_more_than_its_quota_but_a_replacement) {
+TEST(a_full_archive_takes_only_replacements) {
 	struct fixture f;
 	struct pn_buf stanza = packed("x");
 	const struct {
@@ -472,7 +472,7 @@ static int set(struct fixture *f, struct pn_str id, const char *text, const doub
 	return err;
 }
 
-TEST(a_changed_message_keeps_its_id_its_place_and_what_was_not_given) {
+TEST(a_changed_message_keeps_its_id_its_place_and_the_fields_that_were_not_given) {
 	struct fixture f;
 	struct id ids[3];
 	static const double later = 10;

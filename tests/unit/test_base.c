@@ -56,7 +56,7 @@ TEST(a_zeroed_buffer_is_empty_and_can_be_freed_twice) {
 	CHECK(buf.data == NULL && buf.cap == 0);
 }
 
-TEST(a_buffer_keeps_what_is_appended_while_it_grows) {
+TEST(a_buffer_keeps_appended_bytes_while_it_grows) {
 	struct pn_buf buf = {0};
 	for (unsigned int i = 0; i < 100000; i++) {
 		const unsigned char bytes[3] = {(unsigned char)i, (unsigned char)(i >> 8), 7};
@@ -157,7 +157,7 @@ static bool read_record(struct pn_wire *wire) {
 	return a && b && c && len == 0 && wire->err == PN_OK;
 }
 
-TEST(a_cursor_reads_back_what_was_written_and_nothing_of_any_truncation) {
+TEST(a_cursor_reads_back_written_values_and_fails_for_every_truncation) {
 	struct pn_buf buf = {0};
 	pn_wire_put_u8(&buf, 0xff);
 	pn_wire_put_u32(&buf, 0xfffefdfc);

@@ -50,7 +50,7 @@ TEST(a_text_without_a_certificate_is_an_error) {
 	CHECK(READ(str(BEGIN), str("\n!!!!\n"), str(END), str("\n")) == PN_ECERT);
 }
 
-TEST(what_stands_between_certificates_is_ignored) {
+TEST(text_between_certificates_is_ignored) {
 	const struct cert cert = cert_make((struct cert_wish){0});
 	struct pn_buf pem = {0};
 	pem_add(&pem, &cert);
@@ -102,7 +102,7 @@ static int count_of(struct pn_str text, const char *needle) {
 	return count;
 }
 
-TEST(every_truncation_has_the_whole_certificates_or_is_an_error) {
+TEST(every_truncation_returns_the_whole_certificates_or_is_an_error) {
 	const struct cert cert = cert_make((struct cert_wish){.names = "dns:a.example"});
 	struct pn_buf pem = {0};
 	pem_add(&pem, &cert);
@@ -133,7 +133,7 @@ static int refuse_to_answer(UI *ui, UI_STRING *text) {
 	return 0;
 }
 
-TEST(nobody_is_asked_for_a_pass_phrase) {
+TEST(a_pass_phrase_is_never_prompted_for) {
 	static const char block[] = "Proc-Type: 4,ENCRYPTED\n"
 				    "DEK-Info: AES-128-CBC,000102030405060708090A0B0C0D0E0F\n\n"
 				    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n";
@@ -146,8 +146,8 @@ TEST(nobody_is_asked_for_a_pass_phrase) {
 	UI_destroy_method(method);
 }
 
-/* What OpenSSL's own tools write to mark a certificate as trusted is no business of a stranger. */
-TEST(a_certificate_that_calls_itself_trusted_is_not) {
+/* Peers must not mark a certificate as trusted in the way of OpenSSL's own tools. */
+TEST(a_trusted_certificate_of_openssl_is_not_trusted) {
 	const struct cert cert = cert_make((struct cert_wish){.names = "dns:a.example"});
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *text;
@@ -327,7 +327,7 @@ TEST(a_subject_of_any_type_has_no_control_characters) {
 	cert_free(root);
 }
 
-static const char *key_type; /* NULL: one that nobody knows */
+static const char *key_type; /* NULL: an unknown one */
 
 static void alter_key(X509 *x) {
 	if (key_type != NULL) {
@@ -341,7 +341,7 @@ static void alter_key(X509 *x) {
 	}
 }
 
-TEST(keys_are_told_by_type_and_size) {
+TEST(keys_are_described_by_type_and_size) {
 	struct cert cert = cert_make((struct cert_wish){.rsa_bits = 2048});
 	struct pn_cert_info info = describe(&cert);
 	CHECK_STR(info.key_type, "RSA");
@@ -370,7 +370,7 @@ TEST(an_unknown_key_is_described_without_type_and_size) {
 
 /* ---- Damage ---- */
 
-/* Each bit is covered: by the signature, or by what the encoding must be. */
+/* Each bit is covered by the signature, or by the rules of the encoding. */
 TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	unsigned char *der = NULL;
@@ -401,7 +401,7 @@ TEST(no_changed_bit_of_a_certificate_goes_unnoticed) {
 	hierarchy_free(h);
 }
 
-/* ---- Where the parts of a certificate stand ---- */
+/* ---- The positions of a certificate's parts ---- */
 
 static int read_der(const unsigned char *der, size_t len) {
 	struct pn_buf pem = {0};

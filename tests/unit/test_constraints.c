@@ -1,5 +1,5 @@
 /* Name constraints of pn/cert.h, for every kind of name that stands for a domain: RFC 5280 section
- * 4.2.1.10, RFC 4985; and what a refusal says. */
+ * 4.2.1.10, RFC 4985; and the causes of refusals. */
 #include "cert_fixture.h"
 
 /* ---- Questions about a leaf below an authority with constraints ---- */
@@ -47,7 +47,7 @@ static struct answer look(struct scene scene, enum trusted trusted) {
 	return answer;
 }
 
-/* Whether it is the same whoever the chain is trusted by, and whichever authority constrains; but a
+/* Whether the result is the same for any trust anchor, and for constraints of any authority; but a
  * bare key constrains nothing, whatever the certificate that has it. */
 static bool is_each(struct scene scene, bool (*is)(const struct answer *answer)) {
 	for (unsigned i = 0; i < 5; i++) {
@@ -90,7 +90,7 @@ static bool forbids(const char *constraint, const char *names) {
 
 /* ---- Permitted and excluded ---- */
 
-TEST(an_authority_for_another_domain_vouches_for_no_name_of_any_kind) {
+TEST(an_authority_for_another_domain_certifies_no_kind_of_name) {
 	CHECK(forbids("critical,permitted;DNS:b.example", SRV));
 	CHECK(forbids("critical,permitted;DNS:b.example", XMPP));
 	CHECK(forbids("permitted;DNS:b.example", SRV " " XMPP));
@@ -100,7 +100,7 @@ TEST(an_authority_for_another_domain_vouches_for_no_name_of_any_kind) {
 		is_bad_chain));
 }
 
-TEST(an_authority_for_the_domain_vouches_for_names_of_every_kind) {
+TEST(an_authority_for_the_domain_certifies_every_kind_of_name) {
 	static const char *const constraints[] = {"permitted;DNS:a.example",
 						  "permitted;DNS:example",
 						  "permitted;DNS:A.Example",
@@ -156,12 +156,12 @@ static void exclude_all(X509 *x) {
 	constraints_add(x, made);
 }
 
-TEST(an_empty_constraint_is_about_every_domain) {
+TEST(an_empty_constraint_applies_to_every_domain) {
 	CHECK(is_each((struct scene){.alter = permit_all, .names = SRV " " XMPP}, is_accepted));
 	CHECK(is_each((struct scene){.alter = exclude_all, .names = SRV " " XMPP}, is_forbidden));
 }
 
-TEST(a_part_of_a_label_is_no_domain) {
+TEST(a_part_of_a_label_is_not_a_domain) {
 	CHECK(forbids("permitted;DNS:xample", SRV));
 	CHECK(forbids("permitted;DNS:.a.example", XMPP));
 	CHECK(forbids("permitted;DNS:a.example.net", XMPP));
@@ -191,7 +191,7 @@ TEST(a_forbidden_name_is_as_if_it_were_not_there) {
 	CHECK(absent.chain && !absent.identity && absent.cause == PN_CAUSE_NAME);
 }
 
-TEST(every_authority_has_to_allow_a_name) {
+TEST(every_authority_must_allow_a_name) {
 	const struct cert root = cert_make((struct cert_wish){.subject = "root",
 							      .authority = true,
 							      .nid = NID_name_constraints,
@@ -230,7 +230,7 @@ TEST(an_authority_that_is_not_in_the_path_forbids_nothing) {
 
 /* ---- Wildcards and Unicode ---- */
 
-TEST(a_wildcard_must_not_stand_for_what_is_excluded) {
+TEST(a_wildcard_must_not_cover_an_excluded_domain) {
 	const struct scene star = {.names = "srv:_xmpp-server.*.a.example",
 				   .domain = "b.a.example"};
 	static const struct {
@@ -263,9 +263,9 @@ TEST(an_xmppaddr_in_unicode_is_compared_in_a_labels) {
 	CHECK(is_each(scene, is_forbidden));
 }
 
-/* ---- What nobody can compare ---- */
+/* ---- Constraints that cannot be compared ---- */
 
-TEST(a_constraint_that_is_no_domain_name_forbids_all_names) {
+TEST(a_constraint_that_is_not_a_domain_name_forbids_all_names) {
 	static const char *const bases[] = {"a..example", "*.example", "a.example.",
 					    "..example",  "a example", "a.ex\xc3\xa4mple"};
 	for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
@@ -308,7 +308,7 @@ static bool is_refused(const struct answer *answer) {
 	return !answer->accepted;
 }
 
-TEST(a_constraint_with_bounds_that_cannot_be_read_or_that_stands_twice_forbids_all_names) {
+TEST(a_constraint_with_invalid_bounds_or_a_duplicate_one_forbids_all_names) {
 	void (*const ways[])(X509 * x) = {add_minimum, add_maximum, add_garbage, add_two};
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		CHECK(is_each((struct scene){.alter = ways[i], .names = SRV}, is_refused));

@@ -12,7 +12,7 @@ enum { BEFORE = 30, AFTER = 70 };
 
 struct past {
 	struct fixture f;
-	struct image old; /* the data file when it was made durable */
+	struct image old; /* the data file at its sync */
 	struct image now; /* the data file later */
 	struct image durable;
 	uint64_t then; /* contents of the durable state */
@@ -88,7 +88,7 @@ static bool is_later(const struct past *past, const struct image *data) {
 
 /* ---- Power failures ---- */
 
-TEST(a_power_failure_brings_back_the_durable_state_whatever_was_written_since) {
+TEST(a_power_failure_rolls_back_to_the_durable_state) {
 	struct past past;
 	int later = 0;
 	past_setup(&past);
@@ -190,7 +190,7 @@ TEST(a_power_failure_during_recovery_loses_nothing_more) {
 	past_teardown(&past);
 }
 
-TEST(a_process_that_is_killed_loses_nothing_that_was_committed) {
+TEST(a_killed_process_does_not_lose_committed_data) {
 	struct past past;
 	struct fixture site;
 	past_setup(&past);
@@ -201,7 +201,7 @@ TEST(a_process_that_is_killed_loses_nothing_that_was_committed) {
 	past_teardown(&past);
 }
 
-TEST(later_states_take_the_place_of_earlier_ones) {
+TEST(later_states_replace_earlier_ones) {
 	struct past past;
 	past_setup(&past);
 	for (int i = 1; i <= 6; i++) {
@@ -216,7 +216,7 @@ TEST(later_states_take_the_place_of_earlier_ones) {
 
 /* ---- Invalid records ---- */
 
-TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
+TEST(a_partly_written_record_leaves_the_former_one_valid) {
 	struct past past;
 	past_setup(&past);
 	struct image before = past.durable;
@@ -251,7 +251,7 @@ TEST(a_record_that_was_written_in_part_leaves_the_one_before_in_force) {
 	past_teardown(&past);
 }
 
-TEST(without_a_record_that_is_whole_the_file_stays_as_it_is) {
+TEST(without_a_valid_record_the_file_is_not_changed) {
 	struct past past;
 	past_setup(&past);
 	const uint64_t now = contents(&past.f);
@@ -311,12 +311,12 @@ static void replace_by_hand(int count, bool aged) {
 	past_teardown(&past);
 }
 
-TEST(a_file_that_replaced_a_newer_one_by_hand_is_kept_and_made_durable_from_then_on) {
+TEST(a_file_that_replaced_a_newer_one_by_hand_is_kept_and_synced_from_then_on) {
 	replace_by_hand(BEFORE / 2, false);
 	replace_by_hand(BEFORE / 2, true);
 }
 
-TEST(a_file_that_replaced_an_older_one_by_hand_is_kept_and_made_durable_from_then_on) {
+TEST(a_file_that_replaced_an_older_one_by_hand_is_kept_and_synced_from_then_on) {
 	replace_by_hand(AFTER * 2, false);
 	replace_by_hand(AFTER * 2, true);
 }
@@ -330,7 +330,7 @@ static void make_empty_database(const char *directory) {
 	mdb_env_close(env);
 }
 
-TEST(a_power_failure_brings_back_a_database_of_no_transaction_too) {
+TEST(a_power_failure_rolls_back_to_a_database_without_transactions_too) {
 	struct past past = {0};
 	srandom(test_seed());
 	past.f.options = (struct pn_db_options){.interval = 60000, .verify = true};
@@ -371,7 +371,7 @@ static void make_anew(bool aged) {
 	past_teardown(&past);
 }
 
-TEST(where_the_data_file_was_moved_away_a_new_one_is_made_and_made_durable_from_then_on) {
+TEST(if_the_data_file_was_moved_away_a_new_one_is_created_and_synced_from_then_on) {
 	make_anew(false);
 	make_anew(true);
 }

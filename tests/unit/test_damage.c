@@ -1,7 +1,7 @@
 /*
- * Records that say nonsense, in a file that is sound for LMDB. Each record of one user is damaged
- * in each way, and every operation that writes is played on that user, in a turn in which somebody
- * else writes too: what fails changes nothing, and the other one loses nothing.
+ * Records with invalid content, in a file that is valid for LMDB. Each record of one user is
+ * damaged in each way, and every writing operation is run on that user, in a turn with writes of
+ * another user: failed operations change nothing, and the other user's writes are kept.
  */
 #include <lmdb.h>
 
@@ -300,7 +300,7 @@ static void site_make(struct fixture *f, const struct record *record, int way) {
 	open_db(f);
 }
 
-/* ---- What is promised ---- */
+/* ---- Tests ---- */
 
 static int failures;
 
@@ -320,7 +320,7 @@ static bool play(struct fixture *f, int number) {
 	       total(f, ROMEO, &EVERYTHING) == 1 + 2 * (number + 1) && good;
 }
 
-TEST(whatever_record_of_one_user_is_damaged_another_one_loses_nothing) {
+TEST(any_damaged_record_of_one_user_does_not_affect_another_user) {
 	for (int i = 0; i < record_count; i++) {
 		for (int way = 0; way < DAMAGES; way++) {
 			struct fixture f;
@@ -352,7 +352,7 @@ static int64_t expire_all(struct fixture *f, uint64_t slice) {
 	return more < 0 ? more : (int64_t)position.damaged;
 }
 
-TEST(whatever_record_of_one_archive_is_damaged_all_others_are_expired) {
+TEST(any_damaged_record_of_one_archive_does_not_stop_the_expiry_of_others) {
 	int64_t passed = 0;
 	for (int i = 0; i < record_count; i++) {
 		for (int way = 0; way < DAMAGES; way++) {

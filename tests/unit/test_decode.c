@@ -67,7 +67,7 @@ static struct pn_str all(const struct pn_buf *buf) {
 	return (struct pn_str){(const char *)buf->data, buf->len};
 }
 
-/* ---- What it builds ---- */
+/* ---- Results ---- */
 
 TEST(elements_attributes_and_text_become_tokens_in_document_order) {
 	check_decodes("<message to='a@b' type=\"chat\"><body>hi</body> tail</message>",
@@ -137,11 +137,11 @@ TEST(unicode_of_every_length_passes) {
 	check_decodes("<\xc3\xa4 \xc3\xb6='1'/>", "(\xc3\xa4 \xc3\xb6=1)");
 }
 
-TEST(white_space_in_an_attribute_is_normalised_as_xml_asks) {
+TEST(white_space_in_an_attribute_is_normalised_as_xml_requires) {
 	check_decodes("<a b='1\n2\t3\r\n4'>1\r\n2\r3</a>", "(a b=1 2 3 4 \"1\n2\n3\")");
 }
 
-/* ---- What it refuses ---- */
+/* ---- Errors ---- */
 
 TEST(every_truncation_of_a_stanza_is_not_well_formed) {
 	const struct pn_str xml =
@@ -361,7 +361,7 @@ TEST(a_stanza_may_reach_the_limit_in_elements_and_not_pass_it) {
 	CHECK(decode(str("<a/>"), (struct pn_decode_limits){.elements = 1}) == PN_OK);
 }
 
-TEST(the_first_thing_that_is_wrong_is_the_error) {
+TEST(the_first_error_is_reported) {
 	static const struct pn_decode_limits limits = {.depth = 1, .elements = 1};
 	CHECK(decode(str("<a><b><!-- --></b>"), limits) == PN_EDEPTH);
 	CHECK(decode(str("<a><!-- --><b/>"), limits) == PN_ERESTRICTED);
@@ -432,7 +432,7 @@ TEST(a_megabyte_in_one_attribute_decodes) {
 	pn_buf_free(&xml);
 }
 
-TEST(tokens_are_appended_to_what_the_buffer_holds) {
+TEST(tokens_are_appended_to_the_content_of_the_buffer) {
 	struct pn_buf out = {0};
 	put(&out, "before", 1);
 	CHECK(pn_stanza_decode(&out, str("<a>b<c/></a>"), DEFAULTS) == PN_OK);

@@ -4,7 +4,7 @@
 #include "../../modules/archive/archive.h"
 #include "store_fixture.h"
 
-/* ---- A naive archive: what every message is, and whether it is still there ---- */
+/* ---- A naive archive: all messages, and whether each is deleted ---- */
 
 enum { MODEL_MAX = 100000, PEERS = 5, DAY = 86400 };
 
@@ -60,7 +60,7 @@ static int64_t model_count(const struct pn_archive_query *query) {
 	return count;
 }
 
-/* Deletes what matches from both. */
+/* Deletes the matches from both. */
 static void model_delete(const struct pn_archive_query *query) {
 	int64_t count = 0;
 	for (int i = 0; i < model.count; i++) {
@@ -214,7 +214,7 @@ TEST(counts_are_exact_while_clocks_go_back_and_messages_come_and_go) {
 	teardown(&model.f);
 }
 
-TEST(the_last_peers_messages_may_go_from_either_end) {
+TEST(messages_of_the_last_peer_may_be_deleted_from_either_end) {
 	for (int reverse = 0; reverse < 2; reverse++) {
 		model_open();
 		for (int i = 0; i < 1500; i++)
@@ -233,7 +233,7 @@ TEST(the_last_peers_messages_may_go_from_either_end) {
 	}
 }
 
-TEST(a_peer_whose_newest_goes_after_a_gap_is_counted_right_again) {
+TEST(a_peer_is_counted_exactly_after_its_newest_message_behind_a_gap_is_deleted) {
 	struct fixture f;
 	struct id ids[1000];
 	setup(&f);
@@ -339,7 +339,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 
 /* ---- Deleting ---- */
 
-TEST(a_truncation_keeps_the_newest_or_the_oldest_of_what_matches) {
+TEST(a_truncation_keeps_the_newest_or_the_oldest_matches) {
 	static const struct {
 		bool reverse;
 		const char *peer;
@@ -381,7 +381,7 @@ TEST(a_truncation_keeps_the_newest_or_the_oldest_of_what_matches) {
 	}
 }
 
-TEST(a_deletion_goes_between_two_messages_and_spares_them) {
+TEST(a_deletion_between_two_messages_spares_them) {
 	struct fixture f;
 	struct id ids[6];
 	char text[16];
@@ -451,9 +451,9 @@ TEST(expiry_reaches_every_user_but_not_the_host_and_ends_with_any_slice) {
 	}
 }
 
-/* ---- Reading meanwhile ---- */
+/* ---- Deleting while reading ---- */
 
-TEST(a_cursor_passes_over_what_is_deleted_and_does_not_see_what_is_appended) {
+TEST(a_cursor_skips_deleted_messages_and_does_not_see_appended_ones) {
 	enum { COUNT = 1000 };
 	static struct id ids[COUNT];
 	for (int reverse = 0; reverse < 2; reverse++) {
@@ -520,7 +520,7 @@ TEST(a_cursor_needs_neither_its_bounds_nor_sees_a_replacement) {
 	teardown(&f);
 }
 
-TEST(a_cursor_ends_quietly_where_its_archive_is_removed) {
+TEST(a_cursor_ends_without_an_error_if_its_archive_is_removed) {
 	struct fixture f;
 	struct pn_archive_cursor *cursor;
 	struct pn_message message;
@@ -581,7 +581,7 @@ TEST(the_days_of_an_archive_are_those_on_which_it_has_messages) {
 	teardown(&f);
 }
 
-TEST(the_days_of_times_that_no_day_can_tell_apart_come_to_an_end) {
+TEST(the_days_of_times_beyond_the_precision_of_a_double_come_to_an_end) {
 	static const double times[] = {-1e308, -1e30, 1e15, 1e21, 1e30, 1e30, 1.7e308};
 	struct fixture f;
 	struct pn_buf buf = {0};

@@ -185,7 +185,7 @@ TEST(tlsa_data_are_bytes_and_any_numbers_are_kept) {
 	pn_dns_answer_free(&answer);
 }
 
-TEST(tlsa_without_data_is_a_record_and_with_less_than_three_numbers_is_none) {
+TEST(tlsa_without_data_is_valid_and_with_less_than_three_numbers_is_not) {
 	struct pn_dns_answer answer;
 	CHECK(parse_one(PN_DNS_TLSA, "\3\1\1", 3, &answer) == PN_OK);
 	CHECK(answer.record_count == 1 && answer.records[0].value.len == 0);
@@ -224,7 +224,7 @@ TEST(caa_has_flags_a_tag_and_a_value_of_any_bytes) {
 	pn_dns_answer_free(&answer);
 }
 
-TEST(a_caa_tag_that_is_no_word_or_longer_than_the_record_is_refused) {
+TEST(a_caa_tag_that_is_not_a_word_or_longer_than_the_record_is_refused) {
 	struct pn_dns_answer answer;
 	CHECK(parse_one(PN_DNS_CAA, "\0\5is\0ueca", 9, &answer) == PN_EINVAL);
 	pn_dns_answer_free(&answer);
@@ -232,7 +232,7 @@ TEST(a_caa_tag_that_is_no_word_or_longer_than_the_record_is_refused) {
 	pn_dns_answer_free(&answer);
 }
 
-TEST(records_of_other_types_and_classes_are_left_out) {
+TEST(records_of_other_types_and_classes_are_ignored) {
 	struct pn_dns_answer answer;
 	struct pn_buf packet = response(RESPONSE, "a.example", PN_DNS_A);
 	put_bytes(&packet, PN_DNS_TLSA, "\3\1\1", 3);
@@ -313,7 +313,7 @@ TEST(without_signatures_the_ttl_is_that_of_the_records_and_aliases_shorten_it) {
 	pn_dns_answer_free(&answer);
 }
 
-TEST(what_does_not_exist_is_known_for_the_smaller_of_the_soas_ttl_and_minimum) {
+TEST(a_negative_answer_lasts_for_the_smaller_of_the_soas_ttl_and_minimum) {
 	static const uint32_t CASES[][2] = {{900, 60}, {60, 900}};
 	for (size_t i = 0; i < 2; i++) {
 		struct pn_dns_answer answer;
@@ -328,7 +328,7 @@ TEST(what_does_not_exist_is_known_for_the_smaller_of_the_soas_ttl_and_minimum) {
 	}
 }
 
-TEST(an_answer_that_says_nothing_has_no_ttl) {
+TEST(an_empty_answer_without_a_soa_has_no_ttl) {
 	struct pn_dns_answer answer;
 	struct pn_buf packet = response(RESPONSE, "a.example", PN_DNS_SRV);
 	CHECK(parse(&packet, PN_DNS_SRV, &answer) == PN_OK);
@@ -336,7 +336,7 @@ TEST(an_answer_that_says_nothing_has_no_ttl) {
 	pn_dns_answer_free(&answer);
 }
 
-/* ---- What is no answer ---- */
+/* ---- Invalid answers ---- */
 
 TEST(a_question_and_an_answer_to_another_question_are_refused) {
 	struct pn_dns_answer answer;
@@ -362,7 +362,7 @@ static struct pn_buf full_packet(void) {
 	return packet;
 }
 
-TEST(every_truncation_is_refused_and_nothing_behind_the_packet_is_read) {
+TEST(every_truncation_is_refused_without_reading_beyond_the_packet) {
 	struct pn_buf packet = full_packet();
 	struct guard guard = guard_new(packet.len);
 	for (size_t len = 0; len <= packet.len; len++) {
@@ -395,7 +395,7 @@ TEST(every_changed_byte_gives_an_answer_or_is_refused) {
 	pn_buf_free(&packet);
 }
 
-TEST(each_allocation_that_fails_is_told_and_leaves_nothing) {
+TEST(each_failing_allocation_is_an_error_and_does_not_leak) {
 	struct pn_buf packet = full_packet();
 	const struct pn_str bytes = {(const char *)packet.data, packet.len};
 	const size_t held = test_alloc.blocks;
@@ -423,7 +423,7 @@ TEST(types_have_numbers_by_their_names) {
 
 /* ---- A name server ---- */
 
-/* Answers one question by UDP with the answer that it was given, whatever was asked. */
+/* Answers one question by UDP with the given answer, for any question. */
 struct server {
 	int socket;
 	uint16_t port;
@@ -495,13 +495,13 @@ TEST(a_server_failure_is_an_answer) {
 	pn_dns_answer_free(&answer);
 }
 
-TEST(nobody_at_an_address_is_an_error_of_its_own) {
+TEST(an_address_without_a_server_is_an_error_of_its_own) {
 	struct pn_dns_answer answer;
 	CHECK(pn_dns_ask("127.0.0.1", 1, "a.example", PN_DNS_SRV, &answer) == PN_ENOANSWER);
 	pn_dns_answer_free(&answer);
 }
 
-TEST(what_is_no_address_or_no_name_is_refused) {
+TEST(invalid_addresses_and_names_are_refused) {
 	struct pn_dns_answer answer;
 	char label[65] = "";
 	memset(label, 'a', sizeof(label) - 1);
@@ -537,7 +537,7 @@ TEST(a_trust_anchor_that_cannot_be_read_fails_with_every_lookup) {
 	pn_resolver_free(resolver);
 }
 
-TEST(a_resolver_asks_the_one_that_it_is_told_to_and_calls_nothing_secure_without_an_anchor) {
+TEST(a_resolver_asks_its_configured_server_and_reports_nothing_as_secure_without_an_anchor) {
 	struct pn_dns_answer answer;
 	struct pn_resolver *resolver = NULL;
 	char forward[64];

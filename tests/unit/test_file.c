@@ -41,7 +41,7 @@ static bool holds(const char *expected) {
 	return len == (ssize_t)strlen(expected) && strcmp(found, expected) == 0;
 }
 
-TEST(a_file_is_written_with_its_rights_whatever_the_umask) {
+TEST(a_file_is_written_with_its_mode_under_any_umask) {
 	struct pn_file_rights rights;
 	setup();
 	const mode_t before = umask(0777);
@@ -54,7 +54,7 @@ TEST(a_file_is_written_with_its_rights_whatever_the_umask) {
 	teardown();
 }
 
-TEST(what_exists_is_never_overwritten_nor_followed) {
+TEST(existing_files_and_links_are_never_overwritten_or_followed) {
 	char target[PATH + 8];
 	setup();
 	CHECK(pn_file_write(at.path, text("first"), PRIVATE) == PN_OK);
@@ -81,8 +81,8 @@ TEST(rights_are_those_of_the_file_that_is_replaced) {
 	teardown();
 }
 
-/* As a user who may not give files away. */
-TEST(another_group_gets_no_rights_where_it_cannot_be_given_the_file) {
+/* As a user without permission to change owners. */
+TEST(the_group_gets_no_rights_if_the_files_group_cannot_be_set) {
 	setup();
 	const bool was_root = geteuid() == 0;
 	if (was_root)

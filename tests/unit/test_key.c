@@ -1,10 +1,10 @@
-/* Keys with pn/cert.h: which one a text holds, and whether a certificate is for it */
+/* Keys with pn/cert.h: the key in a text, and whether it matches a certificate */
 #include "../oom/alloc.h"
 #include "cert_fixture.h"
 
 static const struct pn_str NO_PASSWORD = {NULL, 0};
 
-/* Appends a private key, enciphered where there is a password. */
+/* Appends a private key, encrypted if there is a password. */
 static void add_private(struct pn_buf *pem, EVP_PKEY *key, const char *password) {
 	char *bytes;
 	BIO *bio = BIO_new(BIO_s_mem());
@@ -117,7 +117,7 @@ TEST(a_key_of_another_type_does_not_fit) {
 	cert_free(rsa);
 }
 
-TEST(an_enciphered_key_needs_its_password) {
+TEST(an_encrypted_key_needs_its_password) {
 	const struct cert cert = cert_make((struct cert_wish){0});
 	struct pn_buf pem = {0};
 	add_private(&pem, cert.key, "secret");
@@ -129,7 +129,7 @@ TEST(an_enciphered_key_needs_its_password) {
 	cert_free(cert);
 }
 
-TEST(what_is_no_key_is_an_error) {
+TEST(a_text_that_is_not_a_key_is_an_error) {
 	const struct cert cert = cert_make((struct cert_wish){0});
 	static const char *const texts[] = {
 		"",
@@ -145,7 +145,7 @@ TEST(what_is_no_key_is_an_error) {
 	cert_free(cert);
 }
 
-TEST(a_request_is_made_for_the_key_that_there_is) {
+TEST(a_request_is_created_for_an_existing_key) {
 	const struct pn_str domains[] = {str("a.example")};
 	const char *const services[] = {NULL};
 	struct pn_request request = {.domains = domains, .count = 1, .services = services};

@@ -3,7 +3,7 @@
 
 #include "lmdb_file_fixture.h"
 
-/* ---- Files that are sound ---- */
+/* ---- Valid files ---- */
 
 TEST(an_empty_file_is_sound) {
 	struct pn_lmdb_report report;
@@ -23,7 +23,7 @@ TEST(a_file_without_a_transaction_is_sound) {
 	close(fd);
 }
 
-TEST(the_report_says_what_LMDB_says) {
+TEST(the_report_agrees_with_LMDB) {
 	struct fixture f;
 	setup(&f);
 	struct pn_lmdb_report report;
@@ -204,7 +204,7 @@ TEST(a_file_of_another_page_size_is_foreign) {
 	check(&f, PN_EFOREIGN);
 }
 
-TEST(a_file_of_another_data_version_is_told_apart) {
+TEST(a_file_of_another_data_version_is_distinguished) {
 	struct fixture f;
 	setup(&f);
 	put32(page(&f, 0) + 20, 2);
@@ -319,7 +319,7 @@ TEST(a_changed_byte_is_found_or_does_no_harm) {
 	check(&f, PN_OK);
 }
 
-TEST(what_follows_a_meta_in_its_page_does_not_matter) {
+TEST(bytes_behind_a_meta_in_its_page_do_not_matter) {
 	struct fixture f;
 	setup(&f);
 	memset(page(&f, 0) + 152, 0xff, f.page_size - 152);

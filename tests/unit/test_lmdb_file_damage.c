@@ -1,7 +1,7 @@
 /* modules/db/lmdb_file.h: each kind of damage, the page it is found on, and its name. */
 #include "lmdb_file_fixture.h"
 
-/* `at` is the page that is named; it is worked out before the damage is done. */
+/* `at` is the reported page; it is computed before the damage. */
 #define DAMAGE(sentence, at, problem, ...)                                                         \
 	TEST(sentence) {                                                                           \
 		struct fixture f;                                                                  \
@@ -78,7 +78,7 @@ DAMAGE(a_wrong_count_of_entries, f.newest, "has a tree whose counts are wrong",
 DAMAGE(a_wrong_count_of_free_lists, f.newest, "has a tree whose counts are wrong",
        put64(f.free_record + 32, 0))
 
-/* ---- Which pages a tree has ---- */
+/* ---- The pages of a tree ---- */
 
 DAMAGE(a_root_that_is_a_meta, f.newest, "refers to an impossible page", put64(f.record + 40, 1))
 DAMAGE(a_child_that_is_a_meta, number(f.root), "refers to an impossible page",
@@ -296,7 +296,7 @@ DAMAGE(a_free_list_without_a_count, number(f.free_list), "has a free list of an 
 
 /* ---- Valid files ---- */
 
-TEST(a_lost_page_is_counted_and_harms_nobody) {
+TEST(a_lost_page_is_counted_and_does_no_harm) {
 	struct fixture f;
 	setup(&f);
 	put64(value(f.free_list, 1), 0); /* as LMDB leaves a list that it reserved in vain */

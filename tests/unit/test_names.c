@@ -114,7 +114,7 @@ TEST(a_dns_id_with_a_nul_matches_nothing) {
 	CHECK(is_refused(look_at_string(SAN_DNS, "\0a.example", 10)));
 }
 
-TEST(a_dns_id_that_is_no_domain_name_matches_nothing) {
+TEST(a_dns_id_that_is_not_a_domain_name_matches_nothing) {
 	static const char *const values[] = {"",
 					     ".",
 					     "a.example.",
@@ -160,7 +160,7 @@ TEST(a_star_stands_for_one_left_most_label) {
 	CHECK(is("dns:*.a.example", "xn--bcher-kva.a.example"));
 }
 
-TEST(a_star_that_is_no_whole_left_most_label_matches_nothing) {
+TEST(a_star_that_is_not_a_whole_left_most_label_matches_nothing) {
 	CHECK(!is("dns:*", "example"));
 	CHECK(!is("dns:*", "a.example"));
 	CHECK(!is("dns:*.", "example"));
@@ -203,7 +203,7 @@ TEST(a_srv_id_matches_its_service_and_domain) {
 	CHECK(!is("srv:_xmpp-servers.a.example", "a.example"));
 }
 
-TEST(a_srv_id_serves_the_service_that_is_asked_for) {
+TEST(a_srv_id_matches_the_requested_service) {
 	const struct cert cert =
 		cert_make((struct cert_wish){.names = "srv:_xmpp-client.a.example"});
 	CHECK(look(&cert, "a.example", "xmpp-client").matched == 1);
@@ -246,7 +246,7 @@ TEST(an_xmppaddr_matches_its_domain_alone) {
 	CHECK(!is("xmpp:b.a.example", "a.example"));
 }
 
-TEST(an_xmppaddr_with_a_localpart_or_a_resource_is_no_servers) {
+TEST(an_xmppaddr_with_a_localpart_or_a_resource_matches_nothing) {
 	CHECK(!is("xmpp:user@a.example", "a.example"));
 	CHECK(!is("xmpp:@a.example", "a.example"));
 	CHECK(!is("xmpp:a.example/x", "a.example"));
@@ -259,7 +259,7 @@ TEST(an_xmppaddr_with_a_nul_matches_nothing) {
 	CHECK(is_refused(look_at_other(OID_XMPP, V_ASN1_UTF8STRING, "a.example\0", 10)));
 }
 
-TEST(an_xmppaddr_that_is_no_utf8_matches_nothing) {
+TEST(an_xmppaddr_that_is_not_utf8_matches_nothing) {
 	static const char *const values[] = {"\xff", "a.example\xc3", "\xc0\xae.example",
 					     "\xed\xa0\x80.example", "\xf4\x90\x80\x80.example"};
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
@@ -320,7 +320,7 @@ TEST(an_empty_othername_of_any_type_matches_nothing) {
 	}
 }
 
-TEST(an_unknown_othername_is_told_by_its_oid) {
+TEST(an_unknown_othername_is_shown_by_its_oid) {
 	const struct outcome outcome = look_at_other("\x2a\x03\x04", V_ASN1_UTF8STRING, "x", 1);
 	CHECK(outcome.count == 1 && outcome.matched == 0);
 	CHECK(outcome.last.type == PN_NAME_OTHER);
@@ -368,7 +368,7 @@ TEST(an_xmppaddr_in_unicode_matches_either_form_of_the_reference) {
 
 /* ---- References ---- */
 
-TEST(what_is_no_domain_name_is_no_reference) {
+TEST(a_reference_must_be_a_domain_name) {
 	static const struct {
 		const char *bytes;
 		size_t len;
@@ -451,7 +451,7 @@ TEST(an_ip_id_of_a_wrong_length_matches_nothing) {
 		CHECK(is_refused(look_at_string(SAN_IP, bytes, len)) == (len != 4 && len != 16));
 }
 
-/* ---- What is said of each ---- */
+/* ---- Descriptions ---- */
 
 TEST(every_kind_of_name_has_its_fields_name) {
 	static const struct {
@@ -480,7 +480,7 @@ TEST(names_of_other_kinds_match_nothing) {
 	CHECK(!is("email:a@a.example", "a.example"));
 }
 
-TEST(the_value_of_a_name_is_what_the_certificate_has) {
+TEST(the_value_of_a_name_is_the_one_in_the_certificate) {
 	const struct cert cert = cert_make((struct cert_wish){.names = "dns:A.eXample"});
 	struct pn_chain *chain = chain_of_one(&cert);
 	struct pn_names *names = NULL;
@@ -494,7 +494,7 @@ TEST(the_value_of_a_name_is_what_the_certificate_has) {
 
 /* ---- The extension ---- */
 
-TEST(the_common_name_is_never_looked_at) {
+TEST(the_common_name_is_ignored) {
 	const struct cert bare = cert_make((struct cert_wish){.subject = "a.example"});
 	const struct cert other =
 		cert_make((struct cert_wish){.subject = "a.example", .names = "dns:b.example"});
@@ -513,7 +513,7 @@ static void add_names_twice(X509 *x) {
 	pn_buf_free(&san);
 }
 
-TEST(a_certificate_with_two_subjectaltnames_has_none) {
+TEST(a_certificate_with_two_subjectaltnames_has_no_names) {
 	const struct cert cert = cert_make((struct cert_wish){.alter = add_names_twice});
 	const struct outcome outcome = look(&cert, "a.example", "xmpp-server");
 	CHECK(outcome.broken && outcome.count == 0);

@@ -29,7 +29,7 @@ TEST(a_directory_that_is_open_gives_the_same_store_by_any_name) {
 	teardown(&f);
 }
 
-TEST(a_directory_is_made_but_its_parent_is_not) {
+TEST(a_directory_is_created_but_its_parent_is_not) {
 	struct fixture f;
 	struct stat st;
 	char name[PATH_SIZE + 16];
@@ -66,7 +66,7 @@ static int open_bytes(const void *bytes, size_t len, bool verify) {
 	return err;
 }
 
-TEST(a_file_that_is_no_database_is_foreign_and_an_empty_one_is_new) {
+TEST(a_file_that_is_not_a_database_is_foreign_and_an_empty_one_is_new) {
 	static char zero[20000];
 	static const char text[] = "a file of another program";
 	for (int verify = 0; verify < 2; verify++) {
@@ -76,7 +76,7 @@ TEST(a_file_that_is_no_database_is_foreign_and_an_empty_one_is_new) {
 	}
 }
 
-TEST(what_is_left_of_a_store_that_was_being_made_is_removed) {
+TEST(files_of_an_interrupted_creation_are_removed) {
 	struct fixture f;
 	struct stat st;
 	char name[PATH_SIZE + 16];
@@ -161,8 +161,8 @@ TEST(a_database_without_a_log_that_another_process_has_open_is_refused) {
 	directory_remove(f.directory);
 }
 
-TEST(a_newer_format_is_told_and_left_alone) {
-	static const char newer[] = "\1\0\0\0\3pn-store\0secret of 16 byte";
+TEST(a_newer_format_is_an_error_and_left_alone) {
+	static const char newer[] = "\1\0\0\0\2pn-store\0secret of 16 byte";
 	static const char newer_value[] = "\2what it means is not known yet";
 	struct fixture f;
 	directory_make(f.directory);
@@ -175,7 +175,7 @@ TEST(a_newer_format_is_told_and_left_alone) {
 	directory_remove(f.directory);
 }
 
-TEST(a_damaged_file_is_told_where_it_is_verified) {
+TEST(a_damaged_file_is_an_error_if_it_is_verified) {
 	struct fixture f;
 	static unsigned char page[4096];
 	setup(&f);
@@ -319,7 +319,7 @@ TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
 	teardown(&f);
 }
 
-TEST(a_process_that_is_killed_in_a_turn_loses_that_turn_and_holds_nobody_up) {
+TEST(a_process_that_is_killed_in_a_turn_loses_that_turn_and_does_not_block_others) {
 	struct fixture f;
 	struct signal_pipe begun;
 	setup(&f);
@@ -349,7 +349,7 @@ TEST(a_process_that_is_killed_in_a_turn_loses_that_turn_and_holds_nobody_up) {
 	teardown(&f);
 }
 
-TEST(what_two_processes_write_by_turns_is_all_there) {
+TEST(alternating_writes_of_two_processes_are_all_there) {
 	enum { TURNS = 200 };
 	struct fixture f;
 	setup(&f);
@@ -388,7 +388,7 @@ static void make_and_write(struct fixture *f, struct signal_pipe *start, const c
 	leave();
 }
 
-TEST(of_two_processes_that_open_a_new_store_at_once_one_makes_it) {
+TEST(of_two_processes_that_open_a_new_store_at_once_one_creates_it) {
 	enum { ROUNDS = 20 };
 	static const char *const names[] = {"first", "second"};
 	for (int round = 0; round < ROUNDS; round++) {
@@ -449,7 +449,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	teardown(&f);
 }
 
-TEST(a_copy_that_was_given_up_leaves_no_file) {
+TEST(an_aborted_copy_does_not_leave_a_file) {
 	struct fixture f;
 	struct pn_copy *copy;
 	char file[PATH_SIZE + 16];

@@ -41,7 +41,7 @@ static bool is_one_element(struct pn_wire wire) {
 	return wire.err == PN_OK && depth == 0 && before == PN_TOKEN_END;
 }
 
-/* Unpacks; what is accepted has to be right, what is not leaves the cursor alone. */
+/* Unpacks; an accepted stanza must be valid, a refused one does not move the cursor. */
 static int unpack(const char *bytes, size_t len) {
 	struct pn_wire wire = pn_wire_open("untouched", 9);
 	const unsigned char *before = wire.pos;
@@ -124,7 +124,7 @@ TEST(no_word_is_in_the_dictionary_twice) {
 }
 
 /* The dictionary is a part of the format: a word that moves makes all that is stored unreadable. */
-TEST(the_dictionary_is_what_it_was_when_the_first_stanza_was_stored) {
+TEST(the_dictionary_never_changes) {
 	uint32_t sum = 0;
 	for (int i = 0; i < PN_PACK_WORDS; i++) {
 		for (const char *c = pn_pack_word(i).bytes; *c != '\0'; c++)
@@ -137,7 +137,7 @@ TEST(the_dictionary_is_what_it_was_when_the_first_stanza_was_stored) {
 	CHECK_STR(pn_pack_word(121).bytes, "http://jabber.org/protocol/pubsub#event");
 }
 
-TEST(a_string_that_only_begins_like_a_word_is_no_word) {
+TEST(a_string_that_only_begins_like_a_word_is_not_a_word) {
 	struct pn_buf buf = {0};
 	pack_element(&buf, str("messag"), str("messages"));
 	CHECK(buf.len == 1 + (1 + 1 + 6) + (1 + 1 + 8) + 1);
@@ -250,7 +250,7 @@ TEST(an_error_of_packing_stays) {
 	pn_buf_free(&buf);
 }
 
-TEST(packing_without_memory_is_told) {
+TEST(packing_without_memory_is_an_error) {
 	struct pn_buf buf = {0};
 	struct pn_pack pack;
 	test_alloc_fail(1, true);
@@ -262,7 +262,7 @@ TEST(packing_without_memory_is_told) {
 	pn_buf_free(&buf);
 }
 
-/* ---- What is damaged ---- */
+/* ---- Damage ---- */
 
 TEST(every_truncation_is_corrupt_and_none_is_read_past_its_end) {
 	struct pn_buf buf = {0};
@@ -275,7 +275,7 @@ TEST(every_truncation_is_corrupt_and_none_is_read_past_its_end) {
 	pn_buf_free(&buf);
 }
 
-TEST(no_value_of_any_byte_makes_the_builder_stumble) {
+TEST(the_builder_survives_every_value_of_every_byte) {
 	struct pn_buf buf = {0};
 	pack_sample(&buf);
 	struct guard guard = guard_new(buf.len);
@@ -293,7 +293,7 @@ TEST(no_value_of_any_byte_makes_the_builder_stumble) {
 	pn_buf_free(&buf);
 }
 
-TEST(no_random_damage_makes_the_builder_stumble) {
+TEST(the_builder_survives_random_damage) {
 	struct pn_buf buf = {0};
 	pack_sample(&buf);
 	struct guard guard = guard_new(buf.len);
@@ -311,7 +311,7 @@ TEST(no_random_damage_makes_the_builder_stumble) {
 	pn_buf_free(&buf);
 }
 
-TEST(what_no_writer_makes_is_corrupt) {
+TEST(data_that_no_writer_writes_are_corrupt) {
 	static const struct {
 		const char *bytes;
 		size_t len;

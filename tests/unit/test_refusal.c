@@ -1,8 +1,8 @@
-/* What pn/cert.h says of a peer that it refuses though a record matches; and certificates that a
- * record brings. RFC 7671, and DANE as OpenSSL does it. */
+/* Causes of pn/cert.h for a refused peer with a matching record; and certificates in records. RFC
+ * 7671, and DANE as OpenSSL does it. */
 #include "cert_fixture.h"
 
-/* ---- A record matches, but ---- */
+/* ---- A record matches, but the peer is refused ---- */
 
 struct fault {
 	struct cert_wish authority, leaf; /* completed */
@@ -10,8 +10,8 @@ struct fault {
 	enum pn_cause cause;
 };
 
-/* Whether the cause is told for records of every usage that asks for a chain; that another record
- * does not match is told as ever. */
+/* Whether the cause is reported for records of every usage that requires a chain; a mismatch of
+ * another record is reported as usual. */
 static bool is_told(struct fault fault) {
 	fault.authority.subject = "authority";
 	const struct cert authority = cert_make(fault.authority);
@@ -47,12 +47,12 @@ static bool is_told(struct fault fault) {
 #define GOOD                                                                                       \
 	{ .authority = true }
 
-TEST(the_purpose_is_told) {
+TEST(a_wrong_purpose_is_the_cause) {
 	CHECK(is_told((struct fault){
 		GOOD, {.nid = NID_ext_key_usage, .value = "clientAuth"}, NULL, PN_CAUSE_PURPOSE}));
 }
 
-TEST(a_name_constraint_is_told_whoever_has_seen_it) {
+TEST(a_name_constraint_is_the_cause_whether_openssl_or_we_detect_it) {
 	const struct cert_wish authority = {
 		.authority = true, .nid = NID_name_constraints, .value = "permitted;DNS:b.example"};
 	CHECK(is_told((struct fault){authority, {0}, NULL, PN_CAUSE_CONSTRAINT}));
@@ -60,7 +60,7 @@ TEST(a_name_constraint_is_told_whoever_has_seen_it) {
 		(struct fault){authority, {.names = "xmpp:a.example"}, NULL, PN_CAUSE_CONSTRAINT}));
 }
 
-TEST(who_has_expired_or_is_early_is_told) {
+TEST(an_expired_or_not_yet_valid_certificate_is_the_cause) {
 	CHECK(is_told((struct fault){GOOD, {.until = NOW - 1000}, NULL, PN_CAUSE_EXPIRED}));
 	CHECK(is_told((struct fault){
 		{.authority = true, .until = NOW - 1000}, {0}, NULL, PN_CAUSE_AUTHORITY_EXPIRED}));
@@ -69,23 +69,23 @@ TEST(who_has_expired_or_is_early_is_told) {
 		{.authority = true, .from = NOW + 1000}, {0}, NULL, PN_CAUSE_AUTHORITY_EARLY}));
 }
 
-TEST(another_name_is_told) {
+TEST(another_name_is_the_cause) {
 	CHECK(is_told((struct fault){GOOD, {0}, "b.example", PN_CAUSE_NAME}));
 }
 
-TEST(a_weak_key_or_signature_is_told) {
+TEST(a_weak_key_or_signature_is_the_cause) {
 	CHECK(is_told((struct fault){GOOD, {.rsa_bits = 1024}, NULL, PN_CAUSE_WEAK}));
 	CHECK(is_told((struct fault){GOOD, {.digest = EVP_sha1()}, NULL, PN_CAUSE_WEAK}));
 }
 
-TEST(an_authority_that_is_none_is_told) {
+TEST(an_issuer_that_is_not_an_authority_is_the_cause) {
 	CHECK(is_told((struct fault){{.nid = NID_basic_constraints, .value = "critical,CA:FALSE"},
 				     {0},
 				     NULL,
 				     PN_CAUSE_AUTHORITY}));
 }
 
-TEST(an_authority_that_nobody_trusts_is_told) {
+TEST(an_untrusted_authority_is_the_cause) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other =
 		cert_make((struct cert_wish){.subject = "elsewhere", .authority = true});
@@ -103,8 +103,8 @@ TEST(an_authority_that_nobody_trusts_is_told) {
 	cert_free(other);
 }
 
-/* It is the record's, and has not signed what it was sent with. */
-TEST(an_authority_beside_the_path_is_told) {
+/* It is in the record, and has not signed the chain. */
+TEST(an_authority_beside_the_path_is_the_cause) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){.subject = "x"});
 	struct records records = {0};
@@ -116,7 +116,7 @@ TEST(an_authority_beside_the_path_is_told) {
 	hierarchy_free(other);
 }
 
-TEST(without_records_the_chain_or_the_name_is_told) {
+TEST(without_records_the_chain_or_the_name_is_the_cause) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	struct question question = {.chain = {&h.leaf, &h.intermediate}};
 	CHECK(ask(question).cause == PN_CAUSE_UNTRUSTED && !ask(question).record_matches);
@@ -143,7 +143,7 @@ TEST(every_cause_has_its_code_and_its_text) {
 	}
 }
 
-/* ---- Certificates that a record of usage 0 brings ---- */
+/* ---- Certificates in records of usage 0 ---- */
 
 static struct answer ask_with(const struct hierarchy *h, const struct cert *of, unsigned match,
 			      bool is_sent, const struct cert *trusted) {
@@ -155,7 +155,7 @@ static struct answer ask_with(const struct hierarchy *h, const struct cert *of, 
 }
 
 /* Number 39 of OpenSSL's tests of DANE */
-TEST(a_whole_authority_of_usage_0_need_not_be_sent) {
+TEST(a_whole_authority_in_a_usage_0_record_need_not_be_sent) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct answer answer = ask_with(&h, &h.intermediate, 0, false, &h.root);
 	CHECK(answer.accepted && answer.dane == PN_DANE_MATCH && answer.depth == 1);
@@ -165,14 +165,14 @@ TEST(a_whole_authority_of_usage_0_need_not_be_sent) {
 	hierarchy_free(h);
 }
 
-TEST(a_digest_of_an_authority_brings_none) {
+TEST(a_digest_of_an_authority_does_not_supply_it) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct answer answer = ask_with(&h, &h.intermediate, 1, false, &h.root);
 	CHECK(!answer.accepted && !answer.completed && answer.cause == PN_CAUSE_NO_MATCH);
 	hierarchy_free(h);
 }
 
-TEST(an_authority_that_a_record_brings_is_trusted_for_nothing) {
+TEST(an_authority_in_a_record_is_not_trusted) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other =
 		cert_make((struct cert_wish){.subject = "elsewhere", .authority = true});
@@ -184,7 +184,7 @@ TEST(an_authority_that_a_record_brings_is_trusted_for_nothing) {
 	cert_free(other);
 }
 
-TEST(an_authority_that_a_record_brings_matches_where_the_chain_has_it) {
+TEST(an_authority_in_a_record_matches_the_one_in_the_chain) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	const struct answer answer = ask_with(&h, &other, 0, true, &h.root);
@@ -193,7 +193,7 @@ TEST(an_authority_that_a_record_brings_matches_where_the_chain_has_it) {
 	hierarchy_free(h);
 }
 
-TEST(constraints_of_an_authority_that_a_record_brings_hold) {
+TEST(constraints_of_an_authority_in_a_record_apply) {
 	const struct cert root =
 		cert_make((struct cert_wish){.subject = "root", .authority = true});
 	const struct cert middle =
@@ -214,7 +214,7 @@ TEST(constraints_of_an_authority_that_a_record_brings_hold) {
 	cert_free(root);
 }
 
-TEST(other_records_may_match_a_chain_that_one_completes) {
+TEST(other_records_may_match_a_chain_that_one_record_completes) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	struct records records = {0};
 	records_add(&records, &h.intermediate, 0, 0, 0);
@@ -225,8 +225,8 @@ TEST(other_records_may_match_a_chain_that_one_completes) {
 	hierarchy_free(h);
 }
 
-/* OpenSSL's chains hold so many; what else a stranger publishes is of no use to it. */
-TEST(sixty_authorities_that_records_bring_do_no_harm) {
+/* OpenSSL's chains hold this many; further published certificates are ignored. */
+TEST(sixty_authorities_in_records_do_no_harm) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	struct records records = {0};

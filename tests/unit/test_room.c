@@ -1,8 +1,8 @@
-/* modules/db/room.c: no turn makes the file longer than the space that was reserved for it. */
+/* modules/db/room.c: no turn extends the file beyond its reserved space. */
 #include "../../modules/db/db.h"
 #include "store_fixture.h"
 
-/* Nothing becomes durable here, so no page is reused: every write makes the file longer. */
+/* Nothing is synced here, so no page is reused: every write extends the file. */
 
 enum { USERS = 60, MESSAGES = 300, LARGE = 6000, PEERS = 12, NAME = 200 };
 
@@ -11,7 +11,7 @@ static struct pn_user user_of(int number, char name[NAME]) {
 	return (struct pn_user){name, strlen(name)};
 }
 
-/* Appends a message with a full JID, and a key that sorts anywhere among the others. */
+/* Appends a message with a full JID, and a key at a random place in the order. */
 static void append_keyed(struct fixture *f, int user, int number) {
 	char name[NAME], key[NAME], peer[NAME], text[NAME];
 	snprintf(key, sizeof(key), "%08lx-%0150d", (unsigned long)random(), number);
@@ -324,7 +324,7 @@ TEST(a_full_database_whose_free_pages_are_scattered) {
 	teardown(&f);
 }
 
-TEST(what_a_large_turn_reserved_in_vain_is_released) {
+TEST(unused_space_reserved_by_a_large_turn_is_released) {
 	enum { RECORDS = 2000, MOST = 8 * 1024 * 1024 };
 	struct fixture f;
 	struct stat file;

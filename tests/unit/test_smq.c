@@ -80,7 +80,7 @@ TEST(a_new_queue_is_empty_and_resumable) {
 	teardown(&f);
 }
 
-TEST(no_queue_can_be_freed) {
+TEST(a_null_queue_can_be_freed) {
 	pn_smq_free(NULL);
 	CHECK(test_alloc.blocks == 0);
 }
@@ -130,7 +130,7 @@ TEST(an_item_longer_than_the_maximum_is_invalid) {
 	teardown(&f);
 }
 
-TEST(an_ack_releases_what_it_counts_and_says_how_many) {
+TEST(an_ack_releases_the_items_that_it_counts_and_returns_their_number) {
 	struct fixture f;
 	setup(&f, NO_LIMITS, 0);
 	push(&f, "a");
@@ -223,7 +223,7 @@ TEST(a_taken_item_is_the_oldest_and_ends_resumption_until_it_is_acked) {
 	teardown(&f);
 }
 
-TEST(everything_can_be_taken_and_acked_after) {
+TEST(all_items_can_be_taken_and_then_acked) {
 	struct fixture f;
 	setup(&f, NO_LIMITS, UINT32_MAX);
 	push_many(&f, 3);
@@ -276,7 +276,7 @@ TEST(a_queue_may_reach_its_limit_in_bytes_and_drops_nothing_beyond) {
 	teardown(&f);
 }
 
-TEST(a_single_item_is_within_the_limits_whatever_its_size) {
+TEST(a_single_item_of_any_size_is_within_the_limits) {
 	struct fixture f;
 	setup(&f, (struct pn_smq_limits){.bytes = 1, .items = 1}, 0);
 	push(&f, "longer than the limit");
@@ -360,7 +360,7 @@ TEST(a_long_queue_is_walked_and_emptied) {
 	teardown(&f);
 }
 
-TEST(a_look_at_the_oldest_does_not_send_a_walk_back) {
+TEST(reading_the_oldest_item_does_not_restart_a_walk) {
 	enum { COUNT = 200000 };
 	struct fixture f;
 	setup(&f, NO_LIMITS, 0);
@@ -376,7 +376,7 @@ TEST(a_look_at_the_oldest_does_not_send_a_walk_back) {
 
 /* ---- Memory ---- */
 
-/* Whether 50 items of each length cost what they should, and take no more memory than that. */
+/* Whether 50 items of each length have the expected cost, and do not take more memory. */
 static void check_costs(uint64_t key, size_t cost) {
 	enum { COUNT = 50 };
 	static const char bytes[100 * 1024];
@@ -409,7 +409,7 @@ TEST(an_item_with_a_key_costs_its_bytes_and_at_most_128_more) {
 	check_costs(0x9e3779b97f4a7c15, 128);
 }
 
-TEST(a_queue_gives_back_the_memory_of_what_is_acked) {
+TEST(a_queue_frees_the_memory_of_acked_items) {
 	struct fixture f;
 	setup(&f, NO_LIMITS, 0);
 	const size_t blocks = test_alloc.blocks;
@@ -462,7 +462,7 @@ static void run_random(uint64_t seed) {
 	CHECK(test_alloc.blocks == 0);
 }
 
-TEST(random_operations_do_what_a_naive_model_does) {
+TEST(random_operations_agree_with_a_naive_model) {
 	const uint64_t first = (uint64_t)test_seed() * 100000;
 	for (int i = 0; i < test_tries(50, 5000); i++)
 		run_random(first + (uint64_t)i);

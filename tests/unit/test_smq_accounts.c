@@ -1,4 +1,4 @@
-/* pn/smq.h: what the queues of an account share. */
+/* pn/smq.h: accounts and copies of messages. */
 #include <pn/err.h>
 #include <pn/smq.h>
 
@@ -78,12 +78,12 @@ TEST(an_account_has_a_name_of_its_own_and_begins_empty) {
 	CHECK(pool.accounts == 0 && test_alloc.blocks == 0);
 }
 
-TEST(no_account_can_be_freed) {
+TEST(a_null_account_can_be_freed) {
 	pn_smq_account_free(NULL);
 	CHECK(test_alloc.blocks == 0);
 }
 
-TEST(two_accounts_may_have_one_name_and_none) {
+TEST(two_accounts_may_have_the_same_name_or_none) {
 	struct pn_smq_pool pool = {0};
 	struct pn_smq_account *first, *second;
 	struct pn_smq *queue;
@@ -117,7 +117,7 @@ TEST(an_account_is_the_sum_of_its_queues_and_a_pool_of_its_accounts) {
 	teardown(&f);
 }
 
-TEST(an_account_that_is_given_up_ends_with_its_last_queue) {
+TEST(a_released_account_ends_with_its_last_queue) {
 	struct fixture f;
 	setup(&f);
 	push_to_all(&f, 1);
@@ -135,7 +135,7 @@ TEST(an_account_that_is_given_up_ends_with_its_last_queue) {
 	teardown(&f);
 }
 
-TEST(no_account_is_the_largest_where_none_holds_anything) {
+TEST(empty_accounts_are_never_the_largest) {
 	struct fixture f;
 	CHECK(pn_smq_largest(&(struct pn_smq_pool){0}) == NULL);
 	setup(&f);
@@ -162,7 +162,7 @@ TEST(the_largest_account_holds_most_in_all_of_its_queues_together) {
 	teardown(&f);
 }
 
-TEST(the_largest_of_many_accounts_is_found_whatever_order_they_grow_and_end_in) {
+TEST(the_largest_of_many_accounts_is_found_in_any_order_of_growth_and_end) {
 	enum { COUNT = 100 };
 	struct pn_smq_pool pool = {0};
 	struct pn_smq_account *account[COUNT];
@@ -239,7 +239,7 @@ TEST(messages_without_a_key_are_alone) {
 	teardown(&f);
 }
 
-TEST(a_copy_is_held_while_another_queue_has_one_and_the_last_one_learns_that_it_is) {
+TEST(a_copy_is_held_while_another_queue_has_one_and_else_the_last_one) {
 	struct fixture f;
 	setup(&f);
 	push_to_all(&f, 1);
@@ -249,7 +249,7 @@ TEST(a_copy_is_held_while_another_queue_has_one_and_the_last_one_learns_that_it_
 	teardown(&f);
 }
 
-TEST(a_copy_is_seen_once_the_peer_of_another_queue_has_acknowledged_one) {
+TEST(a_copy_is_seen_when_the_peer_of_another_queue_has_acknowledged_one) {
 	struct fixture f;
 	setup(&f);
 	push_to_all(&f, 1);
@@ -279,7 +279,7 @@ static void end_in_order(const int order[3], unsigned int acks) {
 	teardown(&f);
 }
 
-TEST(exactly_one_answers_for_a_message_in_every_order_of_acks_and_takes) {
+TEST(exactly_one_queue_is_responsible_for_a_message_in_every_order_of_acks_and_takes) {
 	static const int orders[6][3] = {{A, B, C}, {A, C, B}, {B, A, C},
 					 {B, C, A}, {C, A, B}, {C, B, A}};
 	for (int i = 0; i < 6; i++) {
@@ -288,7 +288,7 @@ TEST(exactly_one_answers_for_a_message_in_every_order_of_acks_and_takes) {
 	}
 }
 
-TEST(a_copy_in_another_account_is_of_another_message) {
+TEST(a_copy_in_another_account_is_another_message) {
 	struct fixture f;
 	setup(&f);
 	push(&f, A, 1);
@@ -298,7 +298,7 @@ TEST(a_copy_in_another_account_is_of_another_message) {
 	teardown(&f);
 }
 
-TEST(a_copy_in_the_same_queue_is_nobody_else) {
+TEST(a_copy_in_the_same_queue_does_not_count) {
 	struct fixture f;
 	setup(&f);
 	push(&f, A, 1);
@@ -310,7 +310,7 @@ TEST(a_copy_in_the_same_queue_is_nobody_else) {
 	teardown(&f);
 }
 
-TEST(of_two_messages_with_one_key_a_queue_links_the_first_and_answers_for_the_second) {
+TEST(of_two_messages_with_one_key_a_queue_links_the_first_and_is_responsible_for_the_second) {
 	struct fixture f;
 	setup(&f);
 	for (int i = 0; i < 2; i++) {
@@ -324,7 +324,7 @@ TEST(of_two_messages_with_one_key_a_queue_links_the_first_and_answers_for_the_se
 	teardown(&f);
 }
 
-TEST(a_freed_queue_has_never_held_anything) {
+TEST(items_of_a_freed_queue_count_as_never_held) {
 	struct fixture f;
 	setup(&f);
 	push_to_all(&f, 1);
@@ -340,7 +340,7 @@ TEST(a_freed_queue_has_never_held_anything) {
 	teardown(&f);
 }
 
-TEST(what_went_before_an_item_came_does_not_count) {
+TEST(acks_before_an_item_was_pushed_do_not_count) {
 	struct fixture f;
 	setup(&f);
 	push(&f, A, 1);
@@ -390,7 +390,7 @@ TEST(the_65th_copy_of_a_message_is_not_linked_and_costs_no_key) {
 	teardown(&f);
 }
 
-/* ---- What an attacker sends ---- */
+/* ---- Attacks ---- */
 
 TEST(one_message_is_sent_100000_times_to_three_queues_that_acknowledge_late) {
 	enum { COUNT = 100000 };

@@ -7,7 +7,7 @@
 #include "test.h"
 #include "tokens.h"
 
-/* ---- Fixture: an encoder and what it wrote ---- */
+/* ---- Fixture: an encoder and its output ---- */
 
 struct fixture {
 	struct pn_buf buf;
@@ -116,7 +116,7 @@ TEST(every_other_byte_is_written_as_it_is) {
 	teardown(&f);
 }
 
-TEST(an_xmlns_is_left_out_where_it_repeats_the_own_one_of_the_parent) {
+TEST(an_xmlns_is_left_out_if_it_repeats_the_parents_own_one) {
 	struct fixture f;
 	setup(&f);
 	start(&f, "iq");
@@ -143,7 +143,7 @@ TEST(an_xmlns_is_left_out_where_it_repeats_the_own_one_of_the_parent) {
 			     "<deeper/><deeper xmlns='urn:y'/></item><item/></query><same/></iq>");
 }
 
-TEST(an_xmlns_is_written_where_only_the_grandparent_has_the_same) {
+TEST(an_xmlns_is_written_if_only_the_grandparent_has_the_same) {
 	struct fixture f;
 	setup(&f);
 	start(&f, "a");
@@ -353,7 +353,7 @@ TEST(a_child_is_spliced_into_a_root_without_children) {
 	check_splices_to("<a/>", 2, "<a><x y='z'/></a>");
 }
 
-TEST(a_splice_anywhere_but_at_the_end_of_the_root_is_invalid_and_writes_nothing) {
+TEST(a_splice_elsewhere_than_at_the_end_of_the_root_is_invalid_and_writes_nothing) {
 	static const struct {
 		const char *xml;
 		size_t good;
@@ -371,7 +371,7 @@ TEST(a_splice_anywhere_but_at_the_end_of_the_root_is_invalid_and_writes_nothing)
 	}
 }
 
-TEST(a_splice_into_what_has_no_root_is_invalid) {
+TEST(a_splice_into_a_text_without_a_root_is_invalid) {
 	static const char *const xml[] = {"/>",   "</>", "</", "<>",  "</></>",
 					  "></>", "a",   "<",  "a/>", "</a>"};
 	for (size_t i = 0; i < sizeof(xml) / sizeof(xml[0]); i++) {

@@ -92,7 +92,7 @@ TEST(a_value_may_be_longer_than_many_pages) {
 	teardown(&f);
 }
 
-TEST(users_the_host_itself_and_the_empty_name_are_each_another) {
+TEST(users_the_host_itself_and_the_empty_name_are_different) {
 	static const struct pn_user users[] = {
 		{"a", 1}, {"a\0b", 3}, {"a\0c", 3}, {"", 0}, {NULL, 0}, {"a/b", 3},
 	};
@@ -148,7 +148,7 @@ TEST(several_records_are_set_and_removed_by_one_call) {
 
 /* ---- All records of a user ---- */
 
-/* Replaces what the user has by keys and values, both the words of `words`. */
+/* Replaces the user's data by keys and values, both the words of `words`. */
 static int replace(struct fixture *f, const char *const *words, size_t count) {
 	struct pn_record records[8];
 	REQUIRE(count <= 8);
@@ -157,7 +157,7 @@ static int replace(struct fixture *f, const char *const *words, size_t count) {
 	return pn_kv_replace(&f->keyval, JULIET, records, count);
 }
 
-TEST(a_replacement_leaves_exactly_what_was_given) {
+TEST(a_replacement_leaves_exactly_the_given_records) {
 	static const char *const first[] = {"c", "a", "b", ""};
 	static const char *const second[] = {"b", "d", "aa"};
 	struct fixture f;
@@ -254,7 +254,7 @@ TEST(a_key_is_got_from_and_removed_from_all_users) {
 	int users = 0;
 	for (; wire.left > 0; users++)
 		(void)tokens_str(&wire);
-	CHECK(users == 250); /* those who had nothing else are gone */
+	CHECK(users == 250); /* users without other keys are gone */
 	pn_buf_free(&buf);
 	check_whole(&f);
 	teardown(&f);
@@ -316,7 +316,7 @@ TEST(the_stores_of_all_users_are_listed_until_the_last_user_leaves) {
 	teardown(&f);
 }
 
-TEST(a_purge_removes_all_of_one_user_and_nothing_of_another) {
+TEST(a_purge_removes_all_data_of_one_user_and_no_others) {
 	struct fixture f;
 	setup(&f);
 	for (int i = 0; i < 20; i++) {
@@ -346,7 +346,7 @@ static uint64_t erasing(struct fixture *f) {
 	return count;
 }
 
-TEST(what_was_removed_is_erased_in_slices) {
+TEST(removed_records_are_erased_in_slices) {
 	struct fixture f;
 	struct pn_progress progress;
 	struct pn_check *check;
@@ -376,7 +376,7 @@ TEST(what_was_removed_is_erased_in_slices) {
 	teardown(&f);
 }
 
-TEST(a_collection_can_be_made_anew_before_the_old_one_is_erased) {
+TEST(a_collection_can_be_created_again_before_the_old_one_is_erased) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "old", "value") == PN_OK);
@@ -395,7 +395,7 @@ TEST(a_collection_can_be_made_anew_before_the_old_one_is_erased) {
 
 /* ---- Transactions ---- */
 
-TEST(reading_leaves_nothing_open) {
+TEST(reading_does_not_leave_transactions_open) {
 	struct fixture f;
 	setup(&f);
 	CHECK(holds(&f, JULIET, "key", NULL));
@@ -425,7 +425,7 @@ TEST(every_call_that_writes_is_pending_until_the_commit) {
 	teardown(&f);
 }
 
-TEST(an_abort_undoes_all_since_the_commit) {
+TEST(an_abort_rolls_back_all_since_the_commit) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "kept", "1") == PN_OK);
@@ -449,7 +449,7 @@ static void fail_while_writing(struct fixture *f) {
 	test_alloc_fail(0, false);
 }
 
-TEST(a_call_that_fails_while_it_writes_is_undone_alone) {
+TEST(a_call_that_fails_while_it_writes_is_rolled_back_alone) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "before", "1") == PN_OK);
@@ -501,7 +501,7 @@ TEST(a_long_turn_survives_a_call_that_fails) {
 	teardown(&f);
 }
 
-TEST(the_first_call_of_a_turn_that_fails_loses_nothing) {
+TEST(a_failure_of_the_first_call_of_a_turn_loses_nothing) {
 	struct fixture f;
 	setup(&f);
 	fail_while_writing(&f);
@@ -512,7 +512,7 @@ TEST(the_first_call_of_a_turn_that_fails_loses_nothing) {
 	teardown(&f);
 }
 
-TEST(a_failed_call_that_wrote_nothing_leaves_the_turn_as_it_is) {
+TEST(a_failed_call_without_writes_does_not_change_the_turn) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "turn", "1") == PN_OK);
@@ -527,7 +527,7 @@ TEST(a_failed_call_that_wrote_nothing_leaves_the_turn_as_it_is) {
 	teardown(&f);
 }
 
-TEST(a_read_after_a_failed_call_is_no_write) {
+TEST(a_read_after_a_failed_call_is_not_a_write) {
 	struct fixture f;
 	setup(&f);
 	fail_while_writing(&f);
@@ -538,7 +538,7 @@ TEST(a_read_after_a_failed_call_is_no_write) {
 	teardown(&f);
 }
 
-TEST(closing_commits_what_is_open) {
+TEST(closing_commits_an_open_turn) {
 	struct fixture f;
 	setup(&f);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);

@@ -6,7 +6,7 @@
 
 /* ---- In the background ---- */
 
-TEST(what_is_committed_is_made_durable_in_the_background_and_the_event_tells) {
+TEST(a_commit_is_synced_in_the_background_and_the_event_signals_it) {
 	struct fixture f;
 	int wait;
 	setup_interval(&f, INTERVAL);
@@ -20,7 +20,7 @@ TEST(what_is_committed_is_made_durable_in_the_background_and_the_event_tells) {
 	teardown(&f);
 }
 
-TEST(nothing_is_made_durable_twice) {
+TEST(a_commit_is_not_synced_twice) {
 	struct fixture f;
 	int wait;
 	setup_interval(&f, INTERVAL);
@@ -86,7 +86,7 @@ TEST(a_store_may_be_written_to_and_closed_while_an_attempt_is_under_way) {
 	}
 }
 
-TEST(without_a_thread_it_is_tried_again) {
+TEST(if_no_thread_can_be_created_the_sync_is_retried) {
 	struct fixture f;
 	int wait;
 	setup_interval(&f, INTERVAL);
@@ -132,7 +132,7 @@ static void lose_turn(struct fixture *f) {
 	faults.txn_begin = 0;
 }
 
-TEST(a_turn_that_cannot_be_kept_is_lost_and_every_call_tells_until_the_commit_has) {
+TEST(a_turn_that_cannot_be_written_is_lost_and_every_call_fails_until_the_commit) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
@@ -151,7 +151,7 @@ TEST(a_turn_that_cannot_be_kept_is_lost_and_every_call_tells_until_the_commit_ha
 	teardown(&f);
 }
 
-TEST(a_turn_that_is_lost_does_not_keep_earlier_ones_from_being_durable) {
+TEST(a_lost_turn_does_not_stop_the_sync_of_earlier_ones) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
@@ -178,7 +178,7 @@ static void check_failed(struct fixture *f) {
 	teardown(f);
 }
 
-TEST(a_disk_that_did_not_take_what_was_written_is_not_trusted_again) {
+TEST(a_disk_that_failed_to_sync_is_not_trusted_again) {
 	static const int errors[] = {EIO, ENOSPC, EDQUOT};
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
 		struct fixture f;
@@ -193,7 +193,7 @@ TEST(a_disk_that_did_not_take_what_was_written_is_not_trusted_again) {
 	}
 }
 
-TEST(a_flush_tells_that_the_disk_has_failed) {
+TEST(a_flush_reports_a_failed_disk) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	write_one(&f, "1");
@@ -202,7 +202,7 @@ TEST(a_flush_tells_that_the_disk_has_failed) {
 	check_failed(&f);
 }
 
-TEST(a_commit_that_is_to_be_durable_tells_that_the_disk_has_failed_through_sync) {
+TEST(a_durable_commit_reports_a_failed_disk_through_sync) {
 	struct fixture f;
 	int wait;
 	setup_interval(&f, 0);
@@ -336,7 +336,7 @@ TEST(a_store_at_its_limit_is_so_too_after_it_was_closed) {
 	setup_with(&f, (struct pn_db_options){.interval = INTERVAL, .max_bytes = LIMIT});
 	CHECK(fill(&f, &count) == PN_EFULL);
 	reopen(&f);
-	CHECK(fill(&f, &count) == PN_EFULL); /* what only the pin had kept may be used now */
+	CHECK(fill(&f, &count) == PN_EFULL); /* pages that only the pin had kept can be used now */
 	check_full(&f, PN_EFULL, count);
 	reopen(&f);
 	check_room(&f, count / 8);
@@ -391,7 +391,7 @@ TEST(a_store_whose_data_stay_below_its_limit_goes_on_however_much_a_turn_writes)
 	teardown(&f);
 }
 
-TEST(a_full_disk_is_told_before_anything_is_accepted_and_passes) {
+TEST(a_full_disk_is_an_error_before_any_write_is_accepted_and_passes) {
 	struct fixture f;
 	int count = 0;
 	setup_interval(&f, INTERVAL);
@@ -429,7 +429,7 @@ TEST(on_a_full_disk_scattered_messages_are_deleted) {
 	teardown(&f);
 }
 
-TEST(a_file_system_that_cannot_reserve_room_is_used_all_the_same) {
+TEST(a_file_system_that_cannot_reserve_space_is_used_nevertheless) {
 	struct fixture f;
 	setup_interval(&f, INTERVAL);
 	faults.fallocate = EOPNOTSUPP;

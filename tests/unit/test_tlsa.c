@@ -1,4 +1,4 @@
-/* TLSA records, and what else is made for a domain: RFC 6698, RFC 7671 */
+/* TLSA records, and requests for certificates: RFC 6698, RFC 7671 */
 #include "../oom/alloc.h"
 #include "cert_fixture.h"
 
@@ -232,7 +232,7 @@ TEST(one_good_record_among_fifty_is_found_wherever_it_stands) {
 }
 
 /* The wrong one of the other digest stands once before and once behind it. */
-TEST(only_the_strongest_digest_counts_whatever_the_order) {
+TEST(only_the_strongest_digest_counts_in_any_order) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	for (unsigned i = 0; i < 4 * 4; i++) {
 		const unsigned usage = i / 4;
@@ -276,7 +276,7 @@ TEST(a_pkix_record_that_matches_does_not_make_a_chain_trusted) {
 	hierarchy_free(h);
 }
 
-/* The record asks for PKIX, whatever another record that does not match asks for. */
+/* The record requires PKIX, independent of another record that does not match. */
 TEST(a_record_of_usage_2_that_does_not_match_lowers_nothing_for_usage_0_and_1) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
@@ -296,7 +296,7 @@ TEST(a_record_of_usage_2_that_does_not_match_lowers_nothing_for_usage_0_and_1) {
 
 /* ---- Usage 3: the key alone ---- */
 
-TEST(usage_3_looks_at_neither_names_nor_dates_nor_authorities) {
+TEST(usage_3_checks_neither_names_nor_dates_nor_authorities) {
 	const struct cert_wish wishes[] = {{.names = "dns:b.example"},
 					   {.subject = "a.example"},
 					   {.names = "dns:a.example", .until = NOW - 1000},
@@ -320,7 +320,7 @@ TEST(usage_3_looks_at_neither_names_nor_dates_nor_authorities) {
 	}
 }
 
-TEST(usage_3_looks_at_nothing_that_is_sent_with_the_leaf) {
+TEST(usage_3_ignores_the_certificates_sent_with_the_leaf) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
 	struct records records = {0};
@@ -337,7 +337,7 @@ TEST(usage_3_looks_at_nothing_that_is_sent_with_the_leaf) {
 	hierarchy_free(other);
 }
 
-TEST(usage_1_asks_for_names_and_dates) {
+TEST(usage_1_requires_names_and_dates) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.until = NOW + 1000});
 	struct question question = {.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root};
 	struct records records = {0};
@@ -354,7 +354,7 @@ TEST(usage_1_asks_for_names_and_dates) {
 	hierarchy_free(h);
 }
 
-/* A peer that may be let in for its key must not be refused for what the other record asks. */
+/* A peer that its key proves must not be refused because of another record. */
 TEST(usage_3_is_enough_beside_a_record_of_usage_1_that_matches_too) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "dns:b.example"});
 	for (int order = 0; order < 2; order++) {
@@ -384,7 +384,7 @@ TEST(usage_2_needs_no_other_authority) {
 	hierarchy_free(h);
 }
 
-TEST(an_authority_that_was_not_sent_proves_nothing_by_its_digest) {
+TEST(the_digest_of_an_authority_that_was_not_sent_proves_nothing) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	for (unsigned kind = 0; kind < 4; kind++) {
 		struct records records = {0};
@@ -396,7 +396,7 @@ TEST(an_authority_that_was_not_sent_proves_nothing_by_its_digest) {
 	hierarchy_free(h);
 }
 
-TEST(an_authority_that_was_not_sent_may_stand_in_the_record) {
+TEST(an_authority_that_was_not_sent_may_be_in_the_record) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
 	for (unsigned selector = 0; selector <= 1; selector++) {
@@ -418,7 +418,7 @@ TEST(an_authority_that_was_not_sent_may_stand_in_the_record) {
 	hierarchy_free(other);
 }
 
-TEST(usage_2_asks_for_names_and_dates) {
+TEST(usage_2_requires_names_and_dates) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.until = NOW + 1000});
 	struct records records = {0};
 	struct question question = {.chain = {&h.leaf, &h.intermediate, &h.root},
@@ -457,7 +457,7 @@ TEST(usage_0_finds_the_trusted_root_that_was_not_sent) {
 	hierarchy_free(h);
 }
 
-/* A certificate that is sent along, but issued nothing, is no part of the path. */
+/* A further certificate that did not issue anything is not part of the path. */
 TEST(an_authority_beside_the_path_proves_nothing) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
@@ -474,7 +474,7 @@ TEST(an_authority_beside_the_path_proves_nothing) {
 	hierarchy_free(other);
 }
 
-TEST(an_issuer_that_is_no_authority_proves_nothing) {
+TEST(an_issuer_that_is_not_an_authority_proves_nothing) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.subject = "a.example"});
 	const struct cert forged = cert_make((struct cert_wish){
 		.subject = "victim", .issuer = &h.leaf, .names = "dns:a.example"});
@@ -494,7 +494,7 @@ TEST(an_issuer_that_is_no_authority_proves_nothing) {
 
 /* ---- Making records ---- */
 
-TEST(the_data_that_is_made_is_what_is_matched) {
+TEST(generated_data_match) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert *const certs[] = {&h.leaf, &h.intermediate, &h.root, NULL};
 	struct pn_chain *chain = chain_of(certs);
@@ -512,7 +512,7 @@ TEST(the_data_that_is_made_is_what_is_matched) {
 	CHECK(test_alloc.blocks == 0);
 }
 
-TEST(no_data_is_made_for_unknown_values) {
+TEST(no_data_are_generated_for_unknown_values) {
 	const struct cert cert = cert_make((struct cert_wish){0});
 	struct pn_chain *chain = chain_of_one(&cert);
 	struct pn_buf data = {0};

@@ -19,7 +19,7 @@ TEST(a_peer_with_a_trusted_chain_and_its_name_is_accepted) {
 	hierarchy_free(h);
 }
 
-TEST(another_name_is_refused_whatever_the_chain) {
+TEST(another_name_is_refused_with_any_chain) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.subject = "b.example"});
 	const struct answer answer = ask((struct question){
 		.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root, .domain = "b.example"});
@@ -34,7 +34,7 @@ TEST(without_an_authority_no_chain_is_valid) {
 	CHECK(!ask(question).chain && ask(question).errors > 0);
 	question.trusted = &other.root;
 	CHECK(!ask(question).chain && ask(question).errors > 0);
-	/* one that is no root ends no path */
+	/* a certificate that is not a root does not end a path */
 	CHECK(!ask((struct question){.chain = {&h.leaf}, .trusted = &h.intermediate}).chain);
 	question.chain[1] = NULL;
 	question.trusted = &h.root;
@@ -50,7 +50,7 @@ TEST(a_self_signed_certificate_is_not_trusted) {
 	cert_free(cert);
 }
 
-TEST(expiry_is_judged_at_the_time_that_is_given) {
+TEST(expiry_is_checked_at_the_given_time) {
 	const struct hierarchy h =
 		hierarchy_make((struct cert_wish){.from = NOW, .until = NOW + 1000});
 	struct question question = {.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root};
@@ -112,8 +112,8 @@ TEST(a_peer_with_one_thing_wrong_is_refused) {
 	cert_free(good);
 }
 
-/* Public authorities issue for serverAuth alone, to those who connect as well. */
-TEST(a_servers_certificate_need_not_be_a_clients) {
+/* Public authorities issue only for serverAuth, also to connecting servers. */
+TEST(a_servers_certificate_need_not_be_valid_for_clients) {
 	const struct hierarchy h =
 		hierarchy_make((struct cert_wish){.nid = NID_ext_key_usage, .value = "serverAuth"});
 	CHECK(ask((struct question){.chain = {&h.leaf, &h.intermediate}, .trusted = &h.root})
@@ -158,8 +158,8 @@ TEST(one_of_several_references_is_enough_and_none_is_not) {
 	cert_free(cert);
 }
 
-/* What follows the leaf cannot take away what a record says of it, nor add to it. */
-TEST(usage_3_does_not_look_at_what_follows_the_leaf) {
+/* Certificates after the leaf change neither its match with a record nor its mismatch. */
+TEST(usage_3_ignores_the_certificates_after_the_leaf) {
 	static const unsigned char empty[] = {0x30, 0x0e, 0x30, 0x0c, 0x02, 0x00, 0x30, 0x00,
 					      0x30, 0x00, 0x30, 0x00, 0x30, 0x00, 0x30, 0x00};
 	const struct cert cert = cert_make((struct cert_wish){0});
@@ -184,7 +184,7 @@ TEST(usage_3_does_not_look_at_what_follows_the_leaf) {
 	cert_free(cert);
 }
 
-/* Each try is a signature to verify, with a key that a stranger has made. */
+/* Each try verifies a signature, with a key of the peer's choice. */
 TEST(eight_keys_are_tried_on_a_usual_chain_and_fewer_on_a_long_one) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct hierarchy other = hierarchy_make((struct cert_wish){0});
@@ -217,8 +217,8 @@ static bool is_same(const struct answer *a, const struct answer *b) {
 	       strcmp(a->error, b->error) == 0;
 }
 
-/* Whatever was asked before: what was decoded for it says nothing about the next question. */
-TEST(a_chain_is_judged_anew_by_each_verification) {
+/* Certificates decoded for one verification must not affect the next one. */
+TEST(each_verification_checks_a_chain_anew) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){.names = "xmpp:a.example"});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	static struct records leaf, root, intermediate, none;
@@ -263,7 +263,7 @@ TEST(a_chain_is_judged_anew_by_each_verification) {
 
 /* ---- Authorities ---- */
 
-TEST(authorities_may_stand_in_a_file_or_a_directory) {
+TEST(authorities_may_be_in_a_file_or_a_directory) {
 	const struct hierarchy h = hierarchy_make((struct cert_wish){0});
 	const struct cert other = cert_make((struct cert_wish){.subject = "x", .authority = true});
 	const struct cert *const roots[] = {&other, &h.root};

@@ -16,7 +16,7 @@ static bool is(const char *words, const char *domain) {
 	return answer.identity;
 }
 
-/* Case, width and composition are no difference; a sharp s is another letter than two s. */
+/* Case, width and composition do not matter; a sharp s differs from two s. */
 TEST(an_xmppaddr_is_compared_after_it_has_been_mapped) {
 	CHECK(is("xmpp:B\xc3\x9c"
 		 "CHER.Example",

@@ -113,7 +113,7 @@ static inline void dump_end(void *ctx) {
 	dump_put(ctx, ")", str(""), "");
 }
 
-/* Appends the dump and a NUL to out, which then is a C string. "malformed" where it is no element.
+/* Appends the dump and a NUL to out, which then is a C string. "malformed" if it is not an element.
  */
 static inline void tokens_dump(struct pn_buf *out, const struct pn_buf *tokens) {
 	static const struct token_sink sink = {dump_start, dump_attr, dump_text, dump_end};

@@ -1,4 +1,4 @@
--- Accounts that nobody has to look up: everyone whose name is asked for has one, with the password of tests/integration/bed.py.
+-- Accounts without lookups: every user name has an account, with the password of tests/integration/bed.py.
 -- luacheck: ignore 212
 local new_sasl = require "util.sasl".new;
 

@@ -63,7 +63,7 @@ function module.outgoing(full_jid, kind, count)
 	local started = clock();
 	for _ = 1, count // ACK_EVERY do
 		for i = 1, ACK_EVERY do
-			tostring(filter("stanzas/out", stanzas[i])); -- as session.rawsend does; of a string it is nothing
+			tostring(filter("stanzas/out", stanzas[i])); -- as session.rawsend does; does nothing for a string
 		end
 		acknowledge(session, ACK_EVERY);
 	end
@@ -83,7 +83,7 @@ function module.fill(full_jid, length)
 	return session.outgoing_stanza_queue:count_unacked();
 end
 
--- Bytes: resident in the process, held by Lua, held by the queue outside of Lua
+-- Bytes: resident size of the process, size of Lua's heap, size of the queue outside of Lua
 function module.memory(full_jid)
 	collectgarbage();
 	collectgarbage();
@@ -95,19 +95,19 @@ end
 
 local ballast;
 
--- Holds about so many MiB of stanzas, as sessions, rosters and rooms would
+-- Keeps about this many MiB of stanzas, as sessions, rosters and rooms would
 function module.ballast(mebibytes)
 	ballast = {};
 	collectgarbage();
 	local before, stanza = collectgarbage("count"), make_stanza("typical", 1);
-	collectgarbage("stop"); -- it would look at all that is there, again and again
+	collectgarbage("stop"); -- it would traverse the whole heap repeatedly
 	while collectgarbage("count") - before < mebibytes * 1024 do ballast[#ballast + 1] = st.clone(stanza); end
 	collectgarbage("restart");
 	collectgarbage();
 	return #ballast;
 end
 
--- Seconds of the longest stop while as much comes into use as the ballast takes up
+-- Seconds of the longest pause while the heap grows by the size of the ballast
 function module.longest_stop()
 	local stanza, longest, count = make_stanza("typical", 1), 0, #ballast;
 	for n = 1, count do
@@ -123,7 +123,7 @@ end
 
 local STEP, ENOUGH, MAX_STEPS = 10, 0.2, 200; -- stanzas, seconds of CPU
 
--- Seconds to queue one stanza for a hibernating session whose queue keeps its length, give or take STEP
+-- Seconds to queue one stanza for a hibernating session whose queue keeps its length within STEP
 function module.queueing(full_jid, with_listener)
 	local session = prosody.full_sessions[full_jid];
 	local stanzas, spent, steps = make_many("typical", STEP), 0, 0;

@@ -11,10 +11,10 @@ local timer = require "util.timer";
 
 local clock = os.clock; -- CPU time of the process, all its threads
 
-local OWNER = "juliet"; -- has the archive that grows
+local OWNER = "juliet"; -- the owner of the growing archive
 local CONTACTS = 50;
 local SAMPLES = 100; -- ids that are remembered, spread over the archive
-local EPOCH, SPACING = 1500000000, 3.25; -- when the messages were sent, in seconds
+local EPOCH, SPACING = 1500000000, 3.25; -- times of the messages, in seconds
 local PAGE, RANGE = 50, 500; -- messages of a page, and within a range of time
 local fractional = pcall(datetime.datetime, 0.5); -- Prosody 0.12 keeps whole seconds
 
@@ -74,10 +74,10 @@ end
 
 -- ---- Filling ----
 
--- The SQL engines of this process keep back their commits while func runs: filling is not measured
+-- The SQL engines of this process delay their commits while func runs: filling is not measured
 local function with_one_commit(func)
 	local connections = {};
-	assert(archive:find("nobody")); -- makes the connection
+	assert(archive:find("nobody")); -- connects
 	for _, engine in pairs(module:shared("/*/sql/connections")) do
 		local connection = engine.conn;
 		connections[engine] = connection;
@@ -111,7 +111,7 @@ local function user(n)
 	return ("user%d"):format(n);
 end
 
--- One message for each of `count` other users, who come round again and again. Bytes of their XML
+-- One message for each of `count` other users, in turn. Bytes of their XML
 function module.fill_users(count, round)
 	local payload, random = 0, randomness(round);
 	with_one_commit(function ()
@@ -126,7 +126,7 @@ end
 
 -- ---- Measuring ----
 
--- Calls func in `count` turns of the event loop. Seconds of CPU, and in which the server did nothing else
+-- Calls func in `count` turns of the event loop. Seconds of CPU, and elapsed seconds
 local function run_turns(count, func)
 	local wait, done = async.waiter();
 	local cpu, began;
@@ -138,7 +138,7 @@ local function run_turns(count, func)
 		end
 		count = count - 1;
 		func();
-		timer.add_task(0, turn); -- what func has scheduled comes first
+		timer.add_task(0, turn); -- tasks that func has scheduled come first
 	end
 	timer.add_task(0, function ()
 		collectgarbage();
@@ -151,7 +151,7 @@ end
 
 local round = 1;
 
--- Seconds of CPU and of standing still for appending one message, less what empty turns take
+-- Seconds of CPU and elapsed seconds for appending one message, less those of empty turns
 function module.append(users, turns, per_turn)
 	round = round + 1;
 	local random, messages, owners = randomness(round), {}, {};
@@ -180,7 +180,7 @@ local queries = {
 	end;
 };
 
--- Counts alone: of a contact, of a long time, of a contact in a long time
+-- Only counts: of a contact, of a long time range, of a contact in a long time range
 function queries.count_contact(random)
 	return { with = contact(random(CONTACTS)); limit = 0 };
 end

@@ -1,6 +1,6 @@
 -- Writes to archives and key-value stores as fast as it can, a group of operations in each turn of
 -- the event loop, and reports each group once the driver has taken it. run.py, which kills the
--- server meanwhile, computes from the reports what must be found afterwards.
+-- server meanwhile, computes the expected content from the reports.
 --
 -- A line of the report is { group, plan, ids, time, durable }, with ids of `append` operations, a
 -- monotonic time, and the last group that the driver has called durable; or { divided = group }.

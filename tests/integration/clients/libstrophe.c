@@ -1,4 +1,4 @@
-/* libstrophe PORT HOST USER PASSWORD     programs.py tells what it reads and prints */
+/* libstrophe PORT HOST USER PASSWORD     see programs.py for its input and output */
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -98,7 +98,7 @@ static void obey(char *line) {
 	send_message(to, space + 1);
 }
 
-/* Reads what has come on standard input; returns whether more can come. */
+/* Reads the available standard input; returns whether more can come. */
 static bool read_commands(void) {
 	static char buf[LINE_MAX_BYTES];
 	static size_t used;

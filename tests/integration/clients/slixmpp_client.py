@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""slixmpp_client.py PORT HOST USER PASSWORD     slixmpp; programs.py tells what it reads and prints"""
+"""slixmpp_client.py PORT HOST USER PASSWORD     slixmpp; see programs.py for its input and output"""
 import asyncio
 import sys
 
@@ -29,7 +29,7 @@ class Client(slixmpp.ClientXMPP):
 		tell("acked", management.seq - len(management.unacked_queue))
 
 	def note_sent(self, stanza):
-		"""What comes here is kept for a resumption already, and is written next."""
+		"""Stanzas that come here are already kept for a resumption, and are written next."""
 		if isinstance(stanza, slixmpp.Message):
 			self.loop.call_soon(self.tell_sent, stanza["body"])
 		return stanza

@@ -1,1 +1,1 @@
--- A component that serves nothing: what counts is what Prosody loads on it beside this module.
+-- A component without services: only the other modules that Prosody loads on it matter.

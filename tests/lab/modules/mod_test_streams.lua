@@ -1,10 +1,10 @@
--- Opens streams to other servers, and tells how streams of either direction began or ended.
+-- Opens streams to other servers, and reports the results of streams of both directions.
 module:set_global();
 
 local json = require "util.json";
 local st = require "util.stanza";
 
-local outcomes = {}; -- by direction and domains: what is known of the latest stream
+local outcomes = {}; -- by direction and domains: the result of the latest stream
 
 local function of(session)
 	local here, there = session.to_host, session.from_host;
@@ -26,15 +26,15 @@ module:hook("s2s-destroyed", function (event)
 	outcomes[of(event.session)] = { established = false, reason = event.reason and tostring(event.reason) or nil };
 end, 1);
 
--- Opens a stream. The stanza that needs it is one that nobody answers or bounces, for an answer would
--- open another stream.
+-- Opens a stream, with a stanza that is neither answered nor bounced, because an answer would open
+-- another stream.
 function module.environment.open(from, to)
 	outcomes[("outgoing %s %s"):format(from, to)] = nil;
 	local stanza = st.iq({ type = "result", id = "opener", from = from, to = to });
 	module:context(from):fire_event("route/remote", { from_host = from, to_host = to, stanza = stanza });
 end
 
--- How the stream began or ended, as JSON; "null" while another attempt is under way.
+-- The result of the stream, as JSON; "null" while another attempt is pending.
 function module.environment.outcome(direction, here, there)
 	local latest = outcomes[("%s %s %s"):format(direction, here, there)];
 	local retrying = direction == "outgoing" and prosody.hosts[here].s2sout[there];
@@ -46,7 +46,7 @@ local function concerns(session, domain)
 	return session.from_host == domain or session.to_host == domain;
 end
 
--- Closes every stream from and to this domain, and forgets what became of earlier ones.
+-- Closes every stream from and to this domain, and forgets earlier results.
 function module.environment.forget(domain)
 	for _, host in pairs(prosody.hosts) do
 		for _, session in pairs(host.s2sout or {}) do
