@@ -115,6 +115,13 @@ uint64_t pn_db_committed(const struct pn_db *db);
 uint64_t pn_db_durable(const struct pn_db *db);
 
 /*
+ * From now on an event loop calls pn_db_sync(), as that asks: LMDB's transaction may stay open over
+ * many turns. Without it each turn is committed to LMDB at its end, and other processes need not
+ * wait for this one.
+ */
+void pn_db_keep_open(struct pn_db *db);
+
+/*
  * Starts a sync in the background, if there is something to sync, none is running, and the interval
  * has passed at `now` (ms of a monotonic clock). Sets *wait to the ms after which to call it again;
  * -1: not before the next commit or event. Returns 0, or the error of an earlier sync, once.

@@ -296,6 +296,7 @@ end
 
 local function watch_events()
 	if in_loop and handle and not watch then
+		handle:keep_open();
 		watch = server.watchfd(handle:event_fd(), on_event);
 	end
 end

@@ -75,7 +75,8 @@ struct pn_db {
 	struct pn_sync *sync;
 	struct pn_checkpoint *checkpoint;
 	struct {
-		bool on;          /* pn_db_sync() is called: a transaction may stay open */
+		bool on;          /* a transaction may stay open, see pn_db_keep_open() */
+		bool synced;      /* pn_db_sync() was called: threads may be started */
 		uint64_t began;   /* ms, when that of `write` was seen first; 0: not yet */
 		uint64_t turn;    /* number of the last turn that was seen */
 		uint64_t changed; /* ms, when it was seen first */

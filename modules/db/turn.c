@@ -20,7 +20,7 @@ enum {
 	 * root, and LMDB's list of free pages. Test: "room: deletions of neighbours". */
 	PER_TRANSACTION = 32,
 	/* Changes and bytes after which LMDB's transaction is committed: that takes some ms. */
-	CHANGES_MAX = 4000,
+	CHANGES_MAX = 2000,
 	BYTES_MAX = 8 * 1024 * 1024,
 	/* ms after which it is committed, and after which without a turn: other processes read what
 	 * is committed, and wait for the writer's lock. */
@@ -173,7 +173,7 @@ static bool is_due(const struct pn_db *db) {
 static void pace(struct pn_db *db, uint64_t now, int *wait) {
 	const uint64_t turn = db->log != NULL ? pn_log_last(db->log) : 0;
 	*wait = -1;
-	db->pace.on = true;
+	db->pace.synced = true;
 	if (db->write == NULL || db->pending > 0)
 		return;
 	if (db->pace.began == 0)
@@ -201,6 +201,10 @@ static void cut_log(struct pn_db *db) {
 		db->cut = durable;
 	if (db->write == NULL)
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
+}
+
+void pn_db_keep_open(struct pn_db *db) {
+	db->pace.on = true;
 }
 
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
@@ -353,9 +357,12 @@ int pn_turn_commit_part(struct pn_db *db) {
 int pn_turn_advance(struct pn_db *db) {
 	if (db->advanced)
 		return PN_EFULL;
-	const int err = pn_turn_commit_part(db);
+	int err = pn_turn_commit_part(db);
 	if (err != PN_OK)
 		return err;
 	db->advanced = true;
-	return pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
+	err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
+	if (err == PN_OK)
+		err = pn_sync_now(db->sync);
+	return err == PN_OK ? pn_log_cut(db->log, pn_log_last(db->log)) : err;
 }

@@ -67,20 +67,6 @@ static bool wants_room(int err) {
 	return err == PN_EFULL || err == PN_ENOSPACE;
 }
 
-/* Reserves space for the operation. Commits the turn's writes so far if nothing else helps. */
-static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
-	int err = pn_room_reserve(db, claim, bytes);
-	if (wants_room(err) && db->redo.changes.len > 0) {
-		err = pn_turn_commit_part(db);
-		if (err == PN_OK)
-			err = pn_room_reserve(db, claim, bytes);
-	}
-	if (db->write != NULL && wants_room(err) && pn_room_after_advance(db, claim, bytes) &&
-	    pn_turn_advance(db) == PN_OK)
-		err = pn_room_reserve(db, claim, bytes);
-	return err;
-}
-
 /*
  * For the record that the turn's commit appends to the log. What a claim that removes counts is
  * mostly moved by LMDB: the log has keys and small index records of it.
@@ -92,14 +78,31 @@ static int reserve_log(struct pn_db *db, const struct pn_claim *claim) {
 			      claim->removes);
 }
 
+static int reserve_both(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
+	const int err = pn_room_reserve(db, claim, bytes);
+	return err == PN_OK ? reserve_log(db, claim) : err;
+}
+
+/* Reserves space for the operation. Commits the turn's writes so far if nothing else helps. */
+static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
+	int err = reserve_both(db, claim, bytes);
+	if (wants_room(err) && db->redo.changes.len > 0) {
+		err = pn_turn_commit_part(db);
+		if (err == PN_OK)
+			err = reserve_both(db, claim, bytes);
+	}
+	if (db->write != NULL && wants_room(err) && pn_room_after_advance(db, claim, bytes) &&
+	    pn_turn_advance(db) == PN_OK)
+		err = reserve_both(db, claim, bytes);
+	return err;
+}
+
 int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * db->page_size + claim.bytes;
 	*txn = (struct pn_txn){.db = db, .err = pn_db_begin(db)};
 	if (txn->err != PN_OK)
 		return txn->err;
 	txn->err = reserve(db, &claim, bytes);
-	if (txn->err == PN_OK)
-		txn->err = reserve_log(db, &claim);
 	if (txn->err != PN_OK) {
 		pn_turn_release(db);
 		return txn->err;

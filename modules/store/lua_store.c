@@ -104,6 +104,12 @@ static int db_durable(lua_State *L) {
 	return 1;
 }
 
+/* keep_open(): an event loop calls sync() as that asks, see pn/db.h */
+static int db_keep_open(lua_State *L) {
+	pn_db_keep_open(pn_lua_check_db(L)->db);
+	return 0;
+}
+
 /* sync(now) -> ms until the next call, -1: not before the next commit | nil, condition, text */
 static int db_sync(lua_State *L) {
 	const uint64_t now = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
@@ -218,6 +224,7 @@ static const luaL_Reg METHODS[] = {
 	{"pending", db_pending},
 	{"committed", db_committed},
 	{"durable", db_durable},
+	{"keep_open", db_keep_open},
 	{"sync", db_sync},
 	{"flush", db_flush},
 	{"event_fd", db_event_fd},

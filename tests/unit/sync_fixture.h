@@ -109,6 +109,12 @@ static inline void setup_interval(struct fixture *f, unsigned interval) {
 	setup_with(f, (struct pn_db_options){.interval = interval});
 }
 
+/* The same, with an event loop: LMDB's transaction stays open. */
+static inline void setup_open(struct fixture *f, unsigned interval) {
+	setup_interval(f, interval);
+	pn_db_keep_open(f->db);
+}
+
 static inline void repair(void) {
 	const unsigned syncs = faults.syncs;
 	memset(&faults, 0, sizeof(faults));

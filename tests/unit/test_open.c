@@ -162,7 +162,7 @@ TEST(a_database_without_a_log_that_another_process_has_open_is_refused) {
 }
 
 TEST(a_newer_format_is_an_error_and_left_alone) {
-	static const char newer[] = "\1\0\0\0\2pn-store\0secret of 16 byte";
+	static const char newer[] = "\1\0\0\0\3pn-store\0secret of 16 byte";
 	static const char newer_value[] = "\2what it means is not known yet";
 	struct fixture f;
 	directory_make(f.directory);

@@ -219,7 +219,7 @@ TEST(a_durable_commit_reports_a_failed_disk_through_sync) {
 TEST(a_state_of_the_data_file_that_cannot_be_named_is_told_and_loses_nothing) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	write_one(&f, "1");
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
@@ -243,7 +243,7 @@ TEST(a_state_of_the_data_file_that_cannot_be_named_is_told_and_loses_nothing) {
 TEST(a_data_file_that_the_disk_does_not_take_is_told_and_loses_nothing) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	write_one(&f, "1");
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);

@@ -22,7 +22,7 @@ TEST(without_a_loop_that_syncs_each_turn_is_committed_to_lmdb) {
 TEST(turns_are_committed_to_lmdb_together_once_none_has_come_for_a_while) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK && wait == -1);
 	const uint64_t before = lmdb_commits(&f);
 	write_one(&f, "1");
@@ -39,7 +39,7 @@ TEST(turns_are_committed_to_lmdb_together_once_none_has_come_for_a_while) {
 TEST(turns_that_come_without_a_pause_are_committed_to_lmdb_by_age) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	const uint64_t before = lmdb_commits(&f);
 	for (uint64_t now = 2000; now < 2000 + 2 * AGE; now += IDLE / 2) {
@@ -54,7 +54,7 @@ TEST(many_changes_are_committed_to_lmdb_at_once) {
 	struct fixture f;
 	char value[16];
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	const uint64_t before = lmdb_commits(&f);
 	for (int i = 0; i < 10000; i++) {
@@ -69,7 +69,7 @@ TEST(many_changes_are_committed_to_lmdb_at_once) {
 TEST(a_turn_that_is_undone_leaves_those_before_it) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	write_one(&f, "1");
 	write_one(&f, "2");
@@ -92,7 +92,7 @@ TEST(a_turn_that_is_undone_leaves_those_before_it) {
 TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
 	struct fixture f;
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	write_one(&f, "1");
 	write_one(&f, "2");
@@ -144,7 +144,7 @@ TEST(a_busy_server_lets_others_read_what_it_has_written_and_write_in_turn) {
 	struct fixture f;
 	char key[16];
 	int wait;
-	setup_interval(&f, INTERVAL);
+	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
 	CHECK(put(&f, JULIET, "first", "1") == PN_OK);
 	commit(&f);
@@ -174,6 +174,7 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 			pn_db_forget(f.db);
 			if (pn_db_open(&f.db, &f.options) != PN_OK)
 				_exit(1);
+			pn_db_keep_open(f.db);
 			(void)sync_at(&f, 1000, &wait);
 			write_one(&f, i == 0 ? "a" : i == 1 ? "b" : "c");
 			write_one(&f, i == 0 ? "child 0" : i == 1 ? "child 1" : "child 2");
