@@ -78,7 +78,7 @@ help: ## print this list
 # ---- Building ----
 
 # Report missing headers first, and not in the first file that includes them
-HEADERS := lua.h expat.h lmdb.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
+HEADERS := lua.h expat.h lmdb.h xxhash.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
 $(OUT)/equipped:
 	@mkdir -p $(@D)
 	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(CPPFLAGS) $(CFLAGS) $(LUA_CFLAGS) -x c -E - >/dev/null && touch $@ || { \

@@ -248,8 +248,7 @@ static int render(struct pn_smq *queue, uint32_t *index, struct pn_str from, siz
  */
 static int smq_render(lua_State *L) {
 	const lua_Integer first = pn_glue_integer(L, 2, 1, UINT32_MAX);
-	struct pn_str from;
-	from.bytes = luaL_checklstring(L, 3, &from.len);
+	const struct pn_str from = pn_glue_str(L, 3);
 	const size_t most = (size_t)pn_glue_integer(L, 4, 1, INT64_MAX);
 	struct pn_buf *out = pn_glue_handle(L, BUFFER, sizeof(*out), 0);
 	struct pn_smq *queue = check_queue(L); /* last: a finalizer may have closed it */

@@ -52,12 +52,6 @@ static int push_bytes(lua_State *L, const struct pn_buf *buf) {
 	return 1;
 }
 
-static struct pn_str check_str(lua_State *L, int arg) {
-	struct pn_str str;
-	str.bytes = luaL_checklstring(L, arg, &str.len);
-	return str;
-}
-
 /* ---- Encoding ---- */
 
 static void sink_start(void *to, struct pn_str name) {
@@ -104,9 +98,9 @@ static int stanza_encode(lua_State *L) {
 
 /* splice(xml, offset, child) -> xml | nil, condition, text */
 static int stanza_splice(lua_State *L) {
-	const struct pn_str xml = check_str(L, 1);
+	const struct pn_str xml = pn_glue_str(L, 1);
 	const size_t offset = (size_t)pn_glue_integer(L, 2, 0, (lua_Integer)xml.len);
-	const struct pn_str child = check_str(L, 3);
+	const struct pn_str child = pn_glue_str(L, 3);
 	struct encoder *encoder = take_encoder(L);
 	const int err = pn_stanza_splice(&encoder->out, xml, offset, child);
 	return err == PN_OK ? push_bytes(L, &encoder->out) : pn_glue_error(L, err);
@@ -114,7 +108,7 @@ static int stanza_splice(lua_State *L) {
 
 /* delay(from, stamp) -> xml of the child | nil, condition, text */
 static int stanza_delay(lua_State *L) {
-	const struct pn_str from = check_str(L, 1);
+	const struct pn_str from = pn_glue_str(L, 1);
 	const int64_t stamp = luaL_checkinteger(L, 2);
 	struct encoder *encoder = take_encoder(L);
 	const int err = pn_stanza_delay(&encoder->out, from, stamp);
@@ -137,7 +131,7 @@ static struct pn_decode_limits check_limits(lua_State *L, int arg) {
 
 /* decode(xml, metatable [, { bytes =, depth =, elements = }]) -> stanza | nil, condition, text */
 static int stanza_decode(lua_State *L) {
-	const struct pn_str xml = check_str(L, 1);
+	const struct pn_str xml = pn_glue_str(L, 1);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	const struct pn_decode_limits limits = check_limits(L, 3);
 	lua_settop(L, 2);

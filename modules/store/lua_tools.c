@@ -8,11 +8,6 @@
 static const char COPY[] = "pn.store.copy";
 static const char CHECK[] = "pn.store.check";
 
-static void set_integer(lua_State *L, const char *name, uint64_t value) {
-	lua_pushinteger(L, (lua_Integer)value);
-	lua_setfield(L, -2, name);
-}
-
 /* info() -> table of numbers: struct pn_db_info, and erasing | nil, condition, text */
 int pn_lua_info(lua_State *L) {
 	struct pn_db *const db = pn_lua_check_db(L)->db;
@@ -24,15 +19,15 @@ int pn_lua_info(lua_State *L) {
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
 	lua_newtable(L);
-	set_integer(L, "file_bytes", info.file_bytes);
-	set_integer(L, "used_bytes", info.used_bytes);
-	set_integer(L, "max_bytes", info.max_bytes);
-	set_integer(L, "log_bytes", info.log_bytes);
-	set_integer(L, "transaction", info.transaction);
-	set_integer(L, "durable", info.durable);
-	set_integer(L, "erasing", erasing);
-	set_integer(L, "records", info.records);
-	set_integer(L, "readers", info.readers);
+	pn_glue_set_integer(L, "file_bytes", (lua_Integer)info.file_bytes);
+	pn_glue_set_integer(L, "used_bytes", (lua_Integer)info.used_bytes);
+	pn_glue_set_integer(L, "max_bytes", (lua_Integer)info.max_bytes);
+	pn_glue_set_integer(L, "log_bytes", (lua_Integer)info.log_bytes);
+	pn_glue_set_integer(L, "transaction", (lua_Integer)info.transaction);
+	pn_glue_set_integer(L, "durable", (lua_Integer)info.durable);
+	pn_glue_set_integer(L, "erasing", (lua_Integer)erasing);
+	pn_glue_set_integer(L, "records", (lua_Integer)info.records);
+	pn_glue_set_integer(L, "readers", (lua_Integer)info.readers);
 	return 1;
 }
 
@@ -52,26 +47,22 @@ static void put_collection(void *context, const struct pn_stat *found) {
 }
 
 static void set_string(lua_State *L, const char *name, struct pn_wire *wire) {
-	size_t len;
-	const char *bytes = pn_wire_bytes(wire, &len);
-	lua_pushlstring(L, bytes, len);
-	lua_setfield(L, -2, name);
+	struct pn_str value;
+	value.bytes = pn_wire_bytes(wire, &value.len);
+	pn_glue_set_str(L, name, value);
 }
 
 static void push_collection(lua_State *L, struct pn_wire *wire) {
 	lua_createtable(L, 0, 6);
-	lua_pushstring(L, pn_wire_u8(wire) == PN_TYPE_ARCHIVE ? "archive" : "keyval");
-	lua_setfield(L, -2, "type");
+	pn_glue_set_text(L, "type", pn_wire_u8(wire) == PN_TYPE_ARCHIVE ? "archive" : "keyval");
 	set_string(L, "host", wire);
 	set_string(L, "store", wire);
 	const bool has_user = pn_wire_u8(wire) != 0;
 	set_string(L, "user", wire);
-	if (!has_user) {
-		lua_pushnil(L);
-		lua_setfield(L, -2, "user");
-	}
-	set_integer(L, "entries", pn_wire_u64(wire));
-	set_integer(L, "bytes", pn_wire_u64(wire));
+	if (!has_user)
+		pn_glue_set_text(L, "user", NULL);
+	pn_glue_set_integer(L, "entries", (lua_Integer)pn_wire_u64(wire));
+	pn_glue_set_integer(L, "bytes", (lua_Integer)pn_wire_u64(wire));
 }
 
 /*
