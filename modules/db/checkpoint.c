@@ -15,7 +15,7 @@
 
 enum { RECORD_WAIT = 5000 /* ms; the process that holds the lock writes 8 KB */ };
 
-/* `record`, `space`, `data`, `file` and `locks` belong to the worker while it is busy. */
+/* `record`, `room`, `data`, `file` and `locks` belong to the worker while it is busy. */
 struct pn_checkpoint {
 	MDB_env *env;
 	int data;  /* descriptor of the data file, LMDB's */
@@ -28,7 +28,7 @@ struct pn_checkpoint {
 	MDB_txn *pin;
 	MDB_txn *next;
 	struct pn_durable record; /* of `next` */
-	struct pn_space space;    /* to allocate; once the worker is done, what was allocated */
+	struct pn_room room;      /* to allocate; once the worker is done, what was allocated */
 	struct pn_worker worker;
 };
 
@@ -47,10 +47,10 @@ static int make_durable(struct pn_checkpoint *checkpoint) {
  * needs the space tries again, and tells why. */
 static int run_job(void *context) {
 	struct pn_checkpoint *const checkpoint = context;
-	struct pn_space *const space = &checkpoint->space;
-	if (space->end > 0 && fallocate(checkpoint->data, FALLOC_FL_KEEP_SIZE, (off_t)space->from,
-					(off_t)(space->end - space->from)) != 0)
-		space->end = 0;
+	struct pn_room *const room = &checkpoint->room;
+	if (room->end > 0 && fallocate(checkpoint->data, FALLOC_FL_KEEP_SIZE, (off_t)room->from,
+				       (off_t)(room->end - room->from)) != 0)
+		room->end = 0;
 	return make_durable(checkpoint);
 }
 
@@ -98,7 +98,7 @@ static void collect(struct pn_checkpoint *checkpoint, bool wait) {
 	checkpoint->error = result;
 }
 
-int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_space space) {
+int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_room room) {
 	collect(checkpoint, false);
 	if (checkpoint->failed)
 		return PN_EIO;
@@ -107,11 +107,11 @@ int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struc
 	int err = capture(checkpoint, number);
 	if (err != PN_OK)
 		return err;
-	checkpoint->space = space;
+	checkpoint->room = room;
 	err = pn_worker_ask(&checkpoint->worker);
 	if (err == PN_OK)
 		return PN_OK;
-	checkpoint->space.end = 0;
+	checkpoint->room.end = 0;
 	mdb_txn_reset(checkpoint->next);
 	return err;
 }
@@ -148,8 +148,8 @@ bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint) {
 uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint) {
 	if (!pn_checkpoint_is_idle(checkpoint))
 		return 0;
-	const uint64_t end = checkpoint->space.end;
-	checkpoint->space.end = 0;
+	const uint64_t end = checkpoint->room.end;
+	checkpoint->room.end = 0;
 	return end;
 }
 

@@ -24,7 +24,7 @@ void pn_checkpoint_free(struct pn_checkpoint *checkpoint);
 void pn_checkpoint_forget(struct pn_checkpoint *checkpoint);
 
 /* Space on the disk behind the end of the data file. */
-struct pn_space {
+struct pn_room {
 	uint64_t from;
 	uint64_t end; /* 0: none */
 };
@@ -34,7 +34,7 @@ struct pn_space {
  * that of the last turn in it. The caller holds the writer's lock. Does nothing while an earlier
  * one is under way.
  */
-int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_space space);
+int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_room room);
 
 /* Where the space ends that was allocated, once; 0: none was. */
 uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint);

@@ -14,7 +14,7 @@
 enum { FILE_MODE = 0600 };
 
 struct pn_checkpoint;
-struct pn_space;
+struct pn_room;
 struct pn_sync;
 
 /* The changes since LMDB's last commit, see redo.c: those of whole turns, then those of this one.
@@ -175,7 +175,7 @@ bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint6
 void pn_room_release_surplus(struct pn_db *db);
 
 /* The space that a thread should allocate now. */
-struct pn_space pn_room_ahead(const struct pn_db *db);
+struct pn_room pn_room_ahead(const struct pn_db *db);
 
 /* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. */
 int pn_room_explain_io(const struct pn_db *db);

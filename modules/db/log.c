@@ -196,7 +196,8 @@ int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
 
 /* ---- Removing ---- */
 
-/* Keeps a file that was renamed to be written again: its space is allocated, also on a full disk. */
+/* Keeps a file that was renamed to be written again: its space is allocated, also on a full disk.
+ */
 static int reuse(struct pn_log *log, struct segment segment) {
 	if (segment.fd < 0)
 		segment.fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CLOEXEC);

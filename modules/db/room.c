@@ -155,10 +155,10 @@ void pn_room_release_surplus(struct pn_db *db) {
 	pn_room_set_aside(db);
 }
 
-struct pn_space pn_room_ahead(const struct pn_db *db) {
+struct pn_room pn_room_ahead(const struct pn_db *db) {
 	const uint64_t bytes = ahead(db, AHEAD_THREAD), end = db->file_end + bytes;
 	const bool wanted = db->reserved < db->file_end + bytes / 2 && end <= db->max_bytes;
-	return wanted ? (struct pn_space){db->file_end, end} : (struct pn_space){0};
+	return wanted ? (struct pn_room){db->file_end, end} : (struct pn_room){0};
 }
 
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
