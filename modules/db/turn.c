@@ -85,7 +85,6 @@ static int commit_transaction(struct pn_db *db) {
 	err = rc == EIO ? pn_room_explain_io(db) : pn_db_error(rc);
 	if (err == PN_OK) {
 		db->advanced = false;
-		(void)pn_room_find_end(db);
 		pn_room_release_surplus(db);
 	} else {
 		db->reserved = 0;
