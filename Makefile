@@ -239,7 +239,14 @@ asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSaniti
 	@$(MAKE) -s BUILD=asan unit sanitized
 	@tests/run spec-asan
 
-bench: all ## compare with the stock modules in the same run (BIG=1: with 10 million messages)
+$(OUT)/tests/bench/core: $(addprefix $(OUT)/,tests/bench/core.o tests/bench/messages.o $(CORES) $(ALLOC))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+
+$(OUT)/tests/bench/written.so: $(OUT)/tests/bench/written.o
+	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $^
+
+BENCH_PROGRAMS := $(addprefix $(OUT)/tests/bench/,core written.so)
+bench: all $(BENCH_PROGRAMS) ## compare with the stock modules in the same run (BIG=1: with 10 million messages)
 	@tests/setup build prosody bench
 	@python3 tests/bench/run
 
