@@ -104,7 +104,7 @@ static void add_start(struct message *message, uint64_t *state, const char *id) 
 static void add_chat(struct message *message, uint64_t *state, const char *id) {
 	add_start(message, state, id);
 	add(message, "<body>");
-	add_words(message, state, 4 + below(state, 14));
+	add_words(message, state, 3 + below(state, 14));
 	add(message,
 	    "</body><origin-id xmlns='urn:xmpp:sid:0' id='%s'/><request xmlns='urn:xmpp:receipts'/>"
 	    "<markable xmlns='urn:xmpp:chat-markers:0'/></message>",

@@ -24,7 +24,7 @@ enum {
 
 struct corpus {
 	bool many_users; /* otherwise one archive */
-	bool mixed; /* chats, OMEMO, rooms and markers; otherwise chats of 357 bytes on average */
+	bool mixed; /* chats, OMEMO, rooms and markers; otherwise chats of about 357 bytes */
 	uint64_t size; /* messages that the archives are filled with; further ones are appended */
 };
 
