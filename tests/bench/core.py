@@ -6,6 +6,7 @@ import time
 import corpus
 from corpus import SHAPES, Corpus
 from samples import Samples
+from storage import progress
 from tables import Table
 
 GROUP, COMMIT = "group", "commit"
@@ -24,12 +25,12 @@ ROWS = {
 	"filling": "filling, messages a second",
 	"last": "last page of 50, with total, us",
 	"time": "page of 50 by time, us",
-	"late": "the same, among messages out of order, us",
+	"late": "page of 50 by time, messages out of order, us",
 	**{("cpu", mode, per_turn): f"append, {per_turn} a turn, {mode}, us" for mode in TURNS for per_turn in PER_TURN},
 	**{("written", GROUP, per_turn): f"bytes written a message, {per_turn} a turn, {PACE} turns a second, group" for per_turn in PER_TURN},
 	("written", COMMIT, 1): f"bytes written a message, 1 a turn, {PACE} turns a second, commit",
 	"held": f"longest turn at {BUSY_PACE} messages a second, ms",
-	"held, 1 of 1000": "the same, one turn in a thousand, ms",
+	"held, 1 of 1000": "the same: one turn in a thousand, ms",
 	"durable": "from a write until it is durable, interval 0, us",
 	"durable, 1 of 100": "the same, one write in a hundred, us",
 	"open": "opening, ms",
@@ -54,6 +55,7 @@ def core(_version, rounds, sizes, seconds):
 				measure(samples, Corpus(shape, size), directory, rounds, seconds if size == sizes[-1] else 0)
 			with corpus.directory() as directory:
 				measure_bytes(samples, Corpus(shape, size, mixed=True), directory, ", mixed")
+	progress()
 	return samples
 
 
@@ -63,7 +65,9 @@ def add(samples, archive, what, value):
 
 def measure(samples, archive, directory, rounds, seconds):
 	store = directory / "native"
-	measure_bytes(samples, archive, directory)
+	progress(f"{SHAPES[archive.shape]}, {archive.size} messages")
+	for _ in samples.rounds(1, most=1):
+		measure_bytes(samples, archive, directory)
 	for _ in samples.rounds(rounds, most=2):
 		for what, value in zip(("last", "time", "late"), archive.run("pages", store)):
 			add(samples, archive, what, value)
@@ -145,6 +149,7 @@ TARGETS = {  # row -> shape -> the most, with a million messages; on the disk of
 	"backup": {"one": 1, "many": 1},
 	"disk": {"one": 220, "many": 300},
 }
+LATE_MOST = 2  # times a page without messages out of order
 
 
 def columns(samples):
@@ -165,9 +170,20 @@ def core_tables(results, targets):
 		cells = [samples.median((row, *archive), "core") if ((row, *archive), "core") in samples else "-" for archive in archives]
 		if any(cell != "-" for cell in cells):
 			table.add(name, *cells)
-	for row, most in TARGETS.items():
-		for shape, limit in most.items():
-			size = max((size for other, size in archives if other == shape and ((row, shape, size), "core") in samples), default=None)
-			if size:
-				targets.add("core", f"{ROWS[row]}: {SHAPES[shape]}, {size}", samples.median((row, shape, size), "core"), limit)
+	for shape, size in largest(archives):
+		add_targets(targets, samples, shape, size)
 	return [table]
+
+
+def largest(archives):
+	"""Of each shape. They are sorted."""
+	return dict(archives).items()
+
+
+def add_targets(targets, samples, shape, size):
+	where = f"{SHAPES[shape]}, {size}"
+	for row, most in TARGETS.items():
+		if ((row, shape, size), "core") in samples:
+			targets.add("core", f"{ROWS[row]}: {where}", samples.median((row, shape, size), "core"), most[shape])
+	times = samples.ratio_of((("late", shape, size), "core"), (("time", shape, size), "core"))
+	targets.add("core", f"{ROWS['late']}, times a page without: {where}", times, LATE_MOST)

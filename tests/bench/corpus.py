@@ -5,12 +5,14 @@ import pathlib
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 
 import written
 from server import SERVER_CORE, bed
 
 CORE = bed.BUILD / "release/tests/bench/core"
+PROGRAMS = (CORE, written.LIBRARY)
 SMALL, MIDDLE, LARGE, HUGE = 10_000, 100_000, 1_000_000, 10_000_000
 
 ONE, MANY = "one", "many"
@@ -21,6 +23,12 @@ COLUMNS = '"host", "user", "store", "key", "when", "with", "type", "value"'
 
 def sizes(quick, big):
 	return (SMALL, MIDDLE) if quick else (SMALL, MIDDLE, LARGE) + (HUGE,) * big
+
+
+def build():
+	"""Compile the programs if they are older than their sources."""
+	names = [program.relative_to(bed.PROJECT) for program in PROGRAMS]
+	subprocess.run(["make", "-s", "-C", bed.PROJECT, *names], check=True, stdout=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -24,8 +24,8 @@ enum {
 
 struct corpus {
 	bool many_users; /* otherwise one archive */
-	bool mixed; /* chats, OMEMO, rooms and markers; otherwise chats of about 357 bytes */
-	uint64_t size; /* messages that the archives are filled with; further ones are appended */
+	bool mixed;      /* chats, OMEMO, rooms and markers; otherwise chats of about 357 bytes */
+	uint64_t size;   /* messages that the archives are filled with; further ones are appended */
 };
 
 struct message {
