@@ -112,32 +112,67 @@ end
 
 -- ---- Deleting ----
 
-local TICK, SETTLE = 0.001, 0.5; -- seconds between two turns; of turns afterwards, for work in the background
+local TICK = 0.002; -- seconds between two turns
+local WINDOW = 250; -- turns whose CPU time is compared with that of idle ones
+local SETTLED = 1.3; -- times that of idle turns: more is work in the background
+local SETTLE_MOST = 60; -- seconds
 
--- Calls func in the event loop. Its result, seconds of CPU, and seconds of the longest time that the loop was held,
--- at most those of a turn more
-local function run_beside_turns(func)
-	local wait, done = async.waiter();
-	local began, cpu, last, longest, ended, result;
+-- Turns of the event loop, one each TICK, until done(now, number of turns) says so. Returns the longest time that the loop was
+-- held, and the number of turns
+local function run_ticks(begin, done)
+	local wait, end_wait = async.waiter();
+	local last, longest, ticks = nil, 0, 0;
 	local function tick()
 		local now = monotonic();
-		longest, last = math.max(longest, now - last - TICK), now;
-		if not ended or now - ended < SETTLE then return TICK; end
-		cpu = clock() - cpu;
-		done();
+		longest, last, ticks = math.max(longest, now - last - TICK), now, ticks + 1;
+		if not done(now, ticks) then return TICK; end
+		end_wait();
 	end
 	timer.add_task(0, function ()
 		collectgarbage();
-		began, cpu, longest = monotonic(), clock(), 0;
-		last = began;
+		last = monotonic();
 		timer.add_task(TICK, tick);
+		begin();
+	end);
+	wait();
+	return longest, ticks;
+end
+
+-- Seconds of CPU for a turn without work
+local function idle_turn()
+	local cpu;
+	local _, ticks = run_ticks(function () cpu = clock(); end, function (_, ticks) return ticks == WINDOW; end);
+	return (clock() - cpu) / ticks;
+end
+
+-- Returns a function for each turn, which returns whether the last turns used no more CPU time than idle ones
+local function background_watch(idle)
+	local cpu, since = clock(), 0;
+	return function ()
+		since = since + 1;
+		if since < WINDOW then return false; end
+		local spent = (clock() - cpu) / since;
+		cpu, since = clock(), 0;
+		return spent <= idle * SETTLED;
+	end
+end
+
+-- Calls func in the event loop, and waits until it has returned and work in the background is done, too. Its result, seconds of
+-- CPU less those of the turns, and the longest time that the loop was held
+local function run_beside_turns(func)
+	local idle = idle_turn();
+	local cpu, ended, result, is_settled;
+	local held, ticks = run_ticks(function ()
+		cpu = clock();
 		async.runner(function ()
 			result = func();
 			ended = monotonic();
+			is_settled = background_watch(idle);
 		end):run(true);
+	end, function (now)
+		return ended and (is_settled() or now - ended > SETTLE_MOST);
 	end);
-	wait();
-	return result, cpu, longest;
+	return result, clock() - cpu - idle * ticks, held;
 end
 
 -- Deletes messages of a range of time, of one user or of all (""). Their number, seconds of CPU, seconds that the loop was held
