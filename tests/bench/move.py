@@ -24,6 +24,12 @@ class Mover(SQLite):
 		self.options.update({"storage": "native", "plugin_paths": [self.plugins, *self.options["plugin_paths"]]})
 		self.rewrite_config()
 
+	def exchange(self):
+		"""The archives are in the database, and SQLite has none."""
+		data = self.directory / "data"
+		(data / "prosody.sqlite").unlink()
+		self.archive.fill_native(data / "native")
+
 	def finish(self):
 		self.assert_no_traceback()
 
@@ -54,10 +60,8 @@ def move(_version, rounds, moved):
 			for _ in samples.rounds(rounds, most=1):
 				with Mover(Corpus(shape, size)) as mover:
 					mover.stop_serving()
-					data = mover.directory / "data"
 					if command == EXPORT:
-						(data / "prosody.sqlite").unlink()
-						mover.archive.fill_native(data / "native")
+						mover.exchange()
 					samples.add((command, shape), "native", mover.move(command))
 	return samples
 
@@ -67,7 +71,8 @@ def move_tables(results, targets):
 		"time that it takes to start.", "Prosody", "", *SHAPES.values())
 	for version, samples in results.items():
 		for command in MOVED:
-			table.add(version, command, *(samples.median((command, shape), "native") for shape in SHAPES))
-			for shape, title in SHAPES.items():
-				targets.add_least(version, f"{command}, messages a second: {title}", samples.median((command, shape), "native"), TARGETS[command, shape])
+			rates = {shape: samples.median((command, shape), "native") for shape in SHAPES}
+			table.add(version, command, *rates.values())
+			for shape, rate in rates.items():
+				targets.add_least(version, f"{command}, messages a second: {SHAPES[shape]}", rate, TARGETS[command, shape])
 	return [table]
