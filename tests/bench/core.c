@@ -111,13 +111,16 @@ static double quantile(const double *sorted, size_t count, double share) {
 
 /* ---- The database ---- */
 
-static struct archive open_archive(const char *directory, unsigned interval) {
+static struct archive open_with(const struct pn_db_options *options) {
 	struct archive archive;
-	const struct pn_db_options options = {.directory = directory, .interval = interval};
-	check(pn_db_open(&archive.db, &options), directory);
+	check(pn_db_open(&archive.db, options), options->directory);
 	check(pn_store_init(&archive.store, archive.db, PN_TYPE_ARCHIVE, str(HOST), str("archive")),
 	      "store");
 	return archive;
+}
+
+static struct archive open_archive(const char *directory, unsigned interval) {
+	return open_with(&(struct pn_db_options){.directory = directory, .interval = interval});
 }
 
 /* As the event loop calls it at the end of a turn, by a timer, and when a sync has ended. Returns
@@ -425,8 +428,11 @@ static int kill_self(const struct corpus *corpus, char **args) {
 
 static int open_only(const struct corpus *corpus, char **args) {
 	(void)corpus;
+	/* as the server does by default */
+	const struct pn_db_options options = {
+		.directory = args[0], .interval = INTERVAL_FILL, .verify = true};
 	const double began = elapsed();
-	const struct archive archive = open_archive(args[0], INTERVAL_FILL);
+	const struct archive archive = open_with(&options);
 	printf("%.6f %" PRIu64 "\n", elapsed() - began, pn_db_replayed(archive.db));
 	pn_db_close(archive.db);
 	return 0;
