@@ -1,5 +1,4 @@
 """The core of the storage driver at scale, without Lua: core.c measures, with archives of growing sizes."""
-import contextlib
 import os
 import time
 
@@ -18,7 +17,7 @@ TURNS = {  # of a round; in each LMDB's transaction is committed a few times
 }
 PACE, BUSY_PACE, BACKUP_PACE = 100, 2000, 50  # turns a second
 KILLED_AFTER = (300, 450, 600, 750, 900)  # turns: of some the log is nearly full
-LEAST = 2  # at least so many seconds for a copy beside the writer
+BACKUP_SECONDS, BESIDE = 20, 1  # that a backup takes; that the turns beside it begin before and end after
 
 # Row -> its name in the table. The unit is in the name
 ROWS = {
@@ -40,7 +39,7 @@ ROWS = {
 	"compacted": "the same, compacted",
 	"disk, mixed": "bytes on disk a message of the mix, after filling",
 	"compacted, mixed": "the same, compacted",
-	"backup": f"growth of the file by a backup beside {BACKUP_PACE} turns a second, % of its size",
+	"backup": f"growth of the file by a backup of {BACKUP_SECONDS} s beside {BACKUP_PACE} turns a second, % of its size",
 }
 
 
@@ -120,22 +119,20 @@ def measure_pace(samples, archive, directory, seconds):
 	_, longest, rare = append(archive, store, 1, BUSY_PACE * seconds, BUSY_PACE, GROUP)
 	add(samples, archive, "held", longest)
 	add(samples, archive, "held, 1 of 1000", rare)
-	measure_backup(samples, archive, directory, max(seconds * 2, LEAST))
+	measure_backup(samples, archive, directory)
 
 
-def measure_backup(samples, archive, directory, seconds):
-	"""The growth beyond that by the same turns without a backup."""
-	store, data = directory / "native", directory / "native/data.mdb"
-	append(archive, store, 1, BACKUP_PACE * seconds, BACKUP_PACE, GROUP)
+def measure_backup(samples, archive, directory):
+	store, data, copy = directory / "native", directory / "native/data.mdb", directory / "copy"
+	append(archive, store, 1, BACKUP_PACE * BACKUP_SECONDS, BACKUP_PACE, GROUP)  # what it grows by without a backup
 	before = os.stat(data).st_size
-	turns = BACKUP_PACE * (seconds + LEAST)
+	turns = BACKUP_PACE * (BACKUP_SECONDS + 2 * BESIDE)
 	with archive.start("append", store, archive.take(turns), 1, turns, BACKUP_PACE, INTERVALS[GROUP]) as writer:
-		time.sleep(LEAST / 2)
-		corpus.run_core("copy", store, directory / "copy", seconds)
+		time.sleep(BESIDE)
+		corpus.run_core("copy", store, copy, BACKUP_SECONDS)
 		writer.communicate()
 	add(samples, archive, "backup", (os.stat(data).st_size - before) / before * 100)
-	with contextlib.suppress(OSError):
-		(directory / "copy").unlink()
+	copy.unlink()
 
 
 # --- tables; results: version -> Samples ---
