@@ -280,9 +280,9 @@ def scale_tables(results, targets):
 	found = {row for row, _ in samples}
 	table = Table("The storage driver at scale",
 		"CPU time unless noted otherwise, inside the server, that of PostgreSQL's processes included. SQLite has the journal that "
-		"Prosody sets up; PostgreSQL has its defaults, and memory as its manual recommends. `off`: with synchronous_commit = off. "
-		"Bytes written are those of the system's calls; PostgreSQL's with a checkpoint after "
-		f"{WRITTEN[SYNC]} messages, with `off` after {WRITTEN[ASYNC]}, which come in five minutes at 100 a second: the default.",
+		"Prosody sets up. PostgreSQL has its defaults, and memory as its manual recommends; `off`: with synchronous_commit = off. "
+		"Bytes written are those of the system's calls, and ours are in the table of the core. PostgreSQL's include a checkpoint after "
+		f"{WRITTEN[SYNC]} messages; with `off` after {WRITTEN[ASYNC]}, as its default makes one with 100 messages a second.",
 		"archive", "messages", "", NATIVE, "SQLite", SYNC, "off", "native / SQLite", "native / PostgreSQL")
 	for shape, title in SHAPES.items():
 		for size in sorted({size for _, other, size in found if other == shape}):
