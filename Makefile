@@ -239,6 +239,12 @@ asan: ## unit tests and specs under AddressSanitizer and UndefinedBehaviorSaniti
 	@$(MAKE) -s BUILD=asan unit sanitized
 	@tests/run spec-asan
 
+$(OUT)/tests/bench/core: $(addprefix $(OUT)/,tests/bench/core.o tests/bench/messages.o $(CORES) $(ALLOC))
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+
+$(OUT)/tests/bench/written.so: $(OUT)/tests/bench/written.o
+	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $^
+
 bench: all ## compare with the stock modules in the same run (BIG=1: with 10 million messages)
 	@tests/setup build prosody bench
 	@python3 tests/bench/run

@@ -13,12 +13,12 @@ import statistics
 
 import quiet
 
-MOST = 3  # times the requested number of rounds
+MOST = 3  # times the requested number of rounds, unless a figure asks for less
 WIDE = 0.05  # half of the interquartile range, relative to the median
 
 
 class Median(float):
-	"""A median with the spread of its rounds; also in another unit."""
+	"""A median with the spread of its rounds, None for a single one; also in another unit."""
 
 	def __new__(cls, value, spread):
 		self = super().__new__(cls, value)
@@ -27,7 +27,7 @@ class Median(float):
 
 	@classmethod
 	def of(cls, values):
-		return cls(statistics.median(values), spread(values))
+		return cls(statistics.median(values), spread(values) if len(values) > 1 else None)
 
 	def __mul__(self, factor):
 		return Median(float(self) * factor, self.spread)
@@ -99,13 +99,13 @@ class Samples(collections.defaultdict):
 
 	# --- rounds ---
 
-	def rounds(self, count):
-		"""Their numbers. Values that are added meanwhile belong to the round."""
+	def rounds(self, count, most=MOST):
+		"""Their numbers, at most `most` times as many. Values that are added meanwhile belong to the round."""
 		if self.machine is None:
 			yield from range(count)
 			return
 		quiet_ones, loud_ones = [], []
-		for number in range(MOST * count):
+		for number in range(most * count):
 			before = self.machine.watch.look()
 			self.current = collections.defaultdict(list)
 			yield number

@@ -7,7 +7,7 @@ import sys
 from figures import by_turns
 from samples import Samples
 from server import MODULES, OURS, STOCK, Server, bed
-from tables import Table, micro, milli, verdict
+from tables import Table, micro, milli, verdict, write
 
 NATIVE, SQL, INTERNAL = "native", "sql", "internal"
 SLICE = 5000  # messages that are appended at once
@@ -131,12 +131,15 @@ def measure_queries(running, number, size, samples):
 class Targets:
 	"""A line for each figure: its target, and whether it is met."""
 
-	def __init__(self):
-		self.table = Table("Targets of the storage driver", "Ratios are medians of the rounds' ratios.",
-			"Prosody", "figure", "measured", "at most", "")
+	def __init__(self, title="Targets of the storage driver", text="Ratios are medians of the rounds' ratios."):
+		self.table = Table(title, text, "Prosody", "figure", "measured", "target", "")
 
 	def add(self, version, figure, measured, most):
-		self.table.add(version, figure, measured, most, verdict(measured <= most))
+		self.table.add(version, figure, measured, f"at most {write(most)}", verdict(measured <= most))
+
+	def add_least(self, version, figure, measured, least):
+		"""A rate: the more, the better."""
+		self.table.add(version, figure, measured, f"at least {write(least)}", verdict(measured >= least))
 
 
 def sizes_of(samples):

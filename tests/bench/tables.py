@@ -15,7 +15,14 @@ class Table:
 		at = self.header.index(name)
 		return [row[at] for row in self.rows if row[0] == version]
 
-	def markdown(self):
+	def only(self, name, values):
+		"""A copy with the rows that have one of the values in a column."""
+		at = self.header.index(name)
+		copy = Table(self.title, self.text, *self.header)
+		copy.rows, copy.notes = [row for row in self.rows if row[at] in values], self.notes
+		return copy
+
+	def markdown(self, heading="##"):
 		cells = [self.header, *([write(value) for value in row] for row in self.rows)]
 		widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
 		is_number = [not isinstance(value, str) for value in self.rows[0]]
@@ -23,7 +30,7 @@ class Table:
 			for cell, width, right in zip(row, widths, is_number)) + " |" for row in cells]
 		rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-")
 			for width, right in zip(widths, is_number)) + "|"
-		return "\n".join([f"## {self.title}", "", self.text, "", lines[0], rule, *lines[1:], "",
+		return "\n".join([f"{heading} {self.title}", "", self.text, "", lines[0], rule, *lines[1:], "",
 			*(self.notes and [" ".join(self.notes), ""])])
 
 

@@ -2,71 +2,21 @@
 -- tests/bench/storage.py calls these functions through the admin socket; each returns its numbers as
 -- one text. A function that waits for the event loop can be called there too.
 
-local async = require "util.async";
-local datetime = require "util.datetime";
 local jid_bare = require "util.jid".bare;
-local monotonic = require "util.time".monotonic;
-local st = require "util.stanza";
-local timer = require "util.timer";
 
 local clock = os.clock; -- CPU time of the process, all its threads
+
+local traffic = module:require "traffic";
+local contact, make_message, randomness, run_turns, sent_at =
+	traffic.contact, traffic.make_message, traffic.randomness, traffic.run_turns, traffic.sent_at;
 
 local OWNER = "juliet"; -- the owner of the growing archive
 local CONTACTS = 50;
 local SAMPLES = 100; -- ids that are remembered, spread over the archive
-local EPOCH, SPACING = 1500000000, 3.25; -- times of the messages, in seconds
 local PAGE, RANGE = 50, 500; -- messages of a page, and within a range of time
-local fractional = pcall(datetime.datetime, 0.5); -- Prosody 0.12 keeps whole seconds
 
 local archive = module:open_store("archive", "archive");
 local ids = {};
-
--- The same numbers for every driver
-local function randomness(seed)
-	local state = seed;
-	return function (below)
-		state = (state * 6364136223846793005 + 1442695040888963407) & 0x7fffffffffffffff;
-		return (state >> 33) % below;
-	end
-end
-
-local words = {};
-for word in ([[the train is late and I walk home from station do not wait for me at eight we could meet in
-	front of library tomorrow if it rains bring umbrella she said that nobody knows where they went after concert]]
-	):gmatch("%a+") do
-	words[#words + 1] = word;
-end
-
-local function make_body(random)
-	local text = {};
-	for i = 1, 4 + random(14) do text[i] = words[1 + random(#words)]; end
-	return table.concat(text, " ");
-end
-
-local function make_id(random)
-	return ("%08x-%04x-4%03x-9%03x-%08x%04x"):format(random(1 << 30), random(1 << 16), random(1 << 12), random(1 << 12),
-		random(1 << 30), random(1 << 16));
-end
-
-local function contact(n)
-	return ("friend%d@contacts.test"):format(n);
-end
-
--- A chat message as mod_mam stores it: about 300 bytes
-local function make_message(random, owner)
-	local id = make_id(random);
-	return st.message({ from = contact(random(CONTACTS)).."/phone."..(1000 + random(9000)), to = owner.."@"..module.host,
-			type = "chat", id = id })
-		:text_tag("body", make_body(random))
-		:tag("origin-id", { xmlns = "urn:xmpp:sid:0", id = id }):up()
-		:tag("request", { xmlns = "urn:xmpp:receipts" }):up()
-		:tag("markable", { xmlns = "urn:xmpp:chat-markers:0" }):up();
-end
-
-local function sent_at(n)
-	local when = EPOCH + n * SPACING;
-	return fractional and when or math.floor(when);
-end
 
 local function store(owner, message, when)
 	return assert(archive:append(owner, nil, message, when, jid_bare(message.attr.from)));
@@ -98,7 +48,7 @@ function module.fill(first, last, size)
 	local payload, random = 0, randomness(first);
 	with_one_commit(function ()
 		for n = first, last do
-			local message = make_message(random, OWNER);
+			local message = make_message(random, OWNER, CONTACTS);
 			payload = payload + #tostring(message);
 			local id = store(OWNER, message, sent_at(n));
 			if n % (size // SAMPLES) == 0 then ids[n // (size // SAMPLES)] = id; end
@@ -116,7 +66,7 @@ function module.fill_users(count, round)
 	local payload, random = 0, randomness(round);
 	with_one_commit(function ()
 		for n = 1, count do
-			local message = make_message(random, user(n));
+			local message = make_message(random, user(n), CONTACTS);
 			payload = payload + #tostring(message);
 			store(user(n), message, sent_at(round));
 		end
@@ -126,29 +76,6 @@ end
 
 -- ---- Measuring ----
 
--- Calls func in `count` turns of the event loop. Seconds of CPU, and elapsed seconds
-local function run_turns(count, func)
-	local wait, done = async.waiter();
-	local cpu, began;
-	local function turn()
-		if count == 0 then
-			cpu, began = clock() - cpu, monotonic() - began;
-			done();
-			return;
-		end
-		count = count - 1;
-		func();
-		timer.add_task(0, turn); -- tasks that func has scheduled come first
-	end
-	timer.add_task(0, function ()
-		collectgarbage();
-		cpu, began = clock(), monotonic();
-		turn();
-	end);
-	wait();
-	return cpu, began;
-end
-
 local round = 1;
 
 -- Seconds of CPU and elapsed seconds for appending one message, less those of empty turns
@@ -157,7 +84,7 @@ function module.append(users, turns, per_turn)
 	local random, messages, owners = randomness(round), {}, {};
 	for i = 1, turns * per_turn do
 		owners[i] = user(1 + random(users));
-		messages[i] = make_message(random, owners[i]);
+		messages[i] = make_message(random, owners[i], CONTACTS);
 	end
 	local empty_cpu, empty_held = run_turns(turns, function () end);
 	local next_message, when = 0, sent_at(1000 * round);
