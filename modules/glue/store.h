@@ -108,6 +108,7 @@ void pn_lua_open_buffer(lua_State *L);
 void pn_lua_open_keyval(lua_State *L);
 void pn_lua_open_archive(lua_State *L);
 void pn_lua_open_tools(lua_State *L);
+void pn_lua_open_pack(lua_State *L); /* adds methods to the database's metatable */
 
 /* Methods of a database for operators, and the function replace(): lua_tools.c. */
 int pn_lua_info(lua_State *L);

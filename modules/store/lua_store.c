@@ -252,6 +252,7 @@ PN_EXPORT int luaopen_store(lua_State *L);
 int luaopen_store(lua_State *L) {
 	pn_lua_open_buffer(L);
 	pn_glue_type(L, PN_LUA_DB, METHODS, db_close);
+	pn_lua_open_pack(L);
 	pn_lua_open_keyval(L);
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);
