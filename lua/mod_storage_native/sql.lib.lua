@@ -96,10 +96,13 @@ end
 
 -- The driver commits after each write. Within this function its transactions are a part of one.
 function store:transaction(call)
-	local ok, text = self:connection():transaction(function ()
+	local engine = self:connection();
+	local ok, text = engine:transaction(function ()
 		replace_transaction(nested, call);
 		return true;
 	end);
+	-- The driver keeps a statement that has failed, and LuaDBI reports the failure once more for the next row.
+	if not ok then engine.prepared = {}; end
 	check_written(ok, text);
 	return ok, text;
 end

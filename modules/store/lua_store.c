@@ -244,6 +244,7 @@ static const luaL_Reg METHODS[] = {
 static const luaL_Reg FUNCTIONS[] = {
 	{"open", db_open},
 	{"replace", pn_lua_replace},
+	{"end_on_interrupt", pn_lua_end_on_interrupt},
 	{NULL, NULL},
 };
 
