@@ -212,19 +212,26 @@ function archive:count(user)
 end
 archive.weight = archive.count;
 
-local ROWS = [[SELECT "sort_id", "key", "type", "value", "when", "with" FROM "prosodyarchive"
+local ROWS = [[SELECT %s, "key", "type", "value", %s, "with" FROM "prosodyarchive"
 	WHERE "host"=? AND "user"=? AND "store"=?%s ORDER BY "sort_id" LIMIT ]]..PAGE..";";
-local FIRST_ROWS, MORE_ROWS = ROWS:format "", ROWS:format ' AND "sort_id">?';
+
+-- LuaDBI reads integers of SQLite with 32 bits, but floats with 64.
+local function wide(column)
+	return (([[CASE typeof("?") WHEN 'integer' THEN "?" + 0.0 ELSE "?" END]]):gsub("%?", column));
+end
 
 -- An iterator of rows: sort_id, key, type, value, when, with
 function archive:rows(user)
+	local is_sqlite = self:connection().params.driver == "SQLite3";
+	local sort_id, when = is_sqlite and wide "sort_id" or '"sort_id"', is_sqlite and wide "when" or '"when"';
 	local last, count = nil, PAGE; -- of the page
 
 	local function next_page()
 		if count < PAGE then return function () end; end
 		count = 0;
-		if not last then return self:select(FIRST_ROWS, self.host, user or "", self.store); end
-		return self:select(MORE_ROWS, self.host, user or "", self.store, last);
+		local query = ROWS:format(sort_id, when, last and ' AND "sort_id">?' or "");
+		return last and self:select(query, self.host, user or "", self.store, last)
+			or self:select(query, self.host, user or "", self.store);
 	end
 
 	local page = next_page();
@@ -252,7 +259,7 @@ local function item_of(row, database)
 		item.stanza = ok and stanza or nil;
 		item.bad = not item.stanza and faults.text_of(ok and text or stanza) or nil;
 	end
-	item.bad = item.bad and ("the row with the sort_id %s in the table prosodyarchive: %s"):format(row[1], item.bad);
+	item.bad = item.bad and ("the row with the sort_id %d in the table prosodyarchive: %s"):format(row[1], item.bad);
 	return item;
 end
 
