@@ -17,10 +17,9 @@ local tool = module:require "tool";
 
 local fail = tool.fail;
 
--- So many writes to the native driver are one transaction: worth its commit, and too short for a running server to notice
-local BATCH = 200;
--- And so many to a driver whose transactions wait for the disk
-local TRANSACTION = 1000;
+-- So many writes are one transaction. Shorter ones make the native file grow by pages that are not used again, and SQL wait for
+-- the disk; beside a running server they must be short enough for it not to notice.
+local BATCH, ONLINE_BATCH = 1000, 200;
 
 -- Per cent of the memory in use after a collection at which the next one begins. Prosody's default, 105, marks the ids of an
 -- archive again and again: a third of the time.
@@ -193,11 +192,10 @@ end
 -- Runs call() now, or with the next flush()
 local function add_write(job, unit, item, count, call)
 	local write = { unit = unit, item = item, count = count, call = call };
-	local at_once = job.to == "native" and BATCH or unit.store.target.transaction and TRANSACTION;
 	job.progress:wrote();
-	if at_once then
+	if job.to == "native" or unit.store.target.transaction then
 		table.insert(job.pending, write);
-		if #job.pending >= at_once then flush(job); end
+		if #job.pending >= job.batch then flush(job); end
 	else
 		local fault = try_write(false, call);
 		if fault then fail_write(job, write, fault); end
@@ -316,7 +314,7 @@ local function new_job(names, flags, database, from, to)
 	local job = {
 		from = from, to = to, merge = flags.merge, host = names[1], store = names[2];
 		hosts = names[1] and { names[1] } or drivers.hosts();
-		database = database, pending = {};
+		database = database, pending = {}, batch = flags.online and ONLINE_BATCH or BATCH;
 		progress = estimate("Copying");
 	};
 	job.result = report.new(job, flags.json);

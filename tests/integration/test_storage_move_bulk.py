@@ -9,6 +9,7 @@ import bed
 from suite import behaviour
 from test_storage import over
 from test_storage_move import OTHERS, remove_data, start_with, totals
+from test_storage_move_faults import item, write
 from test_storage_tool import bad, command, good, on_terminal, stat
 
 HOST = "prosody.test"
@@ -154,15 +155,20 @@ def written_to_sql(server):
 LONG = 12000
 
 
-def long_archive(server):
-	content = [(f"key{n:05}", 1700000000 + n, "bob@other.test", f"<message id='{n}'><body>{'x' * 100}</body></message>") for n in range(LONG)]
-	make_sql(server, content)
-	return [row[0] for row in content]
+def make_long(server, driver, count=LONG):
+	"""An archive that takes a while. Its keys."""
+	keys, body = [f"key{n:05}" for n in range(count)], "x" * 100
+	if driver == "sql":
+		make_sql(server, [(key, 1700000000, "bob@other.test", f"<message id='{key}'><body>{body}</body></message>") for key in keys])
+	else:
+		server.finish()
+		write(server, "archive", {"alice.list": "".join(item(f'"{key}"', body) for key in keys)})
+	return keys
 
 
 @behaviour("storage move: an export to SQL that is killed or interrupted continues, without loss or duplicates", **over())
 def an_ended_export_to_sql_continues(server):
-	keys = long_archive(server)
+	keys = make_long(server, "sql")
 	good(server, "import", "--from", "sql")
 	with sqlite3.connect(sql_file(server)) as connection:
 		connection.execute("DELETE FROM prosodyarchive")
@@ -179,11 +185,7 @@ def an_ended_export_to_sql_continues(server):
 
 @behaviour("storage move: an import that is interrupted continues, without loss or duplicates", over=OTHERS, **over())
 def an_interrupted_import_continues(server, driver):
-	keys = long_archive(server)
-	if driver == "internal":
-		good(server, "import", "--from", "sql")
-		good(server, "export", "--to", "internal")
-		remove_data(server, "native")
+	keys = make_long(server, driver)
 	store = server.directory / "data/native/data.mdb"
 	end_in_between(server, ("import", "--from", driver), lambda: store.exists() and store.stat().st_size > 1 << 20, signal.SIGINT)
 	good(server, "check")
@@ -196,12 +198,9 @@ def an_interrupted_import_continues(server, driver):
 
 @behaviour("storage move: on a terminal a line shows what is copied, how fast, the share and the time left", over=OTHERS, **over())
 def a_terminal_shows_progress(server, driver):
-	long_archive(server)
-	good(server, "import", "--from", "sql")
-	good(server, "export", "--to", "internal")
-	remove_data(server, "native")
+	count = len(make_long(server, driver, LONG // 2))
 	text = on_terminal(server, "import", "--from", driver, environment={"NO_COLOR": "1"})
 	states = re.findall(r"\r\x1b\[KCopying  archive \(archive\) of alice@prosody.test  (\d+) written  (?:\d+/s  )?(\d+) %", text)
 	assert states and sorted(states, key=lambda s: int(s[0])) == states, text
-	assert all(abs(int(n) * 100 / LONG - int(share)) < 10 for n, share in states), states
+	assert all(abs(int(n) * 100 / count - int(share)) < 10 for n, share in states), states
 	assert text.rindex("\x1b[K") < text.rindex("total"), text
