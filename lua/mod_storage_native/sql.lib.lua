@@ -116,14 +116,19 @@ function store:select(...)
 	return rows;
 end
 
+-- The number of a user's rows in a table, which some databases return as a text
+function store:count_rows(name, user)
+	local query = ([[SELECT COUNT(*) FROM "%s" WHERE "host"=? AND "user"=? AND "store"=?;]]):format(name);
+	return math.tointeger(tonumber(self:select(query, self.host, user or "", self.store)()[1]));
+end
+
 -- ---- Tables ----
 
 local keyval = setmetatable({}, { __index = store });
 keyval.__index = keyval;
 
 function keyval:weight(user)
-	return self:select([[SELECT COUNT(*) FROM "prosody" WHERE "host"=? AND "user"=? AND "store"=?;]],
-		self.host, user or "", self.store)()[1];
+	return self:count_rows("prosody", user);
 end
 
 function keyval:bad_key(user)
@@ -207,8 +212,7 @@ end
 
 -- The driver's own count is one of its memory, which includes appends that were rolled back.
 function archive:count(user)
-	return self:select([[SELECT COUNT(*) FROM "prosodyarchive" WHERE "host"=? AND "user"=? AND "store"=?;]],
-		self.host, user or "", self.store)()[1];
+	return self:count_rows("prosodyarchive", user);
 end
 archive.weight = archive.count;
 

@@ -14,21 +14,13 @@ local paths = module:require "paths";
 local report = module:require "report";
 local terminal = module:require "terminal";
 local tool = module:require "tool";
+local writes = module:require "writes";
 
 local fail = tool.fail;
-
--- So many writes are one transaction. Shorter ones make the native file grow by pages that are not used again, and SQL wait for
--- the disk; beside a running server they must be short enough for it not to notice.
-local BATCH, ONLINE_BATCH = 1000, 200;
 
 -- Per cent of the memory in use after a collection at which the next one begins. Prosody's default, 105, marks the ids of an
 -- archive again and again: a third of the time.
 local COLLECT_AT = 200;
-
--- Conditions of the native driver that concern one item, and leave the database unchanged
-local CONCERNS_ITEM = {
-	["unsupported-datatype"] = true, ["quota-limit"] = true, ["not-allowed"] = true, ["policy-violation"] = true,
-};
 
 local RUN_AGAIN = "\nFix this, and run the command again: it continues after the data that were copied.";
 local MISSING = "missing in %s, although later ones are there: skipped by an earlier run, or deleted since;"
@@ -124,84 +116,6 @@ local function refuse(job, conflicts)
 	return 1;
 end
 
--- ---- Writing ----
-
--- Runs a write. Returns nil, or its fault. A driver raises wrong arguments, that of SQL also other errors.
-local function try_write(is_native, call)
-	local done, ok, condition, text = pcall(call);
-	if done and ok then return nil; end
-	if not done then return faults.of(ok, true); end
-	if not is_native then return faults.of(type(text) == "string" and text or condition or "no reason given", true); end
-	if CONCERNS_ITEM[condition] then return { reason = text or condition }; end
-	return faults.refused(condition, text);
-end
-
-local function fail_write(job, write, fault)
-	job.failed(write.unit, write.item or fault.item, fault.reason, write.count);
-end
-
-local function write_native(job, writes)
-	local ok, condition, text = job.database.batch(function ()
-		for _, write in ipairs(writes) do
-			local fault = try_write(true, write.call);
-			if fault then fail_write(job, write, fault); end
-		end
-	end);
-	if not ok then faults.refused(condition, text); end
-end
-
--- Runs some writes as one transaction of the target. Returns nil; or the number of the write that failed, and its fault: then
--- nothing is written. Raises a stop.
-local function try_together(target, writes, first, last)
-	local at, done, fault;
-	local ok, text = target:transaction(function ()
-		for i = first, last do
-			at = i;
-			done, fault = pcall(try_write, false, writes[i].call);
-			if fault then error(fault.reason or fault.text, 0); end
-		end
-	end);
-	if ok then return nil; end
-	if not done then error(fault, 0); end
-	if not fault then faults.stop(tostring(text), true); end
-	return at, fault;
-end
-
--- Writes that were rolled back because a later one failed are repeated: they are in their places again, each once.
-local function write_together(job, writes, first, last)
-	if first > last then return; end
-	local at, fault = try_together(writes[first].unit.store.target, writes, first, last);
-	if not at then return; end
-	write_together(job, writes, first, at - 1);
-	fail_write(job, writes[at], fault);
-	return write_together(job, writes, at + 1, last);
-end
-
--- The pending writes are all of one store.
-local function flush(job)
-	local writes = job.pending;
-	job.pending = {};
-	if writes[1] == nil then return; end
-	if job.to == "native" then
-		write_native(job, writes);
-	else
-		write_together(job, writes, 1, #writes);
-	end
-end
-
--- Runs call() now, or with the next flush()
-local function add_write(job, unit, item, count, call)
-	local write = { unit = unit, item = item, count = count, call = call };
-	job.progress:wrote();
-	if job.to == "native" or unit.store.target.transaction then
-		table.insert(job.pending, write);
-		if #job.pending >= job.batch then flush(job); end
-	else
-		local fault = try_write(false, call);
-		if fault then fail_write(job, write, fault); end
-	end
-end
-
 -- ---- Copying ----
 
 local function count_target(job, store, unit)
@@ -228,7 +142,10 @@ local function report_missing(job, unit, missing)
 end
 
 local function copy_user(job, store, unit)
-	local function write(item, count, call) add_write(job, unit, item, count, call); end
+	local function write(item, count, call)
+		job.progress:wrote();
+		job.writes:add(unit, item, count, call);
+	end
 	local function skip(item, reason, count) job.failed(unit, item, reason, count); end
 	local state = store.states[unit.user];
 	report_missing(job, unit, state and state.missing);
@@ -266,7 +183,7 @@ local function copy_store(job, store)
 		local unit = copy_unit(job, store, user);
 		if unit.conflict or unit.fault or unit.source > 0 then units[#units + 1] = unit; end
 	end
-	flush(job);
+	job.writes:flush();
 	for _, unit in ipairs(units) do
 		if not unit.conflict and not store.unsupported then verify(job, store, unit); end
 	end
@@ -314,7 +231,7 @@ local function new_job(names, flags, database, from, to)
 	local job = {
 		from = from, to = to, merge = flags.merge, host = names[1], store = names[2];
 		hosts = names[1] and { names[1] } or drivers.hosts();
-		database = database, pending = {}, batch = flags.online and ONLINE_BATCH or BATCH;
+		database = database;
 		progress = estimate("Copying");
 	};
 	job.result = report.new(job, flags.json);
@@ -322,6 +239,7 @@ local function new_job(names, flags, database, from, to)
 		unit.skipped, unit.failures = unit.skipped + count, (unit.failures or 0) + 1;
 		job.result.failed(unit.store, unit.user, item, reason);
 	end
+	job.writes = writes(to == "native" and database or nil, flags.online, job.failed);
 	return job;
 end
 
