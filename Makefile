@@ -24,6 +24,7 @@ GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
+PACK_XML := modules/stanza/document.o modules/stanza/valid.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_file.o worker.o durable.o position.o \
 	checkpoint.o sync.o redo.o catch_up.o reader.o room.o turn.o txn.o records.o format.o env.o \
@@ -37,16 +38,16 @@ DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
+CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
+LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
-$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
-$(OUT)/mod_storage_native/store.so: LDLIBS := -llmdb -lcrypto -lpthread
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lcrypto -lpthread
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
@@ -61,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 

@@ -206,6 +206,63 @@ describe("a store of SQL", function ()
 		assert.is_nil(select(2, pcall(store.get, store, "user")).stop);
 	end);
 
+	describe("runs writes together", function ()
+		local own, calls;
+
+		before_each(function ()
+			calls = {};
+			function own(_, call)
+				table.insert(calls, "begin");
+				local ok, text = pcall(call);
+				table.insert(calls, ok and "commit" or "roll back");
+				return ok, text;
+			end
+			engine.transaction = own;
+			driver_store.users = function () return engine:transaction(error); end;
+			driver_store.set = function (_, _, data) return engine:transaction(function ()
+				table.insert(calls, data);
+				if data == "bad" then error("refused", 0); end
+			end); end;
+		end);
+
+		it("in one transaction", function ()
+			assert.is_true((store:transaction(function ()
+				store:set("user", "a");
+				store:set("user", "b");
+			end)));
+			assert.same({ "begin", "a", "b", "commit" }, calls);
+			store:set("user", "c");
+			assert.same({ "begin", "a", "b", "commit", "begin", "c", "commit" }, calls);
+		end);
+
+		it("which an error rolls back", function ()
+			local results;
+			assert.same({ false, "stop here" }, { store:transaction(function ()
+				results = { store:set("user", "bad") };
+				error("stop here", 0);
+			end) });
+			assert.same({ false, "refused" }, results);
+			assert.same({ "begin", "bad", "roll back" }, calls);
+			assert.equal(own, engine.transaction);
+		end);
+
+		it("and without the statement that has failed", function ()
+			engine.prepared = { "failed" };
+			store:transaction(function () end);
+			assert.same({ "failed" }, engine.prepared);
+			store:transaction(function () error "refused"; end);
+			assert.same({}, engine.prepared);
+		end);
+
+		it("and stops the run if they cannot be committed", function ()
+			engine.transaction = function () return false, "commit failed"; end;
+			local ok, err = pcall(store.transaction, store, function () end);
+			assert.is_false(ok);
+			assert.is_true(err.stop and err.again);
+			assert.matches("^the database did not commit; check", err.text);
+		end);
+	end);
+
 	it("rejects data that could not be read back", function ()
 		assert.is_nil(store:refuses { a = 1, b = "x", c = { 1, { d = false } }, [false] = { e = 1.5 }, [2] = "y", big = 1 << 62 });
 		for key, value in pairs { a = 1/0, b = -1/0, c = { d = { 0/0 } }, e = "\0", f = { [1/0] = 1 }, g = { h = print } } do
@@ -216,5 +273,40 @@ describe("a store of SQL", function ()
 		local reason, name = store:refuses { [false] = { a = 1/0 } };
 		assert.equal("SQL cannot store this number: false: a: inf", reason);
 		assert.is_nil(name);
+	end);
+end);
+
+describe("the progress of a copy", function ()
+	local progress;
+
+	before_each(function ()
+		local terminal = { progress = function () return { visible = true, update = function () end, finish = function () end }; end };
+		progress = load_lib("estimate", { terminal = terminal })("Copying");
+	end);
+
+	it("is an estimate from the share that was passed", function ()
+		progress:expect(function () return 300; end);
+		progress:expect(function () return 100; end);
+		progress:begin("a");
+		for _ = 1, 5 do progress:wrote(); end
+		progress:passed(100);
+		assert.equal("a  5 written  25 %", progress:state(0.5));
+		assert.equal("a  5 written  0/s  25 %  0:30 left", progress:state(10));
+		assert.equal("a  5 written  0/s  25 %  3:00:03 left", progress:state(3601));
+		progress:passed(400); -- the source has grown
+		assert.equal("a  5 written  1/s  100 %  0:00 left", progress:state(5));
+	end);
+
+	it("has no estimate if the source cannot count", function ()
+		progress:expect(function () return 300; end);
+		progress:expect(function () return nil; end);
+		progress:expect(function () return 300; end);
+		progress:begin("a");
+		progress:passed(1);
+		assert.equal("a  0 written  0/s", progress:state(5));
+	end);
+
+	it("has no estimate if there is nothing to count", function ()
+		assert.equal("  0 written", progress:state(0));
 	end);
 end);

@@ -47,6 +47,13 @@ void pn_pack_end(struct pn_pack *pack);
 int pn_pack_error(const struct pn_pack *pack);
 
 /*
+ * Appends the stanza that an XML document is: see pn_stanza_decode_document(), also for errors.
+ * PN_EXML also for a name that pn_stanza_is_name() refuses.
+ * After an error the appended bytes are undefined.
+ */
+int pn_pack_document(struct pn_buf *out, struct pn_str xml);
+
+/*
  * Checks the whole of `packed`, and sets *tokens to a cursor at its first token. Returns 0,
  * PN_EVERSION or PN_ECORRUPT. The functions below are for tokens that were checked.
  */

@@ -122,4 +122,22 @@ struct pn_decode_limits {
  */
 int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits);
 
+/*
+ * Decodes a document as Prosody's util.xml does, with which mod_storage_sql reads stanzas: there is
+ * no stream around it; every element with a namespace has its xmlns, and no token is an XMLNS; all
+ * attributes of the namespace xml keep their prefix. An XML declaration is PN_ERESTRICTED, because
+ * it may name an encoding. Otherwise as above, without limits but the maxima.
+ */
+int pn_stanza_decode_document(struct pn_buf *out, struct pn_str xml);
+
+/* ---- Names and text, as strictly as XML 1.0 ---- */
+
+/* Whether every character is one of XML 1.0: UTF-8, no control character but \t, \n and \r, and
+ * neither U+FFFE nor U+FFFF. */
+bool pn_stanza_is_text(struct pn_str text);
+
+/* Whether a name is not empty, is text, and has none of < > & ' " and white space. "ns\1name" is a
+ * name only if `attribute` is set. */
+bool pn_stanza_is_name(struct pn_str name, bool attribute);
+
 #endif

@@ -1,9 +1,9 @@
 -- Copies the data of one user from a store of one driver to that of another: tables and archives, by the type of the store,
 -- each with the methods
 --   compare(source, target, user)   "none"; or a state, the progress of an earlier copy; or "other": data of another origin
---   copy(source, target, user, state or nil, write, skip)
---       calls write(item, count, function) for each piece, and skip(item, reason, count) for entries that are not copied;
---       returns the number of entries in the source
+--   copy(source, target, user, state or nil, write, skip, passed)
+--       calls write(item, count, function) for each piece, skip(item, reason, count) for entries that are not copied, and
+--       passed(weight) after each item; returns the number of entries in the source
 --   count(source, user)                     entries, also those that cannot be read
 --   verify(source, target, user, compares)  entries in the target; and key, text of a difference, which is looked for if
 --                                           compares is true
@@ -101,23 +101,24 @@ local function unfit(item, seen)
 	if item.bad then return item.bad; end
 	if item.id and (type(item.id) ~= "string" or item.id == "") then return "invalid id"; end
 	if seen[item.id] then return "duplicate id"; end
-	if not st.is_stanza(item.stanza) then return "not a stanza"; end
+	if not item.packed and not st.is_stanza(item.stanza) then return "not a stanza"; end
 	if unfit_time(item.when) then return ("invalid time: %s"):format(tostring(item.when)); end
 	if item.with ~= nil and type(item.with) ~= "string" then return "invalid peer"; end
 end
 
 local function unfit_stanza(source, item)
-	if source.checks then return nil; end
+	if source.checks or source.database.use():pack(item.stanza) then return nil; end
 	local ok, text = pcall(st.deserialize, st.preserialize(item.stanza));
 	return not ok and faults.text_of(text) or nil;
 end
 
--- An iterator of the items that can be copied. Calls skip(name, reason) for the others.
-local function good_items(source, target, user, skip)
+-- An iterator of the items that can be copied. Calls skip(name, reason) for the others, and passed(weight) for each item.
+local function good_items(source, target, user, skip, passed)
 	local seen, number, next_item = {}, 0, source:items(user);
 	return function ()
 		for item in next_item do
 			number = number + 1;
+			passed(item.weight or 1);
 			item.name = type(item.id) == "string" and item.id ~= "" and item.id or ("item %d"):format(number);
 			local reason = unfit(item, seen) or unfit_stanza(source, item) or (target.refuses and target:refuses(item));
 			if not reason then
@@ -151,6 +152,7 @@ function archive.count(store, user)
 end
 
 local function count_target(store, user)
+	if store.count then return in_target(store.count, store, user); end
 	if has_total(store) then
 		local _, total = store:find(user, { limit = 0, total = true });
 		if math.type(total) == "integer" then return total; end
@@ -184,7 +186,7 @@ local function ignore() end
 local function compare_all(source, target, user)
 	local next_there, missing, passed, number, last = target_items(target, user), {}, {}, 0, 0;
 	local there = next_there();
-	for item in good_items(source, target, user, ignore) do
+	for item in good_items(source, target, user, ignore, ignore) do
 		if not there then break; end
 		number = number + 1;
 		if same_item(item, there) then
@@ -203,7 +205,7 @@ function archive.compare(source, target, user)
 	if begun == 0 or (not ok and not source:items(user)()) then return "none"; end
 	if not ok then error(begun, 0); end
 	local number, last = 0, nil;
-	for item in good_items(source, target, user, ignore) do
+	for item in good_items(source, target, user, ignore, ignore) do
 		number, last = number + 1, item;
 		if number == begun then break; end
 	end
@@ -212,18 +214,18 @@ function archive.compare(source, target, user)
 	return compare_all(source, target, user);
 end
 
-function archive.copy(source, target, user, state, write, skip)
+function archive.copy(source, target, user, state, write, skip, passed)
 	local count, number = 0, 0;
 	local function skip_one(item, reason)
 		count = count + 1;
 		skip(item, reason, 1);
 	end
 	local why = target.unfit and source:items(user)() and target:unfit(user);
-	for item in good_items(source, target, user, skip_one) do
+	for item in good_items(source, target, user, skip_one, passed) do
 		count, number = count + 1, number + 1;
 		if not why and number > (state and state.copied or 0) then
 			write(item.name, 1, function ()
-				return target:append(user, item.id, item.stanza, item.when, item.with);
+				return target:append(user, item.id, item.packed or item.stanza, item.when, item.with);
 			end);
 		end
 	end

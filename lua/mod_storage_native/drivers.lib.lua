@@ -5,9 +5,14 @@
 --
 --   tables      get(user) -> table or nil, set(user, table)
 --   archives    items(user) -> iterator of { id = or nil, stanza =, when =, with = }, or of { id = or nil, bad = reason }
---               for an item that cannot be read while later ones can
+--               for an item that cannot be read while later ones can; with weight = if that is not 1. If `packs` is set, an
+--               item may have packed = instead of a stanza: a string for append() of the native driver
 --               append(user, id, stanza, when, with); find(user, query) where caps.total is set
+--               count(user) where a query for the total is not exact. Optional
 --   both        users()
+--               weight(user) -> number: of the entries together, for an estimate of the time. Optional
+--               transaction(call) -> true, or false, text: runs call() and commits its writes together, or writes nothing
+--               and, if call() has raised an error, rolls back. call() may be run twice. Optional
 --               refuses(table or item) -> reason, key | nil: a value that would not be read back. Optional
 --               unfit(user) -> reason | nil: why the target can hold nothing of this user. Optional
 --               exact: tables are read back as they were written; checks: every stanza that it reads is valid
@@ -123,6 +128,12 @@ function archive:append(...)
 	return self.driver_store:append(...);
 end
 
+function archive:weight(user)
+	if not (self.caps and self.caps.total) then return nil; end
+	local _, total = self:find(user, { limit = 0, total = true });
+	return math.type(total) == "integer" and total or nil;
+end
+
 function keyval:users()
 	return self.driver_store:users();
 end
@@ -148,10 +159,15 @@ function native:items(user)
 	end
 end
 
--- driver_store: a store that the driver has opened. database: for the native driver
+function native:append(user, id, stanza, when, with)
+	local packed = type(stanza) == "string";
+	return self.driver_store[packed and "append_packed" or "append"](self.driver_store, user, id, stanza, when, with);
+end
+
+-- driver_store: a store that the driver has opened. database: of the native driver
 function drivers.open_store(driver_store, driver, driver_name, host, store, typ, database)
-	if driver_name == "internal" then return internal.open(driver_store, host, store, typ); end
-	if driver_name == "sql" then return sql.open(driver_store, host, store, typ, driver); end
+	if driver_name == "internal" then return internal.open(driver_store, host, store, typ, database); end
+	if driver_name == "sql" then return sql.open(driver_store, host, store, typ, driver, database); end
 	local is_native = driver_name == "native";
 	local class = typ == "keyval" and keyval or is_native and native or archive;
 	return setmetatable({ driver_store = driver_store, caps = driver_store.caps, database = database, exact = is_native }, class);

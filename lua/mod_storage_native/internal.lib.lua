@@ -87,44 +87,46 @@ end
 local archive = { extension = "list", unfit = unfit, checks = true };
 archive.__index = archive;
 
--- An item is the stanza, preserialized, with these beside it.
-local function take_apart(item)
+-- An item is the stanza, preserialized, with these beside it. database: packs the stanza, or nil
+local function take_apart(item, database)
 	if type(item) ~= "table" or type(item.name) ~= "string" or type(item.attr) ~= "table" then
 		error("not a stanza", 0);
 	end
 	local id, when, with = item.key, item.when or datetime.parse(item.attr.stamp), item.with;
 	item.key, item.when, item.with = nil, nil, nil;
 	item.attr.stamp, item.attr.stamp_legacy = nil, nil;
-	return { id = id, stanza = st.deserialize(item), when = when, with = with };
+	-- items without an id are compared by their stanzas
+	local packed = database and id ~= nil and database:pack(item) or nil;
+	return { id = id, packed = packed, stanza = not packed and st.deserialize(item) or nil, when = when, with = with };
 end
 
-local function read_item(item, path, line)
+local function read_item(item, database, path, line)
 	local id = type(item) == "table" and type(item.key) == "string" and item.key or nil;
-	local ok, result = pcall(take_apart, item);
+	local ok, result = pcall(take_apart, item, database);
 	if ok then return result; end
-	return { id = id, bad = ("%s, line %d: %s"):format(path, line, faults.text_of(result)) };
+	return { id = id, bad = ("%s, line %d: %s"):format(path, line(), faults.text_of(result)) };
 end
 
--- Calls add(item) for each item in one part of a list.
-local function read_part(path, text, line, add)
-	local items, bad = records.read(text, line);
-	for _, item in ipairs(items) do add(read_item(item, path, line)); end
-	if bad then add { bad = ("%s, %s"):format(path, bad) }; end
-end
-
--- An iterator of items: { id = or nil, stanza =, when =, with = }, or { id = or nil, bad = reason }
+-- An iterator of items, see drivers.lib.lua
 function archive:items(user)
 	local path = datamanager.getpath(user, self.host, self.store, "list");
-	local content = read_file(path);
-	local next_part = records.split(content or "");
+	local next_part = records.split(read_file(path) or "");
+	local database = self.packs and self.database.use() or nil;
 	local queue, first = {}, 1;
-	local function add(item) queue[#queue + 1] = item; end
+
+	local function read_part(text, line)
+		local items, bad = records.read(text, line);
+		queue, first = {}, 1;
+		for i, item in ipairs(items) do queue[i] = read_item(item, database, path, line); end
+		if bad then queue[#queue + 1] = { bad = ("%s, %s"):format(path, bad) }; end
+		if queue[1] then queue[1].weight = #text; end
+	end
+
 	return function ()
 		while not queue[first] do
-			queue, first = {}, 1;
 			local text, line = next_part();
 			if not text then return nil; end
-			read_part(path, text, line, add);
+			read_part(text, line);
 		end
 		first = first + 1;
 		return queue[first - 1];
@@ -145,6 +147,11 @@ local function users(self)
 end
 keyval.users, archive.users = users, users;
 
+local function weight(self, user)
+	return lfs.attributes(datamanager.getpath(user, self.host, self.store, self.extension), "size") or 0;
+end
+keyval.weight, archive.weight = weight, weight;
+
 local types = { keyval = keyval, archive = archive };
 
 -- Whether a host has a directory. Raises a text if that cannot be seen, or it is something else.
@@ -157,9 +164,9 @@ end
 
 local internal = {};
 
--- A store that the driver has opened
-function internal.open(driver_store, host, name, typ)
-	return setmetatable({ driver_store = driver_store, host = host, store = name, exact = true }, types[typ]);
+-- A store that the driver has opened. database: of the native driver
+function internal.open(driver_store, host, name, typ, database)
+	return setmetatable({ driver_store = driver_store, host = host, store = name, exact = true, database = database }, types[typ]);
 end
 
 -- The names of all stores of a host: it has a directory for each, and beside them files of the host's own data.

@@ -10,6 +10,9 @@ local parse_xml = require "util.xml".parse;
 local difference = module:require "difference";
 local faults = module:require "faults";
 
+local PAGE = 1000; -- rows that are read at once: an archive may be larger than the memory
+local VALUES = { string = true, boolean = true, number = true, json = true }; -- types of values that are not stanzas
+
 local REPAIR = "; repair or remove it, and run the command again";
 
 -- The driver shares its connections with other hosts by this table.
@@ -27,6 +30,29 @@ local function select_rows(...)
 		end
 	end
 	return list;
+end
+
+-- Runs call() while transaction() of every connection is another function.
+local function replace_transaction(replacement, call)
+	local before = {};
+	for _, engine in engines() do
+		before[engine] = { rawget(engine, "transaction") };
+		engine.transaction = replacement;
+	end
+	local ok, err = pcall(call);
+	for engine, saved in pairs(before) do engine.transaction = saved[1]; end
+	if not ok then error(err, 0); end
+end
+
+-- The connection that a store of the driver uses: another host may have another one.
+local function engine_of(driver_store)
+	local used;
+	local function note(engine)
+		used = engine;
+		return false, "not run";
+	end
+	pcall(replace_transaction, note, function () driver_store:users(); end);
+	return assert(used, "the driver uses no connection that it shares");
 end
 
 local connected = setmetatable({}, { __mode = "k" });
@@ -51,10 +77,59 @@ local function check_written(ok, text)
 	end
 end
 
+-- ---- Tables and archives ----
+
+local store = {};
+
+function store:users()
+	return self.driver_store:users();
+end
+
+function store:connection()
+	self.engine = self.engine or engine_of(self.driver_store);
+	return self.engine;
+end
+
+local function nested(_, call, ...)
+	return pcall(call, ...);
+end
+
+-- The driver commits after each write. Within this function its transactions are a part of one.
+function store:transaction(call)
+	local engine = self:connection();
+	local ok, text = engine:transaction(function ()
+		replace_transaction(nested, call);
+		return true;
+	end);
+	-- The driver keeps a statement that has failed, and LuaDBI reports the failure once more for the next row.
+	if not ok then engine.prepared = {}; end
+	check_written(ok, text);
+	return ok, text;
+end
+
+-- Rows of a query on the store's own connection
+function store:select(...)
+	local engine = self:connection();
+	local ok, rows = engine:transaction(engine.select, engine, ...);
+	check_connection(not ok and rows or nil);
+	if not ok then faults.raise(rows); end
+	return rows;
+end
+
+-- The number of a user's rows in a table, which some databases return as a text
+function store:count_rows(name, user)
+	local query = ([[SELECT COUNT(*) FROM "%s" WHERE "host"=? AND "user"=? AND "store"=?;]]):format(name);
+	return math.tointeger(tonumber(self:select(query, self.host, user or "", self.store)()[1]));
+end
+
 -- ---- Tables ----
 
-local keyval = {};
+local keyval = setmetatable({}, { __index = store });
 keyval.__index = keyval;
+
+function keyval:weight(user)
+	return self:count_rows("prosody", user);
+end
 
 function keyval:bad_key(user)
 	local map = self.driver:open(self.store, "map");
@@ -125,16 +200,8 @@ end
 
 -- ---- Archives ----
 
-local archive = { caps = { total = true }, checks = true };
+local archive = setmetatable({ caps = { total = true }, checks = true }, { __index = store });
 archive.__index = archive;
-
--- The name of the item that is the n-th of an archive
-function archive:describe(user, n)
-	local row = select_rows([[SELECT "key", "sort_id" FROM "prosodyarchive" WHERE "host"=? AND "user"=? AND "store"=?
-		ORDER BY "sort_id" LIMIT 1 OFFSET ]]..(n - 1)..";", self.host, user or "", self.store)[1];
-	if row then return row[1], ("the row with the sort_id %s in the table prosodyarchive: "):format(row[2]); end
-	return nil, "";
-end
 
 function archive:find(user, query)
 	local iterator, text = self.driver_store:find(user, query);
@@ -143,22 +210,75 @@ function archive:find(user, query)
 	return iterator, text; -- the total
 end
 
-function archive:items(user)
-	local iterator, n = self:find(user), 0;
+-- The driver's own count is one of its memory, which includes appends that were rolled back.
+function archive:count(user)
+	return self:count_rows("prosodyarchive", user);
+end
+archive.weight = archive.count;
+
+local ROWS = [[SELECT %s, "key", "type", "value", %s, "with" FROM "prosodyarchive"
+	WHERE "host"=? AND "user"=? AND "store"=?%s ORDER BY "sort_id" LIMIT ]]..PAGE..";";
+
+-- LuaDBI reads integers of SQLite with 32 bits, but floats with 64.
+local function wide(column)
+	return (([[CASE typeof("?") WHEN 'integer' THEN "?" + 0.0 ELSE "?" END]]):gsub("%?", column));
+end
+
+-- An iterator of rows: sort_id, key, type, value, when, with
+function archive:rows(user)
+	local is_sqlite = self:connection().params.driver == "SQLite3";
+	local sort_id, when = is_sqlite and wide "sort_id" or '"sort_id"', is_sqlite and wide "when" or '"when"';
+	local last, count = nil, PAGE; -- of the page
+
+	local function next_page()
+		if count < PAGE then return function () end; end
+		count = 0;
+		local query = ROWS:format(sort_id, when, last and ' AND "sort_id">?' or "");
+		return last and self:select(query, self.host, user or "", self.store, last)
+			or self:select(query, self.host, user or "", self.store);
+	end
+
+	local page = next_page();
 	return function ()
-		n = n + 1;
-		local ok, id, stanza, when, with = pcall(iterator); -- continues after a row that it cannot read
-		if not ok then
-			local fault = faults.of(id);
-			local key, where = self:describe(user, n);
-			return { id = key, bad = where..fault.reason };
+		local row = page();
+		if not row then
+			page = next_page();
+			row = page();
 		end
-		return id ~= nil and { id = id, stanza = stanza, when = when, with = with } or nil;
+		if row then last, count = row[1], count + 1; end
+		return row;
+	end
+end
+
+-- The item of a row. The driver would parse each stanza to a table, which takes most of the time of an import.
+local function item_of(row, database)
+	local item = { id = row[2], when = row[5], with = row[6] };
+	if row[3] ~= "xml" then
+		if VALUES[row[3]] then return item; end -- not a stanza
+		item.bad = "Unhandled value type: "..tostring(row[3]);
+	else
+		item.packed = database and database:pack_xml(row[4]) or nil;
+		if item.packed then return item; end
+		local ok, stanza, text = pcall(parse_xml, row[4]);
+		item.stanza = ok and stanza or nil;
+		item.bad = not item.stanza and faults.text_of(ok and text or stanza) or nil;
+	end
+	item.bad = item.bad and ("the row with the sort_id %d in the table prosodyarchive: %s"):format(row[1], item.bad);
+	return item;
+end
+
+function archive:items(user)
+	local next_row, database = self:rows(user), self.packs and self.database.use() or nil;
+	return function ()
+		local row = next_row();
+		return row and item_of(row, database);
 	end
 end
 
 function archive:refuses(item)
-	local ok, stanza, text = pcall(parse_xml, tostring(item.stanza));
+	local xml = tostring(item.stanza);
+	if self.database.use():pack_xml(xml) then return nil; end
+	local ok, stanza, text = pcall(parse_xml, xml);
 	if ok and stanza then return nil; end
 	return ("it is not well-formed XML: %s"):format(ok and text or faults.text_of(stanza));
 end
@@ -169,18 +289,14 @@ function archive:append(...)
 	return id, text;
 end
 
-local function users(self)
-	return self.driver_store:users();
-end
-keyval.users, archive.users = users, users;
-
 local types = { keyval = keyval, archive = archive };
 
 local sql = {};
 
--- A store that the driver has opened
-function sql.open(driver_store, host, name, typ, driver)
-	return setmetatable({ driver_store = driver_store, driver = driver, host = host, store = name, exact = true }, types[typ]);
+-- A store that the driver has opened. database: of the native driver
+function sql.open(driver_store, host, name, typ, driver, database)
+	return setmetatable({ driver_store = driver_store, driver = driver, host = host, store = name, exact = true,
+		database = database }, types[typ]);
 end
 
 -- The names of the archives of a host: the driver lists only one of its two tables.

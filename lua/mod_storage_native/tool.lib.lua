@@ -7,6 +7,8 @@ local options = module:require "option_reader".read(module:require "options");
 local paths = module:require "paths";
 local terminal = module:require "terminal";
 
+native.end_on_interrupt();
+
 local NOTHING = "No such file or directory";
 
 local tool = {

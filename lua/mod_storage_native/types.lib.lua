@@ -124,13 +124,18 @@ types["keyval+"] = class {
 local archive = { users = users };
 types.archive = { __index = archive };
 
-function archive:append(user, key, stanza, when, with)
-	if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
+-- Import appends stanzas that the database has packed.
+function archive:append_packed(user, key, stanza, when, with)
 	local space, condition, text = get_space(self, true);
 	if not space then return nil, condition, text; end
 	when = when or now();
 	if database.whole_seconds then when = math.floor(when); end
 	return database.wrote(space:append(user, key, stanza, when, with, self.quota or 0));
+end
+
+function archive:append(user, key, stanza, when, with)
+	if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
+	return self:append_packed(user, key, stanza, when, with);
 end
 
 function archive:set(user, id, stanza, when, with)

@@ -62,16 +62,17 @@ function terminal.bytes(number)
 	return ("%.1f %s"):format(number, UNITS[unit]);
 end
 
--- A progress line, on a terminal only: update(done, total or nil) rewrites it, finish() removes it.
+-- A progress line, on a terminal only, where `visible` is true: update(done, total or nil) rewrites it, finish() removes it.
+-- done may be a function, which is called only if the line is rewritten.
 function terminal.progress(label)
-	local progress, drawn_at = {}, nil;
 	local visible = pposix.isatty(io.stderr);
+	local progress, drawn_at = { visible = visible }, nil;
 
 	function progress.update(done, total)
 		local now = visible and monotonic();
 		if not visible or (drawn_at and now - drawn_at < INTERVAL) then return; end
 		drawn_at = now;
-		local state = tostring(done);
+		local state = tostring(type(done) == "function" and done() or done);
 		if total then
 			state = ("%3d %%  %d of %d"):format(done * 100 // math.max(total, 1), done, total);
 		end

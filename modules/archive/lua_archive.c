@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <pn/err.h>
+#include <pn/pack.h>
 
 #include "../glue/store.h"
 
@@ -21,8 +22,21 @@ static struct pn_str optional_str(lua_State *L, int arg) {
 
 /* ---- Writing ---- */
 
+/* The stanza at `index`, packed: a table, or the result of a database's pack(). Borrowed. */
+static int to_packed(lua_State *L, int index, struct pn_buf *buf, struct pn_str *packed) {
+	struct pn_wire tokens;
+	if (lua_type(L, index) == LUA_TSTRING) {
+		*packed = pn_lua_check_str(L, index);
+		return pn_unpack(*packed, &tokens);
+	}
+	const int err = pn_lua_put_stanza(L, index, buf);
+	*packed = (struct pn_str){(const char *)buf->data, buf->len};
+	return err;
+}
+
 /*
  * append(user, key or nil, stanza, when, with or nil, quota) -> id | nil, condition, text
+ * stanza: a table, or a string that pack() or pack_xml() of a database has returned.
  * quota: most messages of the archive, 0: no limit.
  */
 static int archive_append(lua_State *L) {
@@ -30,7 +44,7 @@ static int archive_append(lua_State *L) {
 	char id[PN_ARCHIVE_ID_LEN];
 	lua_settop(L, 7);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	luaL_checktype(L, 4, LUA_TTABLE);
+	luaL_argexpected(L, lua_istable(L, 4) || lua_type(L, 4) == LUA_TSTRING, 4, "table");
 	struct pn_message message = {
 		.id = optional_str(L, 3),
 		.when = luaL_checknumber(L, 5),
@@ -38,9 +52,7 @@ static int archive_append(lua_State *L) {
 	};
 	const uint64_t quota = (uint64_t)pn_glue_integer(L, 7, 0, INT64_MAX);
 	const struct pn_store *store = check(L, &db);
-	struct pn_buf *const buf = pn_lua_scratch(db);
-	int err = pn_lua_put_stanza(L, 4, buf);
-	message.stanza = (struct pn_str){(const char *)buf->data, buf->len};
+	int err = to_packed(L, 4, pn_lua_scratch(db), &message.stanza);
 	if (err == PN_OK)
 		err = pn_archive_append(store, user, &message, quota, id);
 	if (err != PN_OK)

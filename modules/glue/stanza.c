@@ -52,14 +52,12 @@ static bool walk_attrs(const struct walk *walk, struct pn_str name) {
 			return false;
 		}
 		const struct pn_str key = to_str(L, -2);
-		switch (lua_type(L, -1)) {
-		case LUA_TSTRING:
+		const int type = lua_type(L, -1);
+		if (type == LUA_TSTRING) {
 			walk->sink->attr(walk->to, key, to_str(L, -1));
-			break;
-		case LUA_TNUMBER:
+		} else if (type == LUA_TNUMBER && !walk->sink->refuses_numbers) {
 			walk->sink->attr(walk->to, key, number_to_str(L, -1, number));
-			break;
-		default:
+		} else {
 			lua_pushfstring(L, "attribute '%s' of <%s> is a %s", key.bytes, name.bytes,
 					luaL_typename(L, -1));
 			return false;

@@ -20,6 +20,7 @@ struct pn_glue_sink {
 	void (*text)(void *to, struct pn_str text);
 	void (*end)(void *to);
 	int (*error)(const void *to); /* 0, or a negative code that ends the walk */
+	bool refuses_numbers;         /* as values of attributes */
 };
 
 /* Indices or pseudo-indices of the strings "name" and "attr". */

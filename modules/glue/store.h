@@ -108,12 +108,15 @@ void pn_lua_open_buffer(lua_State *L);
 void pn_lua_open_keyval(lua_State *L);
 void pn_lua_open_archive(lua_State *L);
 void pn_lua_open_tools(lua_State *L);
+void pn_lua_open_pack(lua_State *L); /* adds methods to the database's metatable */
 
-/* Methods of a database for operators, and the function replace(): lua_tools.c. */
+/* Methods of a database for operators, and the functions replace() and end_on_interrupt():
+ * lua_tools.c. */
 int pn_lua_info(lua_State *L);
 int pn_lua_collections(lua_State *L);
 int pn_lua_copy(lua_State *L);
 int pn_lua_check(lua_State *L);
 int pn_lua_replace(lua_State *L);
+int pn_lua_end_on_interrupt(lua_State *L);
 
 #endif

@@ -45,7 +45,8 @@ static int sink_error(const void *to) {
 	return pn_pack_error(to);
 }
 
-static const struct pn_glue_sink SINK = {sink_start, sink_attr, sink_text, sink_end, sink_error};
+static const struct pn_glue_sink SINK = {sink_start, sink_attr,  sink_text,
+					 sink_end,   sink_error, false};
 
 int pn_lua_put_stanza(lua_State *L, int index, struct pn_buf *buf) {
 	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),

@@ -33,7 +33,8 @@ struct decoder {
 	uint32_t namespaces_cap;
 	size_t text_at; /* offset of the length of the current TEXT */
 	bool in_text;   /* the last token is TEXT, and its length is not written yet */
-	bool in_stream; /* the stream's start tag has been read */
+	bool in_stream; /* the stream's start tag has been read, or there is no stream */
+	bool document;  /* there is no stream: see pn_stanza_decode_document() */
 	int err;        /* the reason why the parser was stopped */
 };
 
@@ -75,13 +76,28 @@ static void put_attr(struct decoder *dec, struct pn_str key, struct pn_str value
 	put_string(dec, value.bytes, value.len);
 }
 
-/* Writes "http://www.w3.org/XML/1998/namespace\1lang" as xml:lang; there are four such names. */
+static void put_xml_attr(struct decoder *dec, const char *local, struct pn_str value) {
+	static const char prefix[] = "xml:";
+	pn_wire_put_u8(dec->out, PN_TOKEN_ATTR);
+	pn_wire_put_u32(dec->out, (uint32_t)(sizeof(prefix) - 1 + strlen(local)));
+	pn_buf_append(dec->out, prefix, sizeof(prefix) - 1);
+	pn_buf_append(dec->out, local, strlen(local));
+	put_string(dec, value.bytes, value.len);
+}
+
+/* Writes "http://www.w3.org/XML/1998/namespace\1lang" as xml:lang. In a stream there are four such
+ * names, in a document all have the prefix. */
 static void put_attr_of(struct decoder *dec, const char *key, const char *value) {
 	static const char xml_ns[] = "http://www.w3.org/XML/1998/namespace\1";
 	static const struct pn_str known[] = {
 		{"xml:lang", 8}, {"xml:space", 9}, {"xml:base", 8}, {"xml:id", 6}};
 	struct pn_str name = {key, strlen(key)};
 	if (strncmp(key, xml_ns, sizeof(xml_ns) - 1) == 0) {
+		if (dec->document) {
+			put_xml_attr(dec, key + sizeof(xml_ns) - 1,
+				     (struct pn_str){value, strlen(value)});
+			return;
+		}
 		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 			if (strcmp(key + sizeof(xml_ns) - 1, known[i].bytes + 4) == 0)
 				name = known[i];
@@ -150,7 +166,9 @@ static void XMLCALL on_start(void *data, const char *name, const char **attrs) {
 
 	pn_wire_put_u8(dec->out, PN_TOKEN_START);
 	put_string(dec, local, strlen(local));
-	if (!client || dec->foreign > 0)
+	if (dec->document && ns.len > 0)
+		put_attr(dec, (struct pn_str){"xmlns", 5}, ns);
+	else if (!dec->document && (!client || dec->foreign > 0))
 		put_xmlns(dec, ns);
 	for (; attrs[0] != NULL && dec->err == PN_OK; attrs += 2) {
 		put_attr_of(dec, attrs[0], attrs[1]);
@@ -198,10 +216,44 @@ static void XMLCALL on_instruction(void *data, const char *target, const char *t
 	stop(data, PN_ERESTRICTED);
 }
 
+static void XMLCALL on_doctype(void *data, const char *name, const char *system_id,
+			       const char *public_id, int has_subset) {
+	(void)name;
+	(void)system_id;
+	(void)public_id;
+	(void)has_subset;
+	stop(data, PN_ERESTRICTED);
+}
+
+static void XMLCALL on_declaration(void *data, const char *version, const char *encoding,
+				   int standalone) {
+	(void)version;
+	(void)encoding;
+	(void)standalone;
+	stop(data, PN_ERESTRICTED);
+}
+
 static int feed(struct decoder *dec, const char *bytes, size_t len, int final) {
 	if (XML_Parse(dec->parser, bytes, (int)len, final) == XML_STATUS_OK)
 		return PN_OK;
 	return dec->err != PN_OK ? dec->err : map_error(XML_GetErrorCode(dec->parser));
+}
+
+/* A DTD after the start tag of a stream is not well-formed: expat rejects it. */
+static int parse_in_stream(struct decoder *dec, struct pn_str xml) {
+	int err = feed(dec, STREAM_OPEN, sizeof(STREAM_OPEN) - 1, XML_FALSE);
+	if (err == PN_OK)
+		err = feed(dec, xml.bytes, xml.len, XML_FALSE);
+	if (err == PN_OK)
+		err = feed(dec, STREAM_CLOSE, sizeof(STREAM_CLOSE) - 1, XML_TRUE);
+	return err;
+}
+
+static int parse_document(struct decoder *dec, struct pn_str xml) {
+	dec->in_stream = true;
+	XML_SetStartDoctypeDeclHandler(dec->parser, on_doctype);
+	XML_SetXmlDeclHandler(dec->parser, on_declaration);
+	return feed(dec, xml.bytes, xml.len, XML_TRUE);
 }
 
 static int parse(struct decoder *dec, struct pn_str xml) {
@@ -210,35 +262,38 @@ static int parse(struct decoder *dec, struct pn_str xml) {
 	XML_SetCharacterDataHandler(dec->parser, on_text);
 	XML_SetCommentHandler(dec->parser, on_comment);
 	XML_SetProcessingInstructionHandler(dec->parser, on_instruction);
-	/* A DTD after the start tag of the stream is not well-formed: expat rejects it. */
-	int err = feed(dec, STREAM_OPEN, sizeof(STREAM_OPEN) - 1, XML_FALSE);
-	if (err == PN_OK)
-		err = feed(dec, xml.bytes, xml.len, XML_FALSE);
-	if (err == PN_OK)
-		err = feed(dec, STREAM_CLOSE, sizeof(STREAM_CLOSE) - 1, XML_TRUE);
+	int err = dec->document ? parse_document(dec, xml) : parse_in_stream(dec, xml);
 	if (err == PN_OK && dec->elements == 0)
 		err = PN_EXML;
 	return err != PN_OK ? err : dec->out->err;
 }
 
-int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits) {
+static int decode(struct decoder *dec, struct pn_str xml) {
 	static const XML_Memory_Handling_Suite memory = {pn_malloc, pn_realloc, pn_free};
 	static const char separator[] = {SEPARATOR, '\0'};
-	if (limits.bytes == 0 || limits.bytes > PN_STANZA_MAX_BYTES)
-		limits.bytes = PN_STANZA_MAX_BYTES;
-	if (limits.depth == 0)
-		limits.depth = PN_STANZA_MAX_DEPTH;
-	if (limits.elements == 0)
-		limits.elements = PN_STANZA_MAX_ELEMENTS;
-	if (xml.len > limits.bytes)
+	struct pn_decode_limits *const limits = &dec->limits;
+	if (limits->bytes == 0 || limits->bytes > PN_STANZA_MAX_BYTES)
+		limits->bytes = PN_STANZA_MAX_BYTES;
+	if (limits->depth == 0)
+		limits->depth = PN_STANZA_MAX_DEPTH;
+	if (limits->elements == 0)
+		limits->elements = PN_STANZA_MAX_ELEMENTS;
+	if (xml.len > limits->bytes)
 		return PN_ESIZE;
 
-	struct decoder dec = {.out = out, .limits = limits};
-	dec.parser = XML_ParserCreate_MM("UTF-8", &memory, separator);
-	if (dec.parser == NULL)
+	dec->parser = XML_ParserCreate_MM("UTF-8", &memory, separator);
+	if (dec->parser == NULL)
 		return PN_ENOMEM;
-	const int err = parse(&dec, xml);
-	XML_ParserFree(dec.parser);
-	pn_free(dec.namespaces);
+	const int err = parse(dec, xml);
+	XML_ParserFree(dec->parser);
+	pn_free(dec->namespaces);
 	return err;
+}
+
+int pn_stanza_decode(struct pn_buf *out, struct pn_str xml, struct pn_decode_limits limits) {
+	return decode(&(struct decoder){.out = out, .limits = limits}, xml);
+}
+
+int pn_stanza_decode_document(struct pn_buf *out, struct pn_str xml) {
+	return decode(&(struct decoder){.out = out, .document = true}, xml);
 }

@@ -75,7 +75,8 @@ static int sink_error(const void *to) {
 	return enc->err != PN_OK ? enc->err : enc->out->err;
 }
 
-static const struct pn_glue_sink SINK = {sink_start, sink_attr, sink_text, sink_end, sink_error};
+static const struct pn_glue_sink SINK = {sink_start, sink_attr,  sink_text,
+					 sink_end,   sink_error, false};
 
 /* encode(stanza) -> xml, splice, delayed | nil, condition, text */
 static int stanza_encode(lua_State *L) {

@@ -244,6 +244,7 @@ static const luaL_Reg METHODS[] = {
 static const luaL_Reg FUNCTIONS[] = {
 	{"open", db_open},
 	{"replace", pn_lua_replace},
+	{"end_on_interrupt", pn_lua_end_on_interrupt},
 	{NULL, NULL},
 };
 
@@ -252,6 +253,7 @@ PN_EXPORT int luaopen_store(lua_State *L);
 int luaopen_store(lua_State *L) {
 	pn_lua_open_buffer(L);
 	pn_glue_type(L, PN_LUA_DB, METHODS, db_close);
+	pn_lua_open_pack(L);
 	pn_lua_open_keyval(L);
 	pn_lua_open_archive(L);
 	pn_lua_open_tools(L);

@@ -1,4 +1,5 @@
 /* For operators: figures of a database, copies, and checks. */
+#include <signal.h>
 #include <string.h>
 
 #include <pn/err.h>
@@ -184,6 +185,16 @@ int pn_lua_check(lua_State *L) {
 	const int err =
 		pn_check_new(&check->check, pn_lua_check_db(L)->db, put_problem, &check->problems);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
+}
+
+/*
+ * end_on_interrupt(): from now on Ctrl-C ends the process at once. The program lua would only note
+ * it for its main coroutine, which waits for that in which Prosody runs a command.
+ */
+int pn_lua_end_on_interrupt(lua_State *L) {
+	(void)L;
+	(void)signal(SIGINT, SIG_DFL);
+	return 0;
 }
 
 static const luaL_Reg COPY_METHODS[] = {{"step", copy_step}, {NULL, NULL}};

@@ -1,9 +1,10 @@
 /*
  * The input is XML. For any input the decoder returns a documented result; accepted input is one
  * element within the limits, which is the same after encoding and decoding, except for white space
- * that XML normalises.
+ * that XML normalises. The same input as a document is refused, or becomes a packed stanza.
  */
 #include <pn/err.h>
+#include <pn/pack.h>
 #include <pn/stanza.h>
 
 #include "fuzz.h"
@@ -88,6 +89,16 @@ static void check_round_trip(const struct pn_buf *tokens, bool fragile) {
 	pn_buf_free(&again);
 }
 
+static void check_document(struct pn_str xml) {
+	struct pn_buf packed = {0};
+	struct pn_wire tokens;
+	const int err = pn_pack_document(&packed, xml);
+	FUZZ_ASSERT(err == PN_OK || err == PN_EXML || err == PN_ERESTRICTED);
+	const struct pn_str bytes = {(const char *)packed.data, packed.len};
+	FUZZ_ASSERT(err != PN_OK || pn_unpack(bytes, &tokens) == PN_OK);
+	pn_buf_free(&packed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	const struct pn_str xml = {(const char *)data, size};
 	struct pn_buf tokens = {0};
@@ -99,5 +110,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		check_round_trip(&tokens, shape.fragile);
 	}
 	pn_buf_free(&tokens);
+	check_document(xml);
 	return 0;
 }

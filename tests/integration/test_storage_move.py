@@ -21,7 +21,7 @@ FEW = 20  # for those who read and write all of an archive for each message
 # Data in every kind of store, for a user, a room and the host itself
 CONTENT = """
 	local sm, st = require "core.storagemanager", require "util.stanza";
-	local host, rooms, messages, few = %s;
+	local host, rooms = %s;
 	local function keyval(at, store, user, data) assert(sm.open(at, store):set(user, data)); end
 	local function archive(at, store, user, id, stanza, when, with)
 		assert(sm.open(at, store, "archive"):append(user, id, stanza, when, with));
@@ -41,10 +41,6 @@ CONTENT = """
 		} });
 		archive(host, "pep_urn:xmpp:avatar:data", user, "current", st.stanza("item", { id = "current" })
 			:text_tag("data", "aGk=", { xmlns = "urn:xmpp:avatar:data" }), 1700000000, jid);
-		for n = 1, i == 1 and messages or few do -- the clock goes back now and then
-			local message = st.message({ to = "bob@other.test"; from = jid; type = "chat" }, "message "..n);
-			archive(host, "archive", user, nil, message, 1700000000 + n - n %% 7, "bob@other.test");
-		end
 		archive(host, "offline", user, nil, st.message({ to = jid; from = "bob@other.test/r" }, "later"), 1700000000, "");
 		archive(rooms, "muc_log", user, nil, st.message({ type = "groupchat" }, "said"), 1700000000, "message<groupchat");
 	end
@@ -54,6 +50,15 @@ CONTENT = """
 	archive(host, "uploads", nil, "slot", st.stanza("request", { size = "5" }), 1700000000, "user1@"..host);
 	keyval(host, "pubsub_nodes", nil, { news = { config = {} } });
 	archive(host, "pubsub_news", nil, "one", st.stanza("item", { id = "one" }), 1700000000, "user1@"..host);"""
+
+CHAT = """
+	local archive, st = require "core.storagemanager".open(%s, "archive", "archive"), require "util.stanza";
+	local user, jid, first, last = %s;
+	for n = first, last do -- the clock goes back now and then
+		local message = st.message({ to = "bob@other.test"; from = jid; type = "chat" }, "message "..n);
+		assert(archive:append(user, nil, message, 1700000000 + n - n %% 7, "bob@other.test"));
+	end"""
+AT_ONCE = 50  # messages: SQL waits for the disk after each, and the tests share it
 
 # All of it as a text that does not depend on the order of keys and attributes
 DUMP = """
@@ -84,7 +89,11 @@ DUMP = """
 
 
 def make_content(server, messages=MESSAGES):
-	server.lua(CONTENT % f"{bed.lua(server.host)}, {bed.lua(ROOMS)}, {messages}, {FEW}")
+	server.lua(CONTENT % f"{bed.lua(server.host)}, {bed.lua(ROOMS)}")
+	for user, count in (("user1", messages), ("user2", FEW), ("user3", FEW)):
+		for first in range(1, count + 1, AT_ONCE):
+			words = map(bed.lua, (user, f"{user}@{server.host}", first, min(first + AT_ONCE - 1, count)))
+			server.lua(CHAT % (bed.lua(server.host), ", ".join(words)))
 
 
 def dump(server):

@@ -510,7 +510,7 @@ def an_export_continues_after_a_full_disk(server, driver):
 	server.options["sql"] = {"driver": "SQLite3", "database": directory / "db"}
 	server.rewrite_config()
 	full, read_only = {"internal": ("No space left on device", "Read-only file system"),
-		"sql": ("did not commit; check whether its disk is full", "readonly database|unable to open database file")}[driver]
+		"sql": ("(did not commit; check whether its disk is|database or disk is) full", "readonly database|unable to open database file")}[driver]
 	with Disk(directory) as disk:
 		if driver == "sql":
 			good(server, "export", "--to", "sql", HOST, "roster")  # makes the tables

@@ -7,6 +7,7 @@
 
 #include <pn/buf.h>
 #include <pn/err.h>
+#include <pn/pack.h>
 #include <pn/smq.h>
 #include <pn/stanza.h>
 #include <pn/wire.h>
@@ -239,6 +240,20 @@ static int decode_what_is_wrong(void) {
 
 TEST(an_error_in_the_xml_is_never_reported_as_another_one_or_as_success) {
 	fail_each(decode_what_is_wrong);
+}
+
+static int pack_document(void) {
+	static char xml[16 * 1024];
+	struct pn_buf out = {0};
+	const int err =
+		pn_pack_document(&out, (struct pn_str){xml, write_stanza(xml, sizeof(xml))});
+	pn_buf_free(&out);
+	return err == PN_EXML && test_alloc.failed ? PN_ENOMEM : err;
+}
+
+TEST(packing_a_document_survives_every_failing_allocation) {
+	CHECK(pack_document() == PN_OK);
+	fail_each(pack_document);
 }
 
 /* ---- Queue ---- */
