@@ -16,6 +16,7 @@
 #include "durable.h"
 #include "sync.h"
 #include "turn.h"
+#include "verify.h"
 
 enum {
 	/* ms to wait for another process that opens the database: it checks the structure of the
@@ -35,8 +36,8 @@ static struct pn_db *registry;
 
 /* ---- The environment ---- */
 
-static int open_env(struct pn_db *db, const char *path) {
-	const unsigned flags = MDB_NOSYNC | MDB_NOTLS;
+static int open_env(struct pn_db *db, const char *path, bool reads_all) {
+	const unsigned flags = MDB_NOSYNC | MDB_NOTLS | (reads_all ? 0 : MDB_NORDAHEAD);
 	int rc = ENOMEM;
 	for (size_t i = 0; i < sizeof(MAP_BYTES) / sizeof(MAP_BYTES[0]); i++) {
 		if (MAP_BYTES[i] > SIZE_MAX)
@@ -101,29 +102,45 @@ static int allocate_lock_file(const struct pn_db *db) {
 	return err;
 }
 
+/* What every process needs before LMDB opens the file. */
+static int verify_metas(int fd) {
+	struct pn_lmdb_report report;
+	return pn_lmdb_verify_state(&(struct pn_lmdb_state){.fd = fd, .without_records = true},
+				    &report);
+}
+
+/* Makes the newest state durable, as the last one that the file "durable" can be about. */
+static int make_file_durable(struct pn_db *db, bool verify) {
+	const int fd = openat(db->directory, "data.mdb", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return pn_db_error(errno);
+	int err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
+	if (err == PN_OK && verify)
+		err = verify_metas(fd);
+	if (err == PN_OK)
+		err = pn_durable_stamp(fd);
+	close(fd);
+	return err;
+}
+
 /*
  * The work of the first process to open the database, while no other one has it open. It syncs the
  * file, so the file "durable" is no longer needed; it could even describe another data file.
  */
-static int prepare_file(struct pn_db *db, const char *path, bool verify) {
-	struct pn_lmdb_report report;
-	uint64_t undone; /* the log has what they did */
-	int err = pn_format_create(db->directory, path);
-	if (err == PN_OK)
-		err = pn_durable_recover(db->directory, &undone);
+static int prepare_file(struct pn_db *db, const struct pn_db_options *options,
+			enum pn_structure *structure) {
+	const int created = pn_format_create(db->directory, options->directory);
+	int err = created;
+	if (err >= 0)
+		err = pn_durable_recover(db->directory, structure);
 	if (err == PN_OK)
 		err = allocate_lock_file(db);
-	if (err != PN_OK)
-		return err;
-	const int fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return pn_db_error(errno);
-	err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
-	if (err == PN_OK && verify)
-		err = pn_lmdb_verify(fd, &report);
-	close(fd);
+	if (err == PN_OK)
+		err = make_file_durable(db, options->verify);
 	if (err == PN_OK)
 		err = pn_durable_drop(db->directory);
+	if (created == 1)
+		*structure = PN_STRUCTURE_SOUND;
 	return err == PN_OK ? sync_directory(db) : err;
 }
 
@@ -131,16 +148,19 @@ static int prepare_file(struct pn_db *db, const char *path, bool verify) {
  * Processes that have the database open share the lock. The one that gets it exclusively prepares
  * the file; if that fails, the next process that waits does.
  */
-static int lock_presence(struct pn_db *db, const struct pn_db_options *options) {
+static int lock_presence(struct pn_db *db, const struct pn_db_options *options,
+			 enum pn_structure *structure) {
 	int err = PN_EBUSY;
 	for (int waited = 0; err == PN_EBUSY && waited < OPEN_WAIT; waited++) {
 		err = pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0);
 		if (err == PN_OK) {
-			err = prepare_file(db, options->directory, options->verify);
+			err = prepare_file(db, options, structure);
 			break;
 		}
 		if (err == PN_EBUSY)
 			err = pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 1);
+		if (err == PN_OK)
+			*structure = pn_durable_structure(db->directory);
 	}
 	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
@@ -178,9 +198,10 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	db->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (db->locks < 0 || db->event < 0)
 		return pn_db_error(errno);
-	int err = lock_presence(db, options);
+	enum pn_structure structure = PN_STRUCTURE_UNKNOWN;
+	int err = lock_presence(db, options, &structure);
 	if (err == PN_OK)
-		err = open_env(db, options->directory);
+		err = open_env(db, options->directory, options->reads_all);
 	if (err == PN_OK)
 		err = open_database(db);
 	if (err == PN_OK)
@@ -194,6 +215,8 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
 	if (err == PN_OK)
 		err = sync_once(db); /* before the first write: see durable.h */
+	if (err == PN_OK && options->verify)
+		err = pn_verify_open(db, structure);
 	if (err == PN_OK)
 		err = sync_directory(db);
 	if (err == PN_OK)
@@ -217,6 +240,7 @@ static void close_all(struct pn_db *db) {
 		mdb_txn_abort(db->write);
 	if (db->env != NULL) {
 		mdb_txn_abort(db->read);
+		pn_verify_close(db);
 		pn_checkpoint_free(db->checkpoint);
 		mdb_env_close(db->env);
 	}
@@ -340,6 +364,7 @@ void pn_db_forget(struct pn_db *db) {
 		return;
 	unregister(db);
 	pn_sync_forget(db->sync);
+	pn_verify_forget(db);
 	pn_checkpoint_forget(db->checkpoint);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
