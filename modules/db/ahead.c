@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,7 +31,7 @@ static bool descend(struct pn_ahead *ahead, uint64_t number, size_t level) {
 		if (number < METAS || number >= ahead->pages.count ||
 		    pn_page_read(&ahead->tree, number, level, page) != PN_OK)
 			return false; /* whoever uses the page reports it */
-		pn_page_advise(&ahead->pages, page, POSIX_FADV_WILLNEED);
+		pn_page_read_ahead(&ahead->pages, page);
 		if (level == lowest(ahead))
 			return true;
 		ahead->index[level] = 0;
@@ -78,6 +77,7 @@ struct pn_ahead *pn_ahead_new(int fd, MDB_txn *txn) {
 	ahead->tree =
 		(struct tree){&ahead->pages, false, get_u16(meta + META_MAIN_TREE + TREE_DEPTH)};
 	if (err == PN_OK && ahead->tree.depth <= MAX_DEPTH &&
+	    pn_pages_init_ahead(&ahead->pages) == PN_OK &&
 	    descend(ahead, get_u64(meta + META_MAIN_TREE + TREE_ROOT), 0))
 		return ahead;
 	pn_ahead_free(ahead);

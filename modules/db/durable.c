@@ -130,13 +130,17 @@ static bool has_stamp(const unsigned char *meta) {
 	return memcmp(meta + STAMP_AT, none, STAMP) != 0;
 }
 
-/* Whether the record is of this file. Reads the stamp of the second page: the first one may be that
- * of a file whose creation was interrupted. */
+/* Whether the record is of this file. One of two stamps may be newer: the power failed while it was
+ * written, and then all of the file was durable. */
 static bool is_of(int fd, const struct pn_durable *record) {
 	unsigned char stamp[STAMP];
-	const off_t at = (off_t)lmdb_page_size() + STAMP_AT;
-	return pread(fd, stamp, STAMP, at) == STAMP &&
-	       memcmp(stamp, record->meta + STAMP_AT, STAMP) == 0;
+	bool same = false;
+	for (size_t i = 0; i < METAS && !same; i++) {
+		const off_t at = (off_t)(i * lmdb_page_size()) + STAMP_AT;
+		same = pread(fd, stamp, STAMP, at) == STAMP &&
+		       memcmp(stamp, record->meta + STAMP_AT, STAMP) == 0;
+	}
+	return same;
 }
 
 int pn_durable_stamp(int fd) {

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -203,7 +202,7 @@ static int walk_page(struct walk *walk, uint64_t number, uint64_t parent, size_t
 static int walk_branch(struct walk *walk, const struct page *page, size_t level,
 		       struct key_range range) {
 	walk->counted.branch_pages++;
-	pn_page_advise(&walk->v->pages, page, POSIX_FADV_WILLNEED);
+	pn_page_read_ahead(&walk->v->pages, page);
 	for (size_t i = 0; i < page->nodes; i++) {
 		const struct key_range below = range_of(page, i, range);
 		const uint64_t child = child_of(node_at(page, i));
@@ -212,7 +211,7 @@ static int walk_branch(struct walk *walk, const struct page *page, size_t level,
 			return err;
 	}
 	if (walk->v->state->passes)
-		pn_page_advise(&walk->v->pages, page, POSIX_FADV_DONTNEED);
+		pn_page_drop(&walk->v->pages, page);
 	return PN_OK;
 }
 
@@ -331,6 +330,8 @@ static int walk_trees(struct verifier *v) {
 	if (v->claimed == NULL)
 		return PN_ENOMEM;
 	memset(v->claimed, 0, v->pages.count / 8 + 1);
+	if (!v->state->without_records && pn_pages_init_ahead(&v->pages) != PN_OK)
+		return PN_ENOMEM;
 	int err = walk_tree(v, meta + META_FREE_TREE, true);
 	if (err == PN_OK && !v->state->without_records)
 		err = walk_tree(v, meta + META_MAIN_TREE, false);

@@ -40,6 +40,7 @@ struct pages {
 	uint64_t count;               /* pages of the file; some free ones may be missing in it */
 	uint8_t *buffers;             /* a page for each level, then one for part of a free list */
 	uint16_t *node_sizes; /* of the node at each even offset of a page; all 0 between pages */
+	uint8_t *asked;       /* a bit for each window that the system was asked to read; or NULL */
 	uint64_t bad_page;    /* after PN_ECORRUPT, or PN_EIO for a page of a tree */
 	const char *problem;
 };
@@ -107,8 +108,16 @@ static inline const uint8_t *value_of(const uint8_t *leaf_node) {
 	return leaf_node + NODE_HEADER + get_u16(leaf_node + NODE_KEY_SIZE);
 }
 
-/* Asks the system to read the children of a branch ahead, or, with POSIX_FADV_DONTNEED, to drop
- * them from memory, except those that a process has mapped. */
-void pn_page_advise(const struct pages *pages, const struct page *branch, int advice);
+/*
+ * For a walk that reads all pages: asks the system to read the children of a branch ahead, each
+ * with its neighbours in the file. A disk reads a window as fast as a page, and the walk needs the
+ * others later. Asks once for each window: if memory is short, the others are read one by one.
+ */
+int pn_pages_init_ahead(struct pages *pages);
+void pn_page_read_ahead(struct pages *pages, const struct page *branch);
+
+/* Lets the system drop the children of a branch from memory, except those that a process has
+ * mapped. */
+void pn_page_drop(const struct pages *pages, const struct page *branch);
 
 #endif

@@ -113,20 +113,23 @@ void pn_cursor_close(struct pn_cursor *cursor) {
 	cursor->mdb = NULL;
 }
 
-/* The same before LMDB moves a cursor: from the key that is sought, or from where it is. */
+/* The same before LMDB moves a cursor: from the key that is sought, or from the one where it is. */
 static int touch_move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
-	unsigned char last[PN_KEY_MAX];
-	MDB_val from = name, data;
-	if (cursor->txn->err != PN_OK || cursor->txn->db->verifier == NULL)
-		return cursor->txn->err;
-	if ((op == MDB_NEXT || op == MDB_PREV) &&
-	    mdb_cursor_get(cursor->mdb, &from, &data, MDB_GET_CURRENT) != MDB_SUCCESS)
-		op = op == MDB_NEXT ? MDB_FIRST : MDB_LAST;
-	if (op == MDB_FIRST)
-		from = (MDB_val){0};
-	if (op == MDB_LAST)
-		from = (MDB_val){sizeof(last), memset(last, 0xff, sizeof(last))};
-	return touch(cursor->txn, (struct pn_str){from.mv_data, from.mv_size}, false);
+	struct pn_txn *const txn = cursor->txn;
+	struct pn_key last = {.len = PN_KEY_MAX};
+	MDB_val data;
+	int rc = op == MDB_FIRST || op == MDB_SET_RANGE ? MDB_SUCCESS : MDB_NOTFOUND;
+	if (txn->err != PN_OK || txn->db->verifier == NULL)
+		return txn->err;
+	if (op == MDB_NEXT || op == MDB_PREV)
+		rc = mdb_cursor_get(cursor->mdb, &name, &data, MDB_GET_CURRENT);
+	if (rc == MDB_NOTFOUND) { /* behind the last record */
+		memset(last.bytes, 0xff, sizeof(last.bytes));
+		name = to_val(&last);
+	} else if (rc != MDB_SUCCESS) {
+		return pn_txn_fail(txn, pn_db_error(rc));
+	}
+	return touch(txn, (struct pn_str){name.mv_data, name.mv_size}, false);
 }
 
 /* Moves the cursor, regardless of its prefix. Returns whether there is a record. */

@@ -9,7 +9,15 @@
 #include "lmdb_image.h"
 #include "store_fixture.h"
 
-enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
+enum {
+	RECORD_SIZE = 8192,
+	RECORD_DIGEST = 16,
+	RECORD_BOOT = 32,
+	RECORD_TXNID = 48,
+	RECORD_STRUCTURE = 56,
+	SLOTS = 2
+};
+enum { RECORD_STAMP = 2048 }; /* of a meta page */
 
 static inline struct image image_new(size_t size) {
 	struct image image = {.bytes = calloc(1, size + 1), .size = size};
