@@ -55,6 +55,7 @@ struct pn_db_options {
 	uint64_t max_bytes;    /* limit of the data file, 0: the largest map possible (1 TiB) */
 	unsigned interval; /* ms between a commit and its sync; 0: a commit waits for its sync */
 	bool verify;       /* LMDB reads no page that is not known to be sound, see below */
+	bool anew;         /* known by this process, or by one that has it open now */
 	bool reads_all; /* the system reads ahead: the process reads large parts of the database */
 };
 
@@ -81,8 +82,8 @@ int pn_db_open(struct pn_db **db, const struct pn_db_options *options);
  *
  * Once a damaged page was found, operations that write return PN_EDAMAGED, also after the database
  * was opened again, until a verification finds no damage. What was logged is kept, and everything
- * but the records on damaged pages can be read: an operation that needs them returns PN_ECORRUPT,
- * or PN_EIO if they cannot be read.
+ * but the records on damaged pages can be read: an operation that needs them returns
+ * PN_ECORRUPT.
  */
 enum pn_structure {
 	PN_STRUCTURE_UNKNOWN,
@@ -101,8 +102,8 @@ struct pn_verification {
 
 void pn_db_verification(struct pn_db *db, struct pn_verification *now);
 
-/* Verifies the structure before it returns, if it is not known to be sound; also after damage was
- * found. Returns 0, PN_ECORRUPT or PN_EIO: it is damaged; or another error. */
+/* Verifies the structure of the last committed state before it returns, also if it was found sound
+ * or damaged before. Returns 0; PN_ECORRUPT or PN_EIO: it is damaged; or another error. */
 int pn_db_verify(struct pn_db *db);
 
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */

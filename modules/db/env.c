@@ -141,6 +141,8 @@ static int prepare_file(struct pn_db *db, const struct pn_db_options *options,
 		err = pn_durable_drop(db->directory);
 	if (created == 1)
 		*structure = PN_STRUCTURE_SOUND;
+	else if (options->anew && *structure == PN_STRUCTURE_SOUND)
+		*structure = PN_STRUCTURE_UNKNOWN;
 	return err == PN_OK ? sync_directory(db) : err;
 }
 

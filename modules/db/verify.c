@@ -91,17 +91,6 @@ void pn_verify_run(struct pn_db *db, uint64_t now) {
 	}
 }
 
-int pn_db_verify(struct pn_db *db) {
-	struct pn_verifier *const verifier = db->verifier;
-	int result = PN_OK;
-	if (verifier == NULL)
-		return PN_OK;
-	if (!verifier->asked || !pn_worker_collect(&verifier->worker, true, &result))
-		result = verify_all(verifier);
-	(void)settle(db, result);
-	return result;
-}
-
 void pn_db_verification(struct pn_db *db, struct pn_verification *now) {
 	struct pn_verifier *const verifier = db->verifier;
 	*now = (struct pn_verification){
@@ -121,49 +110,67 @@ void pn_db_verification(struct pn_db *db, struct pn_verification *now) {
 int pn_verify_key(struct pn_db *db, struct pn_str key, bool writes) {
 	struct pn_guard *const guard = &db->verifier->guard;
 	const int err = pn_guard_touch(guard, key, writes);
-	if (err == PN_ECORRUPT || err == PN_EIO)
-		note_damage(db, guard->pages.bad_page, guard->pages.problem);
-	return err;
+	if (err != PN_ECORRUPT && err != PN_EIO)
+		return err;
+	note_damage(db, guard->pages.bad_page, guard->pages.problem);
+	return PN_ECORRUPT;
 }
 
 /* ---- Opening and closing ---- */
 
-/* Begins a reader at the last commit, and makes the meta pages of that state. */
+/* Begins a reader at the last commit, and makes the meta pages of that state. Needs the writer's
+ * lock: another process could overwrite the meta page. */
 static int pin_state(struct pn_db *db, struct pn_verifier *verifier) {
-	const size_t page_size = lmdb_page_size();
-	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
+	unsigned char meta[PN_META];
+	const int err = pn_db_error(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &verifier->pin));
 	if (err != PN_OK)
 		return err;
-	err = pn_db_error(mdb_txn_begin(db->env, NULL, MDB_RDONLY, &verifier->pin));
+	const uint64_t txnid = mdb_txn_id(verifier->pin);
+	const off_t at = (off_t)((txnid & 1) * lmdb_page_size());
+	if (pread(verifier->fd, meta, PN_META, at) != PN_META || meta_txnid(meta) != txnid)
+		return PN_EIO;
+	pn_durable_make_metas(meta, verifier->metas, lmdb_page_size());
+	return PN_OK;
+}
+
+static int pin_locked(struct pn_db *db, struct pn_verifier *verifier) {
+	if (db->write != NULL) /* this process has the lock */
+		return pin_state(db, verifier);
+	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err == PN_OK) {
-		unsigned char meta[PN_META];
-		const uint64_t txnid = mdb_txn_id(verifier->pin);
-		const off_t at = (off_t)((txnid & 1) * page_size);
-		const bool read = pread(verifier->fd, meta, PN_META, at) == PN_META;
-		err = read && meta_txnid(meta) == txnid ? PN_OK : PN_EIO;
-		if (err == PN_OK)
-			pn_durable_make_metas(meta, verifier->metas, page_size);
+		err = pin_state(db, verifier);
+		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	}
-	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }
 
-/* Those that every commit uses: the free tree, and the paths to the records of the database itself.
- */
-static int verify_common(struct pn_db *db, bool sound) {
+/* The free tree, and the paths to the records of the database itself: every commit uses them. */
+static int verify_common(struct pn_verifier *verifier, bool sound) {
 	static const char position[] = {PN_KIND_POSITION}, format[] = {PN_KIND_FORMAT};
-	struct pn_verifier *const verifier = db->verifier;
 	struct pn_lmdb_state common = verifier->state;
 	int err = PN_OK;
 	common.without_records = true;
 	if (!sound)
 		err = pn_lmdb_verify_state(&common, &verifier->report);
 	if (err == PN_OK)
-		err = pn_guard_init(&verifier->guard, verifier->fd, verifier->metas);
-	if (err == PN_OK)
 		err = pn_guard_touch(&verifier->guard, (struct pn_str){format, 1}, true);
 	if (err == PN_OK)
 		err = pn_guard_touch(&verifier->guard, (struct pn_str){position, 1}, true);
+	return err;
+}
+
+static int open_verifier(struct pn_db *db, struct pn_verifier *verifier) {
+	verifier->metas = pn_malloc(METAS * lmdb_page_size());
+	if (verifier->metas == NULL)
+		return PN_ENOMEM;
+	verifier->fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
+	if (verifier->fd < 0)
+		return pn_db_error(errno);
+	verifier->state = (struct pn_lmdb_state){
+		.fd = verifier->fd, .metas = verifier->metas, .watch = &verifier->watch};
+	int err = pin_locked(db, verifier);
+	if (err == PN_OK)
+		err = pn_guard_init(&verifier->guard, verifier->fd, verifier->metas);
 	verifier->total = verifier->guard.pages.count;
 	return err;
 }
@@ -176,21 +183,16 @@ int pn_verify_open(struct pn_db *db, enum pn_structure structure) {
 	pn_worker_init(&verifier->worker, verify_all, verifier, db->event);
 	db->verifier = verifier;
 	db->structure = structure;
-	verifier->metas = pn_malloc(METAS * lmdb_page_size());
-	verifier->fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
-	if (verifier->metas == NULL || verifier->fd < 0)
-		return verifier->metas == NULL ? PN_ENOMEM : pn_db_error(errno);
-	verifier->state = (struct pn_lmdb_state){
-		.fd = verifier->fd, .metas = verifier->metas, .watch = &verifier->watch};
-	int err = pin_state(db, verifier);
-	if (err == PN_OK)
-		err = verify_common(db, structure == PN_STRUCTURE_SOUND);
-	if (err != PN_OK)
-		return err;
-	pn_checkpoint_set_structure(db->checkpoint, structure);
-	if (structure == PN_STRUCTURE_SOUND)
+	int err = open_verifier(db, verifier);
+	if (err != PN_OK) {
 		pn_verify_close(db);
-	return PN_OK;
+		return err;
+	}
+	err = verify_common(verifier, structure == PN_STRUCTURE_SOUND);
+	pn_checkpoint_set_structure(db->checkpoint, structure);
+	if (err == PN_OK && structure == PN_STRUCTURE_SOUND)
+		pn_verify_close(db);
+	return err;
 }
 
 void pn_verify_close(struct pn_db *db) {
@@ -213,4 +215,17 @@ void pn_verify_forget(struct pn_db *db) {
 		close(verifier->fd);
 	pn_free(verifier->metas);
 	pn_free(verifier);
+}
+
+/* ---- At once ---- */
+
+int pn_db_verify(struct pn_db *db) {
+	int result = db->verifier == NULL ? pn_verify_open(db, PN_STRUCTURE_UNKNOWN) : PN_OK;
+	struct pn_verifier *const verifier = db->verifier;
+	if (result == PN_OK &&
+	    (!verifier->asked || !pn_worker_collect(&verifier->worker, true, &result)))
+		result = verify_all(verifier);
+	if (verifier != NULL)
+		(void)settle(db, result);
+	return result;
 }

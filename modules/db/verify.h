@@ -8,7 +8,8 @@
 /*
  * After the environment was opened, before LMDB reads a record: keeps the last committed state, and
  * verifies the pages that everything needs. `structure`: what is known of it; nothing is kept of a
- * sound one. Errors also: PN_ECORRUPT.
+ * sound one. PN_ECORRUPT, PN_EIO: it is damaged, and verified before it is used; after other errors
+ * nothing is kept.
  */
 int pn_verify_open(struct pn_db *db, enum pn_structure structure);
 
@@ -21,7 +22,8 @@ void pn_verify_forget(struct pn_db *db);
 /* Begins to verify everything in the background, or notes the result, at `now` (ms). */
 void pn_verify_run(struct pn_db *db, uint64_t now);
 
-/* Verifies the pages that LMDB may use for the key. After an error it must not be called. */
+/* Verifies the pages that LMDB may use for the key. PN_ECORRUPT also: one cannot be read. After an
+ * error LMDB must not be called. */
 int pn_verify_key(struct pn_db *db, struct pn_str key, bool writes);
 
 static inline int pn_verify_touch(struct pn_db *db, struct pn_str key, bool writes) {

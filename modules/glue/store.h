@@ -111,6 +111,8 @@ void pn_lua_open_tools(lua_State *L);
 
 /* Methods of a database for operators, and the function replace(): lua_tools.c. */
 int pn_lua_info(lua_State *L);
+int pn_lua_verify(lua_State *L);
+int pn_lua_verification(lua_State *L);
 int pn_lua_collections(lua_State *L);
 int pn_lua_copy(lua_State *L);
 int pn_lua_check(lua_State *L);
