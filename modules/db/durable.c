@@ -70,6 +70,10 @@ static int read_slot(int fd, int slot, struct pn_durable *record) {
 	return memcmp(digest, record->digest, PN_DIGEST) == 0;
 }
 
+static bool is_newer(const struct pn_durable *a, const struct pn_durable *b) {
+	return a->txnid != b->txnid ? a->txnid > b->txnid : a->number > b->number;
+}
+
 /* Reads the newer record and sets *slot to its slot. Returns 1, or 0 if there is no intact one. */
 static int read_record(int fd, struct pn_durable *record, int *slot) {
 	struct pn_durable other;
@@ -77,7 +81,7 @@ static int read_record(int fd, struct pn_durable *record, int *slot) {
 	const int second = read_slot(fd, 1, &other);
 	if (first < 0 || second < 0)
 		return PN_ENOMEM;
-	*slot = second > 0 && (first == 0 || other.txnid > record->txnid);
+	*slot = second > 0 && (first == 0 || is_newer(&other, record));
 	if (*slot == 1)
 		*record = other;
 	return first > 0 || second > 0;
@@ -95,6 +99,7 @@ int pn_durable_write(int fd, struct pn_durable *record) {
 		return PN_OK;
 	if (same && record->structure == PN_STRUCTURE_UNKNOWN)
 		record->structure = old.structure; /* another process has verified it */
+	record->number = found > 0 && old.txnid == record->txnid ? old.number + 1 : 0;
 	memcpy(record->magic, MAGIC, sizeof(MAGIC));
 	const int err = record_digest(record, record->digest);
 	if (err != PN_OK)
@@ -208,11 +213,14 @@ static int recover(int fd, int record_fd, enum pn_structure *structure) {
 	const int found = read_record(record_fd, &record, &slot);
 	if (found <= 0)
 		return found;
-	if (has_stamp(record.meta) && is_of(fd, &record))
+	const bool ours = is_of(fd, &record);
+	const bool stamped = ours && has_stamp(record.meta);
+	if (stamped)
 		*structure = structure_of(&record);
-	if (same_boot(record.boot))
-		return PN_OK;
-	return is_later(fd, &record) && is_of(fd, &record) ? roll_back(fd, &record) : PN_OK;
+	if (same_boot(record.boot) || !ours || !is_later(fd, &record))
+		return stamped;
+	const int err = roll_back(fd, &record);
+	return err == PN_OK ? stamped : err;
 }
 
 int pn_durable_recover(int directory, enum pn_structure *structure) {

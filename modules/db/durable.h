@@ -1,11 +1,12 @@
 /*
  * The file "durable": which state of the data file is on the disk.
  *
- * It holds two records of 8192 bytes; the one with the higher transaction counts.
+ * It holds two records of 8192 bytes; the one with the higher transaction and number counts.
  *
  *      0    magic "pn-durable"     16   digest(16) of everything that follows
  *      32   boot id of the machine (16)                48   transaction u64
- *      56   structure (1): enum pn_structure           57   zero to 4096
+ *      56   structure (1): enum pn_structure           57   zero (3)
+ *      60   number u32 among the records of that transaction, from 0       64   zero to 4096
  *      4096 meta page of that transaction, as LMDB has it on page 0 or 1
  *
  * A record is written after the pages of its transaction are on the disk. Every process that has
@@ -13,9 +14,10 @@
  * overwrites no page that the record's state needs. If the machine has stopped since (the boot id
  * differs), the record's meta page is written over the newer ones.
  *
- * The first process to open the database writes a new random stamp to both meta pages, behind the
- * part that LMDB writes. A record whose meta page has another stamp belongs to another data file,
- * or to this one at another time: somebody has replaced the file by hand.
+ * Both meta pages have a stamp, random bytes behind the part that LMDB writes. The first process to
+ * open a data file to which no record belongs writes a new one. A record whose meta page has
+ * another stamp belongs to another file, or to this one before it was used elsewhere: somebody has
+ * replaced it by hand.
  */
 #ifndef PN_DB_DURABLE_H
 #define PN_DB_DURABLE_H
@@ -33,7 +35,9 @@ struct pn_durable {
 	unsigned char boot[PN_BOOT_ID];
 	uint64_t txnid;
 	unsigned char structure;
-	unsigned char zero[PN_META - 16 - PN_DIGEST - PN_BOOT_ID - 9];
+	unsigned char none[3];
+	uint32_t number;
+	unsigned char zero[PN_META - 16 - PN_DIGEST - PN_BOOT_ID - 16];
 	unsigned char meta[PN_META];
 };
 
@@ -47,6 +51,7 @@ int pn_durable_write(int fd, struct pn_durable *record);
 /*
  * Before the environment is opened, while no other process has the database open: goes back to the
  * durable state where the machine has stopped. Sets *structure to what is known of the file.
+ * Returns 1 if the record belongs to the file, otherwise 0.
  */
 int pn_durable_recover(int directory, enum pn_structure *structure);
 

@@ -110,14 +110,14 @@ static int verify_metas(int fd) {
 }
 
 /* Makes the newest state durable, as the last one that the file "durable" can be about. */
-static int make_file_durable(struct pn_db *db, bool verify) {
+static int make_file_durable(struct pn_db *db, bool verify, bool stamp) {
 	const int fd = openat(db->directory, "data.mdb", O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return pn_db_error(errno);
 	int err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
 	if (err == PN_OK && verify)
 		err = verify_metas(fd);
-	if (err == PN_OK)
+	if (err == PN_OK && stamp)
 		err = pn_durable_stamp(fd);
 	close(fd);
 	return err;
@@ -133,10 +133,11 @@ static int prepare_file(struct pn_db *db, const struct pn_db_options *options,
 	int err = created;
 	if (err >= 0)
 		err = pn_durable_recover(db->directory, structure);
-	if (err == PN_OK)
+	const bool has_record = err == 1;
+	if (err >= 0)
 		err = allocate_lock_file(db);
 	if (err == PN_OK)
-		err = make_file_durable(db, options->verify);
+		err = make_file_durable(db, options->verify, !has_record);
 	if (err == PN_OK)
 		err = pn_durable_drop(db->directory);
 	if (created == 1)
