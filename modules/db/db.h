@@ -50,6 +50,8 @@ struct pn_db {
 	unsigned page_size;
 	uint64_t max_bytes;
 	uint64_t map_bytes;
+	bool stamped; /* the file "durable" was that of the data file, or another process has it
+			 open */
 	uint64_t replayed; /* turns that were in the log alone */
 	bool rejected;     /* a log was set aside */
 

@@ -110,15 +110,13 @@ static int verify_metas(int fd) {
 }
 
 /* Makes the newest state durable, as the last one that the file "durable" can be about. */
-static int make_file_durable(struct pn_db *db, bool verify, bool stamp) {
-	const int fd = openat(db->directory, "data.mdb", O_RDWR | O_CLOEXEC);
+static int make_file_durable(struct pn_db *db, bool verify) {
+	const int fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return pn_db_error(errno);
 	int err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
 	if (err == PN_OK && verify)
 		err = verify_metas(fd);
-	if (err == PN_OK && stamp)
-		err = pn_durable_stamp(fd);
 	close(fd);
 	return err;
 }
@@ -133,11 +131,11 @@ static int prepare_file(struct pn_db *db, const struct pn_db_options *options,
 	int err = created;
 	if (err >= 0)
 		err = pn_durable_recover(db->directory, structure);
-	const bool has_record = err == 1;
+	db->stamped = err == 1;
 	if (err >= 0)
 		err = allocate_lock_file(db);
 	if (err == PN_OK)
-		err = make_file_durable(db, options->verify, !has_record);
+		err = make_file_durable(db, options->verify);
 	if (err == PN_OK)
 		err = pn_durable_drop(db->directory);
 	if (created == 1)
@@ -162,8 +160,10 @@ static int lock_presence(struct pn_db *db, const struct pn_db_options *options,
 		}
 		if (err == PN_EBUSY)
 			err = pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 1);
-		if (err == PN_OK)
+		if (err == PN_OK) {
 			*structure = pn_durable_structure(db->directory);
+			db->stamped = true;
+		}
 	}
 	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
@@ -175,6 +175,21 @@ static int sync_once(struct pn_db *db) {
 	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	if (err == PN_OK && db->log != NULL)
 		err = pn_log_cut(db->log, pn_db_committed(db));
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/* So that a file "durable" of another data file is known, see durable.h. Meanwhile nothing is
+ * committed: all of the file is durable while its stamp and that of the record differ. */
+static int stamp_file(struct pn_db *db) {
+	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
+	if (err != PN_OK)
+		return err;
+	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+	if (err == PN_OK)
+		err = pn_durable_stamp(db->data);
+	if (err == PN_OK)
+		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }
@@ -226,6 +241,8 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 		pn_room_set_aside(db);
 	if (err == PN_OK)
 		err = pn_format_open(db);
+	if (err == PN_OK && !db->stamped)
+		err = stamp_file(db);
 	return err == PN_OK ? catch_up(db) : err;
 }
 

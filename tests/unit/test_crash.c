@@ -1,7 +1,6 @@
 /* pn/db.h: recovery after a power failure */
 #include <lmdb.h>
 
-#include "../../modules/db/durable.h"
 #include "../../modules/db/lmdb_layout.h"
 #include "crash.h"
 
@@ -331,10 +330,17 @@ static void make_empty_database(const char *directory) {
 	mdb_env_close(env);
 }
 
-/* Gives a data file the stamp that the first process wrote, before anything else. */
-static void stamp_as(struct image *data, const struct image *durable) {
+/* The first record that opening writes: that of the file as it was found. */
+static void keep_first_record(const struct image *durable, const struct image *data) {
+	memset(durable->bytes + RECORD_TXNID, 0, RECORD_SIZE / 2 - RECORD_TXNID);
+	memcpy(durable->bytes + RECORD_SIZE / 2, data->bytes, RECORD_SIZE / 2);
+	memset(durable->bytes + RECORD_SIZE, 0, RECORD_SIZE);
+}
+
+/* The stamp that the first process writes, once it has read the format. */
+static void remove_stamp(const struct image *data) {
 	for (size_t at = RECORD_STAMP; at < 2 * lmdb_page_size(); at += lmdb_page_size())
-		memcpy(data->bytes + at, durable->bytes + PN_META + RECORD_STAMP, 16);
+		memset(data->bytes + at, 0, 16);
 }
 
 TEST(a_power_failure_rolls_back_to_a_database_without_transactions_too) {
@@ -348,11 +354,11 @@ TEST(a_power_failure_rolls_back_to_a_database_without_transactions_too) {
 	open_db(&past.f);
 	past.then = contents(&past.f);
 	past.durable = image_read(past.f.directory, "durable");
-	memset(past.durable.bytes + RECORD_SIZE, 0, RECORD_SIZE); /* not yet the one after it */
+	keep_first_record(&past.durable, &past.old);
 	REQUIRE(newest_slot(&past.durable) == 0 && record_txnid(&past.durable, 0) == 0);
-	stamp_as(&past.old, &past.durable);
 	turns(&past.f, 0, 5);
 	look(&past);
+	remove_stamp(&past.now); /* was not there yet either */
 	age_records(&past.durable);
 	check_recovery(&past, FAILURES);
 	past_teardown(&past);
