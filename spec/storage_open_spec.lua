@@ -4,8 +4,8 @@ local storage = require "spec.storage_helper";
 local native = assert(package.loadlib((os.getenv("PN_PLUGINS") or "lua").."/mod_storage_native/store.so", "luaopen_store"))();
 
 local TYPES = {
-	directory = "string", max_bytes = "integer", interval = "integer", verify = "boolean", metatable = "table",
-	damaged = "function", whole_seconds = "boolean",
+	directory = "string", max_bytes = "integer", interval = "integer", verify = "boolean", anew = "boolean", reads_all = "boolean",
+	metatable = "table", damaged = "function", whole_seconds = "boolean",
 };
 
 local VALUES = {
@@ -25,8 +25,8 @@ describe("open", function ()
 
 	local function options()
 		return {
-			directory = bed.directory.."/another", max_bytes = 2^30 | 0, interval = 100, verify = true, metatable = {},
-			damaged = function () end, whole_seconds = false,
+			directory = bed.directory.."/another", max_bytes = 2^30 | 0, interval = 100, verify = true, anew = false, reads_all = true,
+			metatable = {}, damaged = function () end, whole_seconds = false,
 		};
 	end
 

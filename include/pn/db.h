@@ -32,7 +32,8 @@
  * the turn is lost: every later write returns PN_ELOST, and so does the next pn_db_commit().
  *
  * Errors of every function, unless it says otherwise: PN_ENOMEM, PN_EFULL, PN_ENOSPACE,
- * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EVERSION, PN_EIO, and PN_ELOST in a lost turn.
+ * PN_EREADONLY, PN_EBUSY, PN_ECORRUPT, PN_EDAMAGED, PN_EVERSION, PN_EIO, and PN_ELOST in a lost
+ * turn.
  */
 #ifndef PN_DB_H
 #define PN_DB_H
@@ -53,7 +54,9 @@ struct pn_db_options {
 	const char *directory; /* created (mode 0700) if it is missing; its parent must exist */
 	uint64_t max_bytes;    /* limit of the data file, 0: the largest map possible (1 TiB) */
 	unsigned interval; /* ms between a commit and its sync; 0: a commit waits for its sync */
-	bool verify;       /* the first process to open it checks the structure of the file */
+	bool verify;       /* LMDB reads no page that is not known to be sound, see below */
+	bool anew;         /* known by this process, or by one that has it open now */
+	bool reads_all; /* the system reads ahead: the process reads large parts of the database */
 };
 
 /*
@@ -62,11 +65,46 @@ struct pn_db_options {
  * back after an unclean shutdown of the machine, see pn_db_recovered(). Waits up to 2 s for another
  * process that is opening the database.
  *
- * Errors also: PN_ELOG, PN_EOUTDATED (another process has a database of an older format open),
+ * Errors also: PN_ECORRUPT (with `verify`: a page that everything needs is damaged), PN_ELOG,
+ * PN_EOUTDATED (another process has a database of an older format open),
  * PN_EACCESS, PN_EFOREIGN (data.mdb is not an LMDB database, or not one of this program),
  * PN_EVERSION (written by a newer version).
  */
 int pn_db_open(struct pn_db **db, const struct pn_db_options *options);
+
+/*
+ * The structure of the data file. LMDB trusts its pages: a damaged one can make it read and write
+ * anywhere. A killed process does not damage pages, so the file is verified once in each boot of
+ * the machine, by pread() in a thread, after the first call of pn_db_sync(); the state that was
+ * found when the database was opened is kept meanwhile. Until that is done, with `verify`, the
+ * pages that an operation needs are verified before LMDB reads them, those of the free list when
+ * the database is opened. Nothing else is read, so opening takes as long for any size.
+ *
+ * Once a damaged page was found, operations that write return PN_EDAMAGED, also after the database
+ * was opened again, until a verification finds no damage. What was logged is kept, and everything
+ * but the records on damaged pages can be read: an operation that needs them returns
+ * PN_ECORRUPT.
+ */
+enum pn_structure {
+	PN_STRUCTURE_UNKNOWN,
+	PN_STRUCTURE_SOUND,
+	PN_STRUCTURE_DAMAGED,
+};
+
+struct pn_verification {
+	enum pn_structure structure;
+	bool running;   /* in the background */
+	uint64_t done;  /* pages that were verified, by the one that is running or was the last */
+	uint64_t total; /* pages of the file */
+	uint64_t bad_page;   /* the damaged page; 0 if it is not known which */
+	const char *problem; /* a clause about it, in static storage; NULL if it is not known */
+};
+
+void pn_db_verification(struct pn_db *db, struct pn_verification *now);
+
+/* Verifies the structure of the last committed state before it returns, also if it was found sound
+ * or damaged before. Returns 0; PN_ECORRUPT or PN_EIO: it is damaged; or another error. */
+int pn_db_verify(struct pn_db *db);
 
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);

@@ -50,7 +50,9 @@
 	X(EOUTDATED, -28, "storage-outdated",                                                      \
 	  "the store has an older format, and another process has it open; restart the server")    \
 	X(ELOG, -29, "storage-log-corrupt",                                                        \
-	  "the store's log is damaged; restore a backup, or see the README for a way without it")
+	  "the store's log is damaged; restore a backup, or see the README for a way without it")  \
+	X(EDAMAGED, -30, "storage-damaged",                                                        \
+	  "the data file is damaged, so nothing is written to it; restore a backup, or export it")
 
 enum pn_err {
 	PN_OK = 0,

@@ -63,6 +63,7 @@ end
 local turns = module:shared "/*/storage_native/turns";
 turns.number = turns.number or 1; -- of this turn of the event loop, if it writes; grows with the commit at its end
 turns.lost = turns.lost or number_set(); -- numbers of the turns with a failed commit
+local structure; -- of the data file, as it was logged: "sound", "damaged", "unknown": it is being verified, "waiting": not yet
 local to_commit = {}; -- callbacks that wait for the end of the turn
 local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 
@@ -146,10 +147,35 @@ function sync()
 	if wait >= 0 then schedule_sync(wait / 1000); end
 end
 
+-- ---- The structure of the data file ----
+
+local function log_damage(found)
+	local page = found.problem and ("page %d %s"):format(found.bad_page, found.problem) or "it was found damaged before";
+	module:log("error", "Damaged file %s/data.mdb: %s. It is read, but nothing is written to it any more. Stop Prosody, and"
+		.." restore the last backup: prosodyctl mod_storage_native restore FILE --replace; or save what can be read:"
+		.." prosodyctl mod_storage_native export --to internal", options.storage_native_path, page);
+end
+
+-- Logs what has changed since the last call
+local function log_structure()
+	local found = handle:verification();
+	local state = found.structure == "unknown" and not found.running and "waiting" or found.structure;
+	if state == structure then return; end
+	if state == "unknown" then
+		module:log("info", "Verifying the structure of %s/data.mdb in the background, %d pages", options.storage_native_path, found.total);
+	elseif state == "damaged" then
+		log_damage(found);
+	elseif state == "sound" and structure then
+		module:log("info", "Verified the structure of %s/data.mdb: no damage", options.storage_native_path);
+	end
+	structure = state;
+end
+
 local function on_event()
 	if not handle then return; end
 	handle:event_clear();
 	sync();
+	log_structure();
 	call_durable();
 end
 
@@ -339,6 +365,8 @@ local function open()
 		interval = sync_interval();
 		max_bytes = math.floor(options.storage_native_max_size);
 		verify = options.storage_native_verify;
+		anew = prosody.process_type ~= "prosody";
+		reads_all = prosody.process_type ~= "prosody";
 		metatable = stanza_mt;
 		damaged = damaged;
 		whole_seconds = database.whole_seconds;
@@ -360,7 +388,10 @@ local function open()
 		module:log("error", "Foreign log: renamed the files log.* in %s to rejected.*, because they belong to another data.mdb",
 			options.storage_native_path);
 	end
+	structure = nil;
 	watch_events();
+	if in_loop then sync(); end
+	log_structure();
 	database.schedule_erase();
 	return handle;
 end
@@ -380,6 +411,7 @@ function database.loop_started()
 	watch_events();
 	if handle then
 		sync();
+		log_structure();
 		database.schedule_erase();
 	end
 end
@@ -417,6 +449,7 @@ function database.info()
 	end
 	local info, condition, text = handle:info();
 	if not info then return nil, text or condition; end
+	info.verification = handle:verification();
 	local waits = timed and timed.transaction > info.durable; -- the event may not have been handled yet
 	return info, waits and time.monotonic() - timed.since or 0;
 end

@@ -98,12 +98,18 @@ local function print_groups(groups, level)
 	io.stdout:write(format_table(columns, rows, row("total", "", sums)));
 end
 
-local function print_file(info)
+local STRUCTURES = {
+	sound = "verified", damaged = "damaged, nothing is written: restore a backup, or export what can be read",
+	unknown = "not verified since the machine was started",
+};
+
+local function print_file(info, structure)
 	terminal.print("%s", terminal.style("bold", tool.directory));
 	terminal.print("  file      %s, %s used, %s free inside, at most %s", bytes(info.file_bytes), bytes(info.used_bytes),
 		bytes(info.file_bytes - info.used_bytes), bytes(info.max_bytes));
 	terminal.print("  durable   %s", info.durable >= info.transaction and ("all of %d transactions"):format(info.transaction)
 		or ("%d of %d transactions"):format(info.durable, info.transaction));
+	terminal.print("  structure %s", STRUCTURES[structure]);
 	if info.erasing > 0 then
 		terminal.print("  erasing   the rest of %d removed collections", info.erasing);
 	end
@@ -118,7 +124,7 @@ local function stat_as_text(handle, patterns)
 		add(groups, collection, level, patterns);
 	end);
 	if not ok then return tool.fail("%s", text); end
-	print_file(info);
+	print_file(info, handle:verification().structure);
 	print_groups(groups, level);
 	return 0;
 end
@@ -138,17 +144,26 @@ local function stat_as_json(handle, patterns)
 	io.stdout:write('{"store":', json.encode({
 		directory = printable(tool.directory), file_bytes = info.file_bytes, used_bytes = info.used_bytes,
 		max_bytes = info.max_bytes, transaction = info.transaction, durable = info.durable, erasing = info.erasing,
+		structure = handle:verification().structure,
 	}), ',"collections":[', table.concat(list, ","), "]}\n");
 	return 0;
 end
 
 -- ---- check ----
 
-local function check(handle, as_json)
+-- Returns the number of records, and an array of problems; or nil, text. On damaged pages records cannot be compared.
+local function find_problems(handle)
+	local damage = tool.verify(handle);
+	if damage then return 0, { damage }; end
 	local task, condition, why = handle:check();
-	if not task then return tool.fail("%s", why or condition); end
+	if not task then return nil, why or condition; end
 	local ok, done, _, problems = tool.run_task(task, "Checking");
-	if not ok then return tool.fail("%s", done); end
+	return ok and done, ok and problems or done;
+end
+
+local function check(handle, as_json)
+	local done, problems = find_problems(handle);
+	if not done then return tool.fail("%s", problems); end
 	if as_json then
 		local list = {};
 		for i, problem in ipairs(problems) do list[i] = json.encode(printable(problem)); end
@@ -164,9 +179,9 @@ end
 
 return {
 	stat = function (patterns, flags)
-		return tool.with_database(flags.json and stat_as_json or stat_as_text, patterns);
+		return tool.with_unverified(flags.json and stat_as_json or stat_as_text, patterns);
 	end;
 	check = function (_, flags)
-		return tool.with_database(check, flags.json);
+		return tool.with_unverified(check, flags.json);
 	end;
 };

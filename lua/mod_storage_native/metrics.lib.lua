@@ -54,6 +54,14 @@ local function rate(info)
 	return seconds > 0 and math.max(0, info.transaction - oldest.transaction) / seconds or 0;
 end
 
+local function structure_as_text(found)
+	if found.structure == "sound" then return "verified"; end
+	if found.structure == "damaged" then
+		return found.problem and ("damaged: page %d %s"):format(found.bad_page, found.problem) or "damaged";
+	end
+	return found.running and ("verifying, %d %%"):format(100 * found.done // math.max(1, found.total)) or "not verified";
+end
+
 module:add_item("native-status", {
 	name = "storage_native";
 	figures = function ()
@@ -72,6 +80,7 @@ module:add_item("native-status", {
 			{ name = "rate", value = rate(info), unit = "per second" };
 			{ name = "behind", value = info.transaction - info.durable };
 			{ name = "sync_lag", value = waiting, unit = "seconds" };
+			{ name = "structure", value = structure_as_text(info.verification) };
 		};
 	end;
 });

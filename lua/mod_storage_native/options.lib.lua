@@ -12,7 +12,7 @@ return { prefix = "storage_native_",
 		text = "Largest size of the data file in bytes. Once it is reached, writes fail with a clear error; reads and deletions go "
 			.."on, and so do writes once there is room. Less than 4 MiB is of little use, see [Limits](#limits)." };
 	{ name = "storage_native_verify", type = "boolean", default = true, scope = "server",
-		text = "Check the structure of the whole file when the server starts: about 0.3 s for each GiB that is in memory, "
-			.."otherwise as fast as the disk reads. A damaged page can make LMDB read and write anywhere; turn this off only "
-			.."where starting takes too long." };
+		text = "Verify the structure of the data file once after each start of the machine, in the background, see "
+			.."[Damage](#damage). A damaged page can make LMDB read and write anywhere, so turn this off only to find out whether "
+			.."it is the cause of something." };
 };

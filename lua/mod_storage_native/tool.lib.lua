@@ -23,13 +23,33 @@ function tool.fail(format, ...)
 	return 1;
 end
 
+-- Nil if the structure of the data file is sound, else text, condition. Reads all of it.
+function tool.verify(handle)
+	local sound, condition, text = handle:verify();
+	if sound then return nil; end
+	local found = handle:verification();
+	local page = found.problem and (" (page %d %s)"):format(found.bad_page, found.problem) or "";
+	return text..page, condition;
+end
+
 -- The handle of the database in a directory, or nil, text, condition
-function tool.open(directory)
+local function open_unverified(directory)
 	local handle, condition, text = native.open {
-		directory = directory, interval = 0, max_bytes = math.floor(options.storage_native_max_size), verify = true;
+		directory = directory, interval = 0, max_bytes = math.floor(options.storage_native_max_size),
+		verify = true, anew = true, reads_all = true;
 	};
 	if not handle then return nil, ("%s: %s"):format(directory, text), condition; end
 	return handle;
+end
+
+-- The same, of a sound one. If the server has it open, and has verified it since the machine was started, it is not read again.
+function tool.open(directory)
+	local handle, text, condition = open_unverified(directory);
+	if not handle then return nil, text, condition; end
+	if handle:verification().structure ~= "sound" then text, condition = tool.verify(handle); end
+	if not text then return handle; end
+	handle:close();
+	return nil, ("%s: %s"):format(directory, text), condition;
 end
 
 -- Nil if there is a database, else the reason why it cannot be opened
@@ -39,12 +59,11 @@ function tool.missing()
 	return why and ("%s: %s"):format(tool.directory, why);
 end
 
--- Calls callback(handle, ...), closes the database, and returns the result of the callback: an exit status.
-function tool.with_database(callback, ...)
+local function with_opened(open, callback, ...)
 	local handle, text;
 	local missing = tool.missing();
 	if not missing then
-		handle, text = tool.open(options.storage_native_path);
+		handle, text = open(options.storage_native_path);
 	end
 	if not handle then
 		return tool.fail("%s", missing or text);
@@ -53,6 +72,16 @@ function tool.with_database(callback, ...)
 	handle:close();
 	if not ok then error(status, 0); end
 	return status;
+end
+
+-- Calls callback(handle, ...), closes the database, and returns the result of the callback: an exit status.
+function tool.with_database(...)
+	return with_opened(tool.open, ...);
+end
+
+-- The same, of a database that may be damaged
+function tool.with_unverified(...)
+	return with_opened(open_unverified, ...);
 end
 
 -- Whether Prosody is running, according to its pidfile

@@ -251,6 +251,12 @@ local function transfer(names, flags, database, from, to)
 	local handle, _, why = database.use();
 	if not handle then return fail("%s: %s", tool.directory, why); end
 	collectgarbage("incremental", COLLECT_AT);
+	local unverified = to == "native" and handle:verification().structure ~= "sound"; -- no page of it would be used again
+	local damage = unverified and tool.verify(handle);
+	if damage then
+		database.close();
+		return fail("%s: %s", tool.directory, damage);
+	end
 	local job = new_job(names, flags, database, from, to);
 	local ok, status = xpcall(run, explain, job);
 	job.progress:finish();

@@ -11,7 +11,7 @@ static int apply(void *context, uint64_t number, const void *payload, size_t len
 	struct pn_db *const db = context;
 	(void)number;
 	const int err = pn_redo_note(&db->redo, payload, len);
-	return err == PN_OK ? pn_redo_apply(payload, len, db->write, db->dbi) : err;
+	return err == PN_OK ? pn_redo_apply(payload, len, db) : err;
 }
 
 static bool is_current(const struct pn_db *db, uint64_t epoch, uint64_t number) {

@@ -22,7 +22,8 @@ struct pn_checkpoint {
 	int file;  /* descriptor of "durable" */
 	int locks; /* descriptor of the lock file, borrowed */
 	int error;
-	bool failed;      /* for good */
+	bool failed; /* for good */
+	enum pn_structure structure;
 	uint64_t durable; /* last turn of the durable state, which `pin` keeps */
 	uint64_t number;  /* last turn of the state that `next` keeps */
 	MDB_txn *pin;
@@ -67,6 +68,7 @@ static int capture(struct pn_checkpoint *checkpoint, uint64_t number) {
 		return pn_db_error(rc);
 	memset(record, 0, sizeof(*record));
 	record->txnid = mdb_txn_id(checkpoint->next);
+	record->structure = (unsigned char)checkpoint->structure;
 	checkpoint->number = number;
 	const off_t at = (off_t)((record->txnid & 1) * lmdb_page_size());
 	if (pread(checkpoint->data, record->meta, PN_META, at) == PN_META &&
@@ -162,6 +164,14 @@ int pn_checkpoint_error(struct pn_checkpoint *checkpoint) {
 
 int pn_checkpoint_state(const struct pn_checkpoint *checkpoint) {
 	return checkpoint->failed ? PN_EIO : PN_OK;
+}
+
+void pn_checkpoint_set_structure(struct pn_checkpoint *checkpoint, enum pn_structure structure) {
+	checkpoint->structure = structure;
+}
+
+bool pn_checkpoint_is_busy(struct pn_checkpoint *checkpoint) {
+	return pn_worker_is_busy(&checkpoint->worker);
 }
 
 void pn_checkpoint_release(struct pn_checkpoint *checkpoint) {

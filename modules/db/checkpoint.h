@@ -57,6 +57,12 @@ int pn_checkpoint_error(struct pn_checkpoint *checkpoint);
 /* 0, or PN_EIO once a sync has failed: the data file can no longer be trusted. */
 int pn_checkpoint_state(const struct pn_checkpoint *checkpoint);
 
+/* What the file "durable" says of the structure of the data file from now on. */
+void pn_checkpoint_set_structure(struct pn_checkpoint *checkpoint, enum pn_structure structure);
+
+/* Whether an attempt is under way. */
+bool pn_checkpoint_is_busy(struct pn_checkpoint *checkpoint);
+
 /* Gives up the readers' transactions. Only with the writer's lock, and before
  * pn_checkpoint_now(). */
 void pn_checkpoint_release(struct pn_checkpoint *checkpoint);

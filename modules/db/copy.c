@@ -8,7 +8,8 @@
 #include <pn/alloc.h>
 #include <pn/err.h>
 
-#include "db.h"
+#include "ahead.h"
+#include "verify.h"
 
 enum {
 	/* A step takes some 10 ms: short enough for progress to be shown, long enough for the
@@ -21,6 +22,8 @@ enum {
 struct pn_copy {
 	struct pn_txn from;
 	MDB_cursor *cursor;
+	MDB_val key; /* of the last record */
+	struct pn_ahead *ahead;
 	MDB_env *to;
 	MDB_txn *txn;
 	MDB_dbi source;
@@ -30,6 +33,10 @@ struct pn_copy {
 	char *file;
 };
 
+static struct pn_str key_str(const struct pn_copy *copy) {
+	return (struct pn_str){copy->key.mv_data, copy->key.mv_size};
+}
+
 static int open_source(struct pn_copy *copy) {
 	struct pn_txn *const from = &copy->from;
 	copy->source = from->db->dbi;
@@ -37,6 +44,7 @@ static int open_source(struct pn_copy *copy) {
 	if (from->err == PN_OK)
 		pn_txn_fail(from,
 			    pn_db_error(mdb_cursor_open(from->mdb, copy->source, &copy->cursor)));
+	copy->ahead = pn_ahead_new(from->db->data, from->mdb);
 	return from->err;
 }
 
@@ -111,25 +119,35 @@ static int flush(struct pn_copy *copy) {
 	return rc == MDB_SUCCESS ? 1 : pn_db_error(rc);
 }
 
+/* Copies the next record. Returns 1, 0 if there is none, or an error. */
+static int copy_record(struct pn_copy *copy, size_t *bytes) {
+	MDB_val *const key = &copy->key;
+	MDB_val value;
+	const int err = pn_verify_touch(copy->from.db, key_str(copy), false);
+	if (err != PN_OK)
+		return err;
+	int rc = mdb_cursor_get(copy->cursor, key, &value, MDB_NEXT);
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc == MDB_SUCCESS)
+		rc = mdb_put(copy->txn, copy->target, key, &value, MDB_APPEND);
+	if (rc != MDB_SUCCESS)
+		return pn_db_error(rc);
+	pn_ahead_move(copy->ahead, key_str(copy));
+	*bytes += key->mv_size + value.mv_size;
+	copy->progress.done++;
+	return 1;
+}
+
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress) {
 	size_t bytes = 0;
-	int rc = MDB_SUCCESS;
+	int more = 1;
 	if (copy->txn == NULL)
 		return copy->complete ? 0 : PN_EIO;
-	for (int i = 0; i < STEP_RECORDS && bytes < STEP_BYTES; i++) {
-		MDB_val key, value;
-		rc = mdb_cursor_get(copy->cursor, &key, &value, MDB_NEXT);
-		if (rc == MDB_SUCCESS)
-			rc = mdb_put(copy->txn, copy->target, &key, &value, MDB_APPEND);
-		if (rc != MDB_SUCCESS)
-			break;
-		bytes += key.mv_size + value.mv_size;
-		copy->progress.done++;
-	}
+	for (int i = 0; i < STEP_RECORDS && bytes < STEP_BYTES && more == 1; i++)
+		more = copy_record(copy, &bytes);
 	*progress = copy->progress;
-	if (rc == MDB_NOTFOUND)
-		return finish(copy);
-	return rc == MDB_SUCCESS ? flush(copy) : pn_db_error(rc);
+	return more == 1 ? flush(copy) : more == 0 ? finish(copy) : more;
 }
 
 void pn_copy_free(struct pn_copy *copy) {
@@ -140,6 +158,7 @@ void pn_copy_free(struct pn_copy *copy) {
 	mdb_txn_abort(copy->txn);
 	if (copy->to != NULL)
 		mdb_env_close(copy->to);
+	pn_ahead_free(copy->ahead);
 	if (!copy->complete)
 		(void)unlink(copy->file);
 	pn_txn_close(&copy->from);

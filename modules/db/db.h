@@ -16,6 +16,7 @@ enum { FILE_MODE = 0600 };
 struct pn_checkpoint;
 struct pn_room;
 struct pn_sync;
+struct pn_verifier;
 
 /* The changes since LMDB's last commit, see redo.c: those of whole turns, then those of this one.
  */
@@ -50,6 +51,8 @@ struct pn_db {
 	unsigned page_size;
 	uint64_t max_bytes;
 	uint64_t map_bytes;
+	bool stamped; /* the file "durable" was that of the data file, or another process has it
+			 open */
 	uint64_t replayed; /* turns that were in the log alone */
 	bool rejected;     /* a log was set aside */
 
@@ -75,6 +78,13 @@ struct pn_db {
 	struct pn_log *log;
 	struct pn_sync *sync;
 	struct pn_checkpoint *checkpoint;
+	enum pn_structure structure;
+	bool structure_changed;       /* and the file "durable" does not say so yet */
+	struct pn_verifier *verifier; /* NULL: LMDB may read any page */
+	struct {
+		uint64_t page;
+		const char *problem;
+	} damage;
 	struct {
 		bool on;          /* a transaction may stay open, see pn_db_keep_open() */
 		uint64_t began;   /* ms, when that of `write` was seen first; 0: not yet */
@@ -131,7 +141,8 @@ bool pn_lock_is_shared(int fd, enum pn_lock lock);
 /*
  * Creates the data file if it is missing or empty, and removes the remains of an interrupted
  * attempt. `directory` is a descriptor of `path`. The content is synced before the file gets its
- * name; the caller syncs the directory. No other process may have the database open.
+ * name; the caller syncs the directory. No other process may have the database open. Returns 1 if
+ * it created the file, otherwise 0.
  */
 int pn_format_create(int directory, const char *path);
 
@@ -203,7 +214,8 @@ int pn_redo_undo_turn(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi);
 /* Notes changes that the log has. Returns 0 or PN_ENOMEM. */
 int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len);
 
-/* Makes changes that the log has. PN_ECORRUPT: that is no list of changes. */
-int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);
+/* Makes changes that the log has, in db->write. PN_ECORRUPT: that is no list of changes, or the
+ * data file is damaged. */
+int pn_redo_apply(const void *changes, size_t len, struct pn_db *db);
 
 #endif

@@ -17,6 +17,9 @@ enum { RECORD = sizeof(struct pn_durable) };
 static const char FILE_NAME[] = "durable";
 static const char MAGIC[16] = "pn-durable 1";
 
+/* In a meta page: half of the smallest page away from what LMDB writes, in a sector of its own. */
+enum { STAMP_AT = 2048, STAMP = 16 };
+
 _Static_assert(RECORD == 2 * PN_META, "the record has no padding");
 
 /* Reads the id of this boot of the machine; all zero if it is unknown. */
@@ -67,6 +70,10 @@ static int read_slot(int fd, int slot, struct pn_durable *record) {
 	return memcmp(digest, record->digest, PN_DIGEST) == 0;
 }
 
+static bool is_newer(const struct pn_durable *a, const struct pn_durable *b) {
+	return a->txnid != b->txnid ? a->txnid > b->txnid : a->number > b->number;
+}
+
 /* Reads the newer record and sets *slot to its slot. Returns 1, or 0 if there is no intact one. */
 static int read_record(int fd, struct pn_durable *record, int *slot) {
 	struct pn_durable other;
@@ -74,7 +81,7 @@ static int read_record(int fd, struct pn_durable *record, int *slot) {
 	const int second = read_slot(fd, 1, &other);
 	if (first < 0 || second < 0)
 		return PN_ENOMEM;
-	*slot = second > 0 && (first == 0 || other.txnid > record->txnid);
+	*slot = second > 0 && (first == 0 || is_newer(&other, record));
 	if (*slot == 1)
 		*record = other;
 	return first > 0 || second > 0;
@@ -87,9 +94,12 @@ int pn_durable_write(int fd, struct pn_durable *record) {
 	if (found < 0)
 		return found;
 	read_boot_id(record->boot);
-	if (found > 0 && old.txnid > record->txnid &&
-	    memcmp(old.boot, record->boot, PN_BOOT_ID) == 0)
+	const bool same = found > 0 && memcmp(old.boot, record->boot, PN_BOOT_ID) == 0;
+	if (same && old.txnid > record->txnid)
 		return PN_OK;
+	if (same && record->structure == PN_STRUCTURE_UNKNOWN)
+		record->structure = old.structure; /* another process has verified it */
+	record->number = found > 0 && old.txnid == record->txnid ? old.number + 1 : 0;
 	memcpy(record->magic, MAGIC, sizeof(MAGIC));
 	const int err = record_digest(record, record->digest);
 	if (err != PN_OK)
@@ -103,11 +113,10 @@ int pn_durable_write(int fd, struct pn_durable *record) {
 
 /* ---- Recovery ---- */
 
-/*
- * Makes both meta pages from the record's, one of them as that of the transaction before: LMDB
- * overwrites that one next. In a file without transactions both are equal.
- */
-static void make_metas(const unsigned char *meta, unsigned char *metas, size_t page_size) {
+/* LMDB overwrites the meta page of the transaction before next. In a file without transactions both
+ * are equal. */
+void pn_durable_make_metas(const unsigned char meta[PN_META], unsigned char *metas,
+			   size_t page_size) {
 	const uint64_t txnid = meta_txnid(meta);
 	memset(metas, 0, 2 * page_size);
 	for (uint64_t i = 0; i < 2; i++) {
@@ -119,62 +128,127 @@ static void make_metas(const unsigned char *meta, unsigned char *metas, size_t p
 	}
 }
 
+/* ---- Whose record it is ---- */
+
+static bool has_stamp(const unsigned char *meta) {
+	static const unsigned char none[STAMP] = {0};
+	return memcmp(meta + STAMP_AT, none, STAMP) != 0;
+}
+
+/* Whether the record is of this file. One of two stamps may be newer: the power failed while it was
+ * written, and then all of the file was durable. */
+static bool is_of(int fd, const struct pn_durable *record) {
+	unsigned char stamp[STAMP];
+	bool same = false;
+	for (size_t i = 0; i < METAS && !same; i++) {
+		const off_t at = (off_t)(i * lmdb_page_size()) + STAMP_AT;
+		same = pread(fd, stamp, STAMP, at) == STAMP &&
+		       memcmp(stamp, record->meta + STAMP_AT, STAMP) == 0;
+	}
+	return same;
+}
+
+int pn_durable_stamp(int fd) {
+	unsigned char stamp[STAMP];
+	int err = pn_crypt_random(stamp, STAMP);
+	for (size_t i = 0; i < METAS && err == PN_OK; i++) {
+		const off_t at = (off_t)(i * lmdb_page_size()) + STAMP_AT;
+		const ssize_t len = pwrite(fd, stamp, STAMP, at);
+		if (len != STAMP)
+			err = len < 0 ? pn_db_error(errno) : PN_ENOSPACE;
+	}
+	if (err == PN_OK && fdatasync(fd) != 0)
+		err = pn_db_error(errno);
+	return err;
+}
+
+/* ---- Going back ---- */
+
 /*
- * Rolls back to the record's state, if the file has all pages of it. If somebody has replaced the
- * data file by hand, the record belongs to another file, and this one is left unchanged.
+ * Rolls back to the record's state, unless the record belongs to another file: somebody has
+ * replaced this one by hand. Earlier versions wrote no stamp: then that shows in the pages.
  */
-static int roll_back(int fd, const struct pn_durable *record, uint64_t newest, uint64_t *undone) {
+static int roll_back(int fd, const struct pn_durable *record) {
 	const size_t page_size = lmdb_page_size();
+	const bool stamped = has_stamp(record->meta);
 	struct pn_lmdb_report report;
 	unsigned char *metas = pn_malloc(2 * page_size);
 	if (metas == NULL)
 		return PN_ENOMEM;
-	make_metas(record->meta, metas, page_size);
-	int err = pn_lmdb_verify_state(fd, metas, &report);
-	if (err == PN_OK) {
-		if (pwrite(fd, metas, 2 * page_size, 0) != (ssize_t)(2 * page_size) ||
-		    fsync(fd) != 0)
-			err = pn_db_error(errno);
-		*undone = newest - record->txnid;
-	}
+	pn_durable_make_metas(record->meta, metas, page_size);
+	const struct pn_lmdb_state state = {.fd = fd, .metas = metas, .without_records = stamped};
+	int err = pn_lmdb_verify_state(&state, &report);
+	if (err == PN_OK &&
+	    (pwrite(fd, metas, 2 * page_size, 0) != (ssize_t)(2 * page_size) || fsync(fd) != 0))
+		err = pn_db_error(errno);
 	pn_free(metas);
-	return err == PN_ECORRUPT ? PN_OK : err;
+	return err == PN_ECORRUPT && !stamped ? PN_OK : err;
 }
 
-static int recover(int fd, int record_fd, uint64_t *undone) {
+/* Whether the newer meta is of a later transaction than the record. */
+static bool is_later(int fd, const struct pn_durable *record) {
 	unsigned char meta[PN_META];
-	struct pn_durable record;
 	uint64_t newest = 0;
+	for (size_t i = 0; i < METAS; i++) {
+		if (pread(fd, meta, PN_META, (off_t)(i * lmdb_page_size())) != PN_META)
+			return false; /* not a database: opening it will fail */
+		if (is_meta(meta) && meta_txnid(meta) > newest)
+			newest = meta_txnid(meta);
+	}
+	return newest > record->txnid;
+}
+
+/* What was found in this boot counts, and damage whenever it was found. */
+static enum pn_structure structure_of(const struct pn_durable *record) {
+	if (record->structure == PN_STRUCTURE_DAMAGED)
+		return PN_STRUCTURE_DAMAGED;
+	return record->structure == PN_STRUCTURE_SOUND && same_boot(record->boot)
+		       ? PN_STRUCTURE_SOUND
+		       : PN_STRUCTURE_UNKNOWN;
+}
+
+static int recover(int fd, int record_fd, enum pn_structure *structure) {
+	struct pn_durable record;
 	int slot;
 	const int found = read_record(record_fd, &record, &slot);
 	if (found <= 0)
 		return found;
-	if (same_boot(record.boot))
-		return PN_OK;
-	for (size_t i = 0; i < METAS; i++) {
-		if (pread(fd, meta, PN_META, (off_t)(i * lmdb_page_size())) != PN_META)
-			return PN_OK; /* not a database: opening it will fail */
-		if (is_meta(meta) && meta_txnid(meta) > newest)
-			newest = meta_txnid(meta);
-	}
-	return newest > record.txnid ? roll_back(fd, &record, newest, undone) : PN_OK;
+	const bool ours = is_of(fd, &record);
+	const bool stamped = ours && has_stamp(record.meta);
+	if (stamped)
+		*structure = structure_of(&record);
+	if (same_boot(record.boot) || !ours || !is_later(fd, &record))
+		return stamped;
+	const int err = roll_back(fd, &record);
+	return err == PN_OK ? stamped : err;
 }
 
-int pn_durable_recover(int directory, uint64_t *undone) {
+int pn_durable_recover(int directory, enum pn_structure *structure) {
 	int err = PN_OK;
-	*undone = 0;
+	*structure = PN_STRUCTURE_UNKNOWN;
 	const int record_fd = openat(directory, FILE_NAME, O_RDONLY | O_CLOEXEC);
 	if (record_fd < 0)
 		return errno == ENOENT ? PN_OK : pn_db_error(errno);
 	const int fd = openat(directory, "data.mdb", O_RDWR | O_CLOEXEC);
 	if (fd >= 0) {
-		err = recover(fd, record_fd, undone);
+		err = recover(fd, record_fd, structure);
 		close(fd);
 	} else if (errno != ENOENT) {
 		err = pn_db_error(errno);
 	}
 	close(record_fd);
 	return err;
+}
+
+enum pn_structure pn_durable_structure(int directory) {
+	struct pn_durable record;
+	int slot;
+	const int fd = openat(directory, FILE_NAME, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return PN_STRUCTURE_UNKNOWN;
+	const int found = read_record(fd, &record, &slot);
+	close(fd);
+	return found > 0 ? structure_of(&record) : PN_STRUCTURE_UNKNOWN;
 }
 
 int pn_durable_drop(int directory) {

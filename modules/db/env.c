@@ -17,6 +17,7 @@
 #include "durable.h"
 #include "sync.h"
 #include "turn.h"
+#include "verify.h"
 
 enum {
 	/* ms to wait for another process that opens the database: it checks the structure of the
@@ -36,8 +37,8 @@ static struct pn_db *registry;
 
 /* ---- The environment ---- */
 
-static int open_env(struct pn_db *db, const char *path) {
-	const unsigned flags = MDB_NOSYNC | MDB_NOTLS;
+static int open_env(struct pn_db *db, const char *path, bool reads_all) {
+	const unsigned flags = MDB_NOSYNC | MDB_NOTLS | (reads_all ? 0 : MDB_NORDAHEAD);
 	int rc = ENOMEM;
 	for (size_t i = 0; i < sizeof(MAP_BYTES) / sizeof(MAP_BYTES[0]); i++) {
 		if (MAP_BYTES[i] > SIZE_MAX)
@@ -102,29 +103,46 @@ static int allocate_lock_file(const struct pn_db *db) {
 	return err;
 }
 
+/* What every process needs before LMDB opens the file. */
+static int verify_metas(int fd) {
+	struct pn_lmdb_report report;
+	return pn_lmdb_verify_state(&(struct pn_lmdb_state){.fd = fd, .without_records = true},
+				    &report);
+}
+
+/* Makes the newest state durable, as the last one that the file "durable" can be about. */
+static int make_file_durable(struct pn_db *db, bool verify) {
+	const int fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return pn_db_error(errno);
+	int err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
+	if (err == PN_OK && verify)
+		err = verify_metas(fd);
+	close(fd);
+	return err;
+}
+
 /*
  * The work of the first process to open the database, while no other one has it open. It syncs the
  * file, so the file "durable" is no longer needed; it could even describe another data file.
  */
-static int prepare_file(struct pn_db *db, const char *path, bool verify) {
-	struct pn_lmdb_report report;
-	uint64_t undone; /* the log has what they did */
-	int err = pn_format_create(db->directory, path);
-	if (err == PN_OK)
-		err = pn_durable_recover(db->directory, &undone);
-	if (err == PN_OK)
+static int prepare_file(struct pn_db *db, const struct pn_db_options *options,
+			enum pn_structure *structure) {
+	const int created = pn_format_create(db->directory, options->directory);
+	int err = created;
+	if (err >= 0)
+		err = pn_durable_recover(db->directory, structure);
+	db->stamped = err == 1;
+	if (err >= 0)
 		err = allocate_lock_file(db);
-	if (err != PN_OK)
-		return err;
-	const int fd = openat(db->directory, "data.mdb", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return pn_db_error(errno);
-	err = fdatasync(fd) == 0 ? PN_OK : pn_db_error(errno);
-	if (err == PN_OK && verify)
-		err = pn_lmdb_verify(fd, &report);
-	close(fd);
+	if (err == PN_OK)
+		err = make_file_durable(db, options->verify);
 	if (err == PN_OK)
 		err = pn_durable_drop(db->directory);
+	if (created == 1)
+		*structure = PN_STRUCTURE_SOUND;
+	else if (options->anew && *structure == PN_STRUCTURE_SOUND)
+		*structure = PN_STRUCTURE_UNKNOWN;
 	return err == PN_OK ? sync_directory(db) : err;
 }
 
@@ -132,16 +150,21 @@ static int prepare_file(struct pn_db *db, const char *path, bool verify) {
  * Processes that have the database open share the lock. The one that gets it exclusively prepares
  * the file; if that fails, the next process that waits does.
  */
-static int lock_presence(struct pn_db *db, const struct pn_db_options *options) {
+static int lock_presence(struct pn_db *db, const struct pn_db_options *options,
+			 enum pn_structure *structure) {
 	int err = PN_EBUSY;
 	for (int waited = 0; err == PN_EBUSY && waited < OPEN_WAIT; waited++) {
 		err = pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0);
 		if (err == PN_OK) {
-			err = prepare_file(db, options->directory, options->verify);
+			err = prepare_file(db, options, structure);
 			break;
 		}
 		if (err == PN_EBUSY)
 			err = pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 1);
+		if (err == PN_OK) {
+			*structure = pn_durable_structure(db->directory);
+			db->stamped = true;
+		}
 	}
 	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
@@ -153,6 +176,21 @@ static int sync_once(struct pn_db *db) {
 	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	if (err == PN_OK && db->log != NULL)
 		err = pn_log_cut(db->log, pn_db_committed(db), UINT_MAX);
+	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	return err;
+}
+
+/* So that a file "durable" of another data file is known, see durable.h. Meanwhile nothing is
+ * committed: all of the file is durable while its stamp and that of the record differ. */
+static int stamp_file(struct pn_db *db) {
+	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
+	if (err != PN_OK)
+		return err;
+	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+	if (err == PN_OK)
+		err = pn_durable_stamp(db->data);
+	if (err == PN_OK)
+		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }
@@ -179,9 +217,10 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	db->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (db->locks < 0 || db->event < 0)
 		return pn_db_error(errno);
-	int err = lock_presence(db, options);
+	enum pn_structure structure = PN_STRUCTURE_UNKNOWN;
+	int err = lock_presence(db, options, &structure);
 	if (err == PN_OK)
-		err = open_env(db, options->directory);
+		err = open_env(db, options->directory, options->reads_all);
 	if (err == PN_OK)
 		err = open_database(db);
 	if (err == PN_OK)
@@ -195,12 +234,16 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
 	if (err == PN_OK)
 		err = sync_once(db); /* before the first write: see durable.h */
+	if (err == PN_OK && options->verify)
+		err = pn_verify_open(db, structure);
 	if (err == PN_OK)
 		err = sync_directory(db);
 	if (err == PN_OK)
 		pn_room_set_aside(db);
 	if (err == PN_OK)
 		err = pn_format_open(db);
+	if (err == PN_OK && !db->stamped)
+		err = stamp_file(db);
 	return err == PN_OK ? catch_up(db) : err;
 }
 
@@ -218,6 +261,7 @@ static void close_all(struct pn_db *db) {
 		mdb_txn_abort(db->write);
 	if (db->env != NULL) {
 		mdb_txn_abort(db->read);
+		pn_verify_close(db);
 		pn_checkpoint_free(db->checkpoint);
 		mdb_env_close(db->env);
 	}
@@ -341,6 +385,7 @@ void pn_db_forget(struct pn_db *db) {
 		return;
 	unregister(db);
 	pn_sync_forget(db->sync);
+	pn_verify_forget(db);
 	pn_checkpoint_forget(db->checkpoint);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);

@@ -215,7 +215,7 @@ static int create(int directory, const char *path) {
 		err = put_in_place(directory);
 	if (err != PN_OK)
 		(void)remove_remains(directory);
-	return err;
+	return err == PN_OK ? 1 : err;
 }
 
 int pn_format_create(int directory, const char *path) {

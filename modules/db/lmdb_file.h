@@ -8,6 +8,7 @@
 #ifndef PN_DB_LMDB_FILE_H
 #define PN_DB_LMDB_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,8 +20,9 @@ struct pn_lmdb_report {
 	uint64_t free_pages; /* pages on the free list */
 	uint64_t entries;    /* records of the main tree */
 	uint64_t txnid;      /* transaction of the meta in force */
-	uint64_t bad_page;   /* with PN_ECORRUPT: the page with the problem; otherwise 0 */
-	const char *problem; /* with PN_ECORRUPT: a clause in static storage; otherwise NULL */
+	uint64_t bad_page; /* with PN_ECORRUPT or PN_EIO: the page with the problem; otherwise 0 */
+	const char *problem; /* the same: a clause in static storage; otherwise, or if it is not a
+				page of a tree that cannot be read, NULL */
 };
 
 /*
@@ -34,12 +36,28 @@ struct pn_lmdb_report {
  *         PN_ECORRUPT   damaged
  *         PN_EIO        reading failed
  *         PN_ENOMEM
- * With PN_ECORRUPT only bad_page and problem of the report are set, with other errors nothing.
+ * With PN_ECORRUPT and PN_EIO only bad_page and problem of the report are set, with other errors
+ * nothing.
  */
 int pn_lmdb_verify(int fd, struct pn_lmdb_report *report);
 
-/* The same, with `metas` (two pages; NULL: those of the file) in place of pages 0 and 1. */
-int pn_lmdb_verify_state(int fd, const unsigned char *metas, struct pn_lmdb_report *report);
+/* Of a verification that runs in a thread. */
+struct pn_lmdb_watch {
+	_Atomic bool stop;     /* ends it with PN_EBUSY at the next page */
+	_Atomic uint64_t done; /* pages, of all in the file */
+};
+
+/* The state of a file that is verified. */
+struct pn_lmdb_state {
+	int fd;
+	const unsigned char *metas;  /* two pages in place of pages 0 and 1; NULL: the file's */
+	bool without_records;        /* verify the metas and the free tree alone */
+	bool passes;                 /* let the system drop from memory what has been read */
+	struct pn_lmdb_watch *watch; /* NULL: none */
+};
+
+/* The same, for a state. The file may be written meanwhile, except for the state's pages. */
+int pn_lmdb_verify_state(const struct pn_lmdb_state *state, struct pn_lmdb_report *report);
 
 /*
  * Counts the pages of a free list (a value of the free tree, as LMDB returns it) that lie side by

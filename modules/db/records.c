@@ -3,7 +3,7 @@
 
 #include <pn/err.h>
 
-#include "db.h"
+#include "verify.h"
 
 static MDB_val to_val(const struct pn_key *key) {
 	return (MDB_val){.mv_size = key->len, .mv_data = (void *)key->bytes};
@@ -11,6 +11,13 @@ static MDB_val to_val(const struct pn_key *key) {
 
 static struct pn_str to_str(const struct pn_key *key) {
 	return (struct pn_str){(const char *)key->bytes, key->len};
+}
+
+/* Before LMDB uses the pages around a key. Returns txn->err. */
+static int touch(struct pn_txn *txn, struct pn_str key, bool writes) {
+	if (txn->err == PN_OK && txn->db->verifier != NULL)
+		pn_txn_fail(txn, pn_verify_key(txn->db, key, writes));
+	return txn->err;
 }
 
 /* Opens a value behind its version byte. Sets the error if the version is not ours. */
@@ -28,7 +35,7 @@ bool pn_get(struct pn_txn *txn, const struct pn_key *key, struct pn_wire *value)
 	MDB_val name = to_val(key);
 	MDB_val data;
 	*value = (struct pn_wire){0};
-	if (txn->err != PN_OK)
+	if (touch(txn, to_str(key), false) != PN_OK)
 		return false;
 	const int rc = mdb_get(txn->mdb, txn->db->dbi, &name, &data);
 	if (rc == MDB_NOTFOUND)
@@ -49,7 +56,7 @@ static void put(struct pn_txn *txn, const struct pn_key *key, const void *bytes,
 	MDB_val name = to_val(key);
 	MDB_val data = {.mv_size = len, .mv_data = (void *)bytes};
 	struct pn_db *const db = txn->db;
-	if (txn->err != PN_OK ||
+	if (touch(txn, to_str(key), true) != PN_OK ||
 	    pn_txn_fail(txn, pn_redo_put(&db->redo, to_str(key), (struct pn_str){bytes, len})) != 0)
 		return;
 	db->wrote = true;
@@ -79,7 +86,7 @@ void pn_put_u32(struct pn_txn *txn, const struct pn_key *key, uint32_t number) {
 bool pn_remove(struct pn_txn *txn, const struct pn_key *key) {
 	MDB_val name = to_val(key);
 	struct pn_db *const db = txn->db;
-	if (txn->err != PN_OK)
+	if (touch(txn, to_str(key), true) != PN_OK)
 		return false;
 	const int rc = mdb_del(txn->mdb, db->dbi, &name, NULL);
 	if (rc == MDB_NOTFOUND)
@@ -106,12 +113,31 @@ void pn_cursor_close(struct pn_cursor *cursor) {
 	cursor->mdb = NULL;
 }
 
+/* The same before LMDB moves a cursor: from the key that is sought, or from the one where it is. */
+static int touch_move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
+	struct pn_txn *const txn = cursor->txn;
+	struct pn_key last = {.len = PN_KEY_MAX};
+	MDB_val data;
+	int rc = op == MDB_FIRST || op == MDB_SET_RANGE ? MDB_SUCCESS : MDB_NOTFOUND;
+	if (txn->err != PN_OK || txn->db->verifier == NULL)
+		return txn->err;
+	if (op == MDB_NEXT || op == MDB_PREV)
+		rc = mdb_cursor_get(cursor->mdb, &name, &data, MDB_GET_CURRENT);
+	if (rc == MDB_NOTFOUND) { /* behind the last record */
+		memset(last.bytes, 0xff, sizeof(last.bytes));
+		name = to_val(&last);
+	} else if (rc != MDB_SUCCESS) {
+		return pn_txn_fail(txn, pn_db_error(rc));
+	}
+	return touch(txn, (struct pn_str){name.mv_data, name.mv_size}, false);
+}
+
 /* Moves the cursor, regardless of its prefix. Returns whether there is a record. */
 static bool move(struct pn_cursor *cursor, MDB_val name, MDB_cursor_op op) {
 	MDB_val data;
 	cursor->key = (struct pn_str){NULL, 0};
 	cursor->stays = false;
-	if (cursor->txn->err != PN_OK)
+	if (touch_move(cursor, name, op) != PN_OK)
 		return false;
 	const int rc = mdb_cursor_get(cursor->mdb, &name, &data, op);
 	if (rc == MDB_NOTFOUND || pn_txn_fail(cursor->txn, pn_db_error(rc)) != PN_OK)
@@ -161,7 +187,8 @@ bool pn_cursor_previous(struct pn_cursor *cursor) {
 void pn_cursor_remove(struct pn_cursor *cursor) {
 	struct pn_txn *const txn = cursor->txn;
 	struct pn_key key = {.len = cursor->key.len};
-	if (txn->err != PN_OK || pn_txn_fail(txn, pn_redo_remove(&txn->db->redo, cursor->key)) != 0)
+	if (touch(txn, cursor->key, true) != PN_OK ||
+	    pn_txn_fail(txn, pn_redo_remove(&txn->db->redo, cursor->key)) != 0)
 		return;
 	memcpy(key.bytes, cursor->key.bytes, key.len);
 	txn->db->wrote = true;

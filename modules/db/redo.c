@@ -7,7 +7,7 @@
 
 #include <pn/err.h>
 
-#include "db.h"
+#include "verify.h"
 
 enum {
 	PUT = 'p',
@@ -74,8 +74,9 @@ static MDB_val read_bytes(struct pn_wire *wire) {
 	return val;
 }
 
-/* A record that is removed twice, or was never there, is an error of the log. */
-static int apply_one(struct pn_wire *wire, MDB_txn *txn, MDB_dbi dbi) {
+/* A record that is removed twice, or was never there, is an error of the log. `db`: NULL if these
+ * keys were written before. */
+static int apply_one(struct pn_wire *wire, struct pn_db *db, MDB_txn *txn, MDB_dbi dbi) {
 	const uint8_t what = pn_wire_u8(wire);
 	MDB_val key = read_bytes(wire);
 	MDB_val value = {0};
@@ -83,24 +84,33 @@ static int apply_one(struct pn_wire *wire, MDB_txn *txn, MDB_dbi dbi) {
 		value = read_bytes(wire);
 	if (wire->err != PN_OK || (what != PUT && what != REMOVE) || key.mv_size > PN_KEY_MAX)
 		return PN_ECORRUPT;
+	const int err =
+		db != NULL ? pn_verify_touch(db, (struct pn_str){key.mv_data, key.mv_size}, true)
+			   : PN_OK;
+	if (err != PN_OK)
+		return err;
 	const int rc =
 		what == PUT ? mdb_put(txn, dbi, &key, &value, 0) : mdb_del(txn, dbi, &key, NULL);
 	return rc == MDB_NOTFOUND ? PN_ECORRUPT : pn_db_error(rc);
 }
 
-int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi) {
+static int apply(const void *changes, size_t len, struct pn_db *db, MDB_txn *txn, MDB_dbi dbi) {
 	struct pn_wire wire = pn_wire_open(changes, len);
 	int err = PN_OK;
 	while (err == PN_OK && wire.left > 0)
-		err = apply_one(&wire, txn, dbi);
+		err = apply_one(&wire, db, txn, dbi);
 	return err;
+}
+
+int pn_redo_apply(const void *changes, size_t len, struct pn_db *db) {
+	return apply(changes, len, db, db->write, db->dbi);
 }
 
 static int cut(struct pn_redo *redo, size_t len, MDB_txn *txn, MDB_dbi dbi) {
 	redo->changes.len = len;
 	redo->changes.err = PN_OK;
 	redo->kept = len;
-	return pn_redo_apply(redo->changes.data, len, txn, dbi);
+	return apply(redo->changes.data, len, NULL, txn, dbi);
 }
 
 int pn_redo_undo_operation(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi) {

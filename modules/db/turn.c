@@ -8,6 +8,7 @@
 #include "checkpoint.h"
 #include "sync.h"
 #include "turn.h"
+#include "verify.h"
 
 enum {
 	/* ms to wait for another process that writes: a step of prosodyctl takes less, and the
@@ -208,6 +209,20 @@ static void cut_log(struct pn_db *db) {
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 }
 
+/* What was found of the structure of the data file is written with the next durable state. */
+static void keep_structure(struct pn_db *db) {
+	if (db->pending > 0 || db->behind || db->log == NULL ||
+	    pn_checkpoint_is_busy(db->checkpoint))
+		return;
+	if (db->write != NULL) {
+		db->structure_changed = pn_turn_checkpoint(db) != PN_OK;
+	} else if (pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) == PN_OK) {
+		db->structure_changed =
+			pn_checkpoint_begin(db->checkpoint, pn_db_committed(db)) != PN_OK;
+		pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	}
+}
+
 void pn_db_keep_open(struct pn_db *db) {
 	db->pace.on = true;
 }
@@ -217,6 +232,10 @@ int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
 	int err = pn_sync_run(db->sync, now, wait);
 	cut_log(db);
 	pace(db, now, &checkpoint);
+	if (db->pace.on)
+		pn_verify_run(db, now);
+	if (db->structure_changed)
+		keep_structure(db);
 	if (checkpoint >= 0 && (*wait < 0 || checkpoint < *wait))
 		*wait = checkpoint;
 	if (err == PN_OK)

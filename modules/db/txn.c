@@ -105,7 +105,8 @@ static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byte
 
 int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	const uint64_t bytes = (uint64_t)claim.puts * PER_PUT * db->page_size + claim.bytes;
-	*txn = (struct pn_txn){.db = db, .err = pn_db_begin(db)};
+	*txn = (struct pn_txn){.db = db};
+	txn->err = db->structure == PN_STRUCTURE_DAMAGED ? PN_EDAMAGED : pn_db_begin(db);
 	if (txn->err != PN_OK)
 		return txn->err;
 	txn->err = reserve(db, &claim, bytes);

@@ -113,6 +113,8 @@ void pn_lua_open_pack(lua_State *L); /* adds methods to the database's metatable
 /* Methods of a database for operators, and the functions replace() and end_on_interrupt():
  * lua_tools.c. */
 int pn_lua_info(lua_State *L);
+int pn_lua_verify(lua_State *L);
+int pn_lua_verification(lua_State *L);
 int pn_lua_collections(lua_State *L);
 int pn_lua_copy(lua_State *L);
 int pn_lua_check(lua_State *L);

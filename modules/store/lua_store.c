@@ -23,12 +23,12 @@ static bool option_boolean(lua_State *L, const char *name) {
 }
 
 /*
- * open{ directory =, max_bytes =, interval =, verify =, metatable =, damaged =, whole_seconds = }
- *         -> database | nil, condition, text
- * directory: a string. All others may be nil. max_bytes, interval (ms): integers, default 0;
- * verify: a boolean, default false. metatable: util.stanza's. damaged(id): called for each message
- * that cannot be read. whole_seconds: a boolean, default false; return times as integers, because
- * Prosody 0.12 cannot format fractions of a second. Raises if a field has another type.
+ * open{ directory =, max_bytes =, interval =, verify =, anew =, reads_all =, metatable =, damaged
+ * =, whole_seconds = } -> database | nil, condition, text directory: a string. All others may be
+ * nil. max_bytes, interval (ms): integers, default 0; verify, anew, reads_all: booleans, default
+ * false. metatable: util.stanza's. damaged(id): called for each message that cannot be read.
+ * whole_seconds: a boolean, default false; return times as integers, because Prosody 0.12 cannot
+ * format fractions of a second. Raises if a field has another type.
  */
 static int db_open(lua_State *L) {
 	enum { DIRECTORY = 2, METATABLE, DAMAGED };
@@ -44,6 +44,8 @@ static int db_open(lua_State *L) {
 		.max_bytes = (uint64_t)pn_glue_field(L, 1, "max_bytes", 0, INT64_MAX, 0),
 		.interval = (unsigned)pn_glue_field(L, 1, "interval", 0, INT32_MAX, 0),
 		.verify = option_boolean(L, "verify"),
+		.anew = option_boolean(L, "anew"),
+		.reads_all = option_boolean(L, "reads_all"),
 	};
 	struct pn_lua_db *db = pn_glue_handle(L, PN_LUA_DB, sizeof(*db), PN_LUA_DB_VALUES);
 	db->whole_seconds = whole_seconds;
@@ -236,6 +238,8 @@ static const luaL_Reg METHODS[] = {
 	{"archive", db_archive},
 	{"info", pn_lua_info},
 	{"collections", pn_lua_collections},
+	{"verify", pn_lua_verify},
+	{"verification", pn_lua_verification},
 	{"copy", pn_lua_copy},
 	{"check", pn_lua_check},
 	{NULL, NULL},

@@ -32,6 +32,35 @@ int pn_lua_info(lua_State *L) {
 	return 1;
 }
 
+/* verify() -> true | nil, condition, text: storage-corrupt or io-error if the file is damaged */
+int pn_lua_verify(lua_State *L) {
+	return pn_lua_result(L, pn_db_verify(pn_lua_check_db(L)->db));
+}
+
+/*
+ * verification() -> { structure = "unknown", "sound" or "damaged", running = boolean, done =, total
+ * = pages, bad_page = number or nil, problem = text or nil }
+ */
+int pn_lua_verification(lua_State *L) {
+	static const char *const structures[] = {
+		[PN_STRUCTURE_UNKNOWN] = "unknown",
+		[PN_STRUCTURE_SOUND] = "sound",
+		[PN_STRUCTURE_DAMAGED] = "damaged",
+	};
+	struct pn_verification now;
+	pn_db_verification(pn_lua_check_db(L)->db, &now);
+	lua_newtable(L);
+	pn_glue_set_text(L, "structure", structures[now.structure]);
+	lua_pushboolean(L, now.running);
+	lua_setfield(L, -2, "running");
+	pn_glue_set_integer(L, "done", (lua_Integer)now.done);
+	pn_glue_set_integer(L, "total", (lua_Integer)now.total);
+	if (now.problem != NULL)
+		pn_glue_set_integer(L, "bad_page", (lua_Integer)now.bad_page);
+	pn_glue_set_text(L, "problem", now.problem);
+	return 1;
+}
+
 /* ---- Collections: collected in a buffer, because Lua must not run during an operation ---- */
 
 enum { LIST_STEP = 256 }; /* collections at once: a few milliseconds */

@@ -132,7 +132,7 @@ def text_and_shell_agree(server):
 	for pattern in (r"^smacks on prosody\.test$", r"^  live +1$", r"^  held stanzas +1$",
 			r"^  all hosts bytes  \d+ B of at most 512\.0 MB$", r"^  largest queues\n    jid +state +stanzas +bytes$",
 			rf"^    {re.escape(alice.jid)} +live +1 +\d+ B$", r"^storage_native$", r"^  rate +[\d.]+ a second$",
-			r"^  sync lag +\S+ s$"):
+			r"^  sync lag +\S+ s$", r"^  structure +verified$"):
 		assert re.search(pattern, text, re.M), (pattern, text)
 	shell = server.shell("native", "status")
 	assert re.search(rf"^    {re.escape(alice.jid)} +live +1 +\d+ B$", shell, re.M), shell

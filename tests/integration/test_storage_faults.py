@@ -2,6 +2,8 @@
 import ctypes
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import re
@@ -11,12 +13,14 @@ import subprocess
 import time
 
 import bed
-from mam import Entry, fill, forth, run_task
+from mam import Entry, fill, forth, query, run_task
 from steps import say
+from terminal import Tool
 from suite import behaviour
 from test_storage import login, over, private, result, stores
 
 SYNC_INTERVAL = 0.1
+TOOL, STORAGE_TOOL = Tool("mod_native"), Tool("mod_storage_native")
 F_OFD_SETLK = 37  # Python 3.11 has no name for it
 SMALL = 1024 * 1024
 TEXT = "x" * 100000
@@ -295,6 +299,106 @@ def a_foreign_file_is_refused(server):
 @behaviour("storage faults: a damaged store is refused and left alone", **over(["private"]))
 def a_damaged_store_is_refused(server):
 	refuses_store(server, with_empty_page, "is damaged")
+
+
+# --- damage that is found while the server runs ---
+
+RECORD, PAGE, BOOT = 8192, 4096, slice(32, 48)
+
+
+def restart_machine(store):
+	"""The file "durable" as it is after another start of the machine."""
+	durable = bytearray((store / "durable").read_bytes())
+	for at in range(0, len(durable), RECORD):
+		record = durable[at:at + RECORD]
+		if record.startswith(b"pn-durable"):
+			record[BOOT] = b"\xb0" * 16
+			rest = bytes(record[32:])
+			record[16:32] = hashlib.sha256(struct.pack("=Q", len(rest) + 1) + rest).digest()[:16]
+			durable[at:at + RECORD] = record
+	(store / "durable").write_bytes(durable)
+
+
+def leaves(data):
+	"""(number, first byte of the nodes) of each leaf of the main tree: modules/db/lmdb_layout.h."""
+	def number(form, at):
+		return struct.unpack_from(form, data, at)[0]
+
+	meta = max((0, PAGE), key=lambda at: number("=Q", at + 144))
+	pages = [number("=Q", meta + 88 + 40)]
+	while pages:
+		page = pages.pop()
+		at = page * PAGE
+		flags, lower, upper = struct.unpack_from("=HHH", data, at + 10)
+		if flags == 2:
+			yield page, at + upper
+		else:
+			nodes = struct.unpack_from(f"={(lower - 16) // 2}H", data, at + 16)
+			pages.extend(number("=Q", at + node) & 0xffffffffffff for node in nodes)
+
+
+def damage_leaf(store, text):
+	"""Zeros in place of the page with the text; returns its number."""
+	data = bytearray((store / "data.mdb").read_bytes())
+	page = next(page for page, nodes in leaves(data) if data.find(text, nodes, (page + 1) * PAGE) >= 0)
+	data[page * PAGE:(page + 1) * PAGE] = bytes(PAGE)
+	(store / "data.mdb").write_bytes(data)
+	return page
+
+
+def structure(server):
+	output = TOOL.run(server, "status", "--json")
+	return json.loads(output.out.splitlines()[-1])["storage_native"]["*"]["structure"]
+
+
+@behaviour("storage faults: after a start of the machine the store is verified while the server runs, and once",
+	**over(["private", "native"]))
+def a_store_is_verified_in_the_background(server):
+	alice = server.login("alice")
+	result(private(alice, "kept"))
+	assert structure(server) == "verified"
+	server.finish()
+	restart_machine(store_of(server))
+	server.start()
+	alice = login(server, alice.user)
+	server.expect_log("Verified the structure of .*data.mdb: no damage")
+	assert structure(server) == "verified" and private(alice) == "kept"
+	result(private(alice, "changed"))
+	server.finish()
+	server.start()
+	assert private(login(server, alice.user)) == "changed"
+	assert structure(server) == "verified" and "Verifying the structure" not in server.log()[server.mark:]
+
+
+@behaviour("storage faults: a damaged page is found while the server runs: writes are refused, and reads go on",
+	**over(["private", "mam", "native"]))
+def a_damaged_page_stops_writing(server):
+	alice, bob = server.login("alice"), server.login("bob")
+	result(private(bob, "kept"))
+	fill(server, alice.user, [Entry(f"message {n} of an archive that has many pages", 1000 + n, "peer@prosody.test")
+		for n in range(2000)])
+	wait_durable(server)
+	server.finish()
+	restart_machine(store_of(server))
+	page = damage_leaf(store_of(server), b"message 1000 of")
+	server.start()
+	bob = login(server, bob.user)
+	found = f"page {page} has the number of another page"
+	server.expect_log(rf"Damaged file .*data.mdb: {found}\. .*mod_storage_native restore")
+	server.announced.append("storage-damaged|storage-corrupt")
+	assert not attempt(bob, "refused")
+	server.expect_log("Cannot write to .*storage-damaged")
+	assert private(bob) == "kept"
+	assert query(login(server, alice.user), max=50).bodies[0].startswith("message 0")
+	assert structure(server) == f"damaged: {found}"
+	output = STORAGE_TOOL.run(server, "check")
+	assert output.status == 1 and found in output.out, output
+	assert "damaged" in STORAGE_TOOL.run(server, "stat").out
+	server.finish()
+	server.start()
+	server.announced.append("storage-damaged|storage-corrupt|Damaged file")
+	bob = login(server, bob.user)
+	assert private(bob) == "kept" and not attempt(bob, "refused")
 
 
 def spoil_correspondents(store):

@@ -9,7 +9,16 @@
 #include "lmdb_image.h"
 #include "store_fixture.h"
 
-enum { RECORD_SIZE = 8192, RECORD_DIGEST = 16, RECORD_BOOT = 32, RECORD_TXNID = 48, SLOTS = 2 };
+enum {
+	RECORD_SIZE = 8192,
+	RECORD_DIGEST = 16,
+	RECORD_BOOT = 32,
+	RECORD_TXNID = 48,
+	RECORD_STRUCTURE = 56,
+	RECORD_NUMBER = 60,
+	SLOTS = 2
+};
+enum { RECORD_STAMP = 2048 }; /* of a meta page */
 
 static inline struct image image_new(size_t size) {
 	struct image image = {.bytes = calloc(1, size + 1), .size = size};
@@ -55,11 +64,17 @@ static inline bool record_is_there(const struct image *durable, int slot) {
 	       memcmp(durable->bytes + end - RECORD_SIZE, "pn-durable", 10) == 0;
 }
 
+/* By transaction, then by number. */
 static inline int newest_slot(const struct image *durable) {
 	const bool second = record_is_there(durable, 1);
+	uint32_t numbers[SLOTS] = {0};
 	if (!record_is_there(durable, 0))
 		return second ? 1 : -1;
-	return second && record_txnid(durable, 1) > record_txnid(durable, 0) ? 1 : 0;
+	if (!second || record_txnid(durable, 0) != record_txnid(durable, 1))
+		return second && record_txnid(durable, 1) > record_txnid(durable, 0) ? 1 : 0;
+	for (int slot = 0; slot < SLOTS; slot++)
+		memcpy(&numbers[slot], durable->bytes + slot * RECORD_SIZE + RECORD_NUMBER, 4);
+	return numbers[1] > numbers[0] ? 1 : 0;
 }
 
 /* Makes the records those of an earlier boot of the machine. */
