@@ -142,13 +142,13 @@ uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {
 	return checkpoint->durable;
 }
 
-bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint) {
+bool pn_checkpoint_is_busy(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
-	return !pn_worker_is_busy(&checkpoint->worker);
+	return pn_worker_is_busy(&checkpoint->worker);
 }
 
 uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint) {
-	if (!pn_checkpoint_is_idle(checkpoint))
+	if (pn_checkpoint_is_busy(checkpoint))
 		return 0;
 	const uint64_t end = checkpoint->room.end;
 	checkpoint->room.end = 0;
@@ -168,10 +168,6 @@ int pn_checkpoint_state(const struct pn_checkpoint *checkpoint) {
 
 void pn_checkpoint_set_structure(struct pn_checkpoint *checkpoint, enum pn_structure structure) {
 	checkpoint->structure = structure;
-}
-
-bool pn_checkpoint_is_busy(struct pn_checkpoint *checkpoint) {
-	return pn_worker_is_busy(&checkpoint->worker);
 }
 
 void pn_checkpoint_release(struct pn_checkpoint *checkpoint) {

@@ -39,9 +39,6 @@ int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struc
 /* Where the space ends that was allocated, once; 0: none was. */
 uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint);
 
-/* Whether none is under way. */
-bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint);
-
 /* Makes the last commit durable before it returns. The caller holds the writer's lock. */
 int pn_checkpoint_now(struct pn_checkpoint *checkpoint, uint64_t number);
 

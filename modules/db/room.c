@@ -146,7 +146,7 @@ void pn_room_set_aside(struct pn_db *db) {
 
 void pn_room_release_surplus(struct pn_db *db) {
 	struct stat file;
-	if (db->reserved < db->file_end + SURPLUS || !pn_checkpoint_is_idle(db->checkpoint))
+	if (db->reserved < db->file_end + SURPLUS || pn_checkpoint_is_busy(db->checkpoint))
 		return;
 	(void)pn_checkpoint_allocated(db->checkpoint);
 	db->reserved = 0;

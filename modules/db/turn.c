@@ -218,7 +218,8 @@ static void keep_structure(struct pn_db *db) {
 		db->structure_changed = pn_turn_checkpoint(db) != PN_OK;
 	} else if (pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) == PN_OK) {
 		db->structure_changed =
-			pn_checkpoint_begin(db->checkpoint, pn_db_committed(db)) != PN_OK;
+			pn_checkpoint_begin(db->checkpoint, pn_db_committed(db),
+					    pn_room_ahead(db)) != PN_OK;
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	}
 }
