@@ -155,8 +155,11 @@ static int change_files(struct pn_compaction *compaction) {
 	struct pn_db *const db = compaction->db;
 	struct pn_copy *const copy = compaction->copy;
 	int err = pn_copy_finish(copy, compaction->last);
+	copy->complete = false; /* it is removed if anything fails */
+	if (err == PN_OK)
+		err = pn_checkpoint_now(db->checkpoint, compaction->last);
 	if (err != PN_OK)
-		return err;
+		return err; /* nothing has changed; a failed sync is remembered */
 	close_database(db);
 	err = pn_replace_prepare(db->directory);
 	if (err == PN_OK)

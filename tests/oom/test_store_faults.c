@@ -184,6 +184,25 @@ static int copy(struct fixture *f) {
 	return more;
 }
 
+/* A copy that fails leaves the old file in use. */
+static int compact(struct fixture *f) {
+	struct pn_compaction *compaction;
+	struct pn_progress progress;
+	char file[PATH_SIZE + 16];
+	snprintf(file, sizeof(file), "%s/compact.part", f->directory);
+	int more = pn_compact_new(&compaction, f->db, false);
+	if (more == PN_OK) {
+		do {
+			more = pn_compact_step(compaction, &progress);
+			if (more == 0)
+				more = pn_compact_switch(compaction);
+		} while (more > 0);
+		pn_compact_free(compaction);
+	}
+	CHECK(access(file, F_OK) != 0);
+	return more;
+}
+
 static int flush(struct fixture *f) {
 	return pn_db_flush(f->db);
 }
@@ -198,7 +217,7 @@ static operation *const OPERATIONS[] = {
 };
 enum { COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
 
-static operation *const COMMITTING[] = {inspect, check_all_records, copy, flush};
+static operation *const COMMITTING[] = {inspect, check_all_records, copy, compact, flush};
 enum { COMMITTING_COUNT = sizeof(COMMITTING) / sizeof(COMMITTING[0]) };
 
 /* ---- What is stored ---- */
