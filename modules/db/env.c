@@ -149,8 +149,6 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	if (err == PN_OK)
 		err = pn_env_open(db);
 	if (err == PN_OK)
-		err = sync_directory(db);
-	if (err == PN_OK)
 		err = pn_format_open(db);
 	return err == PN_OK ? catch_up(db) : err;
 }

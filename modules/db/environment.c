@@ -67,6 +67,8 @@ static int make_durable(struct pn_db *db) {
 		return err;
 	err = pn_checkpoint_now(db->checkpoint, 0);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
+	if (err == PN_OK && fsync(db->directory) != 0)
+		err = pn_db_error(errno); /* the name of "durable" may be new */
 	return err;
 }
 
