@@ -330,6 +330,10 @@ int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
 /* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);
 
+/* Writes how far it has come, for an operator: after PN_ECORRUPT, the record before the damage. */
+enum { PN_COPY_PLACE = 256 };
+void pn_copy_place(const struct pn_copy *copy, char text[PN_COPY_PLACE]);
+
 /* Removes the file unless it is complete. NULL is allowed. */
 void pn_copy_free(struct pn_copy *copy);
 
@@ -356,6 +360,9 @@ int pn_compact_new(struct pn_compaction **compaction, struct pn_db *db, bool bac
 /* Does some of the work. Returns 1 while there is any left, or 0: pn_compact_switch() may be
  * called. PN_ELOG: a turn is missing in the log. After an error it can only be freed. */
 int pn_compact_step(struct pn_compaction *compaction, struct pn_progress *progress);
+
+/* As pn_copy_place(), after an error. */
+void pn_compact_place(const struct pn_compaction *compaction, char text[PN_COPY_PLACE]);
 
 /*
  * Commits the turn, and makes the copy the data file; it waits for the disk, for some small syncs.

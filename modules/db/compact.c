@@ -106,6 +106,10 @@ int pn_compact_step(struct pn_compaction *compaction, struct pn_progress *progre
 	return compaction->err != PN_OK ? compaction->err : !compaction->ready;
 }
 
+void pn_compact_place(const struct pn_compaction *compaction, char text[PN_COPY_PLACE]) {
+	pn_copy_place(compaction->copy, text);
+}
+
 /* ---- The switch. No other process has the database open. ---- */
 
 /* The directory may have been renamed since it was opened: it is opened by its name again. */

@@ -1,6 +1,8 @@
 /* Copying a database, in steps. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -60,6 +62,13 @@ static int copy_record(struct pn_copy *copy, MDB_val *key, MDB_val *value) {
 	return explain(copy, mdb_put(copy->txn, copy->target, key, value, MDB_APPEND));
 }
 
+static void note_record(struct pn_copy *copy, const MDB_val *key, const MDB_val *value) {
+	copy->unsynced += key->mv_size + value->mv_size;
+	copy->progress.done++;
+	copy->last.len = key->mv_size;
+	memcpy(copy->last.bytes, key->mv_data, key->mv_size);
+}
+
 /* Copies some records within a transaction. Returns 1 while any are left, then 0. */
 static int copy_some(struct pn_copy *copy) {
 	MDB_val key, value;
@@ -73,8 +82,7 @@ static int copy_some(struct pn_copy *copy) {
 		if (err != PN_OK)
 			return err;
 		bytes += key.mv_size + value.mv_size;
-		copy->unsynced += key.mv_size + value.mv_size;
-		copy->progress.done++;
+		note_record(copy, &key, &value);
 	}
 	return 1;
 }
@@ -228,6 +236,25 @@ int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress) {
 	if (more < 0)
 		close_target(copy);
 	return more;
+}
+
+/* A key holds letters, numbers and names: bytes that are not printable are \xNN. */
+static void print_key(const struct pn_key *key, char *text, size_t size) {
+	size_t at = 0;
+	for (size_t i = 0; i < key->len && at + sizeof("\\xNN") <= size; i++) {
+		const unsigned char byte = key->bytes[i];
+		const bool plain = byte > ' ' && byte < 127 && byte != '\\';
+		at += (size_t)snprintf(text + at, size - at, plain ? "%c" : "\\x%02x", byte);
+	}
+	text[at] = '\0';
+}
+
+void pn_copy_place(const struct pn_copy *copy, char text[PN_COPY_PLACE]) {
+	char key[PN_COPY_PLACE / 2] = "";
+	print_key(&copy->last, key, sizeof(key));
+	snprintf(text, PN_COPY_PLACE,
+		 "after %" PRIu64 " of %" PRIu64 " records, the last one is %s",
+		 copy->progress.done, copy->progress.total, copy->last.len > 0 ? key : "none");
 }
 
 void pn_copy_release(struct pn_copy *copy) {

@@ -17,10 +17,11 @@ struct pn_copy {
 	MDB_txn *txn;
 	MDB_dbi target;
 	struct pn_progress progress;
-	uint64_t epoch;    /* of the log that continues the state */
-	uint64_t number;   /* number of the last turn in the copy */
-	uint64_t unsynced; /* bytes */
-	bool owned;        /* the file exists, and is removed with the copy */
+	struct pn_key last; /* of the records that are copied */
+	uint64_t epoch;     /* of the log that continues the state */
+	uint64_t number;    /* number of the last turn in the copy */
+	uint64_t unsynced;  /* bytes */
+	bool owned;         /* the file exists, and is removed with the copy */
 	bool complete;
 	char *file;
 };
