@@ -399,6 +399,45 @@ TEST(turns_of_other_processes_are_kept_also_if_they_were_killed) {
 	}
 }
 
+/* In a child: another process with an event loop, which cuts the log. */
+static void cut_as_another(struct fixture *f) {
+	int wait;
+	open_as_another(f);
+	pn_db_keep_open(f->db);
+	write_one(f, "child");
+	make_checkpoint(f);
+	CHECK(pn_db_flush(f->db) == PN_OK);
+	CHECK(sync_at(f, 2000, &wait) == PN_OK);
+	pn_db_close(f->db);
+	leave();
+}
+
+TEST(another_process_does_not_cut_the_log_that_is_needed) {
+	struct fixture f;
+	struct pn_compaction *compaction;
+	struct pn_progress progress;
+	static char value[100001];
+	memset(value, 'x', sizeof(value) - 1);
+	fill(&f);
+	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
+	CHECK(pn_compact_step(compaction, &progress) == 1);
+	for (int i = 0; i < 50; i++) {
+		value[i] = 'y';
+		write_one(&f, value);
+	}
+	CHECK(pn_db_flush(f.db) == PN_OK);
+	make_checkpoint(&f);
+	const pid_t child = fork();
+	if (child == 0)
+		cut_as_another(&f);
+	CHECK(succeeds(child));
+	CHECK(run(compaction, &f, nothing) == PN_OK);
+	CHECK(holds(&f, JULIET, "key", "child"));
+	pn_compact_free(compaction);
+	check_contents(&f, contents(&f));
+	teardown(&f);
+}
+
 /* ---- Faults ---- */
 
 /* No file can be written behind this offset. */
