@@ -243,12 +243,24 @@ static void unregister(const struct pn_db *db) {
 		*link = db->next;
 }
 
-/* With the writer's lock: makes the data file durable. Then a log that nobody else has open, or was
- * killed with, is of no more use. */
+static int find_turn(void *context, uint64_t number, const void *payload, size_t len) {
+	(void)context, (void)number, (void)payload, (void)len;
+	return PN_EBUSY;
+}
+
+/* Whether the data file has all turns of the log: another process may have been killed just now. */
+static bool has_all_turns(const struct pn_db *db) {
+	uint64_t last;
+	return pn_log_read(db->directory, &db->id, pn_db_committed(db), find_turn, NULL, &last) ==
+	       PN_OK;
+}
+
+/* With the writer's lock: makes the data file durable. Then a log that nobody else has open is of
+ * no more use. */
 static int finish(struct pn_db *db) {
 	const int err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
-	if (err == PN_OK && !pn_log_was_continued(db->log) &&
-	    pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK)
+	if (err == PN_OK && pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK &&
+	    has_all_turns(db))
 		(void)pn_log_remove(db->directory);
 	return err;
 }

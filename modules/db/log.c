@@ -318,10 +318,19 @@ static int take_over_all(struct pn_log *log) {
 	return err;
 }
 
-bool pn_log_was_continued(const struct pn_log *log) {
+static bool has_segment(const struct pn_log *log, uint64_t first) {
 	char name[PN_LOG_NAME];
-	pn_log_name(name, log->last + 1);
+	pn_log_name(name, first);
 	return faccessat(log->directory, name, F_OK, 0) == 0;
+}
+
+/* Another process begins a segment of its own, unless the newest one is its own. And it may have
+ * cut the one that this process writes. */
+bool pn_log_may_be_continued(const struct pn_log *log) {
+	if (log->count > 0 && log->at == 0)
+		return true;
+	return has_segment(log, log->last + 1) ||
+	       (log->at > 0 && !has_segment(log, log->segments[log->count - 1].first));
 }
 
 int pn_log_open(struct pn_log **out, int directory, const struct pn_log_id *id, uint64_t last,

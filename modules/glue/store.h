@@ -112,7 +112,9 @@ void pn_lua_open_tools(lua_State *L);
 /* Methods of a database for operators, and the function replace(): lua_tools.c. */
 int pn_lua_info(lua_State *L);
 int pn_lua_collections(lua_State *L);
+int pn_lua_others(lua_State *L);
 int pn_lua_copy(lua_State *L);
+int pn_lua_compact(lua_State *L);
 int pn_lua_check(lua_State *L);
 int pn_lua_replace(lua_State *L);
 

@@ -236,7 +236,9 @@ static const luaL_Reg METHODS[] = {
 	{"archive", db_archive},
 	{"info", pn_lua_info},
 	{"collections", pn_lua_collections},
+	{"others", pn_lua_others},
 	{"copy", pn_lua_copy},
+	{"compact", pn_lua_compact},
 	{"check", pn_lua_check},
 	{NULL, NULL},
 };

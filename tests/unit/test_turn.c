@@ -1,6 +1,8 @@
 /* pn/db.h: LMDB's transaction stays open over many turns; the log has those that it loses. */
 #include <sys/wait.h>
 
+#include "../../modules/db/turn.h"
+#include "process.h"
 #include "sync_fixture.h"
 
 static uint64_t lmdb_commits(struct fixture *f) {
@@ -193,6 +195,49 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 	CHECK(holds(&f, JULIET, "key", "child 2"));
 	check_whole(&f);
 	teardown(&f);
+}
+
+/* In a child: has the store open first, and writes its last turn when the parent has it open too. */
+static void write_before_and_after(struct fixture *f, const struct signal_pipe *first,
+				   const struct signal_pipe *second) {
+	int wait;
+	REQUIRE(try_open(f) == PN_OK);
+	pn_db_keep_open(f->db);
+	write_one(f, "before");
+	CHECK(sync_at(f, 1000, &wait) == PN_OK && pn_turn_checkpoint(f->db) == PN_OK);
+	tell(first);
+	await(second);
+	write_one(f, "after");
+	leave(); /* killed */
+}
+
+TEST(turns_of_a_killed_process_that_had_the_store_open_before_are_applied_too) {
+	for (int writes = 0; writes < 2; writes++) {
+		struct fixture f;
+		struct signal_pipe first, second;
+		setup_interval(&f, INTERVAL);
+		close_db(&f);
+		pipe_make(&first);
+		pipe_make(&second);
+		const pid_t child = fork();
+		if (child == 0)
+			write_before_and_after(&f, &first, &second);
+		await(&first);
+		open_db(&f);
+		CHECK(holds(&f, JULIET, "key", "before"));
+		tell(&second);
+		CHECK(succeeds(child));
+		if (writes == 1)
+			CHECK(put(&f, ROMEO, "key", "parent") == PN_OK &&
+			      pn_db_commit(f.db) == PN_OK);
+		reopen(&f);
+		CHECK(holds(&f, JULIET, "key", "after"));
+		CHECK(holds(&f, ROMEO, "key", writes == 1 ? "parent" : NULL));
+		check_whole(&f);
+		pipe_close(&first);
+		pipe_close(&second);
+		teardown(&f);
+	}
 }
 
 int main(void) {
