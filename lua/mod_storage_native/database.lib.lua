@@ -77,6 +77,9 @@ local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
 
+-- To be replaced: called with the arguments of each failure
+function database.on_failed() end
+
 -- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory
 function database.failed(doing, condition, text)
 	local now, kind = time.now(), doing.." "..condition;
@@ -84,6 +87,7 @@ function database.failed(doing, condition, text)
 		logged[kind] = now;
 		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
 	end
+	database.on_failed(doing, condition, text);
 	return nil, condition, text;
 end
 local failed = database.failed;
@@ -146,11 +150,20 @@ function sync()
 	if wait >= 0 then schedule_sync(wait / 1000); end
 end
 
+-- To be replaced: called when work in the background has ended
+function database.on_event() end
+
+-- Calls the callbacks whose writes are durable
+function database.settle()
+	sync();
+	call_durable();
+end
+
 local function on_event()
 	if not handle then return; end
 	handle:event_clear();
-	sync();
-	call_durable();
+	database.on_event();
+	if handle then database.settle(); end
 end
 
 -- ---- Turns ----
@@ -263,6 +276,8 @@ end
 
 -- ---- Erasing removed records, a few at a time ----
 
+database.ERASING = "erase records in %s";
+
 local erase;
 
 function database.schedule_erase()
@@ -276,7 +291,7 @@ function erase()
 	if not handle then return; end
 	local more, condition, text = handle:erase(ERASE_RECORDS);
 	if more == nil then
-		failed("erase records in %s", condition, text);
+		failed(database.ERASING, condition, text);
 		return;
 	end
 	database.wrote(true);
@@ -395,8 +410,12 @@ function database.flush()
 	end
 end
 
+-- To be replaced: called before the database is closed
+function database.on_close() end
+
 function database.close()
 	if not handle then return; end
+	database.on_close();
 	database.flush();
 	unwatch_events();
 	handle:close();
