@@ -12,7 +12,8 @@ local timer = require "util.timer";
 
 local describe = module:require "processes";
 
-local WATCH = 1; -- seconds between two looks for a request, and between two answers
+local WATCH = 1; -- seconds between two looks for a request
+local SHOW = 0.2; -- seconds between two answers, while work is done
 local KEEP = 60; -- seconds for which the last answer stays
 local RETRY, GIVE_UP = 0.2, 10; -- seconds between two attempts to switch, while another process has the database open, and for all
 
@@ -25,7 +26,10 @@ local function size()
 	return lfs.attributes(database.directory.."/data.mdb", "size") or 0;
 end
 
+local written_at = 0;
+
 local function write_answer(fields)
+	written_at = time.monotonic();
 	local name = database.directory.."/compact.answer";
 	local part = name..".part"; -- renamed, so that nobody reads half of it
 	local file = io.open(part, "w");
@@ -97,6 +101,7 @@ function step()
 		fail(done, total);
 	else
 		state.done, state.total = done, total;
+		if time.monotonic() - written_at >= SHOW then write_answer(state); end
 		if not more then switch(); end
 	end
 end

@@ -253,6 +253,7 @@ int pn_compact_new(struct pn_compaction **out, struct pn_db *db, bool background
 		return err;
 	}
 	db->kept = compaction->copy->number;
+	compaction->progress = compaction->copy->progress;
 	*out = compaction;
 	return PN_OK;
 }

@@ -262,6 +262,25 @@ TEST(an_open_turn_is_committed_by_the_switch) {
 	teardown(&f);
 }
 
+/* So many that LMDB's transaction is committed several times. */
+TEST(turns_after_the_switch_are_committed_and_kept) {
+	struct fixture f;
+	int wait;
+	fill(&f);
+	for (int round = 0; round < 3; round++) {
+		CHECK(compact(&f, nothing) == PN_OK);
+		for (int i = 0; i < 1500; i++) {
+			CHECK(append(&f, "after", FILL + i, "a@b/c", NULL) == PN_OK);
+			commit(&f);
+			CHECK(sync_at(&f, 1000 + (uint64_t)i, &wait) == PN_OK);
+		}
+		CHECK(!pn_db_rejected(f.db) && pn_db_replayed(f.db) == 0);
+		CHECK(total(&f, JULIET, &EVERYTHING) == KEPT + 1500 * (round + 1));
+	}
+	check_contents(&f, contents(&f));
+	teardown(&f);
+}
+
 /* ---- Ending early ---- */
 
 static uint64_t log_bytes(struct fixture *f) {
