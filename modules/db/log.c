@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -89,8 +90,12 @@ static int allocate(int fd, uint64_t size) {
 	return failed ? pn_db_error(errno) : PN_OK;
 }
 
+/* One that is there already is another process's. */
 static int create_next(struct pn_log *log, uint64_t size) {
-	const int fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (unlinkat(log->directory, PN_LOG_NEXT, 0) != 0 && errno != ENOENT)
+		return pn_db_error(errno);
+	const int fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+			      FILE_MODE);
 	if (fd < 0)
 		return pn_db_error(errno);
 	const int err = allocate(fd, size);
@@ -101,9 +106,21 @@ static int create_next(struct pn_log *log, uint64_t size) {
 	return err;
 }
 
+/* Another process that opens the log removes a prepared segment. */
+static void forget_removed_next(struct pn_log *log) {
+	struct stat ours, named;
+	if (log->next.fd < 0 ||
+	    (fstat(log->next.fd, &ours) == 0 &&
+	     fstatat(log->directory, PN_LOG_NEXT, &named, 0) == 0 && ours.st_ino == named.st_ino))
+		return;
+	close(log->next.fd);
+	log->next.fd = -1;
+}
+
 /* Allocates the file of the next segment for a record of `size` bytes. */
 static int prepare(struct pn_log *log, uint64_t size) {
 	const uint64_t wanted = PN_LOG_HEADER + size > SEGMENT ? PN_LOG_HEADER + size : SEGMENT;
+	forget_removed_next(log);
 	if (log->next.fd < 0)
 		return create_next(log, wanted);
 	if (log->next.size >= wanted)

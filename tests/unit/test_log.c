@@ -140,6 +140,45 @@ TEST(a_segment_that_was_prepared_by_another_opening_is_not_used) {
 	finish(&f);
 }
 
+/* ---- Beside another process, which has the log open as well. The writer's lock is passed on. ----
+ */
+
+/* Fills a segment, and prepares the next one. */
+static struct fixture_log make_full(void) {
+	struct fixture_log f = make();
+	write_large(&f, 'a', SEGMENT - LARGE);
+	CHECK(pn_log_reserve(f.log, LARGE, false) == PN_OK);
+	CHECK(has_file(&f, PN_LOG_NEXT));
+	return f;
+}
+
+TEST(a_prepared_segment_that_another_process_has_removed_is_prepared_again) {
+	struct fixture_log f = make_full();
+	struct pn_log *const own = f.log;
+	open_log(&f, 1, 0);
+	CHECK(!has_file(&f, PN_LOG_NEXT));
+	pn_log_close(f.log);
+	f.log = own;
+	write_large(&f, 'b', LARGE);
+	CHECK_READ(&f, 0, 2, "1:ax741376 2:bx307200 ");
+	finish(&f);
+}
+
+TEST(a_prepared_segment_of_another_process_is_not_used) {
+	struct fixture_log f = make_full();
+	struct pn_log *const own = f.log;
+	open_log(&f, 1, 0);
+	struct pn_log *const other = f.log;
+	CHECK(pn_log_reserve(other, SEGMENT / 2, false) == PN_OK);
+	CHECK(has_file(&f, PN_LOG_NEXT));
+	f.log = own;
+	write_large(&f, 'b', LARGE);
+	CHECK_READ(&f, 0, 2, "1:ax741376 2:bx307200 ");
+	CHECK(!pn_log_may_be_continued(own) && pn_log_may_be_continued(other));
+	pn_log_close(other);
+	finish(&f);
+}
+
 /* ---- Syncing ---- */
 
 TEST(records_are_durable_once_they_are_synced) {
