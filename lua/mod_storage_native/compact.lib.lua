@@ -109,16 +109,20 @@ local function ask()
 	return true;
 end
 
--- Whether the server, which ran by its pidfile, has ended
-local function has_ended(ran)
-	return ran and not tool.server_runs();
+local function is_alive(pid)
+	return lfs.attributes(("/proc/%d"):format(pid), "mode") ~= nil;
 end
 
 -- Shows how far the server is, until it has finished. Returns the last answer, or nil.
-local function follow()
+-- alive: the ids of processes that were alive before; those of another namespace are not seen
+local function follow(alive)
 	local changed, beat, label, progress = monotonic(), nil, nil, nil;
-	local ran, answer = tool.server_runs(), read_answer();
-	while answer and answer.state == "running" and monotonic() - changed < SILENCE and not has_ended(ran) do
+	local answer = read_answer();
+	local function waits()
+		return answer and answer.state == "running" and monotonic() - changed < SILENCE
+			and (not alive[answer.pid] or is_alive(answer.pid));
+	end
+	while waits() do
 		if answer.beat ~= beat then changed, beat = monotonic(), answer.beat; end
 		if answer.label ~= label then
 			if progress then progress.finish(); end
@@ -134,13 +138,15 @@ local function follow()
 end
 
 local function ask_server(pids)
+	local alive = {};
+	for _, pid in ipairs(pids) do alive[pid] = is_alive(pid); end
 	local asked, text = ask();
 	if asked == nil then return fail("%s", text); end
 	if not asked then
 		return fail("%s the database open, and does not answer.\nStop it; or, if it is Prosody, and was started before an "
 			.."update of mod_storage_native, restart it.", describe(pids));
 	end
-	local answer = follow();
+	local answer = follow(alive);
 	if not answer then return fail("the server does not answer any more; look at its log, and run compact again"); end
 	if answer.state == "failed" then return fail("%s", answer.text); end
 	return report(answer.records, answer.before, answer.after);

@@ -1,12 +1,13 @@
 -- Compaction in the running server. `prosodyctl mod_storage_native compact` asks for it with the file compact.request in the
 -- directory of the database, which is removed once the file compact.answer is there: an object in JSON,
 --
---   { state = "running", label =, done =, total = or nil, beat = changes every second }
+--   { state = "running", label =, done =, total = or nil, pid =, beat = changes every second }
 --   { state = "done", records =, before =, after = bytes of the data file }
 --   { state = "failed", text = }
 
 local json = require "util.json";
 local lfs = require "lfs";
+local getpid = require "util.pposix".getpid;
 local time = require "util.time";
 local timer = require "util.timer";
 
@@ -136,7 +137,7 @@ end
 
 local function start()
 	local handle, condition, text = database.use();
-	state = { state = "running", label = "Erasing", done = 0, before = size(), beat = 0 };
+	state = { state = "running", label = "Erasing", done = 0, before = size(), pid = getpid(), beat = 0 };
 	if not handle then
 		fail(condition, text);
 		return;

@@ -65,6 +65,13 @@ class Holder:
 		self.process.communicate("\n", timeout=10)
 
 
+def end_turn(server):
+	"""Waits until everything that was written before has been committed."""
+	bed.wait_for(lambda: server.lua("""
+		local storage = require "core.modulemanager".get_module("*", "storage_native").module;
+		return tostring(storage:shared "/*/storage_native/turns".is_open())""") == "false", "the end of the turn")
+
+
 def began(server):
 	bed.wait_for(lambda: (store_of(server) / "compact.part").exists(), "the copy to be begun")
 
@@ -182,7 +189,7 @@ def a_kill_after_it_loses_nothing(server):
 	kept = spare(server, alice)
 	good(server, "compact")
 	more = [e.body for e in fill(server, alice, entries(5, "later"))]
-	server.settle()  # the turn is over
+	end_turn(server)
 	server.kill()
 	server.start()
 	assert bodies(server, alice) == kept + more
@@ -275,7 +282,7 @@ def a_kill_meanwhile_loses_nothing(server):
 	process = begin(server)
 	began(server)
 	more = [e.body for e in fill(server, alice, entries(5, "later"))]
-	server.settle()  # the turn is over
+	end_turn(server)
 	server.kill()
 	output = process.communicate(timeout=35)[0]
 	assert process.returncode == 1 and "does not answer any more" in output, output

@@ -5,7 +5,7 @@
 #include "process.h"
 #include "sync_fixture.h"
 
-enum { FILL = 6000, KEPT = 3000, STEPS = 10000, TURNS_MEANWHILE = 400 };
+enum { FILL = 6000, KEPT = 3000, STEPS = 10000, TURNS_MEANWHILE = 400, MANY = 50, LARGE = 100000 };
 
 /* ---- System calls that fail, or at which the process dies ---- */
 
@@ -289,28 +289,34 @@ static uint64_t log_bytes(struct fixture *f) {
 	return info.log_bytes;
 }
 
-TEST(the_log_is_kept_until_the_compaction_ends_and_cut_then) {
-	struct fixture f;
+/* Begins a compaction, and writes some megabytes to the log. */
+static struct pn_compaction *begin_and_write_much(struct fixture *f) {
 	struct pn_compaction *compaction;
 	struct pn_progress progress;
-	static char value[100001];
-	memset(value, 'x', sizeof(value) - 1);
-	fill(&f);
-	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
+	static char value[LARGE + 1];
+	memset(value, 'x', LARGE);
+	fill(f);
+	REQUIRE(pn_compact_new(&compaction, f->db, false) == PN_OK);
 	CHECK(pn_compact_step(compaction, &progress) == 1);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < MANY; i++) {
 		value[i] = 'y';
-		write_one(&f, value);
+		write_one(f, value);
 	}
+	return compaction;
+}
+
+TEST(the_log_is_kept_until_the_compaction_ends_and_cut_then) {
+	struct fixture f;
+	struct pn_compaction *const compaction = begin_and_write_much(&f);
 	make_checkpoint(&f);
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	int wait;
 	CHECK(sync_at(&f, 2000, &wait) == PN_OK);
-	CHECK(log_bytes(&f) > 100 * sizeof(value));
+	CHECK(log_bytes(&f) > MANY * LARGE);
 	pn_compact_free(compaction);
 	CHECK(!has_file(&f, PN_COMPACT_FILE));
 	CHECK(sync_at(&f, 3000, &wait) == PN_OK);
-	CHECK(log_bytes(&f) < 100 * sizeof(value) / 2);
+	CHECK(log_bytes(&f) < MANY * LARGE / 2);
 	check_contents(&f, contents(&f));
 	teardown(&f);
 }
@@ -433,17 +439,7 @@ static void cut_as_another(struct fixture *f) {
 
 TEST(another_process_does_not_cut_the_log_that_is_needed) {
 	struct fixture f;
-	struct pn_compaction *compaction;
-	struct pn_progress progress;
-	static char value[100001];
-	memset(value, 'x', sizeof(value) - 1);
-	fill(&f);
-	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
-	CHECK(pn_compact_step(compaction, &progress) == 1);
-	for (int i = 0; i < 50; i++) {
-		value[i] = 'y';
-		write_one(&f, value);
-	}
+	struct pn_compaction *const compaction = begin_and_write_much(&f);
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	make_checkpoint(&f);
 	const pid_t child = fork();

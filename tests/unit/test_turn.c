@@ -197,7 +197,8 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 	teardown(&f);
 }
 
-/* In a child: has the store open first, and writes its last turn when the parent has it open too. */
+/* In a child: has the store open first, and writes its last turn when the parent has it open too.
+ */
 static void write_before_and_after(struct fixture *f, const struct signal_pipe *first,
 				   const struct signal_pipe *second) {
 	int wait;
