@@ -116,7 +116,7 @@ TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
 
 /* In a child: opens the database as another process, which waits for this one, and writes. */
 static void write_as_another(struct fixture *f, int number) {
-	char key[16];
+	char key[32];
 	pn_db_forget(f->db);
 	if (pn_db_open(&f->db, &f->options) != PN_OK)
 		_exit(1);
@@ -144,7 +144,7 @@ static bool write_until_ended(struct fixture *f, pid_t child) {
 TEST(a_busy_server_lets_others_read_what_it_has_written_and_write_in_turn) {
 	enum { CHILDREN = 5 };
 	struct fixture f;
-	char key[16];
+	char key[32];
 	int wait;
 	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
