@@ -117,9 +117,7 @@ TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
 /* In a child: opens the database as another process, which waits for this one, and writes. */
 static void write_as_another(struct fixture *f, int number) {
 	char key[32];
-	pn_db_forget(f->db);
-	if (pn_db_open(&f->db, &f->options) != PN_OK)
-		_exit(1);
+	open_as_another(f);
 	snprintf(key, sizeof(key), "child %d", number);
 	const bool sees = holds(f, JULIET, "first", "1");
 	const bool wrote = put(f, JULIET, key, "1") == PN_OK && pn_db_commit(f->db) == PN_OK;
@@ -173,9 +171,7 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 		const pid_t child = fork();
 		if (child == 0) {
 			int wait;
-			pn_db_forget(f.db);
-			if (pn_db_open(&f.db, &f.options) != PN_OK)
-				_exit(1);
+			open_as_another(&f);
 			pn_db_keep_open(f.db);
 			(void)sync_at(&f, 1000, &wait);
 			write_one(&f, i == 0 ? "a" : i == 1 ? "b" : "c");
