@@ -28,7 +28,7 @@ static int explain(const struct pn_copy *copy, int rc) {
 	int fd;
 	if (rc == EIO && mdb_env_get_fd(copy->to, &fd) == MDB_SUCCESS)
 		return pn_room_explain_io(fd);
-	return pn_db_error(rc);
+	return rc == MDB_MAP_FULL ? PN_ENOMEM : pn_db_error(rc);
 }
 
 static int begin(struct pn_copy *copy) {
@@ -159,11 +159,24 @@ static int open_source(struct pn_copy *copy) {
 	return from->err;
 }
 
+/* The address space may be limited: room for all records, and for as many and more that are written
+ * meanwhile. */
+static size_t map_size(const struct pn_copy *copy, const MDB_stat *stat) {
+	const size_t more = 1 << 30;
+	const size_t most = (size_t)copy->from.db->map_bytes;
+	const size_t pages = stat->ms_branch_pages + stat->ms_leaf_pages + stat->ms_overflow_pages;
+	const size_t size = 2 * pages * stat->ms_psize + more;
+	return size < most ? size : most;
+}
+
 static int open_target(struct pn_copy *copy) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
-	int rc = mdb_env_create(&copy->to);
+	MDB_stat stat;
+	int rc = mdb_stat(copy->from.mdb, copy->from.db->dbi, &stat);
 	if (rc == MDB_SUCCESS)
-		rc = mdb_env_set_mapsize(copy->to, (size_t)copy->from.db->map_bytes);
+		rc = mdb_env_create(&copy->to);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_set_mapsize(copy->to, map_size(copy, &stat));
 	if (rc == MDB_SUCCESS)
 		rc = mdb_env_open(copy->to, copy->file, flags, FILE_MODE);
 	if (rc != MDB_SUCCESS)
