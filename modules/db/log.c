@@ -301,25 +301,32 @@ void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int res
 
 /* ---- Opening and closing ---- */
 
-/* Adds a segment of an earlier opening, or removes one that has only what was dropped. */
-static int take_over(struct pn_log *log, uint64_t first) {
+/* The file of a segment; one that is durable stays closed: a compaction may keep very many. */
+static int open_segment(const struct pn_log *log, bool durable, struct segment *segment) {
 	char name[PN_LOG_NAME];
-	pn_log_name(name, first);
+	struct stat about;
+	pn_log_name(name, segment->first);
+	if (fstatat(log->directory, name, &about, 0) != 0)
+		return pn_db_error(errno);
+	segment->size = (uint64_t)about.st_size;
+	segment->fd = durable ? -1 : openat(log->directory, name, O_RDWR | O_CLOEXEC);
+	return durable || segment->fd >= 0 ? PN_OK : pn_db_error(errno);
+}
+
+/* Adds a segment of an earlier opening, or removes one that has only what was dropped. */
+static int take_over(struct pn_log *log, uint64_t first, bool durable) {
+	char name[PN_LOG_NAME];
+	struct segment segment = {.first = first};
 	if (first > log->last) {
+		pn_log_name(name, first);
 		log->names_changed = true;
 		return unlinkat(log->directory, name, 0) == 0 ? PN_OK : pn_db_error(errno);
 	}
-	struct segment segment = {.first = first};
-	segment.fd = openat(log->directory, name, O_RDWR | O_CLOEXEC);
-	if (segment.fd < 0)
-		return pn_db_error(errno);
-	const off_t size = lseek(segment.fd, 0, SEEK_END);
-	segment.size = (uint64_t)size;
-	const int err = size < 0 ? pn_db_error(errno) : reserve_memory(log);
+	int err = reserve_memory(log);
+	if (err == PN_OK)
+		err = open_segment(log, durable, &segment);
 	if (err == PN_OK)
 		log->segments[log->count++] = segment;
-	else
-		close(segment.fd);
 	return err;
 }
 
@@ -330,7 +337,8 @@ static int take_over_all(struct pn_log *log) {
 		return pn_db_error(errno);
 	int err = pn_log_list(log->directory, &list);
 	for (size_t i = 0; err == PN_OK && i < list.count; i++)
-		err = take_over(log, list.firsts[i]);
+		err = take_over(log, list.firsts[i],
+				i + 1 < list.count && list.firsts[i + 1] <= log->synced + 1);
 	pn_free(list.firsts);
 	return err;
 }

@@ -1,4 +1,6 @@
 /* pn/log.h: records come back as they were written, in order; segments, syncs, a full disk. */
+#include <sys/resource.h>
+
 #include "log_fixture.h"
 
 /* ---- Reading what was written ---- */
@@ -176,6 +178,28 @@ TEST(a_prepared_segment_of_another_process_is_not_used) {
 	CHECK_READ(&f, 0, 2, "1:ax741376 2:bx307200 ");
 	CHECK(!pn_log_may_be_continued(own) && pn_log_may_be_continued(other));
 	pn_log_close(other);
+	finish(&f);
+}
+
+TEST(a_log_of_more_segments_than_files_may_be_open_is_opened_and_cut) {
+	enum { SEGMENTS = 40, FILES = 30 };
+	struct fixture_log f = make();
+	struct rlimit limit, few;
+	for (int i = 0; i < SEGMENTS; i++)
+		write_large(&f, 'x', SEGMENT - LARGE);
+	while (pn_log_synced(f.log) < pn_log_last(f.log))
+		CHECK(sync_log(&f) == PN_OK);
+	pn_log_close(f.log);
+	REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	few = limit;
+	few.rlim_cur = FILES;
+	REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+	open_log(&f, SEGMENTS, SEGMENTS);
+	write_text(&f, "one");
+	CHECK(sync_log(&f) == PN_OK);
+	CHECK(pn_log_cut(f.log, SEGMENTS) == PN_OK);
+	CHECK_READ(&f, SEGMENTS, SEGMENTS + 1, "41:one ");
+	REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	finish(&f);
 }
 
