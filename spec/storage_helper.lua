@@ -114,7 +114,30 @@ function bed:load()
 	end
 end
 
+--- A step of a compaction: begins one, goes on with it, or ends it. Only with the driver native.
+function bed:compact()
+	if storage.driver_name ~= "native" then return; end
+	if not self.compaction then
+		-- The handle of the driver, if that is open: a process opens a database once
+		local native = package.loadlib((os.getenv("PN_PLUGINS") or "lua").."/mod_storage_native/store.so", "luaopen_store")();
+		self.compacted = assert(native.open { directory = self.directory.."/native", interval = 1 });
+		self.compaction = assert(self.compacted:compact(false));
+		return;
+	end
+	local more, why, text = self.compaction:step();
+	assert(more ~= nil, text or why);
+	if not more and assert(self.compaction:switch()) then self:end_compaction(); end
+end
+
+function bed:end_compaction()
+	if not self.compaction then return; end
+	self.compaction:close();
+	self.compacted:close();
+	self.compaction, self.compacted = nil, nil;
+end
+
 function bed:unload()
+	self:end_compaction();
 	for _, host in ipairs(self.hosts) do
 		assert(modulemanager.unload(host, self.module_name));
 	end

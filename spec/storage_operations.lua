@@ -509,6 +509,11 @@ function world:reopen()
 end
 operations.reopen = world.reopen;
 
+function operations.compact(self)
+	self:note(nil, "compact");
+	self.bed:compact();
+end
+
 function operations.turn(self)
 	self:note(nil, "turn");
 	self.bed.turn();

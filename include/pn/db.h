@@ -41,6 +41,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <pn/buf.h>
 #include <pn/str.h>
@@ -227,8 +228,9 @@ void pn_txn_claim_more(struct pn_txn *txn, unsigned puts, uint64_t bytes);
 void pn_txn_refund(struct pn_txn *txn, size_t bytes);
 
 /*
- * Begins a read transaction of its own, at the state that is committed now, for work in several
- * steps. It keeps the database open. End it with pn_txn_close(), and not with pn_txn_end().
+ * Begins a read transaction of its own, for work in several steps. Its state has all turns that any
+ * process has logged until now. It keeps the database open. End it with pn_txn_close(), and not
+ * with pn_txn_end().
  */
 int pn_txn_snapshot(struct pn_db *db, struct pn_txn *txn);
 void pn_txn_close(struct pn_txn *txn);
@@ -350,10 +352,15 @@ struct pn_progress {
 	uint64_t total; /* records in the database at the beginning */
 };
 
+/* Sets `pids` to those of the other processes that have the database open. Returns their number, at
+ * most `most`. */
+size_t pn_db_others(struct pn_db *db, pid_t *pids, size_t most);
+
 /*
  * Starts a copy of all records, as they are now, to a new data file: in order, in full pages, and
- * nothing else. The database may be read and written meanwhile, but space that is freed in it is
- * not reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
+ * nothing else. It has all turns that any process has logged until now, and an epoch of its own
+ * (pn/log.h). The database may be read and written meanwhile, but space that is freed in it is not
+ * reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
  */
 struct pn_copy;
 int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
@@ -361,14 +368,49 @@ int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
 /* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);
 
+/* Writes how far it has come, for an operator: after PN_ECORRUPT, the record before the damage. */
+enum { PN_COPY_PLACE = 256 };
+void pn_copy_place(const struct pn_copy *copy, char text[PN_COPY_PLACE]);
+
 /* Removes the file unless it is complete. NULL is allowed. */
 void pn_copy_free(struct pn_copy *copy);
 
 /*
  * Replaces the data file in `directory` by `file`, which a copy has written and which is on the
- * same file system: moves it there. The old data file is gone. PN_EBUSY: a process, perhaps this
- * one, has the database open.
+ * same file system: begins a new epoch in it, durably, and moves it there. The old data file and
+ * its log are gone. PN_EBUSY: a process, perhaps this one, has the database open.
  */
 int pn_db_replace(const char *directory, const char *file);
+
+/*
+ * Compaction: replaces the data file of an open database by a copy of it, with everything that is
+ * written meanwhile, and in a new epoch. Reading and writing go on; handles and stores stay valid.
+ * Until it is freed, the log is kept, and space that is freed is not reused while records are
+ * copied. The copy is the file "compact.part" in the directory of the database.
+ *
+ * Sets *compaction, which the caller frees. With `background` a thread does the work of a step, and
+ * pn_db_event_fd() becomes readable at its end; otherwise it is done before pn_compact_step()
+ * returns. PN_EBUSY: it is being compacted; PN_ENOSPACE: the disk has no room for a copy.
+ */
+struct pn_compaction;
+int pn_compact_new(struct pn_compaction **compaction, struct pn_db *db, bool background);
+
+/* Does some of the work. Returns 1 while there is any left, or 0: pn_compact_switch() may be
+ * called. PN_ELOG: a turn is missing in the log. After an error it can only be freed. */
+int pn_compact_step(struct pn_compaction *compaction, struct pn_progress *progress);
+
+/* As pn_copy_place(), after an error. */
+void pn_compact_place(const struct pn_compaction *compaction, char text[PN_COPY_PLACE]);
+
+/*
+ * Commits the turn, and makes the copy the data file; it waits for the disk, for some small syncs.
+ * Returns 0 once that is done; or 1 if many turns have come meanwhile: go on with
+ * pn_compact_step(). PN_EBUSY: another process has the database open, see pn_db_others(), or a copy
+ * or check is running; it may be tried again. After another error the old file is in use.
+ */
+int pn_compact_switch(struct pn_compaction *compaction);
+
+/* Waits for the step, and removes the copy unless it is the data file. NULL is allowed. */
+void pn_compact_free(struct pn_compaction *compaction);
 
 #endif

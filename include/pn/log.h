@@ -91,9 +91,9 @@ struct pn_log;
 int pn_log_open(struct pn_log **log, int directory, const struct pn_log_id *id, uint64_t last,
 		uint64_t synced);
 
-/* Whether another process has appended a record behind the last one. The caller holds the lock that
- * every writer takes. */
-bool pn_log_was_continued(const struct pn_log *log);
+/* Whether another process may have appended a record behind the last one: then the log is to be
+ * read and opened anew. The caller holds the lock that every writer takes. */
+bool pn_log_may_be_continued(const struct pn_log *log);
 
 /* Closes the files. Syncs nothing. NULL is allowed. */
 void pn_log_close(struct pn_log *log);

@@ -1,4 +1,4 @@
--- prosodyctl mod_storage_native backup, restore, compact
+-- prosodyctl mod_storage_native backup, restore
 
 local lfs = require "lfs";
 local umask = require "util.pposix".umask;
@@ -9,7 +9,6 @@ local tool = module:require "tool";
 
 local bytes, fail = terminal.bytes, tool.fail;
 
-local ERASE_RECORDS = 5000;
 local BUSY, DENIED = "storage-busy", "access-denied";
 
 local IN_USE = "; another process has the database open, stop it first";
@@ -194,66 +193,6 @@ function commands.restore(names, flags)
 	remove_database(temporary);
 	if status == 0 then terminal.print("%s: %d records, from %s", tool.file, records, file); end
 	return status;
-end
-
--- ---- compact ----
-
-local function erase(handle)
-	local progress, erased = terminal.progress("Erasing"), 0;
-	local more, condition, text;
-	repeat
-		more, condition, text = handle:erase(ERASE_RECORDS);
-		if more ~= nil then
-			local ok;
-			ok, condition, text = handle:commit();
-			if not ok then more = nil; end
-		end
-		erased = erased + ERASE_RECORDS;
-		progress.update(erased);
-	until not more;
-	progress.finish();
-	if more == nil then return nil, text, condition; end
-	return true;
-end
-
--- Returns the number of records, or nil, text.
-local function write_compacted(handle, file)
-	os.remove(file); -- of an interrupted run
-	local ok, text = erase(handle);
-	if not ok then return nil, text; end
-	local before = handle:info().transaction;
-	local records;
-	records, text = copy(handle, file, "Compacting");
-	if not records then return nil, text; end
-	if handle:info().transaction ~= before then
-		return nil, "another process has written to the database in the meantime";
-	end
-	return records;
-end
-
-function commands.compact()
-	if tool.server_runs() then
-		return fail(RUNNING);
-	end
-	local file, before = tool.directory.."/compact.part", size_of(tool.file);
-	local records, text;
-	local status = tool.with_database(function (handle)
-		records, text = write_compacted(handle, file);
-		return 0;
-	end);
-	if status ~= 0 then return status; end
-	local condition;
-	local ok = records;
-	if ok then
-		ok, condition, text = tool.native.replace(tool.directory, file);
-	end
-	if not ok then
-		os.remove(file);
-		return fail("%s%s", text, condition == BUSY and IN_USE or "");
-	end
-	terminal.print("%s: %d records, %s before, %s now", tool.file, records, bytes(before),
-		bytes(size_of(tool.file)));
-	return 0;
 end
 
 return commands;

@@ -78,6 +78,9 @@ local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
 
+-- To be replaced: called with the arguments of each failure
+function database.on_failed() end
+
 -- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory
 function database.failed(doing, condition, text)
 	local now, kind = time.now(), doing.." "..condition;
@@ -85,6 +88,7 @@ function database.failed(doing, condition, text)
 		logged[kind] = now;
 		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
 	end
+	database.on_failed(doing, condition, text);
 	return nil, condition, text;
 end
 local failed = database.failed;
@@ -169,6 +173,16 @@ local function log_structure()
 		module:log("info", "Verified the structure of %s/data.mdb: no damage", options.storage_native_path);
 	end
 	structure = state;
+end
+
+-- To be replaced: called when work in the background has ended
+function database.on_event() end
+
+-- Calls the callbacks whose writes are durable
+function database.settle()
+	sync();
+	log_structure();
+	call_durable();
 end
 
 local function on_event()
@@ -289,6 +303,8 @@ end
 
 -- ---- Erasing removed records, a few at a time ----
 
+database.ERASING = "erase records in %s";
+
 local erase;
 
 function database.schedule_erase()
@@ -302,7 +318,7 @@ function erase()
 	if not handle then return; end
 	local more, condition, text = handle:erase(ERASE_RECORDS);
 	if more == nil then
-		failed("erase records in %s", condition, text);
+		failed(database.ERASING, condition, text);
 		return;
 	end
 	database.wrote(true);
@@ -427,8 +443,12 @@ function database.flush()
 	end
 end
 
+-- To be replaced: called before the database is closed
+function database.on_close() end
+
 function database.close()
 	if not handle then return; end
+	database.on_close();
 	database.flush();
 	unwatch_events();
 	handle:close();

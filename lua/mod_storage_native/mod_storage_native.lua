@@ -7,6 +7,7 @@ local timer = require "util.timer";
 local database = module:require "database";
 local types = module:require "types"(database);
 module:require "metrics"(database);
+module:require "compaction"(database);
 module:require "tuning";
 
 -- ---- The life of the database ----
@@ -16,7 +17,10 @@ if prosody.process_type == "prosody" then
 	database.configure();
 	timer.add_task(0, database.loop_started);
 end
-module:hook_global("server-stopping", database.commit, -1000);
+module:hook_global("server-stopping", function ()
+	database.on_close();
+	database.commit();
+end, -1000);
 -- Not closed: Prosody 0.12 stops in the middle of any work, and continues it. The database is closed with the process.
 module:hook_global("server-stopped", database.flush, -1000);
 
@@ -124,8 +128,8 @@ function module.command(arg)
 		};
 		{
 			usage = "compact";
-			help = "rewrites the database without deleted data; the server must be stopped";
-			run = command("backup", "compact");
+			help = "rewrites the database without deleted data, also while the server runs";
+			run = command("compact", "compact");
 		};
 		{
 			usage = "import --from DRIVER [HOST [STORE]] [--merge] [--online] [--json]";

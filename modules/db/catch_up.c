@@ -16,7 +16,7 @@ static int apply(void *context, uint64_t number, const void *payload, size_t len
 
 static bool is_current(const struct pn_db *db, uint64_t epoch, uint64_t number) {
 	return db->log != NULL && epoch == db->id.epoch && number == pn_log_last(db->log) &&
-	       !pn_log_was_continued(db->log);
+	       !pn_log_may_be_continued(db->log);
 }
 
 static void close_log(struct pn_db *db) {

@@ -13,6 +13,9 @@
 
 enum { FILE_MODE = 0600 };
 
+/* Written by a compaction, beside the data file. */
+#define PN_COMPACT_FILE "compact.part"
+
 struct pn_checkpoint;
 struct pn_room;
 struct pn_sync;
@@ -41,7 +44,9 @@ struct pn_db {
 	unsigned snapshots; /* copies and checks that are running */
 	dev_t device;       /* of the directory, as is inode: the key of the registry */
 	ino_t inode;
-	pid_t process; /* that opened it */
+	pid_t process;  /* that opened it */
+	char *path;     /* of the directory */
+	bool reads_all; /* see struct pn_db_options */
 
 	int directory; /* descriptor */
 	int locks;     /* descriptor of the lock file */
@@ -72,6 +77,7 @@ struct pn_db {
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
 	uint64_t cut;  /* number of the last turn that was cut from the log */
+	uint64_t kept; /* the log behind this turn is kept: a compaction reads it */
 	bool advanced; /* the last commit was made for space alone */
 	int event;     /* eventfd: a sync or a checkpoint has ended */
 	struct pn_log_id id;
@@ -99,6 +105,21 @@ struct pn_db {
 /* The code for a result of LMDB, which may be an errno. */
 int pn_db_error(int rc);
 
+/*
+ * Opens LMDB's environment, and makes its state durable: to be done before the first write. No
+ * other process prepares the file. After an error db->env is NULL, and the next turn or operation
+ * opens it.
+ */
+int pn_env_open(struct pn_db *db);
+
+/* Stamps the data file, so that a file "durable" of another one is known, see durable.h. Meanwhile
+ * nothing is committed: all of the file is durable while its stamp and that of the record differ.
+ */
+int pn_env_stamp(struct pn_db *db);
+
+/* Closes it; no transaction of `write` or of a snapshot is open. Makes nothing durable. */
+void pn_env_close(struct pn_db *db);
+
 /* Begins or renews db->read. Returns a result of LMDB. */
 int pn_db_renew_reader(struct pn_db *db);
 
@@ -123,6 +144,7 @@ enum pn_lock {
 	PN_LOCK_PRESENT = 1, /* shared by all who have it open */
 	PN_LOCK_RECORD = 2,  /* who writes the file "durable" */
 	PN_LOCK_WAITING = 3, /* shared by all who wait for the writer's lock */
+	PN_LOCK_COMPACT = 4, /* who compacts: nobody cuts the log meanwhile */
 };
 
 /* Takes a lock, shared or exclusive. Returns 0, or PN_EBUSY after `wait` ms. */
@@ -133,16 +155,16 @@ void pn_lock_drop(int fd, enum pn_lock lock);
  * pn_db_sync() is called. Returns 0, or PN_EBUSY after `wait` ms. */
 int pn_lock_take_writer(int fd, unsigned wait);
 
-/* Whether another process holds the lock as a shared one. */
-bool pn_lock_is_shared(int fd, enum pn_lock lock);
+/* Whether another process holds the lock. */
+bool pn_lock_is_taken(int fd, enum pn_lock lock);
 
 /* ---- The file's format ---- */
 
 /*
  * Creates the data file if it is missing or empty, and removes the remains of an interrupted
- * attempt. `directory` is a descriptor of `path`. The content is synced before the file gets its
- * name; the caller syncs the directory. No other process may have the database open. Returns 1 if
- * it created the file, otherwise 0.
+ * attempt, and of a compaction. `directory` is a descriptor of `path`. The content is synced before
+ * the file gets its name; the caller syncs the directory. No other process may have the database
+ * open. Returns 1 if it created the file, otherwise 0.
  */
 int pn_format_create(int directory, const char *path);
 
@@ -154,8 +176,17 @@ int pn_format_open(struct pn_db *db);
 /* The record in LMDB that says which turns a commit holds: epoch u64, number of the last one u64.
  * Returns 0, PN_ECORRUPT and the like. */
 int pn_position_put(MDB_txn *txn, MDB_dbi dbi, uint64_t epoch, uint64_t number);
-int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi); /* of a new epoch */
+int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi, uint64_t number); /* of a new epoch */
 int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number);
+
+/* ---- Replacing the data file. `directory` is a descriptor, no process has the database open. ----
+ */
+
+/* Syncs the data file, and removes the file "durable", which describes it: both durably. */
+int pn_replace_prepare(int directory);
+
+/* Then gives `file`, which is synced, the name of the data file, durably. */
+int pn_replace_move(int directory, const char *file);
 
 /* The key of the format record. */
 static inline struct pn_key pn_format_key(void) {
@@ -188,8 +219,9 @@ void pn_room_release_surplus(struct pn_db *db);
 /* The space that a thread should allocate now. */
 struct pn_room pn_room_ahead(const struct pn_db *db);
 
-/* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. */
-int pn_room_explain_io(const struct pn_db *db);
+/* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. `fd`: of any file
+ * on that disk. */
+int pn_room_explain_io(int fd);
 
 /* ---- Changes ---- */
 
@@ -217,5 +249,8 @@ int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len);
 /* Makes changes that the log has, in db->write. PN_ECORRUPT: that is no list of changes, or the
  * data file is damaged. */
 int pn_redo_apply(const void *changes, size_t len, struct pn_db *db);
+
+/* The same in another database, of which every page is sound. */
+int pn_redo_apply_to(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);
 
 #endif

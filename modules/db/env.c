@@ -29,60 +29,10 @@ enum {
 	DIRECTORY_MODE = 0700,
 };
 
-/* Sizes of the map, the largest first: less if the address space is limited (ulimit -v). */
-static const uint64_t MAP_BYTES[] = {1ull << 40, 1ull << 36, 1ull << 33, 1ull << 30};
-
 /* LMDB does not allow opening an environment twice in a process: all hosts share the handle. */
 static struct pn_db *registry;
 
-/* ---- The environment ---- */
-
-static int open_env(struct pn_db *db, const char *path, bool reads_all) {
-	const unsigned flags = MDB_NOSYNC | MDB_NOTLS | (reads_all ? 0 : MDB_NORDAHEAD);
-	int rc = ENOMEM;
-	for (size_t i = 0; i < sizeof(MAP_BYTES) / sizeof(MAP_BYTES[0]); i++) {
-		if (MAP_BYTES[i] > SIZE_MAX)
-			continue;
-		rc = mdb_env_create(&db->env);
-		if (rc != MDB_SUCCESS)
-			return pn_db_error(rc);
-		rc = mdb_env_set_mapsize(db->env, (size_t)MAP_BYTES[i]);
-		if (rc == MDB_SUCCESS)
-			rc = mdb_env_open(db->env, path, flags, FILE_MODE);
-		if (rc == MDB_SUCCESS) {
-			db->map_bytes = MAP_BYTES[i];
-			return PN_OK;
-		}
-		mdb_env_close(db->env);
-		db->env = NULL;
-		if (rc != ENOMEM && rc != EINVAL)
-			break; /* not a lack of address space */
-	}
-	return pn_db_error(rc);
-}
-
-static int open_database(struct pn_db *db) {
-	MDB_txn *txn;
-	MDB_stat stat;
-	int dead;
-	int rc = mdb_reader_check(db->env, &dead);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
-	if (rc != MDB_SUCCESS)
-		return pn_db_error(rc);
-	rc = mdb_dbi_open(txn, NULL, 0, &db->dbi);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_stat(txn, db->dbi, &stat);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_txn_commit(txn);
-	else
-		mdb_txn_abort(txn);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_env_get_fd(db->env, &db->data);
-	if (rc == MDB_SUCCESS)
-		db->page_size = stat.ms_psize;
-	return pn_db_error(rc);
-}
+/* ---- Preparing the file ---- */
 
 /* Syncs the names of files: a removed "durable" must not reappear after a power failure. */
 static int sync_directory(const struct pn_db *db) {
@@ -169,28 +119,14 @@ static int lock_presence(struct pn_db *db, const struct pn_db_options *options,
 	return err == PN_OK ? pn_lock_take(db->locks, PN_LOCK_PRESENT, true, 0) : err;
 }
 
+/* The log has been put into the data file. */
 static int sync_once(struct pn_db *db) {
 	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
 	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
-	if (err == PN_OK && db->log != NULL)
-		err = pn_log_cut(db->log, pn_db_committed(db), UINT_MAX);
-	pn_lock_drop(db->locks, PN_LOCK_WRITER);
-	return err;
-}
-
-/* So that a file "durable" of another data file is known, see durable.h. Meanwhile nothing is
- * committed: all of the file is durable while its stamp and that of the record differ. */
-static int stamp_file(struct pn_db *db) {
-	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
-	if (err != PN_OK)
-		return err;
-	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	if (err == PN_OK)
-		err = pn_durable_stamp(db->data);
-	if (err == PN_OK)
-		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+		err = pn_turn_cut_log(db, pn_db_committed(db), UINT_MAX);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }
@@ -211,6 +147,14 @@ static int catch_up(struct pn_db *db) {
 	return err;
 }
 
+static int copy_path(struct pn_db *db, const char *path) {
+	db->path = pn_malloc(strlen(path) + 1);
+	if (db->path == NULL)
+		return PN_ENOMEM;
+	memcpy(db->path, path, strlen(path) + 1);
+	return PN_OK;
+}
+
 static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	db->max_bytes = options->max_bytes != 0 ? options->max_bytes : UINT64_MAX;
 	db->locks = openat(db->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
@@ -218,32 +162,24 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	if (db->locks < 0 || db->event < 0)
 		return pn_db_error(errno);
 	enum pn_structure structure = PN_STRUCTURE_UNKNOWN;
-	int err = lock_presence(db, options, &structure);
+	db->reads_all = options->reads_all;
+	int err = copy_path(db, options->directory);
 	if (err == PN_OK)
-		err = open_env(db, options->directory, options->reads_all);
-	if (err == PN_OK)
-		err = open_database(db);
+		err = lock_presence(db, options, &structure);
 	if (err == PN_OK)
 		err = pn_sync_new(&db->sync, options->interval, db->event);
-	if (err == PN_OK)
-		err = pn_checkpoint_new(&db->checkpoint, db->env, db->directory, db->locks,
-					db->event);
 	if (err == PN_OK)
 		err = pn_crypt_new(&db->crypt);
 	if (err == PN_OK)
 		err = pn_crypt_random(&db->epoch, sizeof(db->epoch));
 	if (err == PN_OK)
-		err = sync_once(db); /* before the first write: see durable.h */
+		err = pn_env_open(db);
 	if (err == PN_OK && options->verify)
 		err = pn_verify_open(db, structure);
 	if (err == PN_OK)
-		err = sync_directory(db);
-	if (err == PN_OK)
-		pn_room_set_aside(db);
-	if (err == PN_OK)
 		err = pn_format_open(db);
 	if (err == PN_OK && !db->stamped)
-		err = stamp_file(db);
+		err = pn_env_stamp(db);
 	return err == PN_OK ? catch_up(db) : err;
 }
 
@@ -259,17 +195,13 @@ static void close_files(struct pn_db *db) {
 static void close_all(struct pn_db *db) {
 	if (db->write != NULL)
 		mdb_txn_abort(db->write);
-	if (db->env != NULL) {
-		mdb_txn_abort(db->read);
-		pn_verify_close(db);
-		pn_checkpoint_free(db->checkpoint);
-		mdb_env_close(db->env);
-	}
+	pn_env_close(db);
 	pn_sync_free(db->sync);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
 	pn_redo_free(&db->redo);
 	close_files(db);
+	pn_free(db->path);
 	pn_free(db);
 }
 
@@ -320,6 +252,7 @@ int pn_db_open(struct pn_db **out, const struct pn_db_options *options) {
 		.directory = directory,
 		.locks = -1,
 		.event = -1,
+		.kept = UINT64_MAX,
 	};
 	const int err = open_all(db, options);
 	if (err != PN_OK) {
@@ -340,12 +273,24 @@ static void unregister(const struct pn_db *db) {
 		*link = db->next;
 }
 
-/* With the writer's lock: makes the data file durable. Then a log that nobody else has open, or was
- * killed with, is of no more use. */
+static int find_turn(void *context, uint64_t number, const void *payload, size_t len) {
+	(void)context, (void)number, (void)payload, (void)len;
+	return PN_EBUSY;
+}
+
+/* Whether the data file has all turns of the log: another process may have been killed just now. */
+static bool has_all_turns(const struct pn_db *db) {
+	uint64_t last;
+	return pn_log_read(db->directory, &db->id, pn_db_committed(db), find_turn, NULL, &last) ==
+	       PN_OK;
+}
+
+/* With the writer's lock: makes the data file durable. Then a log that nobody else has open is of
+ * no more use. */
 static int finish(struct pn_db *db) {
 	const int err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
-	if (err == PN_OK && !pn_log_was_continued(db->log) &&
-	    pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK)
+	if (err == PN_OK && pn_lock_take(db->locks, PN_LOCK_PRESENT, false, 0) == PN_OK &&
+	    has_all_turns(db))
 		(void)pn_log_remove(db->directory);
 	return err;
 }
@@ -391,6 +336,7 @@ void pn_db_forget(struct pn_db *db) {
 	pn_crypt_free(db->crypt);
 	pn_redo_free(&db->redo);
 	close_files(db);
+	pn_free(db->path);
 	pn_free(db);
 }
 

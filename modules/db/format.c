@@ -39,7 +39,7 @@ static int put_both(MDB_txn *txn, MDB_dbi dbi, const struct pn_buf *format) {
 	MDB_val key = {.mv_size = name.len, .mv_data = (void *)name.bytes};
 	MDB_val data = {.mv_size = format->len, .mv_data = format->data};
 	const int err = pn_db_error(mdb_put(txn, dbi, &key, &data, 0));
-	return err == PN_OK ? pn_position_put_new(txn, dbi) : err;
+	return err == PN_OK ? pn_position_put_new(txn, dbi, 0) : err;
 }
 
 /* Writes the records that make a database one of this format, durably. */
@@ -197,9 +197,13 @@ static int put_in_place(int directory) {
 	return PN_OK;
 }
 
+/* Of an interrupted creation or compaction. */
 static int remove_remains(int directory) {
-	return unlinkat(directory, NEW_FILE, 0) == 0 || errno == ENOENT ? PN_OK
-									: pn_db_error(errno);
+	static const char *const names[] = {NEW_FILE, PN_COMPACT_FILE};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (unlinkat(directory, names[i], 0) != 0 && errno != ENOENT)
+			return pn_db_error(errno);
+	return PN_OK;
 }
 
 static int create(int directory, const char *path) {

@@ -48,12 +48,12 @@ int pn_lock_take_writer(int fd, unsigned wait) {
 	return err;
 }
 
-bool pn_lock_is_shared(int fd, enum pn_lock lock) {
+bool pn_lock_is_taken(int fd, enum pn_lock lock) {
 	struct flock range = {
 		.l_type = F_WRLCK,
 		.l_whence = SEEK_SET,
 		.l_start = lock,
 		.l_len = 1,
 	};
-	return fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type == F_RDLCK;
+	return fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -89,8 +90,12 @@ static int allocate(int fd, uint64_t size) {
 	return failed ? pn_db_error(errno) : PN_OK;
 }
 
+/* One that is there already is another process's. */
 static int create_next(struct pn_log *log, uint64_t size) {
-	const int fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+	if (unlinkat(log->directory, PN_LOG_NEXT, 0) != 0 && errno != ENOENT)
+		return pn_db_error(errno);
+	const int fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+			      FILE_MODE);
 	if (fd < 0)
 		return pn_db_error(errno);
 	const int err = allocate(fd, size);
@@ -101,9 +106,21 @@ static int create_next(struct pn_log *log, uint64_t size) {
 	return err;
 }
 
+/* Another process that opens the log removes a prepared segment. */
+static void forget_removed_next(struct pn_log *log) {
+	struct stat ours, named;
+	if (log->next.fd < 0 ||
+	    (fstat(log->next.fd, &ours) == 0 &&
+	     fstatat(log->directory, PN_LOG_NEXT, &named, 0) == 0 && ours.st_ino == named.st_ino))
+		return;
+	close(log->next.fd);
+	log->next.fd = -1;
+}
+
 /* Allocates the file of the next segment for a record of `size` bytes. */
 static int prepare(struct pn_log *log, uint64_t size) {
 	const uint64_t wanted = PN_LOG_HEADER + size > SEGMENT ? PN_LOG_HEADER + size : SEGMENT;
+	forget_removed_next(log);
 	if (log->next.fd < 0)
 		return create_next(log, wanted);
 	if (log->next.size >= wanted)
@@ -293,25 +310,32 @@ void pn_log_sync_end(struct pn_log *log, const struct pn_log_sync *sync, int res
 
 /* ---- Opening and closing ---- */
 
-/* Adds a segment of an earlier opening, or removes one that has only what was dropped. */
-static int take_over(struct pn_log *log, uint64_t first) {
+/* The file of a segment; one that is durable stays closed: a compaction may keep very many. */
+static int open_segment(const struct pn_log *log, bool durable, struct segment *segment) {
 	char name[PN_LOG_NAME];
-	pn_log_name(name, first);
+	struct stat about;
+	pn_log_name(name, segment->first);
+	if (fstatat(log->directory, name, &about, 0) != 0)
+		return pn_db_error(errno);
+	segment->size = (uint64_t)about.st_size;
+	segment->fd = durable ? -1 : openat(log->directory, name, O_RDWR | O_CLOEXEC);
+	return durable || segment->fd >= 0 ? PN_OK : pn_db_error(errno);
+}
+
+/* Adds a segment of an earlier opening, or removes one that has only what was dropped. */
+static int take_over(struct pn_log *log, uint64_t first, bool durable) {
+	char name[PN_LOG_NAME];
+	struct segment segment = {.first = first};
 	if (first > log->last) {
+		pn_log_name(name, first);
 		log->names_changed = true;
 		return unlinkat(log->directory, name, 0) == 0 ? PN_OK : pn_db_error(errno);
 	}
-	struct segment segment = {.first = first};
-	segment.fd = openat(log->directory, name, O_RDWR | O_CLOEXEC);
-	if (segment.fd < 0)
-		return pn_db_error(errno);
-	const off_t size = lseek(segment.fd, 0, SEEK_END);
-	segment.size = (uint64_t)size;
-	const int err = size < 0 ? pn_db_error(errno) : reserve_memory(log);
+	int err = reserve_memory(log);
+	if (err == PN_OK)
+		err = open_segment(log, durable, &segment);
 	if (err == PN_OK)
 		log->segments[log->count++] = segment;
-	else
-		close(segment.fd);
 	return err;
 }
 
@@ -322,15 +346,25 @@ static int take_over_all(struct pn_log *log) {
 		return pn_db_error(errno);
 	int err = pn_log_list(log->directory, &list);
 	for (size_t i = 0; err == PN_OK && i < list.count; i++)
-		err = take_over(log, list.firsts[i]);
+		err = take_over(log, list.firsts[i],
+				i + 1 < list.count && list.firsts[i + 1] <= log->synced + 1);
 	pn_free(list.firsts);
 	return err;
 }
 
-bool pn_log_was_continued(const struct pn_log *log) {
+static bool has_segment(const struct pn_log *log, uint64_t first) {
 	char name[PN_LOG_NAME];
-	pn_log_name(name, log->last + 1);
+	pn_log_name(name, first);
 	return faccessat(log->directory, name, F_OK, 0) == 0;
+}
+
+/* Another process begins a segment of its own, unless the newest one is its own. And it may have
+ * cut the one that this process writes. */
+bool pn_log_may_be_continued(const struct pn_log *log) {
+	if (log->count > 0 && log->at == 0)
+		return true;
+	return has_segment(log, log->last + 1) ||
+	       (log->at > 0 && !has_segment(log, log->segments[log->count - 1].first));
 }
 
 int pn_log_open(struct pn_log **out, int directory, const struct pn_log_id *id, uint64_t last,

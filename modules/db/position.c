@@ -33,8 +33,8 @@ int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number
 	return value.err == PN_OK && version == PN_VALUE_VERSION ? PN_OK : PN_ECORRUPT;
 }
 
-int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi) {
+int pn_position_put_new(MDB_txn *txn, MDB_dbi dbi, uint64_t number) {
 	uint64_t epoch;
 	const int err = pn_crypt_random(&epoch, sizeof(epoch));
-	return err == PN_OK ? pn_position_put(txn, dbi, epoch, 0) : err;
+	return err == PN_OK ? pn_position_put(txn, dbi, epoch, number) : err;
 }

@@ -106,11 +106,15 @@ int pn_redo_apply(const void *changes, size_t len, struct pn_db *db) {
 	return apply(changes, len, db, db->write, db->dbi);
 }
 
+int pn_redo_apply_to(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi) {
+	return apply(changes, len, NULL, txn, dbi);
+}
+
 static int cut(struct pn_redo *redo, size_t len, MDB_txn *txn, MDB_dbi dbi) {
 	redo->changes.len = len;
 	redo->changes.err = PN_OK;
 	redo->kept = len;
-	return apply(redo->changes.data, len, NULL, txn, dbi);
+	return pn_redo_apply_to(redo->changes.data, len, txn, dbi);
 }
 
 int pn_redo_undo_operation(struct pn_redo *redo, MDB_txn *txn, MDB_dbi dbi) {

@@ -165,8 +165,8 @@ bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint6
 	return has_room(db, db->estimate + bytes + set_aside(db), claim->largest, true);
 }
 
-int pn_room_explain_io(const struct pn_db *db) {
+int pn_room_explain_io(int fd) {
 	struct statvfs disk;
-	const bool full = fstatvfs(db->directory, &disk) == 0 && disk.f_bavail < ODD_BLOCKS;
+	const bool full = fstatvfs(fd, &disk) == 0 && disk.f_bavail < ODD_BLOCKS;
 	return full ? PN_ENOSPACE : PN_EIO;
 }

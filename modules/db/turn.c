@@ -83,7 +83,7 @@ static int commit_transaction(struct pn_db *db) {
 		return err;
 	}
 	const int rc = mdb_txn_commit(write);
-	err = rc == EIO ? pn_room_explain_io(db) : pn_db_error(rc);
+	err = rc == EIO ? pn_room_explain_io(db->directory) : pn_db_error(rc);
 	if (err == PN_OK) {
 		db->advanced = false;
 		pn_room_release_surplus(db);
@@ -150,11 +150,23 @@ static int open_transaction(struct pn_db *db) {
 	return bound_growth(db);
 }
 
+/* Again, if that has failed after a compaction. */
+static int open_environment(struct pn_db *db) {
+	return db->env != NULL ? PN_OK : pn_env_open(db);
+}
+
 int pn_turn_rebuild(struct pn_db *db) {
-	return db->behind ? open_transaction(db) : PN_OK;
+	const int err = open_environment(db);
+	return err == PN_OK && db->behind ? open_transaction(db) : err;
 }
 
 /* ---- Checkpoints: the turns of the log are committed to LMDB ---- */
+
+int pn_turn_cut_log(struct pn_db *db, uint64_t last, unsigned most) {
+	if (pn_lock_is_taken(db->locks, PN_LOCK_COMPACT))
+		return PN_OK; /* another process reads it */
+	return pn_log_cut(db->log, last < db->kept ? last : db->kept, most);
+}
 
 int pn_turn_checkpoint(struct pn_db *db) {
 	if (db->write == NULL)
@@ -163,7 +175,7 @@ int pn_turn_checkpoint(struct pn_db *db) {
 	if (err == PN_OK && (db->pace.on || db->file_end >= db->durable_end + STEP)) {
 		(void)pn_checkpoint_begin(db->checkpoint, pn_log_last(db->log),
 					  pn_room_ahead(db)); /* or the next one */
-		(void)pn_log_cut(db->log, pn_checkpoint_durable(db->checkpoint), CUT);
+		(void)pn_turn_cut_log(db, pn_checkpoint_durable(db->checkpoint), CUT);
 	}
 	end_transaction(db, err == PN_OK);
 	if (err != PN_OK)
@@ -173,7 +185,7 @@ int pn_turn_checkpoint(struct pn_db *db) {
 
 static bool is_due(const struct pn_db *db) {
 	return !db->pace.on || db->redo.count >= CHANGES_MAX || db->redo.changes.len >= BYTES_MAX ||
-	       pn_lock_is_shared(db->locks, PN_LOCK_WAITING);
+	       pn_lock_is_taken(db->locks, PN_LOCK_WAITING);
 }
 
 /* Sets *wait to the ms until the transaction has to be looked at again, -1: there is none. */
@@ -203,7 +215,7 @@ static void cut_log(struct pn_db *db) {
 		return;
 	if (db->write == NULL && pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) != PN_OK)
 		return; /* another process writes */
-	if (pn_log_cut(db->log, durable, CUT) == PN_OK)
+	if (pn_turn_cut_log(db, durable, CUT) == PN_OK)
 		db->cut = durable;
 	if (db->write == NULL)
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
@@ -217,9 +229,8 @@ static void keep_structure(struct pn_db *db) {
 	if (db->write != NULL) {
 		db->structure_changed = pn_turn_checkpoint(db) != PN_OK;
 	} else if (pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) == PN_OK) {
-		db->structure_changed =
-			pn_checkpoint_begin(db->checkpoint, pn_db_committed(db),
-					    pn_room_ahead(db)) != PN_OK;
+		db->structure_changed = pn_checkpoint_begin(db->checkpoint, pn_db_committed(db),
+							    pn_room_ahead(db)) != PN_OK;
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	}
 }
@@ -230,7 +241,10 @@ void pn_db_keep_open(struct pn_db *db) {
 
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
 	int checkpoint;
-	int err = pn_sync_run(db->sync, now, wait);
+	int err = open_environment(db);
+	if (err != PN_OK)
+		return err;
+	err = pn_sync_run(db->sync, now, wait);
 	cut_log(db);
 	pace(db, now, &checkpoint);
 	if (db->pace.on)
@@ -252,7 +266,9 @@ int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
 int pn_db_begin(struct pn_db *db) {
 	if (db->lost)
 		return PN_ELOST;
-	const int err = pn_sync_state(db->sync);
+	int err = pn_sync_state(db->sync);
+	if (err == PN_OK)
+		err = open_environment(db);
 	if (err != PN_OK || db->write != NULL)
 		return err;
 	return open_transaction(db);
@@ -389,5 +405,5 @@ int pn_turn_advance(struct pn_db *db) {
 	err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
 	if (err == PN_OK)
 		err = pn_sync_now(db->sync);
-	return err == PN_OK ? pn_log_cut(db->log, pn_log_last(db->log), UINT_MAX) : err;
+	return err == PN_OK ? pn_turn_cut_log(db, pn_log_last(db->log), UINT_MAX) : err;
 }

@@ -20,7 +20,12 @@ void pn_turn_release(struct pn_db *db);
  * the turns. */
 int pn_turn_checkpoint(struct pn_db *db);
 
-/* Before reading: begins LMDB's transaction anew if it had to be given up. */
+/* Removes the log up to turn `last`, unless a compaction reads it. The caller holds the writer's
+ * lock. */
+int pn_turn_cut_log(struct pn_db *db, uint64_t last, unsigned most);
+
+/* Before reading: opens the environment if that has failed, and begins LMDB's transaction anew if
+ * it had to be given up. */
 int pn_turn_rebuild(struct pn_db *db);
 
 /* Brings `db->write` up to the log, and opens that, if another process has written or this one has

@@ -240,7 +240,9 @@ static const luaL_Reg METHODS[] = {
 	{"collections", pn_lua_collections},
 	{"verify", pn_lua_verify},
 	{"verification", pn_lua_verification},
+	{"others", pn_lua_others},
 	{"copy", pn_lua_copy},
+	{"compact", pn_lua_compact},
 	{"check", pn_lua_check},
 	{NULL, NULL},
 };

@@ -7,6 +7,7 @@
 #include "../glue/store.h"
 
 static const char COPY[] = "pn.store.copy";
+static const char COMPACTION[] = "pn.store.compaction";
 static const char CHECK[] = "pn.store.check";
 
 /* info() -> table of numbers: struct pn_db_info, and erasing | nil, condition, text */
@@ -146,13 +147,25 @@ static int push_progress(lua_State *L, int more, struct pn_progress progress) {
 	return 3;
 }
 
+/* Pushes an error that names the place of the damage. */
+static int push_damage(lua_State *L, const char *place) {
+	lua_pushnil(L);
+	lua_pushstring(L, pn_err_condition(PN_ECORRUPT));
+	lua_pushfstring(L, "%s (%s)", pn_err_text(PN_ECORRUPT), place);
+	return 3;
+}
+
 /* copy:step() -> more, done, total | nil, condition, text */
 static int copy_step(lua_State *L) {
 	struct pn_progress progress = {0};
+	char place[PN_COPY_PLACE];
 	const struct copy_handle *copy = luaL_checkudata(L, 1, COPY);
 	luaL_argcheck(L, copy->copy != NULL, 1, "the copy is closed");
 	const int more = pn_copy_step(copy->copy, &progress);
-	return push_progress(L, more, progress);
+	if (more != PN_ECORRUPT)
+		return push_progress(L, more, progress);
+	pn_copy_place(copy->copy, place);
+	return push_damage(L, place);
 }
 
 /* copy(file) -> copy | nil, condition, text */
@@ -168,6 +181,68 @@ int pn_lua_replace(lua_State *L) {
 	const char *directory = pn_lua_check_path(L, 1);
 	const char *file = pn_lua_check_path(L, 2);
 	return pn_lua_result(L, pn_db_replace(directory, file));
+}
+
+/* ---- Compactions ---- */
+
+struct compaction_handle {
+	struct pn_compaction *compaction; /* NULL once closed */
+};
+
+static int compaction_close(lua_State *L) {
+	struct compaction_handle *handle = luaL_checkudata(L, 1, COMPACTION);
+	struct pn_compaction *const open = handle->compaction;
+	handle->compaction = NULL;
+	pn_compact_free(open);
+	return 0;
+}
+
+static struct pn_compaction *check_compaction(lua_State *L) {
+	const struct compaction_handle *handle = luaL_checkudata(L, 1, COMPACTION);
+	luaL_argcheck(L, handle->compaction != NULL, 1, "the compaction is closed");
+	return handle->compaction;
+}
+
+/* compaction:step() -> more, done, total | nil, condition, text */
+static int compaction_step(lua_State *L) {
+	struct pn_progress progress = {0};
+	char place[PN_COPY_PLACE];
+	struct pn_compaction *const compaction = check_compaction(L);
+	const int more = pn_compact_step(compaction, &progress);
+	if (more != PN_ECORRUPT)
+		return push_progress(L, more, progress);
+	pn_compact_place(compaction, place);
+	return push_damage(L, place);
+}
+
+/* compaction:switch() -> true; false: go on with step() | nil, condition, text */
+static int compaction_switch(lua_State *L) {
+	const int more = pn_compact_switch(check_compaction(L));
+	if (more < 0)
+		return pn_glue_error(L, more);
+	lua_pushboolean(L, more == 0);
+	return 1;
+}
+
+/* compact(background) -> compaction | nil, condition, text. background: a boolean, see pn/db.h */
+int pn_lua_compact(lua_State *L) {
+	const bool background = lua_toboolean(L, 2);
+	struct compaction_handle *handle = pn_glue_handle(L, COMPACTION, sizeof(*handle), 0);
+	const int err = pn_compact_new(&handle->compaction, pn_lua_check_db(L)->db, background);
+	return err == PN_OK ? 1 : pn_glue_error(L, err);
+}
+
+/* others() -> array of the ids of the other processes that have the database open */
+int pn_lua_others(lua_State *L) {
+	enum { MOST = 16 };
+	pid_t pids[MOST];
+	const size_t count = pn_db_others(pn_lua_check_db(L)->db, pids, MOST);
+	lua_createtable(L, (int)count, 0);
+	for (size_t i = 0; i < count; i++) {
+		lua_pushinteger(L, pids[i]);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	return 1;
 }
 
 /* ---- Checks ---- */
@@ -227,9 +302,15 @@ int pn_lua_end_on_interrupt(lua_State *L) {
 }
 
 static const luaL_Reg COPY_METHODS[] = {{"step", copy_step}, {NULL, NULL}};
+static const luaL_Reg COMPACTION_METHODS[] = {
+	{"step", compaction_step},
+	{"switch", compaction_switch},
+	{NULL, NULL},
+};
 static const luaL_Reg CHECK_METHODS[] = {{"step", check_step}, {NULL, NULL}};
 
 void pn_lua_open_tools(lua_State *L) {
 	pn_glue_type(L, COPY, COPY_METHODS, copy_close);
+	pn_glue_type(L, COMPACTION, COMPACTION_METHODS, compaction_close);
 	pn_glue_type(L, CHECK, CHECK_METHODS, check_close);
 }

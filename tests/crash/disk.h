@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { DISK_NAME = 32, DISK_FILES = 32, DISK_OPS = 20000 };
+enum { DISK_NAME = 32, DISK_FILES = 128, DISK_OPS = 20000 };
 
 enum disk_kind {
 	DISK_MAKE,           /* the directory itself */

@@ -15,8 +15,9 @@ enum {
 	CUTS = 250, /* of each story, beside those while the store is created */
 	STATES = TURNS * 2 + 4,
 	TIMES_OPENING =
-		3,    /* each cut while the store is created, with this number of random results */
-	WAIT = 10000, /* ms after which a test is stuck */
+		3, /* each cut while the store is created, with this number of random results */
+	TIMES_SWITCHING = 10, /* the same for each cut in a switch */
+	WAIT = 10000,         /* ms after which a test is stuck */
 };
 
 /* The written states, and the times at which they were reported durable. */
@@ -34,6 +35,9 @@ struct story {
 		int state;
 	} promises[STATES];
 	int promise_count;
+	bool compacts; /* between the turns */
+	struct pn_compaction *compaction;
+	size_t switch_begun, switched; /* operations before the last switch, and after it */
 };
 
 static struct story story;
@@ -70,6 +74,29 @@ static void sync_in_background(uint64_t now) {
 	promise(state);
 }
 
+static void end_compaction(void) {
+	pn_compact_free(story.compaction);
+	story.compaction = NULL;
+}
+
+/* A step of a compaction, or its switch, after which everything is durable. */
+static void compact_on(void) {
+	struct pn_progress progress;
+	int more = 1;
+	if (story.compaction == NULL)
+		REQUIRE(pn_compact_new(&story.compaction, story.f.db, false) == PN_OK);
+	else
+		more = pn_compact_step(story.compaction, &progress);
+	CHECK(more >= 0);
+	if (more != 0)
+		return;
+	story.switch_begun = story.tape.count;
+	CHECK(pn_compact_switch(story.compaction) == PN_OK);
+	story.switched = story.tape.count;
+	promise(story.states - 1);
+	end_compaction();
+}
+
 static void go_on_somehow(uint64_t now) {
 	switch (random() % 5) {
 	case 0:
@@ -77,6 +104,7 @@ static void go_on_somehow(uint64_t now) {
 		promise(story.states - 1);
 		break;
 	case 1:
+		end_compaction();
 		reopen(&story.f);
 		promise(story.states - 1);
 		break;
@@ -95,10 +123,11 @@ static void fixture_at(struct fixture *f, const char *parent, unsigned interval)
 }
 
 /* With an interval of 0 every commit is durable. */
-static void tell(unsigned seed) {
+static void tell(unsigned seed, bool compacts) {
 	const unsigned interval = seed % 3 == 0 ? 0 : 1;
 	memset(&story, 0, sizeof(story));
 	story.seed = seed;
+	story.compacts = compacts;
 	srandom(seed);
 	directory_make(story.parent);
 	fixture_at(&story.f, story.parent, interval);
@@ -114,7 +143,10 @@ static void tell(unsigned seed) {
 		if (interval == 0)
 			promise(story.states - 1);
 		go_on_somehow((uint64_t)i * 1000);
+		if (compacts)
+			compact_on();
 	}
+	end_compaction();
 	disk_stop();
 }
 
@@ -166,12 +198,14 @@ static const char *open_remains(struct fixture *f, uint64_t *sum) {
 	if (try_open(f) != PN_OK)
 		return "it is refused";
 	databases_open++;
-	if (is_whole(f->db)) {
+	const char *wrong = pn_db_rejected(f->db) ? "its log is set aside"
+			    : !is_whole(f->db)    ? "something is half there"
+						  : NULL;
+	if (wrong == NULL)
 		*sum = contents(f);
-		return NULL;
-	}
-	close_db(f);
-	return "something is half there";
+	else
+		close_db(f);
+	return wrong;
 }
 
 /* The recovered store can be written to, closed and opened. */
@@ -266,7 +300,7 @@ static void check_cut(struct cut cut) {
 TEST(whenever_the_power_fails_while_a_store_is_created_the_next_start_creates_or_opens_it) {
 	for (unsigned n = 0; n < 2; n++) {
 		const unsigned seed = test_seed() + n;
-		tell(seed);
+		tell(seed, false);
 		for (unsigned i = 0; i <= story.opened * TIMES_OPENING; i++)
 			check_cut((struct cut){.at = i / TIMES_OPENING, .seed = seed * 1000 + i});
 		forget_story();
@@ -276,10 +310,25 @@ TEST(whenever_the_power_fails_while_a_store_is_created_the_next_start_creates_or
 TEST(whenever_the_power_fails_the_store_is_whole_and_has_all_durable_data) {
 	for (unsigned n = 0; n < STORIES; n++) {
 		const unsigned seed = test_seed() + n;
-		tell(seed);
+		tell(seed, false);
 		for (unsigned i = 0; i < CUTS; i++)
 			check_cut((struct cut){.at = (size_t)random() % (story.tape.count + 1),
 					       .seed = seed * 1000 + i});
+		forget_story();
+	}
+}
+
+TEST(whenever_the_power_fails_in_a_compaction_the_store_is_whole_and_has_all_durable_data) {
+	for (unsigned n = 0; n < STORIES; n++) {
+		const unsigned seed = test_seed() + n;
+		tell(seed, true);
+		for (unsigned i = 0; i < CUTS; i++)
+			check_cut((struct cut){.at = (size_t)random() % (story.tape.count + 1),
+					       .seed = seed * 1000 + i});
+		const size_t span = story.switched - story.switch_begun;
+		for (unsigned i = 0; i < span * TIMES_SWITCHING; i++)
+			check_cut((struct cut){.at = story.switch_begun + i % (span + 1),
+					       .seed = seed * 2000 + i});
 		forget_story();
 	}
 }
@@ -297,13 +346,13 @@ static int count_wrong(struct cut cut, size_t most) {
 }
 
 TEST(on_a_disk_that_ignores_syncs_of_files_stores_are_lost) {
-	tell(1);
+	tell(1, false);
 	CHECK(count_wrong((struct cut){.no_syncs = true}, story.tape.count) > CUTS / 10);
 	forget_story();
 }
 
 TEST(on_a_disk_that_ignores_syncs_of_directories_stores_are_lost) {
-	tell(1);
+	tell(1, false);
 	CHECK(count_wrong((struct cut){.no_name_syncs = true}, story.tape.count) > CUTS / 10);
 	forget_story();
 }

@@ -1,4 +1,4 @@
-"""prosodyctl mod_storage_native: stat, check, backup, restore and compact, and refused commands."""
+"""prosodyctl mod_storage_native: stat, check, backup and restore, and refused commands."""
 import hashlib
 import json
 import os
@@ -417,62 +417,12 @@ def an_open_store_is_never_replaced(server):
 	fill(server, alice, entries(3))
 	file = server.directory / "backup"
 	good(server, "backup", file)
-	bad(server, "compact", says="running")
 	hide(server)
-	bad(server, "compact", says="has the database open")
 	bad(server, "restore", file, "--replace", says="has the database open")
 	fill(server, alice, entries(3, "later"))
 	assert len(bodies(server, alice)) == 6
 	names = {path.name for path in store_of(server).iterdir()}
 	assert {name for name in names if not name.startswith("log.")} == {"data.mdb", "lock.mdb", "lock", "durable"}
-
-
-# --- compact ---
-
-def secret_entries(mark):
-	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, CONTACT) for n in range(200)]
-
-
-@behaviour("storage tool: compact removes every byte of deleted messages and users from the file, and keeps all else", **over())
-def compact_removes_deleted_bytes(server):
-	alice, carol = server.account("alice"), server.account("carol")
-	kept, deleted = secret_entries("keptkept"), secret_entries("XdeletedX")
-	fill(server, alice, kept)
-	fill(server, alice, deleted)
-	fill(server, carol, secret_entries("YpurgedY"))
-	server.lua(f"""
-		local archive = require "core.storagemanager".open({bed.lua(server.host)}, "archive", "archive");
-		assert(archive:delete({bed.lua(alice)}, {{ ids = {bed.lua([e.id for e in deleted])} }}) == 200);
-		assert(require "core.usermanager".delete_user({bed.lua(carol)}, {bed.lua(server.host)}))""")
-	server.finish()
-	before = data_file(server).read_bytes()
-	assert b"XdeletedX" in before and b"YpurgedY" in before and b"keptkept" in before
-	output = good(server, "compact")
-	after = data_file(server).read_bytes()
-	assert b"XdeletedX" not in after and b"YpurgedY" not in after and b"keptkept" in after
-	assert carol.encode() not in after
-	assert len(after) < len(before) and re.search(r"\d+ records, .* before, .* now", output), output
-	good(server, "check")
-	server.start()
-	assert bodies(server, alice) == [e.body for e in kept]
-	fill(server, alice, entries(3))
-
-
-@behaviour("storage tool: files of an interrupted compact or restore do not block the next one", **over())
-def leftovers_are_no_obstacle(server):
-	alice = server.account("alice")
-	fill(server, alice, entries(3))
-	file = server.directory / "backup"
-	good(server, "backup", file)
-	server.finish()
-	(store_of(server) / "compact.part").write_bytes(b"x" * PAGE)
-	(store_of(server) / "restore.part").mkdir()
-	(store_of(server) / "restore.part/data.mdb").write_bytes(b"x" * PAGE)
-	good(server, "compact")
-	good(server, "restore", file, "--replace")
-	assert not list(store_of(server).glob("*.part"))
-	server.start()
-	assert len(bodies(server, alice)) == 3
 
 
 # --- terminals ---

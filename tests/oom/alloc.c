@@ -1,4 +1,5 @@
 #include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,8 @@ enum {
 
 struct test_alloc test_alloc;
 
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* for the counts */
+
 void test_alloc_fail(size_t nth, bool fail_after) {
 	test_alloc.calls = 0;
 	test_alloc.fail_at = nth;
@@ -21,10 +24,12 @@ void test_alloc_fail(size_t nth, bool fail_after) {
 }
 
 static bool fails(void) {
+	pthread_mutex_lock(&mutex);
 	const size_t call = ++test_alloc.calls;
 	const size_t at = test_alloc.fail_at;
 	const bool fail = at > 0 && (call == at || (test_alloc.fail_after && call > at));
 	test_alloc.failed = test_alloc.failed || fail;
+	pthread_mutex_unlock(&mutex);
 	return fail;
 }
 
@@ -35,8 +40,10 @@ static void *allocate(size_t size) {
 	if (block == NULL)
 		abort();
 	memset(block, JUNK, size);
+	pthread_mutex_lock(&mutex);
 	test_alloc.blocks++;
 	test_alloc.bytes += malloc_usable_size(block) + CHUNK_HEADER;
+	pthread_mutex_unlock(&mutex);
 	return block;
 }
 
@@ -60,8 +67,10 @@ void pn_free(void *block) {
 	if (block == NULL)
 		return;
 	const size_t held = malloc_usable_size(block);
+	pthread_mutex_lock(&mutex);
 	test_alloc.blocks--;
 	test_alloc.bytes -= held + CHUNK_HEADER;
+	pthread_mutex_unlock(&mutex);
 	memset(block, JUNK, held);
 	free(block);
 }

@@ -1,5 +1,6 @@
 /* pn/log.h: records come back as they were written, in order; segments, syncs, a full disk. */
 #include <limits.h>
+#include <sys/resource.h>
 
 #include "log_fixture.h"
 
@@ -139,6 +140,67 @@ TEST(a_segment_that_was_prepared_by_another_opening_is_not_used) {
 	CHECK(!has_file(&f, PN_LOG_NEXT));
 	write_text(&f, "new");
 	CHECK_READ(&f, 0, 1, "1:new ");
+	finish(&f);
+}
+
+/* ---- Beside another process, which has the log open as well. The writer's lock is passed on. ----
+ */
+
+/* Fills a segment, and prepares the next one. */
+static struct fixture_log make_full(void) {
+	struct fixture_log f = make();
+	write_large(&f, 'a', SEGMENT - LARGE);
+	CHECK(pn_log_reserve(f.log, LARGE, false) == PN_OK);
+	CHECK(has_file(&f, PN_LOG_NEXT));
+	return f;
+}
+
+TEST(a_prepared_segment_that_another_process_has_removed_is_prepared_again) {
+	struct fixture_log f = make_full();
+	struct pn_log *const own = f.log;
+	open_log(&f, 1, 0);
+	CHECK(!has_file(&f, PN_LOG_NEXT));
+	pn_log_close(f.log);
+	f.log = own;
+	write_large(&f, 'b', LARGE);
+	CHECK_READ(&f, 0, 2, "1:ax741376 2:bx307200 ");
+	finish(&f);
+}
+
+TEST(a_prepared_segment_of_another_process_is_not_used) {
+	struct fixture_log f = make_full();
+	struct pn_log *const own = f.log;
+	open_log(&f, 1, 0);
+	struct pn_log *const other = f.log;
+	CHECK(pn_log_reserve(other, SEGMENT / 2, false) == PN_OK);
+	CHECK(has_file(&f, PN_LOG_NEXT));
+	f.log = own;
+	write_large(&f, 'b', LARGE);
+	CHECK_READ(&f, 0, 2, "1:ax741376 2:bx307200 ");
+	CHECK(!pn_log_may_be_continued(own) && pn_log_may_be_continued(other));
+	pn_log_close(other);
+	finish(&f);
+}
+
+TEST(a_log_of_more_segments_than_files_may_be_open_is_opened_and_cut) {
+	enum { SEGMENTS = 40, FILES = 30 };
+	struct fixture_log f = make();
+	struct rlimit limit, few;
+	for (int i = 0; i < SEGMENTS; i++)
+		write_large(&f, 'x', SEGMENT - LARGE);
+	while (pn_log_synced(f.log) < pn_log_last(f.log))
+		CHECK(sync_log(&f) == PN_OK);
+	pn_log_close(f.log);
+	REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	few = limit;
+	few.rlim_cur = FILES;
+	REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+	open_log(&f, SEGMENTS, SEGMENTS);
+	write_text(&f, "one");
+	CHECK(sync_log(&f) == PN_OK);
+	CHECK(pn_log_cut(f.log, SEGMENTS) == PN_OK);
+	CHECK_READ(&f, SEGMENTS, SEGMENTS + 1, "41:one ");
+	REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	finish(&f);
 }
 

@@ -1,10 +1,7 @@
 /* pn/db.h: opening, forking, several processes, and foreign files */
-#include <signal.h>
-#include <sys/wait.h>
-
 #include <lmdb.h>
 
-#include "store_fixture.h"
+#include "process.h"
 
 /* ---- The registry of the process ---- */
 
@@ -194,41 +191,7 @@ TEST(a_damaged_file_is_an_error_if_it_is_verified) {
 	directory_remove(f.directory);
 }
 
-/* ---- Processes. A child reports by its exit status. ---- */
-
-static bool succeeds(pid_t child) {
-	int status;
-	return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-/* Ends a child: with 0 if nothing failed in it. */
-static _Noreturn void leave(void) {
-	fflush(stdout);
-	_exit(test_state.failed ? 1 : 0);
-}
-
-/* Two names for one process to tell another that it has come so far. */
-struct signal_pipe {
-	int ends[2];
-};
-
-static void pipe_make(struct signal_pipe *pipe_) {
-	REQUIRE(pipe(pipe_->ends) == 0);
-}
-
-static void tell(const struct signal_pipe *pipe_) {
-	REQUIRE(write(pipe_->ends[1], "x", 1) == 1);
-}
-
-static void await(const struct signal_pipe *pipe_) {
-	char byte;
-	REQUIRE(read(pipe_->ends[0], &byte, 1) == 1);
-}
-
-static void pipe_close(struct signal_pipe *pipe_) {
-	close(pipe_->ends[0]);
-	close(pipe_->ends[1]);
-}
+/* ---- Processes ---- */
 
 TEST(a_forked_child_forgets_the_store_and_opens_its_own) {
 	struct fixture f;
@@ -279,12 +242,6 @@ TEST(a_child_that_was_forked_in_the_middle_of_a_turn_leaves_it_to_its_parent) {
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	check_whole(&f);
 	teardown(&f);
-}
-
-/* In a child: opens the store as another process would. */
-static void open_as_another(struct fixture *f) {
-	pn_db_forget(f->db);
-	REQUIRE(try_open(f) == PN_OK);
 }
 
 TEST(while_another_process_writes_a_turn_cannot_begin_but_reading_goes_on) {
@@ -414,54 +371,6 @@ TEST(of_two_processes_that_open_a_new_store_at_once_one_creates_it) {
 		pipe_close(&start[1]);
 		teardown(&f);
 	}
-}
-
-/* ---- Copies ---- */
-
-TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_closed) {
-	struct fixture f;
-	struct pn_copy *copy;
-	struct pn_progress progress = {0};
-	char file[PATH_SIZE + 16];
-	setup(&f);
-	snprintf(file, sizeof(file), "%s.copy", f.directory);
-	for (int i = 0; i < 3000; i++)
-		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
-	int more, steps = 0;
-	while ((more = pn_copy_step(copy, &progress)) == 1) {
-		CHECK(append(&f, "later", 5000, NULL, NULL) == PN_OK);
-		commit(&f);
-		steps++;
-	}
-	CHECK(more == 0 && steps > 1 && progress.done == progress.total);
-	CHECK(pn_copy_step(copy, &progress) == 0);
-	pn_copy_free(copy);
-	CHECK(pn_copy_new(&copy, f.db, file) == PN_EBUSY);
-	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
-	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
-	close_db(&f);
-	CHECK(pn_db_replace(f.directory, file) == PN_OK);
-	open_db(&f);
-	CHECK(total(&f, JULIET, &EVERYTHING) == 3000);
-	CHECK(access(file, F_OK) != 0);
-	check_whole(&f);
-	teardown(&f);
-}
-
-TEST(an_aborted_copy_does_not_leave_a_file) {
-	struct fixture f;
-	struct pn_copy *copy;
-	char file[PATH_SIZE + 16];
-	setup(&f);
-	snprintf(file, sizeof(file), "%s.copy", f.directory);
-	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
-	CHECK(access(file, F_OK) == 0);
-	pn_copy_free(copy);
-	CHECK(access(file, F_OK) != 0);
-	pn_copy_free(NULL);
-	teardown(&f);
 }
 
 /* ---- Lists for operators ---- */

@@ -1,6 +1,8 @@
 /* pn/db.h: LMDB's transaction stays open over many turns; the log has those that it loses. */
 #include <sys/wait.h>
 
+#include "../../modules/db/turn.h"
+#include "process.h"
 #include "sync_fixture.h"
 
 static uint64_t lmdb_commits(struct fixture *f) {
@@ -209,10 +211,8 @@ TEST(turns_that_cannot_be_written_again_are_read_from_the_log) {
 
 /* In a child: opens the database as another process, which waits for this one, and writes. */
 static void write_as_another(struct fixture *f, int number) {
-	char key[16];
-	pn_db_forget(f->db);
-	if (pn_db_open(&f->db, &f->options) != PN_OK)
-		_exit(1);
+	char key[32];
+	open_as_another(f);
 	snprintf(key, sizeof(key), "child %d", number);
 	const bool sees = holds(f, JULIET, "first", "1");
 	const bool wrote = put(f, JULIET, key, "1") == PN_OK && pn_db_commit(f->db) == PN_OK;
@@ -237,7 +237,7 @@ static bool write_until_ended(struct fixture *f, pid_t child) {
 TEST(a_busy_server_lets_others_read_what_it_has_written_and_write_in_turn) {
 	enum { CHILDREN = 5 };
 	struct fixture f;
-	char key[16];
+	char key[32];
 	int wait;
 	setup_open(&f, INTERVAL);
 	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
@@ -266,9 +266,7 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 		const pid_t child = fork();
 		if (child == 0) {
 			int wait;
-			pn_db_forget(f.db);
-			if (pn_db_open(&f.db, &f.options) != PN_OK)
-				_exit(1);
+			open_as_another(&f);
 			pn_db_keep_open(f.db);
 			(void)sync_at(&f, 1000, &wait);
 			write_one(&f, i == 0 ? "a" : i == 1 ? "b" : "c");
@@ -288,6 +286,50 @@ TEST(turns_of_a_process_that_is_killed_are_applied_by_the_next_writer) {
 	CHECK(holds(&f, JULIET, "key", "child 2"));
 	check_whole(&f);
 	teardown(&f);
+}
+
+/* In a child: has the store open first, and writes its last turn when the parent has it open too.
+ */
+static void write_before_and_after(struct fixture *f, const struct signal_pipe *first,
+				   const struct signal_pipe *second) {
+	int wait;
+	REQUIRE(try_open(f) == PN_OK);
+	pn_db_keep_open(f->db);
+	write_one(f, "before");
+	CHECK(sync_at(f, 1000, &wait) == PN_OK && pn_turn_checkpoint(f->db) == PN_OK);
+	tell(first);
+	await(second);
+	write_one(f, "after");
+	leave(); /* killed */
+}
+
+TEST(turns_of_a_killed_process_that_had_the_store_open_before_are_applied_too) {
+	for (int writes = 0; writes < 2; writes++) {
+		struct fixture f;
+		struct signal_pipe first, second;
+		setup_interval(&f, INTERVAL);
+		close_db(&f);
+		pipe_make(&first);
+		pipe_make(&second);
+		const pid_t child = fork();
+		if (child == 0)
+			write_before_and_after(&f, &first, &second);
+		await(&first);
+		open_db(&f);
+		CHECK(holds(&f, JULIET, "key", "before"));
+		tell(&second);
+		CHECK(succeeds(child));
+		if (writes == 1)
+			CHECK(put(&f, ROMEO, "key", "parent") == PN_OK &&
+			      pn_db_commit(f.db) == PN_OK);
+		reopen(&f);
+		CHECK(holds(&f, JULIET, "key", "after"));
+		CHECK(holds(&f, ROMEO, "key", writes == 1 ? "parent" : NULL));
+		check_whole(&f);
+		pipe_close(&first);
+		pipe_close(&second);
+		teardown(&f);
+	}
 }
 
 int main(void) {
