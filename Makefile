@@ -194,6 +194,7 @@ $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,
 $(OUT)/tests/unit/test_copy: LDFLAGS += $(call wrap,mdb_cursor_get)
 $(OUT)/tests/unit/test_compact: LDFLAGS += $(call wrap,$(SYNC_FAULTS) fsync renameat unlinkat)
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
+$(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \
 	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check)

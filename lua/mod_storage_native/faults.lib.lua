@@ -35,7 +35,7 @@ local WRITING = {
 local CONDITIONS = {
 	["storage-full"] = AGAIN; ["disk-full"] = AGAIN; ["read-only"] = AGAIN; ["access-denied"] = AGAIN;
 	["storage-busy"] = AGAIN; ["resource-constraint"] = AGAIN; ["storage-lost"] = AGAIN;
-	["io-error"] = NEVER; ["storage-foreign"] = NEVER; ["storage-version"] = NEVER;
+	["io-error"] = NEVER; ["storage-damaged"] = NEVER; ["storage-foreign"] = NEVER; ["storage-version"] = NEVER;
 };
 
 -- Only at the end of a text: it may quote text of a user before that.

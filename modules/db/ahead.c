@@ -31,9 +31,10 @@ static bool descend(struct pn_ahead *ahead, uint64_t number, size_t level) {
 		if (number < METAS || number >= ahead->pages.count ||
 		    pn_page_read(&ahead->tree, number, level, page) != PN_OK)
 			return false; /* whoever uses the page reports it */
-		pn_page_read_ahead(&ahead->pages, page);
-		if (level == lowest(ahead))
+		if (level == lowest(ahead)) {
+			pn_page_read_ahead(&ahead->pages, page);
 			return true;
+		}
 		ahead->index[level] = 0;
 		number = child_of(node_at(page, 0));
 	}

@@ -201,8 +201,10 @@ static int walk_page(struct walk *walk, uint64_t number, uint64_t parent, size_t
 /* Does not check the order of the keys: each child has keys, and all must lie between its two. */
 static int walk_branch(struct walk *walk, const struct page *page, size_t level,
 		       struct key_range range) {
+	const bool above_leaves = level + 2 == walk->tree.depth;
 	walk->counted.branch_pages++;
-	pn_page_read_ahead(&walk->v->pages, page);
+	if (above_leaves)
+		pn_page_read_ahead(&walk->v->pages, page);
 	for (size_t i = 0; i < page->nodes; i++) {
 		const struct key_range below = range_of(page, i, range);
 		const uint64_t child = child_of(node_at(page, i));
@@ -210,7 +212,7 @@ static int walk_branch(struct walk *walk, const struct page *page, size_t level,
 		if (err != PN_OK)
 			return err;
 	}
-	if (walk->v->state->passes)
+	if (above_leaves && walk->v->state->passes)
 		pn_page_drop(&walk->v->pages, page);
 	return PN_OK;
 }

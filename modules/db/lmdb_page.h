@@ -109,7 +109,7 @@ static inline const uint8_t *value_of(const uint8_t *leaf_node) {
 }
 
 /*
- * For a walk that reads all pages: asks the system to read the children of a branch ahead, each
+ * For a walk that reads all pages: asks the system to read the leaves below a branch ahead, each
  * with its neighbours in the file. A disk reads a window as fast as a page, and the walk needs the
  * others later. Asks once for each window: if memory is short, the others are read one by one.
  */

@@ -399,6 +399,12 @@ def a_damaged_page_stops_writing(server):
 	server.announced.append("storage-damaged|storage-corrupt|Damaged file")
 	bob = login(server, bob.user)
 	assert private(bob) == "kept" and not attempt(bob, "refused")
+	server.finish()
+	output = STORAGE_TOOL.run(server, "export", "--to", "internal")
+	assert output.status == 1 and re.search(r"archive +archive +alice", output.err), output
+	server.options["storage"] = "internal"
+	server.start()
+	assert private(login(server, bob.user)) == "kept"
 
 
 def spoil_correspondents(store):

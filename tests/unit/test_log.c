@@ -198,7 +198,7 @@ TEST(a_log_of_more_segments_than_files_may_be_open_is_opened_and_cut) {
 	open_log(&f, SEGMENTS, SEGMENTS);
 	write_text(&f, "one");
 	CHECK(sync_log(&f) == PN_OK);
-	CHECK(pn_log_cut(f.log, SEGMENTS) == PN_OK);
+	CHECK(pn_log_cut(f.log, SEGMENTS, UINT_MAX) == PN_OK);
 	CHECK_READ(&f, SEGMENTS, SEGMENTS + 1, "41:one ");
 	REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	finish(&f);
