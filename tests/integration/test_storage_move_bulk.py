@@ -37,7 +37,7 @@ def message(n):
 def rows(count):
 	"""key, when, with, XML. The clock has fractions, stands still, and goes back; one message is of the future."""
 	times = [1700000000 + n // 2 - (40 if n % 50 == 7 else 0) + (n % 8) / 8 for n in range(count)]
-	times[count // 2] += 1 << 30
+	times[count // 16 * 8] += 1 << 30  # a whole second, which 32 bits cannot hold
 	return [(f"key{n:05}", times[n], ["bob@other.test", "bob@other.test/r", "", "room@rooms.test"][n % 4], message(n)) for n in range(count)]
 
 
