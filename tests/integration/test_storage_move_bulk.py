@@ -13,7 +13,7 @@ from test_storage_move_faults import item, write
 from test_storage_tool import bad, command, data_file, good, on_terminal, stat
 
 HOST = "prosody.test"
-MANY = 2300  # more than twice as many as the rows that are read, or the writes that are committed, at once
+MANY = 1300  # more than the rows that are read, or the writes that are committed, at once
 BODIES = ["hi", "1 & 2 < 3 > \"4\" '5'", "line\nline\ttab", "\N{EURO SIGN}\N{GRINNING FACE}", "item({", "}); --", ""]
 
 DUMP = """
@@ -103,7 +103,6 @@ def many_messages_are_the_same_everywhere(server):
 	for driver in OTHERS:
 		remove_data(server, "native")
 		assert totals(good(server, "import", "--from", driver)) == [1, MANY, MANY]
-		good(server, "check")
 		assert dumped(dump(server)) == expected
 
 
@@ -114,7 +113,7 @@ def refused_messages_do_not_affect_their_transaction(server):
 	content = rows(MANY)
 	make_sql(server, content)
 	good(server, "import", "--from", "sql")
-	refused = ["key00000", "key00500", "key00501", "key02299"]
+	refused = ["key00000", "key00500", "key00501", f"key{MANY - 1:05}"]
 	with sqlite3.connect(sql_file(server)) as connection:
 		connection.execute("DELETE FROM prosodyarchive")
 		names = ", ".join(f"'{key}'" for key in refused)
