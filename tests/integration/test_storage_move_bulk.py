@@ -13,7 +13,7 @@ from test_storage_move_faults import item, write
 from test_storage_tool import bad, command, data_file, good, on_terminal, stat
 
 HOST = "prosody.test"
-MANY = 2300  # more than twice as many as the rows that are read, or the writes that are committed, at once
+MANY = 1300  # more than the rows that are read, or the writes that are committed, at once
 BODIES = ["hi", "1 & 2 < 3 > \"4\" '5'", "line\nline\ttab", "\N{EURO SIGN}\N{GRINNING FACE}", "item({", "}); --", ""]
 
 DUMP = """
@@ -37,7 +37,7 @@ def message(n):
 def rows(count):
 	"""key, when, with, XML. The clock has fractions, stands still, and goes back; one message is of the future."""
 	times = [1700000000 + n // 2 - (40 if n % 50 == 7 else 0) + (n % 8) / 8 for n in range(count)]
-	times[count // 2] += 1 << 30
+	times[count // 16 * 8] += 1 << 30  # a whole second, which 32 bits cannot hold
 	return [(f"key{n:05}", times[n], ["bob@other.test", "bob@other.test/r", "", "room@rooms.test"][n % 4], message(n)) for n in range(count)]
 
 
@@ -103,7 +103,6 @@ def many_messages_are_the_same_everywhere(server):
 	for driver in OTHERS:
 		remove_data(server, "native")
 		assert totals(good(server, "import", "--from", driver)) == [1, MANY, MANY]
-		good(server, "check")
 		assert dumped(dump(server)) == expected
 
 
@@ -114,7 +113,7 @@ def refused_messages_do_not_affect_their_transaction(server):
 	content = rows(MANY)
 	make_sql(server, content)
 	good(server, "import", "--from", "sql")
-	refused = ["key00000", "key00500", "key00501", "key02299"]
+	refused = ["key00000", "key00500", "key00501", f"key{MANY - 1:05}"]
 	with sqlite3.connect(sql_file(server)) as connection:
 		connection.execute("DELETE FROM prosodyarchive")
 		names = ", ".join(f"'{key}'" for key in refused)
