@@ -316,7 +316,7 @@ TEST(the_log_is_kept_until_the_compaction_ends_and_cut_then) {
 	pn_compact_free(compaction);
 	CHECK(!has_file(&f, PN_COMPACT_FILE));
 	for (int i = 0; i < MANY; i++) /* some segments at once */
-		CHECK(sync_at(&f, 3000 + i, &wait) == PN_OK);
+		CHECK(sync_at(&f, 3000 + (uint64_t)i, &wait) == PN_OK);
 	CHECK(log_bytes(&f) < MANY * LARGE / 2);
 	check_contents(&f, contents(&f));
 	teardown(&f);
