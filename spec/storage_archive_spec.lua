@@ -472,6 +472,37 @@ describe("the quota of an archive", function ()
 	end);
 end);
 
+describe("the quota of offline messages", function ()
+	local function quotas(options)
+		restart { config = options };
+		return { bed:open("offline", "archive").caps.quota or 0, archive.caps.quota or 0 };
+	end
+
+	it("is 10 000 by default, and other archives have none", function ()
+		assert.same({ 10000, 0 }, quotas {});
+		assert.same({ 3, 0 }, quotas { storage_native_offline_limit = 3 });
+		assert.same({ 0, 0 }, quotas { storage_native_offline_limit = 0 });
+	end);
+
+	it("is the lower one of that of all archives and its own", function ()
+		assert.same({ 10000, 20000 }, quotas { storage_archive_item_limit = 20000 });
+		assert.same({ 5, 5 }, quotas { storage_archive_item_limit = 5 });
+		assert.same({ 5, 5 }, quotas { storage_archive_item_limit = 5, storage_native_offline_limit = 0 });
+	end);
+
+	it("rejects further messages of a user until some are deleted", function ()
+		restart { config = { storage_native_offline_limit = 2 } };
+		local offline = bed:open("offline", "archive");
+		storage.fill(offline, "user", 2);
+		storage.fill(offline, "another", 2);
+		fill("user", 3);
+		assert_refused("quota-limit", offline:append("user", nil, message(3), 3, ""));
+		assert.equal(2, offline:delete("user"));
+		assert(offline:append("user", nil, message(3), 3, ""));
+		assert.equal("3", (bodies(offline:find("user"))));
+	end);
+end);
+
 describe("summary() of an archive", function ()
 	local ids = {};
 	before_each(function ()

@@ -68,6 +68,13 @@ struct pn_db_options {
  */
 int pn_db_open(struct pn_db **db, const struct pn_db_options *options);
 
+/*
+ * Changes the limit of the data file, as in the options. A higher one allows writes at once. Below
+ * the size of the file nothing is appended to it any more: a write has to fit into its free pages,
+ * or fails with PN_EFULL; deletions go on. Other processes have limits of their own.
+ */
+void pn_db_set_max(struct pn_db *db, uint64_t max_bytes);
+
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);
 

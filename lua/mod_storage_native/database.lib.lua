@@ -66,11 +66,25 @@ turns.lost = turns.lost or number_set(); -- numbers of the turns with a failed c
 local to_commit = {}; -- callbacks that wait for the end of the turn
 local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 
+local function read_options()
+	local reader = module:require "option_reader";
+	return reader.read(reader.of_scope(module:require "options", "server"));
+end
+
 -- Reads the options. prosodyctl loads the module before it runs a command: log lines about options would appear among the
 -- results of the command, so there the options are read when the database is used.
 function database.configure()
-	options = options or module:require "option_reader".read(module:require "options");
+	options = options or read_options();
 	database.directory = options.storage_native_path;
+end
+
+-- The configuration has been read again. Other options need a reload of the module.
+function database.reconfigure()
+	local before, now = options.storage_native_max_size, read_options().storage_native_max_size;
+	if now == before then return; end
+	options.storage_native_max_size = now;
+	if handle then handle:set_max(math.floor(now)); end
+	module:log("info", "Changed storage_native_max_size from %d to %d bytes", before, now);
 end
 
 local function milliseconds()

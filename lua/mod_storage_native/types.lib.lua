@@ -1,7 +1,7 @@
 -- The types of stores: keyval and map, which share their data, keyval+, which is both, and archive.
 --
--- A store is { host =, store = its name, kind = "keyval" or "archive", anonymous = whether nothing is stored, quota = messages
--- in an archive or nil }.
+-- A store is { host =, store = its name, kind = "keyval" or "archive", anonymous = whether nothing is stored, limits = those of the
+-- host, which a reload of the configuration changes }.
 
 local async = require "util.async";
 local datetime = require "util.datetime";
@@ -124,13 +124,18 @@ types["keyval+"] = class {
 local archive = { users = users };
 types.archive = { __index = archive };
 
+-- The most messages of a user, 0: no limit
+function archive:quota()
+	return self.store == "offline" and self.limits.offline or self.limits.archive;
+end
+
 function archive:append(user, key, stanza, when, with)
 	if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
 	local space, condition, text = get_space(self, true);
 	if not space then return nil, condition, text; end
 	when = when or now();
 	if database.whole_seconds then when = math.floor(when); end
-	return database.wrote(space:append(user, key, stanza, when, with, self.quota or 0));
+	return database.wrote(space:append(user, key, stanza, when, with, self:quota()));
 end
 
 function archive:set(user, id, stanza, when, with)

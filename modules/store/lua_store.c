@@ -81,6 +81,13 @@ static int db_replayed(lua_State *L) {
 	return 2;
 }
 
+/* set_max(bytes): the limit of the data file, 0: none */
+static int db_set_max(lua_State *L) {
+	const uint64_t bytes = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
+	pn_db_set_max(pn_lua_check_db(L)->db, bytes);
+	return 0;
+}
+
 /* ---- Transactions and durability ---- */
 
 /* commit() -> true | nil, condition, text */
@@ -220,6 +227,7 @@ static int db_archive(lua_State *L) {
 static const luaL_Reg METHODS[] = {
 	{"mine", db_mine},
 	{"replayed", db_replayed},
+	{"set_max", db_set_max},
 	{"commit", db_commit},
 	{"pending", db_pending},
 	{"committed", db_committed},
