@@ -503,6 +503,25 @@ describe("the quota of offline messages", function ()
 	end);
 end);
 
+describe("the limit of a host", function ()
+	it("rejects what adds bytes, and names the host", function ()
+		restart { hosts = { "a.example", "b.example" }, config = { storage_native_max_host_size = 2000 } };
+		local keyval, other = bed:open("things"), bed:open("archive", "archive", "b.example");
+		assert(keyval:set("user", { text = ("x"):rep(500) }));
+		local ids = fill("user", 5);
+		local ok, condition, text;
+		repeat ok, condition, text = archive:append("user", nil, message(6), 6, "a@example.com"); until not ok;
+		assert_refused("host-full", ok, condition);
+		assert.matches("a%.example.*storage_native_max_host_size", text);
+		assert_refused("host-full", keyval:set("user", { text = ("x"):rep(700) }));
+		assert_refused("host-full", archive:set("user", ids[1], message(("x"):rep(500))));
+		assert(archive:set("user", ids[1], message("2")));
+		assert(other:append("user", nil, message(1), 1, "a@example.com"));
+		assert(keyval:set("user", { text = "short" }));
+		assert(archive:append("user", nil, message(("x"):rep(200)), 6, "a@example.com"));
+	end);
+end);
+
 describe("summary() of an archive", function ()
 	local ids = {};
 	before_each(function ()

@@ -292,8 +292,14 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
-/* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
-uint32_t *pn_db_high_mark(struct pn_db *db);
+/* What the stores keep with a database while it is open; all zero at first. */
+struct pn_db_notes {
+	uint32_t high_mark; /* the highest number of a collection that was used */
+	bool all_counted;   /* the bytes of all hosts are counted */
+};
+
+/* Borrowed until it is closed. */
+struct pn_db_notes *pn_db_notes(struct pn_db *db);
 
 /* ---- For operators ---- */
 

@@ -50,7 +50,10 @@
 	X(EOUTDATED, -28, "storage-outdated",                                                      \
 	  "the store has an older format, and another process has it open; restart the server")    \
 	X(ELOG, -29, "storage-log-corrupt",                                                        \
-	  "the store's log is damaged; restore a backup, or see the README for a way without it")
+	  "the store's log is damaged; restore a backup, or see the README for a way without it")  \
+	X(EHOST, -30, "host-full",                                                                 \
+	  "the host has reached storage_native_max_host_size; raise it, or delete data of the "    \
+	  "host")
 
 enum pn_err {
 	PN_OK = 0,

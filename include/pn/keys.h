@@ -7,10 +7,12 @@
  *      kind  key                                        value (after a version byte)
  *      F                                                format, secret: modules/db/format.c
  *      L                                                turns that are here: epoch, number u64
- *      d     digest(host, store) type digest(user)      collection
- *      u     digest(host, user) type digest(store)      collection
- *      s     digest(host) type digest(store)            number of users, store
- *      c     collection                                 type, host, store, user
+ *      b     digest(host)                               bytes u64: of all records v and m of the
+ *                                                       host's collections, with their keys
+ *      b                                                the last collection whose bytes are in
+ * them; u32, 0xFFFFFFFF: all are d     digest(host, store) type digest(user)      collection u
+ * digest(host, user) type digest(store)      collection s     digest(host) type digest(store)
+ * number of users, store c     collection                                 type, host, store, user
  *      x     collection                                 type: removed, but not erased yet
  *      r     collection v tag key                       a value of a key-value collection
  *      r     collection e|h|k|m|n|p|q|w ...             archives, see pn/archive.h
@@ -40,6 +42,7 @@ enum { PN_KEY_RAW = 480 };
 enum pn_kind {
 	PN_KIND_FORMAT = 'F',
 	PN_KIND_POSITION = 'L',
+	PN_KIND_HOST = 'b',
 	PN_KIND_COLLECTION = 'c',
 	PN_KIND_DIRECTORY = 'd',
 	PN_KIND_RECORD = 'r',
@@ -62,6 +65,9 @@ enum pn_kind {
 /* d, u, s: a digest, a type, a digest. Without a type (0) or with `second` NULL, the prefix. */
 struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
 			       const unsigned char *second);
+
+/* b: of a host; or with NULL the one of the last collection that was counted, the prefix. */
+struct pn_key pn_key_host(const unsigned char *digest);
 
 /* c, x: the key of a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);

@@ -19,6 +19,7 @@ local TURN_WRITES = 1000;
 local MAX_MILLISECONDS = 0x7FFFFFFF;
 local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
 local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
+local COUNT_COLLECTIONS, COUNT_PAUSE = 200, 0.02; -- the same for collections whose bytes are counted
 
 -- Not logged: callers expect these
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
@@ -91,9 +92,10 @@ local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
 
--- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory
-function database.failed(doing, condition, text)
-	local now, kind = time.now(), doing.." "..condition;
+-- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory. host: whose data it was
+function database.failed(doing, condition, text, host)
+	if condition == "host-full" then text = host..": "..text; end
+	local now, kind = time.now(), doing.." "..(condition == "host-full" and text or condition);
 	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
 		logged[kind] = now;
 		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
@@ -234,9 +236,10 @@ local function end_of_turn()
 	end_turn();
 end
 
--- To be called after each write. Returns the result of the write.
-function database.wrote(ok, condition, text)
-	if not ok then failed("write to %s", condition, text); end
+-- To be called after each write. Returns the result of the write. host: whose data it was
+function database.wrote(ok, condition, text, host)
+	local _;
+	if not ok then _, condition, text = failed("write to %s", condition, text, host); end
 	turn_writes = turn_writes + 1;
 	if in_loop then
 		if turn_writes == 1 then turn_began = time.monotonic(); end
@@ -297,6 +300,30 @@ function erase()
 	if more then database.schedule_erase(); end
 end
 
+-- ---- Counting the bytes of hosts, in a database of an earlier version ----
+
+local function count()
+	if not handle then return; end
+	local more, condition, text = handle:count(COUNT_COLLECTIONS);
+	if more == nil then
+		failed("count the bytes of hosts in %s", condition, text);
+	elseif more then
+		database.wrote(true);
+		timer.add_task(COUNT_PAUSE, count);
+	elseif handle:pending() > 0 then
+		database.wrote(true);
+	end
+end
+
+-- For mod_native: the bytes of a host that has a limit
+function database.host_figures(host, limit)
+	local bytes, complete;
+	if handle and limit > 0 then bytes, complete = handle:host_bytes(host); end
+	if not bytes then return {}; end
+	local size = { name = "host_size", value = bytes, unit = "bytes", limit = limit };
+	return { size, not complete and { name = "complete", value = false } or nil };
+end
+
 -- ---- Opening and closing ----
 
 -- To be replaced: called with the id of a message that cannot be read, and was skipped
@@ -320,6 +347,12 @@ local function unwatch_events()
 		watch:close();
 		watch = nil;
 	end
+end
+
+-- What is left to do of earlier
+local function start_upkeep()
+	database.schedule_erase();
+	if in_loop then timer.add_task(COUNT_PAUSE, count); end
 end
 
 -- Differs if the file is another one or has been changed
@@ -375,7 +408,7 @@ local function open()
 			options.storage_native_path);
 	end
 	watch_events();
-	database.schedule_erase();
+	start_upkeep();
 	return handle;
 end
 
@@ -394,7 +427,7 @@ function database.loop_started()
 	watch_events();
 	if handle then
 		sync();
-		database.schedule_erase();
+		start_upkeep();
 	end
 end
 

@@ -42,6 +42,7 @@ local function read_limits(host_module, limits)
 	local values = option_reader.read(host_options, host_module);
 	limits.archive = lower(host_module:get_option_number("storage_archive_item_limit"));
 	limits.offline = lower(limits.archive, values.storage_native_offline_limit);
+	limits.host_size = math.floor(values.storage_native_max_host_size);
 	return limits;
 end
 
@@ -49,6 +50,9 @@ local function new_driver(host_module)
 	local limits = read_limits(host_module, {});
 	if prosody.process_type == "prosody" then
 		host_module:hook_global("config-reloaded", function () read_limits(host_module, limits); end);
+		host_module:add_item("native-status", { name = "storage_native", figures = function ()
+			return database.host_figures(host_module.host, limits.host_size);
+		end });
 	end
 	return setmetatable({
 		host = host_module.host;

@@ -83,7 +83,7 @@ struct pn_db {
 	} pace;
 	struct pn_crypt *crypt;
 	uint32_t epoch;
-	uint32_t high_mark;
+	struct pn_db_notes notes;
 };
 
 /* The code for a result of LMDB, which may be an errno. */

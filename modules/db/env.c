@@ -375,6 +375,6 @@ uint32_t pn_db_epoch(const struct pn_db *db) {
 	return db->epoch;
 }
 
-uint32_t *pn_db_high_mark(struct pn_db *db) {
-	return &db->high_mark;
+struct pn_db_notes *pn_db_notes(struct pn_db *db) {
+	return &db->notes;
 }

@@ -152,14 +152,18 @@ static int db_purge(lua_State *L) {
 	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
-/* erase(limit) -> true if records are left, else false | nil, condition, text */
-static int db_erase(lua_State *L) {
-	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
-	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
+/* Pushes whether there is more to do, or an error. */
+static int push_more(lua_State *L, int more) {
 	if (more < 0)
 		return pn_glue_error(L, more);
 	lua_pushboolean(L, more);
 	return 1;
+}
+
+/* erase(limit) -> true if records are left, else false | nil, condition, text */
+static int db_erase(lua_State *L) {
+	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
+	return push_more(L, pn_store_erase(pn_lua_check_db(L)->db, limit));
 }
 
 /* Pushes an array of names, and a parallel array of types. */
@@ -193,12 +197,33 @@ static int db_list(lua_State *L) {
 	return results;
 }
 
+/* host_bytes(host) -> bytes, whether all are counted | nil, condition, text */
+static int db_host_bytes(lua_State *L) {
+	const struct pn_str host = pn_lua_check_str(L, 2);
+	uint64_t bytes;
+	const int complete = pn_store_host_bytes(pn_lua_check_db(L)->db, host, &bytes);
+	if (complete < 0)
+		return pn_glue_error(L, complete);
+	lua_pushinteger(L, (lua_Integer)bytes);
+	lua_pushboolean(L, complete);
+	return 2;
+}
+
+/* count(limit) -> true if collections are left to count, else false | nil, condition, text */
+static int db_count(lua_State *L) {
+	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
+	return push_more(L, pn_store_count(pn_lua_check_db(L)->db, limit));
+}
+
 /* ---- Stores ---- */
 
 static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
-	lua_settop(L, 3);
+	lua_settop(L, 4);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_str name = pn_lua_check_str(L, 3);
+	const bool limited = !lua_isnoneornil(L, 4);
+	const int64_t limit = limited ? pn_glue_integer(L, 4, 0, INT64_MAX) : 0;
+	lua_settop(L, 3);
 	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_lua_store *store =
 		pn_glue_handle(L, metatable, sizeof(*store), PN_LUA_STORE_VALUES);
@@ -211,42 +236,30 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_rawseti(L, -2, 2);
 	lua_setiuservalue(L, 4, PN_LUA_NAMES);
 	const int err = pn_store_init(&store->store, db, type, host, name);
+	store->store.host_limit = (uint64_t)limit;
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
-/* keyval(host, name) -> store | nil, condition, text */
+/* keyval(host, name, limit) -> store | nil, condition, text. limit: the most bytes of all stores of
+ * the host; nil or 0: none */
 static int db_keyval(lua_State *L) {
 	return new_store(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
 }
 
-/* archive(host, name) -> store | nil, condition, text */
+/* archive(host, name, limit) -> store | nil, condition, text */
 static int db_archive(lua_State *L) {
 	return new_store(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
 }
 
 static const luaL_Reg METHODS[] = {
-	{"mine", db_mine},
-	{"replayed", db_replayed},
-	{"set_max", db_set_max},
-	{"commit", db_commit},
-	{"pending", db_pending},
-	{"committed", db_committed},
-	{"durable", db_durable},
-	{"keep_open", db_keep_open},
-	{"sync", db_sync},
-	{"flush", db_flush},
-	{"event_fd", db_event_fd},
-	{"event_clear", db_event_clear},
-	{"purge", db_purge},
-	{"erase", db_erase},
-	{"list", db_list},
-	{"keyval", db_keyval},
-	{"archive", db_archive},
-	{"info", pn_lua_info},
-	{"collections", pn_lua_collections},
-	{"copy", pn_lua_copy},
-	{"check", pn_lua_check},
-	{NULL, NULL},
+	{"mine", db_mine},       {"replayed", db_replayed},   {"set_max", db_set_max},
+	{"commit", db_commit},   {"pending", db_pending},     {"committed", db_committed},
+	{"durable", db_durable}, {"keep_open", db_keep_open}, {"sync", db_sync},
+	{"flush", db_flush},     {"event_fd", db_event_fd},   {"event_clear", db_event_clear},
+	{"purge", db_purge},     {"erase", db_erase},         {"host_bytes", db_host_bytes},
+	{"count", db_count},     {"list", db_list},           {"keyval", db_keyval},
+	{"archive", db_archive}, {"info", pn_lua_info},       {"collections", pn_lua_collections},
+	{"copy", pn_lua_copy},   {"check", pn_lua_check},     {NULL, NULL},
 };
 
 static const luaL_Reg FUNCTIONS[] = {
