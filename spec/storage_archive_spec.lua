@@ -505,7 +505,7 @@ end);
 
 describe("the limit of a host", function ()
 	it("rejects what adds bytes, and names the host", function ()
-		restart { hosts = { "a.example", "b.example" }, config = { storage_native_max_host_size = 2000 } };
+		restart { loop = true, hosts = { "a.example", "b.example" }, config = { storage_native_max_host_size = 2000 } };
 		local keyval, other = bed:open("things"), bed:open("archive", "archive", "b.example");
 		assert(keyval:set("user", { text = ("x"):rep(500) }));
 		local ids = fill("user", 5);

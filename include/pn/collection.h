@@ -53,10 +53,10 @@ void pn_host_changed(struct pn_txn *txn, const pn_digest host, uint32_t collecti
 /* The same, of a collection that is counted now. */
 void pn_host_add(struct pn_txn *txn, const pn_digest host, int64_t difference);
 
-/* The number of the last collection that was counted; UINT32_MAX: all are. */
+/* The number of the last collection that was counted; PN_COUNTED_ALL; 0: nothing is counted. */
+#define PN_COUNTED_ALL UINT32_MAX
 uint32_t pn_host_counted(struct pn_txn *txn);
 void pn_host_set_counted(struct pn_txn *txn, uint32_t collection);
-void pn_host_set_all_counted(struct pn_txn *txn);
 
 /* Whether the host may hold so many bytes more. store = NULL: yes. */
 bool pn_host_has_room(struct pn_txn *txn, const struct pn_store *store, uint64_t more);

@@ -295,7 +295,7 @@ uint32_t pn_db_epoch(const struct pn_db *db);
 /* What the stores keep with a database while it is open; all zero at first. */
 struct pn_db_notes {
 	uint32_t high_mark; /* the highest number of a collection that was used */
-	bool all_counted;   /* the bytes of all hosts are counted */
+	enum { PN_COUNT_UNKNOWN, PN_COUNT_OFF, PN_COUNT_ALL } count; /* of the bytes of hosts */
 };
 
 /* Borrowed until it is closed. */

@@ -7,12 +7,12 @@
  *      kind  key                                        value (after a version byte)
  *      F                                                format, secret: modules/db/format.c
  *      L                                                turns that are here: epoch, number u64
- *      b     digest(host)                               bytes u64: of all records v and m of the
- *                                                       host's collections, with their keys
- *      b                                                the last collection whose bytes are in
- * them; u32, 0xFFFFFFFF: all are d     digest(host, store) type digest(user)      collection u
- * digest(host, user) type digest(store)      collection s     digest(host) type digest(store)
- * number of users, store c     collection                                 type, host, store, user
+ *      b     digest(host)                               bytes u64 of the host
+ *      b                                                the last collection that is counted
+ *      d     digest(host, store) type digest(user)      collection
+ *      u     digest(host, user) type digest(store)      collection
+ *      s     digest(host) type digest(store)            number of users, store
+ *      c     collection                                 type, host, store, user
  *      x     collection                                 type: removed, but not erased yet
  *      r     collection v tag key                       a value of a key-value collection
  *      r     collection e|h|k|m|n|p|q|w ...             archives, see pn/archive.h
@@ -21,6 +21,10 @@
  *      tag         u8: 0 followed by the key; 1 by digest(key), and the value begins with bytes key
  *
  * A collection exists as long as it has at least one entry.
+ *
+ * The bytes of a host are those of the records v and m of its collections, keys included. They are
+ * right for collections up to the number in b, a u32; 0xFFFFFFFF: all. Without that record nothing
+ * is counted, and the others are void.
  */
 #ifndef PN_KEYS_H
 #define PN_KEYS_H

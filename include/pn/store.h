@@ -60,14 +60,18 @@ int pn_store_erasing(struct pn_db *db, uint64_t *count);
 
 /* ---- The bytes of a host: of its messages and key-value records, with their keys ---- */
 
-/* Sets *bytes. Returns 1, or 0 if not all of them are counted: see pn_store_count(). */
+/* Sets *bytes. Returns 1, or 0 if they are not counted, or not all of them are. */
 int pn_store_host_bytes(struct pn_db *db, struct pn_str host, uint64_t *bytes);
 
 /*
- * In a database of an earlier version, counts the bytes of at most `limit` collections. Returns 1
- * while collections are left, otherwise 0.
+ * Counting: from the first call on the bytes of every host are counted, by all processes. Each call
+ * counts at most `limit` of the collections that are there. Returns 1 while collections are left,
+ * then 0. Limits compare what is counted so far.
  */
 int pn_store_count(struct pn_db *db, unsigned limit);
+
+/* Ends the counting, which costs a tenth of an append. */
+int pn_store_stop_counting(struct pn_db *db);
 
 /* ---- Key-value records. Keys and values are any bytes. ---- */
 

@@ -79,15 +79,6 @@ function database.configure()
 	database.directory = options.storage_native_path;
 end
 
--- The configuration has been read again. Other options need a reload of the module.
-function database.reconfigure()
-	local before, now = options.storage_native_max_size, read_options().storage_native_max_size;
-	if now == before then return; end
-	options.storage_native_max_size = now;
-	if handle then handle:set_max(math.floor(now)); end
-	module:log("info", "Changed storage_native_max_size from %d to %d bytes", before, now);
-end
-
 local function milliseconds()
 	return math.floor(time.monotonic() * 1000);
 end
@@ -300,19 +291,17 @@ function erase()
 	if more then database.schedule_erase(); end
 end
 
--- ---- Counting the bytes of hosts, in a database of an earlier version ----
+-- ---- Counting the bytes of hosts, if any has a limit ----
+
+-- To be replaced: whether any host has a limit
+function database.is_host_limited() end
 
 local function count()
-	if not handle then return; end
-	local more, condition, text = handle:count(COUNT_COLLECTIONS);
-	if more == nil then
-		failed("count the bytes of hosts in %s", condition, text);
-	elseif more then
-		database.wrote(true);
-		timer.add_task(COUNT_PAUSE, count);
-	elseif handle:pending() > 0 then
-		database.wrote(true);
-	end
+	if not handle or not in_loop then return; end
+	local more, condition, text = handle:count(database.is_host_limited() and COUNT_COLLECTIONS or 0);
+	if more == nil then failed("count the bytes of hosts in %s", condition, text); end
+	if handle:pending() > 0 then database.wrote(true); end
+	if more then timer.add_task(COUNT_PAUSE, count); end
 end
 
 -- For mod_native: the bytes of a host that has a limit
@@ -352,7 +341,7 @@ end
 -- What is left to do of earlier
 local function start_upkeep()
 	database.schedule_erase();
-	if in_loop then timer.add_task(COUNT_PAUSE, count); end
+	count();
 end
 
 -- Differs if the file is another one or has been changed
@@ -420,6 +409,16 @@ function database.use()
 		handle = nil;
 	end
 	return open();
+end
+
+-- The configuration has been read again. Other options need a reload of the module.
+function database.reconfigure()
+	count();
+	local before, now = options.storage_native_max_size, read_options().storage_native_max_size;
+	if now == before then return; end
+	options.storage_native_max_size = now;
+	if handle then handle:set_max(math.floor(now)); end
+	module:log("info", "Changed storage_native_max_size from %d to %d bytes", before, now);
 end
 
 function database.loop_started()

@@ -4,6 +4,8 @@ module:set_global();
 
 local timer = require "util.timer";
 
+local config = require "core.configmanager";
+
 local database = module:require "database";
 local option_reader = module:require "option_reader";
 local host_options = option_reader.of_scope(module:require "options", "host");
@@ -12,6 +14,15 @@ module:require "metrics"(database);
 module:require "tuning";
 
 -- ---- The life of the database ----
+
+-- Also a host whose module is not loaded yet
+function database.is_host_limited()
+	for host in pairs(config.getconfig()) do
+		local values = option_reader.values(host_options, function (name) return config.get(host, name); end, function () end);
+		if values.storage_native_max_host_size > 0 then return true; end
+	end
+	return false;
+end
 
 -- Only the event loop runs timers: before it runs, Prosody may still fork
 if prosody.process_type == "prosody" then

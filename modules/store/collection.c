@@ -112,14 +112,11 @@ static uint32_t last_number(struct pn_txn *txn, enum pn_kind kind) {
 static uint32_t new_number(struct pn_txn *txn) {
 	static const enum pn_kind kinds[2] = {PN_KIND_COLLECTION, PN_KIND_TRASH};
 	uint32_t *const last = &pn_db_notes(txn->db)->high_mark;
-	uint32_t newest = 0;
+	uint32_t newest = *last;
 	for (int i = 0; i < 2; i++) {
 		const uint32_t number = last_number(txn, kinds[i]);
 		newest = number > newest ? number : newest;
 	}
-	if (newest == 0)
-		pn_host_set_all_counted(txn); /* there is nothing to count */
-	newest = *last > newest ? *last : newest;
 	if (newest >= UINT32_MAX - 1)
 		pn_txn_fail(txn, PN_EFULL);
 	if (txn->err != PN_OK)

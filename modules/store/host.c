@@ -1,14 +1,13 @@
 /*
- * The bytes of each host, counted in the operation that changes them: so they are right after a
- * crash, and for every process. Their records are beside the one that each commit changes anyway.
+ * The bytes of each host, changed in the operation that changes them: so they are right after a
+ * crash, and for every process. This costs a tenth of an append, so only a server with a limit for
+ * a host counts. Their records are beside the one that each commit changes anyway.
  *
- * A store of before has none. pn_store_count() counts its collections in order of their numbers;
- * changes of a collection count once it was counted.
+ * pn_store_count() counts the collections in order of their numbers; changes of a collection count
+ * once it was counted.
  */
 #include <pn/collection.h>
 #include <pn/err.h>
-
-static const uint32_t ALL = UINT32_MAX;
 
 /* Reads a number that has lost its meaning if it cannot be read. Returns whether it exists. */
 static bool read_number(struct pn_txn *txn, const struct pn_key *key, struct pn_wire *value) {
@@ -25,21 +24,17 @@ uint32_t pn_host_counted(struct pn_txn *txn) {
 	struct pn_db_notes *const notes = pn_db_notes(txn->db);
 	const struct pn_key key = pn_key_host(NULL);
 	struct pn_wire value;
-	if (notes->all_counted)
-		return ALL;
+	if (notes->count != PN_COUNT_UNKNOWN)
+		return notes->count == PN_COUNT_ALL ? PN_COUNTED_ALL : 0;
 	const uint32_t counted = read_number(txn, &key, &value) ? pn_wire_u32(&value) : 0;
-	/* written in an earlier turn, so that it stays */
-	notes->all_counted = counted == ALL && pn_db_pending(txn->db) == 0;
+	if (counted == PN_COUNTED_ALL && pn_db_pending(txn->db) == 0)
+		notes->count = PN_COUNT_ALL; /* in an earlier turn, so that it stays */
 	return counted;
 }
 
 void pn_host_set_counted(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key key = pn_key_host(NULL);
 	pn_put_u32(txn, &key, collection);
-}
-
-void pn_host_set_all_counted(struct pn_txn *txn) {
-	pn_host_set_counted(txn, ALL);
 }
 
 /* Returns false for a record that cannot be read. */
@@ -61,7 +56,7 @@ uint64_t pn_host_bytes(struct pn_txn *txn, const pn_digest host) {
 /* A count that cannot be right: pn_store_count() begins again. */
 static void count_again(struct pn_txn *txn) {
 	const struct pn_key key = pn_key_host(NULL);
-	pn_db_notes(txn->db)->all_counted = false;
+	pn_db_notes(txn->db)->count = PN_COUNT_UNKNOWN;
 	pn_remove(txn, &key);
 }
 

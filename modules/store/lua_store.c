@@ -209,10 +209,12 @@ static int db_host_bytes(lua_State *L) {
 	return 2;
 }
 
-/* count(limit) -> true if collections are left to count, else false | nil, condition, text */
+/* count(limit) -> true if collections are left to count, else false | nil, condition, text
+ * limit: 0 ends the counting */
 static int db_count(lua_State *L) {
-	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
-	return push_more(L, pn_store_count(pn_lua_check_db(L)->db, limit));
+	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 0, INT32_MAX);
+	struct pn_db *const db = pn_lua_check_db(L)->db;
+	return push_more(L, limit > 0 ? pn_store_count(db, limit) : pn_store_stop_counting(db));
 }
 
 /* ---- Stores ---- */
@@ -252,14 +254,34 @@ static int db_archive(lua_State *L) {
 }
 
 static const luaL_Reg METHODS[] = {
-	{"mine", db_mine},       {"replayed", db_replayed},   {"set_max", db_set_max},
-	{"commit", db_commit},   {"pending", db_pending},     {"committed", db_committed},
-	{"durable", db_durable}, {"keep_open", db_keep_open}, {"sync", db_sync},
-	{"flush", db_flush},     {"event_fd", db_event_fd},   {"event_clear", db_event_clear},
-	{"purge", db_purge},     {"erase", db_erase},         {"host_bytes", db_host_bytes},
-	{"count", db_count},     {"list", db_list},           {"keyval", db_keyval},
-	{"archive", db_archive}, {"info", pn_lua_info},       {"collections", pn_lua_collections},
-	{"copy", pn_lua_copy},   {"check", pn_lua_check},     {NULL, NULL},
+	/* the database */
+	{"mine", db_mine},
+	{"replayed", db_replayed},
+	{"set_max", db_set_max},
+	/* turns */
+	{"commit", db_commit},
+	{"pending", db_pending},
+	{"committed", db_committed},
+	{"durable", db_durable},
+	{"keep_open", db_keep_open},
+	{"sync", db_sync},
+	{"flush", db_flush},
+	{"event_fd", db_event_fd},
+	{"event_clear", db_event_clear},
+	/* stores */
+	{"purge", db_purge},
+	{"erase", db_erase},
+	{"count", db_count},
+	{"host_bytes", db_host_bytes},
+	{"list", db_list},
+	{"keyval", db_keyval},
+	{"archive", db_archive},
+	/* for operators */
+	{"info", pn_lua_info},
+	{"collections", pn_lua_collections},
+	{"copy", pn_lua_copy},
+	{"check", pn_lua_check},
+	{NULL, NULL},
 };
 
 static const luaL_Reg FUNCTIONS[] = {

@@ -89,20 +89,36 @@ static int count_some(struct pn_db *db, unsigned limit) {
 		count(&txn, collection = next);
 		next = next_collection(&txn, collection);
 	}
-	if (next != 0)
-		pn_host_set_counted(&txn, collection);
-	else
-		pn_host_set_all_counted(&txn);
+	pn_host_set_counted(&txn, next != 0 ? collection : PN_COUNTED_ALL);
 	return pn_txn_end(&txn, next != 0);
 }
 
 int pn_store_count(struct pn_db *db, unsigned limit) {
+	struct pn_db_notes *const notes = pn_db_notes(db);
 	struct pn_txn txn;
+	if (notes->count == PN_COUNT_OFF)
+		notes->count = PN_COUNT_UNKNOWN;
 	pn_txn_read(db, &txn);
-	const bool counted = pn_host_counted(&txn) == UINT32_MAX;
-	const bool empty = next_collection(&txn, 0) == 0; /* the first one notes that */
+	const bool counted = pn_host_counted(&txn) == PN_COUNTED_ALL;
 	const int err = pn_txn_end(&txn, PN_OK);
-	return err != PN_OK || counted || empty ? err : count_some(db, limit);
+	return err != PN_OK || counted ? err : count_some(db, limit);
+}
+
+int pn_store_stop_counting(struct pn_db *db) {
+	const struct pn_key key = pn_key_host(NULL);
+	struct pn_txn txn;
+	pn_db_notes(db)->count = PN_COUNT_UNKNOWN;
+	pn_txn_read(db, &txn);
+	const bool counts = pn_host_counted(&txn) != 0;
+	int err = pn_txn_end(&txn, PN_OK);
+	if (err == PN_OK && counts) {
+		pn_txn_write(db, &txn, (struct pn_claim){.puts = COUNT_PUTS, .removes = true});
+		pn_remove(&txn, &key);
+		err = pn_txn_end(&txn, PN_OK);
+	}
+	if (err == PN_OK)
+		pn_db_notes(db)->count = PN_COUNT_OFF;
+	return err;
 }
 
 int pn_store_host_bytes(struct pn_db *db, struct pn_str host, uint64_t *bytes) {
@@ -111,7 +127,7 @@ int pn_store_host_bytes(struct pn_db *db, struct pn_str host, uint64_t *bytes) {
 	pn_txn_read(db, &txn);
 	pn_name_digest(&txn, host, digest);
 	const uint64_t found = pn_host_bytes(&txn, digest);
-	const bool complete = pn_host_counted(&txn) == UINT32_MAX || next_collection(&txn, 0) == 0;
+	const bool complete = pn_host_counted(&txn) == PN_COUNTED_ALL;
 	const int result = pn_txn_end(&txn, complete);
 	if (result >= 0)
 		*bytes = found;

@@ -89,6 +89,12 @@ static bool is_counted(struct fixture *f) {
 	return pn_store_host_bytes(f->db, str("host"), &bytes) == 1 && bytes == sum;
 }
 
+static void setup_counted(struct fixture *f) {
+	setup(f);
+	CHECK(pn_store_count(f->db, 1) == 0);
+	commit(f);
+}
+
 static uint64_t host_bytes(struct fixture *f) {
 	uint64_t bytes = 0;
 	CHECK(pn_store_host_bytes(f->db, str("host"), &bytes) >= 0);
@@ -145,7 +151,7 @@ static void write_some(struct fixture *f, int steps) {
 TEST(a_host_has_the_bytes_of_its_messages_and_records) {
 	struct fixture f;
 	srandom(test_seed());
-	setup(&f);
+	setup_counted(&f);
 	CHECK(is_counted(&f) && host_bytes(&f) == 0);
 	for (int round = 0; round < test_tries(20, 500); round++) {
 		write_some(&f, 100);
@@ -163,7 +169,7 @@ TEST(a_host_has_the_bytes_of_its_messages_and_records) {
 
 TEST(undone_writes_do_not_count) {
 	struct fixture f;
-	setup(&f);
+	setup_counted(&f);
 	CHECK(put(&f, JULIET, "key", "kept") == PN_OK);
 	commit(&f);
 	const uint64_t before = host_bytes(&f);
@@ -173,8 +179,7 @@ TEST(undone_writes_do_not_count) {
 	teardown(&f);
 }
 
-/* Removes the records b from the first or second on, as an earlier version would not have them; or
- * puts `value` into them. */
+/* Removes the records b from the first or second on, or puts `value` into them. */
 static void spoil_counts(struct fixture *f, size_t from, const char *value) {
 	const struct pn_key prefix = pn_key_host(NULL);
 	struct pn_key keys[8];
@@ -202,11 +207,33 @@ static void spoil_counts(struct fixture *f, size_t from, const char *value) {
 	reopen(f);
 }
 
-TEST(the_collections_of_an_earlier_version_are_counted_while_they_change) {
+TEST(nothing_is_counted_until_it_is_asked_for_and_after_it_was_ended) {
 	struct fixture f;
 	int more;
 	srandom(test_seed());
 	setup(&f);
+	write_some(&f, 100);
+	CHECK(!is_counted(&f) && host_bytes(&f) == 0);
+	check_whole(&f);
+	while ((more = pn_store_count(f.db, 1)) > 0)
+		;
+	CHECK(more == 0 && is_counted(&f));
+	CHECK(pn_store_stop_counting(f.db) == PN_OK && pn_store_stop_counting(f.db) == PN_OK);
+	write_some(&f, 100);
+	CHECK(!is_counted(&f));
+	check_whole(&f);
+	CHECK(pn_store_count(f.db, 100) == 0 && is_counted(&f));
+	write_some(&f, 100);
+	CHECK(is_counted(&f));
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(collections_are_counted_while_they_change) {
+	struct fixture f;
+	int more;
+	srandom(test_seed());
+	setup_counted(&f);
 	write_some(&f, 300);
 	spoil_counts(&f, 0, NULL);
 	write_some(&f, 20);
@@ -227,7 +254,7 @@ TEST(a_count_that_cannot_be_read_denies_no_write_and_is_made_again) {
 	for (size_t i = 0; i < 2 * sizeof(bad) / sizeof(bad[0]); i++) {
 		struct fixture f;
 		srandom(test_seed());
-		setup(&f);
+		setup_counted(&f);
 		write_some(&f, 100);
 		spoil_counts(&f, i % 2, bad[i / 2]);
 		f.keyval.host_limit = host_bytes(&f) + 100;
@@ -244,7 +271,7 @@ TEST(a_host_at_its_limit_refuses_what_adds_bytes_and_nothing_else) {
 	struct pn_record two[] = {{str("long"), str("0123456789")}, {str("short"), str("0")}};
 	struct fixture f;
 	struct id id;
-	setup(&f);
+	setup_counted(&f);
 	CHECK(put(&f, JULIET, "long", "0123456789") == PN_OK);
 	CHECK(append(&f, "a message of some length", 1, "a@b", &id) == PN_OK);
 	CHECK(append_to(&f, ROMEO, "one", 1, "a@b", "key", NULL) == PN_OK);
@@ -269,7 +296,7 @@ TEST(the_limit_of_a_host_is_not_exceeded_and_does_not_concern_other_hosts) {
 	struct pn_store other;
 	struct fixture f;
 	int err, count = 0;
-	setup(&f);
+	setup_counted(&f);
 	f.archive.host_limit = MOST;
 	while ((err = append(&f, "a message of some length", count, "a@b", NULL)) == PN_OK)
 		count++;
