@@ -135,6 +135,9 @@ void pn_db_keep_open(struct pn_db *db);
  */
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait);
 
+/* Whether a sync of the log is under way in the background: its duration tells about the disk. */
+bool pn_db_is_syncing(struct pn_db *db);
+
 /* Commits the turn and waits until everything is durable. */
 int pn_db_flush(struct pn_db *db);
 

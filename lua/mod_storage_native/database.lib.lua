@@ -104,8 +104,9 @@ local function call_all(callbacks, ...)
 	end
 end
 
--- To be replaced: called with the seconds from a commit until it was durable
+-- To be replaced: called with the seconds from a commit until it was durable; and with those that the disk took for a sync
 function database.on_durable() end
+function database.on_sync() end
 
 local function call_durable()
 	local durable, ready = handle:durable(), {};
@@ -130,6 +131,15 @@ end
 -- ---- Durability ----
 
 local sync;
+local sync_began; -- time of the sync that is under way
+
+-- The event loop may have been busy when it ended, so this is the most that the disk has taken
+local function time_sync()
+	if sync_began and not handle:is_syncing() then
+		database.on_sync(time.monotonic() - sync_began);
+		sync_began = nil;
+	end
+end
 
 -- One timer, for the earliest time that was asked for
 local function schedule_sync(seconds)
@@ -144,7 +154,9 @@ local function schedule_sync(seconds)
 end
 
 function sync()
+	time_sync();
 	local wait, condition, text = handle:sync(milliseconds());
+	if not sync_began and handle:is_syncing() then sync_began = time.monotonic(); end
 	if not wait then
 		failed("sync %s to disk", condition, text);
 		if condition == "io-error" then fail_waiting(condition, text); end -- permanent; others may pass
@@ -196,7 +208,9 @@ end
 function database.commit()
 	turn_writes = 0;
 	if not handle then return true; end
+	local writes, began = handle:pending(), time.monotonic();
 	local ok, condition, text = handle:commit();
+	if writes > 0 and options.storage_native_sync == "commit" then database.on_sync(time.monotonic() - began); end
 	if not ok then
 		failed("write to %s", condition, text);
 		if in_loop then
@@ -446,7 +460,7 @@ function database.close()
 	database.flush();
 	unwatch_events();
 	handle:close();
-	handle, timed = nil, nil;
+	handle, timed, sync_began = nil, nil, nil;
 end
 
 function database.unload()

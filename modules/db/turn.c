@@ -322,6 +322,10 @@ uint64_t pn_db_durable(const struct pn_db *db) {
 	return pn_sync_durable(db->sync);
 }
 
+bool pn_db_is_syncing(struct pn_db *db) {
+	return pn_sync_is_running(db->sync);
+}
+
 /* ---- The end of an operation ---- */
 
 void pn_turn_keep(struct pn_db *db) {

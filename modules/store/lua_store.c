@@ -128,6 +128,12 @@ static int db_sync(lua_State *L) {
 	return 1;
 }
 
+/* is_syncing() -> whether a sync of the log is under way in the background */
+static int db_is_syncing(lua_State *L) {
+	lua_pushboolean(L, pn_db_is_syncing(pn_lua_check_db(L)->db));
+	return 1;
+}
+
 /* flush() -> true | nil, condition, text */
 static int db_flush(lua_State *L) {
 	return pn_lua_result(L, pn_db_flush(pn_lua_check_db(L)->db));
@@ -265,6 +271,7 @@ static const luaL_Reg METHODS[] = {
 	{"durable", db_durable},
 	{"keep_open", db_keep_open},
 	{"sync", db_sync},
+	{"is_syncing", db_is_syncing},
 	{"flush", db_flush},
 	{"event_fd", db_event_fd},
 	{"event_clear", db_event_clear},
