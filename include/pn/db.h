@@ -6,7 +6,9 @@
  * A turn is one pass of Prosody's event loop. All writes of a turn, from pn_db_begin() to
  * pn_db_commit(), are one record of the log (pn/log.h): after a crash all of them are there, or
  * none. If space runs out, the writes so far are committed and the operation continues in a new
- * turn.
+ * turn. Near the limit of the file, pages become free in the background: an operation that finds
+ * none fails with PN_EFULL, after a wait of 0.1 s now and then, and is possible again once the disk
+ * is done. Without an event loop (pn_db_keep_open()) it waits as long as the disk needs.
  *
  * Records are in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
  * version byte.

@@ -125,6 +125,11 @@ uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {
 	return checkpoint->durable;
 }
 
+bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint) {
+	collect(checkpoint, false);
+	return !pn_worker_is_busy(&checkpoint->worker);
+}
+
 int pn_checkpoint_error(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
 	const int error = checkpoint->error;

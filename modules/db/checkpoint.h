@@ -38,6 +38,9 @@ bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint);
 /* The number of the last turn in the durable state. */
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint);
 
+/* Whether none is under way. */
+bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint);
+
 /* The error of an attempt in the background, once; or 0. */
 int pn_checkpoint_error(struct pn_checkpoint *checkpoint);
 

@@ -23,6 +23,10 @@ enum {
 	 * are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
+	/* With less than this part of max_bytes to grow, and less than so many times the free pages
+	 * that a transaction needs, pages are made free before they are needed. */
+	NEAR_PART = 16,
+	AMPLE = 2,
 	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
 	 * only cost time. */
 	AHEAD_PART = 8,
@@ -112,6 +116,13 @@ static uint64_t set_aside(const struct pn_db *db) {
 	return part < SET_ASIDE ? part : SET_ASIDE;
 }
 
+/* Near the limit of the file, before its free pages are needed. */
+static void notice_scarcity(struct pn_db *db, const struct pn_claim *claim, uint64_t wanted) {
+	const uint64_t end = db->file_end + wanted;
+	db->scarce = end + db->max_bytes / NEAR_PART > db->max_bytes &&
+		     !has_room(db, AMPLE * wanted, claim->largest, false);
+}
+
 /*
  * If the file may not grow, its free pages have to suffice. LMDB may still take pages from the end
  * now and then, so some must be allocated there as well.
@@ -120,6 +131,7 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 	const uint64_t needed = db->estimate + bytes;
 	const uint64_t wanted = needed + (claim->removes ? 0 : set_aside(db));
 	const uint64_t end = db->file_end + wanted;
+	notice_scarcity(db, claim, wanted);
 	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
 		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);
