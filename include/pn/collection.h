@@ -39,6 +39,9 @@ struct pn_size {
 /* The size of a collection. A key-value collection is walked. */
 struct pn_size pn_collection_size(struct pn_txn *txn, uint32_t collection, enum pn_type type);
 
+/* The bytes that the count of its host has of a collection. */
+uint64_t pn_collection_counted(struct pn_txn *txn, uint32_t collection);
+
 /* The prefix of the keys u of a user. */
 struct pn_key pn_user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user);
 

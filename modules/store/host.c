@@ -9,15 +9,16 @@
 #include <pn/collection.h>
 #include <pn/err.h>
 
-/* Reads a number that has lost its meaning if it cannot be read. Returns whether it exists. */
-static bool read_number(struct pn_txn *txn, const struct pn_key *key, struct pn_wire *value) {
-	if (txn->err != PN_OK)
+/* Sets *value, borrowed; its error is set if it is damaged, which must not fail an operation.
+ * Returns whether the record exists. */
+static bool get_lenient(struct pn_txn *txn, const struct pn_key *key, struct pn_wire *value) {
+	struct pn_cursor cursor;
+	if (!pn_cursor_find(txn, &cursor, key, NULL)) /* the first one that begins with it */
 		return false;
-	if (pn_get(txn, key, value))
-		return true;
-	if (txn->err == PN_ECORRUPT || txn->err == PN_EVERSION)
-		txn->err = PN_OK; /* of this record alone, and nothing was written for it */
-	return false;
+	const bool found = cursor.key.len == key->len;
+	*value = cursor.value;
+	pn_cursor_close(&cursor);
+	return found;
 }
 
 uint32_t pn_host_counted(struct pn_txn *txn) {
@@ -26,7 +27,9 @@ uint32_t pn_host_counted(struct pn_txn *txn) {
 	struct pn_wire value;
 	if (notes->count != PN_COUNT_UNKNOWN)
 		return notes->count == PN_COUNT_ALL ? PN_COUNTED_ALL : 0;
-	const uint32_t counted = read_number(txn, &key, &value) ? pn_wire_u32(&value) : 0;
+	uint32_t counted = get_lenient(txn, &key, &value) ? pn_wire_u32(&value) : 0;
+	if (counted > 0 && (value.err != PN_OK || value.left > 0))
+		counted = 0; /* damaged: it is counted anew */
 	if (counted == PN_COUNTED_ALL && pn_db_pending(txn->db) == 0)
 		notes->count = PN_COUNT_ALL; /* in an earlier turn, so that it stays */
 	return counted;
@@ -41,7 +44,7 @@ void pn_host_set_counted(struct pn_txn *txn, uint32_t collection) {
 static bool read_bytes(struct pn_txn *txn, const struct pn_key *key, uint64_t *bytes) {
 	struct pn_wire value;
 	*bytes = 0;
-	if (!read_number(txn, key, &value))
+	if (!get_lenient(txn, key, &value))
 		return txn->err == PN_OK;
 	*bytes = pn_wire_u64(&value);
 	return value.err == PN_OK && value.left == 0;

@@ -255,8 +255,7 @@ static void replace(struct pn_txn *txn, const struct pn_store *store, struct pn_
 	if (count == 0) {
 		const uint32_t found = pn_collection_find(txn, store, user);
 		if (found != 0)
-			pn_collection_drop(txn, found,
-					   pn_collection_size(txn, found, PN_TYPE_KEYVAL).bytes);
+			pn_collection_drop(txn, found, pn_collection_counted(txn, found));
 		return;
 	}
 	int64_t grown = 0;

@@ -32,8 +32,8 @@ struct pn_size pn_collection_size(struct pn_txn *txn, uint32_t collection, enum 
 	return size;
 }
 
-/* The bytes that the host's count has of a collection: none, if it cannot be read. */
-static uint64_t counted_bytes(struct pn_txn *txn, uint32_t collection) {
+/* The bytes of a collection; none if it cannot be read. */
+static uint64_t readable_bytes(struct pn_txn *txn, uint32_t collection) {
 	struct pn_owner owner;
 	if (txn->err != PN_OK || !pn_collection_owner(txn, collection, &owner))
 		return 0;
@@ -42,6 +42,10 @@ static uint64_t counted_bytes(struct pn_txn *txn, uint32_t collection) {
 		return size.bytes;
 	txn->err = PN_OK; /* nothing was written for it */
 	return 0;
+}
+
+uint64_t pn_collection_counted(struct pn_txn *txn, uint32_t collection) {
+	return collection <= pn_host_counted(txn) ? readable_bytes(txn, collection) : 0;
 }
 
 /* ---- Counting ---- */
@@ -73,7 +77,7 @@ static uint32_t next_collection(struct pn_txn *txn, uint32_t number) {
 /* Counts the collection. An unreadable one has no bytes. */
 static void count(struct pn_txn *txn, uint32_t collection) {
 	pn_digest host;
-	const uint64_t bytes = counted_bytes(txn, collection);
+	const uint64_t bytes = readable_bytes(txn, collection);
 	if (bytes > 0 && pn_collection_host(txn, collection, host))
 		pn_host_add(txn, host, (int64_t)bytes);
 }
@@ -154,7 +158,7 @@ int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user) {
 	const struct pn_key prefix = pn_user_prefix(&txn, host, user);
 	while ((collection = first_of_user(&txn, &prefix)) != 0) {
 		pn_txn_claim_more(&txn, MORE_PUTS, 0);
-		pn_collection_drop(&txn, collection, counted_bytes(&txn, collection));
+		pn_collection_drop(&txn, collection, pn_collection_counted(&txn, collection));
 	}
 	return pn_txn_end(&txn, PN_OK);
 }
