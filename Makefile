@@ -29,7 +29,7 @@ SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_page.o lmdb_file.o guard.o ahead.o worker.o durable.o position.o \
 	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o format.o env.o \
 	snapshot.o copy.o replace.o info.o compact.o)
-STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
+STORE := $(addprefix modules/store/,keys.o host.o collection.o kv.o size.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
@@ -62,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive damage open room log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive damage open room limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 

@@ -472,6 +472,56 @@ describe("the quota of an archive", function ()
 	end);
 end);
 
+describe("the quota of offline messages", function ()
+	local function quotas(options)
+		restart { config = options };
+		return { bed:open("offline", "archive").caps.quota or 0, archive.caps.quota or 0 };
+	end
+
+	it("is 10 000 by default, and other archives have none", function ()
+		assert.same({ 10000, 0 }, quotas {});
+		assert.same({ 3, 0 }, quotas { storage_native_offline_limit = 3 });
+		assert.same({ 0, 0 }, quotas { storage_native_offline_limit = 0 });
+	end);
+
+	it("is the lower one of that of all archives and its own", function ()
+		assert.same({ 10000, 20000 }, quotas { storage_archive_item_limit = 20000 });
+		assert.same({ 5, 5 }, quotas { storage_archive_item_limit = 5 });
+		assert.same({ 5, 5 }, quotas { storage_archive_item_limit = 5, storage_native_offline_limit = 0 });
+	end);
+
+	it("rejects further messages of a user until some are deleted", function ()
+		restart { config = { storage_native_offline_limit = 2 } };
+		local offline = bed:open("offline", "archive");
+		storage.fill(offline, "user", 2);
+		storage.fill(offline, "another", 2);
+		fill("user", 3);
+		assert_refused("quota-limit", offline:append("user", nil, message(3), 3, ""));
+		assert.equal(2, offline:delete("user"));
+		assert(offline:append("user", nil, message(3), 3, ""));
+		assert.equal("3", (bodies(offline:find("user"))));
+	end);
+end);
+
+describe("the limit of a host", function ()
+	it("rejects what adds bytes, and names the host", function ()
+		restart { loop = true, hosts = { "a.example", "b.example" }, config = { storage_native_max_host_size = 2000 } };
+		local keyval, other = bed:open("things"), bed:open("archive", "archive", "b.example");
+		assert(keyval:set("user", { text = ("x"):rep(500) }));
+		local ids = fill("user", 5);
+		local ok, condition, text;
+		repeat ok, condition, text = archive:append("user", nil, message(6), 6, "a@example.com"); until not ok;
+		assert_refused("host-full", ok, condition);
+		assert.matches("a%.example.*storage_native_max_host_size", text);
+		assert_refused("host-full", keyval:set("user", { text = ("x"):rep(700) }));
+		assert_refused("host-full", archive:set("user", ids[1], message(("x"):rep(500))));
+		assert(archive:set("user", ids[1], message("2")));
+		assert(other:append("user", nil, message(1), 1, "a@example.com"));
+		assert(keyval:set("user", { text = "short" }));
+		assert(archive:append("user", nil, message(("x"):rep(200)), 6, "a@example.com"));
+	end);
+end);
+
 describe("summary() of an archive", function ()
 	local ids = {};
 	before_each(function ()

@@ -6,7 +6,9 @@
  * A turn is one pass of Prosody's event loop. All writes of a turn, from pn_db_begin() to
  * pn_db_commit(), are one record of the log (pn/log.h): after a crash all of them are there, or
  * none. If space runs out, the writes so far are committed and the operation continues in a new
- * turn.
+ * turn. Near the limit of the file, pages become free in the background: an operation that finds
+ * none fails with PN_EFULL, after a wait of 0.1 s now and then, and is possible again once the disk
+ * is done. Without an event loop (pn_db_keep_open()) it waits as long as the disk needs.
  *
  * Records are in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
  * version byte.
@@ -107,6 +109,13 @@ void pn_db_verification(struct pn_db *db, struct pn_verification *now);
  * or damaged before. Returns 0; PN_ECORRUPT or PN_EIO: it is damaged; or another error. */
 int pn_db_verify(struct pn_db *db);
 
+/*
+ * Changes the limit of the data file, as in the options. A higher one allows writes at once. Below
+ * the size of the file nothing is appended to it any more: a write has to fit into its free pages,
+ * or fails with PN_EFULL; deletions go on. Other processes have limits of their own.
+ */
+void pn_db_set_max(struct pn_db *db, uint64_t max_bytes);
+
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);
 
@@ -166,6 +175,9 @@ void pn_db_keep_open(struct pn_db *db);
  * -1: not before the next commit or event. Returns 0, or the error of an earlier sync, once.
  */
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait);
+
+/* Whether a sync of the log is under way in the background: its duration tells about the disk. */
+bool pn_db_is_syncing(struct pn_db *db);
 
 /* Commits the turn and waits until everything is durable. */
 int pn_db_flush(struct pn_db *db);
@@ -325,8 +337,14 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
-/* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
-uint32_t *pn_db_high_mark(struct pn_db *db);
+/* What the stores keep with a database while it is open; all zero at first. */
+struct pn_db_notes {
+	uint32_t high_mark; /* the highest number of a collection that was used */
+	enum { PN_COUNT_UNKNOWN, PN_COUNT_OFF, PN_COUNT_ALL } count; /* of the bytes of hosts */
+};
+
+/* Borrowed until it is closed. */
+struct pn_db_notes *pn_db_notes(struct pn_db *db);
 
 /* ---- For operators ---- */
 

@@ -52,7 +52,10 @@
 	X(ELOG, -29, "storage-log-corrupt",                                                        \
 	  "the store's log is damaged; restore a backup, or see the README for a way without it")  \
 	X(EDAMAGED, -30, "storage-damaged",                                                        \
-	  "the data file is damaged, so nothing is written to it; restore a backup, or export it")
+	  "the data file is damaged, so nothing is written to it; restore a backup, or export it") \
+	X(EHOST, -31, "host-full",                                                                 \
+	  "the host has reached storage_native_max_host_size; raise it, or delete data of the "    \
+	  "host")
 
 enum pn_err {
 	PN_OK = 0,

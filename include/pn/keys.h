@@ -7,6 +7,8 @@
  *      kind  key                                        value (after a version byte)
  *      F                                                format, secret: modules/db/format.c
  *      L                                                turns that are here: epoch, number u64
+ *      b     digest(host)                               bytes u64 of the host
+ *      b                                                the last collection that is counted
  *      d     digest(host, store) type digest(user)      collection
  *      u     digest(host, user) type digest(store)      collection
  *      s     digest(host) type digest(store)            number of users, store
@@ -19,6 +21,10 @@
  *      tag         u8: 0 followed by the key; 1 by digest(key), and the value begins with bytes key
  *
  * A collection exists as long as it has at least one entry.
+ *
+ * The bytes of a host are those of the records v and m of its collections, keys included. They are
+ * right for collections up to the number in b, a u32; 0xFFFFFFFF: all. Without that record nothing
+ * is counted, and the others are void.
  */
 #ifndef PN_KEYS_H
 #define PN_KEYS_H
@@ -40,6 +46,7 @@ enum { PN_KEY_RAW = 480 };
 enum pn_kind {
 	PN_KIND_FORMAT = 'F',
 	PN_KIND_POSITION = 'L',
+	PN_KIND_HOST = 'b',
 	PN_KIND_COLLECTION = 'c',
 	PN_KIND_DIRECTORY = 'd',
 	PN_KIND_RECORD = 'r',
@@ -62,6 +69,9 @@ enum pn_kind {
 /* d, u, s: a digest, a type, a digest. Without a type (0) or with `second` NULL, the prefix. */
 struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
 			       const unsigned char *second);
+
+/* b: of a host; or with NULL the one of the last collection that was counted, the prefix. */
+struct pn_key pn_key_host(const unsigned char *digest);
 
 /* c, x: the key of a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);

@@ -9,13 +9,16 @@
 
 #include <pn/keys.h>
 
-/* Made once and passed to every operation. All its fields are private. */
+/* Made once and passed to every operation. All its fields but host_limit are private. */
 struct pn_store {
-	struct pn_db *db; /* borrowed: it stays open as long as the store is used */
+	uint64_t host_limit; /* bytes that the host may hold, 0 (at first): no limit. Operations
+			      * that add bytes beyond it fail with PN_EHOST. */
+	struct pn_db *db;    /* borrowed: it stays open as long as the store is used */
 	enum pn_type type;
 	struct pn_str host; /* borrowed, as is name, as long as the store is used */
 	struct pn_str name;
-	pn_digest digest; /* digest(host, name) */
+	pn_digest digest;      /* digest(host, name) */
+	pn_digest host_digest; /* digest(host) */
 };
 
 /* Makes a store of a database. Returns 0 or PN_ENOMEM. */
@@ -54,6 +57,21 @@ int pn_store_erase(struct pn_db *db, unsigned limit);
 
 /* Sets *count to the number of removed collections that have records left to erase. */
 int pn_store_erasing(struct pn_db *db, uint64_t *count);
+
+/* ---- The bytes of a host: of its messages and key-value records, with their keys ---- */
+
+/* Sets *bytes. Returns 1, or 0 if they are not counted, or not all of them are. */
+int pn_store_host_bytes(struct pn_db *db, struct pn_str host, uint64_t *bytes);
+
+/*
+ * Counting: from the first call on the bytes of every host are counted, by all processes. Each call
+ * counts at most `limit` of the collections that are there. Returns 1 while collections are left,
+ * then 0. Limits compare what is counted so far.
+ */
+int pn_store_count(struct pn_db *db, unsigned limit);
+
+/* Ends the counting, which costs a tenth of an append. */
+int pn_store_stop_counting(struct pn_db *db);
 
 /* ---- Key-value records. Keys and values are any bytes. ---- */
 

@@ -6,8 +6,10 @@ local lfs = require "lfs";
 local pidfile_pid = require "util.prosodyctl".getpid;
 local pposix = require "util.pposix";
 
+local ask_server = module:require "admin_client";
 local modules = module:require "modules";
 local bytes = module:require "terminal".bytes;
+local status = module:require "status";
 local system = module:require "system";
 
 local GLOBAL = "*";
@@ -16,6 +18,8 @@ local FEW_FILES, MANY_FILES = 4096, 65536;
 local NEARLY = 0.8; -- of the files that may be open
 local CONVERSE = "/usr/local/share/converse"; -- where an administrator's own files lie
 local LITTLE_SPACE = 256 << 20; -- bytes
+local LARGE_LOG = 64 << 20; -- bytes: a busy server writes some MB between two states of the database that are durable
+local SLOW_SYNC = 0.5; -- seconds: ten times what a hard disk needs
 local PROSODYS_THRESHOLD, OFTEN = 105, 150; -- memory, in percent of what was in use, at which a collection begins
 
 -- ---- The store ----
@@ -48,6 +52,42 @@ local function space(findings, directory)
 	end
 end
 
+local function log(findings, directory)
+	local size = system.size(directory, "^log%.");
+	if size < LARGE_LOG then return; end
+	findings.add("warning", { about = "log", what = ("The log in %s has grown to %s."):format(directory, bytes(size)),
+		why = "It is removed once the database file is synced: the disk is slower than the writes, or its syncs do not end. After a kill "
+			.."the server applies the whole log when it starts." });
+end
+
+-- The figures of the running server, nil if there is none that answers
+local function figures_of_store()
+	local known, running = is_running();
+	local answer;
+	if prosody.process_type == "prosody" then
+		answer = status.collect();
+	elseif known and running and modules.has "native" then
+		answer = ask_server();
+	end
+	for _, section in ipairs(answer and answer.sections or {}) do
+		if section.name == "storage_native" and section.host == GLOBAL then
+			local values = {};
+			for _, figure in ipairs(section.figures or {}) do values[figure.name] = figure.value; end
+			return values;
+		end
+	end
+end
+
+local function speed(findings, directory)
+	local figures = figures_of_store();
+	local seconds = figures and figures.slowest_sync or 0;
+	if seconds < SLOW_SYNC then return; end
+	findings.add("warning", { about = "disk speed",
+		what = ("A sync of the log in %s took %.1f s within the last minute."):format(directory, seconds),
+		why = "Acknowledgements to clients wait for it; with storage_native_sync = \"commit\" the whole server does.",
+		line = ("storage_native_path = %q -- on a faster disk, or one that others use less"):format(directory) });
+end
+
 local function store(findings, installed)
 	local found = modules.enabled(installed, "storage_native");
 	local directory = found and modules.values(found, GLOBAL).storage_native_path;
@@ -66,6 +106,8 @@ local function store(findings, installed)
 	end
 	access(findings, directory);
 	space(findings, directory);
+	log(findings, directory);
+	speed(findings, directory);
 end
 
 -- ---- Files of the webchat ----

@@ -33,6 +33,16 @@ function system.free(path)
 	return kilobytes and tonumber(kilobytes) * 1024 or nil;
 end
 
+-- Bytes of the files in a directory whose names match the pattern; 0 if there is no such directory
+function system.size(directory, pattern)
+	local sum = 0;
+	if lfs.attributes(directory, "mode") ~= "directory" then return sum; end
+	for name in lfs.dir(directory) do
+		if name:find(pattern) then sum = sum + (lfs.attributes(directory.."/"..name, "size") or 0); end
+	end
+	return sum;
+end
+
 -- The type of the file system that holds a path, from the text of /proc/self/mountinfo; or nil
 function system.type_in(mountinfo, path)
 	local longest, found = -1, nil;

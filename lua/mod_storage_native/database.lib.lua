@@ -19,6 +19,7 @@ local TURN_WRITES = 1000;
 local MAX_MILLISECONDS = 0x7FFFFFFF;
 local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
 local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
+local COUNT_COLLECTIONS, COUNT_PAUSE = 200, 0.02; -- the same for collections whose bytes are counted
 
 -- Not logged: callers expect these
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
@@ -67,10 +68,15 @@ local structure; -- of the data file, as it was logged: "sound", "damaged", "unk
 local to_commit = {}; -- callbacks that wait for the end of the turn
 local turn_failure; -- { condition, text } of the first commit of the turn that has failed
 
+local function read_options()
+	local reader = module:require "option_reader";
+	return reader.read(reader.of_scope(module:require "options", "server"));
+end
+
 -- Reads the options. prosodyctl loads the module before it runs a command: log lines about options would appear among the
 -- results of the command, so there the options are read when the database is used.
 function database.configure()
-	options = options or module:require "option_reader".read(module:require "options");
+	options = options or read_options();
 	database.directory = options.storage_native_path;
 end
 
@@ -81,9 +87,10 @@ end
 -- To be replaced: called with the arguments of each failure
 function database.on_failed() end
 
--- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory
-function database.failed(doing, condition, text)
-	local now, kind = time.now(), doing.." "..condition;
+-- Logs an error, unless it was logged a short time ago, and returns it. doing: with %s for the directory. host: whose data it was
+function database.failed(doing, condition, text, host)
+	if condition == "host-full" then text = host..": "..text; end
+	local now, kind = time.now(), doing.." "..(condition == "host-full" and text or condition);
 	if not EXPECTED[condition] and now - (logged[kind] or 0) >= REPEAT then
 		logged[kind] = now;
 		module:log("error", "Cannot "..doing..": %s (%s)", options.storage_native_path, text, condition);
@@ -102,8 +109,9 @@ local function call_all(callbacks, ...)
 	end
 end
 
--- To be replaced: called with the seconds from a commit until it was durable
+-- To be replaced: called with the seconds from a commit until it was durable; and with those that the disk took for a sync
 function database.on_durable() end
+function database.on_sync() end
 
 local function call_durable()
 	local durable, ready = handle:durable(), {};
@@ -128,6 +136,15 @@ end
 -- ---- Durability ----
 
 local sync;
+local sync_began; -- time of the sync that is under way
+
+-- The event loop may have been busy when it ended, so this is the most that the disk has taken
+local function time_sync()
+	if sync_began and not handle:is_syncing() then
+		database.on_sync(time.monotonic() - sync_began);
+		sync_began = nil;
+	end
+end
 
 -- One timer, for the earliest time that was asked for
 local function schedule_sync(seconds)
@@ -142,7 +159,9 @@ local function schedule_sync(seconds)
 end
 
 function sync()
+	time_sync();
 	local wait, condition, text = handle:sync(milliseconds());
+	if not sync_began and handle:is_syncing() then sync_began = time.monotonic(); end
 	if not wait then
 		failed("sync %s to disk", condition, text);
 		if condition == "io-error" then fail_waiting(condition, text); end -- permanent; others may pass
@@ -229,7 +248,9 @@ end
 function database.commit()
 	turn_writes = 0;
 	if not handle then return true; end
+	local writes, began = handle:pending(), time.monotonic();
 	local ok, condition, text = handle:commit();
+	if writes > 0 and options.storage_native_sync == "commit" then database.on_sync(time.monotonic() - began); end
 	if not ok then
 		failed("write to %s", condition, text);
 		if in_loop then
@@ -260,9 +281,10 @@ local function end_of_turn()
 	end_turn();
 end
 
--- To be called after each write. Returns the result of the write.
-function database.wrote(ok, condition, text)
-	if not ok then failed("write to %s", condition, text); end
+-- To be called after each write. Returns the result of the write. host: whose data it was
+function database.wrote(ok, condition, text, host)
+	local _;
+	if not ok then _, condition, text = failed("write to %s", condition, text, host); end
 	turn_writes = turn_writes + 1;
 	if in_loop then
 		if turn_writes == 1 then turn_began = time.monotonic(); end
@@ -325,6 +347,28 @@ function erase()
 	if more then database.schedule_erase(); end
 end
 
+-- ---- Counting the bytes of hosts, if any has a limit ----
+
+-- To be replaced: whether any host has a limit
+function database.is_host_limited() end
+
+local function count()
+	if not handle or not in_loop then return; end
+	local more, condition, text = handle:count(database.is_host_limited() and COUNT_COLLECTIONS or 0);
+	if more == nil then failed("count the bytes of hosts in %s", condition, text); end
+	if handle:pending() > 0 then database.wrote(true); end
+	if more then timer.add_task(COUNT_PAUSE, count); end
+end
+
+-- For mod_native: the bytes of a host that has a limit
+function database.host_figures(host, limit)
+	local bytes, complete;
+	if handle and limit > 0 then bytes, complete = handle:host_bytes(host); end
+	if not bytes then return {}; end
+	local size = { name = "host_size", value = bytes, unit = "bytes", limit = limit };
+	return { size, not complete and { name = "complete", value = false } or nil };
+end
+
 -- ---- Opening and closing ----
 
 -- To be replaced: called with the id of a message that cannot be read, and was skipped
@@ -348,6 +392,12 @@ local function unwatch_events()
 		watch:close();
 		watch = nil;
 	end
+end
+
+-- What is left to do of earlier
+local function start_upkeep()
+	database.schedule_erase();
+	count();
 end
 
 -- Differs if the file is another one or has been changed
@@ -408,7 +458,7 @@ local function open()
 	watch_events();
 	if in_loop then sync(); end
 	log_structure();
-	database.schedule_erase();
+	start_upkeep();
 	return handle;
 end
 
@@ -422,13 +472,23 @@ function database.use()
 	return open();
 end
 
+-- The configuration has been read again. Other options need a reload of the module.
+function database.reconfigure()
+	count();
+	local before, now = options.storage_native_max_size, read_options().storage_native_max_size;
+	if now == before then return; end
+	options.storage_native_max_size = now;
+	if handle then handle:set_max(math.floor(now)); end
+	module:log("info", "Changed storage_native_max_size from %d to %d bytes", before, now);
+end
+
 function database.loop_started()
 	in_loop = true;
 	watch_events();
 	if handle then
 		sync();
 		log_structure();
-		database.schedule_erase();
+		start_upkeep();
 	end
 end
 
@@ -452,7 +512,7 @@ function database.close()
 	database.flush();
 	unwatch_events();
 	handle:close();
-	handle, timed = nil, nil;
+	handle, timed, sync_began = nil, nil, nil;
 end
 
 function database.unload()

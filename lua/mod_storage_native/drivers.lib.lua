@@ -73,6 +73,7 @@ end
 function drivers.load(host, names)
 	storagemanager.initialize_host(host);
 	config.set(host, "storage_archive_item_limit", ITEM_LIMIT);
+	config.set(host, "storage_native_offline_limit", 0);
 	local loaded = {};
 	for i, name in ipairs(names) do
 		loaded[i] = storagemanager.load_driver(host, name);

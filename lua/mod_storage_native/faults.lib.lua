@@ -33,7 +33,7 @@ local WRITING = {
 
 -- Conditions of the native driver that do not concern one item; storage-corrupt may, when reading
 local CONDITIONS = {
-	["storage-full"] = AGAIN; ["disk-full"] = AGAIN; ["read-only"] = AGAIN; ["access-denied"] = AGAIN;
+	["host-full"] = AGAIN; ["storage-full"] = AGAIN; ["disk-full"] = AGAIN; ["read-only"] = AGAIN; ["access-denied"] = AGAIN;
 	["storage-busy"] = AGAIN; ["resource-constraint"] = AGAIN; ["storage-lost"] = AGAIN;
 	["io-error"] = NEVER; ["storage-damaged"] = NEVER; ["storage-foreign"] = NEVER; ["storage-version"] = NEVER;
 };

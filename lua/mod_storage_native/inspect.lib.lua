@@ -1,9 +1,11 @@
 -- prosodyctl mod_storage_native stat, check
 
+local config = require "core.configmanager";
 local json = require "util.json";
 
 local drivers = module:require "drivers";
 local format_table = module:require "table";
+local option_reader = module:require "option_reader";
 local terminal = module:require "terminal";
 local tool = module:require "tool";
 
@@ -77,6 +79,26 @@ local function add(groups, collection, level, patterns)
 	group.bytes = group.bytes + collection.bytes;
 end
 
+local host_options = option_reader.of_scope(module:require "options", "host");
+
+-- The bytes that a host may have, nil: no limit
+local function limit_of(host)
+	local values = option_reader.values(host_options, function (name) return config.get(host, name); end, function () end);
+	return values.storage_native_max_host_size > 0 and math.floor(values.storage_native_max_host_size) or nil;
+end
+
+-- For a table of hosts: their limits, if there are any
+local function add_limits(groups, columns, rows)
+	local limits, any = {}, false;
+	for i, group in ipairs(groups) do
+		limits[i] = limit_of(group.name);
+		any = any or limits[i] ~= nil;
+	end
+	if not any then return; end
+	table.insert(columns, { title = "limit", right = true });
+	for i, row in ipairs(rows) do table.insert(row, limits[i] and bytes(limits[i]) or ""); end
+end
+
 local function print_groups(groups, level)
 	table.sort(groups, function (a, b)
 		if a.name ~= b.name then return a.name < b.name; end
@@ -95,7 +117,10 @@ local function print_groups(groups, level)
 		rows[i] = row(printable(group.name), group.type, group);
 		for name in pairs(sums) do sums[name] = sums[name] + group[name]; end
 	end
-	io.stdout:write(format_table(columns, rows, row("total", "", sums)));
+	local total = row("total", "", sums);
+	if level == "host" then add_limits(groups, columns, rows); end
+	if #columns > #total then table.insert(total, ""); end
+	io.stdout:write(format_table(columns, rows, total));
 end
 
 local STRUCTURES = {
@@ -129,11 +154,22 @@ local function stat_as_text(handle, patterns)
 	return 0;
 end
 
+-- As text: the hosts with their sizes and limits
+local function hosts_as_json(sizes)
+	local list = {};
+	for host, size in pairs(sizes) do
+		list[#list + 1] = json.encode { host = printable(host), bytes = size, max_bytes = limit_of(host) };
+	end
+	table.sort(list);
+	return table.concat(list, ",");
+end
+
 local function stat_as_json(handle, patterns)
 	local info, condition, why = handle:info();
 	if not info then return tool.fail("%s", why or condition); end
-	local list = {};
+	local list, sizes = {}, {};
 	local ok, text = each_collection(handle, patterns, function (collection)
+		sizes[collection.host] = (sizes[collection.host] or 0) + collection.bytes;
 		list[#list + 1] = json.encode({
 			host = printable(collection.host), store = printable(collection.store),
 			user = collection.user and printable(collection.user) or json.null,
@@ -146,6 +182,7 @@ local function stat_as_json(handle, patterns)
 		max_bytes = info.max_bytes, transaction = info.transaction, durable = info.durable, erasing = info.erasing,
 		structure = handle:verification().structure,
 	}), ',"collections":[', table.concat(list, ","), "]}\n");
+	}), ',"hosts":[', hosts_as_json(sizes), '],"collections":[', table.concat(list, ","), "]}\n");
 	return 0;
 end
 

@@ -4,7 +4,7 @@ local time = require "util.time";
 
 local INTERVAL, SAMPLES = 10, 6; -- seconds between two samples of the number of transactions, and how many are kept
 local UNOPENED = 1; -- seconds between two checks whether the database has been opened
-local SYNC_BUCKETS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10 };
+local SYNC_BUCKETS = { 0.01, 0.03, 0.1, 0.3, 1, 3, 10 }; -- to be copied: Prosody adds one
 
 local database;
 
@@ -15,13 +15,17 @@ end
 local size = gauge("size", "bytes", "Size of the database file");
 local used = gauge("used", "bytes", "Bytes of the file that are in use");
 local limit = gauge("limit", "bytes", "Maximum size of the database file");
+local log = gauge("log", "bytes", "Size of the log: turns that are not in the durable database file");
 local records = gauge("records", "", "Records of all kinds, including indexes");
 local readers = gauge("readers", "", "Open read transactions of all processes");
 local erasing = gauge("erasing", "", "Removed collections that are not erased yet");
 local behind = gauge("behind", "", "Transactions that are not known to be durable");
 local transactions = module:metric("counter", "transactions", "", "Transactions of the database", {}):with_labels();
 local sync = module:metric("histogram", "sync", "seconds", "Time from a commit until it was durable", {},
-	{ buckets = SYNC_BUCKETS }):with_labels();
+	{ buckets = { table.unpack(SYNC_BUCKETS) } }):with_labels();
+
+local log_sync = module:metric("histogram", "log_sync", "seconds", "Duration of a sync of the log by the disk", {},
+	{ buckets = { table.unpack(SYNC_BUCKETS) } }):with_labels();
 
 module:hook("stats-update", function ()
 	local info = database.info();
@@ -29,6 +33,7 @@ module:hook("stats-update", function ()
 	size:set(info.file_bytes);
 	used:set(info.used_bytes);
 	limit:set(info.max_bytes);
+	log:set(info.log_bytes);
 	records:set(info.records);
 	readers:set(info.readers);
 	erasing:set(info.erasing);
@@ -36,14 +41,27 @@ module:hook("stats-update", function ()
 	transactions:set(info.transaction);
 end);
 
--- ---- Transactions a second, over the last minute ----
+-- ---- Transactions a second and the slowest sync, over the last minute ----
 
-local samples = {}; -- { time =, transaction = }, the oldest first
+local samples = {}; -- { time =, transaction =, slowest = sync before it }, the oldest first
+local last_sync, slowest_sync = 0, 0; -- seconds; the slowest one since the last sample
+
+local function on_sync(seconds)
+	log_sync:sample(seconds);
+	last_sync, slowest_sync = seconds, math.max(slowest_sync, seconds);
+end
+
+local function slowest()
+	local most = slowest_sync;
+	for _, entry in ipairs(samples) do most = math.max(most, entry.slowest); end
+	return most;
+end
 
 local function sample()
 	local info = database.info();
 	if not info then return UNOPENED; end
-	samples[#samples + 1] = { time = time.monotonic(), transaction = info.transaction };
+	samples[#samples + 1] = { time = time.monotonic(), transaction = info.transaction, slowest = slowest_sync };
+	slowest_sync = 0;
 	if #samples > SAMPLES then table.remove(samples, 1); end
 	return INTERVAL;
 end
@@ -73,6 +91,7 @@ module:add_item("native-status", {
 			{ name = "directory", value = database.directory };
 			{ name = "size", value = info.file_bytes, unit = "bytes", limit = info.max_bytes };
 			{ name = "used", value = info.used_bytes, unit = "bytes" };
+			{ name = "log", value = info.log_bytes, unit = "bytes" };
 			{ name = "records", value = info.records };
 			{ name = "erasing", value = info.erasing };
 			{ name = "readers", value = info.readers };
@@ -81,6 +100,8 @@ module:add_item("native-status", {
 			{ name = "behind", value = info.transaction - info.durable };
 			{ name = "sync_lag", value = waiting, unit = "seconds" };
 			{ name = "structure", value = structure_as_text(info.verification) };
+			{ name = "last_sync", value = last_sync, unit = "seconds" };
+			{ name = "slowest_sync", value = slowest(), unit = "seconds" };
 		};
 	end;
 });
@@ -88,5 +109,6 @@ module:add_item("native-status", {
 return function (opened)
 	database = opened;
 	function database.on_durable(seconds) sync:sample(seconds); end
+	database.on_sync = on_sync;
 	if prosody.process_type == "prosody" then module:add_timer(0, sample); end
 end

@@ -4,7 +4,11 @@ module:set_global();
 
 local timer = require "util.timer";
 
+local config = require "core.configmanager";
+
 local database = module:require "database";
+local option_reader = module:require "option_reader";
+local host_options = option_reader.of_scope(module:require "options", "host");
 local types = module:require "types"(database);
 module:require "metrics"(database);
 module:require "compaction"(database);
@@ -12,10 +16,20 @@ module:require "tuning";
 
 -- ---- The life of the database ----
 
+-- Also a host whose module is not loaded yet
+function database.is_host_limited()
+	for host in pairs(config.getconfig()) do
+		local values = option_reader.values(host_options, function (name) return config.get(host, name); end, function () end);
+		if values.storage_native_max_host_size > 0 then return true; end
+	end
+	return false;
+end
+
 -- Only the event loop runs timers: before it runs, Prosody may still fork
 if prosody.process_type == "prosody" then
 	database.configure();
 	timer.add_task(0, database.loop_started);
+	module:hook_global("config-reloaded", database.reconfigure);
 end
 module:hook_global("server-stopping", function ()
 	database.on_close();
@@ -33,12 +47,31 @@ end
 local driver = { when_durable = database.when_durable };
 local driver_mt = { __index = driver };
 
+-- The smaller of two limits, each of which may be nil or 0 for none
+local function lower(a, b)
+	if not a or a == 0 then return b or 0; end
+	return b and b > 0 and math.min(a, b) or a;
+end
+
+local function read_limits(host_module, limits)
+	local values = option_reader.read(host_options, host_module);
+	limits.archive = lower(host_module:get_option_number("storage_archive_item_limit"));
+	limits.offline = lower(limits.archive, values.storage_native_offline_limit);
+	limits.host_size = math.floor(values.storage_native_max_host_size);
+	return limits;
+end
+
 local function new_driver(host_module)
-	local quota = host_module:get_option_number("storage_archive_item_limit");
+	local limits = read_limits(host_module, {});
+	if prosody.process_type == "prosody" then
+		host_module:hook_global("config-reloaded", function () read_limits(host_module, limits); end);
+		host_module:add_item("native-status", { name = "storage_native", figures = function ()
+			return database.host_figures(host_module.host, limits.host_size);
+		end });
+	end
 	return setmetatable({
 		host = host_module.host;
-		quota = quota;
-		caps = { total = true, quota = quota, truncate = true, full_id_range = true, ids = true, wildcard_delete = true };
+		limits = limits;
 		-- A component has no accounts, whatever the authentication of the whole server is
 		anonymous = host_module:get_host_type() == "local"
 			and host_module:get_option_string("authentication") == "anonymous"
@@ -50,16 +83,20 @@ function driver:open(store, typ)
 	typ = typ or "keyval";
 	local class = typ ~= "iterate" and types[typ];
 	if not class then return nil, "unsupported-store"; end
-	local is_archive = typ == "archive";
-	return setmetatable({
+	local opened = setmetatable({
 		host = self.host;
 		store = store;
 		type = typ;
-		kind = is_archive and "archive" or "keyval";
+		kind = typ == "archive" and "archive" or "keyval";
 		anonymous = self.anonymous;
-		quota = is_archive and self.quota or nil;
-		caps = is_archive and self.caps or nil;
+		limits = self.limits;
 	}, class);
+	if typ == "archive" then
+		local quota = opened:quota();
+		opened.caps = { total = true, quota = quota > 0 and quota or nil, truncate = true, full_id_range = true, ids = true,
+			wildcard_delete = true };
+	end
+	return opened;
 end
 
 function driver:stores(user, typ)

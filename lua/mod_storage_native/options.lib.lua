@@ -11,6 +11,12 @@ return { prefix = "storage_native_",
 	{ name = "storage_native_max_size", type = "number", default = 0, default_text = "0 (1 TiB)", least = 0, scope = "server",
 		text = "Largest size of the data file in bytes. Once it is reached, writes fail with a clear error; reads and deletions go "
 			.."on, and so do writes once there is room. Less than 4 MiB is of little use, see [Limits](#limits)." };
+	{ name = "storage_native_max_host_size", type = "number", default = 0, default_text = "0 (no limit)", least = 0, scope = "host",
+		text = "Bytes that all data of one host may have, as `stat` shows them. A write that would exceed it fails; reads, deletions, and "
+			.."changes that need no more space go on, and other hosts are not affected." };
+	{ name = "storage_native_offline_limit", type = "integer", default = 10000, least = 0, scope = "host",
+		text = "Messages that the `offline` store of one user may hold: strangers fill it. Further ones are returned to their "
+			.."senders. 0: no limit." };
 	{ name = "storage_native_verify", type = "boolean", default = true, scope = "server",
 		text = "Verify the structure of the data file once after each start of the machine, in the background, see "
 			.."[Damage](#damage). A damaged page can make LMDB read and write anywhere, so turn this off only to find out whether "

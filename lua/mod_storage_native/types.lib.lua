@@ -1,7 +1,7 @@
 -- The types of stores: keyval and map, which share their data, keyval+, which is both, and archive.
 --
--- A store is { host =, store = its name, kind = "keyval" or "archive", anonymous = whether nothing is stored, quota = messages
--- in an archive or nil }.
+-- A store is { host =, store = its name, kind = "keyval" or "archive", anonymous = whether nothing is stored, limits = those of the
+-- host, which a reload of the configuration changes }.
 
 local async = require "util.async";
 local datetime = require "util.datetime";
@@ -21,9 +21,10 @@ local function get_space(store, for_writing)
 	end
 	local handle, condition, text = database.use();
 	if not handle then return nil, condition, text; end
-	if store.handle ~= handle then
-		store.space, condition, text = handle[store.kind](handle, store.host, store.store);
-		store.handle = handle;
+	local limit = store.limits.host_size;
+	if store.handle ~= handle or store.limit ~= limit then
+		store.space, condition, text = handle[store.kind](handle, store.host, store.store, limit);
+		store.handle, store.limit = handle, limit;
 	end
 	return store.space, condition, text;
 end
@@ -61,7 +62,7 @@ local function write(store, method, ...)
 	local ok;
 	ok, condition, text = space[method](space, ...);
 	database.schedule_erase();
-	return database.wrote(ok, condition, text);
+	return database.wrote(ok, condition, text, store.host);
 end
 
 local function check_key(name, key)
@@ -126,11 +127,20 @@ types.archive = { __index = archive };
 
 -- Import appends stanzas that the database has packed.
 function archive:append_packed(user, key, stanza, when, with)
+-- The most messages of a user, 0: no limit
+function archive:quota()
+	return self.store == "offline" and self.limits.offline or self.limits.archive;
+end
+
+function archive:append(user, key, stanza, when, with)
+	if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
 	local space, condition, text = get_space(self, true);
 	if not space then return nil, condition, text; end
 	when = when or now();
 	if database.whole_seconds then when = math.floor(when); end
-	return database.wrote(space:append(user, key, stanza, when, with, self.quota or 0));
+	local id;
+	id, condition, text = space:append(user, key, stanza, when, with, self:quota());
+	return database.wrote(id, condition, text, self.host);
 end
 
 function archive:append(user, key, stanza, when, with)
@@ -143,7 +153,9 @@ function archive:set(user, id, stanza, when, with)
 	local space, condition, text = get_space(self); -- an anonymous user has no message that could be set
 	if not space then return nil, condition, text; end
 	if when and database.whole_seconds then when = math.floor(when); end
-	return database.wrote(space:set(user, id, stanza, when, with));
+	local ok;
+	ok, condition, text = space:set(user, id, stanza, when, with);
+	return database.wrote(ok, condition, text, self.host);
 end
 
 function archive:find(user, query)

@@ -178,10 +178,21 @@ function reader.values(rows, get, report)
 	return values;
 end
 
--- The options of this module. Reading an option without a row is an error.
-function reader.read(rows)
-	local values = reader.values(rows, function (name) return module:get_option(name); end, function (_, text)
-		module:log("error", "Invalid option value: %s", text);
+-- The rows of the scope, for a module that reads each scope by itself.
+function reader.of_scope(rows, scope)
+	local list = {};
+	for _, row in ipairs(rows) do
+		if row.scope == scope then list[#list + 1] = row; end
+	end
+	return list;
+end
+
+-- The options of this module, or of another one: of a host, for a module that all hosts share. Reading an option without a row is
+-- an error.
+function reader.read(rows, of)
+	of = of or module;
+	local values = reader.values(rows, function (name) return of:get_option(name); end, function (_, text)
+		of:log("error", "Invalid option value: %s", text);
 	end);
 	local known = {};
 	for _, row in ipairs(rows) do known[row.name] = true; end

@@ -45,6 +45,19 @@ static uint64_t check_append(const struct pn_archive *archive, struct pn_str key
 	return replaced;
 }
 
+/* The same for the limit of the host. */
+static void check_host(const struct pn_archive *archive, const struct pn_message *message,
+		       uint64_t replaced) {
+	const size_t after = append_claim(message).largest;
+	struct pn_stored stored;
+	size_t before = 0;
+	if (pn_host_has_room(archive->txn, archive->store, after))
+		return;
+	if (replaced != 0)
+		(void)pn_message_get(archive, replaced, &stored, &before);
+	pn_host_check(archive->txn, archive->store, before, after);
+}
+
 static void append(struct pn_archive *archive, const struct pn_message *message,
 		   char id[PN_ARCHIVE_ID_LEN]) {
 	struct pn_archive_state *const state = &archive->state;
@@ -87,6 +100,7 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 	pn_txn_write(store->db, &txn, append_claim(message));
 	pn_archive_open(&archive, &txn, store, user);
 	const uint64_t replaced = check_append(&archive, message->id, quota);
+	check_host(&archive, message, replaced);
 	if (txn.err == PN_OK && archive.number == 0)
 		archive.number = pn_collection_make(&txn, store, user);
 	if (replaced != 0) {
@@ -135,6 +149,9 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 		pn_txn_fail(archive->txn, PN_ECORRUPT);
 		return;
 	}
+	pn_host_check(archive->txn, archive->store, stored.stanza.len, change->stanza.len);
+	if (archive->txn->err != PN_OK)
+		return;
 	const bool was_out_of_order = stored.out_of_order;
 	if (stored.key.bytes != NULL) {
 		pn_buf_append(key, stored.key.bytes, stored.key.len);

@@ -28,8 +28,10 @@ struct pn_archive_state {
 /* An archive, for one operation. */
 struct pn_archive {
 	struct pn_txn *txn;
-	uint32_t number; /* of its collection; 0: it does not exist yet */
+	const struct pn_store *store; /* NULL if it was opened by its number */
+	uint32_t number;              /* of its collection; 0: it does not exist yet */
 	struct pn_archive_state state;
+	uint64_t counted;   /* of state.bytes, in those of the host */
 	unsigned scattered; /* index records of deleted messages, on leaves of their own: k and p */
 };
 
@@ -42,6 +44,9 @@ bool pn_archive_open(struct pn_archive *archive, struct pn_txn *txn, const struc
 bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint32_t number);
 
 void pn_archive_write_state(struct pn_archive *archive);
+
+/* Removes the archive, which is empty or not. pn_store_erase() erases its records. */
+void pn_archive_drop(struct pn_archive *archive);
 
 /* ---- Messages ---- */
 

@@ -136,7 +136,7 @@ static bool delete_planned(struct pn_archive *archive, const struct pn_plan *pla
 	if (deletion->done > 0 && archive->state.count > 0)
 		pn_archive_write_state(archive);
 	else if (deletion->done > 0)
-		pn_collection_drop(archive->txn, archive->number);
+		pn_archive_drop(archive);
 	return surplus > deletion->done &&
 	       (deletion->done == deletion->limit || deletion->scattered >= SLICE_SCATTERED);
 }
@@ -148,7 +148,7 @@ static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
 		return false;
 	if (selects_all(deletion)) {
 		deletion->done = archive->state.count;
-		pn_collection_drop(archive->txn, archive->number);
+		pn_archive_drop(archive);
 		return false;
 	}
 	if (pn_plan_make(archive, deletion->query, &plan))

@@ -32,12 +32,26 @@ bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint
 	state->out_of_order = pn_wire_u64(&value);
 	if (pn_txn_sound(txn, &value) && !is_sound(state))
 		pn_txn_fail(txn, PN_ECORRUPT);
+	archive->counted = state->bytes;
 	return txn->err == PN_OK;
 }
 
 bool pn_archive_open(struct pn_archive *archive, struct pn_txn *txn, const struct pn_store *store,
 		     struct pn_user user) {
-	return pn_archive_open_number(archive, txn, pn_collection_find(txn, store, user));
+	const bool exists =
+		pn_archive_open_number(archive, txn, pn_collection_find(txn, store, user));
+	archive->store = store;
+	return exists;
+}
+
+static void count_bytes(struct pn_archive *archive) {
+	const int64_t grown = (int64_t)(archive->state.bytes - archive->counted);
+	pn_digest host;
+	archive->counted = archive->state.bytes;
+	if (archive->store != NULL)
+		pn_host_changed(archive->txn, archive->store->host_digest, archive->number, grown);
+	else if (grown != 0 && pn_collection_host(archive->txn, archive->number, host))
+		pn_host_changed(archive->txn, host, archive->number, grown);
 }
 
 void pn_archive_write_state(struct pn_archive *archive) {
@@ -51,6 +65,11 @@ void pn_archive_write_state(struct pn_archive *archive) {
 	pn_wire_put_u32(&value, state->next_peer);
 	pn_wire_put_u64(&value, state->out_of_order);
 	pn_put(archive->txn, &key, &value);
+	count_bytes(archive);
+}
+
+void pn_archive_drop(struct pn_archive *archive) {
+	pn_collection_drop(archive->txn, archive->number, archive->counted);
 }
 
 void pn_archive_size(struct pn_txn *txn, uint32_t number, uint64_t *messages, uint64_t *bytes) {

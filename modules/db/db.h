@@ -79,7 +79,11 @@ struct pn_db {
 	uint64_t cut;  /* number of the last turn that was cut from the log */
 	uint64_t kept; /* the log behind this turn is kept: a compaction reads it */
 	bool advanced; /* the last commit was made for space alone */
-	int event;     /* eventfd: a sync or a checkpoint has ended */
+	/* The file may hardly grow, and free pages are few: what is committed is made durable all
+	 * the time, so that others become free. */
+	bool scarce;
+	unsigned impatient; /* commits during which no write waits for free pages */
+	int event;          /* eventfd: a sync or a checkpoint has ended */
 	struct pn_log_id id;
 	struct pn_log *log;
 	struct pn_sync *sync;
@@ -99,7 +103,7 @@ struct pn_db {
 	} pace;
 	struct pn_crypt *crypt;
 	uint32_t epoch;
-	uint32_t high_mark;
+	struct pn_db_notes notes;
 };
 
 /* The code for a result of LMDB, which may be an errno. */

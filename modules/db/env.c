@@ -155,8 +155,12 @@ static int copy_path(struct pn_db *db, const char *path) {
 	return PN_OK;
 }
 
+void pn_db_set_max(struct pn_db *db, uint64_t max_bytes) {
+	db->max_bytes = max_bytes != 0 ? max_bytes : UINT64_MAX;
+}
+
 static int open_all(struct pn_db *db, const struct pn_db_options *options) {
-	db->max_bytes = options->max_bytes != 0 ? options->max_bytes : UINT64_MAX;
+	pn_db_set_max(db, options->max_bytes);
 	db->locks = openat(db->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
 	db->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (db->locks < 0 || db->event < 0)
@@ -363,6 +367,6 @@ uint32_t pn_db_epoch(const struct pn_db *db) {
 	return db->epoch;
 }
 
-uint32_t *pn_db_high_mark(struct pn_db *db) {
-	return &db->high_mark;
+struct pn_db_notes *pn_db_notes(struct pn_db *db) {
+	return &db->notes;
 }

@@ -26,6 +26,12 @@ enum {
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
 	/* The file is extended by a part of its size, so that fallocate() is rare: it may wait for
 	 * the journal of the file system. A thread extends it by more, before that is needed. */
+	/* With less than this part of max_bytes to grow, and less than so many times the free pages
+	 * that a transaction needs, pages are made free before they are needed. */
+	NEAR_PART = 16,
+	AMPLE = 2,
+	/* The file is extended by a part of its size, so that fallocate() is rare: it may wait for
+	 * the journal of the file system. A thread extends it by more, before that is needed. */
 	AHEAD_PART = 8,
 	AHEAD_MAX = 4 * 1024 * 1024,
 	AHEAD_THREAD = 32 * 1024 * 1024,
@@ -108,6 +114,13 @@ static uint64_t set_aside(const struct pn_db *db) {
 	return part < SET_ASIDE ? part : SET_ASIDE;
 }
 
+/* Near the limit of the file, before its free pages are needed. */
+static void notice_scarcity(struct pn_db *db, const struct pn_claim *claim, uint64_t wanted) {
+	const uint64_t end = db->file_end + wanted;
+	db->scarce = end + db->max_bytes / NEAR_PART > db->max_bytes &&
+		     !has_room(db, AMPLE * wanted, claim->largest, false);
+}
+
 /*
  * If the file may not grow, its free pages have to suffice. LMDB may still take pages from the end
  * now and then, so some must be allocated there as well.
@@ -116,6 +129,7 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 	const uint64_t needed = db->estimate + bytes;
 	const uint64_t wanted = needed + (claim->removes ? 0 : set_aside(db));
 	const uint64_t end = db->file_end + wanted;
+	notice_scarcity(db, claim, wanted);
 	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
 		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);

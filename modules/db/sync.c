@@ -93,6 +93,10 @@ uint64_t pn_sync_durable(struct pn_sync *sync) {
 	return sync->log != NULL ? pn_log_synced(sync->log) : 0;
 }
 
+bool pn_sync_is_running(struct pn_sync *sync) {
+	return pn_worker_is_busy(&sync->worker);
+}
+
 int pn_sync_state(const struct pn_sync *sync) {
 	return sync->failed ? PN_EIO : PN_OK;
 }

@@ -36,6 +36,9 @@ int pn_sync_run(struct pn_sync *sync, uint64_t now, int *wait);
 /* Number of the last turn that is durable by the log. */
 uint64_t pn_sync_durable(struct pn_sync *sync);
 
+/* Whether a sync is under way in the background. */
+bool pn_sync_is_running(struct pn_sync *sync);
+
 /* 0, or PN_EIO once a sync has failed: the log can no longer be trusted. */
 int pn_sync_state(const struct pn_sync *sync);
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 
 #include <pn/err.h>
 
@@ -33,6 +34,11 @@ enum {
 	 * is committed, and wait for the writer's lock. */
 	AGE_MAX = 5000,
 	IDLE_MAX = 250,
+	/* ms that a write waits for free pages near the limit of the file: the server stands still
+	 * meanwhile. A disk needs some ms. If one is slower, writes fail without a wait during so
+	 * many commits: no more than one in some minutes waits. */
+	FREE_WAIT = 100,
+	IMPATIENT = 1000,
 };
 
 int pn_db_grow_map(struct pn_db *db) {
@@ -86,6 +92,7 @@ static int commit_transaction(struct pn_db *db) {
 	err = rc == EIO ? pn_room_explain_io(db->directory) : pn_db_error(rc);
 	if (err == PN_OK) {
 		db->advanced = false;
+		db->impatient -= db->impatient > 0;
 		pn_room_release_surplus(db);
 	} else {
 		db->reserved = 0;
@@ -184,7 +191,8 @@ int pn_turn_checkpoint(struct pn_db *db) {
 }
 
 static bool is_due(const struct pn_db *db) {
-	return !db->pace.on || db->redo.count >= CHANGES_MAX || db->redo.changes.len >= BYTES_MAX ||
+	return !db->pace.on || (db->scarce && !pn_checkpoint_is_busy(db->checkpoint)) ||
+	       db->redo.count >= CHANGES_MAX || db->redo.changes.len >= BYTES_MAX ||
 	       pn_lock_is_taken(db->locks, PN_LOCK_WAITING);
 }
 
@@ -363,6 +371,10 @@ uint64_t pn_db_durable(const struct pn_db *db) {
 	return pn_sync_durable(db->sync);
 }
 
+bool pn_db_is_syncing(struct pn_db *db) {
+	return pn_sync_is_running(db->sync);
+}
+
 /* ---- The end of an operation ---- */
 
 void pn_turn_keep(struct pn_db *db) {
@@ -395,13 +407,32 @@ int pn_turn_commit_part(struct pn_db *db) {
 	return err == PN_OK ? pn_db_begin(db) : err;
 }
 
+/* With an event loop: in the background, which goes on if that takes too long. */
+static int wait_for_checkpoint(struct pn_db *db) {
+	const struct timespec moment = {.tv_nsec = 1000 * 1000};
+	for (int waited = db->impatient > 0 ? FREE_WAIT : 0;; waited++) {
+		if (pn_checkpoint_is_last(db->checkpoint))
+			return PN_OK;
+		const int err = pn_checkpoint_begin(db->checkpoint, pn_log_last(db->log),
+						    pn_room_ahead(db));
+		if (err != PN_OK || waited >= FREE_WAIT)
+			return err != PN_OK ? err : PN_EFULL;
+		if (waited + 1 == FREE_WAIT)
+			db->impatient = IMPATIENT;
+		nanosleep(&moment, NULL);
+	}
+}
+
 int pn_turn_advance(struct pn_db *db) {
+	const bool background = db->pace.on && db->scarce;
 	if (db->advanced)
-		return PN_EFULL;
+		return background ? wait_for_checkpoint(db) : PN_EFULL;
 	int err = pn_turn_commit_part(db);
 	if (err != PN_OK)
 		return err;
 	db->advanced = true;
+	if (background)
+		return wait_for_checkpoint(db);
 	err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
 	if (err == PN_OK)
 		err = pn_sync_now(db->sync);

@@ -1,6 +1,7 @@
 /* Checks every record against the records that depend on it: the walk, and the collections. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <pn/alloc.h>
 #include <pn/archive.h>
@@ -21,6 +22,14 @@ struct pn_check {
 	uint64_t collections; /* the numbers of records c, d and u must be equal */
 	uint64_t directory;
 	uint64_t users;
+	struct pn_buf hosts; /* array of struct host */
+	uint64_t counts;     /* records b of hosts */
+};
+
+/* The bytes of the collections that were counted. */
+struct host {
+	pn_digest digest;
+	uint64_t bytes;
 };
 
 __attribute__((format(printf, 2, 3))) static void report(struct pn_check *check, const char *format,
@@ -31,6 +40,53 @@ __attribute__((format(printf, 2, 3))) static void report(struct pn_check *check,
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	check->archives.problem(check->archives.context, text);
+}
+
+/* ---- The bytes of hosts ---- */
+
+static struct host *find_host(struct pn_check *check, const pn_digest digest) {
+	struct host *const hosts = (struct host *)(void *)check->hosts.data;
+	for (size_t i = 0; i < check->hosts.len / sizeof(struct host); i++) {
+		if (memcmp(hosts[i].digest, digest, PN_DIGEST) == 0)
+			return &hosts[i];
+	}
+	return NULL;
+}
+
+/* Adds the bytes of a collection to those of its host. */
+static void add_bytes(struct pn_check *check, uint32_t collection, const struct pn_owner *owner) {
+	struct host host = {0};
+	if (collection > pn_host_counted(&check->txn))
+		return;
+	const struct pn_size size = pn_collection_size(&check->txn, collection, owner->type);
+	if (pn_txn_take(&check->txn) != PN_OK)
+		return; /* it is reported as the record of an archive */
+	pn_name_digest(&check->txn, owner->host, host.digest);
+	struct host *const found = find_host(check, host.digest);
+	if (found != NULL) {
+		found->bytes += size.bytes;
+		return;
+	}
+	host.bytes = size.bytes;
+	pn_buf_append(&check->hosts, &host, sizeof(host));
+	pn_txn_fail(&check->txn, check->hosts.err);
+}
+
+/* Compares the records b with the bytes of the collections. */
+static void check_hosts(struct pn_check *check) {
+	const struct host *const hosts = (const struct host *)(void *)check->hosts.data;
+	const size_t count = check->hosts.len / sizeof(struct host);
+	if (pn_host_counted(&check->txn) == 0)
+		return; /* they are counted anew */
+	for (size_t i = 0; i < count; i++) {
+		const uint64_t bytes = pn_host_bytes(&check->txn, hosts[i].digest);
+		if (bytes != hosts[i].bytes)
+			report(check, "a host has %llu bytes, but %llu are counted",
+			       (unsigned long long)hosts[i].bytes, (unsigned long long)bytes);
+	}
+	if (count < check->counts)
+		report(check, "the bytes of %llu hosts are counted, but only %llu have collections",
+		       (unsigned long long)check->counts, (unsigned long long)count);
 }
 
 /* ---- Collections ---- */
@@ -77,6 +133,7 @@ static void check_collection(struct pn_check *check, uint32_t collection) {
 		    pn_store_init(&store, check->txn.db, owner.type, owner.host, owner.store));
 	if (pn_collection_find(&check->txn, &store, owner.user) != collection)
 		report(check, "collection %u is not in the directory", collection);
+	add_bytes(check, collection, &owner);
 }
 
 /* ---- The walk ---- */
@@ -102,6 +159,9 @@ static void check_record(struct pn_check *check) {
 	case PN_KIND_POSITION:
 	case PN_KIND_STORES:
 	case PN_KIND_TRASH:
+		return;
+	case PN_KIND_HOST:
+		check->counts += key.len > 1;
 		return;
 	case PN_KIND_DIRECTORY:
 		check->directory++;
@@ -129,6 +189,7 @@ static void finish(struct pn_check *check) {
 		report(check, "there are %llu collections, %llu by store, and %llu by user",
 		       (unsigned long long)check->collections, (unsigned long long)check->directory,
 		       (unsigned long long)check->users);
+	check_hosts(check);
 	pn_archive_check_passed(&check->archives, NULL);
 }
 
@@ -185,6 +246,7 @@ int pn_check_new(struct pn_check **out, struct pn_db *db,
 void pn_check_free(struct pn_check *check) {
 	if (check == NULL)
 		return;
+	pn_buf_free(&check->hosts);
 	pn_cursor_close(&check->cursor);
 	pn_txn_close(&check->txn);
 	pn_free(check);

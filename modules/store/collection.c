@@ -8,8 +8,6 @@
  * case, records on pages of their own, so small counts have a margin. */
 enum {
 	MAKE_PUTS = 4,  /* c, d, u, s */
-	DROP_PUTS = 5,  /* c, d, u, s, x */
-	PURGE_PUTS = 2, /* for each collection of a user: d and s; the others are neighbours */
 	ERASE_PUTS = 4, /* x, and the leaves at both ends */
 	PER_LEAF = 16,  /* records with which erasing takes a leaf: it removes neighbours */
 };
@@ -36,7 +34,8 @@ int pn_store_init(struct pn_store *store, struct pn_db *db, enum pn_type type, s
 		  struct pn_str name) {
 	const struct pn_str names[2] = {host, name};
 	*store = (struct pn_store){.db = db, .type = type, .host = host, .name = name};
-	return pn_db_digest(db, names, 2, store->digest);
+	const int err = pn_db_digest(db, &host, 1, store->host_digest);
+	return err == PN_OK ? pn_db_digest(db, names, 2, store->digest) : err;
 }
 
 struct pn_key pn_name_key(struct pn_txn *txn, uint32_t collection, enum pn_kind kind,
@@ -72,6 +71,14 @@ bool pn_collection_owner(struct pn_txn *txn, uint32_t collection, struct pn_owne
 	return false;
 }
 
+bool pn_collection_host(struct pn_txn *txn, uint32_t collection, pn_digest host) {
+	struct pn_owner owner;
+	if (!pn_collection_owner(txn, collection, &owner))
+		return false;
+	pn_name_digest(txn, owner.host, host);
+	return txn->err == PN_OK;
+}
+
 static void write_owner(struct pn_txn *txn, uint32_t collection, const struct pn_owner *owner) {
 	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
 	struct pn_buf value = pn_value();
@@ -104,7 +111,7 @@ static uint32_t last_number(struct pn_txn *txn, enum pn_kind kind) {
  */
 static uint32_t new_number(struct pn_txn *txn) {
 	static const enum pn_kind kinds[2] = {PN_KIND_COLLECTION, PN_KIND_TRASH};
-	uint32_t *const last = pn_db_high_mark(txn->db);
+	uint32_t *const last = &pn_db_notes(txn->db)->high_mark;
 	uint32_t newest = *last;
 	for (int i = 0; i < 2; i++) {
 		const uint32_t number = last_number(txn, kinds[i]);
@@ -186,7 +193,8 @@ uint32_t pn_collection_make(struct pn_txn *txn, const struct pn_store *store, st
 	return txn->err == PN_OK ? number : 0;
 }
 
-void pn_collection_drop(struct pn_txn *txn, uint32_t collection) {
+void pn_collection_drop(struct pn_txn *txn, uint32_t collection, uint64_t bytes) {
+	pn_digest host;
 	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
 	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
 	struct pn_owner owner;
@@ -194,8 +202,10 @@ void pn_collection_drop(struct pn_txn *txn, uint32_t collection) {
 	if (!pn_collection_owner(txn, collection, &owner))
 		return;
 	find_keys(txn, &owner, &keys);
+	pn_name_digest(txn, owner.host, host);
 	const uint8_t type = (uint8_t)owner.type;
 	count_store(txn, &keys.stores, &owner, -1); /* owner is borrowed until here */
+	pn_host_changed(txn, host, collection, -(int64_t)bytes);
 	pn_put_u8(txn, &trash, type);
 	pn_remove(txn, &keys.directory);
 	pn_remove(txn, &keys.user);
@@ -244,8 +254,7 @@ int pn_store_users(const struct pn_store *store, struct pn_buf *out) {
 	return pn_txn_end(&txn, PN_OK);
 }
 
-/* The prefix of the keys u of a user. */
-static struct pn_key user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user) {
+struct pn_key pn_user_prefix(struct pn_txn *txn, struct pn_str host, struct pn_user user) {
 	pn_digest digest = {0};
 	digest_two(txn, host, user_str(user), digest);
 	return pn_key_directory(PN_KIND_USER, digest, 0, NULL);
@@ -256,7 +265,7 @@ int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, str
 	struct pn_cursor cursor;
 	struct pn_owner owner;
 	pn_txn_read(db, &txn);
-	const struct pn_key prefix = user_prefix(&txn, host, user);
+	const struct pn_key prefix = pn_user_prefix(&txn, host, user);
 	pn_cursor_open(&txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
 		if (!pn_collection_owner(&txn, pn_wire_u32(&cursor.value), &owner))
@@ -294,31 +303,6 @@ int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out) 
 	pn_name_digest(&txn, host, digest);
 	for (int i = 0; i < BOTH_TYPES; i++)
 		list_type(&txn, digest, TYPES[i], out);
-	return pn_txn_end(&txn, PN_OK);
-}
-
-/* ---- Removal ---- */
-
-/* The first collection of the user, 0 if there is none. */
-static uint32_t first_collection(struct pn_txn *txn, const struct pn_key *prefix) {
-	struct pn_cursor cursor;
-	if (!pn_cursor_find(txn, &cursor, prefix, NULL))
-		return 0;
-	const uint32_t collection = pn_wire_u32(&cursor.value);
-	pn_txn_sound(txn, &cursor.value);
-	pn_cursor_close(&cursor);
-	return txn->err == PN_OK ? collection : 0;
-}
-
-int pn_store_purge(struct pn_db *db, struct pn_str host, struct pn_user user) {
-	struct pn_txn txn;
-	uint32_t collection;
-	pn_txn_write(db, &txn, (struct pn_claim){.puts = DROP_PUTS, .removes = true});
-	const struct pn_key prefix = user_prefix(&txn, host, user);
-	while ((collection = first_collection(&txn, &prefix)) != 0) {
-		pn_txn_claim_more(&txn, PURGE_PUTS, 0);
-		pn_collection_drop(&txn, collection);
-	}
 	return pn_txn_end(&txn, PN_OK);
 }
 

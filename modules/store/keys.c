@@ -44,6 +44,13 @@ struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn
 	return key;
 }
 
+struct pn_key pn_key_host(const unsigned char *digest) {
+	struct pn_key key = start(PN_KIND_HOST);
+	if (digest != NULL)
+		put(&key, digest, PN_DIGEST);
+	return key;
+}
+
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection) {
 	struct pn_key key = start(kind);
 	put_uint(&key, collection, 4);

@@ -55,17 +55,29 @@ static bool same(struct pn_str a, struct pn_str b) {
 	return a.len == b.len && memcmp(a.bytes, b.bytes, a.len) == 0;
 }
 
-/* Writes a record, unless it is there already with the same value. */
-static void put_record(struct pn_txn *txn, uint32_t collection, const struct pn_record *record) {
+/* The bytes of a record: of its key, as pn/keys.h draws it, and of its value. */
+static size_t record_bytes(struct pn_str key, size_t value_len) {
+	const size_t head = 7 + 1; /* of the key, and of the value */
+	return head + value_len + (key.len > PN_KEY_RAW ? PN_DIGEST + 4 + key.len : key.len);
+}
+
+/* Writes a record, unless it is there already with the same value. Returns by how many bytes the
+ * collection has grown. */
+static int64_t put_record(struct pn_txn *txn, uint32_t collection, const struct pn_record *record) {
 	struct pn_str before;
-	if (get_record(txn, collection, record->key, &before) && same(before, record->value))
-		return;
+	int64_t grown = (int64_t)record_bytes(record->key, record->value.len);
+	if (get_record(txn, collection, record->key, &before)) {
+		if (same(before, record->value))
+			return 0;
+		grown -= (int64_t)record_bytes(record->key, before.len);
+	}
 	const struct pn_key key = pn_name_key(txn, collection, PN_KIND_VALUE, record->key);
 	struct pn_buf value = pn_value();
 	if (record->key.len > PN_KEY_RAW)
 		pn_wire_put_bytes(&value, record->key.bytes, (uint32_t)record->key.len);
 	pn_buf_append(&value, record->value.bytes, record->value.len);
 	pn_put(txn, &key, &value);
+	return grown;
 }
 
 /* Drops the collection if it has no records left. */
@@ -75,13 +87,25 @@ static void drop_empty(struct pn_txn *txn, uint32_t collection) {
 	if (pn_cursor_find(txn, &cursor, &prefix, NULL))
 		pn_cursor_close(&cursor);
 	else
-		pn_collection_drop(txn, collection);
+		pn_collection_drop(txn, collection, 0);
 }
 
-static void remove_record(struct pn_txn *txn, uint32_t collection, struct pn_str name) {
+static void remove_record(struct pn_txn *txn, const struct pn_store *store, uint32_t collection,
+			  struct pn_str name) {
 	const struct pn_key key = pn_name_key(txn, collection, PN_KIND_VALUE, name);
-	if (pn_remove(txn, &key))
-		drop_empty(txn, collection);
+	struct pn_cursor cursor;
+	size_t bytes = 0; /* also of a record that cannot be read */
+	if (!pn_cursor_find(txn, &cursor, &key, NULL))
+		return;
+	if (cursor.key.len == key.len) {
+		bytes = cursor.size;
+		pn_cursor_remove(&cursor);
+	}
+	pn_cursor_close(&cursor);
+	if (bytes == 0)
+		return;
+	pn_host_changed(txn, store->host_digest, collection, -(int64_t)bytes);
+	drop_empty(txn, collection);
 }
 
 /* ---- Single records ---- */
@@ -102,12 +126,47 @@ int pn_kv_get(const struct pn_store *store, struct pn_user user, struct pn_str k
 static void set_record(struct pn_txn *txn, const struct pn_store *store, struct pn_user user,
 		       const struct pn_record *record) {
 	if (record->value.bytes != NULL) {
-		put_record(txn, pn_collection_make(txn, store, user), record);
+		const uint32_t collection = pn_collection_make(txn, store, user);
+		const int64_t grown = put_record(txn, collection, record);
+		pn_host_changed(txn, store->host_digest, collection, grown);
 		return;
 	}
 	const uint32_t collection = pn_collection_find(txn, store, user);
 	if (collection != 0)
-		remove_record(txn, collection, record->key);
+		remove_record(txn, store, collection, record->key);
+}
+
+static uint64_t bytes_of(const struct pn_record *records, size_t count) {
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (records[i].value.bytes != NULL)
+			bytes += record_bytes(records[i].key, records[i].value.len);
+	}
+	return bytes;
+}
+
+/* The bytes of the user's records with these keys, as they are now. */
+static uint64_t bytes_before(struct pn_txn *txn, uint32_t collection,
+			     const struct pn_record *records, size_t count) {
+	struct pn_str value;
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (get_record(txn, collection, records[i].key, &value))
+			bytes += record_bytes(records[i].key, value.len);
+	}
+	return bytes;
+}
+
+/* Checks the limit of the host before anything is written. all: they replace all of the user's. */
+static void check_host(struct pn_txn *txn, const struct pn_store *store, struct pn_user user,
+		       const struct pn_record *records, size_t count, bool all) {
+	const uint64_t after = bytes_of(records, count);
+	if (pn_host_has_room(txn, store, after))
+		return;
+	const uint32_t collection = pn_collection_find(txn, store, user);
+	const uint64_t before = all ? pn_collection_size(txn, collection, PN_TYPE_KEYVAL).bytes
+				    : bytes_before(txn, collection, records, count);
+	pn_host_check(txn, store, before, after);
 }
 
 /* apart: each record may be on a page of its own. */
@@ -128,6 +187,7 @@ int pn_kv_set(const struct pn_store *store, struct pn_user user, const struct pn
 	      size_t count) {
 	struct pn_txn txn;
 	pn_txn_write(store->db, &txn, claim_for(records, count, true));
+	check_host(&txn, store, user, records, count, false);
 	for (size_t i = 0; i < count && txn.err == PN_OK; i++)
 		set_record(&txn, store, user, &records[i]);
 	return pn_txn_end(&txn, PN_OK);
@@ -170,9 +230,10 @@ static int compare_records(const void *a, const void *b) {
 	return compare_strings(first->key, second->key);
 }
 
-/* Removes the records whose keys are not in `records`, which are sorted. */
-static void remove_others(struct pn_txn *txn, uint32_t collection, const struct pn_record *records,
-			  size_t count) {
+/* Removes the records whose keys are not in `records`, which are sorted. Returns their bytes. */
+static int64_t remove_others(struct pn_txn *txn, uint32_t collection,
+			     const struct pn_record *records, size_t count) {
+	int64_t bytes = 0;
 	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
 	struct pn_cursor cursor;
 	struct pn_record record;
@@ -180,10 +241,13 @@ static void remove_others(struct pn_txn *txn, uint32_t collection, const struct 
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
 		if (!read_record(txn, &cursor, &record))
 			break;
-		if (bsearch(&record, records, count, sizeof(record), compare_records) == NULL)
+		if (bsearch(&record, records, count, sizeof(record), compare_records) == NULL) {
+			bytes += (int64_t)cursor.size;
 			pn_cursor_remove(&cursor);
+		}
 	}
 	pn_cursor_close(&cursor);
+	return bytes;
 }
 
 static void replace(struct pn_txn *txn, const struct pn_store *store, struct pn_user user,
@@ -191,13 +255,15 @@ static void replace(struct pn_txn *txn, const struct pn_store *store, struct pn_
 	if (count == 0) {
 		const uint32_t found = pn_collection_find(txn, store, user);
 		if (found != 0)
-			pn_collection_drop(txn, found);
+			pn_collection_drop(txn, found, pn_collection_counted(txn, found));
 		return;
 	}
+	int64_t grown = 0;
 	const uint32_t collection = pn_collection_make(txn, store, user);
 	for (size_t i = 0; i < count && txn->err == PN_OK; i++)
-		put_record(txn, collection, &records[i]);
-	remove_others(txn, collection, records, count);
+		grown += put_record(txn, collection, &records[i]);
+	grown -= remove_others(txn, collection, records, count);
+	pn_host_changed(txn, store->host_digest, collection, grown);
 }
 
 int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_record *records,
@@ -206,6 +272,7 @@ int pn_kv_replace(const struct pn_store *store, struct pn_user user, struct pn_r
 	pn_txn_write(store->db, &txn, claim_for(records, count, false));
 	if (count > 1)
 		qsort(records, count, sizeof(records[0]), compare_records);
+	check_host(&txn, store, user, records, count, true);
 	replace(&txn, store, user, records, count);
 	return pn_txn_end(&txn, PN_OK);
 }
@@ -260,7 +327,7 @@ int pn_kv_delete_all(const struct pn_store *store, struct pn_str key) {
 		pn_txn_write(store->db, &txn, (struct pn_claim){.puts = PUTS, .removes = true});
 		more = find_with_key(&txn, store, &position, key, &collection);
 		if (more)
-			remove_record(&txn, collection, key);
+			remove_record(&txn, store, collection, key);
 		const int err = pn_txn_end(&txn, PN_OK);
 		if (err != PN_OK && (err != PN_ECORRUPT || !more))
 			return err;

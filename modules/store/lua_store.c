@@ -83,6 +83,13 @@ static int db_replayed(lua_State *L) {
 	return 2;
 }
 
+/* set_max(bytes): the limit of the data file, 0: none */
+static int db_set_max(lua_State *L) {
+	const uint64_t bytes = (uint64_t)pn_glue_integer(L, 2, 0, INT64_MAX);
+	pn_db_set_max(pn_lua_check_db(L)->db, bytes);
+	return 0;
+}
+
 /* ---- Transactions and durability ---- */
 
 /* commit() -> true | nil, condition, text */
@@ -123,6 +130,12 @@ static int db_sync(lua_State *L) {
 	return 1;
 }
 
+/* is_syncing() -> whether a sync of the log is under way in the background */
+static int db_is_syncing(lua_State *L) {
+	lua_pushboolean(L, pn_db_is_syncing(pn_lua_check_db(L)->db));
+	return 1;
+}
+
 /* flush() -> true | nil, condition, text */
 static int db_flush(lua_State *L) {
 	return pn_lua_result(L, pn_db_flush(pn_lua_check_db(L)->db));
@@ -147,14 +160,18 @@ static int db_purge(lua_State *L) {
 	return pn_lua_result(L, pn_store_purge(pn_lua_check_db(L)->db, host, user));
 }
 
-/* erase(limit) -> true if records are left, else false | nil, condition, text */
-static int db_erase(lua_State *L) {
-	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
-	const int more = pn_store_erase(pn_lua_check_db(L)->db, limit);
+/* Pushes whether there is more to do, or an error. */
+static int push_more(lua_State *L, int more) {
 	if (more < 0)
 		return pn_glue_error(L, more);
 	lua_pushboolean(L, more);
 	return 1;
+}
+
+/* erase(limit) -> true if records are left, else false | nil, condition, text */
+static int db_erase(lua_State *L) {
+	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 1, INT32_MAX);
+	return push_more(L, pn_store_erase(pn_lua_check_db(L)->db, limit));
 }
 
 /* Pushes an array of names, and a parallel array of types. */
@@ -188,12 +205,35 @@ static int db_list(lua_State *L) {
 	return results;
 }
 
+/* host_bytes(host) -> bytes, whether all are counted | nil, condition, text */
+static int db_host_bytes(lua_State *L) {
+	const struct pn_str host = pn_lua_check_str(L, 2);
+	uint64_t bytes;
+	const int complete = pn_store_host_bytes(pn_lua_check_db(L)->db, host, &bytes);
+	if (complete < 0)
+		return pn_glue_error(L, complete);
+	lua_pushinteger(L, (lua_Integer)bytes);
+	lua_pushboolean(L, complete);
+	return 2;
+}
+
+/* count(limit) -> true if collections are left to count, else false | nil, condition, text
+ * limit: 0 ends the counting */
+static int db_count(lua_State *L) {
+	const unsigned limit = (unsigned)pn_glue_integer(L, 2, 0, INT32_MAX);
+	struct pn_db *const db = pn_lua_check_db(L)->db;
+	return push_more(L, limit > 0 ? pn_store_count(db, limit) : pn_store_stop_counting(db));
+}
+
 /* ---- Stores ---- */
 
 static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
-	lua_settop(L, 3);
+	lua_settop(L, 4);
 	const struct pn_str host = pn_lua_check_str(L, 2);
 	const struct pn_str name = pn_lua_check_str(L, 3);
+	const bool limited = !lua_isnoneornil(L, 4);
+	const int64_t limit = limited ? pn_glue_integer(L, 4, 0, INT64_MAX) : 0;
+	lua_settop(L, 3);
 	struct pn_db *const db = pn_lua_check_db(L)->db;
 	struct pn_lua_store *store =
 		pn_glue_handle(L, metatable, sizeof(*store), PN_LUA_STORE_VALUES);
@@ -206,36 +246,46 @@ static int new_store(lua_State *L, enum pn_type type, const char *metatable) {
 	lua_rawseti(L, -2, 2);
 	lua_setiuservalue(L, 4, PN_LUA_NAMES);
 	const int err = pn_store_init(&store->store, db, type, host, name);
+	store->store.host_limit = (uint64_t)limit;
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
-/* keyval(host, name) -> store | nil, condition, text */
+/* keyval(host, name, limit) -> store | nil, condition, text. limit: the most bytes of all stores of
+ * the host; nil or 0: none */
 static int db_keyval(lua_State *L) {
 	return new_store(L, PN_TYPE_KEYVAL, PN_LUA_KEYVAL);
 }
 
-/* archive(host, name) -> store | nil, condition, text */
+/* archive(host, name, limit) -> store | nil, condition, text */
 static int db_archive(lua_State *L) {
 	return new_store(L, PN_TYPE_ARCHIVE, PN_LUA_ARCHIVE);
 }
 
 static const luaL_Reg METHODS[] = {
+	/* the database */
 	{"mine", db_mine},
 	{"replayed", db_replayed},
+	{"set_max", db_set_max},
+	/* turns */
 	{"commit", db_commit},
 	{"pending", db_pending},
 	{"committed", db_committed},
 	{"durable", db_durable},
 	{"keep_open", db_keep_open},
 	{"sync", db_sync},
+	{"is_syncing", db_is_syncing},
 	{"flush", db_flush},
 	{"event_fd", db_event_fd},
 	{"event_clear", db_event_clear},
+	/* stores */
 	{"purge", db_purge},
 	{"erase", db_erase},
+	{"count", db_count},
+	{"host_bytes", db_host_bytes},
 	{"list", db_list},
 	{"keyval", db_keyval},
 	{"archive", db_archive},
+	/* for operators */
 	{"info", pn_lua_info},
 	{"collections", pn_lua_collections},
 	{"verify", pn_lua_verify},

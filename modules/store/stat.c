@@ -1,18 +1,6 @@
 /* Lists collections with their sizes. */
-#include <pn/archive.h>
 #include <pn/collection.h>
 #include <pn/err.h>
-
-static void count_values(struct pn_txn *txn, uint32_t collection, struct pn_stat *stat) {
-	const struct pn_key prefix = pn_key_record(collection, PN_KIND_VALUE);
-	struct pn_cursor cursor;
-	pn_cursor_open(txn, &cursor, &prefix);
-	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
-		stat->entries++;
-		stat->bytes += cursor.size;
-	}
-	pn_cursor_close(&cursor);
-}
 
 static bool describe(struct pn_txn *txn, uint32_t collection, struct pn_wire value, bool counted,
 		     struct pn_stat *stat) {
@@ -25,10 +13,11 @@ static bool describe(struct pn_txn *txn, uint32_t collection, struct pn_wire val
 		.store = owner.store,
 		.user = owner.user,
 	};
-	if (owner.type == PN_TYPE_ARCHIVE)
-		pn_archive_size(txn, collection, &stat->entries, &stat->bytes);
-	else if (counted)
-		count_values(txn, collection, stat);
+	if (owner.type == PN_TYPE_ARCHIVE || counted) {
+		const struct pn_size size = pn_collection_size(txn, collection, owner.type);
+		stat->entries = size.entries;
+		stat->bytes = size.bytes;
+	}
 	return txn->err == PN_OK;
 }
 

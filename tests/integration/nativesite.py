@@ -1,9 +1,12 @@
 """Shared by the tests of prosodyctl mod_native check: a server, its findings."""
 import functools
 import json
+import os
 import re
 import resource
+import subprocess
 
+import bed
 import suite
 from terminal import Tool
 
@@ -42,6 +45,15 @@ def configure(server, modules=None, **options):
 	server.options.update(options)
 	server.modules = modules or server.modules
 	server.rewrite_config()
+
+
+def with_slow_syncs(server, milliseconds, files):
+	"""Start it on a disk that takes so much longer for each sync of files with this text in their paths."""
+	library = server.directory / "slow_sync.so"
+	subprocess.run([os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-o", library, bed.PROJECT / "tests/integration/slow_sync.c"],
+		check=True)
+	server.run_by = ["env", f"LD_PRELOAD={library}", f"SLOW_SYNC={milliseconds}", f"SLOW_FILE={files}"]
+	server.start()
 
 
 def expect(server, severity, about, what="", line="", count=1, **settings):

@@ -9,8 +9,9 @@ import sys
 import bed
 from certsite import Resolver
 from nativesite import (ENOUGH_FILES, ERRORS, FEW_FILES, OK, TOOL, USAGE, WARNINGS, allow_files, behaviour, check, configure, expect,
-	findings, site)
+	findings, site, with_slow_syncs)
 from suite import every_version
+from test_native_status import status
 
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
 from lab import Lab  # noqa: E402  pylint: disable=wrong-import-position
@@ -241,6 +242,32 @@ def an_unopenable_store(server):
 	expect(server, "error", "storage_native_path", "Cannot open the store: .*/file/data.mdb: Not a directory")
 	configure(server, storage_native_path=server.directory / "other")
 	assert findings(server, OK) == {}
+
+
+@behaviour("native check: a log that grows", **site())
+def a_large_log(server):
+	server.account("alice")
+	assert findings(server, OK) == {}
+	(server.directory / "data/native/log.ffffffffffffffff").open("wb").truncate(70 << 20)
+	expect(server, "warning", "log", r"^The log in /.*/native has grown to 7\d\.\d MB\.$")
+
+
+SLOW = 700
+
+
+@every_version
+@behaviour("native check: a disk that is too slow for the log", start=False, **site(modules=["native", "private"]))
+def a_slow_disk(server):
+	with_slow_syncs(server, SLOW, "/log.")
+	server.login("alice")
+	found = bed.wait_for(lambda: findings(server, None), "a sync has ended")
+	(finding,) = found.values()
+	assert finding["severity"] == "warning" and finding["about"] == "disk speed", finding
+	assert re.search(r"took 0\.[78] s|took [1-9]", finding["what"]) and "faster disk" in finding["line"], finding
+	figures = status(server)["storage_native"]["*"]
+	assert figures["slowest_sync"] >= SLOW / 1000 and figures["last_sync"] > 0 and figures["log"] > 0, figures
+	shell = server.shell("native:check()")
+	assert "disk speed" in shell, shell
 
 
 @behaviour("native check: a low limit of open files, and few files left", **site())

@@ -341,6 +341,29 @@ TEST(a_failing_allocation_is_an_error_and_loses_nothing) {
 	CHECK(err == PN_OK);
 }
 
+/* As a tool does that is run beside the server. */
+TEST(a_prepared_file_that_another_process_has_removed_is_prepared_again) {
+	struct fixture_log f = make();
+	for (int i = 0; i < 2; i++) {
+		struct pn_log *other;
+		while (pn_log_bytes(f.log) < 2 * SEGMENT) /* one is written, and one prepared */
+			write_large(&f, 'a', LARGE);
+		CHECK(sync_log(&f) == PN_OK);
+		const uint64_t last = pn_log_last(f.log);
+		CHECK(pn_log_cut(f.log, last) == PN_OK && pn_log_bytes(f.log) > 0);
+		REQUIRE(pn_log_open(&other, f.directory, &ID, last, last) == PN_OK);
+		if (i == 1)
+			CHECK(pn_log_reserve(other, 1, false) == PN_OK);
+		for (int records = 0; records < 4; records++)
+			write_large(&f, 'b', LARGE);
+		pn_log_close(other);
+		struct seen seen = {0};
+		uint64_t read = 0;
+		CHECK(read_log(&f, last, &seen, &read) == PN_OK && read == last + 4);
+	}
+	finish(&f);
+}
+
 int main(void) {
 	return test_run("log");
 }

@@ -332,6 +332,60 @@ TEST(turns_of_a_killed_process_that_had_the_store_open_before_are_applied_too) {
 	}
 }
 
+/* ---- Near the limit of the file ---- */
+
+enum { LIMIT = 4 * 1024 * 1024, VALUE = 10000 };
+
+/* Writes one of some records again, so that what is stored stays far below the limit. */
+static int write_again(struct fixture *f, int number) {
+	static char value[VALUE + 1];
+	char key[16];
+	int wait;
+	memset(value, 'a' + number % 26, VALUE);
+	snprintf(key, sizeof(key), "%d", number % 20);
+	const int err = put(f, JULIET, key, value);
+	commit(f);
+	CHECK(sync_at(f, 1000 + (uint64_t)number, &wait) == PN_OK);
+	return err;
+}
+
+static void setup_limited(struct fixture *f) {
+	memset(&faults, 0, sizeof(faults));
+	setup_with(f, (struct pn_db_options){.interval = INTERVAL, .max_bytes = LIMIT});
+	pn_db_keep_open(f->db);
+}
+
+TEST(near_the_limit_writes_go_on_as_the_disk_makes_pages_free) {
+	struct fixture f;
+	setup_limited(&f);
+	for (int number = 0; number < 3 * LIMIT / VALUE; number++) {
+		int err;
+		while ((err = write_again(&f, number)) == PN_EFULL)
+			CHECK(event(&f, LONG));
+		CHECK(err == PN_OK);
+	}
+	check_whole(&f);
+	teardown(&f);
+}
+
+TEST(near_the_limit_a_write_fails_while_the_disk_is_busy_and_succeeds_afterwards) {
+	struct fixture f;
+	int number = 0, err;
+	setup_limited(&f);
+	for (; number < LIMIT / VALUE / 2; number++)
+		CHECK(write_again(&f, number) == PN_OK);
+	pthread_mutex_lock(&busy_disk);
+	while ((err = write_again(&f, number)) == PN_OK)
+		number++;
+	CHECK(err == PN_EFULL && write_again(&f, number) == PN_EFULL);
+	CHECK(holds(&f, JULIET, "none", NULL) && count_records(&f, JULIET) == 20);
+	pthread_mutex_unlock(&busy_disk);
+	while (write_again(&f, number) == PN_EFULL)
+		CHECK(event(&f, LONG));
+	check_whole(&f);
+	teardown(&f);
+}
+
 int main(void) {
 	return test_run("turns");
 }
