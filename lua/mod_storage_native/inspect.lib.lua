@@ -181,7 +181,6 @@ local function stat_as_json(handle, patterns)
 		directory = printable(tool.directory), file_bytes = info.file_bytes, used_bytes = info.used_bytes,
 		max_bytes = info.max_bytes, transaction = info.transaction, durable = info.durable, erasing = info.erasing,
 		structure = handle:verification().structure,
-	}), ',"collections":[', table.concat(list, ","), "]}\n");
 	}), ',"hosts":[', hosts_as_json(sizes), '],"collections":[', table.concat(list, ","), "]}\n");
 	return 0;
 end

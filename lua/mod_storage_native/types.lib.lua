@@ -125,15 +125,13 @@ types["keyval+"] = class {
 local archive = { users = users };
 types.archive = { __index = archive };
 
--- Import appends stanzas that the database has packed.
-function archive:append_packed(user, key, stanza, when, with)
 -- The most messages of a user, 0: no limit
 function archive:quota()
 	return self.store == "offline" and self.limits.offline or self.limits.archive;
 end
 
-function archive:append(user, key, stanza, when, with)
-	if not is_stanza(stanza) then return nil, "unsupported-datatype"; end
+-- Import appends stanzas that the database has packed.
+function archive:append_packed(user, key, stanza, when, with)
 	local space, condition, text = get_space(self, true);
 	if not space then return nil, condition, text; end
 	when = when or now();

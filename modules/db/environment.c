@@ -96,14 +96,15 @@ int pn_env_open(struct pn_db *db) {
 }
 
 int pn_env_stamp(struct pn_db *db) {
+	const uint64_t number = db->log != NULL ? pn_log_last(db->log) : 0;
 	int err = pn_lock_take_writer(db->locks, OPEN_WAIT);
 	if (err != PN_OK)
 		return err;
-	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+	err = pn_checkpoint_now(db->checkpoint, number);
 	if (err == PN_OK)
 		err = pn_durable_stamp(db->data);
 	if (err == PN_OK)
-		err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
+		err = pn_checkpoint_now(db->checkpoint, number);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }

@@ -146,29 +146,13 @@ static int write_header(struct pn_log *log, uint64_t *seed) {
 	return written(pwrite(log->next.fd, log->frame.data, log->frame.len, 0), log->frame.len);
 }
 
-/* Another process that has opened the log meanwhile has removed the prepared file, or taken one of
- * its own into use: then prepares one again. */
-static int find_next(struct pn_log *log) {
-	const struct segment next = log->next;
-	struct stat ours, named;
-	if (fstat(next.fd, &ours) == 0 && fstatat(log->directory, PN_LOG_NEXT, &named, 0) == 0 &&
-	    ours.st_ino == named.st_ino)
-		return PN_OK;
-	close(next.fd);
-	log->next.fd = -1;
-	return create_next(log, next.size);
-}
-
 /* Takes the prepared file into use. */
 static int begin_segment(struct pn_log *log) {
 	char name[PN_LOG_NAME];
 	uint64_t seed;
-	int err = find_next(log);
-	if (err != PN_OK)
-		return err;
 	struct segment segment = log->next;
 	segment.first = log->last + 1;
-	err = write_header(log, &seed);
+	const int err = write_header(log, &seed);
 	if (err != PN_OK)
 		return err;
 	pn_log_name(name, segment.first);

@@ -350,7 +350,7 @@ TEST(a_prepared_file_that_another_process_has_removed_is_prepared_again) {
 			write_large(&f, 'a', LARGE);
 		CHECK(sync_log(&f) == PN_OK);
 		const uint64_t last = pn_log_last(f.log);
-		CHECK(pn_log_cut(f.log, last) == PN_OK && pn_log_bytes(f.log) > 0);
+		CHECK(pn_log_cut(f.log, last, UINT_MAX) == PN_OK && pn_log_bytes(f.log) > 0);
 		REQUIRE(pn_log_open(&other, f.directory, &ID, last, last) == PN_OK);
 		if (i == 1)
 			CHECK(pn_log_reserve(other, 1, false) == PN_OK);

@@ -165,12 +165,52 @@ static void await_record(struct fixture *f) {
 /* ---- Damage ---- */
 
 /* The number of a page of the main tree, somewhere in the middle of the archive: a leaf. */
-static uint64_t find_leaf(const struct image *data) {
+/* The page that LMDB reads a record from begins with its number. */
+static uint64_t page_of(const MDB_val *value) {
+	uint64_t number;
+	memcpy(&number, (const void *)((uintptr_t)value->mv_data & ~(uintptr_t)(PAGE - 1)),
+	       sizeof(number));
+	return number;
+}
+
+enum { LEAVES = 4096 }; /* more than any of these files has */
+
+/* A leaf with messages in the middle of the tree. The file has old copies of pages, too. */
+static uint64_t find_middle(MDB_cursor *cursor) {
 	static const char text[] = "a message of some length";
-	const unsigned char *at =
-		memmem(data->bytes + data->size / 2, data->size / 2, text, sizeof(text) - 1);
-	REQUIRE(at != NULL);
-	return (uint64_t)(at - data->bytes) / PAGE;
+	uint64_t pages[LEAVES];
+	size_t count = 0;
+	MDB_val key, value;
+	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
+		if (memmem(value.mv_data, value.mv_size, text, sizeof(text) - 1) == NULL ||
+		    (count > 0 && pages[count - 1] == page_of(&value)))
+			continue;
+		REQUIRE(count < LEAVES);
+		pages[count++] = page_of(&value);
+	}
+	REQUIRE(count > 2);
+	return pages[count / 2];
+}
+
+static uint64_t find_leaf(const struct image *data) {
+	char directory[PATH_SIZE];
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+	MDB_cursor *cursor;
+	directory_make(directory);
+	image_write(data, directory, "data.mdb");
+	REQUIRE(mdb_env_create(&env) == 0);
+	REQUIRE(mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK, 0600) == 0);
+	REQUIRE(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0);
+	REQUIRE(mdb_dbi_open(txn, NULL, 0, &dbi) == 0);
+	REQUIRE(mdb_cursor_open(txn, dbi, &cursor) == 0);
+	const uint64_t page = find_middle(cursor);
+	mdb_cursor_close(cursor);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+	directory_remove(directory);
+	return page;
 }
 
 enum { WAYS = 5 };
