@@ -121,6 +121,7 @@ function bed:compact()
 		-- The handle of the driver, if that is open: a process opens a database once
 		local native = package.loadlib((os.getenv("PN_PLUGINS") or "lua").."/mod_storage_native/store.so", "luaopen_store")();
 		self.compacted = assert(native.open { directory = self.directory.."/native", interval = 1 });
+		assert(self.compacted:verify()); -- as tools do: a new process knows nothing of the file
 		self.compaction = assert(self.compacted:compact(false));
 		return;
 	end

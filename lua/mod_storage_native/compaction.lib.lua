@@ -111,6 +111,11 @@ local function begin()
 	local condition, text;
 	database.commit();
 	if not state then return; end
+	local found = database.use():verification();
+	if found.structure == "unknown" and found.total > 0 then
+		state.label, state.done, state.total = "Verifying", found.done, found.total; -- watch() tries again
+		return;
+	end
 	task, condition, text = database.use():compact(true);
 	if not task then
 		fail(condition, text);

@@ -207,9 +207,8 @@ end
 local function on_event()
 	if not handle then return; end
 	handle:event_clear();
-	sync();
-	log_structure();
-	call_durable();
+	database.on_event();
+	if handle then database.settle(); end
 end
 
 -- ---- Turns ----
