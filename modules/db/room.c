@@ -24,8 +24,6 @@ enum {
 	 * are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
-	/* The file is extended by a part of its size, so that fallocate() is rare: it may wait for
-	 * the journal of the file system. A thread extends it by more, before that is needed. */
 	/* With less than this part of max_bytes to grow, and less than so many times the free pages
 	 * that a transaction needs, pages are made free before they are needed. */
 	NEAR_PART = 16,
@@ -44,6 +42,10 @@ enum {
 	 * short for a large value, and writes its own lists to free pages too. A margin: no case is
 	 * known in which all of it is needed. */
 	SPARE = 2,
+	/* Bytes of the disk that the log may have: two segments. What is reserved for the file
+	 * is several times what a transaction needs. Integration test: "storage compact: without
+	 * room on the disk it fails, and the server goes on". */
+	FOR_LOG = 2 * 1024 * 1024,
 	/* A file system keeps a few blocks for itself: after a short write with fewer blocks free
 	 * than this, the disk is full. Integration test: "storage faults: on a full disk writes
 	 * fail and reads go on". */
@@ -92,6 +94,17 @@ static bool has_room(struct pn_db *db, uint64_t bytes, uint64_t largest, bool so
 	return count_free(db, need, &pages) == PN_OK && pages >= need.enough;
 }
 
+/* Whether the disk has space for the log, too, once the file is allocated up to `end`. */
+static bool spares_log(const struct pn_db *db, uint64_t end) {
+	const uint64_t from = db->reserved > db->file_end ? db->reserved : db->file_end;
+	const uint64_t log = db->log != NULL ? pn_log_bytes(db->log) : 0;
+	struct statvfs disk;
+	if (end <= from || fstatvfs(db->directory, &disk) != 0)
+		return true;
+	return disk.f_bavail * (uint64_t)disk.f_frsize >=
+	       end - from + (log < FOR_LOG ? FOR_LOG - log : 0);
+}
+
 /* Allocates space on the disk for the file up to `end`. Returns 0, or an error. */
 static int allocate(struct pn_db *db, uint64_t end) {
 	if (end <= db->reserved)
@@ -102,6 +115,10 @@ static int allocate(struct pn_db *db, uint64_t end) {
 		return pn_db_error(errno);
 	db->reserved = end; /* if the file system cannot allocate, a commit may fail */
 	return PN_OK;
+}
+
+static int extend(struct pn_db *db, const struct pn_claim *claim, uint64_t end) {
+	return claim->removes || spares_log(db, end) ? allocate(db, end) : PN_ENOSPACE;
 }
 
 static uint64_t ahead(const struct pn_db *db, uint64_t most) {
@@ -133,12 +150,12 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
 		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);
-	if (!full &&
-	    (allocate(db, end + ahead(db, AHEAD_MAX)) == PN_OK || allocate(db, end) == PN_OK))
+	if (!full && (extend(db, claim, end + ahead(db, AHEAD_MAX)) == PN_OK ||
+		      extend(db, claim, end) == PN_OK))
 		return PN_OK;
 	if (!has_room(db, wanted, claim->largest, false))
-		return full ? PN_EFULL : allocate(db, end);
-	return allocate(db, db->file_end + needed);
+		return full ? PN_EFULL : extend(db, claim, end);
+	return extend(db, claim, db->file_end + needed);
 }
 
 int pn_room_find_end(struct pn_db *db) {
@@ -171,7 +188,8 @@ void pn_room_release_surplus(struct pn_db *db) {
 
 struct pn_room pn_room_ahead(const struct pn_db *db) {
 	const uint64_t bytes = ahead(db, AHEAD_THREAD), end = db->file_end + bytes;
-	const bool wanted = db->reserved < db->file_end + bytes / 2 && end <= db->max_bytes;
+	const bool wanted = db->reserved < db->file_end + bytes / 2 && end <= db->max_bytes &&
+			    spares_log(db, end + bytes);
 	return wanted ? (struct pn_room){db->file_end, end} : (struct pn_room){0};
 }
 

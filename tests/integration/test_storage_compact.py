@@ -1,6 +1,7 @@
 """prosodyctl mod_storage_native compact: beside the running server, and without one."""
 import pathlib
 import re
+import secrets
 import subprocess
 import threading
 import time
@@ -296,9 +297,9 @@ def a_kill_meanwhile_loses_nothing(server):
 
 @behaviour("storage compact: without room on the disk it fails, and the server goes on", **over())
 def a_full_disk_is_an_error(server):
-	with Disk(server, 8 << 20) as disk:
+	with Disk(server, 12 << 20) as disk:
 		alice = server.account("alice")
-		kept = fill(server, alice, entries(1000, "kept " + "x" * 2000))
+		kept = fill(server, alice, entries(1000, "kept " + secrets.token_hex(1000)))
 		server.announced.append("Cannot compact .*no space left")
 		bad(server, "compact", says="no space left on the disk")
 		assert not (disk.path / "store/compact.part").exists()
