@@ -172,6 +172,7 @@ struct pn_archive_check {
 	uint32_t archive; /* 0: none */
 	uint64_t messages;
 	uint64_t bytes;
+	uint64_t out_of_order;
 	uint64_t seq; /* of the last message */
 	double latest;
 };
