@@ -170,7 +170,8 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 	stored.stanza = change->stanza;
 	if (change->when != NULL)
 		stored.when = *change->when;
-	stored.out_of_order = stored.when != stored.latest;
+	/* once out of order, always: it may be outside of the runs */
+	stored.out_of_order = stored.out_of_order || stored.when != stored.latest;
 	if (change->peer != NULL)
 		change_peer(archive, seq, *change->peer, &stored);
 	archive->state.bytes += pn_message_put(archive, seq, &stored) - bytes;

@@ -205,10 +205,12 @@ struct pn_area {
 /* All messages of the list. */
 struct pn_area pn_area_all(uint32_t list);
 
-/* Matches among 64 neighbouring positions: bit 0 is that of the message `base`. */
+enum { PN_MATCHES = 64 };
+
+/* Matches in the order in which they were looked for. */
 struct pn_matches {
-	uint64_t base;
-	uint64_t bits;
+	size_t count;
+	uint64_t seqs[2 * PN_MATCHES];
 };
 
 /* Add a message that is out of order, or remove it. */
@@ -219,9 +221,10 @@ void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
 /* The number of messages in the area. */
 uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area);
 
-/* The first of them, or the last ones with `reverse`; no bit is set if there is none. */
-struct pn_matches pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area,
-				    bool reverse);
+/* Finds the first of them, or the last ones with `reverse`: at least `want`, which is at most
+ * PN_MATCHES, unless there are fewer. */
+void pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area, bool reverse,
+		       size_t want, struct pn_matches *matches);
 
 /* Calls `span` with the least and the greatest time of groups of neighbours that are all messages
  * together. If it returns true, also for the groups within this one. */
@@ -318,7 +321,9 @@ struct pn_walk {
 	uint64_t in_order;             /* its seq, 0: none */
 	struct pn_stored next;         /* that message */
 	uint64_t unordered;            /* likewise */
-	struct pn_matches matches;     /* those that follow `unordered` */
+	struct pn_matches matches;     /* more of them */
+	size_t taken;                  /* of these */
+	size_t want;                   /* matches to be found next time */
 };
 
 /* Moves to the next match; false at the end. Close the walk in all cases. */

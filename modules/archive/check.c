@@ -302,11 +302,30 @@ static bool is_bounded(const struct pn_archive *archive, struct pn_range range, 
 	return !read || (stored.latest >= least && stored.latest <= greatest);
 }
 
+/* Whether no message in the range is in order. */
+static bool is_disordered(const struct pn_archive *archive, struct pn_range range) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	const struct pn_key from = pn_message_key(archive, range.from);
+	struct pn_stored stored;
+	struct pn_cursor cursor;
+	bool disordered = true;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_seek(&cursor, &from); any && disordered;
+	     any = pn_cursor_next(&cursor)) {
+		if (pn_seq_of(cursor.key) >= range.to)
+			break;
+		disordered = pn_stored_parse(cursor.value, &stored) && stored.out_of_order;
+	}
+	pn_cursor_close(&cursor);
+	return disordered;
+}
+
 static void check_boundary(struct pn_archive_check *check, const struct pn_archive *archive,
 			   struct pn_wire value, uint64_t seq) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_RUN);
 	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_RUN, seq);
 	const struct pn_key above = pn_key_seq(archive->number, PN_KIND_RUN, seq + 1);
+	const uint64_t end = pn_wire_u64(&value);
 	const double latest = pn_wire_f64(&value);
 	const double start = pn_wire_f64(&value);
 	struct pn_range before = {0, seq}, after = {seq, END};
@@ -317,7 +336,8 @@ static void check_boundary(struct pn_archive_check *check, const struct pn_archi
 	if (pn_cursor_seek(&cursor, &above))
 		after.to = pn_seq_of(cursor.key);
 	pn_cursor_close(&cursor);
-	if (value.err != PN_OK || seq == 0 ||
+	if (value.err != PN_OK || seq == 0 || end > seq ||
+	    !is_disordered(archive, (struct pn_range){end, seq}) ||
 	    !is_bounded(archive, before, seq, -INFINITY, latest) ||
 	    !is_bounded(archive, after, seq, start, INFINITY))
 		report(check, "the run of archive %u that begins at message %llu has wrong times",
@@ -394,6 +414,11 @@ static void check_times(struct pn_archive_check *check, const struct pn_archive 
 	if (check->latest > state->latest)
 		report(check, "archive %u has messages that are later than its latest one",
 		       check->archive);
+	if (state->streak > state->next ||
+	    !is_disordered(archive,
+			   (struct pn_range){state->next - state->streak, state->next}))
+		report(check, "archive %u counts %llu messages out of order in a row at its end",
+		       check->archive, (ull)state->streak);
 	if (runs != state->runs)
 		report(check, "archive %u counts %llu runs, but has %llu", check->archive,
 		       (ull)state->runs, (ull)runs);

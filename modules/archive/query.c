@@ -180,11 +180,16 @@ static struct pn_range find_times(const struct pn_archive *archive, const struct
 	return range;
 }
 
-static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan) {
+/* Without a bound in time all messages come in order, and otherwise those that are. */
+static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan, bool timed) {
 	struct pn_runs runs;
 	plan->ranges = pn_malloc((archive->state.runs + (size_t)1) * sizeof(plan->ranges[0]));
 	if (plan->ranges == NULL) {
 		pn_txn_fail(archive->txn, PN_ENOMEM);
+		return;
+	}
+	if (!timed) {
+		plan->ranges[plan->ranges_count++] = (struct pn_range){1, archive->state.next};
 		return;
 	}
 	pn_runs_open(&runs, archive);
@@ -196,14 +201,14 @@ static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan) 
 static void plan_time(const struct pn_archive *archive, const struct pn_archive_query *query,
 		      struct pn_plan *plan) {
 	const struct pn_archive_state *const state = &archive->state;
+	const bool timed = query->has_start || query->has_end;
 	if (query->has_start)
 		plan->start = query->start;
 	if (query->has_end)
 		plan->end = query->end;
 	plan->listed = state->listed > 0;
-	plan->out_of_order = (plan->listed || state->unordered > 0) &&
-			     (query->has_start || query->has_end);
-	plan_ranges(archive, plan);
+	plan->out_of_order = timed && (plan->listed || state->unordered > 0);
+	plan_ranges(archive, plan, timed);
 }
 
 bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_query *query,

@@ -24,6 +24,7 @@ enum {
 /* The record t. */
 struct boundary {
 	uint64_t seq;  /* of the first message of a run */
+	uint64_t end;  /* of the run before: those up to `seq` are out of order */
 	double latest; /* of the run before */
 	double start;  /* of the run */
 };
@@ -31,11 +32,12 @@ struct boundary {
 static bool read_boundary(const struct pn_cursor *cursor, struct boundary *boundary) {
 	struct pn_wire value = cursor->value;
 	boundary->seq = pn_seq_of(cursor->key);
+	boundary->end = pn_wire_u64(&value);
 	boundary->latest = pn_wire_f64(&value);
 	boundary->start = pn_wire_f64(&value);
 	if (!pn_txn_sound(cursor->txn, &value))
 		return false;
-	if (boundary->seq == 0 || isnan(boundary->latest) || isnan(boundary->start))
+	if (boundary->end > boundary->seq || isnan(boundary->latest) || isnan(boundary->start))
 		pn_txn_fail(cursor->txn, PN_ECORRUPT);
 	return cursor->txn->err == PN_OK;
 }
@@ -76,18 +78,19 @@ bool pn_runs_next(struct pn_runs *runs) {
 	while (!runs->ended) {
 		if (!next_boundary(runs, &next)) {
 			runs->ended = true;
-			next = (struct boundary){state->next, state->latest, 0};
+			next.end = state->next - pn_min(state->streak, state->next);
+			next.latest = state->latest;
 		}
 		runs->run = (struct pn_run){
-			.range = {runs->from, next.seq},
+			.range = {runs->from, next.end},
 			.start = runs->start,
 			.latest = next.latest,
 		};
-		runs->start = next.start;
-		if (next.seq > runs->from && runs->archive->txn->err == PN_OK) {
+		if (next.seq > runs->from)
 			runs->from = next.seq;
-			return true;
-		}
+		runs->start = next.start;
+		if (runs->run.range.from < next.end)
+			return runs->archive->txn->err == PN_OK;
 	}
 	return false;
 }
@@ -126,6 +129,7 @@ static void drop_passed(struct pn_archive *archive) {
 static void put_boundary(struct pn_archive *archive, struct boundary boundary) {
 	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_RUN, boundary.seq);
 	struct pn_buf value = pn_value();
+	pn_wire_put_u64(&value, boundary.end);
 	pn_wire_put_f64(&value, boundary.latest);
 	pn_wire_put_f64(&value, boundary.start);
 	pn_put(archive->txn, &key, &value);
@@ -154,9 +158,11 @@ static bool find_later(const struct pn_archive *archive, const struct pn_run *ru
 		return false;
 	const bool read = pn_stored_read(archive->txn, cursor.value, &stored);
 	if (read)
-		*first = (struct boundary){pn_seq_of(cursor.key), when, stored.latest};
+		*first = (struct boundary){
+			.seq = pn_seq_of(cursor.key), .latest = when, .start = stored.latest};
+	first->end = first->seq;
 	pn_cursor_close(&cursor);
-	return read;
+	return read && first->seq < run->range.to;
 }
 
 /*
@@ -168,10 +174,16 @@ void pn_run_begin(struct pn_archive *archive, uint64_t seq, double when) {
 	const struct pn_run last = last_run(archive);
 	struct boundary later;
 	const bool any_later = find_later(archive, &last, when, &later);
+	const struct boundary begin = {
+		.seq = seq,
+		.end = seq - state->streak,
+		.latest = any_later ? state->latest : when,
+		.start = when,
+	};
 	pn_txn_claim_more(archive->txn, BEGIN_PUTS, 0);
 	drop_passed(archive);
 	if (any_later && later.seq > last.range.from)
 		put_boundary(archive, later);
-	put_boundary(archive, (struct boundary){seq, any_later ? state->latest : when, when});
+	put_boundary(archive, begin);
 	state->latest = when;
 }

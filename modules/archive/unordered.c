@@ -10,6 +10,7 @@ enum {
 	FANOUT = 1 << BITS,
 	LEVELS = 4, /* the topmost nodes have 2^24 positions each, and are read one after another */
 	TOP = LEVELS - 1,
+	BLOCK_BYTES = 8, /* of a key */
 };
 
 /* The messages in one part of a node. Level 0: a single message. */
@@ -209,17 +210,41 @@ struct visit {
 	bool (*entry)(struct visit *visit, const struct place *place, const struct entry *entry);
 	bool ended;
 	uint64_t count;
-	struct pn_matches matches;
+	size_t want;
+	struct pn_matches *matches;
 	bool (*span)(void *context, double least, double greatest);
 	void *context;
+	struct pn_cursor cursors[TOP]; /* one for each level below; without a transaction: closed */
 };
+
+static bool is_at(const struct pn_cursor *cursor, const struct pn_key *key) {
+	return cursor->key.bytes != NULL && cursor->key.len == key->len &&
+	       memcmp(cursor->key.bytes, key->bytes, key->len) == 0;
+}
+
+/* Reads a node below the topmost ones. It is often the neighbour of the last one of its level. */
+static bool visit_node(struct visit *visit, const struct place *place, struct node *node) {
+	struct pn_txn *const txn = place->archive->txn;
+	struct pn_cursor *const cursor = &visit->cursors[place->level];
+	const struct pn_key key = key_of(place);
+	struct pn_key prefix = key;
+	prefix.len -= BLOCK_BYTES;
+	if (cursor->txn == NULL)
+		pn_cursor_open(txn, cursor, &prefix);
+	else if (visit->reverse)
+		pn_cursor_previous(cursor);
+	else
+		pn_cursor_next(cursor);
+	return (is_at(cursor, &key) || (pn_cursor_seek(cursor, &key) && is_at(cursor, &key))) &&
+	       parse(txn, cursor->value, place->level, node);
+}
 
 static void walk_node(struct visit *visit, const struct place *place, const struct node *node);
 
 static void walk_below(struct visit *visit, const struct place *place, const struct entry *entry) {
 	const struct place lower = below(place, entry);
 	struct node node;
-	if (get_node(&lower, &node))
+	if (visit_node(visit, &lower, &node))
 		walk_node(visit, &lower, &node);
 	else
 		pn_txn_fail(place->archive->txn, PN_ECORRUPT);
@@ -235,8 +260,9 @@ static void walk_node(struct visit *visit, const struct place *place, const stru
 		if (place->archive->txn->err != PN_OK)
 			visit->ended = true;
 	}
-	/* a node of level 0 has all matches of its positions */
-	visit->ended = visit->ended || visit->matches.bits != 0;
+	/* a whole node of level 0 at a time */
+	if (visit->matches != NULL && visit->matches->count >= visit->want)
+		visit->ended = true;
 }
 
 /* Walks over a topmost node, at the cursor. */
@@ -262,7 +288,7 @@ static void walk(const struct pn_archive *archive, struct visit *visit) {
 	end.block++; /* an entry beyond the area is passed over */
 	const struct pn_key from = key_of(&place), to = key_of(&end);
 	struct pn_key prefix = from;
-	prefix.len -= 8; /* the block */
+	prefix.len -= BLOCK_BYTES;
 	pn_cursor_open(archive->txn, &cursor, &prefix);
 	bool any = visit->reverse ? pn_cursor_seek_before(&cursor, &to)
 				  : pn_cursor_seek(&cursor, &from);
@@ -273,6 +299,8 @@ static void walk(const struct pn_archive *archive, struct visit *visit) {
 					     : place.block + 1 < end.block);
 	}
 	pn_cursor_close(&cursor);
+	for (int level = 0; level < TOP; level++)
+		pn_cursor_close(&visit->cursors[level]);
 }
 
 static bool count_entry(struct visit *visit, const struct place *place,
@@ -290,18 +318,23 @@ uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_ar
 }
 
 static bool note_match(struct visit *visit, const struct place *place, const struct entry *entry) {
-	if (place->level == 0) {
-		visit->matches.base = place->block << BITS;
-		visit->matches.bits |= UINT64_C(1) << entry->index;
-	}
+	struct pn_matches *const matches = visit->matches;
+	if (place->level == 0)
+		matches->seqs[matches->count++] = place->block << BITS | entry->index;
 	return true;
 }
 
-struct pn_matches pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area,
-				    bool reverse) {
-	struct visit visit = {.area = area, .reverse = reverse, .entry = note_match};
+void pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area, bool reverse,
+		       size_t want, struct pn_matches *matches) {
+	struct visit visit = {
+		.area = area,
+		.reverse = reverse,
+		.entry = note_match,
+		.want = want,
+		.matches = matches,
+	};
+	matches->count = 0;
 	walk(archive, &visit);
-	return visit.matches;
 }
 
 static bool show_span(struct visit *visit, const struct place *place, const struct entry *entry) {

@@ -189,13 +189,15 @@ static struct pn_area area_ahead(const struct pn_walk *walk) {
 }
 
 /* The seq of the nearest match, 0 if there is none. */
-static uint64_t take_match(struct pn_matches *matches, bool reverse) {
-	if (matches->bits == 0)
-		return 0;
-	const int bit = reverse ? 63 - __builtin_clzll(matches->bits)
-				: __builtin_ctzll(matches->bits);
-	matches->bits &= ~(UINT64_C(1) << bit);
-	return matches->base + (unsigned)bit;
+static uint64_t take_match(struct pn_walk *walk, const struct pn_area *area) {
+	struct pn_matches *const matches = &walk->matches;
+	if (walk->taken >= matches->count) {
+		/* few at first: the page may be a short one */
+		walk->want = walk->want == 0 ? 1 : pn_min(walk->want * 4, PN_MATCHES);
+		pn_unordered_find(walk->archive, area, walk->plan->reverse, walk->want, matches);
+		walk->taken = 0;
+	}
+	return walk->taken < matches->count ? matches->seqs[walk->taken++] : 0;
 }
 
 /* The nearer of two positions, of which 0 is none. */
@@ -208,15 +210,13 @@ static uint64_t nearer(uint64_t a, uint64_t b, bool reverse) {
 static uint64_t next_unordered(struct pn_walk *walk) {
 	const bool reverse = walk->plan->reverse;
 	const struct pn_area area = area_ahead(walk);
-	if (walk->matches.bits == 0)
-		walk->matches = pn_unordered_find(walk->archive, &area, reverse);
-	const uint64_t seq = take_match(&walk->matches, reverse);
+	const uint64_t seq = take_match(walk, &area);
 	if (!walk->plan->listed)
 		return seq;
 	const uint64_t listed = pn_listed_find(walk->archive, &area, reverse);
 	const uint64_t found = nearer(seq, listed, reverse);
 	if (found != seq)
-		walk->matches.bits = 0; /* to be found again */
+		walk->taken = walk->matches.count; /* to be found again */
 	return found;
 }
 
@@ -258,5 +258,5 @@ void pn_walk_close(struct pn_walk *walk) {
 		pn_cursor_close(&walk->cursor);
 	walk->kind = 0;
 	walk->ahead = false;
-	walk->matches.bits = 0;
+	walk->taken = walk->matches.count = 0;
 }
