@@ -221,6 +221,10 @@ void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
 /* The number of messages in the area. */
 uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area);
 
+/* The number of those in the ranges, which ascend and do not overlap. */
+uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
+				   const struct pn_range *ranges, size_t count);
+
 /* Finds the first of them, or the last ones with `reverse`: at least `want`, which is at most
  * PN_MATCHES, unless there are fewer. */
 void pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area, bool reverse,
@@ -297,10 +301,9 @@ void pn_plan_free(struct pn_plan *plan);
 bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan,
 		     const struct pn_stored *stored);
 
-/* The number of messages of the peer in the range, without those that the plan finds among the ones
- * out of order. */
-uint64_t pn_plan_count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
-				struct pn_range range);
+/* Whether the range has any message of the peer that is in order. */
+bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			  struct pn_range range);
 
 /* The number of matches, regardless of the page. */
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan);

@@ -206,7 +206,7 @@ static void plan_time(const struct pn_archive *archive, const struct pn_archive_
 		plan->start = query->start;
 	if (query->has_end)
 		plan->end = query->end;
-	plan->listed = state->listed > 0;
+	plan->listed = timed && state->listed > 0;
 	plan->out_of_order = timed && (plan->listed || state->unordered > 0);
 	plan_ranges(archive, plan, timed);
 }
@@ -259,37 +259,49 @@ struct pn_area pn_area_all(uint32_t list) {
 	return (struct pn_area){list, {0, PN_SEQ_END}, -INFINITY, INFINITY};
 }
 
-static uint64_t count_out_of_order(const struct pn_archive *archive, const struct pn_plan *plan,
-				   const struct pn_area *area) {
-	const uint64_t unordered = pn_unordered_count(archive, area);
-	return plan->listed ? unordered + pn_listed_count(archive, area) : unordered;
+/* The number of those that are out of order, of the peer and in the ranges. */
+static uint64_t count_within(const struct pn_archive *archive, const struct pn_plan *plan,
+			     const struct pn_range *ranges, size_t ranges_count) {
+	struct pn_area area = pn_area_all(plan->peer);
+	uint64_t count =
+		pn_unordered_count_within(archive, plan->peer, ranges, ranges_count);
+	for (size_t i = 0; i < ranges_count && plan->listed; i++) {
+		area.range = ranges[i];
+		count += pn_listed_count(archive, &area);
+	}
+	return count;
 }
 
-uint64_t pn_plan_count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
-				struct pn_range range) {
-	const uint64_t count = pn_range_count(archive, plan->peer, range);
-	struct pn_area area = pn_area_all(plan->peer);
-	area.range = range;
+static uint64_t count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			       const struct pn_range *ranges, size_t ranges_count) {
+	uint64_t count = 0;
+	for (size_t i = 0; i < ranges_count; i++)
+		count += pn_range_count(archive, plan->peer, ranges[i]);
 	if (!plan->out_of_order || count == 0)
 		return count;
-	return count - pn_min(count, count_out_of_order(archive, plan, &area));
+	return count - pn_min(count, count_within(archive, plan, ranges, ranges_count));
 }
 
-static uint64_t count_ranges(const struct pn_archive *archive, const struct pn_plan *plan) {
+bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			  struct pn_range range) {
+	return count_in_order(archive, plan, &range, 1) > 0;
+}
+
+static uint64_t count_in_time(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_area area = pn_area_all(plan->peer);
-	uint64_t count = 0;
-	for (size_t i = 0; i < plan->ranges_count; i++)
-		count += pn_plan_count_in_order(archive, plan, plan->ranges[i]);
+	uint64_t count = count_in_order(archive, plan, plan->ranges, plan->ranges_count);
 	area.start = plan->start;
 	area.end = plan->end;
-	return plan->out_of_order ? count + count_out_of_order(archive, plan, &area) : count;
+	if (plan->out_of_order)
+		count += pn_unordered_count(archive, &area);
+	return plan->listed ? count + pn_listed_count(archive, &area) : count;
 }
 
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_stored stored;
 	uint64_t count = 0;
 	if (plan->ids == NULL)
-		return count_ranges(archive, plan);
+		return count_in_time(archive, plan);
 	for (size_t i = 0; i < plan->ids_count; i++)
 		count += pn_message_get(archive, plan->ids[i], &stored, NULL) &&
 			 pn_plan_matches(archive, plan, &stored);

@@ -210,6 +210,8 @@ struct visit {
 	bool (*entry)(struct visit *visit, const struct place *place, const struct entry *entry);
 	bool ended;
 	uint64_t count;
+	const struct pn_range *ranges; /* the ones ahead */
+	size_t ranges_count;
 	size_t want;
 	struct pn_matches *matches;
 	bool (*span)(void *context, double least, double greatest);
@@ -313,6 +315,33 @@ static bool count_entry(struct visit *visit, const struct place *place,
 
 uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area) {
 	struct visit visit = {.area = area, .entry = count_entry};
+	walk(archive, &visit);
+	return visit.count;
+}
+
+static bool count_in_ranges(struct visit *visit, const struct place *place,
+			    const struct entry *entry) {
+	const struct pn_range at = positions(place, entry);
+	while (visit->ranges_count > 0 && visit->ranges->to <= at.from) {
+		visit->ranges++;
+		visit->ranges_count--;
+	}
+	if (visit->ranges_count == 0 || visit->ranges->from >= at.to)
+		return false;
+	if (at.from < visit->ranges->from || at.to > visit->ranges->to)
+		return true;
+	visit->count += entry->count;
+	return false;
+}
+
+uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
+				   const struct pn_range *ranges, size_t count) {
+	struct pn_area area = pn_area_all(list);
+	struct visit visit = {
+		.area = &area, .entry = count_in_ranges, .ranges = ranges, .ranges_count = count};
+	if (count == 0)
+		return 0;
+	area.range = (struct pn_range){ranges[0].from, ranges[count - 1].to};
 	walk(archive, &visit);
 	return visit.count;
 }

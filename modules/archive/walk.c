@@ -114,7 +114,7 @@ static struct pn_range beyond(const struct pn_plan *plan, uint64_t at, uint64_t 
 static bool any_beyond(const struct pn_walk *walk, struct pn_range range, uint64_t at,
 		       uint64_t distance) {
 	const struct pn_range part = intersect(range, beyond(walk->plan, at, distance));
-	return pn_plan_count_in_order(walk->archive, walk->plan, part) > 0 ||
+	return pn_plan_any_in_order(walk->archive, walk->plan, part) ||
 	       walk->archive->txn->err != PN_OK;
 }
 
