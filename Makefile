@@ -61,7 +61,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive times damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack deleted store archive times order damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 
@@ -188,7 +188,7 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
-$(OUT)/tests/unit/test_times: LDFLAGS += $(call wrap,mdb_get mdb_cursor_get)
+$(OUT)/tests/unit/test_times $(OUT)/tests/unit/test_order: LDFLAGS += $(call wrap,mdb_get mdb_cursor_get)
 $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit)
 
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \

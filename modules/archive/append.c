@@ -12,7 +12,7 @@ enum {
 	 * the fields of pn/archive.h (29); rounded up. */
 	MESSAGE_FIELDS = 64,
 	REPLACE_PUTS = 8, /* as DELETE_PUTS, scattered: another message of the archive is deleted */
-	SET_PUTS = 8, /* message, state; out of two indexes, into two */
+	SET_PUTS = 8,     /* message, state; out of two indexes, into two */
 	/* Bytes of pages for each message of an archive, if indexes are renumbered: an entry in
 	 * that of the peer and one in that of its bare form, 28 bytes each with LMDB's header, on
 	 * pages that are half full. Test: "room: changes of peers". */

@@ -19,9 +19,9 @@ enum {
 
 /* The record n. */
 struct pn_archive_state {
-	uint64_t next;         /* seq of the next message */
-	uint64_t count;        /* messages */
-	uint64_t bytes;        /* of the messages' records */
+	uint64_t next;      /* seq of the next message */
+	uint64_t count;     /* messages */
+	uint64_t bytes;     /* of the messages' records */
 	double latest;      /* the greatest `when` of the last run; -INFINITY at first */
 	uint32_t next_peer; /* number of the next peer */
 	uint64_t listed;    /* records e */
@@ -319,14 +319,14 @@ struct pn_walk {
 	struct pn_stored stored; /* borrowed */
 	/* private */
 	struct pn_cursor cursor;
-	enum pn_kind kind;             /* of the records at the cursor; 0: closed */
-	bool ahead;                    /* the next matches of both kinds are known: */
-	uint64_t in_order;             /* its seq, 0: none */
-	struct pn_stored next;         /* that message */
-	uint64_t unordered;            /* likewise */
-	struct pn_matches matches;     /* more of them */
-	size_t taken;                  /* of these */
-	size_t want;                   /* matches to be found next time */
+	enum pn_kind kind;         /* of the records at the cursor; 0: closed */
+	bool ahead;                /* the next matches of both kinds are known: */
+	uint64_t in_order;         /* its seq, 0: none */
+	struct pn_stored next;     /* that message */
+	uint64_t unordered;        /* likewise */
+	struct pn_matches matches; /* more of them */
+	size_t taken;              /* of these */
+	size_t want;               /* matches to be found next time */
 };
 
 /* Moves to the next match; false at the end. Close the walk in all cases. */

@@ -136,8 +136,7 @@ static void check_run_of(struct pn_archive_check *check, const struct pn_archive
 	bool begins = latest >= check->latest;
 	if (!begins) {
 		pn_cursor_open(archive->txn, &cursor, &prefix);
-		begins = pn_cursor_seek_before(&cursor, &end) &&
-			 pn_seq_of(cursor.key) > since.from;
+		begins = pn_cursor_seek_before(&cursor, &end) && pn_seq_of(cursor.key) > since.from;
 		pn_cursor_close(&cursor);
 	}
 	if (!begins)
@@ -296,8 +295,8 @@ static bool is_bounded(const struct pn_archive *archive, struct pn_range range, 
 	const bool any = seq == range.from ? pn_cursor_seek(&cursor, &key)
 					   : pn_cursor_seek_before(&cursor, &key);
 	const uint64_t at = any ? pn_seq_of(cursor.key) : 0;
-	const bool read = at >= range.from && at < range.to &&
-			  pn_stored_parse(cursor.value, &stored);
+	const bool read =
+		at >= range.from && at < range.to && pn_stored_parse(cursor.value, &stored);
 	pn_cursor_close(&cursor);
 	return !read || (stored.latest >= least && stored.latest <= greatest);
 }
@@ -415,16 +414,14 @@ static void check_times(struct pn_archive_check *check, const struct pn_archive 
 		report(check, "archive %u has messages that are later than its latest one",
 		       check->archive);
 	if (state->streak > state->next ||
-	    !is_disordered(archive,
-			   (struct pn_range){state->next - state->streak, state->next}))
+	    !is_disordered(archive, (struct pn_range){state->next - state->streak, state->next}))
 		report(check, "archive %u counts %llu messages out of order in a row at its end",
 		       check->archive, (ull)state->streak);
 	if (runs != state->runs)
 		report(check, "archive %u counts %llu runs, but has %llu", check->archive,
 		       (ull)state->runs, (ull)runs);
 	if (listed != state->listed || state->unordered + listed != check->out_of_order)
-		report(check,
-		       "archive %u counts %llu and %llu messages out of order, but has %llu",
+		report(check, "archive %u counts %llu and %llu messages out of order, but has %llu",
 		       check->archive, (ull)state->listed, (ull)state->unordered,
 		       (ull)check->out_of_order);
 }

@@ -38,8 +38,7 @@ static uint64_t next_match(const struct pn_archive *archive, struct pn_cursor *c
 	while (any) {
 		const uint64_t seq = pn_seq_of(cursor->key);
 		const double when = when_of(cursor);
-		if (seq < area->range.from || seq >= area->range.to ||
-		    archive->txn->err != PN_OK)
+		if (seq < area->range.from || seq >= area->range.to || archive->txn->err != PN_OK)
 			return 0;
 		if (when >= area->start && when <= area->end && is_of(archive, seq, area->list))
 			return seq;
@@ -59,8 +58,8 @@ static uint64_t first_match(const struct pn_archive *archive, struct pn_cursor *
 	const uint64_t from = reverse ? area->range.to : area->range.from;
 	const struct pn_key key =
 		pn_key_seq(archive->number, PN_KIND_LISTED, pn_min(from, PN_SEQ_END - 1));
-	const bool any = reverse ? pn_cursor_seek_before(cursor, &key)
-				 : pn_cursor_seek(cursor, &key);
+	const bool any =
+		reverse ? pn_cursor_seek_before(cursor, &key) : pn_cursor_seek(cursor, &key);
 	return next_match(archive, cursor, any, area, reverse);
 }
 

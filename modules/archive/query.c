@@ -263,8 +263,7 @@ struct pn_area pn_area_all(uint32_t list) {
 static uint64_t count_within(const struct pn_archive *archive, const struct pn_plan *plan,
 			     const struct pn_range *ranges, size_t ranges_count) {
 	struct pn_area area = pn_area_all(plan->peer);
-	uint64_t count =
-		pn_unordered_count_within(archive, plan->peer, ranges, ranges_count);
+	uint64_t count = pn_unordered_count_within(archive, plan->peer, ranges, ranges_count);
 	for (size_t i = 0; i < ranges_count && plan->listed; i++) {
 		area.range = ranges[i];
 		count += pn_listed_count(archive, &area);

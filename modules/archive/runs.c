@@ -114,8 +114,7 @@ static void drop_passed(struct pn_archive *archive) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_RUN);
 	const uint64_t first = first_seq(archive);
 	struct pn_cursor cursor;
-	while (archive->state.runs > 1 &&
-	       pn_cursor_find(archive->txn, &cursor, &prefix, NULL)) {
+	while (archive->state.runs > 1 && pn_cursor_find(archive->txn, &cursor, &prefix, NULL)) {
 		const struct pn_key key =
 			pn_key_seq(archive->number, PN_KIND_RUN, pn_seq_of(cursor.key));
 		const bool passed = pn_cursor_next(&cursor) && pn_seq_of(cursor.key) <= first;

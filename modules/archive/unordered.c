@@ -70,7 +70,8 @@ static struct entry read_entry(struct pn_wire *value, uint8_t level) {
 }
 
 static bool is_sound(const struct node *node, const struct entry *entry) {
-	const bool ascends = node->count == 0 || node->entries[node->count - 1].index < entry->index;
+	const bool ascends =
+		node->count == 0 || node->entries[node->count - 1].index < entry->index;
 	return ascends && entry->index < FANOUT && entry->count > 0 &&
 	       entry->least <= entry->greatest;
 }
@@ -305,8 +306,7 @@ static void walk(const struct pn_archive *archive, struct visit *visit) {
 		pn_cursor_close(&visit->cursors[level]);
 }
 
-static bool count_entry(struct visit *visit, const struct place *place,
-			const struct entry *entry) {
+static bool count_entry(struct visit *visit, const struct place *place, const struct entry *entry) {
 	if (!is_inside(visit->area, positions(place, entry), entry))
 		return true;
 	visit->count += entry->count;

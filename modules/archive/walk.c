@@ -91,10 +91,10 @@ static uint64_t step(struct pn_walk *walk, struct pn_range range, uint64_t seq) 
 /* Whether the message at the cursor matches. Those out of order come from their own records. */
 static bool look(struct pn_walk *walk, uint64_t seq) {
 	const struct pn_plan *const plan = walk->plan;
-	const bool read = walk->kind == PN_KIND_MESSAGE
-				  ? pn_stored_read(walk->archive->txn, walk->cursor.value,
-						   &walk->next)
-				  : pn_message_get(walk->archive, seq, &walk->next, NULL);
+	const bool read =
+		walk->kind == PN_KIND_MESSAGE
+			? pn_stored_read(walk->archive->txn, walk->cursor.value, &walk->next)
+			: pn_message_get(walk->archive, seq, &walk->next, NULL);
 	return read && !(plan->out_of_order && walk->next.out_of_order) &&
 	       pn_plan_matches(walk->archive, plan, &walk->next);
 }

@@ -1,156 +1,7 @@
 /* pn/archive.h: messages whose times are in any order. What a query costs is counted in steps. */
-#include <lmdb.h>
-#include <math.h>
-
-#include "../../modules/archive/archive.h"
-#include "store_fixture.h"
-
-/* ---- Steps: records that are looked up, and moves of cursors ---- */
-
-static unsigned steps;
-
-int __real_mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data);
-int __wrap_mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data);
-int __real_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op);
-int __wrap_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op);
-
-int __wrap_mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data) {
-	steps++;
-	return __real_mdb_get(txn, dbi, key, data);
-}
-
-int __wrap_mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op) {
-	steps++;
-	return __real_mdb_cursor_get(cursor, key, data, op);
-}
-
-/* ---- An archive, and a list of what it should have ---- */
-
-enum { MOST = 30000, MANY = 12000, PAGE = 50, DAY = 86400, GAP = 10, PEERS = 3 };
-
-static const char *const PEER[PEERS] = {"a@b", "c@d/e", "c@d/f"};
-
-static struct {
-	struct fixture f;
-	int count;
-	double now; /* the right time */
-	struct {
-		double when;
-		int peer;
-		bool gone;
-	} messages[MOST];
-} model;
-
-static void open_model(void) {
-	setup(&model.f);
-	model.count = 0;
-	model.now = 1e9;
-	srandom(test_seed());
-}
-
-static int below(int bound) {
-	return (int)(random() % bound);
-}
-
-static void append_keyed(double when, int peer, const char *key) {
-	const int i = model.count++;
-	char text[16];
-	REQUIRE(i < MOST);
-	model.messages[i].when = when;
-	model.messages[i].peer = peer;
-	model.messages[i].gone = false;
-	snprintf(text, sizeof(text), "%d", i);
-	CHECK(append_to(&model.f, JULIET, text, when, PEER[peer], key, NULL) == PN_OK);
-	if (i % 100 == 0)
-		commit(&model.f);
-}
-
-/* Appends messages some seconds apart, by a clock that is wrong by `wrong` seconds. */
-static void append_some(int count, double wrong) {
-	for (int i = 0; i < count; i++) {
-		model.now += GAP;
-		append_keyed(model.now + wrong, i % PEERS, NULL);
-	}
-}
-
-static bool matches(int i, const struct pn_archive_query *query) {
-	const double when = model.messages[i].when;
-	const char *peer = PEER[model.messages[i].peer];
-	const size_t len = query->peer.len;
-	if (model.messages[i].gone || (query->has_start && when < query->start) ||
-	    (query->has_end && when > query->end))
-		return false;
-	return query->peer.bytes == NULL || (strncmp(peer, query->peer.bytes, len) == 0 &&
-					     (peer[len] == '\0' || peer[len] == '/'));
-}
-
-static uint64_t count_matches(const struct pn_archive_query *query) {
-	uint64_t count = 0;
-	for (int i = 0; i < model.count; i++)
-		count += matches(i, query);
-	return count;
-}
-
-/* The number of the match after the `i`th message, in the query's direction; -1 at the end. */
-static int next_match(int i, const struct pn_archive_query *query) {
-	const int step = query->reverse ? -1 : 1;
-	for (i += step; i >= 0 && i < model.count; i += step) {
-		if (matches(i, query))
-			return i;
-	}
-	return -1;
-}
-
-/* Reads the page of a query, compares it, and returns its steps. */
-static unsigned compare_page(const struct pn_archive_query *query) {
-	struct pn_archive_cursor *cursor;
-	struct pn_message message;
-	uint64_t count = 0;
-	int at = query->reverse ? model.count : -1;
-	unsigned read = 0;
-	steps = 0;
-	REQUIRE(pn_archive_find(&cursor, &model.f.archive, JULIET, query, PAGE, &count) == PN_OK);
-	for (; read < PAGE && pn_archive_next(cursor, &message) == 1; read++) {
-		const struct pn_str text = body(message.stanza);
-		at = next_match(at, query);
-		CHECK(at >= 0 && atoi(text.bytes) == at && message.when == model.messages[at].when);
-	}
-	const unsigned taken = steps;
-	CHECK(read == PAGE || next_match(at, query) == -1);
-	CHECK(count == count_matches(query));
-	pn_archive_cursor_free(cursor);
-	return taken;
-}
-
-/* Any query by time. */
-static struct pn_archive_query any_query(void) {
-	static const char *const peers[] = {NULL, NULL, "a@b", "c@d", "c@d/e"};
-	const char *peer = peers[below(5)];
-	struct pn_archive_query query = {
-		.has_start = below(4) > 0,
-		.has_end = below(4) > 0,
-		.peer = peer != NULL ? str(peer) : NONE,
-		.reverse = below(2) == 0,
-	};
-	query.start = model.messages[below(model.count)].when + below(3) - 1;
-	query.end = query.start + below(3) * below(20000);
-	return query;
-}
-
-/* Compares some pages. Returns the most steps that one has taken. */
-static unsigned compare_pages(int tries) {
-	unsigned most = 0;
-	for (int i = 0; i < tries; i++) {
-		const struct pn_archive_query query = any_query();
-		const unsigned taken = compare_page(&query);
-		most = taken > most ? taken : most;
-	}
-	return most;
-}
+#include "times_fixture.h"
 
 /* ---- What a query costs ---- */
-
-enum { TRIES = 150 };
 
 static unsigned in_order; /* the most steps of a page if all messages are in order */
 
@@ -278,18 +129,6 @@ TEST(replaced_messages_that_are_out_of_order_are_searched_as_fast) {
 
 /* ---- Deleting ---- */
 
-static void delete_from_both(const struct pn_archive_query *query) {
-	const uint64_t count = count_matches(query);
-	for (int i = 0; i < model.count; i++)
-		model.messages[i].gone = model.messages[i].gone || matches(i, query);
-	CHECK(delete_matching(&model.f, query) == (int64_t)count);
-}
-
-static void append_two_clocks(int count) {
-	for (int i = 0; i < count; i++)
-		append_some(1 + i % 2, i % 2 == 0 ? 0 : -DAY);
-}
-
 TEST(expired_messages_leave_no_trace_though_they_were_out_of_order) {
 	open_model();
 	append_two_clocks(MANY / 6);
@@ -335,15 +174,6 @@ TEST(boundaries_of_runs_whose_messages_are_gone_are_dropped) {
 }
 
 /* ---- Which messages are exceptions ---- */
-
-static struct pn_archive_state state_of_model(void) {
-	struct pn_txn txn;
-	struct pn_archive archive;
-	pn_txn_read(model.f.db, &txn);
-	CHECK(pn_archive_open(&archive, &txn, &model.f.archive, JULIET));
-	pn_txn_end(&txn, PN_OK);
-	return archive.state;
-}
 
 TEST(a_message_in_order_has_no_records_beside_those_of_any) {
 	open_model();
