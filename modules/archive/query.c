@@ -61,37 +61,6 @@ uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct 
 	return archive->txn->err == PN_OK ? count_positions(archive, peer, ordinals) : 0;
 }
 
-static bool is_before(double latest, double when, bool above) {
-	return latest < when || (above && latest == when);
-}
-
-uint64_t pn_time_find(const struct pn_archive *archive, const struct pn_run *run, double when,
-		      bool above) {
-	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
-	struct pn_cursor cursor;
-	struct pn_stored stored;
-	uint64_t from = run->range.from, to = run->range.to;
-	if (is_before(run->latest, when, above))
-		return to;
-	pn_cursor_open(archive->txn, &cursor, &prefix);
-	while (from < to) {
-		const uint64_t middle = from + (to - from) / 2;
-		const struct pn_key key = pn_message_key(archive, middle);
-		const uint64_t found = pn_cursor_seek(&cursor, &key) ? pn_seq_of(cursor.key) : 0;
-		if (found == 0 || found >= to) {
-			to = middle;
-		} else if (!pn_stored_read(archive->txn, cursor.value, &stored)) {
-			break;
-		} else if (is_before(stored.latest, when, above)) {
-			from = found + 1;
-		} else {
-			to = middle;
-		}
-	}
-	pn_cursor_close(&cursor);
-	return from;
-}
-
 /* ---- Making a plan ---- */
 
 static int compare_seqs(const void *a, const void *b) {
@@ -254,10 +223,6 @@ bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *pla
 }
 
 /* ---- Counting ---- */
-
-struct pn_area pn_area_all(uint32_t list) {
-	return (struct pn_area){list, {0, PN_SEQ_END}, -INFINITY, INFINITY};
-}
 
 /* The number of those that are out of order, of the peer and in the ranges. */
 static uint64_t count_within(const struct pn_archive *archive, const struct pn_plan *plan,

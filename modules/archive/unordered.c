@@ -1,4 +1,5 @@
 /* The messages that are out of order: a tree over their positions, with their times and counts. */
+#include <math.h>
 #include <string.h>
 
 #include <pn/err.h>
@@ -191,6 +192,10 @@ void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
 }
 
 /* ---- Finding ---- */
+
+struct pn_area pn_area_all(uint32_t list) {
+	return (struct pn_area){list, {0, PN_SEQ_END}, -INFINITY, INFINITY};
+}
 
 static bool misses(const struct pn_area *area, struct pn_range range, const struct entry *entry) {
 	return range.to <= area->range.from || range.from >= area->range.to ||

@@ -173,7 +173,7 @@ TEST(boundaries_of_runs_whose_messages_are_gone_are_dropped) {
 	teardown(&model.f);
 }
 
-/* ---- Which messages are exceptions ---- */
+/* ---- Which messages are out of order ---- */
 
 TEST(a_message_in_order_has_no_records_beside_those_of_any) {
 	open_model();
