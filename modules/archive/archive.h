@@ -22,7 +22,7 @@ struct pn_archive_state {
 	uint64_t next;      /* seq of the next message */
 	uint64_t count;     /* messages */
 	uint64_t bytes;     /* of the messages' records */
-	double latest;      /* the greatest `when` of the last run; -INFINITY at first */
+	double latest;      /* the greatest `when` in order of the last run; -INFINITY at first */
 	uint32_t next_peer; /* number of the next peer */
 	uint64_t listed;    /* records e */
 	uint64_t unordered; /* messages that are out of order, without those of records e */
