@@ -26,7 +26,7 @@ enum {
 	SLICE_MAX = 65536,
 	/* The most scattered messages, or leaves, in a slice: they claim less than SET_ASIDE of
 	 * room.c. Test: "sync: on a full disk scattered messages are deleted". */
-	SLICE_SCATTERED = 64,
+	SLICE_SCATTERED = 58,
 };
 
 /* ---- One message ---- */
@@ -169,9 +169,11 @@ static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
 }
 
 static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t scattered) {
+	const uint64_t leaves = scattered * PER_LEAF;
 	if (is_scattered(deletion->query))
-		return (size_t)messages * PER_SCATTERED;
-	return (size_t)messages * PER_NEIGHBOUR + (size_t)scattered * PER_LEAF;
+		return (size_t)pn_min(messages * PER_SCATTERED + leaves,
+				      (uint64_t)SLICE_SCATTERED * PER_SCATTERED);
+	return (size_t)(messages * PER_NEIGHBOUR + leaves);
 }
 
 static size_t claimed_bytes(const struct deletion *deletion) {

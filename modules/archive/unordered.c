@@ -11,7 +11,9 @@ enum {
 	FANOUT = 1 << BITS,
 	LEVELS = 4, /* the topmost nodes have 2^24 positions each, and are read one after another */
 	TOP = LEVELS - 1,
-	BLOCK_BYTES = 8, /* of a key */
+	BLOCK_BYTES = 8,   /* of a key */
+	MESSAGE_BYTES = 9, /* of an entry in a node of level 0 */
+	ENTRY_BYTES = 21,  /* in others */
 };
 
 /* The messages in one part of a node. Level 0: a single message. */
@@ -79,16 +81,15 @@ static bool is_sound(const struct node *node, const struct entry *entry) {
 
 /* Reads the value of a node. Returns whether it could be read. */
 static bool parse(struct pn_txn *txn, struct pn_wire value, uint8_t level, struct node *node) {
+	const size_t size = level > 0 ? ENTRY_BYTES : MESSAGE_BYTES;
+	bool sound = value.left > 0 && value.left % size == 0 && value.left / size <= FANOUT;
 	node->count = 0;
-	while (value.left > 0 && pn_txn_sound(txn, &value)) {
+	while (sound && value.left > 0) {
 		const struct entry entry = read_entry(&value, level);
-		if (!pn_txn_sound(txn, &value) || !is_sound(node, &entry)) {
-			pn_txn_fail(txn, PN_ECORRUPT);
-			break;
-		}
+		sound = is_sound(node, &entry);
 		node->entries[node->count++] = entry;
 	}
-	if (node->count == 0)
+	if (!sound || value.err != PN_OK)
 		pn_txn_fail(txn, PN_ECORRUPT);
 	return txn->err == PN_OK;
 }
@@ -225,26 +226,33 @@ struct visit {
 	struct pn_cursor cursors[TOP]; /* one for each level below; without a transaction: closed */
 };
 
-static bool is_at(const struct pn_cursor *cursor, const struct pn_key *key) {
-	return cursor->key.bytes != NULL && cursor->key.len == key->len &&
-	       memcmp(cursor->key.bytes, key->bytes, key->len) == 0;
+static bool is_at(const struct pn_cursor *cursor, const struct place *place) {
+	uint32_t archive, list;
+	uint8_t level;
+	uint64_t block;
+	return cursor->key.bytes != NULL &&
+	       pn_key_read_block(cursor->key, PN_KIND_UNORDERED, &archive, &list, &level, &block) &&
+	       block == place->block;
+}
+
+static bool seek_node(struct pn_cursor *cursor, const struct place *place) {
+	const struct pn_key key = key_of(place);
+	if (cursor->txn == NULL) {
+		struct pn_key prefix = key;
+		prefix.len -= BLOCK_BYTES;
+		pn_cursor_open(place->archive->txn, cursor, &prefix);
+	}
+	return pn_cursor_seek(cursor, &key) && is_at(cursor, place);
 }
 
 /* Reads a node below the topmost ones. It is often the neighbour of the last one of its level. */
 static bool visit_node(struct visit *visit, const struct place *place, struct node *node) {
-	struct pn_txn *const txn = place->archive->txn;
 	struct pn_cursor *const cursor = &visit->cursors[place->level];
-	const struct pn_key key = key_of(place);
-	struct pn_key prefix = key;
-	prefix.len -= BLOCK_BYTES;
-	if (cursor->txn == NULL)
-		pn_cursor_open(txn, cursor, &prefix);
-	else if (visit->reverse)
-		pn_cursor_previous(cursor);
-	else
-		pn_cursor_next(cursor);
-	return (is_at(cursor, &key) || (pn_cursor_seek(cursor, &key) && is_at(cursor, &key))) &&
-	       parse(txn, cursor->value, place->level, node);
+	bool moved = false;
+	if (cursor->txn != NULL && cursor->key.bytes != NULL)
+		moved = visit->reverse ? pn_cursor_previous(cursor) : pn_cursor_next(cursor);
+	return ((moved && is_at(cursor, place)) || seek_node(cursor, place)) &&
+	       parse(place->archive->txn, cursor->value, place->level, node);
 }
 
 static void walk_node(struct visit *visit, const struct place *place, const struct node *node);

@@ -170,6 +170,7 @@ TEST(messages_out_of_order) {
 
 TEST(deletions_of_messages_out_of_order) {
 	const struct pn_archive_query older = {.has_end = true, .end = LARGE / 2};
+	const struct pn_archive_query of_one = {.peer = str("peer3@host")};
 	struct fixture f;
 	setup(&f);
 	for (int i = 0; i < LARGE; i++) {
@@ -178,6 +179,7 @@ TEST(deletions_of_messages_out_of_order) {
 			commit(&f);
 	}
 	commit(&f);
+	delete_by_slices(&f, &of_one, SLICE);
 	delete_by_slices(&f, &older, SLICE);
 	teardown(&f);
 }
