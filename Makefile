@@ -30,7 +30,7 @@ DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o cryp
 	checkpoint.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o format.o env.o \
 	snapshot.o copy.o info.o)
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
-ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o append.o read.o delete.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
@@ -62,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive damage open room log log_damage turn sync crash verification lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive times order damage open room log log_damage turn sync crash verification lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 
@@ -190,6 +190,7 @@ wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
 $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit mdb_put)
+$(OUT)/tests/unit/test_times $(OUT)/tests/unit/test_order: LDFLAGS += $(call wrap,mdb_get mdb_cursor_get)
 
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
 

@@ -26,7 +26,7 @@ local world = {};
 world.__index = world;
 
 --- An empty world. options:
---   astray  how the clock goes: 0, only forward; 1, now and then astray; 2, anywhere
+--   astray  how the clock goes: 0, only forward; 1, now and then astray; 2, anywhere; 3, wrong for a while
 --   many    at most so many messages are appended by one operation
 --   loop    writes wait for the end of a turn of the event loop
 local function new_world(options)
@@ -116,7 +116,15 @@ local function any_with(random)
 	return random:below(4) == 1 and "a@x/" .. random:below(60) or random:one_of(WITHS);
 end
 
+-- The time of a clock that is set now and then, often to a wrong time.
+function world:time_of_wrong_clock(random)
+	if random:below(30) == 1 then self.wrong_by = random:one_of { 0, 0, 100, -100, 86400, -86400, 1e6 }; end
+	self.clock = self.clock + random:below(3) - 1;
+	return self.clock + (self.wrong_by or 0);
+end
+
 function world:time(random)
+	if self.options.astray == 3 then return self:time_of_wrong_clock(random); end
 	local step = random:below(3 + self.options.astray);
 	if step <= 3 then
 		self.clock = self.clock + step - 1;

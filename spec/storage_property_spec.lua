@@ -25,6 +25,7 @@ local KINDS = {
 	["that take messages back"] = { 1, { delete_tail = 40, delete_one = 20 } };
 	["that replace messages with keys"] = { 1, { append_key = 120, append_own_id = 30, truncate = 15 } };
 	["with clocks that go astray"] = { 2, { set = 60, append_many = 6 } };
+	["with clocks that are wrong for a while"] = { 3, { append_many = 12, find = 120, walk = 20, dates = 6 } };
 };
 
 -- A function that chooses an operation by weight.

@@ -5,14 +5,18 @@
  * Keys and values, in addition to those of pn/keys.h; every value begins with a version byte:
  *
  *      key: r archive and               value
- *      e seq                            when f64: a message that is out of order
+ *      e seq                            when f64: a message that is out of order, in format 1
  *      h peer level u8 block u64        deleted positions
  *      k tag key                        seq u64
  *      m seq                            message
  *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
- *                                       next peer u32, out of order u64
+ *                                       next peer u32, records e u64; and, unless all are 0:
+ *                                       out of order u64, runs u32, streak u64
+ *      o peer level u8 block u64        messages that are out of order
  *      p digest(peer's name)            peer u32
  *      q peer                           peer of the bare JID u32 (0: the name is bare), name
+ *      t seq                            a run begins: end of the run before u64, its latest f64,
+ *                                       start f64
  *      w peer seq                       ordinal u32
  *
  * All records of an archive are neighbours, and its state is next to its last message: appending a
@@ -21,12 +25,35 @@
  *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  packed stanza
  *                flags: 1 out of order, `latest` is present; 2 `key` is present
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
- *      peer      u32, from 1: the other side of a message; in h, 0 stands for all messages
+ *      peer      u32, from 1: the other side of a message; in h and o, 0 stands for all messages
  *
- * Time. `latest` of a message is the greatest `when` of all messages appended up to it. It never
- * decreases from one message to the next, so a time is found by bisection over the messages. A
- * message whose `when` is not its `latest` is out of order: the clock was set back, or the message
- * was changed later. Queries by time look at each of these, so they must be few.
+ * Time. Results are in the order of appending, so a query by time has to find the positions whose
+ * times match. Most are in runs (here two messages out of order in a row are enough for a new one):
+ *
+ *      seq    1    2    3    4    5    6    7    8    9   10   11   12   13   14   15   16
+ *      when  10   20   30   40   90   91   50   55   60   70   80   92   85   93   94   95
+ *            └─ run ──────────┘  └─run─┘  └─ o ─┘   └─ run ────────── o ──────────────────
+ *
+ * A run is a part of the archive whose times do not decrease, apart from messages that are out of
+ * order. `latest` of a message is the greatest `when` of those of its run that are in order, up to
+ * it; so a time is found by bisection in each run. A message with an earlier time than the latest
+ * is out of order, until a number of them in a row (`streak`) shows that the clock was set back:
+ * then the next one begins a run. What the run before has beyond that time becomes a run of its
+ * own, so few runs have messages of the same time. A message whose time was changed later is out of
+ * order, too. Each run makes queries a little slower: the more there are, the longer a streak has
+ * to be.
+ *
+ * Messages that are out of order are in lists, one of all and one of each peer. A list is a tree
+ * over the positions: a block of level 0 has up to 64 messages, one of level n up to 64 blocks of
+ * level n-1; there are 4 levels.
+ *
+ *      block     for each that is present, in order of u8 index, level 0: f64 when
+ *                other levels: u32 messages, f64 least when, f64 greatest when
+ *
+ * A query passes over blocks that it has no match in, and counts those that match as a whole
+ * without reading them. That fails for messages whose times are in no order whatsoever: then each
+ * block of level 0 is read. In an archive of format 1 such messages have records e instead, each of
+ * which a query reads; each message that is appended converts some of them.
  *
  * Counts. A message has a position among all messages, its seq, and one among the messages of each
  * of its peers, its ordinal. The number of messages between two positions is their difference minus
@@ -172,6 +199,7 @@ struct pn_archive_check {
 	uint32_t archive; /* 0: none */
 	uint64_t messages;
 	uint64_t bytes;
+	uint64_t out_of_order;
 	uint64_t seq; /* of the last message */
 	double latest;
 };

@@ -12,7 +12,7 @@ enum {
 	 * the fields of pn/archive.h (29); rounded up. */
 	MESSAGE_FIELDS = 64,
 	REPLACE_PUTS = 8, /* as DELETE_PUTS, scattered: another message of the archive is deleted */
-	SET_PUTS = 8, /* message, state, list of those out of order; out of two indexes, into two */
+	SET_PUTS = 8,     /* message, state; out of two indexes, into two */
 	/* Bytes of pages for each message of an archive, if indexes are renumbered: an entry in
 	 * that of the peer and one in that of its bare form, 28 bytes each with LMDB's header, on
 	 * pages that are half full. Test: "room: changes of peers". */
@@ -45,6 +45,19 @@ static uint64_t check_append(const struct pn_archive *archive, struct pn_str key
 	return replaced;
 }
 
+/* Whether a new message is in order, perhaps because it begins a run. */
+static bool is_in_order(struct pn_archive *archive, uint64_t seq, double when) {
+	struct pn_archive_state *const state = &archive->state;
+	if (when < state->latest && !pn_run_is_due(archive)) {
+		state->streak++;
+		return false;
+	}
+	if (when < state->latest)
+		pn_run_begin(archive, seq, when);
+	state->streak = 0;
+	return true;
+}
+
 static void append(struct pn_archive *archive, const struct pn_message *message,
 		   char id[PN_ARCHIVE_ID_LEN]) {
 	struct pn_archive_state *const state = &archive->state;
@@ -52,7 +65,7 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 	struct pn_peers peers = {0, 0};
 	if (message->peer.bytes != NULL)
 		peers = pn_peer_make(archive, message->peer);
-	const bool out_of_order = message->when < state->latest;
+	const bool out_of_order = !is_in_order(archive, seq, message->when);
 	const struct pn_stored stored = {
 		.epoch = pn_db_epoch(archive->txn->db),
 		.peer = peers.peer,
@@ -73,7 +86,10 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 		pn_id_put(archive, stored.key, seq);
 	else
 		pn_id_make(archive, seq, stored.epoch, id);
-	pn_message_list(archive, seq, false, &stored);
+	if (out_of_order)
+		pn_unordered_add(archive, seq, stored.when, peers);
+	if (state->listed > 0)
+		pn_listed_convert(archive);
 	pn_archive_write_state(archive);
 }
 
@@ -108,10 +124,7 @@ static bool is_in(uint32_t peer, const struct pn_peers *peers) {
  * have in common could be forgotten in between. */
 static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str name,
 			struct pn_stored *stored) {
-	struct pn_peers before = {stored->peer, 0};
-	struct pn_str before_name;
-	if (before.peer != 0)
-		pn_peer_name(archive, before.peer, &before_name, &before.bare);
+	const struct pn_peers before = pn_peers_of(archive, stored->peer);
 	const struct pn_peers now = pn_peer_make(archive, name);
 	if (now.peer == before.peer)
 		return;
@@ -126,6 +139,18 @@ static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str 
 		pn_peer_remove(archive, before.bare, seq);
 }
 
+/* Moves a message in the lists of those that are out of order, as far as it has changed. */
+static void change_order(struct pn_archive *archive, uint64_t seq, const struct pn_stored *before,
+			 struct pn_peers peers_before, const struct pn_stored *now) {
+	if (before->out_of_order == now->out_of_order && before->when == now->when &&
+	    before->peer == now->peer)
+		return;
+	if (before->out_of_order)
+		pn_out_of_order_remove(archive, seq, before->when, peers_before);
+	if (now->out_of_order)
+		pn_unordered_add(archive, seq, now->when, pn_peers_of(archive, now->peer));
+}
+
 /* The message's own key is borrowed from the record that is replaced: `key` keeps a copy. */
 static void change_message(struct pn_archive *archive, uint64_t seq,
 			   const struct pn_archive_change *change, struct pn_buf *key) {
@@ -135,7 +160,8 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 		pn_txn_fail(archive->txn, PN_ECORRUPT);
 		return;
 	}
-	const bool was_out_of_order = stored.out_of_order;
+	const struct pn_stored before = stored;
+	const struct pn_peers peers_before = pn_peers_of(archive, stored.peer);
 	if (stored.key.bytes != NULL) {
 		pn_buf_append(key, stored.key.bytes, stored.key.len);
 		stored.key.bytes = stored.key.len > 0 ? (const char *)key->data : "";
@@ -144,11 +170,12 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 	stored.stanza = change->stanza;
 	if (change->when != NULL)
 		stored.when = *change->when;
-	stored.out_of_order = stored.when != stored.latest;
+	/* once out of order, always: it may be outside of the runs */
+	stored.out_of_order = stored.out_of_order || stored.when != stored.latest;
 	if (change->peer != NULL)
 		change_peer(archive, seq, *change->peer, &stored);
 	archive->state.bytes += pn_message_put(archive, seq, &stored) - bytes;
-	pn_message_list(archive, seq, was_out_of_order, &stored);
+	change_order(archive, seq, &before, peers_before, &stored);
 	pn_archive_write_state(archive);
 }
 

@@ -12,17 +12,22 @@ static inline uint64_t pn_min(uint64_t a, uint64_t b) {
 	return a < b ? a : b;
 }
 
-/* As peer number: positions of all messages, and not of one peer's. */
-enum { PN_PEER_ALL = 0 };
+enum {
+	PN_PEER_ALL = 0,   /* as peer number: positions of all messages, and not of one peer's */
+	PN_PEER_LISTS = 3, /* that have a message: of all, of its peer, of the peer's bare form */
+};
 
 /* The record n. */
 struct pn_archive_state {
-	uint64_t next;         /* seq of the next message */
-	uint64_t count;        /* messages */
-	uint64_t bytes;        /* of the messages' records */
-	double latest;         /* the greatest `when` that was appended; -INFINITY at first */
-	uint32_t next_peer;    /* number of the next peer */
-	uint64_t out_of_order; /* messages whose `when` is not their `latest` */
+	uint64_t next;      /* seq of the next message */
+	uint64_t count;     /* messages */
+	uint64_t bytes;     /* of the messages' records */
+	double latest;      /* the greatest `when` in order of the last run; -INFINITY at first */
+	uint32_t next_peer; /* number of the next peer */
+	uint64_t listed;    /* records e */
+	uint64_t unordered; /* messages that are out of order, without those of records e */
+	uint32_t runs;      /* records t */
+	uint64_t streak;    /* messages out of order that were appended in a row, and last */
 };
 
 /* An archive, for one operation. */
@@ -75,12 +80,7 @@ bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_st
 size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 		      const struct pn_stored *stored);
 
-/* Adds a message to the records e, or removes it, as now->out_of_order says. was: whether it is
- * there. */
-void pn_message_list(struct pn_archive *archive, uint64_t seq, bool was,
-		     const struct pn_stored *now);
-
-/* The seq in a key of kind m or e; 0 for other keys. */
+/* The seq in a key of kind m, e or t; 0 for other keys. */
 uint64_t pn_seq_of(struct pn_str key);
 
 /* ---- Ids ---- */
@@ -110,6 +110,9 @@ struct pn_peers {
 	uint32_t peer;
 	uint32_t bare;
 };
+
+/* Those of the peer of a message, which may be 0. */
+struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer);
 
 /* Finds or creates a peer and its bare form. */
 struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name);
@@ -153,6 +156,112 @@ void pn_deleted_drop_below(const struct pn_archive *archive, uint32_t peer, uint
 /* Drops all positions. */
 void pn_deleted_drop(const struct pn_archive *archive, uint32_t peer);
 
+/* ---- Runs: the records t ---- */
+
+/* Messages whose `latest` never decreases. */
+struct pn_run {
+	struct pn_range range;
+	double start;  /* not above any `latest` in it */
+	double latest; /* not below any */
+};
+
+/* A walk over the runs that have messages, in order. */
+struct pn_runs {
+	const struct pn_archive *archive;
+	struct pn_run run; /* the current one, or the last one at the end */
+	/* private */
+	struct pn_cursor cursor;
+	bool has_cursor, begun, ended;
+	uint64_t from; /* of the next run */
+	double start;
+};
+
+void pn_runs_open(struct pn_runs *runs, const struct pn_archive *archive);
+bool pn_runs_next(struct pn_runs *runs);
+void pn_runs_close(struct pn_runs *runs);
+
+/*
+ * The seq of the first message of a run whose `latest` is at least `when`, or above it if `above`
+ * is set; the end of the run if there is none.
+ */
+uint64_t pn_time_find(const struct pn_archive *archive, const struct pn_run *run, double when,
+		      bool above);
+
+/* Whether a message that is earlier than state.latest begins a run. */
+bool pn_run_is_due(const struct pn_archive *archive);
+
+/* Begins a run with the message, which is about to be appended. */
+void pn_run_begin(struct pn_archive *archive, uint64_t seq, double when);
+
+/* ---- Messages that are out of order: the records o ---- */
+
+/* The messages of a list, which is that of a peer or of all (PN_PEER_ALL), within bounds. */
+struct pn_area {
+	uint32_t list;
+	struct pn_range range;
+	double start, end; /* inclusive */
+};
+
+/* All messages of the list. */
+struct pn_area pn_area_all(uint32_t list);
+
+enum { PN_MATCHES = 64 };
+
+/* Matches in the order in which they were looked for. */
+struct pn_matches {
+	size_t count;
+	uint64_t seqs[2 * PN_MATCHES];
+};
+
+/* Add a message that is out of order, or remove it. */
+void pn_unordered_add(struct pn_archive *archive, uint64_t seq, double when, struct pn_peers peers);
+void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
+			 struct pn_peers peers);
+
+/* The number of messages in the area. */
+uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area);
+
+/* The number of those in the ranges, which ascend and do not overlap. */
+uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
+				   const struct pn_range *ranges, size_t count);
+
+/* Finds the first of them, or the last ones with `reverse`: at least `want`, which is at most
+ * PN_MATCHES, unless there are fewer. */
+void pn_unordered_find(const struct pn_archive *archive, const struct pn_area *area, bool reverse,
+		       size_t want, struct pn_matches *matches);
+
+/* Calls `span` with the least and the greatest time of groups of neighbours that are all messages
+ * together. If it returns true, also for the groups within this one. */
+void pn_unordered_spans(const struct pn_archive *archive,
+			bool (*span)(void *context, double least, double greatest), void *context);
+
+/* Whether a list has the message. Sets *when to the time that it has there. */
+bool pn_unordered_get(const struct pn_archive *archive, uint32_t list, uint64_t seq, double *when);
+
+/* Whether the record o at the cursor agrees with those above and below it. Sets *leaf to the
+ * positions of single messages, or to none. */
+bool pn_unordered_check(const struct pn_archive *archive, const struct pn_cursor *cursor,
+			struct pn_area *leaf);
+
+/* ---- Messages that are out of order in an archive of format 1: the records e ---- */
+
+/* The number of those in the area. Reads each of them. */
+uint64_t pn_listed_count(const struct pn_archive *archive, const struct pn_area *area);
+
+/* The first or last of them, 0 if there is none. */
+uint64_t pn_listed_find(const struct pn_archive *archive, const struct pn_area *area, bool reverse);
+
+/* As pn_unordered_spans(). */
+void pn_listed_spans(const struct pn_archive *archive,
+		     bool (*span)(void *context, double least, double greatest), void *context);
+
+/* Removes a message that is out of order from the records e, or else from the records o. */
+void pn_out_of_order_remove(struct pn_archive *archive, uint64_t seq, double when,
+			    struct pn_peers peers);
+
+/* Converts some records e to records o. */
+void pn_listed_convert(struct pn_archive *archive);
+
 /* ---- Deleting ---- */
 
 /* Deletes one message and updates the state, which the caller writes. */
@@ -164,21 +273,17 @@ void pn_message_delete(struct pn_archive *archive, uint64_t seq);
 uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range);
 
 /*
- * The seq of the first message whose `latest` is at least `when`, or above it if `above` is set;
- * state.next if there is none.
- */
-uint64_t pn_time_find(const struct pn_archive *archive, double when, bool above);
-
-/*
- * A query in terms of an archive. Messages within `main` match in time and others do not, except
- * for messages that are out of order, which have to be looked at one by one.
+ * A query in terms of an archive. Messages within `ranges` match in time and others do not, except
+ * for messages that are out of order.
  */
 struct pn_plan {
-	uint32_t peer;        /* PN_PEER_ALL: any */
-	struct pn_range main; /* selected by start and end */
+	uint32_t peer;           /* PN_PEER_ALL: any */
+	struct pn_range *ranges; /* selected by start and end. Owned, ascending */
+	size_t ranges_count;
 	struct pn_range page; /* selected by before and after */
 	double start, end;    /* -INFINITY, INFINITY: no bound */
 	bool out_of_order;    /* there are messages out of order, and a bound in time */
+	bool listed;          /* some of them have records e */
 	bool reverse;
 	uint64_t *ids; /* owned; NULL: any. Ascending, without repetitions */
 	size_t ids_count;
@@ -192,6 +297,14 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 		  struct pn_plan *plan);
 void pn_plan_free(struct pn_plan *plan);
 
+/* Whether the message matches in time and peer. */
+bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan,
+		     const struct pn_stored *stored);
+
+/* Whether the range has any message of the peer that is in order. */
+bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			  struct pn_range range);
+
 /* The number of matches, regardless of the page. */
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan);
 
@@ -204,8 +317,16 @@ struct pn_walk {
 	const struct pn_plan *plan;
 	uint64_t seq;            /* of the current match */
 	struct pn_stored stored; /* borrowed */
-	struct pn_cursor cursor; /* private, as is kind */
-	enum pn_kind kind;       /* of the records at the cursor; 0: closed */
+	/* private */
+	struct pn_cursor cursor;
+	enum pn_kind kind;         /* of the records at the cursor; 0: closed */
+	bool ahead;                /* the next matches of both kinds are known: */
+	uint64_t in_order;         /* its seq, 0: none */
+	struct pn_stored next;     /* that message */
+	uint64_t unordered;        /* likewise */
+	struct pn_matches matches; /* more of them */
+	size_t taken;              /* of these */
+	size_t want;               /* matches to be found next time */
 };
 
 /* Moves to the next match; false at the end. Close the walk in all cases. */

@@ -23,7 +23,7 @@ bool pn_deleted_same_block(uint64_t a, uint64_t b) {
 
 static struct pn_key block_key(const struct pn_archive *archive, uint32_t peer, uint8_t level,
 			       uint64_t block) {
-	return pn_key_deleted(archive->number, peer, level, block);
+	return pn_key_block(archive->number, PN_KIND_DELETED, peer, level, block);
 }
 
 /* The prefix of the blocks of a level. */
@@ -38,7 +38,7 @@ static uint64_t cursor_block(const struct pn_cursor *cursor) {
 	uint32_t archive, peer;
 	uint8_t level;
 	uint64_t block;
-	if (pn_key_read_deleted(cursor->key, &archive, &peer, &level, &block))
+	if (pn_key_read_block(cursor->key, PN_KIND_DELETED, &archive, &peer, &level, &block))
 		return block;
 	pn_txn_fail(cursor->txn, PN_ECORRUPT);
 	return UINT64_MAX;

@@ -29,7 +29,12 @@ bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint
 	state->bytes = pn_wire_u64(&value);
 	state->latest = pn_wire_f64(&value);
 	state->next_peer = pn_wire_u32(&value);
-	state->out_of_order = pn_wire_u64(&value);
+	state->listed = pn_wire_u64(&value);
+	if (value.left > 0) {
+		state->unordered = pn_wire_u64(&value);
+		state->runs = pn_wire_u32(&value);
+		state->streak = pn_wire_u64(&value);
+	}
 	if (pn_txn_sound(txn, &value) && !is_sound(state))
 		pn_txn_fail(txn, PN_ECORRUPT);
 	return txn->err == PN_OK;
@@ -49,7 +54,12 @@ void pn_archive_write_state(struct pn_archive *archive) {
 	pn_wire_put_u64(&value, state->bytes);
 	pn_wire_put_f64(&value, state->latest);
 	pn_wire_put_u32(&value, state->next_peer);
-	pn_wire_put_u64(&value, state->out_of_order);
+	pn_wire_put_u64(&value, state->listed);
+	if (state->unordered > 0 || state->runs > 0 || state->streak > 0) {
+		pn_wire_put_u64(&value, state->unordered);
+		pn_wire_put_u32(&value, state->runs);
+		pn_wire_put_u64(&value, state->streak);
+	}
 	pn_put(archive->txn, &key, &value);
 }
 
@@ -76,7 +86,8 @@ uint64_t pn_seq_of(struct pn_str key) {
 	uint32_t archive;
 	uint64_t seq;
 	return pn_key_read_seq(key, PN_KIND_MESSAGE, &archive, &seq) ||
-			       pn_key_read_seq(key, PN_KIND_OUT_OF_ORDER, &archive, &seq)
+			       pn_key_read_seq(key, PN_KIND_LISTED, &archive, &seq) ||
+			       pn_key_read_seq(key, PN_KIND_RUN, &archive, &seq)
 		       ? seq
 		       : 0;
 }
@@ -129,17 +140,4 @@ size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 		pn_wire_put_bytes(&value, stored->key.bytes, (uint32_t)stored->key.len);
 	pn_buf_append(&value, stored->stanza.bytes, stored->stanza.len);
 	return pn_put(archive->txn, &key, &value);
-}
-
-void pn_message_list(struct pn_archive *archive, uint64_t seq, bool was,
-		     const struct pn_stored *now) {
-	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_OUT_OF_ORDER, seq);
-	archive->state.out_of_order += (uint64_t)now->out_of_order - (uint64_t)was;
-	if (now->out_of_order) {
-		struct pn_buf value = pn_value();
-		pn_wire_put_f64(&value, now->when);
-		pn_put(archive->txn, &key, &value);
-	} else if (was) {
-		pn_remove(archive->txn, &key);
-	}
 }

@@ -39,6 +39,14 @@ bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str
 	return pn_txn_sound(archive->txn, &value);
 }
 
+struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer) {
+	struct pn_peers peers = {peer, 0};
+	struct pn_str name;
+	if (peer != 0)
+		pn_peer_name(archive, peer, &name, &peers.bare);
+	return peers;
+}
+
 static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare) {
 	struct pn_txn *const txn = archive->txn;
 	const struct pn_key by_name = name_key(archive, name);

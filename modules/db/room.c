@@ -140,8 +140,11 @@ int pn_room_find_end(struct pn_db *db) {
 }
 
 void pn_room_set_aside(struct pn_db *db) {
-	if (pn_room_find_end(db) == MDB_SUCCESS)
-		(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
+	struct stat file;
+	if (fstat(db->data, &file) != 0)
+		return;
+	db->file_end = (uint64_t)file.st_size;
+	(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
 }
 
 void pn_room_release_surplus(struct pn_db *db) {

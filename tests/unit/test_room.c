@@ -145,6 +145,45 @@ TEST(deletions_of_scattered_messages) {
 	teardown(&f);
 }
 
+/* Two clocks in turns, and as many peers as messages: three lists for each that is out of order. */
+static void append_unordered(struct fixture *f, int i) {
+	char name[NAME], peer[NAME];
+	snprintf(peer, sizeof(peer), "peer%d@host/resource", i % 500);
+	CHECK(append_to(f, user_of(0, name), "hello", i % 2 == 0 ? i : i - 1000, peer, NULL,
+			NULL) == PN_OK);
+}
+
+TEST(messages_out_of_order) {
+	struct fixture f;
+	setup(&f);
+	for (int i = 0; i < LARGE; i++) {
+		append_unordered(&f, i);
+		if (i % 100 == 0)
+			CHECK(stays_within(&f));
+	}
+	for (int i = 0; i < 100; i++) {
+		append_unordered(&f, LARGE + i);
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(deletions_of_messages_out_of_order) {
+	const struct pn_archive_query older = {.has_end = true, .end = LARGE / 2};
+	const struct pn_archive_query of_one = {.peer = str("peer3@host")};
+	struct fixture f;
+	setup(&f);
+	for (int i = 0; i < LARGE; i++) {
+		append_unordered(&f, i);
+		if (i % 100 == 0)
+			commit(&f);
+	}
+	commit(&f);
+	delete_by_slices(&f, &of_one, SLICE);
+	delete_by_slices(&f, &older, SLICE);
+	teardown(&f);
+}
+
 /* Each moves a message to a peer that has newer ones, whose index is renumbered. */
 TEST(changes_of_peers) {
 	enum { FEW = 20000 };
