@@ -157,6 +157,12 @@ int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct p
 
 /* ---- For store/ ---- */
 
+/*
+ * Erases some of the deleted messages of an archive that has marks, at most `limit`, and sets
+ * *erased to their number. Returns 1 if there may be more.
+ */
+int pn_archive_erase(struct pn_db *db, uint32_t archive, unsigned limit, unsigned *erased);
+
 /* Sets the number of messages of an archive, and the bytes of their records. */
 void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
 
@@ -179,6 +185,9 @@ struct pn_archive_check {
 /* Checks the record at the cursor, which belongs to the archive. */
 void pn_archive_check_record(struct pn_archive_check *check, uint32_t archive, enum pn_kind kind,
 			     const struct pn_cursor *cursor);
+
+/* Checks the record y of an archive. */
+void pn_archive_check_marks(struct pn_archive_check *check, uint32_t archive);
 
 /* To be called for each record of the walk before it is checked, and with NULL at the end: checks
  * the sums of an archive once the walk has left its messages. */

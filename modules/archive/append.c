@@ -91,7 +91,8 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 		archive.number = pn_collection_make(&txn, store, user);
 	if (replaced != 0) {
 		pn_txn_claim_more(&txn, REPLACE_PUTS, 0);
-		pn_message_delete(&archive, replaced);
+		pn_message_remove(&archive, replaced);
+		archive.state.count -= 1;
 	}
 	if (txn.err == PN_OK)
 		append(&archive, message, id);
@@ -121,9 +122,9 @@ static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str 
 	if (now.bare != 0 && !is_in(now.bare, &before))
 		pn_peer_add(archive, now.bare, seq);
 	if (before.peer != 0 && !is_in(before.peer, &now))
-		pn_peer_remove(archive, before.peer, seq);
+		pn_peer_remove(archive, before.peer, &seq, 1);
 	if (before.bare != 0 && !is_in(before.bare, &now))
-		pn_peer_remove(archive, before.bare, seq);
+		pn_peer_remove(archive, before.bare, &seq, 1);
 }
 
 /* The message's own key is borrowed from the record that is replaced: `key` keeps a copy. */
@@ -147,6 +148,8 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 	stored.out_of_order = stored.when != stored.latest;
 	if (change->peer != NULL)
 		change_peer(archive, seq, *change->peer, &stored);
+	if (pn_marks_cover(archive, seq, &stored) && !pn_marks_spare(archive, seq, &stored))
+		pn_txn_fail(archive->txn, PN_EBUSY);
 	archive->state.bytes += pn_message_put(archive, seq, &stored) - bytes;
 	pn_message_list(archive, seq, was_out_of_order, &stored);
 	pn_archive_write_state(archive);

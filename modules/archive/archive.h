@@ -19,10 +19,41 @@ enum { PN_PEER_ALL = 0 };
 struct pn_archive_state {
 	uint64_t next;         /* seq of the next message */
 	uint64_t count;        /* messages */
-	uint64_t bytes;        /* of the messages' records */
+	uint64_t bytes;        /* of the messages' records, those of deleted messages included */
 	double latest;         /* the greatest `when` that was appended; -INFINITY at first */
 	uint32_t next_peer;    /* number of the next peer */
-	uint64_t out_of_order; /* messages whose `when` is not their `latest` */
+	uint64_t out_of_order; /* messages whose `when` is not their `latest`, also deleted ones */
+	uint64_t marked;       /* messages that are deleted and not erased yet: those of the marks */
+};
+
+/* Positions from `from` up to, not including, `to`. */
+struct pn_range {
+	uint64_t from;
+	uint64_t to;
+};
+
+/* The numbers of a peer and of its bare form (0: its name is bare, or it is PN_PEER_ALL). */
+struct pn_peers {
+	uint32_t peer;
+	uint32_t bare;
+};
+
+/*
+ * Messages that are deleted and not erased yet: those of the peer with a seq in `seqs` and a time
+ * from `start` to `end`. As in a plan, `main` tells which of those in order match in time.
+ */
+struct pn_mark {
+	struct pn_peers peers;
+	struct pn_range seqs;
+	struct pn_range main;
+	double start, end; /* -INFINITY, INFINITY: no bound */
+};
+
+/* The marks of an archive. No message belongs to two of them. */
+enum { PN_MARKS_MAX = 16 };
+struct pn_marks {
+	unsigned count;
+	struct pn_mark marks[PN_MARKS_MAX];
 };
 
 /* An archive, for one operation. */
@@ -30,6 +61,7 @@ struct pn_archive {
 	struct pn_txn *txn;
 	uint32_t number; /* of its collection; 0: it does not exist yet */
 	struct pn_archive_state state;
+	struct pn_marks marks;
 	unsigned scattered; /* index records of deleted messages, on leaves of their own: k and p */
 };
 
@@ -105,12 +137,6 @@ uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name);
 bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str *name,
 		  uint32_t *bare);
 
-/* The numbers of a peer and of its bare form (0: its name is bare). */
-struct pn_peers {
-	uint32_t peer;
-	uint32_t bare;
-};
-
 /* Finds or creates a peer and its bare form. */
 struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name);
 
@@ -120,26 +146,20 @@ struct pn_key pn_peer_prefix(const struct pn_archive *archive, uint32_t peer);
 /* The seq in a key of kind w; 0 for other keys. */
 uint64_t pn_peer_seq_of(struct pn_str key);
 
-/*
- * Add a message to the index of a peer, or remove it. Adding one that is not the newest renumbers
- * the whole index.
- */
+/* Adds a message to the index of a peer. One that is not the newest renumbers the whole index. */
 void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
-void pn_peer_remove(struct pn_archive *archive, uint32_t peer, uint64_t seq);
+
+/* Removes messages from the index of a peer: 1 to PN_BATCH_MAX of them, in order. */
+void pn_peer_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
 
 /* ---- Deleted positions: the records h, see pn/archive.h ---- */
-
-/* Positions from `from` up to, not including, `to`. */
-struct pn_range {
-	uint64_t from;
-	uint64_t to;
-};
 
 /* Whether two positions are in one block. Blocks are dropped as a whole. */
 bool pn_deleted_same_block(uint64_t a, uint64_t b);
 
-/* Counts a position as deleted. */
-void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t position);
+/* Counts positions as deleted. They are in order; the array is changed. */
+void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t *positions,
+		    size_t count);
 
 /* The number of deleted positions in the range. */
 uint64_t pn_deleted_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range);
@@ -153,14 +173,53 @@ void pn_deleted_drop_below(const struct pn_archive *archive, uint32_t peer, uint
 /* Drops all positions. */
 void pn_deleted_drop(const struct pn_archive *archive, uint32_t peer);
 
-/* ---- Deleting ---- */
+/* ---- Erasing: removes the records of messages ---- */
 
-/* Deletes one message and updates the state, which the caller writes. */
-void pn_message_delete(struct pn_archive *archive, uint64_t seq);
+enum {
+	PN_BATCH_MAX = 256,
+	/* The most scattered messages, or leaves of names, in a batch: they claim less than
+	 * SET_ASIDE of room.c. Test: "sync: on a full disk scattered messages are deleted". */
+	PN_BATCH_SCATTERED = 64,
+};
+
+/* Messages whose records are removed together. All zero, but `most`, at first. */
+struct pn_batch {
+	unsigned most; /* messages, up to PN_BATCH_MAX */
+	unsigned count;
+	unsigned keyed;
+	unsigned distinct; /* peers */
+	uint32_t seen[PN_BATCH_SCATTERED];
+	struct pn_batch_message {
+		uint64_t seq;
+		struct pn_peers peers;
+		bool keyed;
+		bool out_of_order;
+	} messages[PN_BATCH_MAX];
+};
+
+/* Adds a message. Returns false if there is no room for it. Seqs are added in ascending order, or
+ * in descending order. */
+bool pn_batch_add(struct pn_batch *batch, const struct pn_archive *archive, uint64_t seq,
+		  const struct pn_stored *stored);
+
+/* Removes the records, and updates the bytes of the state, which the caller writes. */
+void pn_batch_remove(struct pn_batch *batch, struct pn_archive *archive);
+
+/* The same for one message. */
+void pn_message_remove(struct pn_archive *archive, uint64_t seq);
+
+/* Bytes that an operation claims for batches that it removes. scattered: the messages are not
+ * neighbours. */
+size_t pn_batch_claim(bool scattered);
+
+/* Of these the bytes that were needed. */
+size_t pn_batch_used(const struct pn_batch *batch, const struct pn_archive *archive,
+		     bool scattered);
 
 /* ---- Queries ---- */
 
-/* The number of messages with a seq in the range, of one peer or of all (PN_PEER_ALL). */
+/* The number of messages with a seq in the range, of one peer or of all (PN_PEER_ALL). Includes
+ * deleted messages that are not erased yet, as does pn_time_find(). */
 uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range);
 
 /*
@@ -192,7 +251,7 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 		  struct pn_plan *plan);
 void pn_plan_free(struct pn_plan *plan);
 
-/* The number of matches, regardless of the page. */
+/* The number of matches within the page. */
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan);
 
 /*
@@ -211,5 +270,36 @@ struct pn_walk {
 /* Moves to the next match; false at the end. Close the walk in all cases. */
 bool pn_walk_next(struct pn_walk *walk);
 void pn_walk_close(struct pn_walk *walk);
+
+/* ---- Marks: the record y, see pn/archive.h ---- */
+
+/* Reads the marks, for an archive of which only the number is known. */
+void pn_marks_read(struct pn_archive *archive);
+
+void pn_marks_write(const struct pn_archive *archive);
+
+/* Whether the message is deleted. */
+bool pn_marks_cover(const struct pn_archive *archive, uint64_t seq, const struct pn_stored *stored);
+
+/*
+ * A mark of which every message of the peer with a seq in its range is deleted, and `seq` is in
+ * it: a walk over the peer skips the range. NULL if there is none.
+ */
+const struct pn_range *pn_marks_skip(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
+
+/* Sets *both to the messages of the plan that the mark deletes. Returns false if there are none. */
+bool pn_mark_intersect(const struct pn_archive *archive, const struct pn_mark *mark,
+		       const struct pn_plan *plan, struct pn_plan *both);
+
+/* The plan whose matches are the messages of the mark. */
+struct pn_plan pn_mark_plan(const struct pn_mark *mark);
+
+/* Marks the matches of a plan without ids. Returns false, and changes nothing, if there is no room
+ * for it. The caller updates the state and writes both. */
+bool pn_marks_add(struct pn_archive *archive, const struct pn_plan *plan);
+
+/* Excludes a message, which is about to change, from the marks that would cover it. Returns false
+ * if there is no room for that. */
+bool pn_marks_spare(struct pn_archive *archive, uint64_t seq, const struct pn_stored *stored);
 
 #endif

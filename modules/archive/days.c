@@ -37,7 +37,11 @@ static void list_days(const struct pn_archive *archive, struct pn_buf *days) {
 		uint64_t seq = pn_seq_of(cursor.key);
 		if (seq == 0 || !pn_stored_read(archive->txn, cursor.value, &stored))
 			break;
-		if (!stored.out_of_order) {
+		if (pn_marks_cover(archive, seq, &stored)) {
+			const struct pn_range *const skip =
+				pn_marks_skip(archive, PN_PEER_ALL, seq);
+			seq = skip != NULL ? skip->to - 1 : seq;
+		} else if (!stored.out_of_order) {
 			put_day(days, stored.when);
 			const double tomorrow = day_of(stored.when) + DAY;
 			const uint64_t later = pn_time_find(archive, tomorrow, false);
@@ -49,13 +53,20 @@ static void list_days(const struct pn_archive *archive, struct pn_buf *days) {
 	pn_cursor_close(&cursor);
 }
 
+static bool is_deleted(const struct pn_archive *archive, uint64_t seq) {
+	struct pn_stored stored;
+	return archive->marks.count > 0 && pn_message_get(archive, seq, &stored, NULL) &&
+	       pn_marks_cover(archive, seq, &stored);
+}
+
 static void list_out_of_order(const struct pn_archive *archive, struct pn_buf *days) {
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_OUT_OF_ORDER);
 	struct pn_cursor cursor;
 	pn_cursor_open(archive->txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
 		const double when = pn_wire_f64(&cursor.value);
-		if (pn_txn_sound(archive->txn, &cursor.value))
+		if (pn_txn_sound(archive->txn, &cursor.value) &&
+		    !is_deleted(archive, pn_seq_of(cursor.key)))
 			put_day(days, when);
 	}
 	pn_cursor_close(&cursor);

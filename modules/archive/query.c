@@ -219,22 +219,22 @@ static bool match_peer(const struct pn_archive *archive, const struct pn_plan *p
 	return peer != 0 && pn_peer_name(archive, peer, &name, &bare) && bare == plan->peer;
 }
 
-/* Reads the message `seq`, and returns whether it matches in time and peer. */
+/* Reads the message `seq`, and returns whether it matches in time and peer, and is not deleted. */
 static bool read_match(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		       struct pn_stored *stored) {
 	return pn_message_get(archive, seq, stored, NULL) && match_time(plan, stored->when) &&
-	       match_peer(archive, plan, stored->peer);
+	       match_peer(archive, plan, stored->peer) && !pn_marks_cover(archive, seq, stored);
 }
 
 /* ---- Counting ---- */
 
-/* Corrects the count of `main` for a message that is out of order: -1 if it is counted but does not
+/* Corrects the count of `main` within the page for a message that is out of order: -1 if it is counted but does not
  * match, 1 if it matches but is not counted. */
 static int count_listed(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 			double when) {
 	const bool inside = seq >= plan->main.from && seq < plan->main.to;
 	struct pn_stored stored;
-	if (inside == match_time(plan, when))
+	if (inside == match_time(plan, when) || seq < plan->page.from || seq >= plan->page.to)
 		return 0;
 	if (plan->peer != PN_PEER_ALL && (!pn_message_get(archive, seq, &stored, NULL) ||
 					  !match_peer(archive, plan, stored.peer)))
@@ -257,17 +257,35 @@ static int64_t count_out_of_order(const struct pn_archive *archive, const struct
 	return count;
 }
 
-uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
+/* The number of matches within the page, of deleted messages too. */
+static uint64_t count_stored(const struct pn_archive *archive, const struct pn_plan *plan) {
+	const uint64_t count =
+		pn_range_count(archive, plan->peer, intersect(plan->main, plan->page));
+	return plan->out_of_order ? count + (uint64_t)count_out_of_order(archive, plan) : count;
+}
+
+static uint64_t count_ids(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_stored stored;
 	uint64_t count = 0;
-	if (plan->ids == NULL) {
-		count = pn_range_count(archive, plan->peer, plan->main);
-		return plan->out_of_order ? count + (uint64_t)count_out_of_order(archive, plan)
-					  : count;
+	for (size_t i = 0; i < plan->ids_count; i++) {
+		const uint64_t seq = plan->ids[i];
+		count += seq >= plan->page.from && seq < plan->page.to &&
+			 read_match(archive, plan, seq, &stored);
 	}
-	for (size_t i = 0; i < plan->ids_count; i++)
-		count += read_match(archive, plan, plan->ids[i], &stored);
 	return count;
+}
+
+uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
+	struct pn_plan both;
+	uint64_t deleted = 0;
+	if (plan->ids != NULL)
+		return count_ids(archive, plan);
+	for (unsigned i = 0; i < archive->marks.count; i++) {
+		if (pn_mark_intersect(archive, &archive->marks.marks[i], plan, &both))
+			deleted += count_stored(archive, &both);
+	}
+	const uint64_t count = count_stored(archive, plan);
+	return count - pn_min(deleted, count);
 }
 
 /* ---- Walking ---- */
@@ -378,17 +396,29 @@ static bool look(struct pn_walk *walk, uint64_t seq) {
 	if (walk->kind != PN_KIND_MESSAGE)
 		return read_match(walk->archive, walk->plan, seq, &walk->stored);
 	return pn_stored_read(walk->archive->txn, walk->cursor.value, &walk->stored) &&
-	       match_time(walk->plan, walk->stored.when);
+	       match_time(walk->plan, walk->stored.when) &&
+	       !pn_marks_cover(walk->archive, seq, &walk->stored);
+}
+
+/* The last of the messages to skip, `seq` if only this one. */
+static uint64_t skip_marked(const struct pn_walk *walk, uint64_t seq) {
+	const struct pn_plan *const plan = walk->plan;
+	const struct pn_range *const range = pn_marks_skip(walk->archive, plan->peer, seq);
+	if (range == NULL)
+		return seq;
+	return plan->reverse ? range->from : range->to - 1;
 }
 
 static bool walk_segment(struct pn_walk *walk, struct segment segment) {
 	if (segment.range.from >= segment.range.to)
 		return false;
 	for (uint64_t at = step(walk, segment, walk->seq); at != 0; at = step(walk, segment, at)) {
-		if (look(walk, at)) {
+		const uint64_t last = skip_marked(walk, at);
+		if (last == at && look(walk, at)) {
 			walk->seq = at;
 			return true;
 		}
+		at = last;
 	}
 	return false;
 }

@@ -314,7 +314,7 @@ TEST(deleted_positions_are_counted_in_ranges_of_any_size) {
 	random_positions(positions);
 	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
 	for (int i = 0; i < POSITIONS; i++)
-		pn_deleted_add(&archive, NUMBER, positions[i]);
+		pn_deleted_add(&archive, NUMBER, &(uint64_t){positions[i]}, 1);
 	CHECK(pn_txn_end(&txn, PN_OK) == PN_OK);
 	qsort(positions, POSITIONS, sizeof(positions[0]), compare_positions);
 	compare_positions_between(&f, positions, POSITIONS, 0, UINT64_MAX);
