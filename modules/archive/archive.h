@@ -23,7 +23,7 @@ struct pn_archive_state {
 	double latest;         /* the greatest `when` that was appended; -INFINITY at first */
 	uint32_t next_peer;    /* number of the next peer */
 	uint64_t out_of_order; /* messages whose `when` is not their `latest`, also deleted ones */
-	uint64_t marked;       /* messages that are deleted and not erased yet: those of the marks */
+	uint64_t marked; /* messages that are deleted and not erased yet: those of the marks */
 };
 
 /* Positions from `from` up to, not including, `to`. */
@@ -179,7 +179,7 @@ enum {
 	PN_BATCH_MAX = 256,
 	/* The most scattered messages, or leaves of names, in a batch: they claim less than
 	 * SET_ASIDE of room.c. Test: "sync: on a full disk scattered messages are deleted". */
-	PN_BATCH_SCATTERED = 64,
+	PN_BATCH_SCATTERED = 48,
 };
 
 /* Messages whose records are removed together. All zero, but `most`, at first. */

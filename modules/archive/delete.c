@@ -58,7 +58,8 @@ static void limit_page(const struct pn_archive *archive, struct pn_plan *plan, u
 		else
 			to = plan->page.to;
 	}
-	plan->page = plan->reverse ? (struct pn_range){to, page.to} : (struct pn_range){page.from, to};
+	plan->page =
+		plan->reverse ? (struct pn_range){to, page.to} : (struct pn_range){page.from, to};
 }
 
 /* Marks the first `surplus` matches. Returns false if there is no room for another mark. */

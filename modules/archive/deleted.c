@@ -133,8 +133,7 @@ static void change(const struct pn_archive *archive, uint32_t peer, uint64_t *po
 	size_t changed = 0;
 	for (size_t i = 0, part; i < count; i += part) {
 		part = count_in_block(positions + i, count - i, 0);
-		const size_t different =
-			change_bits(archive, peer, positions + i, part, deleted);
+		const size_t different = change_bits(archive, peer, positions + i, part, deleted);
 		memmove(positions + changed, positions + i, different * sizeof(positions[0]));
 		changed += different;
 	}

@@ -34,9 +34,8 @@ static void erase(struct pn_archive *archive, struct pn_batch *batch) {
 }
 
 static bool is_scattered(const struct pn_archive *archive) {
-	return archive->marks.count > 0 &&
-	       (archive->marks.marks[0].peers.peer != PN_PEER_ALL ||
-		pn_mark_plan(&archive->marks.marks[0]).out_of_order);
+	return archive->marks.count > 0 && (archive->marks.marks[0].peers.peer != PN_PEER_ALL ||
+					    pn_mark_plan(&archive->marks.marks[0]).out_of_order);
 }
 
 int pn_archive_erase(struct pn_db *db, uint32_t number, unsigned limit, unsigned *erased) {

@@ -228,8 +228,8 @@ static bool read_match(const struct pn_archive *archive, const struct pn_plan *p
 
 /* ---- Counting ---- */
 
-/* Corrects the count of `main` within the page for a message that is out of order: -1 if it is counted but does not
- * match, 1 if it matches but is not counted. */
+/* Corrects the count of `main` within the page for a message that is out of order: -1 if it is
+ * counted but does not match, 1 if it matches but is not counted. */
 static int count_listed(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 			double when) {
 	const bool inside = seq >= plan->main.from && seq < plan->main.to;

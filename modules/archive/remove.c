@@ -184,7 +184,8 @@ static void remove_entries(struct pn_archive *archive, const struct pn_batch *ba
 	uint64_t seqs[PN_BATCH_MAX];
 	const unsigned count = list_entries(batch, entries);
 	for (unsigned i = 0, part; i < count; i += part) {
-		for (part = 0; i + part < count && entries[i + part].peer == entries[i].peer; part++)
+		for (part = 0; i + part < count && entries[i + part].peer == entries[i].peer;
+		     part++)
 			seqs[part] = entries[i + part].seq;
 		pn_peer_remove(archive, entries[i].peer, seqs, part);
 	}

@@ -17,10 +17,10 @@
 
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
-	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
-	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is an
-	 * error before any write is accepted and passes", "sync: on a full disk scattered messages
-	 * are deleted". */
+	 * more than the largest of them claims, a batch of PN_BATCH_SCATTERED deletions (630 KB).
+	 * Less in a small database, or most of it would be set aside. Tests: "sync: a full disk is
+	 * an error before any write is accepted and passes", "sync: on a full disk scattered
+	 * messages are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
 	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values

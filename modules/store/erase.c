@@ -4,10 +4,10 @@
 #include <pn/err.h>
 
 enum {
-	ERASE_PUTS = 4,    /* x, and the leaves at both ends */
-	PER_LEAF = 16,     /* records with which erasing takes a leaf: it removes neighbours */
-	MOST = 500,        /* records that one operation erases */
-	PER_MESSAGE = 4,   /* records: of the message, and in indexes */
+	ERASE_PUTS = 4,  /* x, and the leaves at both ends */
+	PER_LEAF = 16,   /* records with which erasing takes a leaf: it removes neighbours */
+	MOST = 500,      /* records that one operation erases */
+	PER_MESSAGE = 4, /* records: of the message, and in indexes */
 };
 
 /* The first collection from `from` on that has a record of the kind; 0 if there is none. */
