@@ -105,7 +105,7 @@ local function print_file(info)
 	terminal.print("  durable   %s", info.durable >= info.transaction and ("all of %d transactions"):format(info.transaction)
 		or ("%d of %d transactions"):format(info.durable, info.transaction));
 	if info.erasing > 0 then
-		terminal.print("  erasing   the rest of %d removed collections", info.erasing);
+		terminal.print("  erasing   deleted records of %d collections", info.erasing);
 	end
 	terminal.print("");
 end
