@@ -126,6 +126,27 @@ TEST(the_pages_of_erased_messages_are_used_again) {
 	teardown(&f);
 }
 
+TEST(erasing_ends_with_slices_of_any_size) {
+	enum { COUNT = 96 };
+	const struct pn_archive_query of_one = {.peer = str("a@b")},
+				      old = {.has_end = true, .end = 99};
+	for (unsigned slice = 1; slice < 4 * COUNT; slice += 13) {
+		struct fixture f;
+		const bool two = slice % 2 == 0; /* otherwise the last batch may be a full one */
+		setup(&f);
+		append_many(&f, 2 * COUNT, NULL);
+		CHECK(delete_matching(&f, &of_one) == COUNT);
+		CHECK(!two || delete_matching(&f, &old) == 50);
+		for (int more = 1, calls = 0; more > 0; calls++) {
+			more = pn_store_erase(f.db, slice);
+			CHECK(more >= 0 && calls < 1000);
+			check_whole(&f);
+		}
+		CHECK(erasing(&f) == 0 && total(&f, JULIET, &EVERYTHING) == COUNT - (two ? 50 : 0));
+		teardown(&f);
+	}
+}
+
 /* ---- Nothing finds a deleted message ---- */
 
 TEST(a_deleted_message_is_found_by_no_call_before_it_is_erased) {
