@@ -25,7 +25,7 @@ static void erase(struct pn_archive *archive, struct pn_batch *batch) {
 	const bool more = gather(archive, &marks->marks[0], batch);
 	pn_batch_remove(batch, archive);
 	archive->state.marked -= pn_min(batch->count, archive->state.marked);
-	if (archive->state.marked == 0)
+	if (archive->state.marked == 0) /* a part of an overlapping mark may be empty */
 		marks->count = 0;
 	else if (more && batch->count > 0)
 		marks->marks[0].seqs.from = batch->messages[batch->count - 1].seq + 1;
