@@ -151,10 +151,10 @@ TEST(erasing_ends_with_a_part_of_a_deletion_that_has_no_messages) {
 	struct fixture f;
 	const struct pn_archive_query middle = {
 		.has_start = true, .start = 100, .has_end = true, .end = 199};
-	const struct pn_archive_query of_one = {.peer = str("a@b")}; /* none after the middle */
+	const struct pn_archive_query of_one = {.peer = str("a@b")}; /* none before the middle */
 	setup(&f);
 	for (int i = 0; i < 300; i++)
-		CHECK(append(&f, "x", i, i < 100 || (i < 200 && i % 2 == 0) ? "a@b" : "e@f",
+		CHECK(append(&f, "x", i, i >= 200 || (i >= 100 && i % 2 == 0) ? "a@b" : "e@f",
 			     NULL) == PN_OK);
 	CHECK(delete_matching(&f, &middle) == 100);
 	CHECK(delete_matching(&f, &of_one) == 100);
