@@ -49,7 +49,7 @@ int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out);
 /*
  * Erases records of removed collections, and of deleted messages (pn_archive_delete()): about
  * `limit` of them. Returns 1 if records are left, otherwise 0. Damaged archives are skipped;
- * PN_ECORRUPT: these are all that is left.
+ * PN_ECORRUPT: nothing was erased, because these are all that is left.
  */
 int pn_store_erase(struct pn_db *db, unsigned limit);
 

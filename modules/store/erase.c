@@ -55,55 +55,67 @@ static unsigned erase_collection(struct pn_db *db, uint32_t collection, unsigned
 	return limit - left;
 }
 
-static unsigned less(unsigned limit, unsigned done) {
-	return limit > done ? limit - done : 0;
+/* The progress of pn_store_erase(). */
+struct erasing {
+	struct pn_db *db;
+	unsigned limit; /* records that may still be erased */
+	bool any;       /* something was erased */
+	bool damaged;   /* an archive was skipped */
+	int err;
+};
+
+static void spend(struct erasing *erasing, unsigned records) {
+	erasing->any = erasing->any || records > 0;
+	erasing->limit -= erasing->limit < records ? erasing->limit : records;
 }
 
-/* Returns the rest of the limit. */
-static unsigned erase_collections(struct pn_db *db, unsigned limit, int *err) {
-	while (limit > 0) {
-		const uint32_t collection = first_of(db, PN_KIND_TRASH, 0, err);
+static void erase_collections(struct erasing *erasing) {
+	struct pn_db *const db = erasing->db;
+	while (erasing->limit > 0 && erasing->err == PN_OK) {
+		const unsigned most = erasing->limit < MOST ? erasing->limit : MOST;
+		const uint32_t collection = first_of(db, PN_KIND_TRASH, 0, &erasing->err);
 		if (collection == 0)
-			break;
-		const unsigned most = limit < MOST ? limit : MOST;
-		limit = less(limit, erase_collection(db, collection, most, err));
-		if (*err != PN_OK)
-			break;
+			return;
+		const unsigned erased = erase_collection(db, collection, most, &erasing->err);
+		if (erasing->err == PN_OK)
+			spend(erasing, erased);
 	}
-	return limit;
 }
 
 /* ---- Deleted messages ---- */
 
-/* Skips damaged archives, and sets *damaged then. Returns the rest of the limit. */
-static unsigned erase_messages(struct pn_db *db, unsigned limit, bool *damaged, int *err) {
+static bool is_damage(int err) {
+	return err == PN_ECORRUPT || err == PN_EVERSION;
+}
+
+static void erase_messages(struct erasing *erasing) {
 	uint32_t archive = 0;
-	while (limit > 0 && (archive = first_of(db, PN_KIND_MARKS, archive, err)) != 0) {
+	while (erasing->limit > 0 && erasing->err == PN_OK) {
 		unsigned erased = 0;
-		const int more = pn_archive_erase(db, archive, limit / PER_MESSAGE + 1, &erased);
-		limit = less(limit, erased * PER_MESSAGE + 1); /* 1 for the time to look at it */
-		if (more == PN_ECORRUPT || more == PN_EVERSION)
-			*damaged = true;
+		archive = first_of(erasing->db, PN_KIND_MARKS, archive, &erasing->err);
+		if (archive == 0)
+			return;
+		const int more = pn_archive_erase(erasing->db, archive,
+						  erasing->limit / PER_MESSAGE + 1, &erased);
+		if (is_damage(more))
+			erasing->damaged = true;
 		else if (more < 0)
-			*err = more;
-		if (more < 0 && *err != PN_OK)
-			break;
+			erasing->err = more;
+		else
+			spend(erasing, erased * PER_MESSAGE + 1); /* 1 for the mark */
 		archive += more <= 0;
 	}
-	return limit;
 }
 
 int pn_store_erase(struct pn_db *db, unsigned limit) {
-	bool damaged = false;
-	int err = PN_OK;
-	limit = erase_collections(db, limit, &err);
-	if (err == PN_OK && limit > 0)
-		limit = erase_messages(db, limit, &damaged, &err);
-	if (err != PN_OK)
-		return err;
-	if (limit == 0)
-		return 1;
-	return damaged ? PN_ECORRUPT : 0;
+	struct erasing erasing = {.db = db, .limit = limit};
+	erase_collections(&erasing);
+	erase_messages(&erasing);
+	if (erasing.err != PN_OK)
+		return erasing.err;
+	if (erasing.damaged && !erasing.any)
+		return PN_ECORRUPT;
+	return erasing.limit == 0 || erasing.damaged;
 }
 
 /* ---- For operators ---- */
