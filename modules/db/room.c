@@ -138,9 +138,13 @@ int pn_room_find_end(struct pn_db *db) {
 	return rc;
 }
 
+static void allocate_set_aside(struct pn_db *db) {
+	(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
+}
+
 void pn_room_set_aside(struct pn_db *db) {
 	if (pn_room_find_end(db) == MDB_SUCCESS)
-		(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
+		allocate_set_aside(db);
 }
 
 void pn_room_release_surplus(struct pn_db *db) {
@@ -148,9 +152,11 @@ void pn_room_release_surplus(struct pn_db *db) {
 	if (db->reserved < db->file_end + surplus(db))
 		return;
 	db->reserved = 0;
-	if (fstat(db->data, &file) == 0)
+	if (fstat(db->data, &file) == 0) {
 		(void)!ftruncate(db->data, file.st_size); /* frees the blocks beyond the end */
-	pn_room_set_aside(db);
+		db->file_end = (uint64_t)file.st_size;
+	}
+	allocate_set_aside(db);
 }
 
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {

@@ -359,6 +359,31 @@ TEST(a_quota_counts_no_deleted_messages) {
 	teardown(&f);
 }
 
+/* A state as format 1 has it: without the number of marked messages. */
+TEST(a_state_of_the_older_format_has_no_marks) {
+	struct fixture f;
+	struct pn_txn txn;
+	struct pn_archive archive;
+	struct pn_wire value;
+	const struct pn_claim claim = {.puts = 1};
+	setup(&f);
+	append_many(&f, 100, NULL);
+	REQUIRE(pn_txn_write(f.db, &txn, claim) == PN_OK);
+	CHECK(pn_archive_open(&archive, &txn, &f.archive, JULIET));
+	const struct pn_key key = pn_archive_prefix(&archive, PN_KIND_STATE);
+	CHECK(pn_get(&txn, &key, &value));
+	struct pn_buf older = pn_value();
+	pn_buf_append(&older, value.pos, value.left - sizeof(archive.state.marked));
+	pn_put(&txn, &key, &older);
+	CHECK(pn_txn_end(&txn, PN_OK) == PN_OK);
+	check_whole(&f);
+	const struct pn_archive_query old = {.has_end = true, .end = 79};
+	CHECK(delete_matching(&f, &old) == 80);
+	CHECK(total(&f, JULIET, &EVERYTHING) == 20);
+	check_whole(&f);
+	teardown(&f);
+}
+
 /* ---- Many deletions before any is erased ---- */
 
 TEST(deletions_beyond_the_most_marks_remove_their_messages_at_once) {
