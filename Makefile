@@ -188,7 +188,7 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
-$(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit)
+$(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit mdb_put)
 
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \
 	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check)

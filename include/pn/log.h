@@ -19,10 +19,18 @@
  *            56  u64       seed: XXH3 (64 bits) of the bytes 0 to 55
  *            64  records, each aligned to 8 bytes
  *
- *   record    0  u64       check: XXH3 (64 bits) of the bytes 8 to 31 and of the payload's own
- * XXH3, as a u64; both with the segment's seed 8  u64       number 16  u64       synced: number of
- * the last record that was durable when this one was written 24  u32       length of the payload 28
- * u32       0 32  payload, zeros up to the next multiple of 8
+ *   record    0  u64       check: XXH3 (64 bits) of the bytes 8 to 31 and of the XXH3 of the
+ *                          payload, as a u64; both with the segment's seed
+ *             8  u64       number
+ *            16  u64       synced: the last record that was durable when this one was written
+ *            24  u32       length of the payload
+ *            28  u32       0
+ *            32  payload, zeros up to the next multiple of 8
+ *
+ *   payload: the changes of the turn, in order; each is
+ *             0  u8        'p': a record of the database is written; 'r': it is removed
+ *             1  u32       length of the key, then the key
+ *                u32       only after 'p': length of the value, then the value
  *
  * The seed of every segment is another one, so that old bytes never pass for a record.
  *
@@ -105,9 +113,10 @@ uint64_t pn_log_synced(const struct pn_log *log);
 uint64_t pn_log_bytes(const struct pn_log *log);
 
 /* Removes the segments of which no record is numbered above `last`, except those that are not
- * durable, and the newest one while there is space in it. One is kept, to be written again. The
- * caller holds the lock that every writer takes. */
-int pn_log_cut(struct pn_log *log, uint64_t last);
+ * durable, and the newest one while there is space in it; at most `most` of them. One is kept, to
+ * be written again. The caller holds the lock that every writer takes. Returns 1 if others are
+ * left. */
+int pn_log_cut(struct pn_log *log, uint64_t last, unsigned most);
 
 /* ---- Syncing, in steps, so that a thread can do the one that waits for the disk ---- */
 

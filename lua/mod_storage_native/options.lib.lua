@@ -4,7 +4,7 @@ return { prefix = "storage_native_",
 	{ name = "storage_native_sync", type = "one_of", values = { "group", "commit", "none" }, default = "group", scope = "server",
 		text = "When a write becomes durable: `\"group\"`, `\"commit\"` or `\"none\"`, see below." };
 	{ name = "storage_native_sync_interval", type = "number", default = 0.1, least = 0.001, scope = "server",
-		text = "Seconds. With `\"group\"`: the longest time from a commit to the request to sync it to the disk." };
+		text = "Seconds. With `\"group\"`: the longest time from the end of a turn to the request to sync it to the disk." };
 	{ name = "storage_native_path", type = "path", base = "data", default = "native", scope = "server",
 		text = "Directory of the store, relative to Prosody's data directory. It is created if it is missing; the directory above "
 			.."it must exist." };

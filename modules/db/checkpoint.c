@@ -1,5 +1,6 @@
 /* Making the data file durable: sync it, name the state, keep its pages. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 
 enum { RECORD_WAIT = 5000 /* ms; the process that holds the lock writes 8 KB */ };
 
-/* `record`, `data`, `file` and `locks` belong to the worker while it is busy. */
+/* `record`, `room`, `data`, `file` and `locks` belong to the worker while it is busy. */
 struct pn_checkpoint {
 	MDB_env *env;
 	int data;  /* descriptor of the data file, LMDB's */
@@ -27,11 +28,11 @@ struct pn_checkpoint {
 	MDB_txn *pin;
 	MDB_txn *next;
 	struct pn_durable record; /* of `next` */
+	struct pn_room room;      /* to allocate; once the worker is done, what was allocated */
 	struct pn_worker worker;
 };
 
-static int make_durable(void *context) {
-	struct pn_checkpoint *const checkpoint = context;
+static int make_durable(struct pn_checkpoint *checkpoint) {
 	if (fdatasync(checkpoint->data) != 0)
 		return PN_EIO; /* whatever it was: the kernel does not write the pages again */
 	int err = pn_lock_take(checkpoint->locks, PN_LOCK_RECORD, false, RECORD_WAIT);
@@ -40,6 +41,17 @@ static int make_durable(void *context) {
 		pn_lock_drop(checkpoint->locks, PN_LOCK_RECORD);
 	}
 	return err;
+}
+
+/* In the thread: allocating waits for the file system's journal, too. If it fails, the thread that
+ * needs the space tries again, and tells why. */
+static int run_job(void *context) {
+	struct pn_checkpoint *const checkpoint = context;
+	struct pn_room *const room = &checkpoint->room;
+	if (room->end > 0 && fallocate(checkpoint->data, FALLOC_FL_KEEP_SIZE, (off_t)room->from,
+				       (off_t)(room->end - room->from)) != 0)
+		room->end = 0;
+	return make_durable(checkpoint);
 }
 
 /* Begins a reader at the last commit, and copies its meta page. Needs the writer's lock. */
@@ -86,7 +98,7 @@ static void collect(struct pn_checkpoint *checkpoint, bool wait) {
 	checkpoint->error = result;
 }
 
-int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number) {
+int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_room room) {
 	collect(checkpoint, false);
 	if (checkpoint->failed)
 		return PN_EIO;
@@ -95,9 +107,12 @@ int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number) {
 	int err = capture(checkpoint, number);
 	if (err != PN_OK)
 		return err;
+	checkpoint->room = room;
 	err = pn_worker_ask(&checkpoint->worker);
-	if (err != PN_OK)
-		mdb_txn_reset(checkpoint->next);
+	if (err == PN_OK)
+		return PN_OK;
+	checkpoint->room.end = 0;
+	mdb_txn_reset(checkpoint->next);
 	return err;
 }
 
@@ -123,6 +138,19 @@ bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint) {
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
 	return checkpoint->durable;
+}
+
+bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint) {
+	collect(checkpoint, false);
+	return !pn_worker_is_busy(&checkpoint->worker);
+}
+
+uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint) {
+	if (!pn_checkpoint_is_idle(checkpoint))
+		return 0;
+	const uint64_t end = checkpoint->room.end;
+	checkpoint->room.end = 0;
+	return end;
 }
 
 int pn_checkpoint_error(struct pn_checkpoint *checkpoint) {
@@ -161,7 +189,7 @@ int pn_checkpoint_new(struct pn_checkpoint **out, MDB_env *env, int directory, i
 		pn_free(checkpoint);
 		return err;
 	}
-	pn_worker_init(&checkpoint->worker, make_durable, checkpoint, event);
+	pn_worker_init(&checkpoint->worker, run_job, checkpoint, event);
 	*out = checkpoint;
 	return PN_OK;
 }

@@ -23,11 +23,24 @@ void pn_checkpoint_free(struct pn_checkpoint *checkpoint);
 /* Drops what a forked child inherited. */
 void pn_checkpoint_forget(struct pn_checkpoint *checkpoint);
 
+/* Space on the disk behind the end of the data file. */
+struct pn_room {
+	uint64_t from;
+	uint64_t end; /* 0: none */
+};
+
 /*
- * Begins to make the last commit durable, in the background. `number` is that of the last turn in
- * it. The caller holds the writer's lock. Does nothing while an earlier one is under way.
+ * Begins to make the last commit durable, in the background, and to allocate the space. `number` is
+ * that of the last turn in it. The caller holds the writer's lock. Does nothing while an earlier
+ * one is under way.
  */
-int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number);
+int pn_checkpoint_begin(struct pn_checkpoint *checkpoint, uint64_t number, struct pn_room room);
+
+/* Where the space ends that was allocated, once; 0: none was. */
+uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint);
+
+/* Whether none is under way. */
+bool pn_checkpoint_is_idle(struct pn_checkpoint *checkpoint);
 
 /* Makes the last commit durable before it returns. The caller holds the writer's lock. */
 int pn_checkpoint_now(struct pn_checkpoint *checkpoint, uint64_t number);

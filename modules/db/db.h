@@ -14,6 +14,7 @@
 enum { FILE_MODE = 0600 };
 
 struct pn_checkpoint;
+struct pn_room;
 struct pn_sync;
 
 /* The changes since LMDB's last commit, see redo.c: those of whole turns, then those of this one.
@@ -76,7 +77,6 @@ struct pn_db {
 	struct pn_checkpoint *checkpoint;
 	struct {
 		bool on;          /* a transaction may stay open, see pn_db_keep_open() */
-		bool synced;      /* pn_db_sync() was called: threads may be started */
 		uint64_t began;   /* ms, when that of `write` was seen first; 0: not yet */
 		uint64_t turn;    /* number of the last turn that was seen */
 		uint64_t changed; /* ms, when it was seen first */
@@ -173,6 +173,9 @@ bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint6
  * lock, so no other process extends the file.
  */
 void pn_room_release_surplus(struct pn_db *db);
+
+/* The space that a thread should allocate now. */
+struct pn_room pn_room_ahead(const struct pn_db *db);
 
 /* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. */
 int pn_room_explain_io(const struct pn_db *db);

@@ -1,5 +1,6 @@
 /* Opening and closing a database, and the registry of the databases that this process has open. */
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -151,7 +152,7 @@ static int sync_once(struct pn_db *db) {
 		return err;
 	err = pn_checkpoint_now(db->checkpoint, pn_db_committed(db));
 	if (err == PN_OK && db->log != NULL)
-		err = pn_log_cut(db->log, pn_db_committed(db));
+		err = pn_log_cut(db->log, pn_db_committed(db), UINT_MAX);
 	pn_lock_drop(db->locks, PN_LOCK_WRITER);
 	return err;
 }

@@ -196,19 +196,24 @@ int pn_log_append(struct pn_log *log, const void *payload, uint32_t len) {
 
 /* ---- Removing ---- */
 
-/* Keeps a file that was renamed to be written again. Its space is allocated. */
+/* Keeps a file that was renamed to be written again: its space is allocated, also on a full disk.
+ */
 static int reuse(struct pn_log *log, struct segment segment) {
 	if (segment.fd < 0)
 		segment.fd = openat(log->directory, PN_LOG_NEXT, O_RDWR | O_CLOEXEC);
+	if (segment.fd < 0)
+		return pn_db_error(errno);
+	if (segment.size > SEGMENT && ftruncate(segment.fd, SEGMENT) == 0)
+		segment.size = SEGMENT;
 	log->next = (struct segment){.size = segment.size, .fd = segment.fd};
-	return segment.fd < 0 ? pn_db_error(errno) : PN_OK;
+	return PN_OK;
 }
 
-/* The oldest segment becomes the next one, if there is none and its size is the usual one. */
+/* The oldest segment becomes the next one, if there is none. */
 static int remove_oldest(struct pn_log *log) {
 	char name[PN_LOG_NAME];
 	const struct segment oldest = log->segments[0];
-	const bool again = log->next.fd < 0 && oldest.size == SEGMENT;
+	const bool again = log->next.fd < 0;
 	pn_log_name(name, oldest.first);
 	const int changed = again ? renameat(log->directory, name, log->directory, PN_LOG_NEXT)
 				  : unlinkat(log->directory, name, 0);
@@ -231,12 +236,16 @@ static bool is_spent(const struct pn_log *log) {
 	return log->count > 1 || (log->count == 1 && !fits(log, SET_ASIDE));
 }
 
-int pn_log_cut(struct pn_log *log, uint64_t last) {
-	int err = PN_OK;
-	const uint64_t most = last < log->synced ? last : log->synced;
-	while (err == PN_OK && is_spent(log) && last_of(log, 0) <= most)
-		err = remove_oldest(log);
-	return err;
+int pn_log_cut(struct pn_log *log, uint64_t last, unsigned most) {
+	const uint64_t end = last < log->synced ? last : log->synced;
+	for (; is_spent(log) && last_of(log, 0) <= end; most--) {
+		if (most == 0)
+			return 1;
+		const int err = remove_oldest(log);
+		if (err != PN_OK)
+			return err;
+	}
+	return PN_OK;
 }
 
 /* ---- Syncing ---- */

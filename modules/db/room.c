@@ -12,27 +12,28 @@
 
 #include <pn/err.h>
 
+#include "checkpoint.h"
 #include "db.h"
 #include "lmdb_file.h"
 
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
-	 * more than the largest of them claims, a batch of PN_BATCH_SCATTERED deletions (630 KB).
-	 * Less in a small database, or most of it would be set aside. Tests: "sync: a full disk is
-	 * an error before any write is accepted and passes", "sync: on a full disk scattered
-	 * messages are deleted". */
+	 * more than the largest claims, a batch of PN_BATCH_SCATTERED deletions (630 KB). Less
+	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is an
+	 * error before any write is accepted and passes", "sync: on a full disk scattered messages
+	 * are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
-	/* The file is extended by a part of its size, so that fallocate() is rare. Smaller values
-	 * only cost time. */
+	/* The file is extended by a part of its size, so that fallocate() is rare: it may wait for
+	 * the journal of the file system. A thread extends it by more, before that is needed. */
 	AHEAD_PART = 8,
 	AHEAD_MAX = 4 * 1024 * 1024,
-	/* Part of the file's size that may stay allocated after a large turn: an estimate is
-	 * several times the need of a turn. With less, usual turns would allocate and release all
-	 * the time. Test: "room: unused space reserved by a large turn is released". */
-	SURPLUS_PART = 4,
-	SURPLUS_MIN = 2 * 1024 * 1024,
-	SURPLUS_MAX = 32 * 1024 * 1024,
+	AHEAD_THREAD = 32 * 1024 * 1024,
+	/* Bytes that may stay allocated after a large turn: more than a transaction of CHANGES_MAX
+	 * changes reserves, and what the thread has allocated. With less, usual transactions would
+	 * allocate and release all the time. Test: "room: unused space reserved by a large turn is
+	 * released". */
+	SURPLUS = 20 * 1024 * 1024 + AHEAD_THREAD,
 	/* One in two free pages is counted on: LMDB skips lists of free pages whose runs are too
 	 * short for a large value, and writes its own lists to free pages too. A margin: no case is
 	 * known in which all of it is needed. */
@@ -97,14 +98,9 @@ static int allocate(struct pn_db *db, uint64_t end) {
 	return PN_OK;
 }
 
-static uint64_t ahead(const struct pn_db *db) {
+static uint64_t ahead(const struct pn_db *db, uint64_t most) {
 	const uint64_t part = db->file_end / AHEAD_PART;
-	return part < AHEAD_MAX ? part : AHEAD_MAX;
-}
-
-static uint64_t surplus(const struct pn_db *db) {
-	const uint64_t part = db->file_end / SURPLUS_PART;
-	return part < SURPLUS_MIN ? SURPLUS_MIN : part < SURPLUS_MAX ? part : SURPLUS_MAX;
+	return part < most ? part : most;
 }
 
 static uint64_t set_aside(const struct pn_db *db) {
@@ -123,7 +119,8 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
 		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);
-	if (!full && (allocate(db, end + ahead(db)) == PN_OK || allocate(db, end) == PN_OK))
+	if (!full &&
+	    (allocate(db, end + ahead(db, AHEAD_MAX)) == PN_OK || allocate(db, end) == PN_OK))
 		return PN_OK;
 	if (!has_room(db, wanted, claim->largest, false))
 		return full ? PN_EFULL : allocate(db, end);
@@ -133,30 +130,35 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 int pn_room_find_end(struct pn_db *db) {
 	MDB_envinfo info;
 	const int rc = mdb_env_info(db->env, &info);
-	if (rc == MDB_SUCCESS)
-		db->file_end = (info.me_last_pgno + 1) * (uint64_t)db->page_size;
-	return rc;
-}
-
-static void allocate_set_aside(struct pn_db *db) {
-	(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
+	if (rc != MDB_SUCCESS)
+		return rc;
+	db->file_end = (info.me_last_pgno + 1) * (uint64_t)db->page_size;
+	const uint64_t allocated = pn_checkpoint_allocated(db->checkpoint);
+	if (allocated > db->reserved)
+		db->reserved = allocated;
+	return MDB_SUCCESS;
 }
 
 void pn_room_set_aside(struct pn_db *db) {
 	if (pn_room_find_end(db) == MDB_SUCCESS)
-		allocate_set_aside(db);
+		(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
 }
 
 void pn_room_release_surplus(struct pn_db *db) {
 	struct stat file;
-	if (db->reserved < db->file_end + surplus(db))
+	if (db->reserved < db->file_end + SURPLUS || !pn_checkpoint_is_idle(db->checkpoint))
 		return;
+	(void)pn_checkpoint_allocated(db->checkpoint);
 	db->reserved = 0;
-	if (fstat(db->data, &file) == 0) {
+	if (fstat(db->data, &file) == 0)
 		(void)!ftruncate(db->data, file.st_size); /* frees the blocks beyond the end */
-		db->file_end = (uint64_t)file.st_size;
-	}
-	allocate_set_aside(db);
+	pn_room_set_aside(db);
+}
+
+struct pn_room pn_room_ahead(const struct pn_db *db) {
+	const uint64_t bytes = ahead(db, AHEAD_THREAD), end = db->file_end + bytes;
+	const bool wanted = db->reserved < db->file_end + bytes / 2 && end <= db->max_bytes;
+	return wanted ? (struct pn_room){db->file_end, end} : (struct pn_room){0};
 }
 
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {

@@ -1,5 +1,6 @@
 /* Turns: begun, logged, undone; and LMDB's transaction, which stays open over many of them. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include <pn/err.h>
@@ -16,6 +17,11 @@ enum {
 	 * until a newer one is durable, so the file would grow without bound on a disk that is
 	 * slower than the writes. Test: "room: the file stops growing if nothing is synced". */
 	GROWTH_MAX = 256 * 1024 * 1024,
+	/* The same, after which a tool begins to make the file durable in the background: it has no
+	 * event loop, and most tools write little. */
+	STEP = 4 * 1024 * 1024,
+	/* Segments of the log that are removed at once: that takes a millisecond each. */
+	CUT = 2,
 	/* Pages that a transaction changes in addition to those of its puts: the branches near the
 	 * root, and LMDB's list of free pages. Test: "room: deletions of neighbours". */
 	PER_TRANSACTION = 32,
@@ -153,10 +159,10 @@ int pn_turn_checkpoint(struct pn_db *db) {
 	if (db->write == NULL)
 		return PN_OK;
 	const int err = commit_transaction(db);
-	if (err == PN_OK && db->pace.on) {
-		(void)pn_checkpoint_begin(db->checkpoint,
-					  pn_log_last(db->log)); /* or the next one */
-		(void)pn_log_cut(db->log, pn_checkpoint_durable(db->checkpoint));
+	if (err == PN_OK && (db->pace.on || db->file_end >= db->durable_end + STEP)) {
+		(void)pn_checkpoint_begin(db->checkpoint, pn_log_last(db->log),
+					  pn_room_ahead(db)); /* or the next one */
+		(void)pn_log_cut(db->log, pn_checkpoint_durable(db->checkpoint), CUT);
 	}
 	end_transaction(db, err == PN_OK);
 	if (err != PN_OK)
@@ -173,7 +179,6 @@ static bool is_due(const struct pn_db *db) {
 static void pace(struct pn_db *db, uint64_t now, int *wait) {
 	const uint64_t turn = db->log != NULL ? pn_log_last(db->log) : 0;
 	*wait = -1;
-	db->pace.synced = true;
 	if (db->write == NULL || db->pending > 0)
 		return;
 	if (db->pace.began == 0)
@@ -197,7 +202,7 @@ static void cut_log(struct pn_db *db) {
 		return;
 	if (db->write == NULL && pn_lock_take(db->locks, PN_LOCK_WRITER, false, 0) != PN_OK)
 		return; /* another process writes */
-	if (pn_log_cut(db->log, durable) == PN_OK)
+	if (pn_log_cut(db->log, durable, CUT) == PN_OK)
 		db->cut = durable;
 	if (db->write == NULL)
 		pn_lock_drop(db->locks, PN_LOCK_WRITER);
@@ -364,5 +369,5 @@ int pn_turn_advance(struct pn_db *db) {
 	err = pn_checkpoint_now(db->checkpoint, pn_log_last(db->log));
 	if (err == PN_OK)
 		err = pn_sync_now(db->sync);
-	return err == PN_OK ? pn_log_cut(db->log, pn_log_last(db->log)) : err;
+	return err == PN_OK ? pn_log_cut(db->log, pn_log_last(db->log), UINT_MAX) : err;
 }

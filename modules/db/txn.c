@@ -83,6 +83,12 @@ static int reserve_both(struct pn_db *db, const struct pn_claim *claim, uint64_t
 	return err == PN_OK ? reserve_log(db, claim) : err;
 }
 
+/* Whether there is space once a newer state is durable: then the log before it is cut. */
+static bool helps_to_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
+	return pn_room_reserve(db, claim, bytes) == PN_OK ||
+	       pn_room_after_advance(db, claim, bytes);
+}
+
 /* Reserves space for the operation. Commits the turn's writes so far if nothing else helps. */
 static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
 	int err = reserve_both(db, claim, bytes);
@@ -91,7 +97,7 @@ static int reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byte
 		if (err == PN_OK)
 			err = reserve_both(db, claim, bytes);
 	}
-	if (db->write != NULL && wants_room(err) && pn_room_after_advance(db, claim, bytes) &&
+	if (db->write != NULL && wants_room(err) && helps_to_advance(db, claim, bytes) &&
 	    pn_turn_advance(db) == PN_OK)
 		err = reserve_both(db, claim, bytes);
 	return err;

@@ -31,6 +31,7 @@ static struct {
 	int pthread_create;
 	int txn_begin;  /* of LMDB */
 	int txn_commit; /* of LMDB */
+	unsigned put;   /* calls of mdb_put until one fails, 0: none does */
 	unsigned syncs; /* calls of fdatasync for the log */
 } faults;
 
@@ -61,6 +62,13 @@ int __real_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn 
 int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn);
 int __real_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn);
+int __real_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
+int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags);
+
+int __wrap_mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *value, unsigned flags) {
+	const bool fails = faults.put > 0 && --faults.put == 0;
+	return fails ? ENOMEM : __real_mdb_put(txn, dbi, key, value, flags);
+}
 
 int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn) {
 	return faults.txn_begin != 0 ? faults.txn_begin

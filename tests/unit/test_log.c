@@ -1,4 +1,6 @@
 /* pn/log.h: records come back as they were written, in order; segments, syncs, a full disk. */
+#include <limits.h>
+
 #include "log_fixture.h"
 
 /* ---- Reading what was written ---- */
@@ -91,10 +93,10 @@ TEST(segments_that_nobody_needs_are_removed_and_one_is_written_again) {
 	for (char c = 'a'; c <= 'h'; c++)
 		write_large(&f, c, LARGE);
 	CHECK(sync_log(&f) == PN_OK);
-	CHECK(pn_log_cut(f.log, 5) == PN_OK);
+	CHECK(pn_log_cut(f.log, 5, UINT_MAX) == PN_OK);
 	CHECK(!has_file(&f, FIRST) && has_file(&f, "log.0000000000000004"));
 	CHECK(has_file(&f, PN_LOG_NEXT));
-	CHECK(pn_log_cut(f.log, 8) == PN_OK); /* there is space in the newest one */
+	CHECK(pn_log_cut(f.log, 8, UINT_MAX) == PN_OK); /* there is space in the newest one */
 	CHECK(!has_file(&f, "log.0000000000000004") && has_file(&f, "log.0000000000000007"));
 	CHECK(pn_log_bytes(f.log) == 2 * SEGMENT);
 	write_large(&f, 'i', LARGE);
@@ -109,7 +111,7 @@ TEST(a_segment_that_is_not_durable_is_not_removed) {
 	struct fixture_log f = make();
 	for (char c = 'a'; c <= 'd'; c++)
 		write_large(&f, c, LARGE);
-	CHECK(pn_log_cut(f.log, 4) == PN_OK);
+	CHECK(pn_log_cut(f.log, 4, UINT_MAX) == PN_OK);
 	CHECK(has_file(&f, FIRST));
 	finish(&f);
 }
@@ -121,7 +123,7 @@ TEST(a_segment_of_an_earlier_opening_is_removed) {
 	open_log(&f, 1, 1);
 	write_text(&f, "two");
 	CHECK(sync_log(&f) == PN_OK);
-	CHECK(pn_log_cut(f.log, 1) == PN_OK);
+	CHECK(pn_log_cut(f.log, 1, UINT_MAX) == PN_OK);
 	CHECK(!has_file(&f, FIRST));
 	CHECK_READ(&f, 1, 2, "2:two ");
 	finish(&f);
@@ -202,7 +204,7 @@ TEST(on_a_full_disk_space_is_kept_for_operations_that_free_some) {
 	CHECK(pn_log_reserve(f.log, LARGE / 2, true) == PN_OK);
 	write_large(&f, 'b', LARGE / 2);
 	CHECK(pn_log_reserve(f.log, LARGE, true) == PN_ENOSPACE);
-	CHECK(sync_log(&f) == PN_OK && pn_log_cut(f.log, 2) == PN_OK);
+	CHECK(sync_log(&f) == PN_OK && pn_log_cut(f.log, 2, UINT_MAX) == PN_OK);
 	CHECK(pn_log_reserve(f.log, LARGE, false) == PN_OK); /* the segment is written again */
 	write_large(&f, 'c', LARGE);
 	CHECK_READ(&f, 2, 3, "3:cx307200 ");

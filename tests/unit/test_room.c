@@ -331,7 +331,7 @@ TEST(a_full_database_whose_free_pages_are_scattered) {
 }
 
 TEST(unused_space_reserved_by_a_large_turn_is_released) {
-	enum { RECORDS = 2000, MOST = 8 * 1024 * 1024 };
+	enum { RECORDS = 16000, MOST = 64 * 1024 * 1024 };
 	struct fixture f;
 	struct stat file;
 	setup(&f);

@@ -110,6 +110,101 @@ TEST(turns_that_lmdb_does_not_commit_are_not_lost) {
 	teardown(&f);
 }
 
+/* A turn of several records. Returns its result: nothing or all of it is stored. */
+static int write_turn(struct fixture *f, int number) {
+	char value[16];
+	snprintf(value, sizeof(value), "%d", number);
+	int err = put(f, JULIET, "key", value);
+	if (err == PN_OK)
+		err = append_to(f, JULIET, value, number, "a@b/c", NULL, NULL);
+	if (err == PN_OK)
+		err = put(f, ROMEO, value, value);
+	if (err != PN_OK) {
+		pn_db_abort(f->db);
+		return err;
+	}
+	return pn_db_commit(f->db);
+}
+
+/* Whether the turns up to `last` are there, and none is there in part. */
+static bool holds_turns(struct fixture *f, int last, int count) {
+	char value[16];
+	snprintf(value, sizeof(value), "%d", last);
+	return holds(f, JULIET, "key", value) && total(f, JULIET, &EVERYTHING) == count &&
+	       count_records(f, ROMEO) == count;
+}
+
+static void open_turns(struct fixture *f, int count) {
+	int wait;
+	setup_open(f, INTERVAL);
+	CHECK(sync_at(f, 1000, &wait) == PN_OK);
+	for (int i = 1; i <= count; i++)
+		CHECK(write_turn(f, i) == PN_OK);
+}
+
+TEST(a_put_that_fails_loses_its_turn_and_none_of_100_open_ones) {
+	enum { OPEN = 100 };
+	struct fixture f;
+	bool failed = true;
+	for (unsigned put = 1; failed; put++) {
+		open_turns(&f, OPEN);
+		const uint64_t before = lmdb_commits(&f);
+		faults.put = put;
+		failed = write_turn(&f, OPEN + 1) != PN_OK;
+		faults.put = 0;
+		const int stored = failed ? OPEN : OPEN + 1;
+		CHECK(holds_turns(&f, stored, stored) && lmdb_commits(&f) == before);
+		CHECK(write_turn(&f, OPEN + 2) == PN_OK);
+		CHECK(holds_turns(&f, OPEN + 2, stored + 1));
+		reopen(&f);
+		CHECK(holds_turns(&f, OPEN + 2, stored + 1));
+		check_whole(&f);
+		teardown(&f);
+		REQUIRE(put < 100 && (failed || put > 5));
+	}
+}
+
+TEST(a_turn_that_the_log_does_not_take_is_lost_and_none_of_100_open_ones) {
+	enum { OPEN = 100 };
+	static const int errors[] = {EIO, ENOSPC, EDQUOT, EFBIG};
+	struct fixture f;
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		open_turns(&f, OPEN);
+		faults.pwritev = errors[i];
+		CHECK(write_turn(&f, OPEN + 1) != PN_OK);
+		CHECK(holds_turns(&f, OPEN, OPEN));
+		repair();
+		CHECK(write_turn(&f, OPEN + 2) == PN_OK);
+		CHECK(holds_turns(&f, OPEN + 2, OPEN + 1));
+		reopen(&f);
+		CHECK(holds_turns(&f, OPEN + 2, OPEN + 1));
+		check_whole(&f);
+		teardown(&f);
+	}
+}
+
+/* Every call of LMDB fails while the turns are written again. Then the log is read. */
+TEST(turns_that_cannot_be_written_again_are_read_from_the_log) {
+	enum { OPEN = 100 };
+	struct fixture f;
+	open_turns(&f, OPEN);
+	faults.put = 3;
+	CHECK(put(&f, JULIET, "key", "101") == PN_OK);
+	faults.put = 1;
+	faults.txn_begin = ENOMEM;
+	CHECK(put(&f, ROMEO, "101", "101") != PN_OK);
+	faults.put = 0;
+	CHECK(put(&f, ROMEO, "102", "102") == PN_ELOST);
+	CHECK(pn_db_commit(f.db) == PN_ELOST);
+	repair();
+	CHECK(holds_turns(&f, OPEN, OPEN));
+	CHECK(write_turn(&f, OPEN + 3) == PN_OK);
+	reopen(&f);
+	CHECK(holds_turns(&f, OPEN + 3, OPEN + 1));
+	check_whole(&f);
+	teardown(&f);
+}
+
 /* ---- Beside another process ---- */
 
 /* In a child: opens the database as another process, which waits for this one, and writes. */

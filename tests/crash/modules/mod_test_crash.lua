@@ -2,8 +2,9 @@
 -- the event loop, and reports each group once the driver has taken it. run.py, which kills the
 -- server meanwhile, computes the expected content from the reports.
 --
--- A line of the report is { group, plan, ids, time, durable }, with ids of `append` operations, a
--- monotonic time, and the last group that the driver has called durable; or { divided = group }.
+-- A line of the report is { group, plan, ids, time, committed, durable }, with ids of `append` operations,
+-- a monotonic time, and the last groups that the driver has called committed and durable; or
+-- { divided = group }.
 --
 -- The last operation of every group appends a message that holds the group's plan: a group whose
 -- report the kill cut short is known by it. An operation is one of
@@ -29,6 +30,8 @@ local LONG_TURN = 0.03; -- seconds; one of 0.05 may be committed in parts
 
 local random = math.random;
 local report, group, message;
+local turns = module:shared "/*/storage_native/turns";
+local committed = 0; -- the last group whose turn was committed: it survives a kill
 local durable, asked = 0, false; -- the last durable group, and whether the driver was asked for the next
 local began, began_before; -- when this group and the one before it began: they may share a transaction
 local recent = {}; -- user -> ids of messages that were appended to their archive
@@ -126,8 +129,12 @@ local function write_group()
 		local id = perform[operation[1]](i == #plan and text or nil, table.unpack(operation));
 		if operation[1] == "append" then table.insert(ids, id); end
 	end
+	local written = group;
+	turns.when_committed(function (ok)
+		if ok then committed = written; end
+	end);
 	ask_for_durability();
-	tell { group = group; plan = plan; ids = ids; time = monotonic(); durable = durable };
+	tell { group = group; plan = plan; ids = ids; time = monotonic(); committed = committed; durable = durable };
 	return 0;
 end
 
