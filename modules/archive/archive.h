@@ -12,6 +12,10 @@ static inline uint64_t pn_min(uint64_t a, uint64_t b) {
 	return a < b ? a : b;
 }
 
+static inline uint64_t pn_max(uint64_t a, uint64_t b) {
+	return a > b ? a : b;
+}
+
 /* As peer number: positions of all messages, and not of one peer's. */
 enum { PN_PEER_ALL = 0 };
 
@@ -31,6 +35,10 @@ struct pn_range {
 	uint64_t from;
 	uint64_t to;
 };
+
+static inline struct pn_range pn_range_intersect(struct pn_range a, struct pn_range b) {
+	return (struct pn_range){pn_max(a.from, b.from), pn_min(a.to, b.to)};
+}
 
 /* The numbers of a peer and of its bare form (0: its name is bare, or it is PN_PEER_ALL). */
 struct pn_peers {

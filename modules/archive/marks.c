@@ -81,14 +81,6 @@ void pn_marks_write(const struct pn_archive *archive) {
 
 /* ---- Sets ---- */
 
-static uint64_t max(uint64_t a, uint64_t b) {
-	return a > b ? a : b;
-}
-
-static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
-}
-
 static bool is_in(uint64_t seq, struct pn_range range) {
 	return seq >= range.from && seq < range.to;
 }
@@ -127,8 +119,8 @@ struct pn_plan pn_mark_plan(const struct pn_mark *mark) {
 bool pn_mark_intersect(const struct pn_archive *archive, const struct pn_mark *mark,
 		       const struct pn_plan *plan, struct pn_plan *both) {
 	*both = *plan;
-	both->page = intersect(plan->page, mark->seqs);
-	both->main = intersect(plan->main, mark->main);
+	both->page = pn_range_intersect(plan->page, mark->seqs);
+	both->main = pn_range_intersect(plan->main, mark->main);
 	both->start = fmax(plan->start, mark->start);
 	both->end = fmin(plan->end, mark->end);
 	both->out_of_order = plan->out_of_order || is_timed(mark);
@@ -187,7 +179,7 @@ static bool put(struct pn_marks *marks, struct pn_mark mark) {
  * and after it by seq, and between these before and after it by time. */
 static bool put_rest(struct pn_marks *marks, const struct pn_mark *mark,
 		     const struct pn_mark *other) {
-	const struct pn_range inside = intersect(mark->seqs, other->seqs);
+	const struct pn_range inside = pn_range_intersect(mark->seqs, other->seqs);
 	struct pn_mark below = *mark, above = *mark, before = *mark, after = *mark;
 	if (inside.from >= inside.to || mark->start > other->end || other->start > mark->end)
 		return put(marks, *mark);
@@ -197,7 +189,7 @@ static bool put_rest(struct pn_marks *marks, const struct pn_mark *mark,
 	before.end = nextafter(other->start, -INFINITY);
 	before.main.to = pn_min(mark->main.to, other->main.from);
 	after.start = nextafter(other->end, INFINITY);
-	after.main.from = max(mark->main.from, other->main.to);
+	after.main.from = pn_max(mark->main.from, other->main.to);
 	return put(marks, below) && (mark->start >= other->start || put(marks, before)) &&
 	       (mark->end <= other->end || put(marks, after)) && put(marks, above);
 }
@@ -247,7 +239,7 @@ bool pn_marks_add(struct pn_archive *archive, const struct pn_plan *plan) {
 		.end = plan->end,
 	};
 	if (!plan->out_of_order) { /* the times are a range of seqs */
-		mark.seqs = intersect(plan->page, plan->main);
+		mark.seqs = pn_range_intersect(plan->page, plan->main);
 		mark.main = all;
 		mark.start = -INFINITY;
 		mark.end = INFINITY;

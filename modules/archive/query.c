@@ -10,14 +10,6 @@
 
 /* ---- Ranges ---- */
 
-static uint64_t max(uint64_t a, uint64_t b) {
-	return a > b ? a : b;
-}
-
-static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
-}
-
 /* The number of positions that are not deleted. */
 static uint64_t count_positions(const struct pn_archive *archive, uint32_t peer,
 				struct pn_range positions) {
@@ -260,7 +252,7 @@ static int64_t count_out_of_order(const struct pn_archive *archive, const struct
 /* The number of matches within the page, of deleted messages too. */
 static uint64_t count_stored(const struct pn_archive *archive, const struct pn_plan *plan) {
 	const uint64_t count =
-		pn_range_count(archive, plan->peer, intersect(plan->main, plan->page));
+		pn_range_count(archive, plan->peer, pn_range_intersect(plan->main, plan->page));
 	return plan->out_of_order ? count + (uint64_t)count_out_of_order(archive, plan) : count;
 }
 
@@ -308,7 +300,7 @@ static bool next_id(struct pn_walk *walk) {
 	const struct pn_plan *const plan = walk->plan;
 	const uint64_t above = plan->reverse ? 0 : walk->seq + 1;
 	const uint64_t below = plan->reverse && walk->seq != 0 ? walk->seq : UINT64_MAX;
-	const size_t from = lower_bound(plan, max(plan->page.from, above));
+	const size_t from = lower_bound(plan, pn_max(plan->page.from, above));
 	const size_t to = lower_bound(plan, pn_min(plan->page.to, below));
 	for (size_t i = from; i < to; i++) {
 		const uint64_t id = plan->ids[plan->reverse ? to - 1 - (i - from) : i];
@@ -329,10 +321,11 @@ struct segment {
 /* Splits the page into up to three segments, in order of seq. */
 static int split_page(const struct pn_plan *plan, struct segment segments[3]) {
 	const enum pn_kind kind = plan->peer == PN_PEER_ALL ? PN_KIND_MESSAGE : PN_KIND_PEER;
-	const struct pn_range below = intersect(plan->page, (struct pn_range){1, plan->main.from});
-	const struct pn_range inside = intersect(plan->page, plan->main);
+	const struct pn_range below =
+		pn_range_intersect(plan->page, (struct pn_range){1, plan->main.from});
+	const struct pn_range inside = pn_range_intersect(plan->page, plan->main);
 	const struct pn_range above =
-		intersect(plan->page, (struct pn_range){plan->main.to, UINT64_MAX});
+		pn_range_intersect(plan->page, (struct pn_range){plan->main.to, UINT64_MAX});
 	int count = 0;
 	if (plan->out_of_order)
 		segments[count++] = (struct segment){below, PN_KIND_OUT_OF_ORDER};
@@ -384,7 +377,8 @@ static uint64_t step(struct pn_walk *walk, struct segment segment, uint64_t seq)
 						      seq != 0 ? pn_min(seq, range.to) : range.to);
 		any = at_seq ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
 	} else {
-		const struct pn_key key = segment_key(walk, segment.kind, max(seq + 1, range.from));
+		const struct pn_key key =
+			segment_key(walk, segment.kind, pn_max(seq + 1, range.from));
 		any = at_seq ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
 	}
 	const uint64_t at = any ? cursor_seq(walk) : 0;
