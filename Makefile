@@ -29,15 +29,15 @@ SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_page.o lmdb_file.o guard.o ahead.o worker.o durable.o position.o \
 	checkpoint.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o format.o env.o \
 	snapshot.o copy.o info.o)
-STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
-ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o append.o read.o delete.o days.o check.o)
+STORE := $(addprefix modules/store/,keys.o collection.o kv.o erase.o stat.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
-CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
+CORE_LIBS := -lexpat -llmdb -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
@@ -47,7 +47,7 @@ SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
-$(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lcrypto -lpthread
+$(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
@@ -62,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive times order damage open room log log_damage turn sync crash verification lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted marks store archive times order damage open room log log_damage turn sync crash verification lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
 

@@ -331,6 +331,22 @@ function operations.delete_of_all(self, random, store)
 	self:check("delete of all users'", expected, self.archives[store]:delete(true, query));
 end
 
+-- A long range, so that its messages are erased later.
+function operations.delete_many(self, random, store, user)
+	local list = self.lists[store][user];
+	if #list == 0 then return; end
+	local first = random:below(#list);
+	local last = list[math.min(#list, first + 50 + random:below(200))];
+	self:delete(store, user, { after = list[first].id, before = random:below(2) == 1 and last.id ~= list[first].id and last.id or nil,
+		with = random:below(2) == 1 and random:one_of(ASKED_WITHS) or nil });
+end
+
+function operations.erase(self, random)
+	local limit = random:below(3) == 1 and 100000 or random:below(1000);
+	self:note(nil, "erase", limit);
+	self.bed:erase(limit);
+end
+
 function operations.summary(self, random, store, user)
 	local list = self.lists[store][user];
 	local query = self:query(random, list);

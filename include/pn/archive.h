@@ -11,7 +11,8 @@
  *      m seq                            message
  *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
  *                                       next peer u32, records e u64; and, unless all are 0:
- *                                       out of order u64, runs u32, streak u64
+ *                                       out of order u64, runs u32, streak u64,
+ *                                       marked u64
  *      o peer level u8 block u64        messages that are out of order
  *      p digest(peer's name)            peer u32
  *      q peer                           peer of the bare JID u32 (0: the name is bare), name
@@ -61,6 +62,17 @@
  * positions (32 bytes), level n the number of deleted positions in 256 blocks of level n-1 (u64).
  * Positions before the first message are not kept.
  *
+ * Deletions. A few messages are removed at once. More are marked: the archive's record y, whose key
+ * is in pn/keys.h, is a list of marks. No message belongs to two of them.
+ *
+ *      mark      peer u32, its bare form u32, from u64, to u64, start f64, end f64
+ *
+ * A message belongs to a mark if it has its peer or bare form, a seq from `from` and below `to`,
+ * and a time from `start` to `end`. All reads skip messages of marks, and counts subtract those
+ * that a query and a mark have in common. The state has their number in `marked`, and not in its
+ * count. Their records, also those in lists of messages out of order, stay until pn_store_erase()
+ * removes them, a batch at a time.
+ *
  * Ids. A message that was appended without a key has an opaque id: archive, seq, epoch and 24 zero
  * bits as a checksum, encrypted with the database's secret (AES-128, one block) and written as 22
  * characters of base64url (RFC 4648, section 5). It needs no index, reveals nothing and cannot be
@@ -106,7 +118,8 @@ struct pn_archive_change {
 
 /*
  * Changes the message `id`, which keeps its id and its position.
- * Errors also: PN_ENOTFOUND, PN_EINVAL (when is not finite).
+ * Errors also: PN_ENOTFOUND, PN_EINVAL (when is not finite), PN_EBUSY (with its new peer and time
+ * it would belong to a mark, and there are too many marks to exclude it).
  */
 int pn_archive_set(const struct pn_store *store, struct pn_user user, struct pn_str id,
 		   const struct pn_archive_change *change);
@@ -152,9 +165,11 @@ int pn_archive_next(struct pn_archive_cursor *cursor, struct pn_message *message
 void pn_archive_cursor_free(struct pn_archive_cursor *cursor);
 
 /*
- * Deletes the matching messages, at most `limit`, and adds their number to *count. Returns 1 if
- * matches may be left: call it again; 0 if none are. Deleting all messages of an archive takes no
- * longer than deleting one; pn_store_erase() erases the records.
+ * Deletes the matching messages, and adds their number to *count. Returns 1 if matches may be left:
+ * call it again; 0 if none are. A few are removed, at most `limit`; any larger number is marked as
+ * deleted, and all messages of an archive are dropped with it: that takes no longer than deleting
+ * one, and pn_store_erase() erases the records. Listed ids, and matches when an archive has too
+ * many marks, are always removed.
  * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */
 int pn_archive_delete(const struct pn_store *store, struct pn_user user,
@@ -184,7 +199,14 @@ int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct p
 
 /* ---- For store/ ---- */
 
-/* Sets the number of messages of an archive, and the bytes of their records. */
+/*
+ * Erases some of the deleted messages of an archive that has marks, at most `limit`, and sets
+ * *erased to their number. Returns 1 if there may be more.
+ */
+int pn_archive_erase(struct pn_db *db, uint32_t archive, unsigned limit, unsigned *erased);
+
+/* Sets the number of messages of an archive, and the bytes of their records and of those that are
+ * not erased yet. */
 void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
 
 /*
@@ -207,6 +229,9 @@ struct pn_archive_check {
 /* Checks the record at the cursor, which belongs to the archive. */
 void pn_archive_check_record(struct pn_archive_check *check, uint32_t archive, enum pn_kind kind,
 			     const struct pn_cursor *cursor);
+
+/* Checks the record y of an archive. */
+void pn_archive_check_marks(struct pn_archive_check *check, uint32_t archive);
 
 /* To be called for each record of the walk before it is checked, and with NULL at the end: checks
  * the sums of an archive once the walk has left its messages. */

@@ -12,6 +12,8 @@
  *      s     digest(host) type digest(store)            number of users, store
  *      c     collection                                 type, host, store, user
  *      x     collection                                 type: removed, but not erased yet
+ *      y     collection                                 an archive's deleted messages that are not
+ *                                                       erased yet, see pn/archive.h
  *      r     collection v tag key                       a value of a key-value collection
  *      r     collection e|h|k|m|n|o|p|q|t|w ...         archives, see pn/archive.h
  *
@@ -46,6 +48,7 @@ enum pn_kind {
 	PN_KIND_STORES = 's',
 	PN_KIND_USER = 'u',
 	PN_KIND_TRASH = 'x',
+	PN_KIND_MARKS = 'y',
 	/* the byte after the collection in a key that begins with r */
 	PN_KIND_LISTED = 'e',
 	PN_KIND_DELETED = 'h',
@@ -65,7 +68,7 @@ enum pn_kind {
 struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
 			       const unsigned char *second);
 
-/* c, x: the key of a collection. r: the prefix of all its records. */
+/* c, x, y: the key of a collection. r: the prefix of all its records. */
 struct pn_key pn_key_collection(enum pn_kind kind, uint32_t collection);
 
 /* n: the state of an archive. Other kinds: the prefix of all records of the kind. */

@@ -18,7 +18,8 @@ local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for
 local TURN_WRITES = 1000;
 local MAX_MILLISECONDS = 0x7FFFFFFF;
 local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
-local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
+local ERASE_RECORDS, ERASE_PAUSE = 2000, 0.02; -- records that are erased at once, in some milliseconds, and seconds between
+local ERASE_RETRY = 10; -- seconds after an error that may pass
 
 -- Not logged: callers expect these
 local EXPECTED = { ["item-not-found"] = true, ["quota-limit"] = true, ["unsupported-datatype"] = true };
@@ -291,10 +292,10 @@ end
 
 local erase;
 
-function database.schedule_erase()
+function database.schedule_erase(seconds)
 	if erase_scheduled or not in_loop then return; end
 	erase_scheduled = true;
-	timer.add_task(ERASE_PAUSE, erase);
+	timer.add_task(seconds or ERASE_PAUSE, erase);
 end
 
 function erase()
@@ -303,6 +304,7 @@ function erase()
 	local more, condition, text = handle:erase(ERASE_RECORDS);
 	if more == nil then
 		failed("erase records in %s", condition, text);
+		if condition ~= "storage-corrupt" then database.schedule_erase(ERASE_RETRY); end
 		return;
 	end
 	database.wrote(true);

@@ -107,7 +107,8 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 		archive.number = pn_collection_make(&txn, store, user);
 	if (replaced != 0) {
 		pn_txn_claim_more(&txn, REPLACE_PUTS, 0);
-		pn_message_delete(&archive, replaced);
+		pn_message_remove(&archive, replaced);
+		archive.state.count -= 1;
 	}
 	if (txn.err == PN_OK)
 		append(&archive, message, id);
@@ -134,9 +135,19 @@ static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str 
 	if (now.bare != 0 && !is_in(now.bare, &before))
 		pn_peer_add(archive, now.bare, seq);
 	if (before.peer != 0 && !is_in(before.peer, &now))
-		pn_peer_remove(archive, before.peer, seq);
+		pn_peer_remove(archive, before.peer, &seq, 1);
 	if (before.bare != 0 && !is_in(before.bare, &now))
-		pn_peer_remove(archive, before.bare, seq);
+		pn_peer_remove(archive, before.bare, &seq, 1);
+}
+
+static void remove_out_of_order(struct pn_archive *archive, uint64_t seq, struct pn_peers peers) {
+	if (pn_listed_remove(archive, seq))
+		return;
+	pn_unordered_remove(archive, PN_PEER_ALL, &seq, 1);
+	if (peers.peer != 0)
+		pn_unordered_remove(archive, peers.peer, &seq, 1);
+	if (peers.bare != 0)
+		pn_unordered_remove(archive, peers.bare, &seq, 1);
 }
 
 /* Moves a message in the lists of those that are out of order, as far as it has changed. */
@@ -146,7 +157,7 @@ static void change_order(struct pn_archive *archive, uint64_t seq, const struct 
 	    before->peer == now->peer)
 		return;
 	if (before->out_of_order)
-		pn_out_of_order_remove(archive, seq, before->when, peers_before);
+		remove_out_of_order(archive, seq, peers_before);
 	if (now->out_of_order)
 		pn_unordered_add(archive, seq, now->when, pn_peers_of(archive, now->peer));
 }
@@ -174,6 +185,8 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 	stored.out_of_order = stored.out_of_order || stored.when != stored.latest;
 	if (change->peer != NULL)
 		change_peer(archive, seq, *change->peer, &stored);
+	if (pn_marks_cover(archive, seq, &stored) && !pn_marks_spare(archive, seq, &stored))
+		pn_txn_fail(archive->txn, PN_EBUSY);
 	archive->state.bytes += pn_message_put(archive, seq, &stored) - bytes;
 	change_order(archive, seq, &before, peers_before, &stored);
 	pn_archive_write_state(archive);

@@ -12,6 +12,10 @@ static inline uint64_t pn_min(uint64_t a, uint64_t b) {
 	return a < b ? a : b;
 }
 
+static inline uint64_t pn_max(uint64_t a, uint64_t b) {
+	return a > b ? a : b;
+}
+
 enum {
 	PN_PEER_ALL = 0,   /* as peer number: positions of all messages, and not of one peer's */
 	PN_PEER_LISTS = 3, /* that have a message: of all, of its peer, of the peer's bare form */
@@ -21,13 +25,47 @@ enum {
 struct pn_archive_state {
 	uint64_t next;      /* seq of the next message */
 	uint64_t count;     /* messages */
-	uint64_t bytes;     /* of the messages' records */
+	uint64_t bytes;     /* of the messages' records, those of deleted messages included */
 	double latest;      /* the greatest `when` in order of the last run; -INFINITY at first */
 	uint32_t next_peer; /* number of the next peer */
 	uint64_t listed;    /* records e */
-	uint64_t unordered; /* messages that are out of order, without those of records e */
+	uint64_t unordered; /* messages out of order without records e, also deleted ones */
 	uint32_t runs;      /* records t */
 	uint64_t streak;    /* messages out of order that were appended in a row, and last */
+	uint64_t marked;    /* messages that are deleted and not erased yet: those of the marks */
+};
+
+/* Positions from `from` up to, not including, `to`. */
+struct pn_range {
+	uint64_t from;
+	uint64_t to;
+};
+
+static inline struct pn_range pn_range_intersect(struct pn_range a, struct pn_range b) {
+	return (struct pn_range){pn_max(a.from, b.from), pn_min(a.to, b.to)};
+}
+
+/* The numbers of a peer and of its bare form (0: its name is bare, or it is PN_PEER_ALL). */
+struct pn_peers {
+	uint32_t peer;
+	uint32_t bare;
+};
+
+/*
+ * Messages that are deleted and not erased yet: those of the peer with a seq in `seqs` and a time
+ * from `start` to `end`.
+ */
+struct pn_mark {
+	struct pn_peers peers;
+	struct pn_range seqs;
+	double start, end; /* -INFINITY, INFINITY: no bound */
+};
+
+/* The marks of an archive. No message belongs to two of them. */
+enum { PN_MARKS_MAX = 16 };
+struct pn_marks {
+	unsigned count;
+	struct pn_mark marks[PN_MARKS_MAX];
 };
 
 /* An archive, for one operation. */
@@ -35,6 +73,7 @@ struct pn_archive {
 	struct pn_txn *txn;
 	uint32_t number; /* of its collection; 0: it does not exist yet */
 	struct pn_archive_state state;
+	struct pn_marks marks;
 	unsigned scattered; /* index records of deleted messages, on leaves of their own: k and p */
 };
 
@@ -105,13 +144,7 @@ uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name);
 bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str *name,
 		  uint32_t *bare);
 
-/* The numbers of a peer and of its bare form (0: its name is bare). */
-struct pn_peers {
-	uint32_t peer;
-	uint32_t bare;
-};
-
-/* Those of the peer of a message, which may be 0. */
+/* The numbers of the peer of a message, which may be 0, and of its bare form. */
 struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer);
 
 /* Finds or creates a peer and its bare form. */
@@ -123,26 +156,20 @@ struct pn_key pn_peer_prefix(const struct pn_archive *archive, uint32_t peer);
 /* The seq in a key of kind w; 0 for other keys. */
 uint64_t pn_peer_seq_of(struct pn_str key);
 
-/*
- * Add a message to the index of a peer, or remove it. Adding one that is not the newest renumbers
- * the whole index.
- */
+/* Adds a message to the index of a peer. One that is not the newest renumbers the whole index. */
 void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
-void pn_peer_remove(struct pn_archive *archive, uint32_t peer, uint64_t seq);
+
+/* Removes messages from the index of a peer: 1 to PN_BATCH_MAX of them, in order. */
+void pn_peer_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
 
 /* ---- Deleted positions: the records h, see pn/archive.h ---- */
-
-/* Positions from `from` up to, not including, `to`. */
-struct pn_range {
-	uint64_t from;
-	uint64_t to;
-};
 
 /* Whether two positions are in one block. Blocks are dropped as a whole. */
 bool pn_deleted_same_block(uint64_t a, uint64_t b);
 
-/* Counts a position as deleted. */
-void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t position);
+/* Counts positions as deleted. They are in order; the array is changed. */
+void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t *positions,
+		    size_t count);
 
 /* The number of deleted positions in the range. */
 uint64_t pn_deleted_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range);
@@ -213,17 +240,30 @@ struct pn_matches {
 	uint64_t seqs[2 * PN_MATCHES];
 };
 
-/* Add a message that is out of order, or remove it. */
+/* Adds a message that is out of order to its lists. */
 void pn_unordered_add(struct pn_archive *archive, uint64_t seq, double when, struct pn_peers peers);
-void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
-			 struct pn_peers peers);
+
+/* Removes messages from a list, in order of seq. */
+void pn_unordered_remove(struct pn_archive *archive, uint32_t list, const uint64_t *seqs,
+			 size_t count);
+
+/* Whether two messages are in one record of a list, with which both are removed. */
+bool pn_unordered_same_block(uint64_t a, uint64_t b);
+
+enum {
+	PN_UNORDERED_PUTS = 4 * PN_PEER_LISTS, /* of adding a message, or removing it */
+	/* Pages that the records of neighbours in a list change. Their bytes in the log count here,
+	 * too. Test: "room: deletions of messages out of order". */
+	PN_UNORDERED_LEAVES = 2,
+};
 
 /* The number of messages in the area. */
 uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area);
 
-/* The number of those in the ranges, which ascend and do not overlap. */
+/* The number of messages of a list within a page and the ranges, which ascend and do not overlap. */
 uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
-				   const struct pn_range *ranges, size_t count);
+				   struct pn_range page, const struct pn_range *ranges,
+				   size_t count);
 
 /* Finds the first of them, or the last ones with `reverse`: at least `want`, which is at most
  * PN_MATCHES, unless there are fewer. */
@@ -255,21 +295,63 @@ uint64_t pn_listed_find(const struct pn_archive *archive, const struct pn_area *
 void pn_listed_spans(const struct pn_archive *archive,
 		     bool (*span)(void *context, double least, double greatest), void *context);
 
-/* Removes a message that is out of order from the records e, or else from the records o. */
-void pn_out_of_order_remove(struct pn_archive *archive, uint64_t seq, double when,
-			    struct pn_peers peers);
+/* Removes the record e of a message. Returns whether it had one. */
+bool pn_listed_remove(struct pn_archive *archive, uint64_t seq);
 
 /* Converts some records e to records o. */
 void pn_listed_convert(struct pn_archive *archive);
 
-/* ---- Deleting ---- */
+/* ---- Erasing: removes the records of messages ---- */
 
-/* Deletes one message and updates the state, which the caller writes. */
-void pn_message_delete(struct pn_archive *archive, uint64_t seq);
+enum {
+	PN_BATCH_MAX = 256,
+	/* Scattered messages, which are not neighbours, that fit in a batch. */
+	PN_BATCH_SCATTERED = 48,
+	PN_BATCH_LISTS = PN_BATCH_SCATTERED + 1,
+	/* Bytes that an operation claims for a batch: less than SET_ASIDE of room.c. Test: "sync:
+	 * on a full disk scattered messages are deleted". */
+	PN_BATCH_CLAIM = PN_BATCH_SCATTERED * 12 * 1024,
+};
+
+/* Messages whose records are removed together. All zero, but the first two, at first. */
+struct pn_batch {
+	unsigned most;  /* messages, up to PN_BATCH_MAX */
+	bool scattered; /* records of other messages may be between theirs */
+	unsigned count;
+	size_t bytes;    /* of the claim, without leaves */
+	unsigned leaves; /* of their own, which other records may change */
+	unsigned lists_count;
+	struct pn_batch_list {
+		uint32_t peer;
+		bool unordered; /* has messages out of order, and the last of them: */
+		uint64_t seq;
+	} lists[PN_BATCH_LISTS];
+	struct pn_batch_message {
+		uint64_t seq;
+		struct pn_peers peers;
+		bool keyed;
+		bool out_of_order;
+	} messages[PN_BATCH_MAX];
+};
+
+/* Adds a message. Returns false if there is no room for it. Seqs are added in ascending order, or
+ * in descending order. */
+bool pn_batch_add(struct pn_batch *batch, const struct pn_archive *archive, uint64_t seq,
+		  const struct pn_stored *stored);
+
+/* Removes the records, and updates the bytes of the state, which the caller writes. */
+void pn_batch_remove(struct pn_batch *batch, struct pn_archive *archive);
+
+/* The same for one message. */
+void pn_message_remove(struct pn_archive *archive, uint64_t seq);
+
+/* The bytes of the claim that were needed. */
+size_t pn_batch_used(const struct pn_batch *batch, const struct pn_archive *archive);
 
 /* ---- Queries ---- */
 
-/* The number of messages with a seq in the range, of one peer or of all (PN_PEER_ALL). */
+/* The number of messages with a seq in the range, of one peer or of all (PN_PEER_ALL). Includes
+ * deleted messages that are not erased yet, as does pn_time_find(). */
 uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range);
 
 /*
@@ -297,15 +379,19 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 		  struct pn_plan *plan);
 void pn_plan_free(struct pn_plan *plan);
 
-/* Whether the message matches in time and peer. */
-bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan,
+/* Sets the bounds in time, and the ranges, of a plan that has none. */
+void pn_plan_set_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
+		       double end);
+
+/* Whether the message matches in time and peer, and is not deleted. */
+bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		     const struct pn_stored *stored);
 
-/* Whether the range has any message of the peer that is in order. */
+/* Whether the range has any message of the peer that is in order, deleted or not. */
 bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
 			  struct pn_range range);
 
-/* The number of matches, regardless of the page. */
+/* The number of matches within the page. */
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan);
 
 /*
@@ -332,5 +418,41 @@ struct pn_walk {
 /* Moves to the next match; false at the end. Close the walk in all cases. */
 bool pn_walk_next(struct pn_walk *walk);
 void pn_walk_close(struct pn_walk *walk);
+
+/* ---- Marks: the record y, see pn/archive.h ---- */
+
+/* Reads the marks, for an archive of which only the number is known. */
+void pn_marks_read(struct pn_archive *archive);
+
+void pn_marks_write(const struct pn_archive *archive);
+
+/* Whether the message is deleted. */
+bool pn_marks_cover(const struct pn_archive *archive, uint64_t seq, const struct pn_stored *stored);
+
+/*
+ * A mark of which every message of the peer with a seq in its range is deleted, and `seq` is in
+ * it: a walk over the peer skips the range. NULL if there is none.
+ */
+const struct pn_range *pn_marks_skip(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
+
+/* Makes a plan of the messages of another plan that the mark deletes. Returns false if there are
+ * none. Free it in all cases. */
+bool pn_mark_intersect(const struct pn_archive *archive, const struct pn_mark *mark,
+		       const struct pn_plan *plan, struct pn_plan *both);
+
+/* Makes the plan whose matches are the messages of the mark. */
+void pn_mark_plan(const struct pn_archive *archive, const struct pn_mark *mark,
+		  struct pn_plan *plan);
+
+/* Whether the mark has a bound in time. */
+bool pn_mark_is_timed(const struct pn_mark *mark);
+
+/* Marks the matches of a plan without ids. Returns false, and changes nothing, if there is no room
+ * for it. The caller updates the state and writes both. */
+bool pn_marks_add(struct pn_archive *archive, const struct pn_plan *plan);
+
+/* Excludes a message, which is about to change, from the marks that would cover it. Returns false
+ * if there is no room for that. */
+bool pn_marks_spare(struct pn_archive *archive, uint64_t seq, const struct pn_stored *stored);
 
 #endif

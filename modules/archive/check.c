@@ -81,6 +81,14 @@ static void check_peer_of(struct pn_archive_check *check, const struct pn_archiv
 	check_index(check, archive, bare, seq);
 }
 
+/* Whether the message is deleted, and not erased yet. */
+static bool is_deleted(const struct pn_archive *archive, uint64_t seq,
+		       const struct pn_stored *stored) {
+	struct pn_archive marked = {.txn = archive->txn, .number = archive->number};
+	pn_marks_read(&marked);
+	return pn_marks_cover(&marked, seq, stored);
+}
+
 static void check_key_of(struct pn_archive_check *check, const struct pn_archive *archive,
 			 uint64_t seq, const struct pn_stored *stored) {
 	struct pn_wire value;
@@ -89,7 +97,7 @@ static void check_key_of(struct pn_archive_check *check, const struct pn_archive
 	const struct pn_key key =
 		pn_name_key(check->txn, archive->number, PN_KIND_NAME, stored->key);
 	const bool found = pn_get(check->txn, &key, &value) && pn_wire_u64(&value) == seq;
-	if (!found && check->txn->err == PN_OK)
+	if (!found && check->txn->err == PN_OK && !is_deleted(archive, seq, stored))
 		report(check, "message %llu of archive %u cannot be found by its key", (ull)seq,
 		       archive->number);
 }
@@ -426,6 +434,34 @@ static void check_times(struct pn_archive_check *check, const struct pn_archive 
 		       (ull)check->out_of_order);
 }
 
+/* The number of messages that marks delete; of those in two of them, twice. */
+static uint64_t count_marked(const struct pn_archive *archive) {
+	struct pn_archive unmarked = *archive;
+	struct pn_plan plan;
+	uint64_t count = 0;
+	unmarked.marks.count = 0;
+	for (unsigned i = 0; i < archive->marks.count; i++) {
+		pn_mark_plan(&unmarked, &archive->marks.marks[i], &plan);
+		count += pn_plan_count(&unmarked, &plan);
+		pn_plan_free(&plan);
+	}
+	return count;
+}
+
+void pn_archive_check_marks(struct pn_archive_check *check, uint32_t number) {
+	struct pn_archive archive;
+	if (!pn_archive_open_number(&archive, check->txn, number)) {
+		if (is_damaged(check))
+			report(check, "cannot read the marks of archive %u", number);
+		return;
+	}
+	const uint64_t marked = count_marked(&archive);
+	if (is_damaged(check))
+		report(check, "cannot count the deleted messages of archive %u", number);
+	else if (check->txn->err == PN_OK && (marked == 0 || archive.marks.count == 0))
+		report(check, "archive %u has marks, but no deleted messages", number);
+}
+
 /* Compares the sums over the archive's messages with its state. */
 static void check_state(struct pn_archive_check *check) {
 	struct pn_archive archive;
@@ -437,12 +473,16 @@ static void check_state(struct pn_archive_check *check) {
 	const struct pn_archive_state *const state = &archive.state;
 	const uint64_t positions =
 		pn_range_count(&archive, PN_PEER_ALL, (struct pn_range){0, state->next});
+	const uint64_t marked = count_marked(&archive);
 	if (check->txn->err != PN_OK)
 		return;
-	if (state->count != check->messages || state->bytes != check->bytes)
+	if (state->count + state->marked != check->messages || state->bytes != check->bytes)
 		report(check, "archive %u counts %llu messages of %llu bytes, but has %llu of %llu",
-		       check->archive, (ull)state->count, (ull)state->bytes, (ull)check->messages,
-		       (ull)check->bytes);
+		       check->archive, (ull)(state->count + state->marked), (ull)state->bytes,
+		       (ull)check->messages, (ull)check->bytes);
+	if (state->marked != marked)
+		report(check, "archive %u counts %llu deleted messages, but has %llu",
+		       check->archive, (ull)state->marked, (ull)marked);
 	if (positions != check->messages)
 		report(check, "archive %u has %llu positions, but %llu messages", check->archive,
 		       (ull)positions, (ull)check->messages);

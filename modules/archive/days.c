@@ -66,15 +66,40 @@ static bool list_span(void *context, double least, double greatest) {
 	return false;
 }
 
+/* Whether a message of the day is not deleted. */
+static bool is_left(const struct pn_archive *archive, double day) {
+	const double end = nextafter(day + DAY, -INFINITY);
+	struct pn_plan plan = {.peer = PN_PEER_ALL, .page = {1, archive->state.next}};
+	pn_plan_set_times(archive, &plan, day, fmax(day, end));
+	const bool any = pn_plan_count(archive, &plan) > 0;
+	pn_plan_free(&plan);
+	return any;
+}
+
+/* Appends those of the days in `all` on which a message is not deleted. */
+static void put_left(const struct pn_archive *archive, const struct pn_buf *all,
+		     struct pn_buf *days) {
+	struct pn_wire rest = pn_wire_open(all->data, all->len);
+	while (rest.left > 0 && archive->txn->err == PN_OK) {
+		const double day = pn_wire_f64(&rest);
+		if (archive->marks.count == 0 || is_left(archive, day))
+			put_day(days, day);
+	}
+}
+
 int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days) {
 	struct pn_txn txn;
 	struct pn_archive archive;
+	struct pn_buf all = {0};
 	pn_txn_read(store->db, &txn);
 	if (pn_archive_open(&archive, &txn, store, user)) {
-		list_runs(&archive, days);
-		pn_unordered_spans(&archive, list_span, days);
-		pn_listed_spans(&archive, list_span, days);
+		list_runs(&archive, &all);
+		pn_unordered_spans(&archive, list_span, &all);
+		pn_listed_spans(&archive, list_span, &all);
+		put_left(&archive, &all, days);
 	}
+	pn_txn_fail(&txn, all.err);
 	pn_txn_fail(&txn, days->err);
+	pn_buf_free(&all);
 	return pn_txn_end(&txn, PN_OK);
 }

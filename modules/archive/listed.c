@@ -97,18 +97,12 @@ void pn_listed_spans(const struct pn_archive *archive,
 
 /* ---- Changing ---- */
 
-static bool remove_listed(struct pn_archive *archive, uint64_t seq) {
+bool pn_listed_remove(struct pn_archive *archive, uint64_t seq) {
 	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_LISTED, seq);
 	if (archive->state.listed == 0 || !pn_remove(archive->txn, &key))
 		return false;
 	archive->state.listed -= 1;
 	return true;
-}
-
-void pn_out_of_order_remove(struct pn_archive *archive, uint64_t seq, double when,
-			    struct pn_peers peers) {
-	if (!remove_listed(archive, seq))
-		pn_unordered_remove(archive, seq, when, peers);
 }
 
 /* The seq of the first record e, 0 if there is none. */
@@ -124,7 +118,7 @@ void pn_listed_convert(struct pn_archive *archive) {
 	for (int i = 0; i < CONVERT && archive->state.listed > 0 && txn->err == PN_OK; i++) {
 		const uint64_t seq = first_listed(archive);
 		const bool exists = pn_message_get(archive, seq, &stored, NULL);
-		if (!remove_listed(archive, seq))
+		if (!pn_listed_remove(archive, seq))
 			pn_txn_fail(txn, PN_ECORRUPT);
 		else if (exists)
 			pn_unordered_add(archive, seq, stored.when,

@@ -9,7 +9,7 @@
 
 static bool is_sound(const struct pn_archive_state *state) {
 	return !isnan(state->latest) && state->next > 0 && state->next <= PN_SEQ_END &&
-	       state->count < state->next;
+	       state->count < state->next && state->marked < state->next - state->count;
 }
 
 bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint32_t number) {
@@ -30,13 +30,16 @@ bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint
 	state->latest = pn_wire_f64(&value);
 	state->next_peer = pn_wire_u32(&value);
 	state->listed = pn_wire_u64(&value);
-	if (value.left > 0) {
+	if (value.left > 0) { /* not in format 1 */
 		state->unordered = pn_wire_u64(&value);
 		state->runs = pn_wire_u32(&value);
 		state->streak = pn_wire_u64(&value);
+		state->marked = pn_wire_u64(&value);
 	}
 	if (pn_txn_sound(txn, &value) && !is_sound(state))
 		pn_txn_fail(txn, PN_ECORRUPT);
+	if (state->marked > 0)
+		pn_marks_read(archive);
 	return txn->err == PN_OK;
 }
 
@@ -55,10 +58,12 @@ void pn_archive_write_state(struct pn_archive *archive) {
 	pn_wire_put_f64(&value, state->latest);
 	pn_wire_put_u32(&value, state->next_peer);
 	pn_wire_put_u64(&value, state->listed);
-	if (state->unordered > 0 || state->runs > 0 || state->streak > 0) {
+	if (state->unordered > 0 || state->runs > 0 || state->streak > 0 ||
+	    state->marked > 0) {
 		pn_wire_put_u64(&value, state->unordered);
 		pn_wire_put_u32(&value, state->runs);
 		pn_wire_put_u64(&value, state->streak);
+		pn_wire_put_u64(&value, state->marked);
 	}
 	pn_put(archive->txn, &key, &value);
 }

@@ -167,14 +167,14 @@ static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan, 
 	pn_runs_close(&runs);
 }
 
-static void plan_time(const struct pn_archive *archive, const struct pn_archive_query *query,
-		      struct pn_plan *plan) {
+void pn_plan_set_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
+		       double end) {
 	const struct pn_archive_state *const state = &archive->state;
-	const bool timed = query->has_start || query->has_end;
-	if (query->has_start)
-		plan->start = query->start;
-	if (query->has_end)
-		plan->end = query->end;
+	const bool timed = start != -INFINITY || end != INFINITY;
+	plan->start = start;
+	plan->end = end;
+	plan->ranges = NULL;
+	plan->ranges_count = 0;
 	plan->listed = timed && state->listed > 0;
 	plan->out_of_order = timed && (plan->listed || state->unordered > 0);
 	plan_ranges(archive, plan, timed);
@@ -185,13 +185,12 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 	*plan = (struct pn_plan){
 		.peer = PN_PEER_ALL,
 		.page = {1, archive->state.next},
-		.start = -INFINITY,
-		.end = INFINITY,
 		.reverse = query->reverse,
 	};
 	plan_ids(archive, query, plan);
 	plan_page(archive, query, plan);
-	plan_time(archive, query, plan);
+	pn_plan_set_times(archive, plan, query->has_start ? query->start : -INFINITY,
+			  query->has_end ? query->end : INFINITY);
 	if (query->peer.bytes != NULL) {
 		plan->peer = pn_peer_find(archive, query->peer);
 		if (plan->peer == 0)
@@ -216,58 +215,83 @@ static bool match_peer(const struct pn_archive *archive, const struct pn_plan *p
 	return peer != 0 && pn_peers_of(archive, peer).bare == plan->peer;
 }
 
-bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan,
+bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		     const struct pn_stored *stored) {
 	return stored->when >= plan->start && stored->when <= plan->end &&
-	       match_peer(archive, plan, stored->peer);
+	       match_peer(archive, plan, stored->peer) && !pn_marks_cover(archive, seq, stored);
 }
 
 /* ---- Counting ---- */
 
-/* The number of those that are out of order, of the peer and in the ranges. */
+/* The number of those that are out of order, of the peer, in the page and in the ranges. */
 static uint64_t count_within(const struct pn_archive *archive, const struct pn_plan *plan,
-			     const struct pn_range *ranges, size_t ranges_count) {
+			     struct pn_range page, const struct pn_range *ranges,
+			     size_t ranges_count) {
 	struct pn_area area = pn_area_all(plan->peer);
-	uint64_t count = pn_unordered_count_within(archive, plan->peer, ranges, ranges_count);
+	uint64_t count =
+		pn_unordered_count_within(archive, plan->peer, page, ranges, ranges_count);
 	for (size_t i = 0; i < ranges_count && plan->listed; i++) {
-		area.range = ranges[i];
+		area.range = pn_range_intersect(page, ranges[i]);
 		count += pn_listed_count(archive, &area);
 	}
 	return count;
 }
 
 static uint64_t count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
-			       const struct pn_range *ranges, size_t ranges_count) {
+			       struct pn_range page, const struct pn_range *ranges,
+			       size_t ranges_count) {
 	uint64_t count = 0;
 	for (size_t i = 0; i < ranges_count; i++)
-		count += pn_range_count(archive, plan->peer, ranges[i]);
+		count += pn_range_count(archive, plan->peer, pn_range_intersect(page, ranges[i]));
 	if (!plan->out_of_order || count == 0)
 		return count;
-	return count - pn_min(count, count_within(archive, plan, ranges, ranges_count));
+	return count - pn_min(count, count_within(archive, plan, page, ranges, ranges_count));
 }
 
 bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
 			  struct pn_range range) {
-	return count_in_order(archive, plan, &range, 1) > 0;
+	return count_in_order(archive, plan, range, &range, 1) > 0;
 }
 
-static uint64_t count_in_time(const struct pn_archive *archive, const struct pn_plan *plan) {
-	struct pn_area area = pn_area_all(plan->peer);
-	uint64_t count = count_in_order(archive, plan, plan->ranges, plan->ranges_count);
-	area.start = plan->start;
-	area.end = plan->end;
+/* The number of matches within the page, of deleted messages too. */
+static uint64_t count_stored(const struct pn_archive *archive, const struct pn_plan *plan) {
+	const struct pn_area area = {plan->peer, plan->page, plan->start, plan->end};
+	uint64_t count =
+		count_in_order(archive, plan, plan->page, plan->ranges, plan->ranges_count);
 	if (plan->out_of_order)
 		count += pn_unordered_count(archive, &area);
 	return plan->listed ? count + pn_listed_count(archive, &area) : count;
 }
 
-uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
+/* The number of messages of the plan that the mark deletes. */
+static uint64_t count_marked(const struct pn_archive *archive, const struct pn_mark *mark,
+			     const struct pn_plan *plan) {
+	struct pn_plan both;
+	uint64_t count = 0;
+	if (pn_mark_intersect(archive, mark, plan, &both))
+		count = count_stored(archive, &both);
+	pn_plan_free(&both);
+	return count;
+}
+
+static uint64_t count_ids(const struct pn_archive *archive, const struct pn_plan *plan) {
 	struct pn_stored stored;
 	uint64_t count = 0;
-	if (plan->ids == NULL)
-		return count_in_time(archive, plan);
-	for (size_t i = 0; i < plan->ids_count; i++)
-		count += pn_message_get(archive, plan->ids[i], &stored, NULL) &&
-			 pn_plan_matches(archive, plan, &stored);
+	for (size_t i = 0; i < plan->ids_count; i++) {
+		const uint64_t seq = plan->ids[i];
+		count += seq >= plan->page.from && seq < plan->page.to &&
+			 pn_message_get(archive, seq, &stored, NULL) &&
+			 pn_plan_matches(archive, plan, seq, &stored);
+	}
 	return count;
+}
+
+uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
+	uint64_t deleted = 0;
+	if (plan->ids != NULL)
+		return count_ids(archive, plan);
+	for (unsigned i = 0; i < archive->marks.count; i++)
+		deleted += count_marked(archive, &archive->marks.marks[i], plan);
+	const uint64_t count = count_stored(archive, plan);
+	return count - pn_min(deleted, count);
 }

@@ -73,6 +73,7 @@ static void fill_chunk(struct pn_archive_cursor *cursor, struct pn_txn *txn) {
 	struct pn_archive archive = {.txn = txn, .number = cursor->archive};
 	struct pn_walk walk = {.archive = &archive, .plan = &cursor->plan, .seq = cursor->seq};
 	struct last_peer last = {0};
+	pn_marks_read(&archive);
 	for (int i = 0; i < CHUNK_MESSAGES && cursor->left > 0; i++) {
 		if (cursor->chunk.len >= CHUNK_BYTES)
 			break;
@@ -111,8 +112,11 @@ static bool make_plan(struct pn_archive_cursor *cursor, struct pn_archive *archi
 	}
 	if (!pn_plan_make(archive, query, &cursor->plan))
 		return false;
-	if (total != NULL)
-		*total = pn_plan_count(archive, &cursor->plan);
+	if (total != NULL) {
+		struct pn_plan whole = cursor->plan;
+		whole.page = (struct pn_range){1, archive->state.next};
+		*total = pn_plan_count(archive, &whole);
+	}
 	return true;
 }
 

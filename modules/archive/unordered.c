@@ -155,41 +155,73 @@ static bool set_entry(struct node *node, struct entry entry) {
 	return found;
 }
 
-/* Adds a message to a list, or removes it. */
-static void change(const struct pn_archive *archive, uint32_t list, uint64_t seq, double when,
-		   bool add) {
-	struct entry entry = {(uint8_t)(seq & (FANOUT - 1)), add, when, when};
-	struct node node;
-	for (uint8_t level = 0; level < LEVELS && archive->txn->err == PN_OK; level++) {
-		const struct place place = place_of(archive, list, level, seq);
-		get_node(&place, &node);
-		if (set_entry(&node, entry) == add && level == 0)
-			pn_txn_fail(archive->txn, PN_ECORRUPT);
-		put_node(&place, &node);
-		entry = summarize(&place, &node);
+/* The index of a message in its node of level 0. */
+static uint8_t index_of(uint64_t seq) {
+	return (uint8_t)(seq & (FANOUT - 1));
+}
+
+/* Writes a node of level 0 that has changed, and its entries in the levels above. Changes *node. */
+static void put_changed(struct place place, struct node *node) {
+	const struct pn_txn *const txn = place.archive->txn;
+	put_node(&place, node);
+	while (place.level < TOP && txn->err == PN_OK) {
+		const struct entry entry = summarize(&place, node);
+		place.level++;
+		place.block >>= BITS;
+		get_node(&place, node);
+		set_entry(node, entry);
+		put_node(&place, node);
 	}
 }
 
-static void change_all(const struct pn_archive *archive, uint64_t seq, double when,
-		       struct pn_peers peers, bool add) {
-	change(archive, PN_PEER_ALL, seq, when, add);
-	if (peers.peer != 0)
-		change(archive, peers.peer, seq, when, add);
-	if (peers.bare != 0)
-		change(archive, peers.bare, seq, when, add);
+static void add(const struct pn_archive *archive, uint32_t list, uint64_t seq, double when) {
+	const struct place place = place_of(archive, list, 0, seq);
+	struct node node;
+	get_node(&place, &node);
+	if (set_entry(&node, (struct entry){index_of(seq), 1, when, when}))
+		pn_txn_fail(archive->txn, PN_ECORRUPT);
+	put_changed(place, &node);
+}
+
+/* Removes messages of one node from it. */
+static void remove_of_node(struct pn_archive *archive, uint32_t list, const uint64_t *seqs,
+			   size_t count) {
+	const struct place place = place_of(archive, list, 0, seqs[0]);
+	struct node node;
+	get_node(&place, &node);
+	for (size_t i = 0; i < count; i++) {
+		if (!set_entry(&node, (struct entry){.index = index_of(seqs[i])}))
+			pn_txn_fail(archive->txn, PN_ECORRUPT);
+	}
+	put_changed(place, &node);
+	archive->scattered += PN_UNORDERED_LEAVES;
 }
 
 void pn_unordered_add(struct pn_archive *archive, uint64_t seq, double when,
 		      struct pn_peers peers) {
-	pn_txn_claim_more(archive->txn, PN_PEER_LISTS * LEVELS, 0);
-	change_all(archive, seq, when, peers, true);
+	pn_txn_claim_more(archive->txn, PN_UNORDERED_PUTS, 0);
+	add(archive, PN_PEER_ALL, seq, when);
+	if (peers.peer != 0)
+		add(archive, peers.peer, seq, when);
+	if (peers.bare != 0)
+		add(archive, peers.bare, seq, when);
 	archive->state.unordered += 1;
 }
 
-void pn_unordered_remove(struct pn_archive *archive, uint64_t seq, double when,
-			 struct pn_peers peers) {
-	change_all(archive, seq, when, peers, false);
-	archive->state.unordered -= pn_min(archive->state.unordered, 1);
+bool pn_unordered_same_block(uint64_t a, uint64_t b) {
+	return a >> BITS == b >> BITS;
+}
+
+void pn_unordered_remove(struct pn_archive *archive, uint32_t list, const uint64_t *seqs,
+			 size_t count) {
+	for (size_t i = 0, part; i < count && archive->txn->err == PN_OK; i += part) {
+		part = 1;
+		while (i + part < count && pn_unordered_same_block(seqs[i], seqs[i + part]))
+			part++;
+		remove_of_node(archive, list, seqs + i, part);
+	}
+	if (list == PN_PEER_ALL)
+		archive->state.unordered -= pn_min(archive->state.unordered, count);
 }
 
 /* ---- Finding ---- */
@@ -341,20 +373,23 @@ static bool count_in_ranges(struct visit *visit, const struct place *place,
 	}
 	if (visit->ranges_count == 0 || visit->ranges->from >= at.to)
 		return false;
-	if (at.from < visit->ranges->from || at.to > visit->ranges->to)
+	const struct pn_range range = pn_range_intersect(visit->area->range, *visit->ranges);
+	if (at.from < range.from || at.to > range.to)
 		return true;
 	visit->count += entry->count;
 	return false;
 }
 
 uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
-				   const struct pn_range *ranges, size_t count) {
+				   struct pn_range page, const struct pn_range *ranges,
+				   size_t count) {
 	struct pn_area area = pn_area_all(list);
 	struct visit visit = {
 		.area = &area, .entry = count_in_ranges, .ranges = ranges, .ranges_count = count};
 	if (count == 0)
 		return 0;
-	area.range = (struct pn_range){ranges[0].from, ranges[count - 1].to};
+	area.range =
+		pn_range_intersect(page, (struct pn_range){ranges[0].from, ranges[count - 1].to});
 	walk(archive, &visit);
 	return visit.count;
 }
@@ -398,7 +433,7 @@ bool pn_unordered_get(const struct pn_archive *archive, uint32_t list, uint64_t 
 	struct node node;
 	get_node(&place, &node);
 	for (size_t i = 0; i < node.count; i++) {
-		if (node.entries[i].index == (seq & (FANOUT - 1))) {
+		if (node.entries[i].index == index_of(seq)) {
 			*when = node.entries[i].least;
 			return true;
 		}

@@ -3,14 +3,6 @@
 
 #include "archive.h"
 
-static uint64_t max(uint64_t a, uint64_t b) {
-	return a > b ? a : b;
-}
-
-static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
-}
-
 /* ---- Listed ids ---- */
 
 /* The index of the first of the plan's ids that is at least `seq`. */
@@ -31,12 +23,12 @@ static bool next_id(struct pn_walk *walk) {
 	const struct pn_plan *const plan = walk->plan;
 	const uint64_t above = plan->reverse ? 0 : walk->seq + 1;
 	const uint64_t below = plan->reverse && walk->seq != 0 ? walk->seq : UINT64_MAX;
-	const size_t from = lower_bound(plan, max(plan->page.from, above));
+	const size_t from = lower_bound(plan, pn_max(plan->page.from, above));
 	const size_t to = lower_bound(plan, pn_min(plan->page.to, below));
 	for (size_t i = from; i < to; i++) {
 		const uint64_t id = plan->ids[plan->reverse ? to - 1 - (i - from) : i];
 		if (pn_message_get(walk->archive, id, &walk->stored, NULL) &&
-		    pn_plan_matches(walk->archive, plan, &walk->stored)) {
+		    pn_plan_matches(walk->archive, plan, id, &walk->stored)) {
 			walk->seq = id;
 			return true;
 		}
@@ -81,7 +73,7 @@ static uint64_t step(struct pn_walk *walk, struct pn_range range, uint64_t seq) 
 			position_key(walk, seq != 0 ? pn_min(seq, range.to) : range.to);
 		any = at_seq ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
 	} else {
-		const struct pn_key key = position_key(walk, max(seq + 1, range.from));
+		const struct pn_key key = position_key(walk, pn_max(seq + 1, range.from));
 		any = at_seq ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
 	}
 	const uint64_t at = any ? cursor_seq(walk) : 0;
@@ -96,7 +88,16 @@ static bool look(struct pn_walk *walk, uint64_t seq) {
 			? pn_stored_read(walk->archive->txn, walk->cursor.value, &walk->next)
 			: pn_message_get(walk->archive, seq, &walk->next, NULL);
 	return read && !(plan->out_of_order && walk->next.out_of_order) &&
-	       pn_plan_matches(walk->archive, plan, &walk->next);
+	       pn_plan_matches(walk->archive, plan, seq, &walk->next);
+}
+
+/* The last of the deleted messages to skip from `seq` on, `seq` if only this one. */
+static uint64_t skip_marked(const struct pn_walk *walk, uint64_t seq) {
+	const struct pn_plan *const plan = walk->plan;
+	const struct pn_range *const range = pn_marks_skip(walk->archive, plan->peer, seq);
+	if (range == NULL)
+		return seq;
+	return plan->reverse ? range->from : range->to - 1;
 }
 
 enum {
@@ -113,7 +114,7 @@ static struct pn_range beyond(const struct pn_plan *plan, uint64_t at, uint64_t 
 
 static bool any_beyond(const struct pn_walk *walk, struct pn_range range, uint64_t at,
 		       uint64_t distance) {
-	const struct pn_range part = intersect(range, beyond(walk->plan, at, distance));
+	const struct pn_range part = pn_range_intersect(range, beyond(walk->plan, at, distance));
 	return pn_plan_any_in_order(walk->archive, walk->plan, part) ||
 	       walk->archive->txn->err != PN_OK;
 }
@@ -143,8 +144,10 @@ static uint64_t walk_range(struct pn_walk *walk, struct pn_range range, uint64_t
 		return 0;
 	open_cursor(walk);
 	for (uint64_t at = step(walk, range, seq); at != 0; at = step(walk, range, at)) {
-		if (look(walk, at))
+		const uint64_t last = skip_marked(walk, at);
+		if (last == at && look(walk, at))
 			return at;
+		at = last;
 		if (++passed % NEAR != 0 || !walk->plan->out_of_order || walk->plan->listed)
 			continue;
 		at = pass_over(walk, range, at);
@@ -165,7 +168,7 @@ static uint64_t next_in_order(struct pn_walk *walk) {
 	const struct pn_plan *const plan = walk->plan;
 	for (size_t i = 0; i < plan->ranges_count; i++) {
 		const size_t at = plan->reverse ? plan->ranges_count - 1 - i : i;
-		const struct pn_range range = intersect(plan->page, plan->ranges[at]);
+		const struct pn_range range = pn_range_intersect(plan->page, plan->ranges[at]);
 		const uint64_t seq =
 			is_passed(walk, range) ? 0 : walk_range(walk, range, walk->seq);
 		if (seq != 0)
@@ -176,13 +179,13 @@ static uint64_t next_in_order(struct pn_walk *walk) {
 
 /* ---- Walking over messages out of order ---- */
 
-/* The part of the page that follows the current match, and the times that match. */
-static struct pn_area area_ahead(const struct pn_walk *walk) {
+/* The part of the page that follows a position, and the times that match. */
+static struct pn_area area_ahead(const struct pn_walk *walk, uint64_t at) {
 	const struct pn_plan *const plan = walk->plan;
-	const struct pn_range ahead = beyond(plan, walk->seq, PN_SEQ_END);
+	const struct pn_range ahead = beyond(plan, at, PN_SEQ_END);
 	return (struct pn_area){
 		.list = plan->peer,
-		.range = walk->seq != 0 ? intersect(plan->page, ahead) : plan->page,
+		.range = at != 0 ? pn_range_intersect(plan->page, ahead) : plan->page,
 		.start = plan->start,
 		.end = plan->end,
 	};
@@ -207,9 +210,10 @@ static uint64_t nearer(uint64_t a, uint64_t b, bool reverse) {
 	return (a < b) == reverse ? b : a;
 }
 
-static uint64_t next_unordered(struct pn_walk *walk) {
+/* The seq of the nearest match after a position, deleted or not. */
+static uint64_t unordered_after(struct pn_walk *walk, uint64_t at) {
 	const bool reverse = walk->plan->reverse;
-	const struct pn_area area = area_ahead(walk);
+	const struct pn_area area = area_ahead(walk, at);
 	const uint64_t seq = take_match(walk, &area);
 	if (!walk->plan->listed)
 		return seq;
@@ -218,6 +222,24 @@ static uint64_t next_unordered(struct pn_walk *walk) {
 	if (found != seq)
 		walk->taken = walk->matches.count; /* to be found again */
 	return found;
+}
+
+static bool is_deleted(const struct pn_walk *walk, uint64_t seq) {
+	struct pn_stored stored;
+	return walk->archive->marks.count > 0 &&
+	       pn_message_get(walk->archive, seq, &stored, NULL) &&
+	       pn_marks_cover(walk->archive, seq, &stored);
+}
+
+static uint64_t next_unordered(struct pn_walk *walk) {
+	uint64_t seq = unordered_after(walk, walk->seq);
+	while (seq != 0 && is_deleted(walk, seq)) {
+		const uint64_t last = skip_marked(walk, seq);
+		if (last != seq)
+			walk->taken = walk->matches.count; /* to be found behind it */
+		seq = unordered_after(walk, last);
+	}
+	return seq;
 }
 
 /* ---- Walking over both ---- */

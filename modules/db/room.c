@@ -18,7 +18,7 @@
 
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
-	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
+	 * more than the largest claims, PN_BATCH_CLAIM of archive.h (590 KB). Less
 	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is an
 	 * error before any write is accepted and passes", "sync: on a full disk scattered messages
 	 * are deleted". */

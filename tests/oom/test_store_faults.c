@@ -191,10 +191,11 @@ static int flush(struct fixture *f) {
 typedef int operation(struct fixture *f);
 
 static operation *const OPERATIONS[] = {
-	set_first,       list_everything, set_some,     replace_all, delete_key,
-	append_first,    append_earlier,  append_again, set_message, delete_some,
-	find_everything, truncate_with,   expire,       inspect,     purge,
-	list_everything, erase,           erase,        set_some,    append_first,
+	set_first,    list_everything, set_some,      replace_all, delete_key,
+	append_first, append_earlier,  append_again,  set_message, delete_some,
+	erase,        find_everything, truncate_with, expire,      inspect,
+	purge,        list_everything, erase,         erase,       set_some,
+	append_first,
 };
 enum { COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
 
@@ -227,7 +228,8 @@ static uint64_t state(struct fixture *f) {
 
 /* ---- The script ---- */
 
-/* A file to begin with: both stores, several peers, keys, a deletion, a message out of order. */
+/* A file to begin with: both stores, several peers, keys, a deletion, a message out of order, and
+ * many messages that are deleted and not erased. */
 static struct base {
 	unsigned char bytes[1 << 20];
 	size_t size;
@@ -255,6 +257,10 @@ static void base_make(void) {
 	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 8};
 	CHECK(delete_matching(&f, &middle) == 1);
+	for (int i = 0; i < 60; i++)
+		CHECK(append(&f, "deleted", 200 + i, NULL, NULL) == PN_OK);
+	const struct pn_archive_query many = {.has_start = true, .start = 200};
+	CHECK(delete_matching(&f, &many) == 60);
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	const int fd = directory_open(f.directory, "data.mdb", O_RDONLY);
 	const ssize_t size = read(fd, base.bytes, sizeof(base.bytes));

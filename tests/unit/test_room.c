@@ -74,7 +74,16 @@ TEST(one_operation_in_a_turn) {
 	teardown(&f);
 }
 
-/* Deletes the matches of every user in slices, each in a turn of its own. */
+/* Erases what is deleted, each slice in a turn of its own. */
+static void erase_by_slices(struct fixture *f, unsigned slice) {
+	int more;
+	do {
+		more = pn_store_erase(f->db, slice);
+		CHECK(more >= 0 && stays_within(f));
+	} while (more > 0);
+}
+
+/* Deletes the matches of every user in slices, each in a turn of its own; and erases them. */
 static void delete_by_slices(struct fixture *f, const struct pn_archive_query *query,
 			     uint64_t slice) {
 	for (int user = 0; user < USERS; user++) {
@@ -88,6 +97,7 @@ static void delete_by_slices(struct fixture *f, const struct pn_archive_query *q
 			CHECK(stays_within(f));
 		} while (more > 0);
 	}
+	erase_by_slices(f, (unsigned)slice);
 }
 
 TEST(deletions_of_neighbours) {
@@ -275,7 +285,6 @@ TEST(emptied_collections) {
 TEST(purges_and_erasing) {
 	struct fixture f;
 	char name[NAME];
-	int more;
 	fill_stores(&f, 1000, 5);
 	for (int turn = 0; turn < 10; turn++) {
 		for (int i = 0; i < 20; i++)
@@ -283,10 +292,7 @@ TEST(purges_and_erasing) {
 			      PN_OK);
 		CHECK(stays_within(&f));
 	}
-	do {
-		more = pn_store_erase(f.db, SLICE);
-		CHECK(more >= 0 && stays_within(&f));
-	} while (more > 0);
+	erase_by_slices(&f, SLICE);
 	teardown(&f);
 }
 

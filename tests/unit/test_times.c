@@ -12,9 +12,19 @@ static void measure_in_order(void) {
 	teardown(&model.f);
 }
 
-/* Compares pages of the archive, and checks that none takes more than twice as many steps. */
+/* Compares pages of the archive, before and after deleted messages are erased, and checks that none
+ * takes more than twice as many steps in the end. */
 static void check_cost(void) {
+	int more;
 	commit(&model.f);
+	compare_pages(TRIES / 4);
+	do {
+		more = pn_store_erase(model.f.db, 2000);
+		commit(&model.f);
+		compare_pages(TRIES / 10);
+		check_whole(&model.f);
+	} while (more > 0);
+	CHECK(more == 0);
 	const unsigned most = compare_pages(TRIES);
 	if (!CHECK(most <= 2 * in_order) || getenv("SHOW"))
 		printf("# %u steps, and %u if all messages are in order\n", most, in_order);
