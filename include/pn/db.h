@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 #include <pn/buf.h>
+#include <pn/compress.h>
 #include <pn/str.h>
 #include <pn/wire.h>
 
@@ -285,6 +286,9 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
+/* Compresses the stanzas of the database's records. Borrowed until it is closed. */
+struct pn_compressor *pn_db_compressor(struct pn_db *db);
+
 /* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
 uint32_t *pn_db_high_mark(struct pn_db *db);
 
@@ -312,13 +316,22 @@ struct pn_progress {
 	uint64_t total; /* records in the database at the beginning */
 };
 
+/* Gives a record another value on its way to a copy: *value, which is borrowed until the next call.
+ * Returns 0, or an error that ends the copy. */
+struct pn_copy_change {
+	int (*change)(void *context, struct pn_str key, struct pn_str *value);
+	void *context;
+};
+
 /*
  * Starts a copy of all records, as they are now, to a new data file: in order, in full pages, and
  * nothing else. The database may be read and written meanwhile, but space that is freed in it is
- * not reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
+ * not reused until the copy is freed. `change`: NULL, or borrowed until then. Sets *copy, which the
+ * caller frees. PN_EBUSY: `file` exists.
  */
 struct pn_copy;
-int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
+int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file,
+		const struct pn_copy_change *change);
 
 /* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);

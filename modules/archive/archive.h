@@ -19,7 +19,7 @@ enum { PN_PEER_ALL = 0 };
 struct pn_archive_state {
 	uint64_t next;         /* seq of the next message */
 	uint64_t count;        /* messages */
-	uint64_t bytes;        /* of the messages' records */
+	uint64_t bytes;        /* of the messages' records, before compression */
 	double latest;         /* the greatest `when` that was appended; -INFINITY at first */
 	uint32_t next_peer;    /* number of the next peer */
 	uint64_t out_of_order; /* messages whose `when` is not their `latest` */
@@ -52,9 +52,14 @@ struct pn_stored {
 	double when;
 	double latest;
 	bool out_of_order;
-	struct pn_str key; /* bytes = NULL: it has an opaque id */
-	struct pn_str stanza;
+	struct pn_str key;    /* bytes = NULL: it has an opaque id */
+	struct pn_str stanza; /* as it is stored, see pn/compress.h */
+	size_t saved;         /* bytes by which that is shorter than the packed stanza */
 };
+
+/* Compresses a packed stanza, and sets stored->stanza, which is borrowed from the database's
+ * compressor, and stored->saved. Returns 0 or PN_ENOMEM. */
+int pn_stored_compress(struct pn_db *db, struct pn_str packed, struct pn_stored *stored);
 
 struct pn_key pn_message_key(const struct pn_archive *archive, uint64_t seq);
 
@@ -66,12 +71,12 @@ struct pn_key pn_archive_prefix(const struct pn_archive *archive, enum pn_kind k
 bool pn_stored_parse(struct pn_wire value, struct pn_stored *stored);
 bool pn_stored_read(struct pn_txn *txn, struct pn_wire value, struct pn_stored *stored);
 
-/* Reads a message and, unless it is NULL, sets *bytes to the size of its record. Returns whether
- * the message exists. */
+/* Reads a message and, unless it is NULL, sets *bytes to its size as the state counts it. Returns
+ * whether the message exists. */
 bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_stored *stored,
 		    size_t *bytes);
 
-/* Writes the record. Returns its bytes. */
+/* Writes the record. Returns its size as the state counts it. */
 size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 		      const struct pn_stored *stored);
 

@@ -82,6 +82,7 @@ struct pn_db {
 		uint64_t changed; /* ms, when it was seen first */
 	} pace;
 	struct pn_crypt *crypt;
+	struct pn_compressor compressor;
 	uint32_t epoch;
 	uint32_t high_mark;
 };

@@ -173,7 +173,7 @@ static int copy(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s.copy", f->directory);
-	int more = pn_copy_new(&made, f->db, file);
+	int more = pn_copy_new(&made, f->db, file, NULL);
 	if (more == PN_OK) {
 		do
 			more = pn_copy_step(made, &progress);
