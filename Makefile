@@ -62,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack compress dictionary deleted store archive damage open room log log_damage turn sync crash lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack compress dictionary deleted store archive damage open room log log_damage turn sync crash archive_compress lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 

@@ -430,7 +430,8 @@ def an_open_store_is_never_replaced(server):
 # --- compact ---
 
 def secret_entries(mark):
-	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, CONTACT) for n in range(200)]
+	"""Messages are compressed; the names of peers are not."""
+	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, f"{mark}{n % 20}@prosody.test") for n in range(200)]
 
 
 @behaviour("storage tool: compact removes every byte of deleted messages and users from the file, and keeps all else", **over())

@@ -185,6 +185,9 @@ static inline struct pn_str id_str(const struct id *id) {
 	return (struct pn_str){id->bytes, sizeof(id->bytes)};
 }
 
+/* A stanza with it is stored compressed. */
+#define COMPRESSED_TEXT "again and again and again and again and again and again"
+
 /* Fills a text with bytes, none of them NUL, that cannot be compressed. */
 static inline void fill_noise(char *text, size_t len) {
 	uint64_t random = 1;

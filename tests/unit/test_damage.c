@@ -222,8 +222,8 @@ static void write_juliets(struct fixture *f) {
 	CHECK(put(f, JULIET, "a", "1") == PN_OK && put(f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(f, JULIET, key, "long") == PN_OK);
 	for (int i = 0; i < 16; i++)
-		CHECK(append_to(f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
-				i == 5 ? "key" : NULL, NULL) == PN_OK);
+		CHECK(append_to(f, JULIET, i % 2 == 0 ? "base" : COMPRESSED_TEXT, i == 7 ? 2 : i,
+				peers[i % 4], i == 5 ? "key" : NULL, NULL) == PN_OK);
 	CHECK(delete_matching(f, &middle) == 2);
 	commit(f);
 }
