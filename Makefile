@@ -27,7 +27,7 @@ PACK := modules/stanza/pack.o
 COMPRESS := modules/stanza/compress.o modules/stanza/dictionary.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_file.o worker.o durable.o position.o \
-	checkpoint.o sync.o redo.o catch_up.o reader.o room.o turn.o txn.o records.o format.o env.o \
+	checkpoint.o sync.o redo.o catch_up.o reader.o room.o turn.o txn.o records.o series.o format.o env.o \
 	snapshot.o copy.o info.o)
 STORE := $(addprefix modules/store/,keys.o collection.o kv.o stat.o check.o)
 ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o compress.o check.o)
@@ -62,7 +62,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode smq smq_accounts pack compress dictionary deleted store archive damage open room log log_damage turn sync crash archive_compress lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode smq smq_accounts pack compress dictionary deleted store archive damage open room log log_damage turn sync crash series archive_compress lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 
@@ -194,6 +194,7 @@ comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
 $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit)
 
+$(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
 $(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
 
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \

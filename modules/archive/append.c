@@ -67,6 +67,8 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 	state->count += 1;
 	state->bytes += pn_message_put(archive, seq, &stored);
 	state->latest = stored.latest;
+	const struct pn_key key = pn_message_key(archive, seq);
+	pn_series_extended(archive->txn, &key, state->bytes);
 	if (peers.peer != 0)
 		pn_peer_add(archive, peers.peer, seq);
 	if (peers.bare != 0)

@@ -64,6 +64,7 @@ struct pn_db {
 	struct pn_redo redo;
 	uint64_t reserved; /* end of the space that is allocated on the disk for the file */
 	uint64_t file_end; /* end of the last page, when the turn was begun */
+	size_t leaf_pages; /* see series.c */
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
@@ -203,5 +204,8 @@ int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len);
 
 /* Makes changes that the log has. PN_ECORRUPT: that is no list of changes. */
 int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);
+
+/* To be called when an operation begins that may write: notes the number of pages. */
+void pn_series_begin(struct pn_db *db);
 
 #endif

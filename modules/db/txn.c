@@ -110,6 +110,7 @@ int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	db->estimate += bytes;
 	db->wrote = false;
 	txn->mdb = db->write;
+	pn_series_begin(db);
 	return PN_OK;
 }
 
