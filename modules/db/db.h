@@ -64,7 +64,7 @@ struct pn_db {
 	struct pn_redo redo;
 	uint64_t reserved; /* end of the space that is allocated on the disk for the file */
 	uint64_t file_end; /* end of the last page, when the turn was begun */
-	size_t leaf_pages; /* see series.c */
+	size_t leaf_pages; /* when the operation began, or pn_series_extended() was called */
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
@@ -98,6 +98,12 @@ struct pn_readers {
 	unsigned count; /* of all processes, including the one that keeps the durable state */
 	size_t oldest;  /* the oldest transaction that is read; SIZE_MAX if none is */
 };
+
+/* Pages with records, as the open transaction sees them; SIZE_MAX if that is not known. */
+static inline size_t pn_db_leaf_pages(const struct pn_db *db) {
+	MDB_stat stat;
+	return mdb_stat(db->write, db->dbi, &stat) == MDB_SUCCESS ? stat.ms_leaf_pages : SIZE_MAX;
+}
 
 /* The read transactions of all processes. */
 struct pn_readers pn_db_readers(const struct pn_db *db);
@@ -204,8 +210,5 @@ int pn_redo_note(struct pn_redo *redo, const void *changes, size_t len);
 
 /* Makes changes that the log has. PN_ECORRUPT: that is no list of changes. */
 int pn_redo_apply(const void *changes, size_t len, MDB_txn *txn, MDB_dbi dbi);
-
-/* To be called when an operation begins that may write: notes the number of pages. */
-void pn_series_begin(struct pn_db *db);
 
 #endif

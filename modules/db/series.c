@@ -16,7 +16,7 @@
 enum {
 	/* Pages of a series that is long. Its last page is half empty in the mean: short ones share
 	 * theirs with others. */
-	LONG_PAGES = 2,
+	LONG_PAGES = 1,
 	PUTS = 2, /* that it may cost: the pages of a split, and a neighbour that is merged */
 };
 
@@ -49,7 +49,8 @@ static bool shares_page(size_t key_len, MDB_val last, MDB_val name, MDB_val valu
 /* Sets *follower to a copy of the record behind `key`. Returns whether there is one that is to be
  * separated from it. */
 static bool find_follower(struct pn_txn *txn, const struct pn_key *key, struct follower *follower) {
-	MDB_val at = {key->len, (void *)key->bytes}, last, name, value;
+	MDB_val at = {key->len, (void *)key->bytes};
+	MDB_val last = {0}, name = {0}, value = {0};
 	MDB_cursor *cursor;
 	int rc = mdb_cursor_open(txn->mdb, txn->db->dbi, &cursor);
 	if (pn_txn_fail(txn, pn_db_error(rc)) != PN_OK)
@@ -103,18 +104,12 @@ static int separate(struct pn_txn *txn, const struct pn_key *key, const struct f
 	return pn_db_error(rc);
 }
 
-void pn_series_begin(struct pn_db *db) {
-	MDB_stat stat;
-	const int rc = mdb_stat(db->write, db->dbi, &stat);
-	db->leaf_pages = rc == MDB_SUCCESS ? stat.ms_leaf_pages : SIZE_MAX;
-}
-
 /* Whether the operation has split a page since the last call. */
 static bool was_split(struct pn_txn *txn) {
 	const size_t before = txn->db->leaf_pages;
 	if (txn->err != PN_OK)
 		return false;
-	pn_series_begin(txn->db);
+	txn->db->leaf_pages = pn_db_leaf_pages(txn->db);
 	return txn->db->leaf_pages > before && txn->db->leaf_pages != SIZE_MAX;
 }
 

@@ -110,7 +110,7 @@ int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	db->estimate += bytes;
 	db->wrote = false;
 	txn->mdb = db->write;
-	pn_series_begin(db);
+	db->leaf_pages = pn_db_leaf_pages(db);
 	return PN_OK;
 }
 
