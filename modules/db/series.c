@@ -14,8 +14,9 @@
 #include "lmdb_layout.h"
 
 enum {
-	/* Pages of a series that is long. Its last page is half empty in the mean: short ones share
-	 * theirs with others. */
+	/* Pages of a series that is long. The last page of one is half empty in the mean, and that
+	 * of a short one is shared with others. Measured with archives of 100 messages: 1 is best.
+	 */
 	LONG_PAGES = 1,
 	PUTS = 2, /* that it may cost: the pages of a split, and a neighbour that is merged */
 };

@@ -1,32 +1,11 @@
 /* Archives whose messages are compressed, or were stored by a version that did not compress them.
  */
-#include <lmdb.h>
-
+#include "raw.h"
 #include "store_fixture.h"
 
-enum { MAP_SIZE = 1 << 26, TEXT = 3000, MESSAGES = 300 };
+enum { TEXT = 3000, MESSAGES = 300 };
 
-/* ---- Records as LMDB has them ---- */
-
-struct raw {
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-};
-
-static struct raw raw_open(const char *directory) {
-	struct raw raw;
-	REQUIRE(mdb_env_create(&raw.env) == 0 && mdb_env_set_mapsize(raw.env, MAP_SIZE) == 0);
-	REQUIRE(mdb_env_open(raw.env, directory, MDB_NOSYNC, 0600) == 0);
-	REQUIRE(mdb_txn_begin(raw.env, NULL, 0, &raw.txn) == 0);
-	REQUIRE(mdb_dbi_open(raw.txn, NULL, 0, &raw.dbi) == 0);
-	return raw;
-}
-
-static void raw_close(struct raw *raw) {
-	REQUIRE(mdb_txn_commit(raw->txn) == 0);
-	mdb_env_close(raw->env);
-}
+/* ---- Messages as LMDB has them ---- */
 
 static bool is_message(MDB_val key) {
 	return key.mv_size == 11 && memcmp(key.mv_data, "r", 1) == 0 &&

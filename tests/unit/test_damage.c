@@ -7,8 +7,9 @@
 
 #include "../../modules/db/db.h"
 #include "crash.h"
+#include "raw.h"
 
-enum { MAP_SIZE = 1 << 24, RECORDS = 200, DAMAGES = 6 };
+enum { RECORDS = 200, DAMAGES = 6 };
 
 static const struct pn_user OTHER[] = {{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}, {"e", 1}, {"f", 1}};
 enum { OTHERS = sizeof(OTHER) / sizeof(OTHER[0]) };
@@ -138,26 +139,6 @@ static struct record records[RECORDS]; /* of the user that is to be damaged */
 static int record_count;
 
 static struct image base;
-
-struct raw {
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-};
-
-static struct raw raw_open(const char *directory) {
-	struct raw raw;
-	REQUIRE(mdb_env_create(&raw.env) == 0 && mdb_env_set_mapsize(raw.env, MAP_SIZE) == 0);
-	REQUIRE(mdb_env_open(raw.env, directory, MDB_NOSYNC, 0600) == 0);
-	REQUIRE(mdb_txn_begin(raw.env, NULL, 0, &raw.txn) == 0);
-	REQUIRE(mdb_dbi_open(raw.txn, NULL, 0, &raw.dbi) == 0);
-	return raw;
-}
-
-static void raw_close(struct raw *raw) {
-	REQUIRE(mdb_txn_commit(raw->txn) == 0);
-	mdb_env_close(raw->env);
-}
 
 static void raw_put(struct raw *raw, const struct record *record, const void *value, size_t len) {
 	MDB_val key = {record->key.len, (void *)record->key.bytes};
