@@ -99,10 +99,14 @@ struct pn_readers {
 	size_t oldest;  /* the oldest transaction that is read; SIZE_MAX if none is */
 };
 
-/* Pages with records, as the open transaction sees them; SIZE_MAX if that is not known. */
-static inline size_t pn_db_leaf_pages(const struct pn_db *db) {
+/* Sets db->leaf_pages to the number of pages with records that the open transaction sees. Returns 0
+ * or an error. */
+static inline int pn_db_count_leaf_pages(struct pn_db *db) {
 	MDB_stat stat;
-	return mdb_stat(db->write, db->dbi, &stat) == MDB_SUCCESS ? stat.ms_leaf_pages : SIZE_MAX;
+	const int rc = mdb_stat(db->write, db->dbi, &stat);
+	if (rc == MDB_SUCCESS)
+		db->leaf_pages = stat.ms_leaf_pages;
+	return pn_db_error(rc);
 }
 
 /* The read transactions of all processes. */

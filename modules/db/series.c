@@ -107,11 +107,11 @@ static int separate(struct pn_txn *txn, const struct pn_key *key, const struct f
 
 /* Whether the operation has split a page since the last call. */
 static bool was_split(struct pn_txn *txn) {
-	const size_t before = txn->db->leaf_pages;
-	if (txn->err != PN_OK)
-		return false;
-	txn->db->leaf_pages = pn_db_leaf_pages(txn->db);
-	return txn->db->leaf_pages > before && txn->db->leaf_pages != SIZE_MAX;
+	struct pn_db *const db = txn->db;
+	const size_t before = db->leaf_pages;
+	if (txn->err == PN_OK)
+		pn_txn_fail(txn, pn_db_count_leaf_pages(db));
+	return txn->err == PN_OK && db->leaf_pages > before;
 }
 
 void pn_series_extended(struct pn_txn *txn, const struct pn_key *key, uint64_t bytes) {
