@@ -20,11 +20,15 @@
  *                                       start f64
  *      w peer seq                       ordinal u32
  *
+ * The state counts the bytes of the messages' records as if their stanzas were not compressed: that
+ * does not change if a copy compresses them.
+ *
  * All records of an archive are neighbours, and its state is next to its last message: appending a
  * message changes few pages.
  *
- *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  packed stanza
+ *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  stanza
  *                flags: 1 out of order, `latest` is present; 2 `key` is present
+ *      stanza    packed (pn/pack.h), or compressed (pn/compress.h)
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
  *      peer      u32, from 1: the other side of a message; in h and o, 0 stands for all messages
  *
@@ -197,6 +201,23 @@ int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_
  */
 int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days);
 
+/* ---- Compression ---- */
+
+/*
+ * For pn_copy_new(): pn_archive_compress() is the change, and its context this struct, all zero at
+ * first. Compresses the messages of archives that are not compressed. Damaged ones are copied as
+ * they are.
+ */
+struct pn_archive_compression {
+	uint64_t messages; /* that were compressed */
+	/* private */
+	struct pn_compressor compressor;
+	struct pn_buf value;
+};
+
+int pn_archive_compress(void *context, struct pn_str key, struct pn_str *value);
+void pn_archive_compression_free(struct pn_archive_compression *compression);
+
 /* ---- For store/ ---- */
 
 /*
@@ -206,7 +227,7 @@ int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct p
 int pn_archive_erase(struct pn_db *db, uint32_t archive, unsigned limit, unsigned *erased);
 
 /* Sets the number of messages of an archive, and the bytes of their records and of those that are
- * not erased yet. */
+ * not erased yet, before compression. */
 void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
 
 /*

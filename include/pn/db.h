@@ -43,6 +43,7 @@
 #include <stdint.h>
 
 #include <pn/buf.h>
+#include <pn/compress.h>
 #include <pn/str.h>
 #include <pn/wire.h>
 
@@ -261,6 +262,13 @@ size_t pn_put(struct pn_txn *txn, const struct pn_key *key, struct pn_buf *value
 void pn_put_u8(struct pn_txn *txn, const struct pn_key *key, uint8_t number);
 void pn_put_u32(struct pn_txn *txn, const struct pn_key *key, uint32_t number);
 
+/*
+ * To be called when a record was put behind all others of a series, neighbours in the order of keys
+ * to which more will be added; no key begins with that of another one. `bytes`: about as long as
+ * the series is now. Keeps the pages of a long series full.
+ */
+void pn_series_extended(struct pn_txn *txn, const struct pn_key *key, uint64_t bytes);
+
 /* Removes the record. Returns whether it existed. */
 bool pn_remove(struct pn_txn *txn, const struct pn_key *key);
 
@@ -323,6 +331,9 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
+/* Compresses the stanzas of the database's records. Borrowed until it is closed. */
+struct pn_compressor *pn_db_compressor(struct pn_db *db);
+
 /* A number that the caller keeps with the database; 0 at first. Borrowed until it is closed. */
 uint32_t *pn_db_high_mark(struct pn_db *db);
 
@@ -350,13 +361,22 @@ struct pn_progress {
 	uint64_t total; /* records in the database at the beginning */
 };
 
+/* Gives a record another value on its way to a copy: *value, which is borrowed until the next call.
+ * Returns 0, or an error that ends the copy. */
+struct pn_copy_change {
+	int (*change)(void *context, struct pn_str key, struct pn_str *value);
+	void *context;
+};
+
 /*
  * Starts a copy of all records, as they are now, to a new data file: in order, in full pages, and
  * nothing else. The database may be read and written meanwhile, but space that is freed in it is
- * not reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
+ * not reused until the copy is freed. `change`: NULL, or borrowed until then. Sets *copy, which the
+ * caller frees. PN_EBUSY: `file` exists.
  */
 struct pn_copy;
-int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
+int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file,
+		const struct pn_copy_change *change);
 
 /* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);

@@ -96,7 +96,7 @@ struct pn_stat {
 	struct pn_str store;
 	struct pn_user user;
 	uint64_t entries; /* messages, or keys */
-	uint64_t bytes;   /* of their records */
+	uint64_t bytes;   /* of their records; of messages before compression */
 };
 
 /*

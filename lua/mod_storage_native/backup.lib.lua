@@ -22,16 +22,17 @@ local function size_of(file)
 	return lfs.attributes(file, "size") or 0;
 end
 
--- Copies the whole database to a new file. Returns the number of records, or nil, text, condition.
-local function copy(handle, file, label)
-	local task, condition, text = handle:copy(file);
+-- Copies the whole database to a new file; `compress`: also compresses the messages that are not.
+-- Returns the number of records and of messages that were compressed; or nil, text, condition.
+local function copy(handle, file, label, compress)
+	local task, condition, text = handle:copy(file, compress);
 	if not task then return nil, text, condition; end
 	local ok, done, total = tool.run_task(task, label);
 	if not ok then return nil, done; end
 	if done ~= total then
 		return nil, ("copied only %d of %d records"):format(done, total);
 	end
-	return done;
+	return done, task:compressed();
 end
 
 -- ---- backup ----
@@ -216,19 +217,18 @@ local function erase(handle)
 	return true;
 end
 
--- Returns the number of records, or nil, text.
+-- Returns the number of records and of messages that were compressed; or nil, text.
 local function write_compacted(handle, file)
 	os.remove(file); -- of an interrupted run
 	local ok, text = erase(handle);
 	if not ok then return nil, text; end
 	local before = handle:info().transaction;
-	local records;
-	records, text = copy(handle, file, "Compacting");
-	if not records then return nil, text; end
+	local records, compressed = copy(handle, file, "Compacting", true);
+	if not records then return nil, compressed; end
 	if handle:info().transaction ~= before then
 		return nil, "another process has written to the database in the meantime";
 	end
-	return records;
+	return records, compressed;
 end
 
 function commands.compact()
@@ -236,9 +236,10 @@ function commands.compact()
 		return fail(RUNNING);
 	end
 	local file, before = tool.directory.."/compact.part", size_of(tool.file);
-	local records, text;
+	local records, text, compressed;
 	local status = tool.with_database(function (handle)
-		records, text = write_compacted(handle, file);
+		records, compressed = write_compacted(handle, file);
+		if not records then text = compressed; end
 		return 0;
 	end);
 	if status ~= 0 then return status; end
@@ -253,6 +254,9 @@ function commands.compact()
 	end
 	terminal.print("%s: %d records, %s before, %s now", tool.file, records, bytes(before),
 		bytes(size_of(tool.file)));
+	if compressed > 0 then
+		terminal.print("Compressed %d messages that an earlier version has stored", compressed);
+	end
 	return 0;
 end
 

@@ -21,8 +21,8 @@ enum {
 
 /* ---- Appending ---- */
 
-static struct pn_claim append_claim(const struct pn_message *message) {
-	const size_t largest = message->stanza.len + message->id.len + MESSAGE_FIELDS;
+static struct pn_claim append_claim(const struct pn_message *message, size_t stanza) {
+	const size_t largest = stanza + message->id.len + MESSAGE_FIELDS;
 	/* twice: a page that is split is left half empty */
 	return (struct pn_claim){
 		.puts = APPEND_PUTS,
@@ -58,8 +58,9 @@ static bool is_in_order(struct pn_archive *archive, uint64_t seq, double when) {
 	return true;
 }
 
+/* The stanza of `message` is the one that `compressed` has. */
 static void append(struct pn_archive *archive, const struct pn_message *message,
-		   char id[PN_ARCHIVE_ID_LEN]) {
+		   const struct pn_stored *compressed, char id[PN_ARCHIVE_ID_LEN]) {
 	struct pn_archive_state *const state = &archive->state;
 	const uint64_t seq = state->next++;
 	struct pn_peers peers = {0, 0};
@@ -73,11 +74,14 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 		.latest = out_of_order ? state->latest : message->when,
 		.out_of_order = out_of_order,
 		.key = message->id,
-		.stanza = message->stanza,
+		.stanza = compressed->stanza,
+		.saved = compressed->saved,
 	};
 	state->count += 1;
 	state->bytes += pn_message_put(archive, seq, &stored);
 	state->latest = stored.latest;
+	const struct pn_key key = pn_message_key(archive, seq);
+	pn_series_extended(archive->txn, &key, state->bytes);
 	if (peers.peer != 0)
 		pn_peer_add(archive, peers.peer, seq);
 	if (peers.bare != 0)
@@ -98,9 +102,13 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 		      char id[PN_ARCHIVE_ID_LEN]) {
 	struct pn_txn txn;
 	struct pn_archive archive;
+	struct pn_stored compressed;
 	if (!isfinite(message->when))
 		return PN_EINVAL;
-	pn_txn_write(store->db, &txn, append_claim(message));
+	const int err = pn_stored_compress(store->db, message->stanza, &compressed);
+	if (err != PN_OK)
+		return err;
+	pn_txn_write(store->db, &txn, append_claim(message, compressed.stanza.len));
 	pn_archive_open(&archive, &txn, store, user);
 	const uint64_t replaced = check_append(&archive, message->id, quota);
 	if (txn.err == PN_OK && archive.number == 0)
@@ -111,7 +119,7 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 		archive.state.count -= 1;
 	}
 	if (txn.err == PN_OK)
-		append(&archive, message, id);
+		append(&archive, message, &compressed, id);
 	return pn_txn_end(&txn, PN_OK);
 }
 
@@ -164,7 +172,8 @@ static void change_order(struct pn_archive *archive, uint64_t seq, const struct 
 
 /* The message's own key is borrowed from the record that is replaced: `key` keeps a copy. */
 static void change_message(struct pn_archive *archive, uint64_t seq,
-			   const struct pn_archive_change *change, struct pn_buf *key) {
+			   const struct pn_archive_change *change,
+			   const struct pn_stored *compressed, struct pn_buf *key) {
 	struct pn_stored stored;
 	size_t bytes = 0;
 	if (!pn_message_get(archive, seq, &stored, &bytes)) {
@@ -178,7 +187,8 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 		stored.key.bytes = stored.key.len > 0 ? (const char *)key->data : "";
 		pn_txn_fail(archive->txn, key->err);
 	}
-	stored.stanza = change->stanza;
+	stored.stanza = compressed->stanza;
+	stored.saved = compressed->saved;
 	if (change->when != NULL)
 		stored.when = *change->when;
 	/* once out of order, always: it may be outside of the runs */
@@ -194,13 +204,17 @@ static void change_message(struct pn_archive *archive, uint64_t seq,
 
 int pn_archive_set(const struct pn_store *store, struct pn_user user, struct pn_str id,
 		   const struct pn_archive_change *change) {
-	const size_t len = change->stanza.len;
 	const size_t peer_len = change->peer != NULL ? change->peer->len : 0;
 	struct pn_txn txn;
 	struct pn_archive archive;
 	struct pn_buf key = {0};
+	struct pn_stored compressed;
 	if (change->when != NULL && !isfinite(*change->when))
 		return PN_EINVAL;
+	const int err = pn_stored_compress(store->db, change->stanza, &compressed);
+	if (err != PN_OK)
+		return err;
+	const size_t len = compressed.stanza.len;
 	pn_txn_write(store->db, &txn,
 		     (struct pn_claim){
 			     .puts = SET_PUTS,
@@ -214,7 +228,7 @@ int pn_archive_set(const struct pn_store *store, struct pn_user user, struct pn_
 	if (change->peer != NULL)
 		pn_txn_claim_more(&txn, 0, archive.state.count * RENUMBER);
 	if (txn.err == PN_OK)
-		change_message(&archive, seq, change, &key);
+		change_message(&archive, seq, change, &compressed, &key);
 	pn_buf_free(&key);
 	return pn_txn_end(&txn, PN_OK);
 }

@@ -25,7 +25,7 @@ enum {
 struct pn_archive_state {
 	uint64_t next;      /* seq of the next message */
 	uint64_t count;     /* messages */
-	uint64_t bytes;     /* of the messages' records, those of deleted messages included */
+	uint64_t bytes;     /* of records of messages before compression, also of deleted ones */
 	double latest;      /* the greatest `when` in order of the last run; -INFINITY at first */
 	uint32_t next_peer; /* number of the next peer */
 	uint64_t listed;    /* records e */
@@ -96,9 +96,14 @@ struct pn_stored {
 	double when;
 	double latest;
 	bool out_of_order;
-	struct pn_str key; /* bytes = NULL: it has an opaque id */
-	struct pn_str stanza;
+	struct pn_str key;    /* bytes = NULL: it has an opaque id */
+	struct pn_str stanza; /* as it is stored, see pn/compress.h */
+	size_t saved;         /* bytes by which that is shorter than the packed stanza */
 };
+
+/* Compresses a packed stanza, and sets stored->stanza, which is borrowed from the database's
+ * compressor, and stored->saved. Returns 0 or PN_ENOMEM. */
+int pn_stored_compress(struct pn_db *db, struct pn_str packed, struct pn_stored *stored);
 
 struct pn_key pn_message_key(const struct pn_archive *archive, uint64_t seq);
 
@@ -110,12 +115,12 @@ struct pn_key pn_archive_prefix(const struct pn_archive *archive, enum pn_kind k
 bool pn_stored_parse(struct pn_wire value, struct pn_stored *stored);
 bool pn_stored_read(struct pn_txn *txn, struct pn_wire value, struct pn_stored *stored);
 
-/* Reads a message and, unless it is NULL, sets *bytes to the size of its record. Returns whether
- * the message exists. */
+/* Reads a message and, unless it is NULL, sets *bytes to its size as the state counts it. Returns
+ * whether the message exists. */
 bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_stored *stored,
 		    size_t *bytes);
 
-/* Writes the record. Returns its bytes. */
+/* Writes the record. Returns its size as the state counts it. */
 size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 		      const struct pn_stored *stored);
 
@@ -329,6 +334,7 @@ struct pn_batch {
 	struct pn_batch_message {
 		uint64_t seq;
 		struct pn_peers peers;
+		size_t saved; /* by compression */
 		bool keyed;
 		bool out_of_order;
 	} messages[PN_BATCH_MAX];

@@ -152,11 +152,23 @@ static void check_run_of(struct pn_archive_check *check, const struct pn_archive
 		       (ull)since.to, archive->number);
 }
 
+/* Whether the stanza can be read. Fails for lack of memory. */
+static bool check_stanza(struct pn_archive_check *check, struct pn_str stanza) {
+	struct pn_buf packed = {0};
+	struct pn_wire tokens;
+	int err = pn_decompress(pn_db_compressor(check->txn->db), stanza, &packed);
+	if (err == PN_OK)
+		err = pn_unpack((struct pn_str){(char *)packed.data, packed.len}, &tokens);
+	pn_buf_free(&packed);
+	if (err == PN_ENOMEM)
+		pn_txn_fail(check->txn, err);
+	return err == PN_OK;
+}
+
 static void check_message(struct pn_archive_check *check, const struct pn_archive *archive,
 			  const struct pn_cursor *cursor) {
 	const uint64_t seq = pn_seq_of(cursor->key);
 	struct pn_stored stored;
-	struct pn_wire tokens;
 	if (check->archive != archive->number) {
 		check->archive = archive->number;
 		check->messages = check->bytes = check->out_of_order = 0;
@@ -167,9 +179,9 @@ static void check_message(struct pn_archive_check *check, const struct pn_archiv
 		check_gap(check, archive, PN_PEER_ALL, (struct pn_range){check->seq, seq});
 	const struct pn_range since = {check->seq, seq};
 	check->seq = seq;
-	check->bytes += cursor->size;
-	if (!pn_stored_parse(cursor->value, &stored) ||
-	    pn_unpack(stored.stanza, &tokens) != PN_OK) {
+	const bool parsed = pn_stored_parse(cursor->value, &stored);
+	check->bytes += cursor->size + (parsed ? stored.saved : 0);
+	if (!parsed || !check_stanza(check, stored.stanza)) {
 		report(check, "cannot read message %llu of archive %u", (ull)seq, archive->number);
 		return;
 	}

@@ -79,6 +79,18 @@ void pn_archive_size(struct pn_txn *txn, uint32_t number, uint64_t *messages, ui
 
 enum { OUT_OF_ORDER = 1, KEYED = 2 };
 
+/* 0 for a stanza that is damaged. */
+static size_t find_saved(struct pn_str stanza) {
+	const int size = pn_decompressed_size(stanza);
+	return size >= 0 && (size_t)size > stanza.len ? (size_t)size - stanza.len : 0;
+}
+
+int pn_stored_compress(struct pn_db *db, struct pn_str packed, struct pn_stored *stored) {
+	const int err = pn_compress(pn_db_compressor(db), packed, &stored->stanza);
+	stored->saved = err == PN_OK ? packed.len - stored->stanza.len : 0;
+	return err;
+}
+
 struct pn_key pn_archive_prefix(const struct pn_archive *archive, enum pn_kind kind) {
 	return pn_key_record(archive->number, kind);
 }
@@ -108,6 +120,7 @@ bool pn_stored_parse(struct pn_wire value, struct pn_stored *stored) {
 	if (flags & KEYED)
 		stored->key.bytes = pn_wire_bytes(&value, &stored->key.len);
 	stored->stanza = (struct pn_str){(const char *)value.pos, value.left};
+	stored->saved = find_saved(stored->stanza);
 	return value.err == PN_OK && flags <= (OUT_OF_ORDER | KEYED) && isfinite(stored->when) &&
 	       !isnan(stored->latest);
 }
@@ -124,9 +137,11 @@ bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_st
 	struct pn_wire value;
 	if (!pn_get(archive->txn, &key, &value))
 		return false;
+	if (!pn_stored_read(archive->txn, value, stored))
+		return false;
 	if (bytes != NULL)
-		*bytes = key.len + 1 + value.left;
-	return pn_stored_read(archive->txn, value, stored);
+		*bytes = key.len + 1 + value.left + stored->saved;
+	return true;
 }
 
 size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
@@ -144,5 +159,5 @@ size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 	if (keyed)
 		pn_wire_put_bytes(&value, stored->key.bytes, (uint32_t)stored->key.len);
 	pn_buf_append(&value, stored->stanza.bytes, stored->stanza.len);
-	return pn_put(archive->txn, &key, &value);
+	return pn_put(archive->txn, &key, &value) + stored->saved;
 }

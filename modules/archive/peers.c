@@ -5,6 +5,8 @@
 
 #include "archive.h"
 
+enum { ENTRY = 30 }; /* bytes that an entry of an index takes on its page */
+
 /* ---- Names and numbers ---- */
 
 static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
@@ -156,9 +158,12 @@ void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) 
 	pn_cursor_open(archive->txn, &cursor, &prefix);
 	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
 	pn_cursor_close(&cursor);
-	put_ordinal(archive->txn, &key, last.seq != 0 ? last.ordinal + 1 : 0);
+	const uint64_t ordinal = last.seq != 0 ? last.ordinal + 1 : 0;
+	put_ordinal(archive->txn, &key, ordinal);
 	if (last.seq >= seq)
 		renumber(archive, peer);
+	else
+		pn_series_extended(archive->txn, &key, ordinal * ENTRY);
 }
 
 /* Drops the ordinals of removed messages, in order. `first` and `last` are what is left. */

@@ -76,6 +76,7 @@ bool pn_batch_add(struct pn_batch *batch, const struct pn_archive *archive, uint
 	struct pn_batch_message message = {
 		.seq = seq,
 		.peers = {stored->peer, 0},
+		.saved = stored->saved,
 		.keyed = stored->key.bytes != NULL,
 		.out_of_order = stored->out_of_order,
 	};
@@ -142,7 +143,7 @@ static void remove_messages(struct pn_archive *archive, const struct pn_batch *b
 			(void)pn_cursor_seek(&cursor, &key);
 		if (cursor.key.bytes == NULL || pn_seq_of(cursor.key) != batch->messages[i].seq)
 			pn_txn_fail(txn, PN_ECORRUPT);
-		archive->state.bytes -= cursor.size;
+		archive->state.bytes -= cursor.size + batch->messages[i].saved;
 		pn_cursor_remove(&cursor);
 	}
 	pn_cursor_close(&cursor);

@@ -28,6 +28,7 @@ struct pn_copy {
 	MDB_txn *txn;
 	MDB_dbi source;
 	MDB_dbi target;
+	const struct pn_copy_change *change; /* NULL: none */
 	struct pn_progress progress;
 	bool complete;
 	char *file;
@@ -76,12 +77,15 @@ static int create_file(struct pn_copy *copy, const char *file) {
 	return PN_OK;
 }
 
-int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file) {
+int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file,
+		const struct pn_copy_change *change) {
 	struct pn_copy *copy = pn_malloc(sizeof(*copy));
 	if (copy == NULL)
 		return PN_ENOMEM;
-	*copy = (struct pn_copy){.complete =
-					 true}; /* until the file exists, and is ours to remove */
+	*copy = (struct pn_copy){
+		.change = change,
+		.complete = true, /* until the file exists, and is ours to remove */
+	};
 	int err = pn_txn_snapshot(db, &copy->from);
 	if (err == PN_OK)
 		err = create_file(copy, file);
@@ -119,6 +123,17 @@ static int flush(struct pn_copy *copy) {
 	return rc == MDB_SUCCESS ? 1 : pn_db_error(rc);
 }
 
+/* Sets *value to the one that the copy gets. */
+static int change_value(const struct pn_copy *copy, const MDB_val *key, MDB_val *value) {
+	struct pn_str changed = {value->mv_data, value->mv_size};
+	const struct pn_str name = {key->mv_data, key->mv_size};
+	if (copy->change == NULL)
+		return PN_OK;
+	const int err = copy->change->change(copy->change->context, name, &changed);
+	*value = (MDB_val){changed.len, (void *)changed.bytes};
+	return err;
+}
+
 /* Copies the next record. Returns 1, 0 if there is none, or an error. */
 static int copy_record(struct pn_copy *copy, size_t *bytes) {
 	MDB_val *const key = &copy->key;
@@ -129,8 +144,12 @@ static int copy_record(struct pn_copy *copy, size_t *bytes) {
 	int rc = mdb_cursor_get(copy->cursor, key, &value, MDB_NEXT);
 	if (rc == MDB_NOTFOUND)
 		return 0;
-	if (rc == MDB_SUCCESS)
+	if (rc == MDB_SUCCESS) {
+		const int failed = change_value(copy, key, &value);
+		if (failed != PN_OK)
+			return failed;
 		rc = mdb_put(copy->txn, copy->target, key, &value, MDB_APPEND);
+	}
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
 	pn_ahead_move(copy->ahead, key_str(copy));

@@ -268,6 +268,7 @@ static void close_all(struct pn_db *db) {
 	pn_sync_free(db->sync);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
+	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
 	close_files(db);
 	pn_free(db);
@@ -389,6 +390,7 @@ void pn_db_forget(struct pn_db *db) {
 	pn_checkpoint_forget(db->checkpoint);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
+	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
 	close_files(db);
 	pn_free(db);
@@ -415,6 +417,10 @@ void pn_db_event_clear(struct pn_db *db) {
 
 uint32_t pn_db_epoch(const struct pn_db *db) {
 	return db->epoch;
+}
+
+struct pn_compressor *pn_db_compressor(struct pn_db *db) {
+	return &db->compressor;
 }
 
 uint32_t *pn_db_high_mark(struct pn_db *db) {

@@ -128,12 +128,15 @@ int pn_lua_collections(lua_State *L) {
 
 struct copy_handle {
 	struct pn_copy *copy; /* NULL once closed */
+	struct pn_copy_change change;
+	struct pn_archive_compression compression;
 };
 
 static int copy_close(lua_State *L) {
 	struct copy_handle *copy = luaL_checkudata(L, 1, COPY);
 	pn_copy_free(copy->copy);
 	copy->copy = NULL;
+	pn_archive_compression_free(&copy->compression);
 	return 0;
 }
 
@@ -155,11 +158,22 @@ static int copy_step(lua_State *L) {
 	return push_progress(L, more, progress);
 }
 
-/* copy(file) -> copy | nil, condition, text */
+/* copy:compressed() -> number of messages that were compressed, also once it is closed */
+static int copy_compressed(lua_State *L) {
+	const struct copy_handle *copy = luaL_checkudata(L, 1, COPY);
+	lua_pushinteger(L, (lua_Integer)copy->compression.messages);
+	return 1;
+}
+
+/* copy(file, compress) -> copy | nil, condition, text. compress: true to compress messages that are
+ * not. */
 int pn_lua_copy(lua_State *L) {
+	lua_settop(L, 3);
 	const char *file = pn_lua_check_path(L, 2);
 	struct copy_handle *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
-	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file);
+	copy->change = (struct pn_copy_change){pn_archive_compress, &copy->compression};
+	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file,
+				    lua_toboolean(L, 3) ? &copy->change : NULL);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
@@ -226,7 +240,8 @@ int pn_lua_end_on_interrupt(lua_State *L) {
 	return 0;
 }
 
-static const luaL_Reg COPY_METHODS[] = {{"step", copy_step}, {NULL, NULL}};
+static const luaL_Reg COPY_METHODS[] = {
+	{"step", copy_step}, {"compressed", copy_compressed}, {NULL, NULL}};
 static const luaL_Reg CHECK_METHODS[] = {{"step", check_step}, {NULL, NULL}};
 
 void pn_lua_open_tools(lua_State *L) {

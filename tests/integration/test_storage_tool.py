@@ -1,8 +1,11 @@
 """prosodyctl mod_storage_native: stat, check, backup, restore and compact, and refused commands."""
+import gzip
 import hashlib
 import json
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 
 import bed
@@ -15,6 +18,7 @@ from test_storage import over
 COMMANDS = ["stat", "check", "backup", "restore", "compact", "import", "export"]
 CONTACT = "bob@prosody.test"
 PAGE = 4096
+STORES = pathlib.Path(__file__).parent / "stores"
 TOOL = Tool("mod_storage_native")
 command, tool, good, bad, on_terminal = TOOL.command, TOOL.run, TOOL.good, TOOL.bad, TOOL.on_terminal
 
@@ -430,7 +434,8 @@ def an_open_store_is_never_replaced(server):
 # --- compact ---
 
 def secret_entries(mark):
-	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, CONTACT) for n in range(200)]
+	"""Messages are compressed; the names of peers are not."""
+	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, f"{mark}{n % 20}@prosody.test") for n in range(200)]
 
 
 @behaviour("storage tool: compact removes every byte of deleted messages and users from the file, and keeps all else", **over())
@@ -456,6 +461,28 @@ def compact_removes_deleted_bytes(server):
 	server.start()
 	assert bodies(server, alice) == [e.body for e in kept]
 	fill(server, alice, entries(3))
+
+
+@behaviour("storage tool: a store of the first format is read as it is, and compact compresses its messages", **over())
+def an_older_store_is_compressed(server):
+	server.finish()
+	shutil.rmtree(store_of(server), ignore_errors=True)
+	store_of(server).mkdir(mode=0o700, parents=True)
+	data_file(server).write_bytes(gzip.decompress((STORES / "version1.mdb.gz").read_bytes()))
+	old = [f"Message {n}, and the same words again and again and again" for n in range(1, 21)]
+	server.start()
+	assert bodies(server, "alice") == old
+	new = entries(3)
+	fill(server, "alice", new)
+	server.finish()
+	assert old[0].encode() in data_file(server).read_bytes()
+	assert "Compressed 20 messages" in good(server, "compact")
+	assert b"again and again" not in data_file(server).read_bytes()
+	assert "no problems" in good(server, "check")
+	assert "Compressed" not in good(server, "compact")
+	server.start()
+	assert bodies(server, "alice") == old + [e.body for e in new]
+	assert stat(server)[(server.host, "archive", "archive", "alice")] == 23
 
 
 @behaviour("storage tool: files of an interrupted compact or restore do not block the next one", **over())

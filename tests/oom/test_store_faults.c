@@ -173,7 +173,7 @@ static int copy(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s.copy", f->directory);
-	int more = pn_copy_new(&made, f->db, file);
+	int more = pn_copy_new(&made, f->db, file, NULL);
 	if (more == PN_OK) {
 		do
 			more = pn_copy_step(made, &progress);
@@ -252,8 +252,8 @@ static void base_make(void) {
 	CHECK(put(&f, JULIET, "a", "1") == PN_OK && put(&f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(&f, JULIET, "only juliet's", "3") == PN_OK);
 	for (int i = 0; i < 12; i++)
-		CHECK(append_to(&f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
-				i == 5 ? "key" : NULL, NULL) == PN_OK);
+		CHECK(append_to(&f, JULIET, i % 2 == 0 ? "base" : COMPRESSED_TEXT, i == 7 ? 2 : i,
+				peers[i % 4], i == 5 ? "key" : NULL, NULL) == PN_OK);
 	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 8};
 	CHECK(delete_matching(&f, &middle) == 1);

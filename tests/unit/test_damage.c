@@ -7,8 +7,9 @@
 
 #include "../../modules/db/db.h"
 #include "crash.h"
+#include "raw.h"
 
-enum { MAP_SIZE = 1 << 24, RECORDS = 200, DAMAGES = 6 };
+enum { RECORDS = 200, DAMAGES = 6 };
 
 /* Messages of the damaged user: some, and more that are deleted and not erased. */
 enum { MESSAGES = 16, DELETED = 60 };
@@ -150,26 +151,6 @@ static int record_count;
 
 static struct image base;
 
-struct raw {
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-};
-
-static struct raw raw_open(const char *directory) {
-	struct raw raw;
-	REQUIRE(mdb_env_create(&raw.env) == 0 && mdb_env_set_mapsize(raw.env, MAP_SIZE) == 0);
-	REQUIRE(mdb_env_open(raw.env, directory, MDB_NOSYNC, 0600) == 0);
-	REQUIRE(mdb_txn_begin(raw.env, NULL, 0, &raw.txn) == 0);
-	REQUIRE(mdb_dbi_open(raw.txn, NULL, 0, &raw.dbi) == 0);
-	return raw;
-}
-
-static void raw_close(struct raw *raw) {
-	REQUIRE(mdb_txn_commit(raw->txn) == 0);
-	mdb_env_close(raw->env);
-}
-
 static void raw_put(struct raw *raw, const struct record *record, const void *value, size_t len) {
 	MDB_val key = {record->key.len, (void *)record->key.bytes};
 	MDB_val data = {len, (void *)value};
@@ -240,8 +221,8 @@ static void write_juliets(struct fixture *f) {
 	CHECK(put(f, JULIET, "a", "1") == PN_OK && put(f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(f, JULIET, key, "long") == PN_OK);
 	for (int i = 0; i < MESSAGES; i++)
-		CHECK(append_to(f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
-				i == 5 ? "key" : NULL, NULL) == PN_OK);
+		CHECK(append_to(f, JULIET, i % 2 == 0 ? "base" : COMPRESSED_TEXT, i == 7 ? 2 : i,
+				peers[i % 4], i == 5 ? "key" : NULL, NULL) == PN_OK);
 	CHECK(delete_matching(f, &middle) == 2);
 	for (int i = 0; i < DELETED; i++)
 		CHECK(append(f, "deleted", 200 + i, NULL, NULL) == PN_OK);

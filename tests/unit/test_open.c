@@ -427,7 +427,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	for (int i = 0; i < 3000; i++)
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	int more, steps = 0;
 	while ((more = pn_copy_step(copy, &progress)) == 1) {
 		CHECK(append(&f, "later", 5000, NULL, NULL) == PN_OK);
@@ -437,7 +437,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	CHECK(more == 0 && steps > 1 && progress.done == progress.total);
 	CHECK(pn_copy_step(copy, &progress) == 0);
 	pn_copy_free(copy);
-	CHECK(pn_copy_new(&copy, f.db, file) == PN_EBUSY);
+	CHECK(pn_copy_new(&copy, f.db, file, NULL) == PN_EBUSY);
 	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
 	close_db(&f);
@@ -456,7 +456,7 @@ TEST(an_aborted_copy_does_not_leave_a_file) {
 	setup(&f);
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	CHECK(access(file, F_OK) == 0);
 	pn_copy_free(copy);
 	CHECK(access(file, F_OK) != 0);

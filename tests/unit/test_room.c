@@ -16,7 +16,8 @@ static void append_keyed(struct fixture *f, int user, int number) {
 	char name[NAME], key[NAME], peer[NAME], text[NAME];
 	snprintf(key, sizeof(key), "%08lx-%0150d", (unsigned long)random(), number);
 	snprintf(peer, sizeof(peer), "peer%d@host/resource", number % PEERS);
-	snprintf(text, sizeof(text), "%0150d", number);
+	fill_noise(text, 150);
+	text[150] = 0;
 	CHECK(append_to(f, user_of(user, name), text, number, peer, key, NULL) == PN_OK);
 }
 

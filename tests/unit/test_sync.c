@@ -264,7 +264,7 @@ TEST(a_data_file_that_the_disk_does_not_take_is_told_and_loses_nothing) {
 static char long_text[100001];
 
 static int append_long(struct fixture *f, double when) {
-	memset(long_text, 'x', sizeof(long_text) - 1);
+	fill_noise(long_text, sizeof(long_text) - 1);
 	return append_to(f, JULIET, long_text, when, "a@b/c", NULL, NULL);
 }
 
