@@ -265,7 +265,8 @@ enum {
 /* The number of messages in the area. */
 uint64_t pn_unordered_count(const struct pn_archive *archive, const struct pn_area *area);
 
-/* The number of messages of a list within a page and the ranges, which ascend and do not overlap. */
+/* The number of messages of a list within a page and the ranges, which ascend and do not overlap.
+ */
 uint64_t pn_unordered_count_within(const struct pn_archive *archive, uint32_t list,
 				   struct pn_range page, const struct pn_range *ranges,
 				   size_t count);
@@ -385,9 +386,9 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 		  struct pn_plan *plan);
 void pn_plan_free(struct pn_plan *plan);
 
-/* Sets the bounds in time, and the ranges, of a plan that has none. */
-void pn_plan_set_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
-		       double end);
+/* Makes the plan whose matches are the messages of a mark. Free it in all cases. */
+void pn_plan_mark(const struct pn_archive *archive, const struct pn_mark *mark,
+		  struct pn_plan *plan);
 
 /* Whether the message matches in time and peer, and is not deleted. */
 bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
@@ -441,14 +442,9 @@ bool pn_marks_cover(const struct pn_archive *archive, uint64_t seq, const struct
  */
 const struct pn_range *pn_marks_skip(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
 
-/* Makes a plan of the messages of another plan that the mark deletes. Returns false if there are
- * none. Free it in all cases. */
+/* Sets *both to the messages of the plan that the mark deletes. Returns false if there are none. */
 bool pn_mark_intersect(const struct pn_archive *archive, const struct pn_mark *mark,
-		       const struct pn_plan *plan, struct pn_plan *both);
-
-/* Makes the plan whose matches are the messages of the mark. */
-void pn_mark_plan(const struct pn_archive *archive, const struct pn_mark *mark,
-		  struct pn_plan *plan);
+		       const struct pn_plan *plan, struct pn_mark *both);
 
 /* Whether the mark has a bound in time. */
 bool pn_mark_is_timed(const struct pn_mark *mark);

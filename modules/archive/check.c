@@ -453,7 +453,7 @@ static uint64_t count_marked(const struct pn_archive *archive) {
 	uint64_t count = 0;
 	unmarked.marks.count = 0;
 	for (unsigned i = 0; i < archive->marks.count; i++) {
-		pn_mark_plan(&unmarked, &archive->marks.marks[i], &plan);
+		pn_plan_mark(&unmarked, &archive->marks.marks[i], &plan);
 		count += pn_plan_count(&unmarked, &plan);
 		pn_plan_free(&plan);
 	}

@@ -68,9 +68,13 @@ static bool list_span(void *context, double least, double greatest) {
 
 /* Whether a message of the day is not deleted. */
 static bool is_left(const struct pn_archive *archive, double day) {
-	const double end = nextafter(day + DAY, -INFINITY);
-	struct pn_plan plan = {.peer = PN_PEER_ALL, .page = {1, archive->state.next}};
-	pn_plan_set_times(archive, &plan, day, fmax(day, end));
+	const struct pn_mark all = {
+		.seqs = {1, archive->state.next},
+		.start = day,
+		.end = fmax(day, nextafter(day + DAY, -INFINITY)),
+	};
+	struct pn_plan plan;
+	pn_plan_mark(archive, &all, &plan);
 	const bool any = pn_plan_count(archive, &plan) > 0;
 	pn_plan_free(&plan);
 	return any;

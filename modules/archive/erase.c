@@ -11,7 +11,7 @@ static bool gather(struct pn_archive *archive, const struct pn_mark *mark, struc
 	struct pn_plan plan;
 	struct pn_walk walk = {.archive = archive, .plan = &plan};
 	bool room = true;
-	pn_mark_plan(archive, mark, &plan);
+	pn_plan_mark(archive, mark, &plan);
 	archive->marks.count = 0; /* a walk skips the messages of marks */
 	while (room && pn_walk_next(&walk))
 		room = pn_batch_add(batch, archive, walk.seq, &walk.stored);

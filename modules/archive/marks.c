@@ -94,26 +94,20 @@ bool pn_mark_is_timed(const struct pn_mark *mark) {
 	return mark->start > -INFINITY || mark->end < INFINITY;
 }
 
-void pn_mark_plan(const struct pn_archive *archive, const struct pn_mark *mark,
-		  struct pn_plan *plan) {
-	*plan = (struct pn_plan){.peer = mark->peers.peer, .page = mark->seqs};
-	pn_plan_set_times(archive, plan, mark->start, mark->end);
-}
-
 bool pn_mark_intersect(const struct pn_archive *archive, const struct pn_mark *mark,
-		       const struct pn_plan *plan, struct pn_plan *both) {
-	const double start = fmax(plan->start, mark->start);
-	const double end = fmin(plan->end, mark->end);
-	const bool less = has_peer(plan->peer, mark->peers);
-	*both = (struct pn_plan){
-		.peer = less ? mark->peers.peer : plan->peer,
-		.page = pn_range_intersect(plan->page, mark->seqs),
+		       const struct pn_plan *plan, struct pn_mark *both) {
+	*both = (struct pn_mark){
+		.peers = mark->peers,
+		.seqs = pn_range_intersect(plan->page, mark->seqs),
+		.start = fmax(plan->start, mark->start),
+		.end = fmin(plan->end, mark->end),
 	};
-	if (both->page.from >= both->page.to || start > end ||
-	    (!less && !has_peer(mark->peers.peer, pn_peers_of(archive, plan->peer))))
+	if (!is_sound(both))
 		return false;
-	pn_plan_set_times(archive, both, start, end);
-	return archive->txn->err == PN_OK;
+	if (has_peer(plan->peer, mark->peers))
+		return true;
+	both->peers = pn_peers_of(archive, plan->peer);
+	return has_peer(mark->peers.peer, both->peers);
 }
 
 static bool covers(const struct pn_archive *archive, const struct pn_mark *mark, uint64_t seq,

@@ -58,8 +58,7 @@ void pn_archive_write_state(struct pn_archive *archive) {
 	pn_wire_put_f64(&value, state->latest);
 	pn_wire_put_u32(&value, state->next_peer);
 	pn_wire_put_u64(&value, state->listed);
-	if (state->unordered > 0 || state->runs > 0 || state->streak > 0 ||
-	    state->marked > 0) {
+	if (state->unordered > 0 || state->runs > 0 || state->streak > 0 || state->marked > 0) {
 		pn_wire_put_u64(&value, state->unordered);
 		pn_wire_put_u32(&value, state->runs);
 		pn_wire_put_u64(&value, state->streak);

@@ -167,14 +167,13 @@ static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan, 
 	pn_runs_close(&runs);
 }
 
-void pn_plan_set_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
+/* Sets the bounds in time, and the ranges. */
+static void plan_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
 		       double end) {
 	const struct pn_archive_state *const state = &archive->state;
 	const bool timed = start != -INFINITY || end != INFINITY;
 	plan->start = start;
 	plan->end = end;
-	plan->ranges = NULL;
-	plan->ranges_count = 0;
 	plan->listed = timed && state->listed > 0;
 	plan->out_of_order = timed && (plan->listed || state->unordered > 0);
 	plan_ranges(archive, plan, timed);
@@ -189,14 +188,20 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 	};
 	plan_ids(archive, query, plan);
 	plan_page(archive, query, plan);
-	pn_plan_set_times(archive, plan, query->has_start ? query->start : -INFINITY,
-			  query->has_end ? query->end : INFINITY);
+	plan_times(archive, plan, query->has_start ? query->start : -INFINITY,
+		   query->has_end ? query->end : INFINITY);
 	if (query->peer.bytes != NULL) {
 		plan->peer = pn_peer_find(archive, query->peer);
 		if (plan->peer == 0)
 			return false;
 	}
 	return archive->txn->err == PN_OK;
+}
+
+void pn_plan_mark(const struct pn_archive *archive, const struct pn_mark *mark,
+		  struct pn_plan *plan) {
+	*plan = (struct pn_plan){.peer = mark->peers.peer, .page = mark->seqs};
+	plan_times(archive, plan, mark->start, mark->end);
 }
 
 void pn_plan_free(struct pn_plan *plan) {
@@ -228,8 +233,7 @@ static uint64_t count_within(const struct pn_archive *archive, const struct pn_p
 			     struct pn_range page, const struct pn_range *ranges,
 			     size_t ranges_count) {
 	struct pn_area area = pn_area_all(plan->peer);
-	uint64_t count =
-		pn_unordered_count_within(archive, plan->peer, page, ranges, ranges_count);
+	uint64_t count = pn_unordered_count_within(archive, plan->peer, page, ranges, ranges_count);
 	for (size_t i = 0; i < ranges_count && plan->listed; i++) {
 		area.range = pn_range_intersect(page, ranges[i]);
 		count += pn_listed_count(archive, &area);
@@ -266,11 +270,13 @@ static uint64_t count_stored(const struct pn_archive *archive, const struct pn_p
 /* The number of messages of the plan that the mark deletes. */
 static uint64_t count_marked(const struct pn_archive *archive, const struct pn_mark *mark,
 			     const struct pn_plan *plan) {
-	struct pn_plan both;
-	uint64_t count = 0;
-	if (pn_mark_intersect(archive, mark, plan, &both))
-		count = count_stored(archive, &both);
-	pn_plan_free(&both);
+	struct pn_mark both;
+	struct pn_plan plan_of_both;
+	if (!pn_mark_intersect(archive, mark, plan, &both))
+		return 0;
+	pn_plan_mark(archive, &both, &plan_of_both);
+	const uint64_t count = count_stored(archive, &plan_of_both);
+	pn_plan_free(&plan_of_both);
 	return count;
 }
 

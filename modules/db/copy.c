@@ -45,7 +45,7 @@ static int open_source(struct pn_copy *copy) {
 	if (from->err == PN_OK)
 		pn_txn_fail(from,
 			    pn_db_error(mdb_cursor_open(from->mdb, copy->source, &copy->cursor)));
-	copy->ahead = pn_ahead_new(from->db->data, from->mdb);
+	pn_txn_fail(from, pn_ahead_new(&copy->ahead, from->db->data, from->mdb));
 	return from->err;
 }
 
