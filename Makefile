@@ -25,20 +25,21 @@ GLUE_STANZA := modules/glue/stanza.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 PACK_XML := modules/stanza/document.o modules/stanza/valid.o
+COMPRESS := modules/stanza/compress.o modules/stanza/dictionary.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_page.o lmdb_file.o guard.o ahead.o worker.o durable.o position.o \
-	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o format.o env.o \
+	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o series.o format.o env.o \
 	snapshot.o copy.o replace.o info.o compact.o)
-STORE := $(addprefix modules/store/,keys.o host.o collection.o kv.o size.o stat.o check.o)
-ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o query.o append.o read.o delete.o days.o check.o)
+STORE := $(addprefix modules/store/,keys.o host.o collection.o kv.o erase.o size.o stat.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o ids.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o compress.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
 DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
-CORE_LIBS := -lexpat -llmdb -lpthread $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
+CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
+CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
@@ -46,8 +47,8 @@ SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
-$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
-$(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lcrypto -lpthread
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) $(COMPRESS) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
 $(OUT)/mod_certs/dns.so: $(addprefix $(OUT)/,modules/dns/lua_dns.o $(DNS) $(BASE) $(ALLOC) $(GLUE))
@@ -62,12 +63,12 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack deleted store archive damage open room limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
-FUZZERS := decode encode smq pack store log lmdb_file cert tlsa dns
+FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 
 .DEFAULT_GOAL := all
-.PHONY: all help webchat install uninstall deb test-deb clean demo pictures test soak unit spec integration crash asan bench lint format fuzz newest
+.PHONY: all help webchat install uninstall deb test-deb clean dictionary demo pictures test soak unit spec integration crash asan bench lint format fuzz newest
 .DELETE_ON_ERROR:
 .SECONDARY: # keep compiled objects of tests for the next run
 
@@ -79,7 +80,7 @@ help: ## print this list
 # ---- Building ----
 
 # Report missing headers first, and not in the first file that includes them
-HEADERS := lua.h expat.h lmdb.h xxhash.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
+HEADERS := lua.h expat.h lmdb.h xxhash.h zstd.h openssl/evp.h idn2.h libpsl.h unbound.h ldns/ldns.h
 $(OUT)/equipped:
 	@mkdir -p $(@D)
 	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(CPPFLAGS) $(CFLAGS) $(LUA_CFLAGS) -x c -E - >/dev/null && touch $@ || { \
@@ -151,6 +152,9 @@ clean: ## remove built files; downloads of tests/setup stay
 
 # ---- Demonstration and tests ----
 
+dictionary: $(OUT)/tests/unit/test_dictionary ## write modules/stanza/dictionary.c from dictionary.txt: a new format on the disk
+	@$< write >modules/stanza/dictionary.c.new && mv modules/stanza/dictionary.c.new modules/stanza/dictionary.c
+
 demo: ## show that a cut connection and a killed server lose no message (ONCE=1 ends by itself)
 	@tests/setup build prosody strophe
 	@$(MAKE) -s all
@@ -192,13 +196,17 @@ $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call 
 SYNC_FAULTS := fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit mdb_put
 $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,$(SYNC_FAULTS))
 $(OUT)/tests/unit/test_copy: LDFLAGS += $(call wrap,mdb_cursor_get)
+$(OUT)/tests/unit/test_times $(OUT)/tests/unit/test_order: LDFLAGS += $(call wrap,mdb_get mdb_cursor_get)
 $(OUT)/tests/unit/test_compact: LDFLAGS += $(call wrap,$(SYNC_FAULTS) fsync renameat unlinkat)
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
 $(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
+$(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
+$(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
+
 FAULTS := $(addprefix mdb_,put del get stat cursor_del cursor_get cursor_open txn_begin txn_renew txn_reset txn_abort txn_commit env_create \
 	env_open env_sync env_set_mapsize env_info env_get_fd dbi_open reader_check)
-$(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS))
+$(OUT)/tests/oom/test_store_faults: LDFLAGS += $(call wrap,$(FAULTS) ZSTD_createCCtx ZSTD_createDCtx)
 $(OUT)/tests/oom/test_store_faults: $(addprefix $(OUT)/tests/oom/,test_store_faults.o faults.o alloc.o) $(addprefix $(OUT)/,$(CORES))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 

@@ -22,6 +22,8 @@ external_dependencies = {
 	OPENSSL = { header = "openssl/ssl.h" },
 	PSL = { header = "libpsl.h" },
 	UNBOUND = { header = "unbound.h" },
+	XXHASH = { header = "xxhash.h" },
+	ZSTD = { header = "zstd.h" },
 }
 build = {
 	type = "make",

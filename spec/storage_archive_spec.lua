@@ -400,6 +400,15 @@ describe("delete() of an archive", function ()
 		assert.equal(49, select(2, archive:find("many", { total = true, limit = 0 })));
 	end);
 
+	it("deletes thousands of listed ids, each once", function ()
+		local listed, all = {}, fill("many", 3000);
+		for i = 1, 3000 do listed[i] = all[i % 2 == 0 and i or 3001 - i]; end
+		assert.equal(1500, archive:delete("many", { ids = listed, ["end"] = 4000 }));
+		assert.equal(1500, select(2, archive:find("many", { total = true, limit = 0 })));
+		assert.equal(0, archive:delete("many", { ids = listed }));
+		assert.equal(99, archive:delete("many", { ids = all, truncate = 1401 }));
+	end);
+
 	it("returns 0 for an empty archive, and item-not-found for an unknown before or after", function ()
 		for _, query in ipairs { {}, { start = 1 }, { key = "key" }, { ids = { "id" } }, { truncate = 3 } } do
 			assert.equal(0, archive:delete("nobody", query));

@@ -181,6 +181,15 @@ function bed:driver(host)
 	return storagemanager.load_driver(host or self.hosts[1], storage.driver_name);
 end
 
+--- Erases some of the records that are deleted, as a server does in the background.
+function bed:erase(limit)
+	local path = (os.getenv("PN_PLUGINS") or "lua").."/mod_storage_native/store.so";
+	local native = assert(package.loadlib(path, "luaopen_store"))();
+	local db = assert(native.open { directory = self.directory.."/native" }); -- the one that is open
+	assert(db:erase(limit) ~= nil);
+	db:close();
+end
+
 function bed:close()
 	self:unload();
 	for _, host in ipairs(self.hosts) do

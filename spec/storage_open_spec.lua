@@ -1,4 +1,4 @@
--- open() of store.so: its options
+-- open() of store.so: its options; copies
 
 local storage = require "spec.storage_helper";
 local native = assert(package.loadlib((os.getenv("PN_PLUGINS") or "lua").."/mod_storage_native/store.so", "luaopen_store"))();
@@ -55,5 +55,31 @@ describe("open", function ()
 		assert.has_error(function () native.open {}; end);
 		assert.has_error(function () native.open { directory = "a\0b" }; end);
 		assert.has_error(function () native.open("directory"); end);
+	end);
+end);
+
+describe("a copy", function ()
+	local bed, handle;
+
+	before_each(function ()
+		bed = storage.new();
+		handle = assert(native.open { directory = bed.directory.."/another" });
+	end);
+	after_each(function ()
+		handle:close();
+		bed:close();
+	end);
+
+	it("counts the messages that it compressed, also once it is closed", function ()
+		for number, compress in ipairs { true, false } do
+			local copy = assert(handle:copy(("%s/copy%d"):format(bed.directory, number), compress));
+			local more, done, total;
+			repeat more, done, total = copy:step(); until not more;
+			assert.equal(total, done);
+			assert.equal(0, copy:compressed()); -- there are none of an older form
+			copy:close();
+			assert.equal(0, copy:compressed());
+			assert.has_error(function () copy:step(); end);
+		end
 	end);
 end);

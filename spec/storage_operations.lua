@@ -26,7 +26,7 @@ local world = {};
 world.__index = world;
 
 --- An empty world. options:
---   astray  how the clock goes: 0, only forward; 1, now and then astray; 2, anywhere
+--   astray  how the clock goes: 0, only forward; 1, now and then astray; 2, anywhere; 3, wrong for a while
 --   many    at most so many messages are appended by one operation
 --   loop    writes wait for the end of a turn of the event loop
 local function new_world(options)
@@ -116,7 +116,15 @@ local function any_with(random)
 	return random:below(4) == 1 and "a@x/" .. random:below(60) or random:one_of(WITHS);
 end
 
+-- The time of a clock that is set now and then, often to a wrong time.
+function world:time_of_wrong_clock(random)
+	if random:below(30) == 1 then self.wrong_by = random:one_of { 0, 0, 100, -100, 86400, -86400, 1e6 }; end
+	self.clock = self.clock + random:below(3) - 1;
+	return self.clock + (self.wrong_by or 0);
+end
+
 function world:time(random)
+	if self.options.astray == 3 then return self:time_of_wrong_clock(random); end
 	local step = random:below(3 + self.options.astray);
 	if step <= 3 then
 		self.clock = self.clock + step - 1;
@@ -321,6 +329,22 @@ function operations.delete_of_all(self, random, store)
 		expected = expected + (user ~= HOST and model.delete(list, query) or 0);
 	end
 	self:check("delete of all users'", expected, self.archives[store]:delete(true, query));
+end
+
+-- A long range, so that its messages are erased later.
+function operations.delete_many(self, random, store, user)
+	local list = self.lists[store][user];
+	if #list == 0 then return; end
+	local first = random:below(#list);
+	local last = list[math.min(#list, first + 50 + random:below(200))];
+	self:delete(store, user, { after = list[first].id, before = random:below(2) == 1 and last.id ~= list[first].id and last.id or nil,
+		with = random:below(2) == 1 and random:one_of(ASKED_WITHS) or nil });
+end
+
+function operations.erase(self, random)
+	local limit = random:below(3) == 1 and 100000 or random:below(1000);
+	self:note(nil, "erase", limit);
+	self.bed:erase(limit);
 end
 
 function operations.summary(self, random, store, user)

@@ -12,7 +12,7 @@ local STEPS = 400;
 local WEIGHTS = {
 	append = 60, append_many = 3, append_key = 12, append_own_id = 2, find = 60, find_everything = 2, walk = 6,
 	append_while_iterating = 2, get = 12, set = 12, delete = 6, delete_one = 16, delete_holes = 4, delete_front = 3,
-	delete_tail = 3, truncate = 3, delete_of_all = 1, summary = 4, dates = 2, archive_users = 2,
+	delete_tail = 3, delete_many = 2, erase = 4, truncate = 3, delete_of_all = 1, summary = 4, dates = 2, archive_users = 2,
 	keyval_get = 3, keyval_set = 6, map_set = 10, map_set_keys = 6, map_get = 6, map_get_all = 2, map_delete_all = 1,
 	keyval_users = 2, stores = 4, purge = 1, reopen = 5, turn = 10, compact = 3,
 };
@@ -22,10 +22,12 @@ local KINDS = {
 	["of all kinds"] = { 1, {} };
 	["in archives with many holes"] = { 0, { delete_one = 80, delete_holes = 40, append_many = 6 } };
 	["that expire old messages"] = { 0, { delete_front = 40, delete_of_all = 4, append_many = 6 } };
+	["that delete many messages and erase them later"] = { 1, { append_many = 12, delete_many = 20, erase = 20, set = 30 } };
 	["that take messages back"] = { 1, { delete_tail = 40, delete_one = 20 } };
 	["that replace messages with keys"] = { 1, { append_key = 120, append_own_id = 30, truncate = 15 } };
 	["while the store is compacted"] = { 1, { compact = 60, delete_one = 40, append_many = 6 } };
 	["with clocks that go astray"] = { 2, { set = 60, append_many = 6 } };
+	["with clocks that are wrong for a while"] = { 3, { append_many = 12, find = 120, walk = 20, dates = 6 } };
 };
 
 -- A function that chooses an operation by weight.

@@ -5,34 +5,77 @@
  * Keys and values, in addition to those of pn/keys.h; every value begins with a version byte:
  *
  *      key: r archive and               value
- *      e seq                            when f64: a message that is out of order
+ *      e seq                            when f64: a message that is out of order, in format 1
  *      h peer level u8 block u64        deleted positions
  *      k tag key                        seq u64
  *      m seq                            message
  *      n                                state: next seq u64, count u64, bytes u64, latest when f64,
- *                                       next peer u32, out of order u64
+ *                                       next peer u32, records e u64; and, unless all are 0:
+ *                                       out of order u64, runs u32, streak u64,
+ *                                       marked u64
+ *      o peer level u8 block u64        messages that are out of order
  *      p digest(peer's name)            peer u32
  *      q peer                           peer of the bare JID u32 (0: the name is bare), name
+ *      t seq                            a run begins: end of the run before u64, its latest f64,
+ *                                       start f64
  *      w peer seq                       ordinal u32
+ *
+ * The state counts the bytes of the messages' records as if their stanzas were not compressed: that
+ * does not change if a copy compresses them.
  *
  * All records of an archive are neighbours, and its state is next to its last message: appending a
  * message changes few pages.
  *
- *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  packed stanza
+ *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  stanza
  *                flags: 1 out of order, `latest` is present; 2 `key` is present
+ *      stanza    packed (pn/pack.h), or compressed (pn/compress.h)
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
- *      peer      u32, from 1: the other side of a message; in h, 0 stands for all messages
+ *      peer      u32, from 1: the other side of a message; in h and o, 0 stands for all messages
  *
- * Time. `latest` of a message is the greatest `when` of all messages appended up to it. It never
- * decreases from one message to the next, so a time is found by bisection over the messages. A
- * message whose `when` is not its `latest` is out of order: the clock was set back, or the message
- * was changed later. Queries by time look at each of these, so they must be few.
+ * Time. Results are in the order of appending, so a query by time has to find the positions whose
+ * times match. Most are in runs (here two messages out of order in a row are enough for a new one):
+ *
+ *      seq    1    2    3    4    5    6    7    8    9   10   11   12   13   14   15   16
+ *      when  10   20   30   40   90   91   50   55   60   70   80   92   85   93   94   95
+ *            └─ run ──────────┘  └─run─┘  └─ o ─┘   └─ run ────────── o ──────────────────
+ *
+ * A run is a part of the archive whose times do not decrease, apart from messages that are out of
+ * order. `latest` of a message is the greatest `when` of those of its run that are in order, up to
+ * it; so a time is found by bisection in each run. A message with an earlier time than the latest
+ * is out of order, until a number of them in a row (`streak`) shows that the clock was set back:
+ * then the next one begins a run. What the run before has beyond that time becomes a run of its
+ * own, so few runs have messages of the same time. A message whose time was changed later is out of
+ * order, too. Each run makes queries a little slower: the more there are, the longer a streak has
+ * to be.
+ *
+ * Messages that are out of order are in lists, one of all and one of each peer. A list is a tree
+ * over the positions: a block of level 0 has up to 64 messages, one of level n up to 64 blocks of
+ * level n-1; there are 4 levels.
+ *
+ *      block     for each that is present, in order of u8 index, level 0: f64 when
+ *                other levels: u32 messages, f64 least when, f64 greatest when
+ *
+ * A query passes over blocks that it has no match in, and counts those that match as a whole
+ * without reading them. That fails for messages whose times are in no order whatsoever: then each
+ * block of level 0 is read. In an archive of format 1 such messages have records e instead, each of
+ * which a query reads; each message that is appended converts some of them.
  *
  * Counts. A message has a position among all messages, its seq, and one among the messages of each
  * of its peers, its ordinal. The number of messages between two positions is their difference minus
  * the deleted positions between them. These are counted in blocks: level 0 is a bitmap of 256
  * positions (32 bytes), level n the number of deleted positions in 256 blocks of level n-1 (u64).
  * Positions before the first message are not kept.
+ *
+ * Deletions. A few messages are removed at once. More are marked: the archive's record y, whose key
+ * is in pn/keys.h, is a list of marks. No message belongs to two of them.
+ *
+ *      mark      peer u32, its bare form u32, from u64, to u64, start f64, end f64
+ *
+ * A message belongs to a mark if it has its peer or bare form, a seq from `from` and below `to`,
+ * and a time from `start` to `end`. All reads skip messages of marks, and counts subtract those
+ * that a query and a mark have in common. The state has their number in `marked`, and not in its
+ * count. Their records, also those in lists of messages out of order, stay until pn_store_erase()
+ * removes them, a batch at a time.
  *
  * Ids. A message that was appended without a key has an opaque id: archive, seq, epoch and 24 zero
  * bits as a checksum, encrypted with the database's secret (AES-128, one block) and written as 22
@@ -79,7 +122,8 @@ struct pn_archive_change {
 
 /*
  * Changes the message `id`, which keeps its id and its position.
- * Errors also: PN_ENOTFOUND, PN_EINVAL (when is not finite).
+ * Errors also: PN_ENOTFOUND, PN_EINVAL (when is not finite), PN_EBUSY (with its new peer and time
+ * it would belong to a mark, and there are too many marks to exclude it).
  */
 int pn_archive_set(const struct pn_store *store, struct pn_user user, struct pn_str id,
 		   const struct pn_archive_change *change);
@@ -125,9 +169,11 @@ int pn_archive_next(struct pn_archive_cursor *cursor, struct pn_message *message
 void pn_archive_cursor_free(struct pn_archive_cursor *cursor);
 
 /*
- * Deletes the matching messages, at most `limit`, and adds their number to *count. Returns 1 if
- * matches may be left: call it again; 0 if none are. Deleting all messages of an archive takes no
- * longer than deleting one; pn_store_erase() erases the records.
+ * Deletes the matching messages, and adds their number to *count. Returns 1 if matches may be left:
+ * call it again; 0 if none are. A few are removed, at most `limit`; any larger number is marked as
+ * deleted, and all messages of an archive are dropped with it: that takes no longer than deleting
+ * one, and pn_store_erase() erases the records. Listed ids, and matches when an archive has too
+ * many marks, are always removed.
  * Errors also: PN_ENOTFOUND (unknown id in before, after or ids).
  */
 int pn_archive_delete(const struct pn_store *store, struct pn_user user,
@@ -155,9 +201,33 @@ int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_
  */
 int pn_archive_dates(const struct pn_store *store, struct pn_user user, struct pn_buf *days);
 
+/* ---- Compression ---- */
+
+/*
+ * For pn_copy_new(): pn_archive_compress() is the change, and its context this struct, all zero at
+ * first. Compresses the messages of archives that are not compressed. Damaged ones are copied as
+ * they are.
+ */
+struct pn_archive_compression {
+	uint64_t messages; /* that were compressed */
+	/* private */
+	struct pn_compressor compressor;
+	struct pn_buf value;
+};
+
+int pn_archive_compress(void *context, struct pn_str key, struct pn_str *value);
+void pn_archive_compression_free(struct pn_archive_compression *compression);
+
 /* ---- For store/ ---- */
 
-/* Sets the number of messages of an archive, and the bytes of their records. */
+/*
+ * Erases some of the deleted messages of an archive that has marks, at most `limit`, and sets
+ * *erased to their number. Returns 1 if there may be more.
+ */
+int pn_archive_erase(struct pn_db *db, uint32_t archive, unsigned limit, unsigned *erased);
+
+/* Sets the number of messages of an archive, and the bytes of their records and of those that are
+ * not erased yet, before compression. */
 void pn_archive_size(struct pn_txn *txn, uint32_t archive, uint64_t *messages, uint64_t *bytes);
 
 /*
@@ -172,6 +242,7 @@ struct pn_archive_check {
 	uint32_t archive; /* 0: none */
 	uint64_t messages;
 	uint64_t bytes;
+	uint64_t out_of_order;
 	uint64_t seq; /* of the last message */
 	double latest;
 };
@@ -179,6 +250,9 @@ struct pn_archive_check {
 /* Checks the record at the cursor, which belongs to the archive. */
 void pn_archive_check_record(struct pn_archive_check *check, uint32_t archive, enum pn_kind kind,
 			     const struct pn_cursor *cursor);
+
+/* Checks the record y of an archive. */
+void pn_archive_check_marks(struct pn_archive_check *check, uint32_t archive);
 
 /* To be called for each record of the walk before it is checked, and with NULL at the end: checks
  * the sums of an archive once the walk has left its messages. */

@@ -46,6 +46,7 @@
 #include <sys/types.h>
 
 #include <pn/buf.h>
+#include <pn/compress.h>
 #include <pn/str.h>
 #include <pn/wire.h>
 
@@ -275,6 +276,13 @@ size_t pn_put(struct pn_txn *txn, const struct pn_key *key, struct pn_buf *value
 void pn_put_u8(struct pn_txn *txn, const struct pn_key *key, uint8_t number);
 void pn_put_u32(struct pn_txn *txn, const struct pn_key *key, uint32_t number);
 
+/*
+ * To be called when a record was put behind all others of a series, neighbours in the order of keys
+ * to which more will be added; no key begins with that of another one. `bytes`: about as long as
+ * the series is now. Keeps the pages of a long series full.
+ */
+void pn_series_extended(struct pn_txn *txn, const struct pn_key *key, uint64_t bytes);
+
 /* Removes the record. Returns whether it existed. */
 bool pn_remove(struct pn_txn *txn, const struct pn_key *key);
 
@@ -345,6 +353,8 @@ struct pn_db_notes {
 
 /* Borrowed until it is closed. */
 struct pn_db_notes *pn_db_notes(struct pn_db *db);
+/* Compresses the stanzas of the database's records. Borrowed until it is closed. */
+struct pn_compressor *pn_db_compressor(struct pn_db *db);
 
 /* ---- For operators ---- */
 
@@ -374,14 +384,23 @@ struct pn_progress {
  * most `most`. */
 size_t pn_db_others(struct pn_db *db, pid_t *pids, size_t most);
 
+/* Gives a record another value on its way to a copy: *value, which is borrowed until the next call;
+ * perhaps in another thread. Returns 0, or an error that ends the copy. */
+struct pn_copy_change {
+	int (*change)(void *context, struct pn_str key, struct pn_str *value);
+	void *context;
+};
+
 /*
  * Starts a copy of all records, as they are now, to a new data file: in order, in full pages, and
  * nothing else. It has all turns that any process has logged until now, and an epoch of its own
  * (pn/log.h). The database may be read and written meanwhile, but space that is freed in it is not
- * reused until the copy is freed. Sets *copy, which the caller frees. PN_EBUSY: `file` exists.
+ * reused until the copy is freed. `change`: NULL, or borrowed until then. Sets *copy, which the
+ * caller frees. PN_EBUSY: `file` exists.
  */
 struct pn_copy;
-int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file);
+int pn_copy_new(struct pn_copy **copy, struct pn_db *db, const char *file,
+		const struct pn_copy_change *change);
 
 /* Copies some records. Returns 1 while records are left; 0 once the copy is durable. */
 int pn_copy_step(struct pn_copy *copy, struct pn_progress *progress);
@@ -408,10 +427,12 @@ int pn_db_replace(const char *directory, const char *file);
  *
  * Sets *compaction, which the caller frees. With `background` a thread does the work of a step, and
  * pn_db_event_fd() becomes readable at its end; otherwise it is done before pn_compact_step()
- * returns. PN_EBUSY: it is being compacted; PN_ENOSPACE: the disk has no room for a copy.
+ * returns. `change` is that of pn_copy_new(). PN_EBUSY: it is being compacted, or its structure is
+ * not verified yet; PN_EDAMAGED; PN_ENOSPACE: the disk has no room for a copy.
  */
 struct pn_compaction;
-int pn_compact_new(struct pn_compaction **compaction, struct pn_db *db, bool background);
+int pn_compact_new(struct pn_compaction **compaction, struct pn_db *db, bool background,
+		   const struct pn_copy_change *change);
 
 /* Does some of the work. Returns 1 while there is any left, or 0: pn_compact_switch() may be
  * called. PN_ELOG: a turn is missing in the log. After an error it can only be freed. */

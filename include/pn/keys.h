@@ -14,8 +14,10 @@
  *      s     digest(host) type digest(store)            number of users, store
  *      c     collection                                 type, host, store, user
  *      x     collection                                 type: removed, but not erased yet
+ *      y     collection                                 an archive's deleted messages that are not
+ *                                                       erased yet, see pn/archive.h
  *      r     collection v tag key                       a value of a key-value collection
- *      r     collection e|h|k|m|n|p|q|w ...             archives, see pn/archive.h
+ *      r     collection e|h|k|m|n|o|p|q|t|w ...         archives, see pn/archive.h
  *
  *      collection  u32, not reused while any record of it is left      type  u8, enum pn_type
  *      tag         u8: 0 followed by the key; 1 by digest(key), and the value begins with bytes key
@@ -53,15 +55,18 @@ enum pn_kind {
 	PN_KIND_STORES = 's',
 	PN_KIND_USER = 'u',
 	PN_KIND_TRASH = 'x',
+	PN_KIND_MARKS = 'y',
 	/* the byte after the collection in a key that begins with r */
-	PN_KIND_OUT_OF_ORDER = 'e',
+	PN_KIND_LISTED = 'e',
 	PN_KIND_DELETED = 'h',
 	PN_KIND_NAME = 'k',
 	PN_KIND_MESSAGE = 'm',
 	/* sorts after the last message: appending one changes both */
 	PN_KIND_STATE = 'n',
+	PN_KIND_UNORDERED = 'o',
 	PN_KIND_PEER_NAME = 'p',
 	PN_KIND_PEER_ID = 'q',
+	PN_KIND_RUN = 't',
 	PN_KIND_VALUE = 'v',
 	PN_KIND_PEER = 'w',
 };
@@ -70,6 +75,7 @@ enum pn_kind {
 struct pn_key pn_key_directory(enum pn_kind kind, const pn_digest first, enum pn_type type,
 			       const unsigned char *second);
 
+/* c, x, y: the key of a collection. r: the prefix of all its records. */
 /* b: of a host; or with NULL the one of the last collection that was counted, the prefix. */
 struct pn_key pn_key_host(const unsigned char *digest);
 
@@ -83,12 +89,13 @@ struct pn_key pn_key_record(uint32_t collection, enum pn_kind kind);
 struct pn_key pn_key_name(uint32_t collection, enum pn_kind kind, struct pn_str name,
 			  const pn_digest digest);
 
-/* m, e; w; p; q; h: see pn/archive.h. */
+/* m, e, t; w; p; q; h, o: see pn/archive.h. */
 struct pn_key pn_key_seq(uint32_t archive, enum pn_kind kind, uint64_t seq);
 struct pn_key pn_key_peer(uint32_t archive, uint32_t peer, uint64_t seq);
 struct pn_key pn_key_peer_name(uint32_t archive, const pn_digest digest);
 struct pn_key pn_key_peer_id(uint32_t archive, uint32_t peer);
-struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uint64_t block);
+struct pn_key pn_key_block(uint32_t archive, enum pn_kind kind, uint32_t peer, uint8_t level,
+			   uint64_t block);
 
 /* ---- Reading keys back. Each returns false for a key of another kind or shape. ---- */
 
@@ -98,8 +105,8 @@ bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *coll
 bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);
 bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint64_t *seq);
-bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
-			 uint64_t *block);
+bool pn_key_read_block(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint32_t *peer,
+		       uint8_t *level, uint64_t *block);
 /* *name is the name itself, or its digest if *hashed is set; borrowed from the key. */
 bool pn_key_read_name(struct pn_str key, enum pn_kind kind, uint32_t *collection, bool *hashed,
 		      struct pn_str *name);

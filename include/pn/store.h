@@ -50,12 +50,13 @@ int pn_store_list(struct pn_db *db, struct pn_str host, struct pn_user user, str
 int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out);
 
 /*
- * Erases records of removed collections, at most `limit` of them. Returns 1 if records are left,
- * otherwise 0.
+ * Erases records of removed collections, and of deleted messages (pn_archive_delete()): about
+ * `limit` of them. Returns 1 if records are left, otherwise 0. Damaged archives are skipped;
+ * PN_ECORRUPT: nothing was erased, because these are all that is left.
  */
 int pn_store_erase(struct pn_db *db, unsigned limit);
 
-/* Sets *count to the number of removed collections that have records left to erase. */
+/* Sets *count to the number of collections, removed or not, that have records left to erase. */
 int pn_store_erasing(struct pn_db *db, uint64_t *count);
 
 /* ---- The bytes of a host: of its messages and key-value records, with their keys ---- */
@@ -113,7 +114,7 @@ struct pn_stat {
 	struct pn_str store;
 	struct pn_user user;
 	uint64_t entries; /* messages, or keys */
-	uint64_t bytes;   /* of their records */
+	uint64_t bytes;   /* of their records; of messages before compression */
 };
 
 /*

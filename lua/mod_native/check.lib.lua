@@ -42,11 +42,11 @@ local function field(name, key)
 	return ok and library[key] or nil;
 end
 
--- Only the store links LMDB.
-local function lmdb_version(installed)
+-- Only the store links LMDB and libzstd.
+local function store_library(installed, name)
 	for _, found in ipairs(installed) do
 		local open = found.name == "storage_native" and package.loadlib(found.objects[1].path, "luaopen_store");
-		if open then return open().lmdb:match("%d[%d.]*"); end
+		if open then return open()[name]:match("%d[%d.]*"); end
 	end
 end
 
@@ -60,7 +60,8 @@ local function versions(installed)
 	list:push { name = "Prosody", version = prosody.version };
 	add("Lua", _VERSION);
 	add("OpenSSL", field("util.hashes", "_LIBCRYPTO_VERSION"));
-	add("LMDB", lmdb_version(installed));
+	add("LMDB", store_library(installed, "lmdb"));
+	add("libzstd", store_library(installed, "zstd"));
 	add("libexpat", field("lxp", "_EXPAT_VERSION"));
 	add("libunbound", field("lunbound", "_LIBVER"));
 	return list;

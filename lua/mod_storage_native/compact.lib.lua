@@ -22,8 +22,11 @@ local function size()
 	return lfs.attributes(tool.file, "size") or 0;
 end
 
-local function report(records, before, after)
+local function report(records, compressed, before, after)
 	terminal.print("%s: %d records, %s before, %s now", tool.file, records, bytes(before), bytes(after));
+	if compressed > 0 then
+		terminal.print("Compressed %d messages that an earlier version has stored", compressed);
+	end
 	return 0;
 end
 
@@ -80,7 +83,7 @@ local function compact_here(handle)
 	progress.finish();
 	task:close();
 	if not records then return fail("%s", text); end
-	return report(records, before, size());
+	return report(records, task:compressed(), before, size());
 end
 
 -- ---- In the server ----
@@ -149,7 +152,7 @@ local function ask_server(pids)
 	local answer = follow(alive);
 	if not answer then return fail("the server does not answer any more; look at its log, and run compact again"); end
 	if answer.state == "failed" then return fail("%s", answer.text); end
-	return report(answer.records, answer.before, answer.after);
+	return report(answer.records, answer.compressed or 0, answer.before, answer.after);
 end
 
 return {

@@ -2,7 +2,7 @@
 -- directory of the database, which is removed once the file compact.answer is there: an object in JSON,
 --
 --   { state = "running", label =, done =, total = or nil, pid =, beat = changes every second }
---   { state = "done", records =, before =, after = bytes of the data file }
+--   { state = "done", records =, compressed = messages, before =, after = bytes of the data file }
 --   { state = "failed", text = }
 
 local json = require "util.json";
@@ -58,9 +58,9 @@ local function fail(condition, text)
 end
 
 local function succeed()
-	local records, before, after = state.done, state.before, size();
+	local records, compressed, before, after = state.done, task:compressed(), state.before, size();
 	module:log("info", "Compacted %s: %d records, %d bytes before, %d bytes now", database.directory, records, before, after);
-	finish { state = "done", records = records, before = before, after = after };
+	finish { state = "done", records = records, compressed = compressed, before = before, after = after };
 	database.settle();
 end
 

@@ -328,10 +328,10 @@ database.ERASING = "erase records in %s";
 
 local erase;
 
-function database.schedule_erase()
+function database.schedule_erase(seconds)
 	if erase_scheduled or not in_loop then return; end
 	erase_scheduled = true;
-	timer.add_task(ERASE_PAUSE, erase);
+	timer.add_task(seconds or ERASE_PAUSE, erase);
 end
 
 function erase()
@@ -340,6 +340,7 @@ function erase()
 	local more, condition, text = handle:erase(ERASE_RECORDS);
 	if more == nil then
 		failed(database.ERASING, condition, text);
+		if condition ~= "storage-corrupt" then database.schedule_erase(ERASE_RETRY); end
 		return;
 	end
 	database.wrote(true);

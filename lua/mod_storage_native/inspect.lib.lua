@@ -136,7 +136,7 @@ local function print_file(info, structure)
 		or ("%d of %d transactions"):format(info.durable, info.transaction));
 	terminal.print("  structure %s", STRUCTURES[structure]);
 	if info.erasing > 0 then
-		terminal.print("  erasing   the rest of %d removed collections", info.erasing);
+		terminal.print("  erasing   deleted records of %d collections", info.erasing);
 	end
 	terminal.print("");
 end

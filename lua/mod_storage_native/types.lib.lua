@@ -9,7 +9,9 @@ local is_stanza = require "util.stanza".is_stanza;
 local now = require "util.time".now;
 local timer = require "util.timer";
 
-local SLICE = 200; -- messages that are deleted at once, which takes a few milliseconds
+local SLICE = 200; -- messages that are removed at once, which takes a few milliseconds
+local IDS = 48; -- ids that are deleted by one call, which looks up all of them
+local IDS_PAUSE = 20; -- so many calls take a few milliseconds
 
 local database;
 local types = {};
@@ -211,10 +213,31 @@ local function delete_from_user(self, user, query)
 	return count;
 end
 
+local function has_many_ids(query)
+	local ids = query and query.ids;
+	return type(ids) == "table" and #ids > IDS and not query.truncate;
+end
+
+-- A few ids at a time
+local function delete_ids(self, user, query)
+	local count, part = 0, {};
+	for name, value in pairs(query) do part[name] = value; end
+	for i = 0, (#query.ids - 1) // IDS do
+		part.ids = table.move(query.ids, i * IDS + 1, math.min((i + 1) * IDS, #query.ids), 1, {});
+		local deleted, condition, text = delete_from_user(self, user, part);
+		if not deleted then return nil, condition, text; end
+		count = count + deleted;
+		if i % IDS_PAUSE == IDS_PAUSE - 1 then pause(); end
+	end
+	return count;
+end
+
 function archive:delete(user, query)
 	local count, condition, text;
 	if user == true then
 		count, condition, text = delete_from_all(self, query);
+	elseif has_many_ids(query) then
+		count, condition, text = delete_ids(self, user, query);
 	else
 		count, condition, text = delete_from_user(self, user, query);
 	end

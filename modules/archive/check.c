@@ -81,6 +81,14 @@ static void check_peer_of(struct pn_archive_check *check, const struct pn_archiv
 	check_index(check, archive, bare, seq);
 }
 
+/* Whether the message is deleted, and not erased yet. */
+static bool is_deleted(const struct pn_archive *archive, uint64_t seq,
+		       const struct pn_stored *stored) {
+	struct pn_archive marked = {.txn = archive->txn, .number = archive->number};
+	pn_marks_read(&marked);
+	return pn_marks_cover(&marked, seq, stored);
+}
+
 static void check_key_of(struct pn_archive_check *check, const struct pn_archive *archive,
 			 uint64_t seq, const struct pn_stored *stored) {
 	struct pn_wire value;
@@ -89,46 +97,95 @@ static void check_key_of(struct pn_archive_check *check, const struct pn_archive
 	const struct pn_key key =
 		pn_name_key(check->txn, archive->number, PN_KIND_NAME, stored->key);
 	const bool found = pn_get(check->txn, &key, &value) && pn_wire_u64(&value) == seq;
-	if (!found && check->txn->err == PN_OK)
+	if (!found && check->txn->err == PN_OK && !is_deleted(archive, seq, stored))
 		report(check, "message %llu of archive %u cannot be found by its key", (ull)seq,
 		       archive->number);
 }
 
+/* Whether the list has the message, with its time. */
+static bool is_listed(const struct pn_archive *archive, uint32_t list, uint64_t seq,
+		      const struct pn_stored *stored) {
+	double when = 0;
+	return pn_unordered_get(archive, list, seq, &when) && when == stored->when;
+}
+
+/* Whether a record of format 1 has it. */
+static bool has_old_record(const struct pn_archive *archive, uint64_t seq,
+			   const struct pn_stored *stored) {
+	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_LISTED, seq);
+	struct pn_wire value;
+	return pn_get(archive->txn, &key, &value) && pn_wire_f64(&value) == stored->when;
+}
+
+/* That a message in order is in no list is checked there. */
 static void check_order_of(struct pn_archive_check *check, const struct pn_archive *archive,
 			   uint64_t seq, const struct pn_stored *stored) {
-	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_OUT_OF_ORDER, seq);
-	struct pn_wire value;
-	const bool listed = pn_get(check->txn, &key, &value);
-	if (check->txn->err == PN_OK &&
-	    (stored->out_of_order != listed || (listed && pn_wire_f64(&value) != stored->when)))
+	if (!stored->out_of_order)
+		return;
+	check->out_of_order++;
+	const struct pn_peers peers = pn_peers_of(archive, stored->peer);
+	const bool found = is_listed(archive, PN_PEER_ALL, seq, stored) &&
+			   (peers.peer == 0 || is_listed(archive, peers.peer, seq, stored)) &&
+			   (peers.bare == 0 || is_listed(archive, peers.bare, seq, stored));
+	const bool damaged = is_damaged(check);
+	if (damaged || (!found && !has_old_record(archive, seq, stored)))
 		report(check,
 		       "message %llu of archive %u disagrees with the list of messages out of "
 		       "order",
 		       (ull)seq, archive->number);
 }
 
+/* A message that is earlier than the one before must be the first of a run. */
+static void check_run_of(struct pn_archive_check *check, const struct pn_archive *archive,
+			 struct pn_range since, double latest) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_RUN);
+	const struct pn_key end = pn_key_seq(archive->number, PN_KIND_RUN, since.to + 1);
+	struct pn_cursor cursor;
+	bool begins = latest >= check->latest;
+	if (!begins) {
+		pn_cursor_open(archive->txn, &cursor, &prefix);
+		begins = pn_cursor_seek_before(&cursor, &end) && pn_seq_of(cursor.key) > since.from;
+		pn_cursor_close(&cursor);
+	}
+	if (!begins)
+		report(check, "message %llu of archive %u has an earlier time than the one before",
+		       (ull)since.to, archive->number);
+}
+
+/* Whether the stanza can be read. Fails for lack of memory. */
+static bool check_stanza(struct pn_archive_check *check, struct pn_str stanza) {
+	struct pn_buf packed = {0};
+	struct pn_wire tokens;
+	int err = pn_decompress(pn_db_compressor(check->txn->db), stanza, &packed);
+	if (err == PN_OK)
+		err = pn_unpack((struct pn_str){(char *)packed.data, packed.len}, &tokens);
+	pn_buf_free(&packed);
+	if (err == PN_ENOMEM)
+		pn_txn_fail(check->txn, err);
+	return err == PN_OK;
+}
+
 static void check_message(struct pn_archive_check *check, const struct pn_archive *archive,
 			  const struct pn_cursor *cursor) {
 	const uint64_t seq = pn_seq_of(cursor->key);
 	struct pn_stored stored;
-	struct pn_wire tokens;
 	if (check->archive != archive->number) {
 		check->archive = archive->number;
-		check->messages = check->bytes = 0;
+		check->messages = check->bytes = check->out_of_order = 0;
+		check->seq = 0;
 		check->latest = -INFINITY;
 	}
 	if (check->messages++ > 0)
 		check_gap(check, archive, PN_PEER_ALL, (struct pn_range){check->seq, seq});
+	const struct pn_range since = {check->seq, seq};
 	check->seq = seq;
-	check->bytes += cursor->size;
-	if (!pn_stored_parse(cursor->value, &stored) ||
-	    pn_unpack(stored.stanza, &tokens) != PN_OK) {
+	const bool parsed = pn_stored_parse(cursor->value, &stored);
+	check->bytes += cursor->size + (parsed ? stored.saved : 0);
+	if (!parsed || !check_stanza(check, stored.stanza)) {
 		report(check, "cannot read message %llu of archive %u", (ull)seq, archive->number);
 		return;
 	}
-	if (stored.latest < check->latest)
-		report(check, "message %llu of archive %u has an earlier time than the one before",
-		       (ull)seq, archive->number);
+	check_run_of(check, archive, since, stored.latest);
 	check->latest = stored.latest;
 	check_peer_of(check, archive, seq, &stored);
 	check_key_of(check, archive, seq, &stored);
@@ -216,13 +273,94 @@ static void check_peer_name(struct pn_archive_check *check, const struct pn_arch
 	check_count(check, archive, peer);
 }
 
+/* A message in a list must be out of order. */
 static void check_listed(struct pn_archive_check *check, const struct pn_archive *archive,
-			 const struct pn_cursor *cursor) {
-	const uint64_t seq = pn_seq_of(cursor->key);
+			 const struct pn_cursor *cursor, uint64_t seq, uint32_t list) {
 	struct pn_stored stored;
-	if (check_reference(check, archive, cursor, seq, &stored) && !stored.out_of_order)
+	if (!check_reference(check, archive, cursor, seq, &stored))
+		return;
+	const struct pn_peers peers = pn_peers_of(archive, stored.peer);
+	if (!stored.out_of_order ||
+	    (list != PN_PEER_ALL && list != peers.peer && list != peers.bare))
 		report(check, "message %llu of archive %u is listed as out of order by mistake",
 		       (ull)seq, archive->number);
+}
+
+static void check_unordered(struct pn_archive_check *check, const struct pn_archive *archive,
+			    const struct pn_cursor *cursor) {
+	struct pn_area leaf;
+	double when;
+	if (!pn_unordered_check(archive, cursor, &leaf)) {
+		is_damaged(check);
+		report(check,
+		       "a record of archive %u disagrees with the others of its messages out of "
+		       "order",
+		       archive->number);
+	}
+	for (uint64_t seq = leaf.range.from; seq < leaf.range.to; seq++) {
+		if (pn_unordered_get(archive, leaf.list, seq, &when))
+			check_listed(check, archive, cursor, seq, leaf.list);
+	}
+}
+
+/* Whether the messages in the range, which begins or ends at `seq`, have times within bounds: looks
+ * at the one next to `seq`. */
+static bool is_bounded(const struct pn_archive *archive, struct pn_range range, uint64_t seq,
+		       double least, double greatest) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	const struct pn_key key = pn_message_key(archive, seq);
+	struct pn_stored stored;
+	struct pn_cursor cursor;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	const bool any = seq == range.from ? pn_cursor_seek(&cursor, &key)
+					   : pn_cursor_seek_before(&cursor, &key);
+	const uint64_t at = any ? pn_seq_of(cursor.key) : 0;
+	const bool read =
+		at >= range.from && at < range.to && pn_stored_parse(cursor.value, &stored);
+	pn_cursor_close(&cursor);
+	return !read || (stored.latest >= least && stored.latest <= greatest);
+}
+
+/* Whether no message in the range is in order. */
+static bool is_disordered(const struct pn_archive *archive, struct pn_range range) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	const struct pn_key from = pn_message_key(archive, range.from);
+	struct pn_stored stored;
+	struct pn_cursor cursor;
+	bool disordered = true;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_seek(&cursor, &from); any && disordered;
+	     any = pn_cursor_next(&cursor)) {
+		if (pn_seq_of(cursor.key) >= range.to)
+			break;
+		disordered = pn_stored_parse(cursor.value, &stored) && stored.out_of_order;
+	}
+	pn_cursor_close(&cursor);
+	return disordered;
+}
+
+static void check_boundary(struct pn_archive_check *check, const struct pn_archive *archive,
+			   struct pn_wire value, uint64_t seq) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_RUN);
+	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_RUN, seq);
+	const struct pn_key above = pn_key_seq(archive->number, PN_KIND_RUN, seq + 1);
+	const uint64_t end = pn_wire_u64(&value);
+	const double latest = pn_wire_f64(&value);
+	const double start = pn_wire_f64(&value);
+	struct pn_range before = {0, seq}, after = {seq, END};
+	struct pn_cursor cursor;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	if (pn_cursor_seek_before(&cursor, &key))
+		before.from = pn_seq_of(cursor.key);
+	if (pn_cursor_seek(&cursor, &above))
+		after.to = pn_seq_of(cursor.key);
+	pn_cursor_close(&cursor);
+	if (value.err != PN_OK || seq == 0 || end > seq ||
+	    !is_disordered(archive, (struct pn_range){end, seq}) ||
+	    !is_bounded(archive, before, seq, -INFINITY, latest) ||
+	    !is_bounded(archive, after, seq, start, INFINITY))
+		report(check, "the run of archive %u that begins at message %llu has wrong times",
+		       archive->number, (ull)seq);
 }
 
 /* Reports an archive without messages: check_state() would never see it. */
@@ -245,8 +383,14 @@ static void check_kind(struct pn_archive_check *check, const struct pn_archive *
 	case PN_KIND_MESSAGE:
 		check_message(check, archive, cursor);
 		break;
-	case PN_KIND_OUT_OF_ORDER:
-		check_listed(check, archive, cursor);
+	case PN_KIND_LISTED:
+		check_listed(check, archive, cursor, pn_seq_of(cursor->key), PN_PEER_ALL);
+		break;
+	case PN_KIND_UNORDERED:
+		check_unordered(check, archive, cursor);
+		break;
+	case PN_KIND_RUN:
+		check_boundary(check, archive, value, pn_seq_of(cursor->key));
 		break;
 	case PN_KIND_PEER:
 		check_entry(check, archive, cursor);
@@ -270,6 +414,66 @@ void pn_archive_check_record(struct pn_archive_check *check, uint32_t number, en
 		report(check, "cannot read a record of archive %u", number);
 }
 
+static uint64_t count_records(const struct pn_archive *archive, enum pn_kind kind) {
+	const struct pn_key prefix = pn_archive_prefix(archive, kind);
+	struct pn_cursor cursor;
+	uint64_t count = 0;
+	pn_cursor_open(archive->txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor))
+		count++;
+	pn_cursor_close(&cursor);
+	return count;
+}
+
+/* Checks the fields of the state that concern times. */
+static void check_times(struct pn_archive_check *check, const struct pn_archive *archive) {
+	const struct pn_archive_state *const state = &archive->state;
+	const uint64_t runs = count_records(archive, PN_KIND_RUN);
+	const uint64_t listed = count_records(archive, PN_KIND_LISTED);
+	if (check->latest > state->latest)
+		report(check, "archive %u has messages that are later than its latest one",
+		       check->archive);
+	if (state->streak > state->next ||
+	    !is_disordered(archive, (struct pn_range){state->next - state->streak, state->next}))
+		report(check, "archive %u counts %llu messages out of order in a row at its end",
+		       check->archive, (ull)state->streak);
+	if (runs != state->runs)
+		report(check, "archive %u counts %llu runs, but has %llu", check->archive,
+		       (ull)state->runs, (ull)runs);
+	if (listed != state->listed || state->unordered + listed != check->out_of_order)
+		report(check, "archive %u counts %llu and %llu messages out of order, but has %llu",
+		       check->archive, (ull)state->listed, (ull)state->unordered,
+		       (ull)check->out_of_order);
+}
+
+/* The number of messages that marks delete; of those in two of them, twice. */
+static uint64_t count_marked(const struct pn_archive *archive) {
+	struct pn_archive unmarked = *archive;
+	struct pn_plan plan;
+	uint64_t count = 0;
+	unmarked.marks.count = 0;
+	for (unsigned i = 0; i < archive->marks.count; i++) {
+		pn_plan_mark(&unmarked, &archive->marks.marks[i], &plan);
+		count += pn_plan_count(&unmarked, &plan);
+		pn_plan_free(&plan);
+	}
+	return count;
+}
+
+void pn_archive_check_marks(struct pn_archive_check *check, uint32_t number) {
+	struct pn_archive archive;
+	if (!pn_archive_open_number(&archive, check->txn, number)) {
+		if (is_damaged(check))
+			report(check, "cannot read the marks of archive %u", number);
+		return;
+	}
+	const uint64_t marked = count_marked(&archive);
+	if (is_damaged(check))
+		report(check, "cannot count the deleted messages of archive %u", number);
+	else if (check->txn->err == PN_OK && (marked == 0 || archive.marks.count == 0))
+		report(check, "archive %u has marks, but no deleted messages", number);
+}
+
 /* Compares the sums over the archive's messages with its state. */
 static void check_state(struct pn_archive_check *check) {
 	struct pn_archive archive;
@@ -281,15 +485,20 @@ static void check_state(struct pn_archive_check *check) {
 	const struct pn_archive_state *const state = &archive.state;
 	const uint64_t positions =
 		pn_range_count(&archive, PN_PEER_ALL, (struct pn_range){0, state->next});
+	const uint64_t marked = count_marked(&archive);
 	if (check->txn->err != PN_OK)
 		return;
-	if (state->count != check->messages || state->bytes != check->bytes)
+	if (state->count + state->marked != check->messages || state->bytes != check->bytes)
 		report(check, "archive %u counts %llu messages of %llu bytes, but has %llu of %llu",
-		       check->archive, (ull)state->count, (ull)state->bytes, (ull)check->messages,
-		       (ull)check->bytes);
+		       check->archive, (ull)(state->count + state->marked), (ull)state->bytes,
+		       (ull)check->messages, (ull)check->bytes);
+	if (state->marked != marked)
+		report(check, "archive %u counts %llu deleted messages, but has %llu",
+		       check->archive, (ull)state->marked, (ull)marked);
 	if (positions != check->messages)
 		report(check, "archive %u has %llu positions, but %llu messages", check->archive,
 		       (ull)positions, (ull)check->messages);
+	check_times(check, &archive);
 }
 
 void pn_archive_check_passed(struct pn_archive_check *check, const struct pn_cursor *cursor) {

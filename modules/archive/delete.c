@@ -1,4 +1,5 @@
-/* Deleting messages: a single one, or the matches of a query. */
+/* Deleting the matches of a query: a few at once, many by a mark. */
+#include <math.h>
 #include <string.h>
 
 #include <pn/err.h>
@@ -6,83 +7,16 @@
 #include "archive.h"
 
 enum {
-	DELETE_PUTS = 4, /* of every slice: the state, and counts of deleted positions */
-	/*
-	 * Bytes of pages that the deletion of one message changes. Neighbours share their pages,
-	 * and LMDB reuses these in the same transaction: their own bytes are a margin. Scattered
-	 * messages change a leaf of the messages and one of each index. Keys and names of peers are
-	 * in no order: each that is removed along with a message changes a leaf of its own, and
-	 * merges it with another one. Tests: "room: deletions of scattered messages", "... of
-	 * neighbours with keys", "... of neighbours with peers of their own".
-	 */
-	PER_NEIGHBOUR = 400,
-	PER_SCATTERED = 12 * 1024,
-	PER_LEAF = 8 * 1024,
-	MOST_LEAVES = 3, /* of one message: its key, its peer, and the bare form of that */
+	DELETE_PUTS = 5, /* the state, the marks, and counts of deleted positions */
 	SLICE_MAX = 65536,
-	/* The most scattered messages, or leaves, in a slice: they claim less than SET_ASIDE of
-	 * room.c. Test: "sync: on a full disk scattered messages are deleted". */
-	SLICE_SCATTERED = 64,
 };
-
-/* ---- One message ---- */
-
-/* Marks the position as deleted, unless the archive begins after it now. */
-static void mark_deleted(const struct pn_archive *archive, uint64_t seq) {
-	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
-	struct pn_cursor cursor;
-	uint64_t first = seq;
-	if (pn_cursor_find(archive->txn, &cursor, &prefix, NULL)) {
-		first = pn_seq_of(cursor.key);
-		pn_cursor_close(&cursor);
-		if (first < seq)
-			pn_deleted_add(archive, PN_PEER_ALL, seq);
-		if (first < seq || pn_deleted_same_block(first, seq))
-			return;
-	}
-	pn_deleted_drop_below(archive, PN_PEER_ALL, first);
-}
-
-void pn_message_delete(struct pn_archive *archive, uint64_t seq) {
-	static const struct pn_stored gone = {0};
-	struct pn_txn *const txn = archive->txn;
-	const struct pn_key key = pn_message_key(archive, seq);
-	struct pn_stored stored;
-	struct pn_key name_key = {0};
-	struct pn_str name;
-	uint32_t bare = 0;
-	size_t bytes = 0;
-	if (!pn_message_get(archive, seq, &stored, &bytes)) {
-		pn_txn_fail(txn, PN_ECORRUPT);
-		return;
-	}
-	const bool keyed = stored.key.bytes != NULL;
-	if (keyed)
-		name_key = pn_name_key(txn, archive->number, PN_KIND_NAME, stored.key);
-	if (stored.peer != 0)
-		pn_peer_name(archive, stored.peer, &name, &bare);
-	pn_remove(txn, &key); /* stored.key and stored.stanza are borrowed until here */
-	if (keyed) {
-		pn_remove(txn, &name_key);
-		archive->scattered++;
-	}
-	pn_message_list(archive, seq, stored.out_of_order, &gone);
-	if (stored.peer != 0)
-		pn_peer_remove(archive, stored.peer, seq);
-	if (bare != 0)
-		pn_peer_remove(archive, bare, seq);
-	mark_deleted(archive, seq);
-	archive->state.count -= 1;
-	archive->state.bytes -= bytes;
-}
-
-/* ---- The matches of a query ---- */
 
 struct deletion {
 	const struct pn_archive_query *query;
-	uint64_t limit;     /* most messages to delete */
-	uint64_t done;      /* messages deleted */
-	uint64_t scattered; /* see struct pn_archive */
+	uint64_t limit; /* most messages to remove at once */
+	uint64_t done;  /* messages deleted */
+	bool marked;    /* by a mark */
+	size_t used;    /* bytes of the claim */
 };
 
 static bool selects_all(const struct deletion *deletion) {
@@ -92,53 +26,88 @@ static bool selects_all(const struct deletion *deletion) {
 	       query->after.bytes == NULL && query->ids == NULL && query->key.bytes == NULL;
 }
 
-/* The number of matches within the page. */
-static uint64_t count_page(const struct pn_archive *archive, const struct pn_plan *plan) {
-	struct pn_walk walk = {.archive = archive, .plan = plan};
-	uint64_t count = 0;
-	if (plan->page.from == 1 && plan->page.to == archive->state.next)
-		return pn_plan_count(archive, plan);
-	while (pn_walk_next(&walk))
-		count++;
-	pn_walk_close(&walk);
-	return count;
-}
-
 /* How many of the matches have to be deleted. */
 static uint64_t count_surplus(const struct pn_archive *archive, const struct pn_plan *plan,
 			      const struct pn_archive_query *query) {
 	if (!query->has_keep)
 		return UINT64_MAX;
-	const uint64_t count = count_page(archive, plan);
+	const uint64_t count = pn_plan_count(archive, plan);
 	return count > query->keep ? count - query->keep : 0;
 }
 
-/* Deletes up to `most` matches in the plan's order. A deletion changes the indexes, so the walk
- * closes its cursor first. */
-static void delete_matches(struct pn_archive *archive, const struct pn_plan *plan, uint64_t most,
-			   struct deletion *deletion) {
+/* Gathers the first matches in the plan's order, up to `most`. Returns whether there are more. */
+static bool gather(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t most,
+		   struct pn_batch *batch) {
 	struct pn_walk walk = {.archive = archive, .plan = plan};
-	while (deletion->done < most && archive->scattered < SLICE_SCATTERED &&
-	       pn_walk_next(&walk)) {
-		pn_walk_close(&walk);
-		pn_message_delete(archive, walk.seq);
-		deletion->done++;
-	}
+	bool more = false;
+	for (uint64_t i = 0; i < most && !more && pn_walk_next(&walk); i++)
+		more = !pn_batch_add(batch, archive, walk.seq, &walk.stored);
 	pn_walk_close(&walk);
-	deletion->scattered = archive->scattered;
+	return more;
 }
 
-/* Returns whether the slice has ended before the matches. */
+/* Limits the plan's page to its first `count` matches. Finds the end by bisection. */
+static void limit_page(const struct pn_archive *archive, struct pn_plan *plan, uint64_t count) {
+	const uint64_t below = plan->reverse ? pn_plan_count(archive, plan) - count : count;
+	const struct pn_range page = plan->page;
+	uint64_t from = page.from, to = page.to;
+	while (from < to && archive->txn->err == PN_OK) {
+		plan->page.to = from + (to - from) / 2;
+		if (pn_plan_count(archive, plan) < below)
+			from = plan->page.to + 1;
+		else
+			to = plan->page.to;
+	}
+	plan->page =
+		plan->reverse ? (struct pn_range){to, page.to} : (struct pn_range){page.from, to};
+}
+
+/* Marks the first `surplus` matches. Returns false if there is no room for another mark. */
+static bool mark(struct pn_archive *archive, const struct pn_plan *plan, uint64_t surplus,
+		 struct deletion *deletion) {
+	struct pn_plan limited = *plan;
+	if (surplus != UINT64_MAX)
+		limit_page(archive, &limited, surplus);
+	const uint64_t count = pn_plan_count(archive, &limited);
+	if (count < archive->state.count && !pn_marks_add(archive, &limited))
+		return false;
+	archive->state.count -= pn_min(count, archive->state.count);
+	archive->state.marked += count;
+	deletion->done = count;
+	deletion->marked = true;
+	return true;
+}
+
+/* Returns whether matches are left. */
 static bool delete_planned(struct pn_archive *archive, const struct pn_plan *plan,
 			   struct deletion *deletion) {
 	const uint64_t surplus = count_surplus(archive, plan, deletion->query);
-	delete_matches(archive, plan, pn_min(surplus, deletion->limit), deletion);
-	if (deletion->done > 0 && archive->state.count > 0)
-		pn_archive_write_state(archive);
-	else if (deletion->done > 0)
+	struct pn_batch batch = {
+		.most = PN_BATCH_SCATTERED,
+		.scattered = plan->peer != PN_PEER_ALL || plan->ids != NULL || plan->out_of_order,
+	};
+	bool more = gather(archive, plan, surplus, &batch);
+	if (more && plan->ids == NULL && mark(archive, plan, surplus, deletion))
+		return false;
+	if (batch.count > deletion->limit) {
+		batch.count = (unsigned)deletion->limit;
+		more = true;
+	}
+	pn_batch_remove(&batch, archive);
+	archive->state.count -= batch.count;
+	deletion->done = batch.count;
+	deletion->used = pn_batch_used(&batch, archive);
+	return more;
+}
+
+static void write_or_drop(struct pn_archive *archive, const struct deletion *deletion) {
+	if (archive->state.count == 0) {
 		pn_archive_drop(archive);
-	return surplus > deletion->done &&
-	       (deletion->done == deletion->limit || deletion->scattered >= SLICE_SCATTERED);
+		return;
+	}
+	if (deletion->marked)
+		pn_marks_write(archive);
+	pn_archive_write_state(archive);
 }
 
 static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
@@ -154,42 +123,22 @@ static bool delete_from(struct pn_archive *archive, struct deletion *deletion) {
 	if (pn_plan_make(archive, deletion->query, &plan))
 		more = delete_planned(archive, &plan, deletion);
 	pn_plan_free(&plan);
+	if (deletion->done > 0)
+		write_or_drop(archive, deletion);
 	return more;
 }
 
-static bool is_scattered(const struct pn_archive_query *query) {
-	return query->peer.bytes != NULL || query->ids != NULL;
-}
-
-static uint64_t slice(const struct pn_archive_query *query, uint64_t limit) {
-	return pn_min(limit, is_scattered(query) ? SLICE_SCATTERED : SLICE_MAX);
-}
-
-static size_t bytes_of(const struct deletion *deletion, uint64_t messages, uint64_t scattered) {
-	if (is_scattered(deletion->query))
-		return (size_t)messages * PER_SCATTERED;
-	return (size_t)messages * PER_NEIGHBOUR + (size_t)scattered * PER_LEAF;
-}
-
-static size_t claimed_bytes(const struct deletion *deletion) {
-	const uint64_t scattered =
-		pn_min(MOST_LEAVES * deletion->limit, SLICE_SCATTERED + MOST_LEAVES - 1);
-	return bytes_of(deletion, deletion->limit, scattered);
-}
-
-static void begin(const struct pn_store *store, struct pn_txn *txn,
-		  const struct deletion *deletion) {
+static void begin(const struct pn_store *store, struct pn_txn *txn) {
 	pn_txn_write(store->db, txn,
 		     (struct pn_claim){
 			     .puts = DELETE_PUTS,
-			     .bytes = claimed_bytes(deletion),
+			     .bytes = PN_BATCH_CLAIM,
 			     .removes = true,
 		     });
 }
 
 static int end(struct pn_txn *txn, const struct deletion *deletion, int result) {
-	const uint64_t used = pn_min(deletion->done, deletion->limit);
-	pn_txn_refund(txn, claimed_bytes(deletion) - bytes_of(deletion, used, deletion->scattered));
+	pn_txn_refund(txn, PN_BATCH_CLAIM - deletion->used);
 	return pn_txn_end(txn, result);
 }
 
@@ -199,10 +148,10 @@ int pn_archive_delete(const struct pn_store *store, struct pn_user user,
 	struct pn_archive archive;
 	struct deletion deletion = {
 		.query = query,
-		.limit = query->key.bytes != NULL ? 1 : slice(query, limit),
+		.limit = pn_min(limit, SLICE_MAX),
 	};
 	bool more = false;
-	begin(store, &txn, &deletion);
+	begin(store, &txn);
 	if (pn_archive_open(&archive, &txn, store, user))
 		more = delete_from(&archive, &deletion);
 	else if (query->before.bytes != NULL || query->after.bytes != NULL)
@@ -259,7 +208,7 @@ static int delete_next(const struct pn_store *store, const struct pn_archive_que
 	struct deletion deletion = {.query = query, .limit = *left};
 	struct pn_txn txn;
 	uint32_t archive;
-	begin(store, &txn, &deletion);
+	begin(store, &txn);
 	const bool found = next_archive(&txn, store, &next, &archive);
 	const bool more = found && delete_of_user(&txn, archive, &deletion);
 	const int err = end(&txn, &deletion, PN_OK);
@@ -274,13 +223,13 @@ static int delete_next(const struct pn_store *store, const struct pn_archive_que
 	if (more)
 		*left = 0; /* the next slice continues with the same archive */
 	else
-		skip_to(position, next, left, deletion.done);
+		skip_to(position, next, left, deletion.marked ? 0 : deletion.done);
 	return 1;
 }
 
 int pn_archive_delete_all(const struct pn_store *store, const struct pn_archive_query *query,
 			  struct pn_archive_position *position, uint64_t limit, uint64_t *count) {
-	uint64_t left = slice(query, limit);
+	uint64_t left = pn_min(limit, SLICE_MAX);
 	int err;
 	do
 		err = delete_next(store, query, position, &left, count);

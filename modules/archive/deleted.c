@@ -23,7 +23,7 @@ bool pn_deleted_same_block(uint64_t a, uint64_t b) {
 
 static struct pn_key block_key(const struct pn_archive *archive, uint32_t peer, uint8_t level,
 			       uint64_t block) {
-	return pn_key_deleted(archive->number, peer, level, block);
+	return pn_key_block(archive->number, PN_KIND_DELETED, peer, level, block);
 }
 
 /* The prefix of the blocks of a level. */
@@ -38,7 +38,7 @@ static uint64_t cursor_block(const struct pn_cursor *cursor) {
 	uint32_t archive, peer;
 	uint8_t level;
 	uint64_t block;
-	if (pn_key_read_deleted(cursor->key, &archive, &peer, &level, &block))
+	if (pn_key_read_block(cursor->key, PN_KIND_DELETED, &archive, &peer, &level, &block))
 		return block;
 	pn_txn_fail(cursor->txn, PN_ECORRUPT);
 	return UINT64_MAX;
@@ -58,26 +58,46 @@ static void read_bitmap(struct pn_txn *txn, const struct pn_key *key,
 		memcpy(bitmap, bytes, BITMAP);
 }
 
-/* Sets or clears the bit of a position. Returns whether it was different before. */
-static bool change_bit(const struct pn_archive *archive, uint32_t peer, uint64_t position,
-		       bool deleted) {
+static void write_bitmap(struct pn_txn *txn, const struct pn_key *key,
+			 const unsigned char bitmap[BITMAP]) {
 	static const unsigned char empty[BITMAP] = {0};
-	const struct pn_key key = block_key(archive, peer, 0, block_of(position, 0));
-	unsigned char bitmap[BITMAP];
-	read_bitmap(archive->txn, &key, bitmap);
-	unsigned char *const byte = &bitmap[(position & POSITION_IN_BLOCK) / 8];
-	const unsigned char bit = (unsigned char)(1u << (position & 7));
-	if (((*byte & bit) != 0) == deleted)
-		return false;
-	*byte ^= bit;
 	if (memcmp(bitmap, empty, BITMAP) == 0) {
-		pn_remove(archive->txn, &key);
-		return true;
+		pn_remove(txn, key);
+		return;
 	}
 	struct pn_buf value = pn_value();
 	pn_buf_append(&value, bitmap, BITMAP);
-	pn_put(archive->txn, &key, &value);
-	return true;
+	pn_put(txn, key, &value);
+}
+
+/* The number of the first positions that are in one block of the level. */
+static size_t count_in_block(const uint64_t *positions, size_t count, uint8_t level) {
+	const uint64_t block = block_of(positions[0], level);
+	size_t in_block = 1;
+	while (in_block < count && block_of(positions[in_block], level) == block)
+		in_block++;
+	return in_block;
+}
+
+/* Sets or clears the bits of positions, which are in one block. Moves those whose bit was different
+ * to the front, and returns their number. */
+static size_t change_bits(const struct pn_archive *archive, uint32_t peer, uint64_t *positions,
+			  size_t count, bool deleted) {
+	const struct pn_key key = block_key(archive, peer, 0, block_of(positions[0], 0));
+	unsigned char bitmap[BITMAP];
+	size_t changed = 0;
+	read_bitmap(archive->txn, &key, bitmap);
+	for (size_t i = 0; i < count; i++) {
+		unsigned char *const byte = &bitmap[(positions[i] & POSITION_IN_BLOCK) / 8];
+		const unsigned char bit = (unsigned char)(1u << (positions[i] & 7));
+		if (((*byte & bit) != 0) == deleted)
+			continue;
+		*byte ^= bit;
+		positions[changed++] = positions[i];
+	}
+	if (changed > 0)
+		write_bitmap(archive->txn, &key, bitmap);
+	return changed;
 }
 
 static void put_count(struct pn_txn *txn, const struct pn_key *key, uint64_t count) {
@@ -99,21 +119,36 @@ static uint64_t get_count(struct pn_txn *txn, const struct pn_key *key) {
 	return pn_txn_sound(txn, &value) ? count : 0;
 }
 
-static void change(const struct pn_archive *archive, uint32_t peer, uint64_t position,
-		   bool deleted) {
-	if (!change_bit(archive, peer, position, deleted))
-		return;
+static void change_count(const struct pn_archive *archive, uint32_t peer, uint8_t level,
+			 uint64_t block, size_t difference, bool deleted) {
+	const struct pn_key key = block_key(archive, peer, level, block);
+	const uint64_t before = get_count(archive->txn, &key);
+	put_count(archive->txn, &key,
+		  deleted ? before + difference : before - pn_min(before, difference));
+}
+
+/* Changes positions, which are in order, and the order of the array. */
+static void change(const struct pn_archive *archive, uint32_t peer, uint64_t *positions,
+		   size_t count, bool deleted) {
+	size_t changed = 0;
+	for (size_t i = 0, part; i < count; i += part) {
+		part = count_in_block(positions + i, count - i, 0);
+		const size_t different = change_bits(archive, peer, positions + i, part, deleted);
+		memmove(positions + changed, positions + i, different * sizeof(positions[0]));
+		changed += different;
+	}
 	for (uint8_t level = 1; level < LEVELS; level++) {
-		const struct pn_key key =
-			block_key(archive, peer, level, block_of(position, level));
-		const uint64_t before = get_count(archive->txn, &key);
-		const uint64_t after = deleted ? before + 1 : before - pn_min(before, 1);
-		put_count(archive->txn, &key, after);
+		for (size_t i = 0, part; i < changed; i += part) {
+			part = count_in_block(positions + i, changed - i, level);
+			change_count(archive, peer, level, block_of(positions[i], level), part,
+				     deleted);
+		}
 	}
 }
 
-void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t position) {
-	change(archive, peer, position, true);
+void pn_deleted_add(const struct pn_archive *archive, uint32_t peer, uint64_t *positions,
+		    size_t count) {
+	change(archive, peer, positions, count, true);
 }
 
 /* ---- Counting ---- */
@@ -240,8 +275,11 @@ static void recount(const struct pn_archive *archive, uint32_t peer, uint8_t lev
 void pn_deleted_drop_from(const struct pn_archive *archive, uint32_t peer, uint64_t from) {
 	const uint64_t block_end = (block_of(from, 0) + 1) << BITS;
 	if ((from & POSITION_IN_BLOCK) != 0) {
+		uint64_t rest[1 << BITS];
+		size_t count = 0;
 		for (uint64_t position = from; position < block_end; position++)
-			change(archive, peer, position, false);
+			rest[count++] = position;
+		change(archive, peer, rest, count, false);
 	}
 	for (uint8_t level = 0; level < LEVELS; level++) {
 		/* the block of `from` stays, unless `from` is its first position */

@@ -110,16 +110,24 @@ static uint64_t find_opaque(const struct pn_archive *archive, struct pn_str id) 
 
 /* ---- Keys of messages ---- */
 
-uint64_t pn_id_find(const struct pn_archive *archive, struct pn_str id) {
+static uint64_t find_key(const struct pn_archive *archive, struct pn_str id) {
 	struct pn_wire value;
-	const uint64_t found = find_opaque(archive, id);
-	if (found != 0)
-		return found;
 	const struct pn_key key = pn_name_key(archive->txn, archive->number, PN_KIND_NAME, id);
 	if (!pn_get(archive->txn, &key, &value))
 		return 0;
 	const uint64_t seq = pn_wire_u64(&value);
 	return pn_txn_sound(archive->txn, &value) ? seq : 0;
+}
+
+uint64_t pn_id_find(const struct pn_archive *archive, struct pn_str id) {
+	struct pn_stored stored;
+	uint64_t seq = find_opaque(archive, id);
+	if (seq == 0)
+		seq = find_key(archive, id);
+	if (seq != 0 && archive->marks.count > 0 && pn_message_get(archive, seq, &stored, NULL) &&
+	    pn_marks_cover(archive, seq, &stored))
+		return 0;
+	return seq;
 }
 
 void pn_id_put(const struct pn_archive *archive, struct pn_str key, uint64_t seq) {

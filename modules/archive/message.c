@@ -9,7 +9,7 @@
 
 static bool is_sound(const struct pn_archive_state *state) {
 	return !isnan(state->latest) && state->next > 0 && state->next <= PN_SEQ_END &&
-	       state->count < state->next;
+	       state->count < state->next && state->marked < state->next - state->count;
 }
 
 bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint32_t number) {
@@ -29,10 +29,18 @@ bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint
 	state->bytes = pn_wire_u64(&value);
 	state->latest = pn_wire_f64(&value);
 	state->next_peer = pn_wire_u32(&value);
-	state->out_of_order = pn_wire_u64(&value);
+	state->listed = pn_wire_u64(&value);
+	if (value.left > 0) { /* not in format 1 */
+		state->unordered = pn_wire_u64(&value);
+		state->runs = pn_wire_u32(&value);
+		state->streak = pn_wire_u64(&value);
+		state->marked = pn_wire_u64(&value);
+	}
 	if (pn_txn_sound(txn, &value) && !is_sound(state))
 		pn_txn_fail(txn, PN_ECORRUPT);
 	archive->counted = state->bytes;
+	if (state->marked > 0)
+		pn_marks_read(archive);
 	return txn->err == PN_OK;
 }
 
@@ -63,7 +71,13 @@ void pn_archive_write_state(struct pn_archive *archive) {
 	pn_wire_put_u64(&value, state->bytes);
 	pn_wire_put_f64(&value, state->latest);
 	pn_wire_put_u32(&value, state->next_peer);
-	pn_wire_put_u64(&value, state->out_of_order);
+	pn_wire_put_u64(&value, state->listed);
+	if (state->unordered > 0 || state->runs > 0 || state->streak > 0 || state->marked > 0) {
+		pn_wire_put_u64(&value, state->unordered);
+		pn_wire_put_u32(&value, state->runs);
+		pn_wire_put_u64(&value, state->streak);
+		pn_wire_put_u64(&value, state->marked);
+	}
 	pn_put(archive->txn, &key, &value);
 	count_bytes(archive);
 }
@@ -83,6 +97,18 @@ void pn_archive_size(struct pn_txn *txn, uint32_t number, uint64_t *messages, ui
 
 enum { OUT_OF_ORDER = 1, KEYED = 2 };
 
+/* 0 for a stanza that is damaged. */
+static size_t find_saved(struct pn_str stanza) {
+	const int size = pn_decompressed_size(stanza);
+	return size >= 0 && (size_t)size > stanza.len ? (size_t)size - stanza.len : 0;
+}
+
+int pn_stored_compress(struct pn_db *db, struct pn_str packed, struct pn_stored *stored) {
+	const int err = pn_compress(pn_db_compressor(db), packed, &stored->stanza);
+	stored->saved = err == PN_OK ? packed.len - stored->stanza.len : 0;
+	return err;
+}
+
 struct pn_key pn_archive_prefix(const struct pn_archive *archive, enum pn_kind kind) {
 	return pn_key_record(archive->number, kind);
 }
@@ -95,7 +121,8 @@ uint64_t pn_seq_of(struct pn_str key) {
 	uint32_t archive;
 	uint64_t seq;
 	return pn_key_read_seq(key, PN_KIND_MESSAGE, &archive, &seq) ||
-			       pn_key_read_seq(key, PN_KIND_OUT_OF_ORDER, &archive, &seq)
+			       pn_key_read_seq(key, PN_KIND_LISTED, &archive, &seq) ||
+			       pn_key_read_seq(key, PN_KIND_RUN, &archive, &seq)
 		       ? seq
 		       : 0;
 }
@@ -111,6 +138,7 @@ bool pn_stored_parse(struct pn_wire value, struct pn_stored *stored) {
 	if (flags & KEYED)
 		stored->key.bytes = pn_wire_bytes(&value, &stored->key.len);
 	stored->stanza = (struct pn_str){(const char *)value.pos, value.left};
+	stored->saved = find_saved(stored->stanza);
 	return value.err == PN_OK && flags <= (OUT_OF_ORDER | KEYED) && isfinite(stored->when) &&
 	       !isnan(stored->latest);
 }
@@ -127,9 +155,11 @@ bool pn_message_get(const struct pn_archive *archive, uint64_t seq, struct pn_st
 	struct pn_wire value;
 	if (!pn_get(archive->txn, &key, &value))
 		return false;
+	if (!pn_stored_read(archive->txn, value, stored))
+		return false;
 	if (bytes != NULL)
-		*bytes = key.len + 1 + value.left;
-	return pn_stored_read(archive->txn, value, stored);
+		*bytes = key.len + 1 + value.left + stored->saved;
+	return true;
 }
 
 size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
@@ -147,18 +177,5 @@ size_t pn_message_put(const struct pn_archive *archive, uint64_t seq,
 	if (keyed)
 		pn_wire_put_bytes(&value, stored->key.bytes, (uint32_t)stored->key.len);
 	pn_buf_append(&value, stored->stanza.bytes, stored->stanza.len);
-	return pn_put(archive->txn, &key, &value);
-}
-
-void pn_message_list(struct pn_archive *archive, uint64_t seq, bool was,
-		     const struct pn_stored *now) {
-	const struct pn_key key = pn_key_seq(archive->number, PN_KIND_OUT_OF_ORDER, seq);
-	archive->state.out_of_order += (uint64_t)now->out_of_order - (uint64_t)was;
-	if (now->out_of_order) {
-		struct pn_buf value = pn_value();
-		pn_wire_put_f64(&value, now->when);
-		pn_put(archive->txn, &key, &value);
-	} else if (was) {
-		pn_remove(archive->txn, &key);
-	}
+	return pn_put(archive->txn, &key, &value) + stored->saved;
 }

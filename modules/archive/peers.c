@@ -5,6 +5,8 @@
 
 #include "archive.h"
 
+enum { ENTRY = 30 }; /* bytes that an entry of an index takes on its page */
+
 /* ---- Names and numbers ---- */
 
 static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
@@ -37,6 +39,14 @@ bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str
 	*bare = pn_wire_u32(&value);
 	*name = (struct pn_str){(const char *)value.pos, value.left};
 	return pn_txn_sound(archive->txn, &value);
+}
+
+struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer) {
+	struct pn_peers peers = {peer, 0};
+	struct pn_str name;
+	if (peer != 0)
+		pn_peer_name(archive, peer, &name, &peers.bare);
+	return peers;
 }
 
 static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare) {
@@ -148,42 +158,59 @@ void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) 
 	pn_cursor_open(archive->txn, &cursor, &prefix);
 	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
 	pn_cursor_close(&cursor);
-	put_ordinal(archive->txn, &key, last.seq != 0 ? last.ordinal + 1 : 0);
+	const uint64_t ordinal = last.seq != 0 ? last.ordinal + 1 : 0;
+	put_ordinal(archive->txn, &key, ordinal);
 	if (last.seq >= seq)
 		renumber(archive, peer);
+	else
+		pn_series_extended(archive->txn, &key, ordinal * ENTRY);
 }
 
-/* Drops the ordinal of a removed message, which was between `before` and `after`. */
-static void drop_ordinal(struct pn_archive *archive, uint32_t peer, uint64_t ordinal,
-			 struct index_entry before, struct index_entry after) {
-	if (before.seq == 0 && after.seq == 0)
+/* Drops the ordinals of removed messages, in order. `first` and `last` are what is left. */
+static void drop_ordinals(struct pn_archive *archive, uint32_t peer, uint64_t *ordinals,
+			  size_t count, struct index_entry first, struct index_entry last) {
+	size_t below = 0;
+	if (first.seq == 0) {
 		forget(archive, peer);
-	else if (after.seq == 0)
-		pn_deleted_drop_from(archive, peer,
-				     before.ordinal + 1); /* the next message gets it */
-	else if (before.seq != 0)
-		pn_deleted_add(archive, peer, ordinal);
-	else if (!pn_deleted_same_block(ordinal, after.ordinal))
-		pn_deleted_drop_below(archive, peer, after.ordinal);
-}
-
-void pn_peer_remove(struct pn_archive *archive, uint32_t peer, uint64_t seq) {
-	struct pn_txn *const txn = archive->txn;
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
-	struct pn_wire value;
-	struct pn_cursor cursor;
-	if (!pn_get(txn, &key, &value)) {
-		pn_txn_fail(txn, PN_ECORRUPT);
 		return;
 	}
-	const uint64_t ordinal = pn_wire_u32(&value);
-	pn_txn_sound(txn, &value);
-	pn_remove(txn, &key);
+	if (ordinals[count - 1] > last.ordinal) /* the next message gets it */
+		pn_deleted_drop_from(archive, peer, last.ordinal + 1);
+	while (count > 0 && ordinals[count - 1] > last.ordinal)
+		count--;
+	while (below < count && ordinals[below] < first.ordinal)
+		below++;
+	pn_deleted_add(archive, peer, ordinals + below, count - below);
+	if (below > 0 && !pn_deleted_same_block(ordinals[0], first.ordinal))
+		pn_deleted_drop_below(archive, peer, first.ordinal);
+}
+
+/* Removes the entry from the index, to which the cursor moves unless it is there. Returns its
+ * ordinal. */
+static uint64_t remove_entry(const struct pn_archive *archive, uint32_t peer, uint64_t seq,
+			     struct pn_cursor *cursor) {
+	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
+	if (cursor->key.bytes == NULL || pn_peer_seq_of(cursor->key) != seq)
+		(void)pn_cursor_seek(cursor, &key);
+	const struct index_entry entry = read_entry(cursor, cursor->key.bytes != NULL);
+	if (entry.seq != seq)
+		pn_txn_fail(archive->txn, PN_ECORRUPT);
+	pn_cursor_remove(cursor);
+	return entry.ordinal;
+}
+
+void pn_peer_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count) {
+	struct pn_txn *const txn = archive->txn;
+	const struct pn_key prefix = pn_peer_prefix(archive, peer);
+	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
+	uint64_t ordinals[PN_BATCH_MAX];
+	struct pn_cursor cursor;
 	pn_cursor_open(txn, &cursor, &prefix);
-	const struct index_entry before = read_entry(&cursor, pn_cursor_seek_before(&cursor, &key));
-	const struct index_entry after = read_entry(&cursor, pn_cursor_seek(&cursor, &key));
+	for (size_t i = 0; i < count && txn->err == PN_OK; i++)
+		ordinals[i] = remove_entry(archive, peer, seqs[i], &cursor);
+	const struct index_entry first = read_entry(&cursor, pn_cursor_first(&cursor));
+	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
 	pn_cursor_close(&cursor);
 	if (txn->err == PN_OK)
-		drop_ordinal(archive, peer, ordinal, before, after);
+		drop_ordinals(archive, peer, ordinals, count, first, last);
 }

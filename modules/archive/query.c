@@ -1,4 +1,4 @@
-/* Queries: translates one to ranges of messages, counts them, and walks over them. */
+/* Queries: translates one to ranges of messages, and counts them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +9,6 @@
 #include "archive.h"
 
 /* ---- Ranges ---- */
-
-static uint64_t max(uint64_t a, uint64_t b) {
-	return a > b ? a : b;
-}
-
-static struct pn_range intersect(struct pn_range a, struct pn_range b) {
-	return (struct pn_range){max(a.from, b.from), pn_min(a.to, b.to)};
-}
 
 /* The number of positions that are not deleted. */
 static uint64_t count_positions(const struct pn_archive *archive, uint32_t peer,
@@ -67,36 +59,6 @@ uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct 
 		return count_all(archive, range);
 	const struct pn_range ordinals = find_ordinals(archive, peer, range);
 	return archive->txn->err == PN_OK ? count_positions(archive, peer, ordinals) : 0;
-}
-
-static bool is_before(double latest, double when, bool above) {
-	return latest < when || (above && latest == when);
-}
-
-uint64_t pn_time_find(const struct pn_archive *archive, double when, bool above) {
-	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
-	struct pn_cursor cursor;
-	struct pn_stored stored;
-	uint64_t from = 1, to = archive->state.next;
-	if (is_before(archive->state.latest, when, above))
-		return to;
-	pn_cursor_open(archive->txn, &cursor, &prefix);
-	while (from < to) {
-		const uint64_t middle = from + (to - from) / 2;
-		const struct pn_key key = pn_message_key(archive, middle);
-		const uint64_t found = pn_cursor_seek(&cursor, &key) ? pn_seq_of(cursor.key) : 0;
-		if (found == 0 || found >= to) {
-			to = middle;
-		} else if (!pn_stored_read(archive->txn, cursor.value, &stored)) {
-			break;
-		} else if (is_before(stored.latest, when, above)) {
-			from = found + 1;
-		} else {
-			to = middle;
-		}
-	}
-	pn_cursor_close(&cursor);
-	return from;
 }
 
 /* ---- Making a plan ---- */
@@ -163,34 +125,71 @@ static void plan_page(const struct pn_archive *archive, const struct pn_archive_
 		plan->page.to = pn_min(plan->page.to, find_bound(archive, query->before));
 }
 
-static void plan_time(const struct pn_archive *archive, const struct pn_archive_query *query,
-		      struct pn_plan *plan) {
-	if (query->has_start) {
-		plan->start = query->start;
-		plan->main.from = pn_time_find(archive, query->start, false);
+/* Appends a range, or adds it to the last one if that ends there. */
+static void put_range(struct pn_plan *plan, struct pn_range range) {
+	struct pn_range *const last = &plan->ranges[plan->ranges_count];
+	if (range.from >= range.to)
+		return;
+	if (plan->ranges_count > 0 && last[-1].to == range.from)
+		last[-1].to = range.to;
+	else
+		plan->ranges[plan->ranges_count++] = range;
+}
+
+/* The messages of the run that match in time, if they are in order. */
+static struct pn_range find_times(const struct pn_archive *archive, const struct pn_plan *plan,
+				  const struct pn_run *run) {
+	struct pn_range range = run->range;
+	if (run->latest < plan->start || run->start > plan->end)
+		return (struct pn_range){0, 0};
+	if (!(run->start >= plan->start))
+		range.from = pn_time_find(archive, run, plan->start, false);
+	if (!(run->latest <= plan->end))
+		range.to = pn_time_find(archive, run, plan->end, true);
+	return range;
+}
+
+/* Without a bound in time all messages come in order, and otherwise those that are. */
+static void plan_ranges(const struct pn_archive *archive, struct pn_plan *plan, bool timed) {
+	struct pn_runs runs;
+	plan->ranges = pn_malloc((archive->state.runs + (size_t)1) * sizeof(plan->ranges[0]));
+	if (plan->ranges == NULL) {
+		pn_txn_fail(archive->txn, PN_ENOMEM);
+		return;
 	}
-	if (query->has_end) {
-		plan->end = query->end;
-		plan->main.to = pn_time_find(archive, query->end, true);
+	if (!timed) {
+		plan->ranges[plan->ranges_count++] = (struct pn_range){1, archive->state.next};
+		return;
 	}
-	plan->main.from = pn_min(plan->main.from, plan->main.to);
-	plan->out_of_order =
-		archive->state.out_of_order > 0 && (query->has_start || query->has_end);
+	pn_runs_open(&runs, archive);
+	for (uint32_t left = archive->state.runs + 1; left > 0 && pn_runs_next(&runs); left--)
+		put_range(plan, find_times(archive, plan, &runs.run));
+	pn_runs_close(&runs);
+}
+
+/* Sets the bounds in time, and the ranges. */
+static void plan_times(const struct pn_archive *archive, struct pn_plan *plan, double start,
+		       double end) {
+	const struct pn_archive_state *const state = &archive->state;
+	const bool timed = start != -INFINITY || end != INFINITY;
+	plan->start = start;
+	plan->end = end;
+	plan->listed = timed && state->listed > 0;
+	plan->out_of_order = timed && (plan->listed || state->unordered > 0);
+	plan_ranges(archive, plan, timed);
 }
 
 bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_query *query,
 		  struct pn_plan *plan) {
 	*plan = (struct pn_plan){
 		.peer = PN_PEER_ALL,
-		.main = {1, archive->state.next},
 		.page = {1, archive->state.next},
-		.start = -INFINITY,
-		.end = INFINITY,
 		.reverse = query->reverse,
 	};
 	plan_ids(archive, query, plan);
 	plan_page(archive, query, plan);
-	plan_time(archive, query, plan);
+	plan_times(archive, plan, query->has_start ? query->start : -INFINITY,
+		   query->has_end ? query->end : INFINITY);
 	if (query->peer.bytes != NULL) {
 		plan->peer = pn_peer_find(archive, query->peer);
 		if (plan->peer == 0)
@@ -199,219 +198,106 @@ bool pn_plan_make(const struct pn_archive *archive, const struct pn_archive_quer
 	return archive->txn->err == PN_OK;
 }
 
+void pn_plan_mark(const struct pn_archive *archive, const struct pn_mark *mark,
+		  struct pn_plan *plan) {
+	*plan = (struct pn_plan){.peer = mark->peers.peer, .page = mark->seqs};
+	plan_times(archive, plan, mark->start, mark->end);
+}
+
 void pn_plan_free(struct pn_plan *plan) {
 	pn_free(plan->ids);
+	pn_free(plan->ranges);
 	plan->ids = NULL;
+	plan->ranges = NULL;
 }
 
 /* ---- Which messages match ---- */
 
-static bool match_time(const struct pn_plan *plan, double when) {
-	return when >= plan->start && when <= plan->end;
-}
-
 static bool match_peer(const struct pn_archive *archive, const struct pn_plan *plan,
 		       uint32_t peer) {
-	struct pn_str name;
-	uint32_t bare;
 	if (plan->peer == PN_PEER_ALL || peer == plan->peer)
 		return true;
-	return peer != 0 && pn_peer_name(archive, peer, &name, &bare) && bare == plan->peer;
+	return peer != 0 && pn_peers_of(archive, peer).bare == plan->peer;
 }
 
-/* Reads the message `seq`, and returns whether it matches in time and peer. */
-static bool read_match(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
-		       struct pn_stored *stored) {
-	return pn_message_get(archive, seq, stored, NULL) && match_time(plan, stored->when) &&
-	       match_peer(archive, plan, stored->peer);
+bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
+		     const struct pn_stored *stored) {
+	return stored->when >= plan->start && stored->when <= plan->end &&
+	       match_peer(archive, plan, stored->peer) && !pn_marks_cover(archive, seq, stored);
 }
 
 /* ---- Counting ---- */
 
-/* Corrects the count of `main` for a message that is out of order: -1 if it is counted but does not
- * match, 1 if it matches but is not counted. */
-static int count_listed(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
-			double when) {
-	const bool inside = seq >= plan->main.from && seq < plan->main.to;
-	struct pn_stored stored;
-	if (inside == match_time(plan, when))
-		return 0;
-	if (plan->peer != PN_PEER_ALL && (!pn_message_get(archive, seq, &stored, NULL) ||
-					  !match_peer(archive, plan, stored.peer)))
-		return 0;
-	return inside ? -1 : 1;
+/* The number of those that are out of order, of the peer, in the page and in the ranges. */
+static uint64_t count_within(const struct pn_archive *archive, const struct pn_plan *plan,
+			     struct pn_range page, const struct pn_range *ranges,
+			     size_t ranges_count) {
+	struct pn_area area = pn_area_all(plan->peer);
+	uint64_t count = pn_unordered_count_within(archive, plan->peer, page, ranges, ranges_count);
+	for (size_t i = 0; i < ranges_count && plan->listed; i++) {
+		area.range = pn_range_intersect(page, ranges[i]);
+		count += pn_listed_count(archive, &area);
+	}
+	return count;
 }
 
-static int64_t count_out_of_order(const struct pn_archive *archive, const struct pn_plan *plan) {
-	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_OUT_OF_ORDER);
-	struct pn_cursor cursor;
-	int64_t count = 0;
-	pn_cursor_open(archive->txn, &cursor, &prefix);
-	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
-		const double when = pn_wire_f64(&cursor.value);
-		if (!pn_txn_sound(archive->txn, &cursor.value))
-			break;
-		count += count_listed(archive, plan, pn_seq_of(cursor.key), when);
+static uint64_t count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			       struct pn_range page, const struct pn_range *ranges,
+			       size_t ranges_count) {
+	uint64_t count = 0;
+	for (size_t i = 0; i < ranges_count; i++)
+		count += pn_range_count(archive, plan->peer, pn_range_intersect(page, ranges[i]));
+	if (!plan->out_of_order || count == 0)
+		return count;
+	return count - pn_min(count, count_within(archive, plan, page, ranges, ranges_count));
+}
+
+bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
+			  struct pn_range range) {
+	return count_in_order(archive, plan, range, &range, 1) > 0;
+}
+
+/* The number of matches within the page, of deleted messages too. */
+static uint64_t count_stored(const struct pn_archive *archive, const struct pn_plan *plan) {
+	const struct pn_area area = {plan->peer, plan->page, plan->start, plan->end};
+	uint64_t count =
+		count_in_order(archive, plan, plan->page, plan->ranges, plan->ranges_count);
+	if (plan->out_of_order)
+		count += pn_unordered_count(archive, &area);
+	return plan->listed ? count + pn_listed_count(archive, &area) : count;
+}
+
+/* The number of messages of the plan that the mark deletes. */
+static uint64_t count_marked(const struct pn_archive *archive, const struct pn_mark *mark,
+			     const struct pn_plan *plan) {
+	struct pn_mark both;
+	struct pn_plan plan_of_both;
+	if (!pn_mark_intersect(archive, mark, plan, &both))
+		return 0;
+	pn_plan_mark(archive, &both, &plan_of_both);
+	const uint64_t count = count_stored(archive, &plan_of_both);
+	pn_plan_free(&plan_of_both);
+	return count;
+}
+
+static uint64_t count_ids(const struct pn_archive *archive, const struct pn_plan *plan) {
+	struct pn_stored stored;
+	uint64_t count = 0;
+	for (size_t i = 0; i < plan->ids_count; i++) {
+		const uint64_t seq = plan->ids[i];
+		count += seq >= plan->page.from && seq < plan->page.to &&
+			 pn_message_get(archive, seq, &stored, NULL) &&
+			 pn_plan_matches(archive, plan, seq, &stored);
 	}
-	pn_cursor_close(&cursor);
 	return count;
 }
 
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan) {
-	struct pn_stored stored;
-	uint64_t count = 0;
-	if (plan->ids == NULL) {
-		count = pn_range_count(archive, plan->peer, plan->main);
-		return plan->out_of_order ? count + (uint64_t)count_out_of_order(archive, plan)
-					  : count;
-	}
-	for (size_t i = 0; i < plan->ids_count; i++)
-		count += read_match(archive, plan, plan->ids[i], &stored);
-	return count;
-}
-
-/* ---- Walking ---- */
-
-/* The index of the first of the plan's ids that is at least `seq`. */
-static size_t lower_bound(const struct pn_plan *plan, uint64_t seq) {
-	size_t from = 0, to = plan->ids_count;
-	while (from < to) {
-		const size_t middle = from + (to - from) / 2;
-		if (plan->ids[middle] < seq)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from;
-}
-
-/* Moves to the next of the plan's ids that matches. */
-static bool next_id(struct pn_walk *walk) {
-	const struct pn_plan *const plan = walk->plan;
-	const uint64_t above = plan->reverse ? 0 : walk->seq + 1;
-	const uint64_t below = plan->reverse && walk->seq != 0 ? walk->seq : UINT64_MAX;
-	const size_t from = lower_bound(plan, max(plan->page.from, above));
-	const size_t to = lower_bound(plan, pn_min(plan->page.to, below));
-	for (size_t i = from; i < to; i++) {
-		const uint64_t id = plan->ids[plan->reverse ? to - 1 - (i - from) : i];
-		if (read_match(walk->archive, plan, id, &walk->stored)) {
-			walk->seq = id;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* A part of the page, and the kind of records that list its messages in order. */
-struct segment {
-	struct pn_range range;
-	enum pn_kind kind; /* message, peer or out of order */
-};
-
-/* Splits the page into up to three segments, in order of seq. */
-static int split_page(const struct pn_plan *plan, struct segment segments[3]) {
-	const enum pn_kind kind = plan->peer == PN_PEER_ALL ? PN_KIND_MESSAGE : PN_KIND_PEER;
-	const struct pn_range below = intersect(plan->page, (struct pn_range){1, plan->main.from});
-	const struct pn_range inside = intersect(plan->page, plan->main);
-	const struct pn_range above =
-		intersect(plan->page, (struct pn_range){plan->main.to, UINT64_MAX});
-	int count = 0;
-	if (plan->out_of_order)
-		segments[count++] = (struct segment){below, PN_KIND_OUT_OF_ORDER};
-	segments[count++] = (struct segment){inside, kind};
-	if (plan->out_of_order)
-		segments[count++] = (struct segment){above, PN_KIND_OUT_OF_ORDER};
-	return count;
-}
-
-static struct pn_key segment_key(const struct pn_walk *walk, enum pn_kind kind, uint64_t seq) {
-	const uint32_t archive = walk->archive->number;
-	return kind == PN_KIND_PEER ? pn_key_peer(archive, walk->plan->peer, seq)
-				    : pn_key_seq(archive, kind, seq);
-}
-
-static uint64_t cursor_seq(const struct pn_walk *walk) {
-	return walk->kind == PN_KIND_PEER ? pn_peer_seq_of(walk->cursor.key)
-					  : pn_seq_of(walk->cursor.key);
-}
-
-static void close_cursor(struct pn_walk *walk) {
-	if (walk->kind != 0)
-		pn_cursor_close(&walk->cursor);
-	walk->kind = 0;
-}
-
-/* Opens the cursor at a kind of records, unless it is already. */
-static void open_cursor(struct pn_walk *walk, enum pn_kind kind) {
-	if (walk->kind == kind)
-		return;
-	close_cursor(walk);
-	const struct pn_key prefix = kind == PN_KIND_PEER
-					     ? pn_peer_prefix(walk->archive, walk->plan->peer)
-					     : pn_archive_prefix(walk->archive, kind);
-	pn_cursor_open(walk->archive->txn, &walk->cursor, &prefix);
-	walk->kind = kind;
-}
-
-/* Moves the cursor to the first record of the segment after `seq`, where it may be already. Returns
- * the seq of that record, 0 if there is none. */
-static uint64_t step(struct pn_walk *walk, struct segment segment, uint64_t seq) {
-	const struct pn_range range = segment.range;
-	struct pn_cursor *const cursor = &walk->cursor;
-	open_cursor(walk, segment.kind);
-	const bool at_seq = seq != 0 && cursor->key.bytes != NULL && cursor_seq(walk) == seq;
-	bool any;
-	if (walk->plan->reverse) {
-		const struct pn_key key = segment_key(walk, segment.kind,
-						      seq != 0 ? pn_min(seq, range.to) : range.to);
-		any = at_seq ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
-	} else {
-		const struct pn_key key = segment_key(walk, segment.kind, max(seq + 1, range.from));
-		any = at_seq ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
-	}
-	const uint64_t at = any ? cursor_seq(walk) : 0;
-	return at >= range.from && at < range.to ? at : 0;
-}
-
-/* Whether the message at the cursor matches. */
-static bool look(struct pn_walk *walk, uint64_t seq) {
-	if (walk->kind != PN_KIND_MESSAGE)
-		return read_match(walk->archive, walk->plan, seq, &walk->stored);
-	return pn_stored_read(walk->archive->txn, walk->cursor.value, &walk->stored) &&
-	       match_time(walk->plan, walk->stored.when);
-}
-
-static bool walk_segment(struct pn_walk *walk, struct segment segment) {
-	if (segment.range.from >= segment.range.to)
-		return false;
-	for (uint64_t at = step(walk, segment, walk->seq); at != 0; at = step(walk, segment, at)) {
-		if (look(walk, at)) {
-			walk->seq = at;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool is_passed(const struct pn_walk *walk, struct pn_range range) {
-	if (walk->seq == 0)
-		return false;
-	return walk->plan->reverse ? walk->seq <= range.from : walk->seq + 1 >= range.to;
-}
-
-bool pn_walk_next(struct pn_walk *walk) {
-	struct segment segments[3];
-	if (walk->plan->ids != NULL)
-		return next_id(walk);
-	const int count = split_page(walk->plan, segments);
-	for (int i = 0; i < count; i++) {
-		const struct segment segment = segments[walk->plan->reverse ? count - 1 - i : i];
-		if (!is_passed(walk, segment.range) && walk_segment(walk, segment))
-			return true;
-	}
-	return false;
-}
-
-void pn_walk_close(struct pn_walk *walk) {
-	close_cursor(walk);
+	uint64_t deleted = 0;
+	if (plan->ids != NULL)
+		return count_ids(archive, plan);
+	for (unsigned i = 0; i < archive->marks.count; i++)
+		deleted += count_marked(archive, &archive->marks.marks[i], plan);
+	const uint64_t count = count_stored(archive, plan);
+	return count - pn_min(deleted, count);
 }

@@ -51,6 +51,19 @@ static void put_peer(struct pn_archive *archive, uint32_t peer, struct pn_buf *c
 	pn_wire_put_bytes(chunk, name.bytes, (uint32_t)name.len);
 }
 
+/* One that cannot be decompressed is left as it is: the reader will see that it is not packed. */
+static void put_stanza(struct pn_archive *archive, struct pn_str stanza, struct pn_buf *chunk) {
+	struct pn_compressor *const compressor = pn_db_compressor(archive->txn->db);
+	const size_t at = chunk->len;
+	pn_wire_put_u32(chunk, 0);
+	const int err = pn_decompress(compressor, stanza, chunk);
+	if (err == PN_ECORRUPT)
+		pn_buf_append(chunk, stanza.bytes, stanza.len);
+	else
+		pn_txn_fail(archive->txn, err);
+	pn_wire_set_u32(chunk, at, (uint32_t)(chunk->len - at - 4));
+}
+
 static void put_message(struct pn_archive *archive, const struct pn_walk *walk,
 			struct pn_buf *chunk, struct last_peer *last) {
 	const struct pn_stored *const stored = &walk->stored;
@@ -65,7 +78,7 @@ static void put_message(struct pn_archive *archive, const struct pn_walk *walk,
 	pn_wire_put_f64(chunk, stored->when);
 	pn_wire_put_bytes(chunk, id.bytes, (uint32_t)id.len);
 	put_peer(archive, stored->peer, chunk, last);
-	pn_wire_put_bytes(chunk, stored->stanza.bytes, (uint32_t)stored->stanza.len);
+	put_stanza(archive, stored->stanza, chunk);
 	pn_txn_fail(archive->txn, chunk->err);
 }
 
@@ -73,6 +86,7 @@ static void fill_chunk(struct pn_archive_cursor *cursor, struct pn_txn *txn) {
 	struct pn_archive archive = {.txn = txn, .number = cursor->archive};
 	struct pn_walk walk = {.archive = &archive, .plan = &cursor->plan, .seq = cursor->seq};
 	struct last_peer last = {0};
+	pn_marks_read(&archive);
 	for (int i = 0; i < CHUNK_MESSAGES && cursor->left > 0; i++) {
 		if (cursor->chunk.len >= CHUNK_BYTES)
 			break;
@@ -111,8 +125,11 @@ static bool make_plan(struct pn_archive_cursor *cursor, struct pn_archive *archi
 	}
 	if (!pn_plan_make(archive, query, &cursor->plan))
 		return false;
-	if (total != NULL)
-		*total = pn_plan_count(archive, &cursor->plan);
+	if (total != NULL) {
+		struct pn_plan whole = cursor->plan;
+		whole.page = (struct pn_range){1, archive->state.next};
+		*total = pn_plan_count(archive, &whole);
+	}
 	return true;
 }
 

@@ -62,27 +62,30 @@ void pn_ahead_move(struct pn_ahead *ahead, struct pn_str name) {
 		ahead->ended = !advance(ahead);
 }
 
-struct pn_ahead *pn_ahead_new(int fd, MDB_txn *txn) {
+int pn_ahead_new(struct pn_ahead **out, int fd, MDB_txn *txn) {
 	unsigned char meta[META_END];
 	const uint64_t txnid = mdb_txn_id(txn);
 	const off_t at = (off_t)((txnid & 1) * lmdb_page_size());
+	*out = NULL;
 	if (pread(fd, meta, META_END, at) != META_END || meta_txnid(meta) != txnid ||
 	    get_u16(meta + META_MAIN_TREE + TREE_DEPTH) < 2)
-		return NULL;
+		return PN_OK;
 	struct pn_ahead *const ahead = pn_malloc(sizeof(*ahead));
 	if (ahead == NULL)
-		return NULL;
+		return PN_ENOMEM;
 	*ahead = (struct pn_ahead){0};
-	const int err = pn_pages_init(&ahead->pages, fd, NULL, MAX_DEPTH);
+	int err = pn_pages_init(&ahead->pages, fd, NULL, MAX_DEPTH);
 	ahead->pages.count = get_u64(meta + META_LAST_PAGE) + 1;
 	ahead->tree =
 		(struct tree){&ahead->pages, false, get_u16(meta + META_MAIN_TREE + TREE_DEPTH)};
+	if (err == PN_OK)
+		err = pn_pages_init_ahead(&ahead->pages);
 	if (err == PN_OK && ahead->tree.depth <= MAX_DEPTH &&
-	    pn_pages_init_ahead(&ahead->pages) == PN_OK &&
 	    descend(ahead, get_u64(meta + META_MAIN_TREE + TREE_ROOT), 0))
-		return ahead;
-	pn_ahead_free(ahead);
-	return NULL;
+		*out = ahead;
+	else
+		pn_ahead_free(ahead);
+	return err;
 }
 
 void pn_ahead_free(struct pn_ahead *ahead) {

@@ -13,9 +13,10 @@
 
 struct pn_ahead;
 
-/* For the state that a new read transaction sees, in a file that is open for reading. NULL: there
- * is nothing to read ahead, or no memory; a walk goes on without. */
-struct pn_ahead *pn_ahead_new(int fd, MDB_txn *txn);
+/* For the state that a new read transaction sees, in a file that is open for reading. Sets *ahead,
+ * to NULL if there is nothing to read ahead or it cannot be read: a walk goes on without. Returns 0
+ * or PN_ENOMEM. */
+int pn_ahead_new(struct pn_ahead **ahead, int fd, MDB_txn *txn);
 void pn_ahead_free(struct pn_ahead *ahead);
 
 /* The walk is at a key. NULL is allowed. */

@@ -220,7 +220,7 @@ static int check_room(struct pn_db *db) {
 }
 
 /* Its file, if there is one, is that of a process that was killed. */
-static int make_copy(struct pn_compaction *compaction) {
+static int make_copy(struct pn_compaction *compaction, const struct pn_copy_change *change) {
 	struct pn_db *const db = compaction->db;
 	const size_t size = strlen(db->path) + sizeof("/" PN_COMPACT_FILE);
 	char *const file = pn_malloc(size);
@@ -228,13 +228,15 @@ static int make_copy(struct pn_compaction *compaction) {
 		return PN_ENOMEM;
 	snprintf(file, size, "%s/" PN_COMPACT_FILE, db->path);
 	const int unlinked = unlinkat(db->directory, PN_COMPACT_FILE, 0);
-	const int err = unlinked != 0 && errno != ENOENT ? pn_db_error(errno)
-							 : pn_copy_new(&compaction->copy, db, file);
+	const int err = unlinked != 0 && errno != ENOENT
+				? pn_db_error(errno)
+				: pn_copy_new(&compaction->copy, db, file, change);
 	pn_free(file);
 	return err;
 }
 
-int pn_compact_new(struct pn_compaction **out, struct pn_db *db, bool background) {
+int pn_compact_new(struct pn_compaction **out, struct pn_db *db, bool background,
+		   const struct pn_copy_change *change) {
 	if (db->kept != UINT64_MAX)
 		return PN_EBUSY; /* this process compacts it */
 	if (db->damage.problem != NULL || db->structure == PN_STRUCTURE_DAMAGED)
@@ -260,7 +262,7 @@ int pn_compact_new(struct pn_compaction **out, struct pn_db *db, bool background
 	db->kept = 0; /* until its position is known */
 	err = check_room(db);
 	if (err == PN_OK)
-		err = make_copy(compaction);
+		err = make_copy(compaction, change);
 	if (err != PN_OK) {
 		pn_compact_free(compaction);
 		return err;

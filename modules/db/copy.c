@@ -60,7 +60,21 @@ static int sync_many(struct pn_copy *copy) {
 
 /* ---- The records of the state ---- */
 
+/* Sets *value to the one that the copy gets. */
+static int change_value(const struct pn_copy *copy, const MDB_val *key, MDB_val *value) {
+	struct pn_str changed = {value->mv_data, value->mv_size};
+	const struct pn_str name = {key->mv_data, key->mv_size};
+	if (copy->change == NULL)
+		return PN_OK;
+	const int err = copy->change->change(copy->change->context, name, &changed);
+	*value = (MDB_val){changed.len, (void *)changed.bytes};
+	return err;
+}
+
 static int copy_record(struct pn_copy *copy, MDB_val *key, MDB_val *value) {
+	const int err = change_value(copy, key, value);
+	if (err != PN_OK)
+		return err;
 	return explain(copy, mdb_put(copy->txn, copy->target, key, value, MDB_APPEND));
 }
 
@@ -165,7 +179,7 @@ static int open_source(struct pn_copy *copy) {
 		pn_txn_fail(from, pn_position_get(from->mdb, source, &copy->epoch, &copy->number));
 	if (from->err == PN_OK)
 		pn_txn_fail(from, pn_db_error(mdb_cursor_open(from->mdb, source, &copy->cursor)));
-	copy->ahead = pn_ahead_new(from->db->data, from->mdb);
+	pn_txn_fail(from, pn_ahead_new(&copy->ahead, from->db->data, from->mdb));
 	return from->err;
 }
 
@@ -211,11 +225,12 @@ static int create_file(struct pn_copy *copy, const char *file) {
 	return PN_OK;
 }
 
-int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file) {
+int pn_copy_new(struct pn_copy **out, struct pn_db *db, const char *file,
+		const struct pn_copy_change *change) {
 	struct pn_copy *copy = pn_malloc(sizeof(*copy));
 	if (copy == NULL)
 		return PN_ENOMEM;
-	*copy = (struct pn_copy){.unsynced = 1}; /* the file itself */
+	*copy = (struct pn_copy){.change = change, .unsynced = 1 /* the file itself */};
 	int err = pn_txn_snapshot(db, &copy->from);
 	if (err == PN_OK)
 		err = create_file(copy, file);

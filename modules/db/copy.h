@@ -19,6 +19,7 @@ struct pn_copy {
 	MDB_env *to;
 	MDB_txn *txn;
 	MDB_dbi target;
+	const struct pn_copy_change *change; /* NULL: none */
 	struct pn_progress progress;
 	struct pn_key last; /* of the records that are copied */
 	uint64_t epoch;     /* of the log that continues the state */

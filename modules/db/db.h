@@ -73,6 +73,7 @@ struct pn_db {
 	struct pn_redo redo;
 	uint64_t reserved; /* end of the space that is allocated on the disk for the file */
 	uint64_t file_end; /* end of the last page, when the turn was begun */
+	size_t leaf_pages; /* when the operation began, or pn_series_extended() was called */
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
@@ -102,6 +103,7 @@ struct pn_db {
 		uint64_t changed; /* ms, when it was seen first */
 	} pace;
 	struct pn_crypt *crypt;
+	struct pn_compressor compressor;
 	uint32_t epoch;
 	struct pn_db_notes notes;
 };
@@ -131,6 +133,16 @@ struct pn_readers {
 	unsigned count; /* of all processes, including the one that keeps the durable state */
 	size_t oldest;  /* the oldest transaction that is read; SIZE_MAX if none is */
 };
+
+/* Sets db->leaf_pages to the number of pages with records that the open transaction sees. Returns 0
+ * or an error. */
+static inline int pn_db_count_leaf_pages(struct pn_db *db) {
+	MDB_stat stat;
+	const int rc = mdb_stat(db->write, db->dbi, &stat);
+	if (rc == MDB_SUCCESS)
+		db->leaf_pages = stat.ms_leaf_pages;
+	return pn_db_error(rc);
+}
 
 /* The read transactions of all processes. */
 struct pn_readers pn_db_readers(const struct pn_db *db);

@@ -203,6 +203,7 @@ static void close_all(struct pn_db *db) {
 	pn_sync_free(db->sync);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
+	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
 	close_files(db);
 	pn_free(db->path);
@@ -338,6 +339,7 @@ void pn_db_forget(struct pn_db *db) {
 	pn_checkpoint_forget(db->checkpoint);
 	pn_log_close(db->log);
 	pn_crypt_free(db->crypt);
+	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
 	close_files(db);
 	pn_free(db->path);
@@ -369,4 +371,8 @@ uint32_t pn_db_epoch(const struct pn_db *db) {
 
 struct pn_db_notes *pn_db_notes(struct pn_db *db) {
 	return &db->notes;
+}
+
+struct pn_compressor *pn_db_compressor(struct pn_db *db) {
+	return &db->compressor;
 }

@@ -18,7 +18,7 @@
 
 enum {
 	/* Bytes set aside for operations that free space, so that a full database can be emptied:
-	 * more than the largest of them claims, a slice of SLICE_SCATTERED deletions (930 KB). Less
+	 * more than the largest claims, PN_BATCH_CLAIM of archive.h (590 KB). Less
 	 * in a small database, or most of it would be set aside. Tests: "sync: a full disk is an
 	 * error before any write is accepted and passes", "sync: on a full disk scattered messages
 	 * are deleted". */
@@ -171,8 +171,11 @@ int pn_room_find_end(struct pn_db *db) {
 }
 
 void pn_room_set_aside(struct pn_db *db) {
-	if (pn_room_find_end(db) == MDB_SUCCESS)
-		(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
+	struct stat file;
+	if (fstat(db->data, &file) != 0)
+		return;
+	db->file_end = (uint64_t)file.st_size;
+	(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
 }
 
 void pn_room_release_surplus(struct pn_db *db) {

@@ -117,7 +117,7 @@ int pn_txn_write(struct pn_db *db, struct pn_txn *txn, struct pn_claim claim) {
 	db->estimate += bytes;
 	db->wrote = false;
 	txn->mdb = db->write;
-	return PN_OK;
+	return pn_txn_fail(txn, pn_db_count_leaf_pages(db));
 }
 
 void pn_txn_claim_more(struct pn_txn *txn, unsigned puts, uint64_t bytes) {

@@ -101,7 +101,8 @@ static bool is_removed(struct pn_check *check, uint32_t collection) {
 /* Whether the record at the cursor belongs to a collection of the type. If not, reports it, unless
  * the collection was removed. */
 static bool belongs(struct pn_check *check, uint32_t collection, enum pn_type type) {
-	const char kind = check->cursor.key.bytes[5];
+	const struct pn_str key = check->cursor.key;
+	const char kind = key.bytes[key.bytes[0] == PN_KIND_RECORD ? 5 : 0];
 	struct pn_owner owner;
 	if (is_removed(check, collection))
 		return false;
@@ -172,6 +173,13 @@ static void check_record(struct pn_check *check) {
 	case PN_KIND_COLLECTION:
 		if (pn_key_read_collection(key, PN_KIND_COLLECTION, &collection)) {
 			check_collection(check, collection);
+			return;
+		}
+		break;
+	case PN_KIND_MARKS:
+		if (pn_key_read_collection(key, PN_KIND_MARKS, &collection)) {
+			if (belongs(check, collection, PN_TYPE_ARCHIVE))
+				pn_archive_check_marks(&check->archives, collection);
 			return;
 		}
 		break;

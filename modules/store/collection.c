@@ -7,9 +7,7 @@
 /* Records that an operation writes or removes (struct pn_claim). PER_PUT of txn.c is for the worst
  * case, records on pages of their own, so small counts have a margin. */
 enum {
-	MAKE_PUTS = 4,  /* c, d, u, s */
-	ERASE_PUTS = 4, /* x, and the leaves at both ends */
-	PER_LEAF = 16,  /* records with which erasing takes a leaf: it removes neighbours */
+	MAKE_PUTS = 4, /* c, d, u, s */
 };
 
 enum { BOTH_TYPES = 2 };
@@ -197,6 +195,7 @@ void pn_collection_drop(struct pn_txn *txn, uint32_t collection, uint64_t bytes)
 	pn_digest host;
 	const struct pn_key key = pn_key_collection(PN_KIND_COLLECTION, collection);
 	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
+	const struct pn_key marks = pn_key_collection(PN_KIND_MARKS, collection);
 	struct pn_owner owner;
 	struct directory_keys keys;
 	if (!pn_collection_owner(txn, collection, &owner))
@@ -210,6 +209,7 @@ void pn_collection_drop(struct pn_txn *txn, uint32_t collection, uint64_t bytes)
 	pn_remove(txn, &keys.directory);
 	pn_remove(txn, &keys.user);
 	pn_remove(txn, &key);
+	pn_remove(txn, &marks);
 }
 
 struct pn_key pn_directory_start(const struct pn_store *store) {
@@ -304,76 +304,4 @@ int pn_store_list_all(struct pn_db *db, struct pn_str host, struct pn_buf *out) 
 	for (int i = 0; i < BOTH_TYPES; i++)
 		list_type(&txn, digest, TYPES[i], out);
 	return pn_txn_end(&txn, PN_OK);
-}
-
-/* ---- Erasing ---- */
-
-/* Erases up to `limit` records with the prefix. Returns the rest of the limit. */
-static unsigned erase_prefix(struct pn_txn *txn, const struct pn_key *prefix, unsigned limit) {
-	struct pn_cursor cursor;
-	pn_cursor_open(txn, &cursor, prefix);
-	for (bool any = pn_cursor_first(&cursor); any && limit > 0; any = pn_cursor_next(&cursor)) {
-		pn_cursor_remove(&cursor);
-		limit--;
-	}
-	pn_cursor_close(&cursor);
-	return limit;
-}
-
-/* The first removed collection, 0 if there is none. */
-static uint32_t first_trash(struct pn_db *db, int *err) {
-	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_TRASH}};
-	struct pn_txn txn;
-	struct pn_cursor cursor;
-	uint32_t collection = 0;
-	pn_txn_read(db, &txn);
-	if (pn_cursor_find(&txn, &cursor, &prefix, NULL)) {
-		if (!pn_key_read_collection(cursor.key, PN_KIND_TRASH, &collection))
-			collection = 0;
-		pn_cursor_close(&cursor);
-	}
-	*err = pn_txn_end(&txn, PN_OK);
-	return *err == PN_OK ? collection : 0;
-}
-
-/* Erases records of a removed collection, and its record x at the end. Returns the rest of the
- * limit. */
-static unsigned erase_collection(struct pn_db *db, uint32_t collection, unsigned limit, int *err) {
-	const struct pn_key records = pn_key_collection(PN_KIND_RECORD, collection);
-	const struct pn_key trash = pn_key_collection(PN_KIND_TRASH, collection);
-	struct pn_txn txn;
-	pn_txn_write(db, &txn,
-		     (struct pn_claim){.puts = ERASE_PUTS + limit / PER_LEAF, .removes = true});
-	unsigned left = erase_prefix(&txn, &records, limit);
-	if (left > 0)
-		left = erase_prefix(&txn, &trash, left);
-	*err = pn_txn_end(&txn, PN_OK);
-	return left;
-}
-
-int pn_store_erase(struct pn_db *db, unsigned limit) {
-	int err = PN_OK;
-	while (limit > 0 && err == PN_OK) {
-		const uint32_t collection = first_trash(db, &err);
-		if (collection == 0)
-			return err;
-		limit = erase_collection(db, collection, limit, &err);
-	}
-	return err == PN_OK ? 1 : err;
-}
-
-int pn_store_erasing(struct pn_db *db, uint64_t *count) {
-	const struct pn_key prefix = {.len = 1, .bytes = {PN_KIND_TRASH}};
-	struct pn_txn txn;
-	struct pn_cursor cursor;
-	uint64_t found = 0;
-	pn_txn_read(db, &txn);
-	pn_cursor_open(&txn, &cursor, &prefix);
-	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor))
-		found++;
-	pn_cursor_close(&cursor);
-	const int err = pn_txn_end(&txn, PN_OK);
-	if (err == PN_OK)
-		*count = found;
-	return err;
 }

@@ -9,7 +9,7 @@ enum {
 	RECORD_LEN = 6,     /* r, collection, kind */
 	SEQ_LEN = 11,       /* ..., seq(5) */
 	PEER_LEN = 15,      /* ..., peer(4), seq(5) */
-	DELETED_LEN = 19,   /* ..., peer(4), level(1), block(8) */
+	BLOCK_LEN = 19,     /* ..., peer(4), level(1), block(8) */
 };
 
 /* ---- Writing ---- */
@@ -100,8 +100,9 @@ struct pn_key pn_key_peer_id(uint32_t archive, uint32_t peer) {
 	return key;
 }
 
-struct pn_key pn_key_deleted(uint32_t archive, uint32_t peer, uint8_t level, uint64_t block) {
-	struct pn_key key = pn_key_record(archive, PN_KIND_DELETED);
+struct pn_key pn_key_block(uint32_t archive, enum pn_kind kind, uint32_t peer, uint8_t level,
+			   uint64_t block) {
+	struct pn_key key = pn_key_record(archive, kind);
 	put_uint(&key, peer, 4);
 	put_uint(&key, level, 1);
 	put_uint(&key, block, 8);
@@ -159,9 +160,9 @@ bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint
 	return true;
 }
 
-bool pn_key_read_deleted(struct pn_str key, uint32_t *archive, uint32_t *peer, uint8_t *level,
-			 uint64_t *block) {
-	if (!is(key, PN_KIND_DELETED, DELETED_LEN))
+bool pn_key_read_block(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint32_t *peer,
+		       uint8_t *level, uint64_t *block) {
+	if (!is(key, kind, BLOCK_LEN))
 		return false;
 	*archive = (uint32_t)read_uint(key, 1, 4);
 	*peer = (uint32_t)read_uint(key, RECORD_LEN, 4);

@@ -316,5 +316,7 @@ int luaopen_store(lua_State *L) {
 	luaL_newlib(L, FUNCTIONS);
 	lua_pushstring(L, pn_db_lmdb_version());
 	lua_setfield(L, -2, "lmdb");
+	lua_pushstring(L, pn_compress_zstd_version());
+	lua_setfield(L, -2, "zstd");
 	return 1;
 }

@@ -172,7 +172,7 @@ static int copy_step(lua_State *L) {
 int pn_lua_copy(lua_State *L) {
 	const char *file = pn_lua_check_path(L, 2);
 	struct copy_handle *copy = pn_glue_handle(L, COPY, sizeof(*copy), 0);
-	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file);
+	const int err = pn_copy_new(&copy->copy, pn_lua_check_db(L)->db, file, NULL);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
@@ -187,6 +187,8 @@ int pn_lua_replace(lua_State *L) {
 
 struct compaction_handle {
 	struct pn_compaction *compaction; /* NULL once closed */
+	struct pn_archive_compression compression;
+	struct pn_copy_change change;
 };
 
 static int compaction_close(lua_State *L) {
@@ -194,6 +196,7 @@ static int compaction_close(lua_State *L) {
 	struct pn_compaction *const open = handle->compaction;
 	handle->compaction = NULL;
 	pn_compact_free(open);
+	pn_archive_compression_free(&handle->compression);
 	return 0;
 }
 
@@ -224,11 +227,21 @@ static int compaction_switch(lua_State *L) {
 	return 1;
 }
 
+/* compaction:compressed() -> number of messages that were compressed, once all are copied, also
+ * once it is closed */
+static int compaction_compressed(lua_State *L) {
+	const struct compaction_handle *handle = luaL_checkudata(L, 1, COMPACTION);
+	lua_pushinteger(L, (lua_Integer)handle->compression.messages);
+	return 1;
+}
+
 /* compact(background) -> compaction | nil, condition, text. background: a boolean, see pn/db.h */
 int pn_lua_compact(lua_State *L) {
 	const bool background = lua_toboolean(L, 2);
 	struct compaction_handle *handle = pn_glue_handle(L, COMPACTION, sizeof(*handle), 0);
-	const int err = pn_compact_new(&handle->compaction, pn_lua_check_db(L)->db, background);
+	handle->change = (struct pn_copy_change){pn_archive_compress, &handle->compression};
+	const int err = pn_compact_new(&handle->compaction, pn_lua_check_db(L)->db, background,
+				       &handle->change);
 	return err == PN_OK ? 1 : pn_glue_error(L, err);
 }
 
@@ -305,6 +318,7 @@ static const luaL_Reg COPY_METHODS[] = {{"step", copy_step}, {NULL, NULL}};
 static const luaL_Reg COMPACTION_METHODS[] = {
 	{"step", compaction_step},
 	{"switch", compaction_switch},
+	{"compressed", compaction_compressed},
 	{NULL, NULL},
 };
 static const luaL_Reg CHECK_METHODS[] = {{"step", check_step}, {NULL, NULL}};

@@ -4,7 +4,7 @@
 #include <pn/err.h>
 
 enum {
-	PURGE_PUTS = 5, /* c, d, u, s, x */
+	PURGE_PUTS = 6, /* c, d, u, s, x, y */
 	MORE_PUTS = 2,  /* for each collection of a user: d and s; the others are neighbours */
 	COUNT_PUTS = 2, /* records b, which are neighbours */
 };

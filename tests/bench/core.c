@@ -451,7 +451,7 @@ static int copy(const struct corpus *corpus, char **args) {
 	struct pn_progress progress = {0};
 	struct pn_copy *copying = NULL;
 	int more;
-	check(pn_copy_new(&copying, archive.db, args[1]), args[1]);
+	check(pn_copy_new(&copying, archive.db, args[1], NULL), args[1]);
 	while ((more = pn_copy_step(copying, &progress)) == 1 && progress.total > 0)
 		sleep_until(began + seconds * (double)progress.done / (double)progress.total);
 	check(more, args[1]);

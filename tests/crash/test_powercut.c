@@ -84,7 +84,7 @@ static void compact_on(void) {
 	struct pn_progress progress;
 	int more = 1;
 	if (story.compaction == NULL)
-		REQUIRE(pn_compact_new(&story.compaction, story.f.db, false) == PN_OK);
+		REQUIRE(pn_compact_new(&story.compaction, story.f.db, false, NULL) == PN_OK);
 	else
 		more = pn_compact_step(story.compaction, &progress);
 	CHECK(more >= 0);

@@ -74,6 +74,11 @@ static void fill(struct pn_db *db) {
 	uint64_t count = 0;
 	FUZZ_ASSERT(pn_archive_delete(&base.archive, USERS[0], &middle, 10, &count) == 0);
 	FUZZ_ASSERT(pn_store_purge(db, HOST, USERS[2]) == PN_OK);
+	/* many, which are deleted and not erased */
+	for (int i = 0; i < 50; i++)
+		append(USERS[1], 2 + i % 2, i % 2 == 0 ? "a@b/c" : NULL, NULL);
+	const struct pn_archive_query many = {.has_start = true, .start = 2};
+	FUZZ_ASSERT(pn_archive_delete(&base.archive, USERS[1], &many, 10, &count) == 0);
 }
 
 static void path_of(const char *name, char path[128]) {

@@ -52,7 +52,7 @@ def a_sound_server_has_no_findings(server):
 	assert all(o["loads"] for m in modules.values() for o in m["objects"])
 	versions = report["versions"]
 	assert versions["Prosody"].startswith(server.version) and versions["Lua"] == "5.4", versions
-	assert all(re.fullmatch(r"\d+\.\d+\.\d+", versions[name]) for name in ("OpenSSL", "LMDB", "libexpat", "libunbound"))
+	assert all(re.fullmatch(r"\d+\.\d+\.\d+", versions[name]) for name in ("OpenSSL", "LMDB", "libzstd", "libexpat", "libunbound"))
 
 
 @behaviour("native check: text and JSON agree", **site({"smacks_max_queue_byte": 100}))

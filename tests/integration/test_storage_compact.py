@@ -1,7 +1,9 @@
 """prosodyctl mod_storage_native compact: beside the running server, and without one."""
+import gzip
 import pathlib
 import re
 import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -12,9 +14,10 @@ from steps import say
 from suite import behaviour
 from test_storage import over
 from test_storage_faults import Disk
-from test_storage_tool import CONTACT, bad, bodies, command, data_file, entries, good, on_terminal, store_of
+from test_storage_tool import CONTACT, bad, bodies, command, data_file, entries, good, on_terminal, stat, store_of
 
 LIBRARY = pathlib.Path(__file__).resolve().parents[2] / "lua/mod_storage_native/store.so"
+STORES = pathlib.Path(__file__).parent / "stores"
 FILES = {"data.mdb", "lock.mdb", "lock", "durable"}
 PAGE = 4096
 
@@ -299,10 +302,32 @@ def a_kill_meanwhile_loses_nothing(server):
 def a_full_disk_is_an_error(server):
 	with Disk(server, 12 << 20) as disk:
 		alice = server.account("alice")
-		kept = fill(server, alice, entries(1000, "kept " + secrets.token_hex(1000)))
+		kept = fill(server, alice, entries(1000, "kept " + secrets.token_hex(3000)))
 		server.announced.append("Cannot compact .*no space left")
 		bad(server, "compact", says="no space left on the disk")
 		assert not (disk.path / "store/compact.part").exists()
 		assert bodies(server, alice) == [e.body for e in kept]
 		fill(server, alice, entries(3, "later"))
 		assert len(bodies(server, alice)) == 1003
+
+
+@behaviour("storage compact: a store of the first format is read as it is, and compact compresses its messages", **over())
+def an_older_store_is_compressed(server):
+	server.finish()
+	shutil.rmtree(store_of(server), ignore_errors=True)
+	store_of(server).mkdir(mode=0o700, parents=True)
+	data_file(server).write_bytes(gzip.decompress((STORES / "version1.mdb.gz").read_bytes()))
+	old = [f"Message {n}, and the same words again and again and again" for n in range(1, 21)]
+	server.start()
+	assert bodies(server, "alice") == old
+	new = entries(3)
+	fill(server, "alice", new)
+	server.finish()
+	assert old[0].encode() in data_file(server).read_bytes()
+	assert "Compressed 20 messages" in good(server, "compact")
+	assert b"again and again" not in data_file(server).read_bytes()
+	assert "no problems" in good(server, "check")
+	assert "Compressed" not in good(server, "compact")
+	server.start()
+	assert bodies(server, "alice") == old + [e.body for e in new]
+	assert stat(server)[(server.host, "archive", "archive", "alice")] == 23

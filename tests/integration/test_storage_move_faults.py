@@ -1,13 +1,14 @@
 """Items that cannot be copied between storage drivers: they fail alone and are named, and everything else is copied."""
 import json
 import os
+import random
 import re
 import shutil
 import sqlite3
 import subprocess
 
 import bed
-from suite import behaviour
+from suite import SEED, behaviour
 from test_storage import over
 from test_storage_faults import private_mounts
 from test_storage_move import OTHERS, remove_data, start_with, totals
@@ -528,7 +529,8 @@ def an_export_continues_after_a_full_disk(server, driver):
 	**over(options={"storage_native_max_size": 4 << 20}))
 def an_import_continues_after_a_full_store(server):
 	server.finish()
-	content = "".join(item(f'"{n}"', 5000 * "x") for n in range(200))
+	noise = random.Random(SEED)  # text that repeats itself is compressed
+	content = "".join(item(f'"{n}"', noise.randbytes(5000).hex()) for n in range(200))
 	write(server, "archive", {f"user{n}.list": content for n in range(4)})
 	output = bad(server, "import", "--from", "internal", says="\nFix this, and run the command again")
 	assert "storage_native_max_size" in output.err, output

@@ -2,7 +2,9 @@
 import hashlib
 import json
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 
 import bed

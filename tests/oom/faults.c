@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <zstd.h>
+
 #include "faults.h"
 
 struct faults faults;
@@ -96,6 +98,19 @@ WRAP(mdb_dbi_open, CHECKING, txn, (MDB_txn * txn, const char *name, unsigned fla
      (txn, name, flags, dbi))
 WRAP(mdb_stat, ASKING, txn, (MDB_txn * txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat))
 WRAP(mdb_reader_check, CHECKING, NULL, (MDB_env * env, int *dead), (env, dead))
+
+static const int CREATING[FAULT_WAYS] = {ENOMEM};
+
+/* Contexts of zstd, which are created when they are first needed. */
+#define WRAP_CREATE(type, name)                                                                    \
+	type *__real_##name(void);                                                                 \
+	type *__wrap_##name(void);                                                                 \
+	type *__wrap_##name(void) {                                                                \
+		return fault(#name, CREATING, NULL) != 0 ? NULL : __real_##name();                 \
+	}
+
+WRAP_CREATE(ZSTD_CCtx, ZSTD_createCCtx)
+WRAP_CREATE(ZSTD_DCtx, ZSTD_createDCtx)
 
 void __real_mdb_txn_abort(MDB_txn *txn);
 void __wrap_mdb_txn_abort(MDB_txn *txn);

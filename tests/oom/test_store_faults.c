@@ -173,7 +173,7 @@ static int copy(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s.copy", f->directory);
-	int more = pn_copy_new(&made, f->db, file);
+	int more = pn_copy_new(&made, f->db, file, NULL);
 	if (more == PN_OK) {
 		do
 			more = pn_copy_step(made, &progress);
@@ -192,7 +192,7 @@ static int compact(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s/compact.part", f->directory);
-	int more = pn_compact_new(&compaction, f->db, false);
+	int more = pn_compact_new(&compaction, f->db, false, NULL);
 	if (more == PN_OK) {
 		do {
 			more = pn_compact_step(compaction, &progress);
@@ -213,10 +213,11 @@ static int flush(struct fixture *f) {
 typedef int operation(struct fixture *f);
 
 static operation *const OPERATIONS[] = {
-	set_first,       list_everything, set_some,     replace_all, delete_key,
-	append_first,    append_earlier,  append_again, set_message, delete_some,
-	find_everything, truncate_with,   expire,       inspect,     purge,
-	list_everything, erase,           erase,        set_some,    append_first,
+	set_first,    list_everything, set_some,      replace_all, delete_key,
+	append_first, append_earlier,  append_again,  set_message, delete_some,
+	erase,        find_everything, truncate_with, expire,      inspect,
+	purge,        list_everything, erase,         erase,       set_some,
+	append_first,
 };
 enum { COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
 
@@ -249,7 +250,8 @@ static uint64_t state(struct fixture *f) {
 
 /* ---- The script ---- */
 
-/* A file to begin with: both stores, several peers, keys, a deletion, a message out of order. */
+/* A file to begin with: both stores, several peers, keys, a deletion, a message out of order, and
+ * many messages that are deleted and not erased. */
 static struct base {
 	unsigned char bytes[1 << 20];
 	size_t size;
@@ -272,11 +274,15 @@ static void base_make(void) {
 	CHECK(put(&f, JULIET, "a", "1") == PN_OK && put(&f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(&f, JULIET, "only juliet's", "3") == PN_OK);
 	for (int i = 0; i < 12; i++)
-		CHECK(append_to(&f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
-				i == 5 ? "key" : NULL, NULL) == PN_OK);
+		CHECK(append_to(&f, JULIET, i % 2 == 0 ? "base" : COMPRESSED_TEXT, i == 7 ? 2 : i,
+				peers[i % 4], i == 5 ? "key" : NULL, NULL) == PN_OK);
 	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 8};
 	CHECK(delete_matching(&f, &middle) == 1);
+	for (int i = 0; i < 60; i++)
+		CHECK(append(&f, "deleted", 200 + i, NULL, NULL) == PN_OK);
+	const struct pn_archive_query many = {.has_start = true, .start = 200};
+	CHECK(delete_matching(&f, &many) == 60);
 	CHECK(pn_db_flush(f.db) == PN_OK);
 	const int fd = directory_open(f.directory, "data.mdb", O_RDONLY);
 	const ssize_t size = read(fd, base.bytes, sizeof(base.bytes));

@@ -167,6 +167,19 @@ static inline uint64_t contents(struct fixture *f) {
 	return sum;
 }
 
+/* Appends many messages, deletes them two turns later, and erases some in every turn. */
+static inline void delete_many(struct fixture *f, int number) {
+	enum { MANY = 60, ERASED = 100 };
+	const struct pn_archive_query of_one = {.peer = str("many@b")};
+	if (number % 4 == 1) {
+		for (int i = 0; i < MANY; i++)
+			CHECK(append(f, "many", number * 10, "many@b/c", NULL) == PN_OK);
+	}
+	if (number % 4 == 3)
+		CHECK(delete_matching(f, &of_one) >= 0);
+	CHECK(pn_store_erase(f->db, ERASED) >= 0);
+}
+
 /* Commits a turn with writes of every kind: long and short values, some in runs of pages. */
 static inline void turn(struct fixture *f, int number) {
 	static const char *const peers[] = {"a@b/c", "a@b/d", "e@f", NULL};
@@ -187,6 +200,7 @@ static inline void turn(struct fixture *f, int number) {
 	const struct pn_archive_query old = {.has_end = true, .end = number * 10 - 300};
 	if (number % 4 == 0)
 		CHECK(delete_matching(f, &old) >= 0);
+	delete_many(f, number);
 	commit(f);
 }
 

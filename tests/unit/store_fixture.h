@@ -185,6 +185,18 @@ static inline struct pn_str id_str(const struct id *id) {
 	return (struct pn_str){id->bytes, sizeof(id->bytes)};
 }
 
+/* A stanza with it is stored compressed. */
+#define COMPRESSED_TEXT "again and again and again and again and again and again"
+
+/* Fills a text with bytes, none of them NUL, that cannot be compressed. */
+static inline void fill_noise(char *text, size_t len) {
+	uint64_t random = 1;
+	for (size_t i = 0; i < len; i++) {
+		random = random * 6364136223846793005 + 1442695040888963407;
+		text[i] = (char)(1 + (random >> 33) % 255);
+	}
+}
+
 /* A packed <message><body>TEXT</body></message>. Free it. */
 static inline struct pn_buf packed(const char *text) {
 	struct pn_buf buf = {0};

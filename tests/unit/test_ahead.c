@@ -51,7 +51,7 @@ TEST(a_copy_asks_for_the_pages_that_it_needs_next_each_window_once) {
 	const uint64_t windows = info.used_bytes / WINDOW;
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	memset(&calls, 0, sizeof(calls));
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	CHECK(pn_copy_step(copy, &progress) == 1);
 	CHECK(calls.asked > 0 && calls.asked < windows / 2);
 	int more;
@@ -73,7 +73,7 @@ TEST(a_copy_of_a_database_with_few_records_asks_for_nothing) {
 	setup(&f);
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	memset(&calls, 0, sizeof(calls));
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	CHECK(pn_copy_step(copy, &progress) == 0);
 	CHECK(calls.asked == 0 && calls.other == 0);
 	pn_copy_free(copy);

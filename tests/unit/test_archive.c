@@ -511,7 +511,7 @@ TEST(a_changed_message_may_have_any_size) {
 	setup(&f);
 	append_many(&f, 3, NULL, ids);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		memset(text, 'x', sizes[i]);
+		fill_noise(text, sizes[i]);
 		text[sizes[i]] = '\0';
 		CHECK(set(&f, id_str(&ids[1]), text, NULL, NULL) == PN_OK);
 		const struct pn_archive_query query = {.key = id_str(&ids[1])};

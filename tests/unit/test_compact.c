@@ -110,7 +110,7 @@ static int run(struct pn_compaction *compaction, struct fixture *f, meanwhile *w
 
 static int compact(struct fixture *f, meanwhile *work) {
 	struct pn_compaction *compaction;
-	int err = pn_compact_new(&compaction, f->db, false);
+	int err = pn_compact_new(&compaction, f->db, false, NULL);
 	if (err != PN_OK)
 		return err;
 	err = run(compaction, f, work);
@@ -205,7 +205,7 @@ TEST(a_thread_does_the_work_while_turns_are_written) {
 	struct fixture f;
 	struct pn_compaction *compaction;
 	fill(&f);
-	REQUIRE(pn_compact_new(&compaction, f.db, true) == PN_OK);
+	REQUIRE(pn_compact_new(&compaction, f.db, true, NULL) == PN_OK);
 	CHECK(run_in_background(compaction, &f) == PN_OK);
 	pn_compact_free(compaction);
 	check_contents(&f, contents(&f));
@@ -251,7 +251,7 @@ TEST(an_open_turn_is_committed_by_the_switch) {
 	struct pn_compaction *compaction;
 	struct pn_progress progress;
 	fill(&f);
-	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
+	REQUIRE(pn_compact_new(&compaction, f.db, false, NULL) == PN_OK);
 	while (pn_compact_step(compaction, &progress) > 0)
 		continue;
 	CHECK(put(&f, JULIET, "open", "1") == PN_OK);
@@ -296,7 +296,7 @@ static struct pn_compaction *begin_and_write_much(struct fixture *f) {
 	static char value[LARGE + 1];
 	memset(value, 'x', LARGE);
 	fill(f);
-	REQUIRE(pn_compact_new(&compaction, f->db, false) == PN_OK);
+	REQUIRE(pn_compact_new(&compaction, f->db, false, NULL) == PN_OK);
 	CHECK(pn_compact_step(compaction, &progress) == 1);
 	for (int i = 0; i < MANY; i++) {
 		value[i] = 'y';
@@ -328,12 +328,12 @@ TEST(a_second_compaction_is_refused_while_one_runs) {
 	struct signal_pipe done;
 	fill(&f);
 	pipe_make(&done);
-	REQUIRE(pn_compact_new(&first, f.db, false) == PN_OK);
-	CHECK(pn_compact_new(&second, f.db, false) == PN_EBUSY);
+	REQUIRE(pn_compact_new(&first, f.db, false, NULL) == PN_OK);
+	CHECK(pn_compact_new(&second, f.db, false, NULL) == PN_EBUSY);
 	const pid_t child = fork();
 	if (child == 0) {
 		open_as_another(&f);
-		CHECK(pn_compact_new(&second, f.db, false) == PN_EBUSY);
+		CHECK(pn_compact_new(&second, f.db, false, NULL) == PN_EBUSY);
 		CHECK(has_file(&f, PN_COMPACT_FILE));
 		pn_db_close(f.db);
 		leave();
@@ -356,7 +356,7 @@ TEST(while_another_process_has_the_store_open_the_switch_waits_and_names_it) {
 	fill(&f);
 	pipe_make(&begun);
 	pipe_make(&done);
-	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
+	REQUIRE(pn_compact_new(&compaction, f.db, false, NULL) == PN_OK);
 	CHECK(pn_db_others(f.db, others, 4) == 0);
 	const pid_t child = fork();
 	if (child == 0) {

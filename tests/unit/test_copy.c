@@ -20,7 +20,7 @@ static void name_copy(const struct fixture *f, char file[PATH_SIZE + 16]) {
 static void copy_to(struct fixture *f, const char *file) {
 	struct pn_copy *copy;
 	struct pn_progress progress;
-	REQUIRE(pn_copy_new(&copy, f->db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f->db, file, NULL) == PN_OK);
 	int more;
 	do
 		more = pn_copy_step(copy, &progress);
@@ -38,7 +38,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	for (int i = 0; i < 3000; i++)
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	int more, steps = 0;
 	while ((more = pn_copy_step(copy, &progress)) == 1) {
 		CHECK(append(&f, "later", 5000, NULL, NULL) == PN_OK);
@@ -48,7 +48,7 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	CHECK(more == 0 && steps > 1 && progress.done == progress.total);
 	CHECK(pn_copy_step(copy, &progress) == 0);
 	pn_copy_free(copy);
-	CHECK(pn_copy_new(&copy, f.db, file) == PN_EBUSY);
+	CHECK(pn_copy_new(&copy, f.db, file, NULL) == PN_EBUSY);
 	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
 	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
 	close_db(&f);
@@ -67,7 +67,7 @@ TEST(an_aborted_copy_does_not_leave_a_file) {
 	setup(&f);
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
 	CHECK(put(&f, JULIET, "key", "value") == PN_OK);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	CHECK(access(file, F_OK) == 0);
 	pn_copy_free(copy);
 	CHECK(access(file, F_OK) != 0);
@@ -87,7 +87,7 @@ TEST(damage_that_is_met_while_copying_is_an_error_that_names_the_place) {
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
 	commit(&f);
 	const uint64_t sum = contents(&f);
-	REQUIRE(pn_copy_new(&copy, f.db, file) == PN_OK);
+	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	cursor_fails_at = 201;
 	CHECK(pn_copy_step(copy, &progress) == PN_ECORRUPT);
 	pn_copy_place(copy, place);
@@ -96,7 +96,7 @@ TEST(damage_that_is_met_while_copying_is_an_error_that_names_the_place) {
 	CHECK(pn_copy_step(copy, &progress) < 0);
 	pn_copy_free(copy);
 	CHECK(access(file, F_OK) != 0);
-	REQUIRE(pn_compact_new(&compaction, f.db, false) == PN_OK);
+	REQUIRE(pn_compact_new(&compaction, f.db, false, NULL) == PN_OK);
 	cursor_fails_at = 1;
 	CHECK(pn_compact_step(compaction, &progress) == PN_ECORRUPT);
 	pn_compact_place(compaction, place);

@@ -7,8 +7,12 @@
 
 #include "../../modules/db/db.h"
 #include "crash.h"
+#include "raw.h"
 
-enum { MAP_SIZE = 1 << 24, RECORDS = 200, DAMAGES = 6 };
+enum { RECORDS = 200, DAMAGES = 6 };
+
+/* Messages of the damaged user: some, and more that are deleted and not erased. */
+enum { MESSAGES = 16, DELETED = 60 };
 
 static const struct pn_user OTHER[] = {{"a", 1}, {"b", 1}, {"c", 1}, {"d", 1}, {"e", 1}, {"f", 1}};
 enum { OTHERS = sizeof(OTHER) / sizeof(OTHER[0]) };
@@ -103,6 +107,11 @@ static int erase(struct fixture *f) {
 	return more < 0 ? more : PN_OK;
 }
 
+static int erase_few(struct fixture *f) {
+	const int more = pn_store_erase(f->db, 20);
+	return more < 0 ? more : PN_OK;
+}
+
 typedef int operation(struct fixture *f);
 
 /* Those that remove less come first, so that the others find something. */
@@ -117,11 +126,14 @@ static operation *const OPERATIONS[] = {
 	set_some,
 	delete_key,
 	replace_all,
+	erase_few,
+	erase,
 	expire,
 	truncate_archive,
 	delete_everything,
 	replace_by_nothing,
 	purge,
+	erase,
 	erase,
 };
 enum { COUNT = sizeof(OPERATIONS) / sizeof(OPERATIONS[0]) };
@@ -139,30 +151,16 @@ static int record_count;
 
 static struct image base;
 
-struct raw {
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-};
-
-static struct raw raw_open(const char *directory) {
-	struct raw raw;
-	REQUIRE(mdb_env_create(&raw.env) == 0 && mdb_env_set_mapsize(raw.env, MAP_SIZE) == 0);
-	REQUIRE(mdb_env_open(raw.env, directory, MDB_NOSYNC, 0600) == 0);
-	REQUIRE(mdb_txn_begin(raw.env, NULL, 0, &raw.txn) == 0);
-	REQUIRE(mdb_dbi_open(raw.txn, NULL, 0, &raw.dbi) == 0);
-	return raw;
-}
-
-static void raw_close(struct raw *raw) {
-	REQUIRE(mdb_txn_commit(raw->txn) == 0);
-	mdb_env_close(raw->env);
-}
-
 static void raw_put(struct raw *raw, const struct record *record, const void *value, size_t len) {
 	MDB_val key = {record->key.len, (void *)record->key.bytes};
 	MDB_val data = {len, (void *)value};
 	REQUIRE(mdb_put(raw->txn, raw->dbi, &key, &data, 0) == 0);
+}
+
+/* Whether the record is a deleted message, which is like the first of these. */
+static bool is_alike(MDB_val key) {
+	const unsigned char *const bytes = key.mv_data;
+	return key.mv_size == 11 && bytes[5] == PN_KIND_MESSAGE && bytes[10] > MESSAGES + 1;
 }
 
 static bool is_listed(MDB_val key) {
@@ -181,7 +179,7 @@ static void list_records(const char *directory) {
 	MDB_val key, data;
 	REQUIRE(mdb_cursor_open(raw.txn, raw.dbi, &cursor) == 0);
 	while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
-		if (is_listed(key))
+		if (is_listed(key) || is_alike(key))
 			continue;
 		REQUIRE(record_count < RECORDS && data.mv_size <= sizeof(records[0].value));
 		struct record *const record = &records[record_count++];
@@ -217,14 +215,18 @@ static void write_juliets(struct fixture *f) {
 	static const char *const peers[] = {"a@b/c", "a@b", "e@f", NULL};
 	const struct pn_archive_query middle = {
 		.has_start = true, .start = 8, .has_end = true, .end = 9};
+	const struct pn_archive_query many = {.has_start = true, .start = 200};
 	static char key[601];
 	memset(key, 'k', sizeof(key) - 1);
 	CHECK(put(f, JULIET, "a", "1") == PN_OK && put(f, JULIET, "b", "2") == PN_OK);
 	CHECK(put(f, JULIET, key, "long") == PN_OK);
-	for (int i = 0; i < 16; i++)
-		CHECK(append_to(f, JULIET, "base", i == 7 ? 2 : i, peers[i % 4],
-				i == 5 ? "key" : NULL, NULL) == PN_OK);
+	for (int i = 0; i < MESSAGES; i++)
+		CHECK(append_to(f, JULIET, i % 2 == 0 ? "base" : COMPRESSED_TEXT, i == 7 ? 2 : i,
+				peers[i % 4], i == 5 ? "key" : NULL, NULL) == PN_OK);
 	CHECK(delete_matching(f, &middle) == 2);
+	for (int i = 0; i < DELETED; i++)
+		CHECK(append(f, "deleted", 200 + i, NULL, NULL) == PN_OK);
+	CHECK(delete_matching(f, &many) == DELETED);
 	commit(f);
 }
 
@@ -254,7 +256,7 @@ static void base_make(void) {
 	write_juliets(&f);
 	close_db(&f);
 	list_records(f.directory);
-	REQUIRE(record_count > others + 40);
+	REQUIRE(record_count > others + 42);
 	record_count -= others;
 	memmove(records, records + others, (size_t)record_count * sizeof(records[0]));
 	base = image_read(f.directory, "data.mdb");

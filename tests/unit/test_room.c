@@ -16,7 +16,8 @@ static void append_keyed(struct fixture *f, int user, int number) {
 	char name[NAME], key[NAME], peer[NAME], text[NAME];
 	snprintf(key, sizeof(key), "%08lx-%0150d", (unsigned long)random(), number);
 	snprintf(peer, sizeof(peer), "peer%d@host/resource", number % PEERS);
-	snprintf(text, sizeof(text), "%0150d", number);
+	fill_noise(text, 150);
+	text[150] = 0;
 	CHECK(append_to(f, user_of(user, name), text, number, peer, key, NULL) == PN_OK);
 }
 
@@ -74,7 +75,16 @@ TEST(one_operation_in_a_turn) {
 	teardown(&f);
 }
 
-/* Deletes the matches of every user in slices, each in a turn of its own. */
+/* Erases what is deleted, each slice in a turn of its own. */
+static void erase_by_slices(struct fixture *f, unsigned slice) {
+	int more;
+	do {
+		more = pn_store_erase(f->db, slice);
+		CHECK(more >= 0 && stays_within(f));
+	} while (more > 0);
+}
+
+/* Deletes the matches of every user in slices, each in a turn of its own; and erases them. */
 static void delete_by_slices(struct fixture *f, const struct pn_archive_query *query,
 			     uint64_t slice) {
 	for (int user = 0; user < USERS; user++) {
@@ -88,6 +98,7 @@ static void delete_by_slices(struct fixture *f, const struct pn_archive_query *q
 			CHECK(stays_within(f));
 		} while (more > 0);
 	}
+	erase_by_slices(f, (unsigned)slice);
 }
 
 TEST(deletions_of_neighbours) {
@@ -142,6 +153,45 @@ TEST(deletions_of_scattered_messages) {
 	struct fixture f;
 	fill_one(&f, LARGE);
 	delete_by_slices(&f, &of_one, SLICE);
+	teardown(&f);
+}
+
+/* Two clocks in turns, and as many peers as messages: three lists for each that is out of order. */
+static void append_unordered(struct fixture *f, int i) {
+	char name[NAME], peer[NAME];
+	snprintf(peer, sizeof(peer), "peer%d@host/resource", i % 500);
+	CHECK(append_to(f, user_of(0, name), "hello", i % 2 == 0 ? i : i - 1000, peer, NULL,
+			NULL) == PN_OK);
+}
+
+TEST(messages_out_of_order) {
+	struct fixture f;
+	setup(&f);
+	for (int i = 0; i < LARGE; i++) {
+		append_unordered(&f, i);
+		if (i % 100 == 0)
+			CHECK(stays_within(&f));
+	}
+	for (int i = 0; i < 100; i++) {
+		append_unordered(&f, LARGE + i);
+		CHECK(stays_within(&f));
+	}
+	teardown(&f);
+}
+
+TEST(deletions_of_messages_out_of_order) {
+	const struct pn_archive_query older = {.has_end = true, .end = LARGE / 2};
+	const struct pn_archive_query of_one = {.peer = str("peer3@host")};
+	struct fixture f;
+	setup(&f);
+	for (int i = 0; i < LARGE; i++) {
+		append_unordered(&f, i);
+		if (i % 100 == 0)
+			commit(&f);
+	}
+	commit(&f);
+	delete_by_slices(&f, &of_one, SLICE);
+	delete_by_slices(&f, &older, SLICE);
 	teardown(&f);
 }
 
@@ -236,7 +286,6 @@ TEST(emptied_collections) {
 TEST(purges_and_erasing) {
 	struct fixture f;
 	char name[NAME];
-	int more;
 	fill_stores(&f, 1000, 5);
 	for (int turn = 0; turn < 10; turn++) {
 		for (int i = 0; i < 20; i++)
@@ -244,10 +293,7 @@ TEST(purges_and_erasing) {
 			      PN_OK);
 		CHECK(stays_within(&f));
 	}
-	do {
-		more = pn_store_erase(f.db, SLICE);
-		CHECK(more >= 0 && stays_within(&f));
-	} while (more > 0);
+	erase_by_slices(&f, SLICE);
 	teardown(&f);
 }
 

@@ -23,7 +23,7 @@ local map = module:open_store("test_crash_values", "map");
 
 local USERS, CONTACTS, KEYS = 8, 5, 6;
 local MOST_OPERATIONS = 12;
-local KEEP = 100; -- messages that a truncated archive holds
+local KEEP = { 100, 100, 100, 5 }; -- messages that a truncated archive holds; in the last case many are deleted
 local RECENT = 50; -- ids of a user that may be deleted
 local BODY, LONG_BODY = 600, 12000; -- bytes; a page of the store holds 4096
 local LONG_TURN = 0.03; -- seconds; one of 0.05 may be committed in parts
@@ -63,7 +63,7 @@ local plans = {
 		local ids = recent[user];
 		return ids and ids[1] and { "delete"; user; table.remove(ids, random(#ids)) } or next_message("append", user);
 	end;
-	truncate = function (user) return { "truncate"; user; KEEP }; end;
+	truncate = function (user) return { "truncate"; user; KEEP[random(#KEEP)] }; end;
 	map = function (user) return { "map"; user; ("value%d"):format(random(KEYS)) }; end;
 	keyval = function (user) return { "keyval"; user; ("value%d"):format(random(KEYS)) }; end;
 };
