@@ -18,7 +18,8 @@ local TURN_SECONDS = 0.05; -- a transaction is not kept open for longer, nor for
 local TURN_WRITES = 1000;
 local MAX_MILLISECONDS = 0x7FFFFFFF;
 local NONE_INTERVAL = 30; -- seconds after which the operating system writes dirty pages by itself, more or less
-local ERASE_RECORDS, ERASE_PAUSE = 500, 0.02; -- records that are erased at once, and seconds between
+local ERASE_RECORDS, ERASE_PAUSE = 2000, 0.02; -- records that are erased at once, in some milliseconds, and seconds between
+local ERASE_RETRY = 10; -- seconds after an error that may pass
 local COUNT_COLLECTIONS, COUNT_PAUSE = 200, 0.02; -- the same for collections whose bytes are counted
 
 -- Not logged: callers expect these
