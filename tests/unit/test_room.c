@@ -195,6 +195,25 @@ TEST(deletions_of_messages_out_of_order) {
 	teardown(&f);
 }
 
+/* Neighbours that are out of order share the records of their lists: batches of many. */
+TEST(deletions_of_neighbours_out_of_order) {
+	const struct pn_archive_query all_but = {.has_keep = true, .keep = 100};
+	struct fixture f;
+	char name[NAME], peer[NAME];
+	srandom(13);
+	setup(&f);
+	for (int i = 0; i < LARGE; i++) {
+		snprintf(peer, sizeof(peer), "peer%d@host/resource", i % 2);
+		CHECK(append_to(&f, user_of(0, name), "hello", (int)random() % LARGE, peer, NULL,
+				NULL) == PN_OK);
+		if (i % 100 == 0)
+			commit(&f);
+	}
+	commit(&f);
+	delete_by_slices(&f, &all_but, SLICE);
+	teardown(&f);
+}
+
 /* Each moves a message to a peer that has newer ones, whose index is renumbered. */
 TEST(changes_of_peers) {
 	enum { FEW = 20000 };

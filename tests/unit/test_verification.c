@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "../../modules/archive/archive.h"
 #include "crash.h"
 
 enum { PAGE = 4096, FEW = 500, MANY = 8000, LONG = 10000, RETRY = 10000 };
@@ -69,11 +70,12 @@ int __wrap_pthread_join(pthread_t thread, void **result) {
 
 struct files {
 	struct image data, durable;
+	uint64_t leaf; /* the number of a page of the main tree, in the archive */
 };
 
 static struct files files_of(const struct fixture *f) {
 	return (struct files){image_read(f->directory, "data.mdb"),
-			      image_read(f->directory, "durable")};
+			      image_read(f->directory, "durable"), 0};
 }
 
 static void files_free(struct files *files) {
@@ -81,13 +83,19 @@ static void files_free(struct files *files) {
 	image_free(&files->durable);
 }
 
+/* The text of each message: it is stored as it is, and pages are full of it. */
+static const char *noise(void) {
+	static char text[150];
+	fill_noise(text, sizeof(text) - 1);
+	return text;
+}
+
 static void fill(struct fixture *f, int count) {
 	static char long_value[9000];
 	memset(long_value, 'v', sizeof(long_value) - 1);
 	CHECK(put(f, ROMEO, "long", long_value) == PN_OK);
 	for (int i = 0; i < count; i++) {
-		CHECK(append(f, "a message of some length, so that pages are full of them", i,
-			     i % 3 == 0 ? "a@b/c" : "e@f", NULL) == PN_OK);
+		CHECK(append(f, noise(), i, i % 3 == 0 ? "a@b/c" : "e@f", NULL) == PN_OK);
 		if (i % 100 == 99)
 			commit(f);
 	}
@@ -97,6 +105,21 @@ static void fill(struct fixture *f, int count) {
 	CHECK(put(f, HOST, "key", "value") == PN_OK);
 }
 
+/* The page that has the message. A page begins with its number. */
+static uint64_t find_leaf(struct fixture *f, uint64_t seq) {
+	struct pn_txn txn;
+	struct pn_archive archive;
+	struct pn_wire value;
+	uint64_t number;
+	pn_txn_read(f->db, &txn);
+	REQUIRE(pn_archive_open(&archive, &txn, &f->archive, JULIET));
+	const struct pn_key key = pn_message_key(&archive, seq);
+	REQUIRE(pn_get(&txn, &key, &value));
+	memcpy(&number, value.pos - (uintptr_t)value.pos % PAGE, sizeof(number));
+	pn_txn_end(&txn, PN_OK);
+	return number;
+}
+
 /* Of a database that was closed in an earlier boot. */
 static struct files files_make(int count) {
 	struct fixture f;
@@ -104,8 +127,11 @@ static struct files files_make(int count) {
 	main_thread = pthread_self();
 	setup(&f);
 	fill(&f, count);
+	reopen(&f);
+	const uint64_t leaf = find_leaf(&f, (uint64_t)count * 3 / 4);
 	close_db(&f);
 	struct files files = files_of(&f);
+	files.leaf = leaf;
 	directory_remove(f.directory);
 	age_records(&files.durable);
 	return files;
@@ -164,55 +190,6 @@ static void await_record(struct fixture *f) {
 
 /* ---- Damage ---- */
 
-/* The number of a page of the main tree, somewhere in the middle of the archive: a leaf. */
-/* The page that LMDB reads a record from begins with its number. */
-static uint64_t page_of(const MDB_val *value) {
-	uint64_t number;
-	memcpy(&number, (const void *)((uintptr_t)value->mv_data & ~(uintptr_t)(PAGE - 1)),
-	       sizeof(number));
-	return number;
-}
-
-enum { LEAVES = 4096 }; /* more than any of these files has */
-
-/* A leaf with messages in the middle of the tree. The file has old copies of pages, too. */
-static uint64_t find_middle(MDB_cursor *cursor) {
-	static const char text[] = "a message of some length";
-	uint64_t pages[LEAVES];
-	size_t count = 0;
-	MDB_val key, value;
-	while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
-		if (memmem(value.mv_data, value.mv_size, text, sizeof(text) - 1) == NULL ||
-		    (count > 0 && pages[count - 1] == page_of(&value)))
-			continue;
-		REQUIRE(count < LEAVES);
-		pages[count++] = page_of(&value);
-	}
-	REQUIRE(count > 2);
-	return pages[count / 2];
-}
-
-static uint64_t find_leaf(const struct image *data) {
-	char directory[PATH_SIZE];
-	MDB_env *env;
-	MDB_txn *txn;
-	MDB_dbi dbi;
-	MDB_cursor *cursor;
-	directory_make(directory);
-	image_write(data, directory, "data.mdb");
-	REQUIRE(mdb_env_create(&env) == 0);
-	REQUIRE(mdb_env_open(env, directory, MDB_RDONLY | MDB_NOLOCK, 0600) == 0);
-	REQUIRE(mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0);
-	REQUIRE(mdb_dbi_open(txn, NULL, 0, &dbi) == 0);
-	REQUIRE(mdb_cursor_open(txn, dbi, &cursor) == 0);
-	const uint64_t page = find_middle(cursor);
-	mdb_cursor_close(cursor);
-	mdb_txn_abort(txn);
-	mdb_env_close(env);
-	directory_remove(directory);
-	return page;
-}
-
 enum { WAYS = 5 };
 
 static void damage_page(unsigned char *page, int way) {
@@ -235,7 +212,7 @@ static void damage_page(unsigned char *page, int way) {
 }
 
 static struct files files_damaged(const struct files *files, uint64_t page, int way) {
-	const struct files damaged = {image_copy(&files->data), image_copy(&files->durable)};
+	const struct files damaged = {image_copy(&files->data), image_copy(&files->durable), 0};
 	damage_page(damaged.data.bytes + page * PAGE, way);
 	return damaged;
 }
@@ -340,7 +317,7 @@ TEST(a_file_that_was_put_in_place_by_hand_is_verified_in_the_same_boot_too) {
 TEST(a_tool_verifies_at_once_also_what_was_verified_in_this_boot) {
 	struct files files = files_make(FEW);
 	struct fixture f;
-	const uint64_t leaf = find_leaf(&files.data);
+	const uint64_t leaf = files.leaf;
 	site_open(&f, &files);
 	CHECK(pn_db_verify(f.db) == PN_OK && look(&f).structure == PN_STRUCTURE_SOUND);
 	CHECK(pn_db_verify(f.db) == PN_OK);
@@ -386,7 +363,7 @@ static void check_writes_are_refused(struct fixture *f) {
 
 TEST(a_damaged_page_is_found_in_the_background_then_writing_stops_and_reading_goes_on) {
 	struct files files = files_make(MANY);
-	const uint64_t leaf = find_leaf(&files.data);
+	const uint64_t leaf = files.leaf;
 	for (int way = 0; way < WAYS; way++) {
 		struct files damaged = files_damaged(&files, leaf, way);
 		struct fixture f;
@@ -414,7 +391,7 @@ TEST(a_damaged_page_is_found_in_the_background_then_writing_stops_and_reading_go
 
 TEST(damage_is_remembered_in_the_next_boot_and_forgotten_once_a_verification_finds_none) {
 	struct files files = files_make(MANY);
-	const uint64_t leaf = find_leaf(&files.data);
+	const uint64_t leaf = files.leaf;
 	struct files damaged = files_damaged(&files, leaf, 0);
 	struct fixture f;
 	site_open(&f, &damaged);
@@ -443,7 +420,7 @@ TEST(damage_is_remembered_in_the_next_boot_and_forgotten_once_a_verification_fin
 
 TEST(a_page_that_cannot_be_read_is_damage_too) {
 	struct files files = files_make(MANY);
-	const uint64_t leaf = find_leaf(&files.data);
+	const uint64_t leaf = files.leaf;
 	for (int background = 0; background < 2; background++) {
 		struct fixture f;
 		site_open(&f, &files);
