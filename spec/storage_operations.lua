@@ -118,7 +118,7 @@ end
 
 -- The time of a clock that is set now and then, often to a wrong time.
 function world:time_of_wrong_clock(random)
-	if random:below(30) == 1 then self.wrong_by = random:one_of { 0, 0, 100, -100, 86400, -86400, 1e6 }; end
+	if random:below(30) == 1 then self.wrong_by = random:one_of { 0, 0, 100, -100, 86400, -86400, 1000000 }; end
 	self.clock = self.clock + random:below(3) - 1;
 	return self.clock + (self.wrong_by or 0);
 end

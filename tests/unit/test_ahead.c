@@ -30,9 +30,10 @@ int __wrap_posix_fadvise(int fd, off_t at, off_t len, int advice) {
 }
 
 static void fill(struct fixture *f) {
+	char text[150];
 	for (int i = 0; i < MESSAGES; i++) {
-		CHECK(append(f, "a message of some length, so that pages are full of them", i,
-			     "a@b/c", NULL) == PN_OK);
+		fill_noise(text, sizeof(text) - 1);
+		CHECK(append(f, text, i, "a@b/c", NULL) == PN_OK);
 		if (i % 500 == 499)
 			commit(f);
 	}
