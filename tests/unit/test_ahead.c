@@ -30,7 +30,7 @@ int __wrap_posix_fadvise(int fd, off_t at, off_t len, int advice) {
 }
 
 static void fill(struct fixture *f) {
-	char text[150];
+	char text[150] = "";
 	for (int i = 0; i < MESSAGES; i++) {
 		fill_noise(text, sizeof(text) - 1);
 		CHECK(append(f, text, i, "a@b/c", NULL) == PN_OK);

@@ -54,7 +54,7 @@ static void fill(struct fixture *f) {
 	memset(&plan, 0, sizeof(plan));
 	setup_open(f, INTERVAL);
 	for (int i = 0; i < FILL; i++) {
-		char text[30];
+		char text[30] = "";
 		fill_noise(text, sizeof(text) - 1);
 		CHECK(append(f, text, i, "a@b/c", NULL) == PN_OK);
 		if (i % 100 == 0)
