@@ -21,17 +21,16 @@ local function size_of(file)
 	return lfs.attributes(file, "size") or 0;
 end
 
--- Copies the whole database to a new file; `compress`: also compresses the messages that are not.
--- Returns the number of records and of messages that were compressed; or nil, text, condition.
-local function copy(handle, file, label, compress)
-	local task, condition, text = handle:copy(file, compress);
+-- Copies the whole database to a new file. Returns the number of records; or nil, text, condition.
+local function copy(handle, file, label)
+	local task, condition, text = handle:copy(file);
 	if not task then return nil, text, condition; end
 	local ok, done, total = tool.run_task(task, label);
 	if not ok then return nil, done; end
 	if done ~= total then
 		return nil, ("copied only %d of %d records"):format(done, total);
 	end
-	return done, task:compressed();
+	return done;
 end
 
 -- ---- backup ----

@@ -87,12 +87,21 @@ def secret_entries(mark):
 	return [Entry(f"{mark} {n} " + mark * 20, 1700000000 + n, f"{mark}{n % 20}@prosody.test") for n in range(200)]
 
 
+def wait_written(server, *texts):
+	"""Until the data file has them: the log has them before."""
+	give_up = time.monotonic() + 8
+	while not all(text in data_file(server).read_bytes() for text in texts):
+		assert time.monotonic() < give_up, texts
+		time.sleep(0.05)
+
+
 def removes_deleted_bytes(server, running):
 	alice, carol = server.account("alice"), server.account("carol")
 	kept, deleted = secret_entries("keptkept"), secret_entries("XdeletedX")
 	fill(server, alice, kept)
 	fill(server, alice, deleted)
 	fill(server, carol, secret_entries("YpurgedY"))
+	wait_written(server, b"XdeletedX", b"YpurgedY", b"keptkept")
 	delete(server, alice, deleted)
 	server.lua(f"""
 		assert(require "core.usermanager".delete_user({bed.lua(carol)}, {bed.lua(server.host)}))""")

@@ -192,7 +192,9 @@ static int compact(struct fixture *f) {
 	struct pn_progress progress;
 	char file[PATH_SIZE + 16];
 	snprintf(file, sizeof(file), "%s/compact.part", f->directory);
-	int more = pn_compact_new(&compaction, f->db, false, NULL);
+	int more = pn_db_verify(f->db);
+	if (more == PN_OK)
+		more = pn_compact_new(&compaction, f->db, false, NULL);
 	if (more == PN_OK) {
 		do {
 			more = pn_compact_step(compaction, &progress);
