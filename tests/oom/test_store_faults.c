@@ -420,10 +420,21 @@ static void try_fault(struct faults fault, enum attitude attitude) {
 	teardown(&f);
 }
 
-/* Makes each call fail, in each of several ways. */
+/* One call in SAMPLE fails, from a first one that differs by the day; with SOAK each. */
+enum { SAMPLE = 6 };
+
+static size_t stride(void) {
+	return (size_t)test_tries(SAMPLE, 1);
+}
+
+static size_t first_call(void) {
+	return 1 + test_seed() % stride();
+}
+
+/* Makes calls fail, in each of several ways. */
 static void try_faults(struct faults fault, int ways, enum attitude attitude) {
 	for (fault.way = 0; fault.way < ways; fault.way++) {
-		for (fault.at = 1; fault.at <= calls; fault.at++) {
+		for (fault.at = first_call(); fault.at <= calls; fault.at += stride()) {
 			if (fault.way < fault_ways[fault.at])
 				try_fault(fault, attitude);
 		}
@@ -449,7 +460,7 @@ TEST(if_all_later_calls_of_lmdb_fail_a_turn_is_there_or_its_commit_fails) {
 TEST(if_any_allocation_fails_earlier_writes_of_the_turn_are_kept) {
 	for (int fail_after = 0; fail_after < 2; fail_after++) {
 		bool failed = true;
-		for (size_t at = 1; failed; at++) {
+		for (size_t at = first_call(); failed; at += stride()) {
 			struct fixture f;
 			site_make(&f);
 			test_alloc_fail(at, fail_after != 0);
