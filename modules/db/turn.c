@@ -34,6 +34,7 @@ enum {
 	 * is committed, and wait for the writer's lock. */
 	AGE_MAX = 5000,
 	IDLE_MAX = 250,
+	REOPEN = 1000, /* ms until LMDB's environment is opened again, if that has failed */
 	/* ms that a write waits for free pages near the limit of the file: the server stands still
 	 * meanwhile. A disk needs some ms. If one is slower, writes fail without a wait during so
 	 * many commits: no more than one in some minutes waits. */
@@ -250,6 +251,7 @@ void pn_db_keep_open(struct pn_db *db) {
 int pn_db_sync(struct pn_db *db, uint64_t now, int *wait) {
 	int checkpoint;
 	int err = open_environment(db);
+	*wait = REOPEN;
 	if (err != PN_OK)
 		return err;
 	err = pn_sync_run(db->sync, now, wait);
