@@ -11,7 +11,10 @@
 
 #include "crypt.h"
 
-enum { FILE_MODE = 0600 };
+enum {
+	FILE_MODE = 0600,
+	OPEN_WAIT = 2000, /* ms to wait, on opening, for another process that opens or writes */
+};
 
 /* Written by a compaction, beside the data file. */
 #define PN_COMPACT_FILE "compact.part"
@@ -203,6 +206,11 @@ int pn_replace_prepare(int directory);
 
 /* Then gives `file`, which is synced, the name of the data file, durably. */
 int pn_replace_move(int directory, const char *file);
+
+/* Writes to a data file that nobody has open, and syncs it, but not its name. A missing file is
+ * created. Errors of `write`. */
+typedef int pn_file_write(MDB_txn *txn, MDB_dbi dbi, const void *context);
+int pn_replace_write(const char *file, pn_file_write *write, const void *context);
 
 /* The key of the format record. */
 static inline struct pn_key pn_format_key(void) {

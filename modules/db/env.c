@@ -20,10 +20,6 @@
 #include "verify.h"
 
 enum {
-	/* ms to wait for another process that opens the database: it checks the structure of the
-	 * whole file. A server that gives up says so in its log, and tries again at the next use.
-	 */
-	OPEN_WAIT = 2000,
 	/* Bytes: LMDB's default of 126 readers takes 64 each, and a header. Rounded up to twice. */
 	LOCK_FILE = 16 * 1024,
 	DIRECTORY_MODE = 0700,

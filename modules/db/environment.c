@@ -10,8 +10,6 @@
 #include "durable.h"
 #include "verify.h"
 
-enum { OPEN_WAIT = 2000 /* ms to wait for another process that writes */ };
-
 /* Sizes of the map, the largest first: less if the address space is limited (ulimit -v). */
 static const uint64_t MAP_BYTES[] = {1ull << 40, 1ull << 36, 1ull << 33, 1ull << 30};
 

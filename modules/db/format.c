@@ -16,7 +16,6 @@
 enum {
 	FORMAT_VERSION = 2,
 	FORMAT_WITHOUT_LOG = 1, /* its turns are commits */
-	OPEN_WAIT = 2000,       /* ms for another process that is opening it */
 };
 
 static const char MAGIC[] = "pn-store";
@@ -34,7 +33,8 @@ static int put_format(struct pn_buf *buf, const unsigned char secret[PN_SECRET])
 
 /* ---- Opening ---- */
 
-static int put_both(MDB_txn *txn, MDB_dbi dbi, const struct pn_buf *format) {
+static int put_both(MDB_txn *txn, MDB_dbi dbi, const void *context) {
+	const struct pn_buf *const format = context;
 	const struct pn_key name = pn_format_key();
 	MDB_val key = {.mv_size = name.len, .mv_data = (void *)name.bytes};
 	MDB_val data = {.mv_size = format->len, .mv_data = format->data};
@@ -128,37 +128,6 @@ int pn_format_open(struct pn_db *db) {
 
 /* ---- A new file ---- */
 
-static int write_records(MDB_env *env, const struct pn_buf *format) {
-	MDB_txn *txn;
-	MDB_dbi dbi;
-	int err = pn_db_error(mdb_txn_begin(env, NULL, 0, &txn));
-	if (err != PN_OK)
-		return err;
-	err = pn_db_error(mdb_dbi_open(txn, NULL, 0, &dbi));
-	if (err == PN_OK)
-		err = put_both(txn, dbi, format);
-	if (err == PN_OK)
-		return pn_db_error(mdb_txn_commit(txn));
-	mdb_txn_abort(txn);
-	return err;
-}
-
-/* Writes and syncs the file, but not its name. */
-static int write_file(const char *path, const struct pn_buf *value) {
-	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
-	MDB_env *env;
-	const int rc = mdb_env_create(&env);
-	if (rc != MDB_SUCCESS)
-		return pn_db_error(rc);
-	int err = pn_db_error(mdb_env_open(env, path, flags, FILE_MODE));
-	if (err == PN_OK)
-		err = write_records(env, value);
-	if (err == PN_OK)
-		err = pn_db_error(mdb_env_sync(env, 1));
-	mdb_env_close(env);
-	return err;
-}
-
 static int write_at(const char *directory, const struct pn_buf *value) {
 	const size_t len = strlen(directory);
 	char *const path = pn_malloc(len + 1 + sizeof(NEW_FILE));
@@ -167,7 +136,7 @@ static int write_at(const char *directory, const struct pn_buf *value) {
 	memcpy(path, directory, len);
 	path[len] = '/';
 	memcpy(path + len + 1, NEW_FILE, sizeof(NEW_FILE));
-	const int err = write_file(path, value);
+	const int err = pn_replace_write(path, put_both, value); /* not yet its name */
 	pn_free(path);
 	return err;
 }

@@ -30,7 +30,7 @@ int pn_replace_move(int directory, const char *file) {
 
 /* ---- A file that a copy has written some time ago ---- */
 
-static int put_epoch(MDB_env *env) {
+static int write_in(MDB_env *env, pn_file_write *write, const void *context) {
 	MDB_txn *txn;
 	MDB_dbi dbi;
 	int err = pn_db_error(mdb_txn_begin(env, NULL, 0, &txn));
@@ -38,30 +38,39 @@ static int put_epoch(MDB_env *env) {
 		return err;
 	err = pn_db_error(mdb_dbi_open(txn, NULL, 0, &dbi));
 	if (err == PN_OK)
-		err = pn_position_put_new(txn, dbi, 0);
+		err = write(txn, dbi, context);
 	if (err == PN_OK)
 		return pn_db_error(mdb_txn_commit(txn));
 	mdb_txn_abort(txn);
 	return err;
 }
 
-/* Durably. The file may have been in use before, and a log of that time may still be there. LMDB
- * would create a missing file. */
-static int begin_epoch(const char *file) {
+int pn_replace_write(const char *file, pn_file_write *write, const void *context) {
 	const unsigned flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOTLS;
 	MDB_env *env;
-	if (access(file, R_OK | W_OK) != 0)
-		return pn_db_error(errno);
 	const int rc = mdb_env_create(&env);
 	if (rc != MDB_SUCCESS)
 		return pn_db_error(rc);
 	int err = pn_db_error(mdb_env_open(env, file, flags, FILE_MODE));
 	if (err == PN_OK)
-		err = put_epoch(env);
+		err = write_in(env, write, context);
 	if (err == PN_OK)
 		err = pn_db_error(mdb_env_sync(env, 1));
 	mdb_env_close(env);
 	return err;
+}
+
+static int put_epoch(MDB_txn *txn, MDB_dbi dbi, const void *context) {
+	(void)context;
+	return pn_position_put_new(txn, dbi, 0);
+}
+
+/* Durably. The file may have been in use before, and a log of that time may still be there. LMDB
+ * would create a missing file. */
+static int begin_epoch(const char *file) {
+	if (access(file, R_OK | W_OK) != 0)
+		return pn_db_error(errno);
+	return pn_replace_write(file, put_epoch, NULL);
 }
 
 /* The old log goes last: it belongs to the old file, and the new one never continues it. */

@@ -15,8 +15,7 @@
 #include "worker.h"
 
 enum {
-	OPEN_WAIT = 2000, /* ms for another process that writes */
-	RETRY = 10000,    /* ms after a verification that could not be run, for lack of memory */
+	RETRY = 10000, /* ms after a verification that could not be run, for lack of memory */
 };
 
 /* `state` and `report` belong to the worker while it is busy. The pages of the state are kept by
