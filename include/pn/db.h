@@ -362,8 +362,8 @@ struct pn_compressor *pn_db_compressor(struct pn_db *db);
 const char *pn_db_lmdb_version(void);
 
 struct pn_db_info {
-	uint64_t file_bytes;  /* size of the data file */
-	uint64_t used_bytes;  /* of pages in use */
+	uint64_t file_bytes;  /* size of the data file, at least used_bytes */
+	uint64_t used_bytes;  /* of pages in use, also of those that are not committed yet */
 	uint64_t max_bytes;   /* the limit of the data file */
 	uint64_t log_bytes;   /* size of the log */
 	uint64_t transaction; /* number of the last turn */

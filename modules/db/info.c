@@ -25,9 +25,11 @@ int pn_db_info(struct pn_db *db, struct pn_db_info *info) {
 		pn_txn_fail(&txn, pn_db_error(mdb_stat(txn.mdb, db->dbi, &stat)));
 	if (txn.err == PN_OK)
 		pn_txn_fail(&txn, pn_position_get(txn.mdb, db->dbi, &epoch, &number));
-	found.file_bytes = (uint64_t)file.st_size;
 	found.used_bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) *
 			   (uint64_t)stat.ms_psize;
+	found.file_bytes = (uint64_t)file.st_size;
+	if (found.file_bytes < found.used_bytes) /* the next commit makes a young file longer */
+		found.file_bytes = found.used_bytes;
 	found.transaction = number > pn_db_committed(db) ? number : pn_db_committed(db);
 	found.durable = pn_db_durable(db);
 	found.log_bytes = db->log != NULL ? pn_log_bytes(db->log) : 0;

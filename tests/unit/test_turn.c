@@ -38,6 +38,22 @@ TEST(turns_are_committed_to_lmdb_together_once_none_has_come_for_a_while) {
 	teardown(&f);
 }
 
+TEST(the_size_that_is_shown_covers_pages_that_are_not_committed) {
+	struct fixture f;
+	struct pn_db_info info = {0};
+	char key[16];
+	int wait;
+	setup_open(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	for (int i = 0; i < 500; i++) {
+		snprintf(key, sizeof(key), "%d", i);
+		CHECK(put(&f, JULIET, key, "a value that takes some bytes") == PN_OK);
+		commit(&f);
+		CHECK(pn_db_info(f.db, &info) == PN_OK && info.file_bytes >= info.used_bytes);
+	}
+	teardown(&f);
+}
+
 TEST(turns_that_come_without_a_pause_are_committed_to_lmdb_by_age) {
 	struct fixture f;
 	int wait;
