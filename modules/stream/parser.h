@@ -11,7 +11,7 @@
 
 /* ---- log.c: the open stanza, in document order ---- */
 
-enum { PN_LOG_NONE = UINT32_MAX };
+#define PN_LOG_NONE UINT32_MAX
 
 /*
  * Invariants: `open` is the offset of the START of the innermost open element, or PN_LOG_NONE;
