@@ -141,8 +141,10 @@ static bool begin_outside(struct pn_parser *parser, const char *name, struct pn_
 		add_event(parser, PN_STREAM_NO_STREAM, false);
 		return false;
 	}
-	if (equals(ns, client) && !is_stanza(local.bytes))
+	if (equals(ns, client) && !is_stanza(local.bytes)) {
 		add_event(parser, PN_STREAM_NO_STANZA, false);
+		stream->begins = true;
+	}
 	stream->counts = stream->limited;
 	stream->quota = stream->max_elements;
 	return true;

@@ -184,6 +184,7 @@ int pn_parser_continue(struct pn_parser *parser) {
 	int result = 0;
 	parser->event_count = 0;
 	parser->stopping = false;
+	parser->stream->begins = false;
 	if (parser->failed)
 		return -1;
 	if (parser->suspended)

@@ -57,6 +57,7 @@ struct pn_stream {
 	int64_t progress;     /* bytes that no event has reported */
 	uint32_t foreign;     /* open elements from the first that carries an xmlns */
 	bool expects_opening; /* the next element outside a stanza opens the stream */
+	bool begins;          /* a stanza begins after the event that is being handled */
 	bool limited;         /* max_elements applies to the next stanza */
 	bool counts;          /* `quota` applies to the open stanza */
 	double max_elements;

@@ -26,7 +26,8 @@ void pn_stream_free(struct pn_stream *stream) {
 }
 
 void pn_stream_reset(struct pn_stream *stream) {
-	pn_log_clear(&stream->log, 0);
+	if (!stream->begins)
+		pn_log_clear(&stream->log, 0);
 	stream->size = 0;
 }
 
