@@ -144,9 +144,9 @@ static bool begin_outside(struct pn_parser *parser, const char *name, struct pn_
 	if (equals(ns, client) && !is_stanza(local.bytes)) {
 		add_event(parser, PN_STREAM_NO_STANZA, false);
 		stream->begins = true;
+	} else {
+		pn_stream_begin(stream);
 	}
-	stream->counts = stream->limited;
-	stream->quota = stream->max_elements;
 	return true;
 }
 

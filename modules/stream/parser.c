@@ -184,7 +184,8 @@ int pn_parser_continue(struct pn_parser *parser) {
 	int result = 0;
 	parser->event_count = 0;
 	parser->stopping = false;
-	parser->stream->begins = false;
+	if (parser->stream->begins)
+		pn_stream_begin(parser->stream);
 	if (parser->failed)
 		return -1;
 	if (parser->suspended)

@@ -90,6 +90,10 @@ struct pn_parser {
 	bool swollen;   /* expat has taken more memory than an idle stream should hold */
 };
 
+/* ---- stream.c ---- */
+
+void pn_stream_begin(struct pn_stream *stream); /* a stanza, with the limits of now */
+
 /* ---- pool.c ---- */
 
 /* Adds a parser whose stream is between two stanzas, and frees the expat parser that is one too

@@ -31,6 +31,12 @@ void pn_stream_reset(struct pn_stream *stream) {
 	stream->size = 0;
 }
 
+void pn_stream_begin(struct pn_stream *stream) {
+	stream->begins = false;
+	stream->counts = stream->limited;
+	stream->quota = stream->max_elements;
+}
+
 void pn_stream_expect_opening(struct pn_stream *stream, bool expected) {
 	stream->expects_opening = expected;
 }
