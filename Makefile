@@ -67,7 +67,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stream stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 
@@ -205,6 +205,7 @@ $(OUT)/tests/unit/test_compact: LDFLAGS += $(call wrap,$(SYNC_FAULTS) fsync rena
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
 $(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
+$(OUT)/tests/unit/test_stream: LDFLAGS += $(call wrap,XML_Parse)
 $(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
 $(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
 
