@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native mod_webchat
+MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native mod_webchat mod_stream_native
 
 CC ?= gcc
 CLANG ?= clang
@@ -22,6 +22,7 @@ BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
 ALLOC := modules/base/alloc.o
 GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
+GLUE_ENCODER := modules/glue/encoder.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 PACK_XML := modules/stanza/document.o modules/stanza/valid.o
@@ -41,12 +42,14 @@ FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
+LUA_STREAM := modules/glue/lua_stream.o modules/stanza/lua_functions.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
-SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
+SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so mod_stream_native/stream.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
-$(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
+$(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) modules/stanza/encode.o modules/stanza/escape.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) $(COMPRESS) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
@@ -60,7 +63,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
-	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
+	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua mod_stream_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
 UNIT_TESTS := base stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
@@ -217,7 +220,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER) $(LUA_SMACKS) $(LUA_STREAM) $(LUA_CERTS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, also for LMDB

@@ -50,7 +50,7 @@ static const struct pn_glue_sink SINK = {sink_start, sink_attr,  sink_text,
 
 int pn_lua_put_stanza(lua_State *L, int index, struct pn_buf *buf) {
 	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),
-					  lua_upvalueindex(PN_UP_ATTR)};
+					  lua_upvalueindex(PN_UP_ATTR), 0};
 	const int top = lua_gettop(L);
 	struct pn_pack pack;
 	pn_pack_init(&pack, buf);
