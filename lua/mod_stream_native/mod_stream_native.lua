@@ -1,0 +1,28 @@
+-- XML streams and their stanzas in C, for the whole server. README.md lists log lines and limits.
+
+module:set_global();
+
+local native = module:require "native" "stream";
+
+-- Each part has start(native), stop(), and optionally figures() for `prosodyctl mod_native status`
+local parts = {};
+for _, name in ipairs { "stanza", "send", "connection", "carbons" } do
+	local part = module:require(name);
+	part.start(native);
+	parts[#parts + 1] = part;
+end
+
+module:add_item("native-status", {
+	name = "stream_native";
+	figures = function ()
+		local list = {};
+		for _, part in ipairs(parts) do
+			for _, figure in ipairs(part.figures and part.figures() or {}) do list[#list + 1] = figure; end
+		end
+		return list;
+	end;
+});
+
+function module.unload()
+	for i = #parts, 1, -1 do parts[i].stop(); end
+end
