@@ -14,16 +14,22 @@ local EVENTS = {
 	["pre-message/host"] = true, ["pre-message/bare"] = true, ["pre-message/full"] = true,
 	["message/bare"] = false, ["message/full"] = false,
 };
--- Upvalues of its handlers in the order of their use: another version is left alone
-local HANDLERS = {
-	[true] = "message_handler";
-	[false] = "jid_bare bare_sessions full_sessions module _ENV xmlns_carbons st xmlns_forward";
-};
+-- mod_carbons's message_handler() of Prosody 0.12 and 13.0: its upvalues in the order of their use, and its length. Another version
+-- may decide otherwise, and is left alone.
+local KNOWN = { upvalues = "jid_bare bare_sessions full_sessions _ENV xmlns_carbons st xmlns_forward", lines = 77 };
 
 local full_sessions, bare_sessions = prosody.full_sessions, prosody.bare_sessions;
 
 local carbons = {};
 local replaced = {}; -- host -> array of { module = mod_carbons there, event =, stock =, ours = }
+
+local function is_known(handler, is_sent)
+	local decide = handler;
+	if is_sent then decide = upvalues.get(handler, "message_handler"); end
+	if type(decide) ~= "function" then return false; end
+	local info = debug.getinfo(decide, "S");
+	return upvalues.names(decide) == KNOWN.upvalues and info.lastlinedefined - info.linedefined + 1 == KNOWN.lines;
+end
 
 -- mod_carbons's handlers by their event; nil if one is missing, unknown, or not alone
 local function find_handlers(stock, events)
@@ -36,9 +42,7 @@ local function find_handlers(stock, events)
 	end
 	for event, is_sent in pairs(EVENTS) do
 		local handler = found[event];
-		if not handler or upvalues.names(handler) ~= HANDLERS[is_sent] or events._event_map[event][handler] ~= PRIORITY then
-			return nil;
-		end
+		if not handler or not is_known(handler, is_sent) or events._event_map[event][handler] ~= PRIORITY then return nil; end
 	end
 	return found[DECISION] and found;
 end
