@@ -14,7 +14,7 @@ local connection = {};
 local function send_at_once(conn)
 	local fd = conn.getfd and conn:getfd();
 	local handle = socket.tcp();
-	if math.type(fd) == "integer" and fd >= 0 and handle:getfd() == UNOPENED then
+	if type(fd) == "number" and fd >= 0 and handle:getfd() == UNOPENED then
 		handle:setfd(fd);
 		handle:setoption("tcp-nodelay", true); -- fails for other sockets than TCP
 		handle:setfd(UNOPENED);

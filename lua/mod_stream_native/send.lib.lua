@@ -26,10 +26,10 @@ end
 -- another session changes them by name. It refers to nothing of this module, so that it outlives it where it must.
 local function make_lean(own)
 	local sinks, session, filter = debug_sinks, nil, nil;
-	local function lean(stanza)
-		if sinks[1] or not (stanza.top_tag or stanza.match) then return own(stanza); end
-		if stanza.name then stanza = filter("stanzas/out", stanza); end
-		if stanza then return session.rawsend(stanza); end
+	local function lean(t)
+		if sinks[1] or not (t.top_tag or t.match) then return own(t); end
+		if t.name then t = filter("stanzas/out", t); end
+		if t then return session.rawsend(t); end
 		return true;
 	end
 	for _, name in ipairs { "session", "filter" } do
