@@ -6,10 +6,19 @@ local native = module:require "native" "stream";
 
 -- Each part has start(native), stop(), and optionally figures() for `prosodyctl mod_native status`
 local parts = {};
+
+local function stop()
+	for i = #parts, 1, -1 do parts[i].stop(); end
+end
+
 for _, name in ipairs { "stanza", "send", "connection", "carbons" } do
 	local part = module:require(name);
-	part.start(native);
 	parts[#parts + 1] = part;
+	local ok, err = pcall(part.start, native);
+	if not ok then
+		stop(); -- Prosody does not unload a module that cannot be loaded
+		error(err, 0);
+	end
 end
 
 module:add_item("native-status", {
@@ -23,6 +32,4 @@ module:add_item("native-status", {
 	end;
 });
 
-function module.unload()
-	for i = #parts, 1, -1 do parts[i].stop(); end
-end
+module.unload = stop;

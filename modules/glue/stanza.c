@@ -65,19 +65,29 @@ bool pn_glue_walk_attr(lua_State *L, struct pn_str name, const struct pn_glue_si
 	return true;
 }
 
-bool pn_glue_is_plain(lua_State *L, int index, int metatable) {
+bool pn_glue_is_stanza(lua_State *L, int index, int metatable) {
 	if (!lua_getmetatable(L, index))
-		return true;
-	const bool is_plain = metatable != 0 && lua_rawequal(L, -1, metatable);
+		return false;
+	const bool same = lua_rawequal(L, -1, metatable);
 	lua_pop(L, 1);
-	return is_plain;
+	return same;
 }
 
-/* Refuses the table on top if it must be plain and is not. */
-static bool check_plain(const struct walk *walk, int metatable) {
-	if (walk->keys.metatable == 0 || pn_glue_is_plain(walk->L, -1, metatable))
+bool pn_glue_is_plain(lua_State *L, int index) {
+	if (!lua_getmetatable(L, index))
 		return true;
-	lua_pushliteral(walk->L, "stanza has a table with a metatable of its own");
+	lua_pop(L, 1);
+	return false;
+}
+
+/* Refuses the table on top if Lua code might see something else in it than raw access does. */
+static bool check_metatable(const struct walk *walk, bool is_element) {
+	lua_State *L = walk->L;
+	const int metatable = walk->keys.metatable;
+	if (metatable == 0 || pn_glue_is_plain(L, -1) ||
+	    (is_element && pn_glue_is_stanza(L, -1, metatable)))
+		return true;
+	lua_pushliteral(L, "stanza has a table with a metatable of its own");
 	return false;
 }
 
@@ -85,7 +95,7 @@ static bool check_plain(const struct walk *walk, int metatable) {
 static bool begin_element(const struct walk *walk) {
 	lua_State *L = walk->L;
 	luaL_checkstack(L, 8, "stanza is nested too deeply, or there is no memory for it");
-	if (!check_plain(walk, walk->keys.metatable))
+	if (!check_metatable(walk, true))
 		return false;
 	lua_pushvalue(L, walk->keys.name);
 	if (lua_rawget(L, -2) != LUA_TSTRING) {
@@ -101,7 +111,7 @@ static bool begin_element(const struct walk *walk) {
 		lua_pushfstring(L, "<%s> has no attr table", name.bytes);
 		return false;
 	}
-	if (!check_plain(walk, 0) || !pn_glue_walk_attr(L, name, walk->sink, walk->to))
+	if (!check_metatable(walk, false) || !pn_glue_walk_attr(L, name, walk->sink, walk->to))
 		return false;
 	lua_pop(L, 1);
 	lua_pushinteger(L, 1);

@@ -48,8 +48,11 @@ bool pn_glue_walk(lua_State *L, struct pn_glue_keys keys, const struct pn_glue_s
  */
 bool pn_glue_walk_attr(lua_State *L, struct pn_str name, const struct pn_glue_sink *sink, void *to);
 
-/* Whether the table at `index` has no metatable, or the one at `metatable`; 0: no metatable. */
-bool pn_glue_is_plain(lua_State *L, int index, int metatable);
+/* Whether the value at `index` has the metatable at `metatable`, that of util.stanza. */
+bool pn_glue_is_stanza(lua_State *L, int index, int metatable);
+
+/* Whether the table at `index` has no metatable. */
+bool pn_glue_is_plain(lua_State *L, int index);
 
 /* Tokens of pn_stanza_decode(), or of a packed stanza that was checked. */
 struct pn_glue_tokens {

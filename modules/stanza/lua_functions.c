@@ -32,8 +32,7 @@ enum {
 	UP_COUNT = UP_REPLACED
 };
 
-/* clone() recurses, and an element takes about 100 bytes of the C stack. Deeper stanzas are rare.
- */
+/* clone() recurses, and takes C stack for each level. Deeper stanzas are rare. */
 enum { DEPTH_MAX = 200 };
 
 static int pass_on(lua_State *L, int arguments) {
@@ -51,11 +50,8 @@ static int push_field(lua_State *L, int index, int key) {
 }
 
 static bool is_stanza(lua_State *L, int index) {
-	if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
-		return false;
-	const bool is_same = lua_rawequal(L, -1, lua_upvalueindex(UP_METATABLE));
-	lua_pop(L, 1);
-	return is_same;
+	return lua_type(L, index) == LUA_TTABLE &&
+	       pn_glue_is_stanza(L, index, lua_upvalueindex(UP_METATABLE));
 }
 
 /* ---- Encoding ---- */
@@ -106,7 +102,7 @@ static void copy_fields(lua_State *L) {
 
 /* The same. Returns false if there is no table on top, or if it has a metatable. */
 static bool copy_table(lua_State *L) {
-	if (lua_type(L, -1) != LUA_TTABLE || !pn_glue_is_plain(L, -1, 0))
+	if (lua_type(L, -1) != LUA_TTABLE || !pn_glue_is_plain(L, -1))
 		return false;
 	copy_fields(L);
 	return true;
@@ -197,9 +193,8 @@ static bool clone_child(lua_State *L, int element, lua_Integer i, lua_Integer *t
 static bool clone_element(lua_State *L, int depth) {
 	const int element = lua_gettop(L);
 	if (depth == 0 || !lua_checkstack(L, SLOTS + LUA_MINSTACK) ||
-	    !pn_glue_is_plain(L, element, lua_upvalueindex(UP_METATABLE)) ||
-	    !push_top(L, element) || push_field(L, element, UP_TAGS) != LUA_TTABLE ||
-	    !pn_glue_is_plain(L, element + TAGS, 0))
+	    !(is_stanza(L, element) || pn_glue_is_plain(L, element)) || !push_top(L, element) ||
+	    push_field(L, element, UP_TAGS) != LUA_TTABLE || !pn_glue_is_plain(L, element + TAGS))
 		return false;
 	const lua_Unsigned children = lua_rawlen(L, element);
 	const lua_Unsigned tags = lua_rawlen(L, element + TAGS);

@@ -3,6 +3,7 @@ import bed
 import certsite
 from steps import cut, pair, say
 from suite import behaviour
+from test_s2s import OUT, both
 from test_tuning import NO_SMACKS, client_sends_at_once, encrypted_client
 
 QUIET = {"log": {"info": "log"}}  # the bed's log has debug lines, with which nothing is spared
@@ -266,6 +267,55 @@ def changes_while_hibernating(server):
 		exchange(alice, bob)
 
 
+# --- sending to other servers ---
+
+FEDERATED = {"modules": ["stream_native"], "options": QUIET, "federation": True}
+COUNT_TOP_TAGS_S2S = COUNT_TOP_TAGS.replace("sessionmanager.lua", "mod_s2s.lua")
+
+
+def is_lean_from_a(servers):
+	way = OUT.format(a="a.test", b="b.test")
+	return servers.a.lua(f"{FIND_LEAN} {way}; return tostring(is_lean(s.sends2s, 3))") == "true"
+
+
+@behaviour("lean send: to other servers, too, with stream management", **FEDERATED)
+def servers_send_without_text(servers):
+	alice, bob = both(servers)
+	assert is_lean_from_a(servers)
+	for server in servers.a, servers.b:
+		server.lua(COUNT_TOP_TAGS_S2S)
+	exchange(alice, bob)
+	assert servers.a.lua("return #prosody.sent") == "0"
+	servers.a.lua(LEVEL_SINKS + "prosody.sink = function () end; table.insert(sinks, prosody.sink);")
+	exchange(alice, bob)
+	assert servers.a.lua("return prosody.sent[1]") == "message"
+	servers.a.lua(STOP_LOGGING + "prosody.sent = {}")
+	exchange(alice, bob)
+	assert servers.a.lua("return #prosody.sent") == "0"
+
+
+@behaviour("lean send: to other servers without stream management",
+	**{**FEDERATED, "options": {**QUIET, "smacks_enabled_s2s": False}})
+def servers_send_without_stream_management(servers):
+	alice, bob = servers.a.login("alice"), servers.b.login("bob")
+	exchange(alice, bob)
+	assert is_lean_from_a(servers)
+	alice.send(f"<message to='{bob.jid}'><body>&lt;&amp;</body><x xmlns='urn:x' y='&apos;'/></message>")
+	message = bob.message()
+	assert message.body == "<&" and message.child("x", "urn:x")["y"] == "'"
+
+
+@behaviour("lean send: streams to other servers go on when the module is loaded, reloaded and unloaded",
+	options=QUIET, federation=True)
+def server_streams_go_on(servers):
+	alice, bob = both(servers)
+	for verb, lean in ("load", True), ("reload", True), ("unload", False):
+		for server in servers.a, servers.b:
+			module(server, verb)
+		assert is_lean_from_a(servers) is lean
+		exchange(alice, bob)
+
+
 # --- connections ---
 
 @behaviour("stream_native: connections that exist when it is loaded send at once", options=NO_SMACKS)
@@ -478,4 +528,4 @@ def the_status_tells_it(server):
 			end
 		end
 		return table.concat(parts, ", ")""")
-	assert figures == "stanza_functions 3, lean_sessions 1, carbons_hosts 1", figures
+	assert figures == "stanza_functions 3, lean_clients 1, lean_servers 0, carbons_hosts 1", figures
