@@ -56,7 +56,8 @@ do
 		local child = native.delay("a@b/" .. ("x"):rep(50), i);
 		local spliced = native.splice(xml, at, child);
 		stanza.namespaces = { p = "urn:p", q = "urn:q", r = "urn:r" };
-		samples[i] = { stanza = stanza, text = stock.tostring(stanza), top_tag = stock.top_tag(stanza), xml = xml, at = at, time = i, from = "a@b/" .. ("x"):rep(50), child = child,
+		samples[i] = { stanza = stanza, text = stock.tostring(stanza), top_tag = stock.top_tag(stanza),
+			xml = xml, at = at, time = i, from = "a@b/" .. ("x"):rep(50), child = child,
 			spliced = spliced, decoded = native.encode(native.decode(spliced, st.stanza_mt)) };
 	end
 end

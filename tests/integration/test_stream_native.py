@@ -254,6 +254,28 @@ def resumption_moves_it(server, transport):
 	assert not is_lean(server, alice)
 
 
+def plugins_without_smacks():
+	"""A plugin path that has this module alone, so that Prosody loads its own mod_smacks."""
+	path = bed.BUILD / "bed/stream_native_alone"
+	path.mkdir(parents=True, exist_ok=True)
+	link, module_path = path / "mod_stream_native", bed.PROJECT / "lua/mod_stream_native"
+	if link.resolve() != module_path:
+		link.unlink(missing_ok=True)
+		link.symlink_to(module_path)
+	return str(path)
+
+
+@behaviour("lean send: a session that Prosody's mod_smacks resumes has it, too",
+	modules=["stream_native"], options={**QUIET, "plugin_paths": [plugins_without_smacks()]})
+def resumption_by_prosodys_smacks_moves_it(server):
+	alice, line = resume_and_log(server, "tcp")
+	assert server.session(alice, "debug.getinfo(s.outgoing_stanza_queue.push).source:find('util/smqueue', 1, true)") != "nil"
+	assert is_lean(server, alice) and line.startswith("Sending[c2s]: <message "), line
+	module(server, "unload")
+	exchange(alice, server.login("carol"))
+	server.kill()  # stock mod_smacks logs tracebacks when the server stops
+
+
 @behaviour("lean send: the module may be loaded and unloaded while sessions hibernate", options=QUIET)
 def changes_while_hibernating(server):
 	alice, bob = pair(server)
