@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native mod_webchat
+MODULES := mod_smacks mod_storage_native mod_stream_native mod_s2s_auth_native mod_certs mod_native mod_webchat
 
 CC ?= gcc
 CLANG ?= clang
@@ -22,10 +22,12 @@ BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
 ALLOC := modules/base/alloc.o
 GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
+GLUE_ENCODER := modules/glue/encoder.o
 STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
 PACK_XML := modules/stanza/document.o modules/stanza/valid.o
 COMPRESS := modules/stanza/compress.o modules/stanza/dictionary.o
+STREAM := $(addprefix modules/stream/,scan.o log.o expat.o pool.o stream.o parser.o)
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
 DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o crypt.o lmdb_page.o lmdb_file.o guard.o ahead.o worker.o durable.o position.o \
 	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o series.o format.o env.o \
@@ -39,14 +41,17 @@ DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
+CORES := $(BASE) $(STREAM) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
+LUA_STREAM := modules/glue/lua_native_stream.o $(addprefix modules/stream/,lua_stream.o lua_build.o) modules/stanza/lua_functions.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
-SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
+SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so mod_stream_native/stream.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
-$(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
+$(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
+$(OUT)/mod_stream_native/stream.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) $(COMPRESS) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
@@ -60,10 +65,10 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	$(foreach lib,terminal table command,$(addsuffix /$(lib).lib.lua,mod_storage_native mod_certs mod_native)) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
-	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
+	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua mod_stream_native/tuning.lib.lua \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stream stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 
@@ -96,7 +101,7 @@ $(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
+$(OUT)/modules/glue/%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/stream/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
 
 $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"
@@ -201,6 +206,7 @@ $(OUT)/tests/unit/test_compact: LDFLAGS += $(call wrap,$(SYNC_FAULTS) fsync rena
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
 $(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
+$(OUT)/tests/unit/test_stream: LDFLAGS += $(call wrap,XML_Parse)
 $(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
 $(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
 
@@ -217,7 +223,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER) $(LUA_SMACKS) $(LUA_STREAM) $(LUA_CERTS))
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, also for LMDB

@@ -7,6 +7,10 @@ local generate = require "spec.generate";
 local st, element = helper.st, helper.element;
 local native = helper.native("smacks");
 local smq = native;
+local plugins = os.getenv("PN_PLUGINS") or "lua";
+local stock = { top_tag = st.stanza_mt.top_tag, tostring = st.stanza_mt.__tostring, clone = st.clone };
+local functions = assert(package.loadlib(plugins .. "/mod_stream_native/stream.so", "luaopen_stream"))()
+	.stanza_functions(st.stanza_mt, stock);
 
 -- A cycle is one step, and the next begins at once: each allocation makes one, and runs finalizers.
 local function every_allocation()
@@ -51,7 +55,9 @@ do
 		local xml, at = native.encode(stanza);
 		local child = native.delay("a@b/" .. ("x"):rep(50), i);
 		local spliced = native.splice(xml, at, child);
-		samples[i] = { stanza = stanza, xml = xml, at = at, time = i, from = "a@b/" .. ("x"):rep(50), child = child,
+		stanza.namespaces = { p = "urn:p", q = "urn:q", r = "urn:r" };
+		samples[i] = { stanza = stanza, text = stock.tostring(stanza), top_tag = stock.top_tag(stanza),
+			xml = xml, at = at, time = i, from = "a@b/" .. ("x"):rep(50), child = child,
 			spliced = spliced, decoded = native.encode(native.decode(spliced, st.stanza_mt)) };
 	end
 end
@@ -69,6 +75,22 @@ local function use_stanza()
 		assert(native.decode(sample.spliced .. "<", st.stanza_mt) == nil, "decode of malformed XML");
 		assert(native.encode(decoded) == sample.decoded, "decode");
 	end
+end
+
+-- Every function of stanzas in stream.so, also where it passes the call on
+local function use_functions()
+	local tostring_before = st.stanza_mt.__tostring;
+	st.stanza_mt.__tostring = functions.tostring;
+	for i, sample in ipairs(samples) do
+		assert(functions.tostring(sample.stanza) == sample.text, "tostring");
+		assert(functions.top_tag(sample.stanza) == sample.top_tag, "top_tag");
+		local clone = functions.clone(sample.stanza);
+		assert(functions.tostring(clone) == sample.text and clone.namespaces.r == "urn:r", "clone");
+		assert(functions.tostring(functions.clone(sample.stanza, true)):sub(1, -3) == sample.top_tag:sub(1, -2), "clone of the top");
+		assert(not pcall(functions.tostring, broken[i % #broken + 1]), "tostring of a malformed table");
+		assert(not pcall(functions.clone, {}), "clone of a table");
+	end
+	st.stanza_mt.__tostring = tostring_before;
 end
 
 local function long(n)
@@ -132,6 +154,10 @@ describe("the garbage collector", function ()
 				with_collector(collector, use_stanza);
 			end);
 
+			it("does not collect data in use by tostring, top_tag and clone", function ()
+				with_collector(collector, use_functions);
+			end);
+
 			it("keeps the items of queues, and frees them with the queues", function ()
 				with_collector(collector, use_smq);
 				assert.same({ 0, 0 }, { smq.total() });
@@ -159,6 +185,14 @@ describe("a finalizer", function ()
 		with_collector(every_allocation, function ()
 			local stop = finalizing(use_stanza);
 			use_stanza();
+			assert.is_true(stop() > 20);
+		end);
+	end);
+
+	it("may use the functions of stanzas while others do", function ()
+		with_collector(every_allocation, function ()
+			local stop = finalizing(use_functions);
+			use_functions();
 			assert.is_true(stop() > 20);
 		end);
 	end);

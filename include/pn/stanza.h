@@ -39,8 +39,9 @@ struct pn_element; /* an open element */
  * Writes the same bytes as tostring() of a Prosody stanza: escapes ' " < > & in text and in
  * attributes, omits an xmlns that repeats the parent's, declares a prefix for an attribute
  * "ns\1name". One exception, where the output of tostring() is not XML: the namespace of the prefix
- * xml gets no other prefix, and is never the default namespace. Names are written unchanged, as
- * tostring() does; text and attribute values may be any bytes.
+ * xml gets no other prefix, and is never the default namespace. `as_tostring` removes the
+ * exception. Names are written unchanged, as tostring() does; text and attribute values may be any
+ * bytes.
  *
  * Call in document order: start, its attrs, then text and further elements, end.
  * Errors are sticky in `err`; pn_encoder_finish() returns the first.
@@ -54,6 +55,8 @@ struct pn_encoder {
 	size_t splice;               /* offset in the stanza; valid once the root has ended */
 	bool tag_open;               /* the last start tag may still get attributes */
 	bool delayed;                /* the root has a child <delay xmlns='urn:xmpp:delay'/> */
+	bool as_tostring;            /* the same bytes as tostring() also where they are not XML;
+					to set after pn_encoder_init() */
 	int err;
 };
 

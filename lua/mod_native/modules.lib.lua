@@ -18,6 +18,7 @@ local MODULES = {
 	{ name = "storage_native", objects = { "store" } };
 	{ name = "s2s_auth_native", objects = { "certs" }, protects_all = true };
 	{ name = "certs", objects = { "certs", "dns", "file" }, is_tool = true };
+	{ name = "stream_native", objects = { "stream" } };
 	{ name = "webchat", objects = {} };
 	{ name = "native", objects = {} };
 };

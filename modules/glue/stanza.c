@@ -41,9 +41,8 @@ static struct pn_str number_to_str(lua_State *L, int index, char *text) {
 	return (struct pn_str){text, (size_t)len};
 }
 
-/* Passes the attributes in the table on top. */
-static bool walk_attrs(const struct walk *walk, struct pn_str name) {
-	lua_State *L = walk->L;
+bool pn_glue_walk_attr(lua_State *L, struct pn_str name, const struct pn_glue_sink *sink,
+		       void *to) {
 	char number[NUMBER_SIZE];
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
 		if (lua_type(L, -2) != LUA_TSTRING) {
@@ -54,9 +53,9 @@ static bool walk_attrs(const struct walk *walk, struct pn_str name) {
 		const struct pn_str key = to_str(L, -2);
 		const int type = lua_type(L, -1);
 		if (type == LUA_TSTRING) {
-			walk->sink->attr(walk->to, key, to_str(L, -1));
-		} else if (type == LUA_TNUMBER && !walk->sink->refuses_numbers) {
-			walk->sink->attr(walk->to, key, number_to_str(L, -1, number));
+			sink->attr(to, key, to_str(L, -1));
+		} else if (type == LUA_TNUMBER && !sink->refuses_numbers) {
+			sink->attr(to, key, number_to_str(L, -1, number));
 		} else {
 			lua_pushfstring(L, "attribute '%s' of <%s> is a %s", key.bytes, name.bytes,
 					luaL_typename(L, -1));
@@ -66,10 +65,38 @@ static bool walk_attrs(const struct walk *walk, struct pn_str name) {
 	return true;
 }
 
+bool pn_glue_is_stanza(lua_State *L, int index, int metatable) {
+	if (!lua_getmetatable(L, index))
+		return false;
+	const bool same = lua_rawequal(L, -1, metatable);
+	lua_pop(L, 1);
+	return same;
+}
+
+bool pn_glue_is_plain(lua_State *L, int index) {
+	if (!lua_getmetatable(L, index))
+		return true;
+	lua_pop(L, 1);
+	return false;
+}
+
+/* Refuses the table on top if Lua code might see something else in it than raw access does. */
+static bool check_metatable(const struct walk *walk, bool is_element) {
+	lua_State *L = walk->L;
+	const int metatable = walk->keys.metatable;
+	if (metatable == 0 || pn_glue_is_plain(L, -1) ||
+	    (is_element && pn_glue_is_stanza(L, -1, metatable)))
+		return true;
+	lua_pushliteral(L, "stanza has a table with a metatable of its own");
+	return false;
+}
+
 /* Starts the element on top, and pushes the index of its first child. */
 static bool begin_element(const struct walk *walk) {
 	lua_State *L = walk->L;
 	luaL_checkstack(L, 8, "stanza is nested too deeply, or there is no memory for it");
+	if (!check_metatable(walk, true))
+		return false;
 	lua_pushvalue(L, walk->keys.name);
 	if (lua_rawget(L, -2) != LUA_TSTRING) {
 		lua_pushliteral(L, "stanza has an element without a name");
@@ -84,11 +111,16 @@ static bool begin_element(const struct walk *walk) {
 		lua_pushfstring(L, "<%s> has no attr table", name.bytes);
 		return false;
 	}
-	if (!walk_attrs(walk, name))
+	if (!check_metatable(walk, false) || !pn_glue_walk_attr(L, name, walk->sink, walk->to))
 		return false;
 	lua_pop(L, 1);
 	lua_pushinteger(L, 1);
 	return true;
+}
+
+/* Whether the element below the index on top ends here: behind a nil there may be more children. */
+static bool ends_at(const struct walk *walk, lua_Integer index) {
+	return walk->keys.metatable == 0 || (lua_Integer)lua_rawlen(walk->L, -3) == index - 1;
 }
 
 /* Handles the next child, or the end, of the element on top. */
@@ -99,6 +131,10 @@ static bool walk_step(const struct walk *walk) {
 	lua_replace(L, -2);
 	switch (lua_rawgeti(L, -2, index)) {
 	case LUA_TNIL:
+		if (!ends_at(walk, index)) {
+			lua_pushliteral(L, "stanza has a child that is nil");
+			return false;
+		}
 		walk->sink->end(walk->to);
 		lua_pop(L, 3);
 		return true;

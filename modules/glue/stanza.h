@@ -23,10 +23,14 @@ struct pn_glue_sink {
 	bool refuses_numbers;         /* as values of attributes */
 };
 
-/* Indices or pseudo-indices of the strings "name" and "attr". */
+/* Indices or pseudo-indices of the strings "name" and "attr", and of util.stanza's metatable. */
 struct pn_glue_keys {
 	int name;
 	int attr;
+	/* If not 0, a stanza is also invalid if Lua code, which respects metatables, sees another
+	 * one than raw access does: an element has another metatable, its attr has one, a child is
+	 * nil. */
+	int metatable;
 };
 
 /*
@@ -36,6 +40,19 @@ struct pn_glue_keys {
  */
 bool pn_glue_walk(lua_State *L, struct pn_glue_keys keys, const struct pn_glue_sink *sink,
 		  void *to);
+
+/*
+ * Passes the attributes in the table at the top of the stack, which are those of an element `name`,
+ * to `sink`, and leaves the table. Returns true; or false, with a message on top of the stack.
+ * Never raises for another reason than missing memory for that message.
+ */
+bool pn_glue_walk_attr(lua_State *L, struct pn_str name, const struct pn_glue_sink *sink, void *to);
+
+/* Whether the value at `index` has the metatable at `metatable`, that of util.stanza. */
+bool pn_glue_is_stanza(lua_State *L, int index, int metatable);
+
+/* Whether the table at `index` has no metatable. */
+bool pn_glue_is_plain(lua_State *L, int index);
 
 /* Tokens of pn_stanza_decode(), or of a packed stanza that was checked. */
 struct pn_glue_tokens {

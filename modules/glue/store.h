@@ -74,9 +74,6 @@ int pn_lua_result(lua_State *L, int err);
 
 /* ---- Values ---- */
 
-/* Whether the table at `index` has util.stanza's metatable, which is at `metatable`. */
-bool pn_lua_is_stanza(lua_State *L, int index, int metatable);
-
 /*
  * Appends the value at `index` (absolute) to buf. metatable: index of util.stanza's. Returns 0,
  * PN_ENOMEM, or PN_EDATATYPE for functions, userdata, threads and cycles.

@@ -50,7 +50,7 @@ static const struct pn_glue_sink SINK = {sink_start, sink_attr,  sink_text,
 
 int pn_lua_put_stanza(lua_State *L, int index, struct pn_buf *buf) {
 	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),
-					  lua_upvalueindex(PN_UP_ATTR)};
+					  lua_upvalueindex(PN_UP_ATTR), 0};
 	const int top = lua_gettop(L);
 	struct pn_pack pack;
 	pn_pack_init(&pack, buf);
@@ -128,14 +128,6 @@ static int put_table(lua_State *L, int index, int metatable, struct pn_buf *buf,
 	return buf->err;
 }
 
-bool pn_lua_is_stanza(lua_State *L, int index, int metatable) {
-	if (!lua_getmetatable(L, index))
-		return false;
-	const bool same = lua_rawequal(L, -1, metatable);
-	lua_pop(L, 1);
-	return same;
-}
-
 static int put_value(lua_State *L, int index, int metatable, struct pn_buf *buf, int depth) {
 	size_t len;
 	const int type = lua_type(L, index);
@@ -149,7 +141,7 @@ static int put_value(lua_State *L, int index, int metatable, struct pn_buf *buf,
 	}
 	if (type != LUA_TTABLE)
 		return put_scalar(L, index, buf);
-	if (!pn_lua_is_stanza(L, index, metatable))
+	if (!pn_glue_is_stanza(L, index, metatable))
 		return put_table(L, index, metatable, buf, depth + 1);
 	pn_wire_put_u8(buf, STANZA);
 	const size_t at = buf->len;

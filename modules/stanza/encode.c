@@ -113,7 +113,7 @@ static void put_namespaced(struct pn_encoder *enc, struct pn_element *element, s
 	const struct pn_str ns = {key.bytes, ns_len};
 	const struct pn_str name = {key.bytes + ns_len + 1, key.len - ns_len - 1};
 	char prefix[16] = "xml";
-	if (!str_equal(ns, XML_NS)) {
+	if (enc->as_tostring || !str_equal(ns, XML_NS)) {
 		snprintf(prefix, sizeof(prefix), "ns%u", ++element->prefixes);
 		put(enc, " xmlns:", 7);
 		put(enc, prefix, strlen(prefix));
@@ -129,7 +129,7 @@ static void put_namespaced(struct pn_encoder *enc, struct pn_element *element, s
 /* Writes the element's xmlns, and removes it again if it repeats the parent's. */
 static void put_xmlns(struct pn_encoder *enc, struct pn_element *element, struct pn_str value) {
 	const size_t start = enc->out->len;
-	if (str_equal(value, XML_NS))
+	if (!enc->as_tostring && str_equal(value, XML_NS))
 		return; /* it must not be a default namespace either */
 	put(enc, " xmlns", 6);
 	put_value(enc, value);

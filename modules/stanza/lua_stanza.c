@@ -5,6 +5,7 @@
 #include <pn/stanza.h>
 #include <pn/wire.h>
 
+#include "../glue/encoder.h"
 #include "../glue/glue.h"
 #include "../glue/smacks.h"
 #include "../glue/stanza.h"
@@ -12,86 +13,30 @@
 static const char BUFFER[] = "pn.stanza.buffer";
 static const char ENCODER[] = "pn.stanza.encoder";
 
-/* Bytes of memory that the encoder keeps between two calls: most stanzas take less. */
-enum { KEEP = 64 * 1024 };
-
 /* Upvalues of every function: the encoder of the Lua state, and the keys that a walk looks up. */
 enum { UP_ENCODER = 1, UP_NAME, UP_ATTR, UP_COUNT = 3 };
-
-/*
- * One encoder for all calls in a Lua state. A function that uses it must not call or allocate from
- * Lua until the result is pushed: the collector could run a finalizer that uses it too.
- */
-struct encoder {
-	struct pn_buf out;
-	struct pn_encoder enc;
-};
-
-static struct encoder *take_encoder(lua_State *L) {
-	struct encoder *encoder = lua_touserdata(L, lua_upvalueindex(UP_ENCODER));
-	(void)pn_encoder_finish(&encoder->enc); /* frees what a raised error has left */
-	pn_buf_reset(&encoder->out, KEEP);
-	pn_encoder_init(&encoder->enc, &encoder->out);
-	return encoder;
-}
-
-static int encoder_close(lua_State *L) {
-	struct encoder *encoder = luaL_checkudata(L, 1, ENCODER);
-	(void)pn_encoder_finish(&encoder->enc);
-	pn_buf_free(&encoder->out);
-	return 0;
-}
 
 static int buffer_close(lua_State *L) {
 	pn_buf_free(luaL_checkudata(L, 1, BUFFER));
 	return 0;
 }
 
-static int push_bytes(lua_State *L, const struct pn_buf *buf) {
-	lua_pushlstring(L, (const char *)buf->data, buf->len);
-	return 1;
-}
-
 /* ---- Encoding ---- */
-
-static void sink_start(void *to, struct pn_str name) {
-	pn_encoder_start(to, name);
-}
-
-static void sink_attr(void *to, struct pn_str key, struct pn_str value) {
-	pn_encoder_attr(to, key, value);
-}
-
-static void sink_text(void *to, struct pn_str text) {
-	pn_encoder_text(to, text);
-}
-
-static void sink_end(void *to) {
-	pn_encoder_end(to);
-}
-
-static int sink_error(const void *to) {
-	const struct pn_encoder *enc = to;
-	return enc->err != PN_OK ? enc->err : enc->out->err;
-}
-
-static const struct pn_glue_sink SINK = {sink_start, sink_attr,  sink_text,
-					 sink_end,   sink_error, false};
 
 /* encode(stanza) -> xml, splice, delayed | nil, condition, text */
 static int stanza_encode(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
-	struct encoder *encoder = take_encoder(L);
-	const struct pn_glue_keys keys = {lua_upvalueindex(UP_NAME), lua_upvalueindex(UP_ATTR)};
-	if (!pn_glue_walk(L, keys, &SINK, &encoder->enc))
+	struct pn_glue_encoder *encoder = pn_glue_encoder_take(L, lua_upvalueindex(UP_ENCODER));
+	const struct pn_glue_keys keys = {lua_upvalueindex(UP_NAME), lua_upvalueindex(UP_ATTR), 0};
+	if (!pn_glue_walk(L, keys, &PN_GLUE_XML, &encoder->enc))
 		return lua_error(L);
 	const int err = pn_encoder_finish(&encoder->enc);
 	if (err != PN_OK)
 		return pn_glue_error(L, err);
 	const lua_Integer splice = (lua_Integer)encoder->enc.splice;
 	const bool delayed = encoder->enc.delayed;
-	push_bytes(L, &encoder->out);
+	pn_glue_push_buf(L, &encoder->out);
 	lua_pushinteger(L, splice);
 	lua_pushboolean(L, delayed);
 	return 3;
@@ -102,18 +47,18 @@ static int stanza_splice(lua_State *L) {
 	const struct pn_str xml = pn_glue_str(L, 1);
 	const size_t offset = (size_t)pn_glue_integer(L, 2, 0, (lua_Integer)xml.len);
 	const struct pn_str child = pn_glue_str(L, 3);
-	struct encoder *encoder = take_encoder(L);
+	struct pn_glue_encoder *encoder = pn_glue_encoder_take(L, lua_upvalueindex(UP_ENCODER));
 	const int err = pn_stanza_splice(&encoder->out, xml, offset, child);
-	return err == PN_OK ? push_bytes(L, &encoder->out) : pn_glue_error(L, err);
+	return err == PN_OK ? pn_glue_push_buf(L, &encoder->out) : pn_glue_error(L, err);
 }
 
 /* delay(from, stamp) -> xml of the child | nil, condition, text */
 static int stanza_delay(lua_State *L) {
 	const struct pn_str from = pn_glue_str(L, 1);
 	const int64_t stamp = luaL_checkinteger(L, 2);
-	struct encoder *encoder = take_encoder(L);
+	struct pn_glue_encoder *encoder = pn_glue_encoder_take(L, lua_upvalueindex(UP_ENCODER));
 	const int err = pn_stanza_delay(&encoder->out, from, stamp);
-	return err == PN_OK ? push_bytes(L, &encoder->out) : pn_glue_error(L, err);
+	return err == PN_OK ? pn_glue_push_buf(L, &encoder->out) : pn_glue_error(L, err);
 }
 
 /* ---- Decoding ---- */
@@ -158,9 +103,8 @@ static const luaL_Reg FUNCTIONS[] = {
 static const luaL_Reg NO_METHODS[] = {{NULL, NULL}};
 
 void pn_lua_open_stanza(lua_State *L) {
-	pn_glue_type(L, ENCODER, NO_METHODS, encoder_close);
 	pn_glue_type(L, BUFFER, NO_METHODS, buffer_close);
-	pn_glue_handle(L, ENCODER, sizeof(struct encoder), 0);
+	pn_glue_encoder_new(L, ENCODER);
 	lua_pushliteral(L, "name");
 	lua_pushliteral(L, "attr");
 	luaL_setfuncs(L, FUNCTIONS, UP_COUNT);

@@ -119,7 +119,7 @@ static int put_data(lua_State *L, int index, int metatable, struct pn_buf *buf) 
 		return 0;
 	if (!lua_istable(L, index))
 		return PN_EDATATYPE;
-	if (!pn_lua_is_stanza(L, index, metatable))
+	if (!pn_glue_is_stanza(L, index, metatable))
 		return put_pairs(L, index, metatable, 0, buf);
 	pn_wire_put_bytes(buf, PN_LUA_WHOLE.bytes, (uint32_t)PN_LUA_WHOLE.len);
 	const size_t at = buf->len;

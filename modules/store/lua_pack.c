@@ -63,7 +63,7 @@ static const struct pn_glue_sink CHECKED = {
 static int db_pack(lua_State *L) {
 	struct pn_lua_db *const db = pn_lua_check_db(L);
 	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),
-					  lua_upvalueindex(PN_UP_ATTR)};
+					  lua_upvalueindex(PN_UP_ATTR), 0};
 	struct checked checked = {.err = PN_OK};
 	luaL_checktype(L, 2, LUA_TTABLE);
 	lua_settop(L, 2);

@@ -15,6 +15,7 @@
 
 int luaopen_certs(lua_State *L);
 int luaopen_smacks(lua_State *L);
+int luaopen_stream(lua_State *L);
 
 /* The globals of a state: functions to call while memory fails, and their data. */
 static const char SET_UP[] =
@@ -54,6 +55,28 @@ static const char SET_UP[] =
 	"	end\n"
 	"	assert(not queue:over() and queue:at(3) and queue:ack(6) == 6)\n"
 	"	made(made(smacks.new {}):push('left to the collector', 0, 0, 1))\n"
+	"end\n"
+	"local stanza_mt = {}\n"
+	"local function never() error('passed on for lack of memory') end\n"
+	"local function of_stanza(name, attr, ...)\n"
+	"	local stanza = { name = name, attr = attr, tags = {}, ... }\n"
+	"	for _, child in ipairs(stanza) do\n"
+	"		if type(child) == 'table' then table.insert(stanza.tags, child) end\n"
+	"	end\n"
+	"	return setmetatable(stanza, stanza_mt)\n"
+	"end\n"
+	"local deep = of_stanza('m', { a = '1', b = '2', c = '3', d = '4', e = \"'\" }, "
+	"('x'):rep(300))\n"
+	"for i = 1, 40 do deep = of_stanza('e', { n = 'v' }, deep, 'text') end\n"
+	"deep.namespaces = { p = 'urn:p', q = 'urn:q', r = 'urn:r' }\n"
+	"function use_functions()\n"
+	"	local given = { top_tag = never, tostring = never, clone = never }\n"
+	"	local functions = stream.stanza_functions(stanza_mt, given)\n"
+	"	stanza_mt.__tostring = functions.tostring\n"
+	"	local text = tostring(deep)\n"
+	"	local clone = functions.clone(deep)\n"
+	"	assert(tostring(clone) == text and clone.namespaces.r == 'urn:r')\n"
+	"	assert(functions.top_tag(functions.clone(deep, true)) == \"<e n='v'>\")\n"
 	"end\n"
 	"local kept = certs.parse(pem)\n"
 	"function use_chain()\n"
@@ -129,6 +152,7 @@ static void make_chain(void) {
 static int open_it(lua_State *L) {
 	luaL_requiref(L, "smacks", luaopen_smacks, 1);
 	luaL_requiref(L, "certs", luaopen_certs, 1);
+	luaL_requiref(L, "stream", luaopen_stream, 1);
 	return 0;
 }
 
@@ -201,6 +225,10 @@ TEST(the_functions_of_stanza_survive_every_failing_allocation) {
 	fail_each("use_stanza");
 }
 
+TEST(the_replaced_functions_of_stanzas_survive_every_failing_allocation) {
+	fail_each("use_functions");
+}
+
 TEST(the_methods_of_a_queue_survive_every_failing_allocation) {
 	fail_each("use_smq");
 }
@@ -251,6 +279,7 @@ TEST(loading_survives_every_failing_allocation) {
 		CHECK(lua_pcall(L, 0, 0, 0) == LUA_OK);
 		set_up(L);
 		CHECK(call(L, "use_stanza"));
+		CHECK(call(L, "use_functions"));
 		CHECK(call(L, "use_smq"));
 		CHECK(call(L, "use_chain"));
 		CHECK(is_all_released(L));

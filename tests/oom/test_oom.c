@@ -12,6 +12,7 @@
 #include <pn/stanza.h>
 #include <pn/wire.h>
 
+#include "../unit/stream_fixture.h"
 #include "../unit/test.h"
 #include "../unit/tokens.h"
 #include "alloc.h"
@@ -434,6 +435,42 @@ TEST(nothing_but_push_and_new_allocates_in_a_queue) {
 	CHECK(do_all_but_push() == PN_OK);
 	CHECK(!test_alloc.failed);
 	test_alloc_fail(0, false);
+}
+
+/* ---- Streams ---- */
+
+/* Several stanzas, an incomplete token, and a parser that is made again. */
+static int use_stream(size_t idle) {
+	static const char *const parts[] = {
+		"<?xml version='1.0'?>" HEADER,
+		"<iq><a xmlns='urn:a' b='c'>text</a></iq><me",
+		"ssage xml:lang='en'><body>long long long text</body></message>",
+		"<iq><stream:x",
+		"/></iq></stream:stream>",
+	};
+	struct fixture f = {0};
+	int err = fixture_open(&f, idle);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && err == PN_OK; i++)
+		err = fixture_feed(&f, str(parts[i])) == 0 ? PN_OK : PN_ENOMEM;
+	if (err == PN_OK && !f.memory_failed) {
+		CHECK(f.stanzas == 3);
+		CHECK(strstr((const char *)f.log.data, "(x {" STREAMS "}") != NULL);
+	}
+	fixture_close(&f);
+	return err == PN_OK && f.memory_failed ? PN_ENOMEM : err;
+}
+
+static int parse_stream(void) {
+	return use_stream(1);
+}
+
+static int parse_stream_without_idle_parsers(void) {
+	return use_stream(0);
+}
+
+TEST(streams_are_parsed_or_fail) {
+	fail_each(parse_stream);
+	fail_each(parse_stream_without_idle_parsers);
 }
 
 int main(void) {

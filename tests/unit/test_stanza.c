@@ -200,6 +200,24 @@ TEST(an_attribute_of_a_namespace_gets_a_prefix_declared_on_the_spot) {
 			     " xmlns:ns2='urn:y' ns2:k='2'><b xmlns:ns1='urn:x' ns1:k='3'/></a>");
 }
 
+TEST(the_namespace_of_the_prefix_xml_is_as_in_xml_or_as_in_tostring) {
+	static const char *const WANT[] = {
+		"<a xml:lang='en'/>",
+		"<a xmlns:ns1='http://www.w3.org/XML/1998/namespace' ns1:lang='en'"
+		" xmlns='http://www.w3.org/XML/1998/namespace'/>",
+	};
+	for (int as_tostring = 0; as_tostring <= 1; as_tostring++) {
+		struct fixture f;
+		setup(&f);
+		f.enc.as_tostring = as_tostring != 0;
+		start(&f, "a");
+		attr(&f, "http://www.w3.org/XML/1998/namespace\1lang", "en");
+		attr(&f, "xmlns", "http://www.w3.org/XML/1998/namespace");
+		end(&f);
+		check_encodes_to(&f, WANT[as_tostring]);
+	}
+}
+
 TEST(only_the_first_separator_of_an_attribute_name_separates) {
 	struct fixture f;
 	setup(&f);
