@@ -40,7 +40,7 @@ local function close_at_once(conn)
 end
 
 -- Ends a connection that cannot be written to. A client's session does not wait for TLS to be closed.
-local function give_up(session)
+function connection.give_up(session)
 	local conn = session.conn;
 	if session.username then sessionmanager.destroy_session(session, "write buffer full"); end
 	close_at_once(conn);
@@ -51,18 +51,20 @@ end
 -- in the place of this one.
 function connection.guard_writes(session)
 	local name = session.sends2s and "sends2s" or "send";
-	local send, writing = session[name], {}; -- answer: "queued" or "refused", of the stanza that is sent
+	local send = session[name];
+	local writing = { send = send }; -- answer: "queued" or "refused", of the stanza that is sent
 	session.smacks_writing = writing;
-	session[name] = function (data)
+	function writing.guard(data)
 		local outer = writing.answer; -- filters may send, too
 		writing.answer = nil;
 		local ok, err = send(data);
 		local answer = writing.answer;
 		writing.answer = outer;
 		if ok or not answer then return ok, err; end
-		if answer == "queued" and session.conn then give_up(session); end
+		if answer == "queued" and session.conn then connection.give_up(session); end
 		return true;
 	end
+	session[name] = writing.guard;
 end
 
 -- Parts a session from its connection, which is lost

@@ -8,6 +8,8 @@ local filters = require "util.filters";
 local jid_bare = require "util.jid".bare;
 local st = require "util.stanza";
 
+local direct_send = module:require "direct_send";
+
 local turns = module:shared "/*/storage_native/turns"; -- the README of mod_storage_native has the contract
 local published = module:shared "filters"; -- { out =, in = } of the module that was loaded before
 
@@ -126,10 +128,10 @@ local function fire_queued(session)
 end
 
 -- Queues a stanza. Returns its bytes, and whether the queue is over its limits; or nil where the stanza is refused.
-local function enqueue(session, stanza)
+local function enqueue(session, stanza, ...)
 	local queue = session.outgoing_stanza_queue;
 	-- The limit of the other server (XEP-0478)
-	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, session.outgoing_stanza_size_limit);
+	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, session.outgoing_stanza_size_limit, ...);
 	session.smacks_writing.answer = bytes and "queued" or "refused";
 	if not bytes then
 		session.log(is_over == smacks.queue.TOO_LARGE and "info" or "error", "Cannot queue %s from %s (%s): replying with an error",
@@ -173,6 +175,26 @@ function outgoing_filter(stanza, session)
 	if not is_away then return send_queued(session, stanza, bytes, is_over); end
 	if not session.resending_unacked then fire_queued(session); end -- else it is sent in a moment
 	return nil;
+end
+
+-- Whether session.send(stanza) does nothing but queue the stanza of a connected client and write it
+function counting.is_direct(session)
+	local list, writing = session.filters["stanzas/out"], session.smacks_writing;
+	return list and list[1] == outgoing_filter and list[2] == nil and not session.hibernating and not session.resending_unacked
+		and session.send == writing.guard and direct_send(session, writing.send);
+end
+
+-- Does what session.send(stanza) does where it is_direct(). The rest are the results of encode(stanza).
+function counting.send_encoded(session, stanza, ...)
+	local writing = session.smacks_writing;
+	local outer = writing.answer;
+	local bytes, is_over = enqueue(session, stanza, ...);
+	writing.answer = outer;
+	if not bytes then return true; end
+	if not session.rawsend(send_queued(session, stanza, bytes, is_over)) and session.conn then
+		smacks.connection.give_up(session);
+	end
+	return true;
 end
 
 --- Filters of a session

@@ -108,6 +108,11 @@ end
 
 do_resume = smacks.resumption.do_resume;
 
+-- For modules that encode a stanza once and send it to many
+encode = smacks.queue.encode;
+is_direct = smacks.counting.is_direct;
+send_encoded = smacks.counting.send_encoded;
+
 --- Elements of the protocol
 
 local function send_failed(session, xmlns_sm, err)

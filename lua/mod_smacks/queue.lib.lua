@@ -61,9 +61,10 @@ local function decode(self, bytes, splice, time)
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- process and by the account; or nil and the reason why the stanza cannot be queued. max_bytes: of a stanza
-function queue:enqueue(stanza, max_bytes)
-	local bytes, splice, delayed = native.encode(stanza);
+-- process and by the account; or nil and the reason why the stanza cannot be queued. max_bytes: of a stanza. The rest are the
+-- results of native.encode(stanza), where the caller has them.
+function queue:enqueue(stanza, max_bytes, bytes, splice, delayed)
+	if not bytes then bytes, splice, delayed = native.encode(stanza); end
 	if not bytes then return nil, delayed; end
 	if max_bytes and #bytes > max_bytes then return nil, TOO_LARGE; end
 	if delayed or stanza.name == "iq" then splice = 0; end
@@ -253,6 +254,7 @@ end
 
 return {
 	new = new;
+	encode = native.encode;
 	TOO_LARGE = TOO_LARGE;
 	total_bytes = native.total;
 	account_bytes = native.account;
