@@ -124,7 +124,8 @@ types["keyval+"] = class {
 
 -- ---- archive ----
 
-local archive = { users = users };
+-- For mod_mam: counting costs as much as reading a message, and find() returns item-not-found for any id that is unknown
+local archive = { users = users, counts_fast = true, finds_unknown_ids = true };
 types.archive = { __index = archive };
 
 -- The most messages of a user, 0: no limit

@@ -1,0 +1,68 @@
+-- Answers queries of clients (XEP-0313)
+
+local mam_query = module:require "mam_query";
+local offline = module:require "offline";
+local page = module:require "mam_page";
+
+local datetime = require "util.datetime".datetime;
+local st = require "util.stanza";
+
+local xmlns_mam = "urn:xmpp:mam:2";
+
+local host = module.host;
+
+local mam, form;
+
+local function refuse(origin, stanza, err)
+	origin.send(st.error_reply(stanza, err.type, err.condition, err.text));
+	return true;
+end
+
+local function log_query(origin, stanza, query)
+	module:log("debug", "Archive query by %s id=%s with=%s when=%s...%s max=%d%s", origin.username, query.id or stanza.attr.id,
+		query.with or "*", query.start and datetime(query.start) or "", query["end"] and datetime(query["end"]) or "", query.max,
+		query.reverse and " last page" or "");
+end
+
+local function note_read(origin, found)
+	local ids = {};
+	for i, message in ipairs(found) do ids[i] = message.id; end
+	offline.read(origin, ids);
+end
+
+module:hook("iq-get/self/"..xmlns_mam..":query", function (event)
+	local origin, stanza = event.origin, event.stanza;
+	mam.prefs.touch(origin.username);
+	origin.send(st.reply(stanza):query(xmlns_mam):add_child(form:form()));
+	return true;
+end);
+
+module:hook("iq-set/self/"..xmlns_mam..":query", function (event)
+	local origin, stanza = event.origin, event.stanza;
+	local query, err = mam_query.parse(stanza.tags[1], form, mam.page_size);
+	if not query then return refuse(origin, stanza, err); end
+	log_query(origin, stanza, query);
+	origin.mam_requested = true;
+	mam.prefs.touch(origin.username);
+	local user = origin.username;
+	local found, condition = page.read(mam.archive, user, user.."@"..host, query, mam.use_total);
+	if not found then
+		module:log("debug", "Archive query id=%s failed: %s", query.id or stanza.attr.id, condition);
+		return refuse(origin, stanza, { type = condition == "item-not-found" and "modify" or "cancel", condition = condition });
+	end
+	page.send(origin, stanza, query, found);
+	note_read(origin, found);
+	module:log("debug", "Archive query id=%s completed, %d items returned", query.id or stanza.attr.id, #found);
+	return true;
+end);
+
+module:hook("iq-get/self/"..xmlns_mam..":metadata", function (event)
+	event.origin.send(page.metadata(mam.archive, event.origin.username, event.stanza));
+	return true;
+end);
+
+-- mam: { archive =, prefs =, page_size = most messages of a page, use_total = whether matches are counted }
+return function (parts)
+	mam = parts;
+	form = mam_query.form(mam.archive.caps, true);
+end
