@@ -4,7 +4,7 @@
 local set = require "util.set";
 
 local options = module:require "option_reader".read(module:require "options");
-if not options.mam_native then return module:require "stock"(); end
+if not options.mam_native then return module:require "stock" "mam_native"; end
 
 local CHAT_STATES = "http://jabber.org/protocol/chatstates";
 local DEFAULT_LIMIT = 1000; -- messages of an archive whose driver names no limit

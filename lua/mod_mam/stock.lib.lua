@@ -2,7 +2,7 @@
 
 local envload = require "util.envload".envload;
 
-local NAME = "mod_mam";
+local NAME = "mod_"..module.name;
 
 local function read(path)
 	local file = io.open(path);
@@ -15,7 +15,6 @@ end
 -- Folders that hold the module, in the order in which Prosody looks into them. options.lib.lua: a folder of this project
 local function find()
 	for directory in prosody.paths.plugins:gmatch("[^"..package.config:sub(3, 3).."]+") do
-		directory = directory:gsub("/+$", "");
 		for _, folder in ipairs { directory.."/"..NAME, directory } do
 			local text = not read(folder.."/options.lib.lua") and read(folder.."/"..NAME..".lua");
 			if text then return folder, text; end
@@ -33,10 +32,11 @@ local function require_from(folder)
 	end
 end
 
-return function ()
+-- option: the name of the option that was set to false
+return function (option)
 	local folder, text = find();
 	if not folder then error("cannot find Prosody's own "..NAME.." in the plugin path", 0); end
-	module:log("info", "Loading Prosody's own module, because of mam_native = false: %s/%s.lua", folder, NAME);
+	module:log("info", "Loading Prosody's own module, because of %s = false: %s/%s.lua", option, folder, NAME);
 	module.path = folder.."/"..NAME..".lua";
 	require_from(folder);
 	return assert(envload(text, "@"..module.path, module.environment))();
