@@ -22,8 +22,9 @@ BASE := modules/base/err.o modules/base/buf.o modules/base/wire.o
 ALLOC := modules/base/alloc.o
 GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
-STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
+STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/stamp.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
+RESULT := modules/stanza/result.o
 PACK_XML := modules/stanza/document.o modules/stanza/valid.o
 COMPRESS := modules/stanza/compress.o modules/stanza/dictionary.o
 SMQ := $(addprefix modules/smq/,smq.o account.o copies.o)
@@ -39,15 +40,15 @@ DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
+CORES := $(BASE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
+LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o archive/lua_page.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
-$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) $(COMPRESS) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
@@ -61,11 +62,11 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
-	mod_smacks/direct_send.lib.lua mod_muc_mam/direct_send.lib.lua mod_mam/stanza_id.lib.lua \
+	mod_mam/direct_send.lib.lua mod_muc_mam/direct_send.lib.lua mod_mam/stanza_id.lib.lua \
 	$(foreach lib,archive_append archive_expiry mam_page mam_query stanza_root stock xmpp_time,$(addsuffix /$(lib).lib.lua,mod_mam mod_muc_mam)) \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stanza result decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 

@@ -1,5 +1,6 @@
 -- Answers queries of clients (XEP-0313)
 
+local encoded = module:require "encoded";
 local mam_query = module:require "mam_query";
 local offline = module:require "offline";
 local page = module:require "mam_page";
@@ -24,10 +25,22 @@ local function log_query(origin, stanza, query)
 		query.reverse and " last page" or "");
 end
 
-local function note_read(origin, found)
-	local ids = {};
+-- Returns the ids of the messages that it has sent; or nil and the condition of an error
+local function answer_with_stanzas(origin, stanza, query)
+	local user, ids = origin.username, {};
+	local found, condition = page.read(mam.archive, user, user.."@"..host, query, mam.use_total);
+	if not found then return nil, condition; end
+	page.send(origin, stanza, query, found);
 	for i, message in ipairs(found) do ids[i] = message.id; end
-	offline.read(origin, ids);
+	return ids;
+end
+
+local function answer(origin, stanza, query)
+	if encoded.can_answer(mam.archive, origin, query) then
+		local ids, condition = encoded.answer(mam, origin, stanza, query);
+		if ids or condition == "item-not-found" then return ids, condition; end
+	end
+	return answer_with_stanzas(origin, stanza, query);
 end
 
 module:hook("iq-get/self/"..xmlns_mam..":query", function (event)
@@ -44,15 +57,13 @@ module:hook("iq-set/self/"..xmlns_mam..":query", function (event)
 	log_query(origin, stanza, query);
 	origin.mam_requested = true;
 	mam.prefs.touch(origin.username);
-	local user = origin.username;
-	local found, condition = page.read(mam.archive, user, user.."@"..host, query, mam.use_total);
-	if not found then
+	local ids, condition = answer(origin, stanza, query);
+	if not ids then
 		module:log("debug", "Archive query id=%s failed: %s", query.id or stanza.attr.id, condition);
 		return refuse(origin, stanza, { type = condition == "item-not-found" and "modify" or "cancel", condition = condition });
 	end
-	page.send(origin, stanza, query, found);
-	note_read(origin, found);
-	module:log("debug", "Archive query id=%s completed, %d items returned", query.id or stanza.attr.id, #found);
+	offline.read(origin, ids);
+	module:log("debug", "Archive query id=%s completed, %d items returned", query.id or stanza.attr.id, #ids);
 	return true;
 end);
 

@@ -36,7 +36,7 @@ local function examine(copies, host)
 	local known = host and handlers.of(host);
 	if not known or not handlers.ignore(known, host, copies.stanza, copies.room_jid) then return false; end
 	local smacks = host.modules.smacks;
-	return { blocklist = known.blocklist, smacks = smacks and smacks.send_encoded and smacks };
+	return { blocklist = known.blocklist, smacks = smacks and smacks.send_copy and smacks };
 end
 
 local function way_to(copies, host)
@@ -53,13 +53,13 @@ local function send_managed(copies, session, smacks, head)
 	if copies.managed == nil then
 		copies.managed, copies.splice, copies.delayed = encode_without_to(copies.stanza, smacks.encode);
 	end
-	if not copies.managed or not smacks.is_direct(session) then return false; end
-	return smacks.send_encoded(session, copies.stanza, head..copies.managed, copies.splice + #head - #START, copies.delayed);
+	if not copies.managed or not smacks.takes_bytes(session) then return false; end
+	return smacks.send_copy(session, copies.stanza, head..copies.managed, copies.splice + #head - #START, copies.delayed);
 end
 
 local function send_plain(copies, session, head)
 	local filters = session.filters["stanzas/out"];
-	if filters and filters[1] or not direct_send(session, session.send) then return false; end
+	if filters and filters[1] then return false; end
 	if copies.plain == nil then copies.plain = encode_without_to(copies.stanza, tostring); end
 	return session.rawsend(head..copies.plain);
 end
@@ -67,7 +67,7 @@ end
 -- Returns whether the copy is done with. What could not be written takes its usual way, too, which ends in an error.
 local function send_as_bytes(copies, jid)
 	local session = full_sessions[jid];
-	local way = session and session.filters and way_to(copies, session.host);
+	local way = session and session.filters and direct_send(session) and way_to(copies, session.host);
 	if not way then return false; end
 	copies.stanza.attr.to = jid;
 	if way.blocklist and way.blocklist(copies.event) ~= nil then return true; end

@@ -1,6 +1,6 @@
 -- The handlers that see a message on its way to the session of an occupant on this server, and what they do with it.
 --
--- Known are those of Prosody's own modules, and our mod_mam's, for a message of type "groupchat" to the full JID of a session.
+-- Known are those of Prosody's own modules, and ours in their place, for a message of type "groupchat" to the full JID of a session.
 -- If any other module has a handler, nobody knows, and the message has to take its usual way.
 
 local EVENT = "message/full";
@@ -14,7 +14,7 @@ local ours = module:get_directory():match("^(.*)/");
 local files = {
 	message = { [prosodys.."/mod_message.lua"] = true };
 	blocklist = { [prosodys.."/mod_blocklist.lua"] = true };
-	carbons = { [prosodys.."/mod_carbons.lua"] = true };
+	carbons = { [prosodys.."/mod_carbons.lua"] = true, [ours.."/mod_stream_native/carbons.lib.lua"] = true };
 	mam = { [prosodys.."/mod_mam/mod_mam.lua"] = true, [ours.."/mod_mam/"] = true };
 };
 

@@ -1,6 +1,6 @@
 -- The options of this module as data. option_reader.lib.lua describes a row; the table in README.md is made of them.
 
-return { prefix = "muc_log_",
+return { prefix = "muc_mam_",
 	{ name = "muc_mam_native", type = "boolean", default = true, scope = "host",
 		text = "`false` loads Prosody's own module instead of this one." };
 	{ name = "muc_log_expires_after", type = "retention", default = 604800, default_text = "`\"1w\"`", scope = "host",

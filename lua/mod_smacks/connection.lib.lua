@@ -40,7 +40,7 @@ local function close_at_once(conn)
 end
 
 -- Ends a connection that cannot be written to. A client's session does not wait for TLS to be closed.
-function connection.give_up(session)
+local function give_up(session)
 	local conn = session.conn;
 	if session.username then sessionmanager.destroy_session(session, "write buffer full"); end
 	close_at_once(conn);
@@ -51,20 +51,26 @@ end
 -- in the place of this one.
 function connection.guard_writes(session)
 	local name = session.sends2s and "sends2s" or "send";
-	local send = session[name];
-	local writing = { send = send }; -- answer: "queued" or "refused", of the stanza that is sent
+	local send, writing = session[name], {}; -- answer: "queued" or "refused", of the stanza that is sent
 	session.smacks_writing = writing;
-	function writing.guard(data)
+	session[name] = function (data)
 		local outer = writing.answer; -- filters may send, too
 		writing.answer = nil;
 		local ok, err = send(data);
 		local answer = writing.answer;
 		writing.answer = outer;
 		if ok or not answer then return ok, err; end
-		if answer == "queued" and session.conn then connection.give_up(session); end
+		if answer == "queued" and session.conn then give_up(session); end
 		return true;
 	end
-	session[name] = writing.guard;
+end
+
+-- Writes bytes of stanzas that are queued
+function connection.write_queued(session, bytes)
+	if not session.conn then return true; end -- a limit has just ended its connection
+	local ok, err = session.rawsend(bytes);
+	if not ok and session.conn then give_up(session); end
+	return true, err;
 end
 
 -- Parts a session from its connection, which is lost

@@ -110,8 +110,8 @@ do_resume = smacks.resumption.do_resume;
 
 -- For modules that encode a stanza once and send it to many
 encode = smacks.queue.encode;
-is_direct = smacks.counting.is_direct;
-send_encoded = smacks.counting.send_encoded;
+takes_bytes = smacks.counting.takes_bytes;
+send_copy = smacks.counting.send_copy;
 
 --- Elements of the protocol
 

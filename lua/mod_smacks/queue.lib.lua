@@ -74,6 +74,11 @@ function queue:enqueue(stanza, max_bytes, bytes, splice, delayed)
 	return bytes, over, total, account_bytes;
 end
 
+-- The same for the bytes of a message whose end tag takes end_bytes, and which only this queue gets
+function queue:enqueue_encoded(bytes, end_bytes)
+	return self.items:push(bytes, #bytes - end_bytes, os_time(), 0);
+end
+
 -- The held stanzas from the i-th on as they are sent again, with their <delay/>, until there are `most` bytes.
 -- Returns them, and the position after them.
 function queue:render(i, most)

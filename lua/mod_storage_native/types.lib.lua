@@ -163,6 +163,11 @@ function archive:find(user, query)
 	return read(self, "find", user, query);
 end
 
+-- A page as encoded results of XEP-0313, see page() of modules/archive/lua_page.c
+function archive:page(user, query, size, to, from, query_id)
+	return read(self, "page", user, query, size, to, from, query_id);
+end
+
 function archive:get(user, id)
 	if type(id) ~= "string" then return nil, "item-not-found"; end
 	local items, condition, text = self:find(user, { key = id });

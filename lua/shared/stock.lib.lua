@@ -15,6 +15,7 @@ end
 -- Folders that hold the module, in the order in which Prosody looks into them. options.lib.lua: a folder of this project
 local function find()
 	for directory in prosody.paths.plugins:gmatch("[^"..package.config:sub(3, 3).."]+") do
+		directory = directory:gsub("/+$", "");
 		for _, folder in ipairs { directory.."/"..NAME, directory } do
 			local text = not read(folder.."/options.lib.lua") and read(folder.."/"..NAME..".lua");
 			if text then return folder, text; end
