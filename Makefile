@@ -62,8 +62,8 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua \
-	mod_mam/direct_send.lib.lua mod_muc_mam/direct_send.lib.lua mod_mam/stanza_id.lib.lua \
-	$(foreach lib,archive_append archive_expiry mam_page mam_query stanza_root stock xmpp_time,$(addsuffix /$(lib).lib.lua,mod_mam mod_muc_mam)) \
+	mod_mam/stanza_id.lib.lua mod_mam/stanza_root.lib.lua \
+	$(foreach lib,archive_append archive_expiry direct_send mam_encoded mam_page mam_query stock xmpp_time,$(addsuffix /$(lib).lib.lua,mod_mam mod_muc_mam)) \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
 UNIT_TESTS := base stanza result decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \

@@ -22,6 +22,7 @@ struct pn_result {
 	struct pn_str id;     /* of the message in the archive */
 	struct pn_str stanza; /* packed, pn/pack.h */
 	double when;          /* seconds since 1970, finite */
+	bool without_to;      /* leave out the stanza's "to": messages of rooms */
 	bool whole_seconds;   /* leave out fractions of seconds, which have six digits otherwise */
 };
 

@@ -1,11 +1,12 @@
 -- Answers queries of clients (XEP-0313)
 
-local encoded = module:require "encoded";
+local encoded = module:require "mam_encoded";
 local mam_query = module:require "mam_query";
 local offline = module:require "offline";
 local page = module:require "mam_page";
 
 local datetime = require "util.datetime".datetime;
+local jid_resource = require "util.jid".resource;
 local st = require "util.stanza";
 
 local xmlns_mam = "urn:xmpp:mam:2";
@@ -35,10 +36,16 @@ local function answer_with_stanzas(origin, stanza, query)
 	return ids;
 end
 
+-- Whether storage native can select what the query asks for
+local function is_for_storage(query)
+	return mam.archive.page and not (query.with and jid_resource(query.with)) and not query.no_groupchat;
+end
+
 local function answer(origin, stanza, query)
-	if encoded.can_answer(mam.archive, origin, query) then
-		local ids, condition = encoded.answer(mam, origin, stanza, query);
-		if ids or condition == "item-not-found" then return ids, condition; end
+	if is_for_storage(query) and encoded.takes_bytes(origin) then
+		local results, condition = encoded.read(mam.archive, origin.username, query, stanza, query);
+		if results then return encoded.send(origin, stanza, query, results, mam.use_total); end
+		if condition == "item-not-found" then return nil, condition; end
 	end
 	return answer_with_stanzas(origin, stanza, query);
 end

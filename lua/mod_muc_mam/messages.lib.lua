@@ -1,7 +1,5 @@
 -- Archives the messages of rooms, and gives them the ids of the archive (XEP-0359)
 
-local root = module:require "stanza_root";
-
 local datetime = require "util.datetime".datetime;
 local jid = require "util.jid";
 local st = require "util.stanza";
@@ -52,9 +50,10 @@ local function item_of(room, nick)
 end
 
 local function with_sender(room, stanza)
-	local item = item_of(room, stanza.attr.from);
-	local stored = item and root.copy_with(stanza, item) or root.copy(stanza);
+	local stored = st.clone(stanza);
 	stored.attr.to = nil;
+	local item = item_of(room, stanza.attr.from);
+	if item then stored:add_direct_child(item); end
 	return stored;
 end
 

@@ -1,4 +1,4 @@
--- Messages of a room as its archive returns them, made fit for a reader
+-- Messages of a room as its archive returns them, without what a reader must not see
 
 local st = require "util.stanza";
 
@@ -20,6 +20,11 @@ function stored.read(room, item)
 	end
 	stanza.attr.to = nil;
 	return stanza;
+end
+
+-- The same question for bytes; true also where a text mentions the namespace
+function stored.may_have_item(xml)
+	return xml:find(xmlns_muc_user, 1, true) ~= nil;
 end
 
 return stored;

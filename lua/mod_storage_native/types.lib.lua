@@ -164,8 +164,8 @@ function archive:find(user, query)
 end
 
 -- A page as encoded results of XEP-0313, see page() of modules/archive/lua_page.c
-function archive:page(user, query, size, to, from, query_id)
-	return read(self, "page", user, query, size, to, from, query_id);
+function archive:page(user, query, size, to, from, query_id, without_to)
+	return read(self, "page", user, query, size, to, from, query_id, without_to);
 end
 
 function archive:get(user, id)

@@ -82,19 +82,22 @@ static void report_all(lua_State *L, int owner, const struct pn_buf *damaged) {
 }
 
 /*
- * page(user, query, size, to or nil, from or nil, id of the query or nil)
+ * page(user, query, size, to or nil, from or nil, id of the query or nil [, without_to])
  *   -> { [i] = a result as XML; ids = { of these }; more = boolean; total = integer }
  *    | nil, condition, text
  * query: as for find(), whose fields limit and total are ignored. size: the most results.
+ * without_to: the messages have no "to".
  */
 int pn_lua_archive_page(lua_State *L) {
 	struct pn_lua_db *db;
 	uint64_t total = 0;
-	lua_settop(L, 7);
+	lua_settop(L, 8);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct page page = {.left = (uint64_t)pn_glue_integer(L, 4, 0, INT32_MAX)};
-	struct pn_result result = {
-		.to = optional_str(L, 5), .from = optional_str(L, 6), .query = optional_str(L, 7)};
+	struct pn_result result = {.to = optional_str(L, 5),
+				   .from = optional_str(L, 6),
+				   .query = optional_str(L, 7),
+				   .without_to = lua_toboolean(L, 8)};
 	struct pn_archive_query query = pn_lua_check_query(L, 3);
 	page.results = pn_lua_buffer(L);
 	page.ids = pn_lua_buffer(L);

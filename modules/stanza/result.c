@@ -42,17 +42,19 @@ static int put_delay(struct pn_encoder *enc, double when, bool whole_seconds) {
 	return PN_OK;
 }
 
-static bool is_xmlns(struct pn_str key) {
-	return key.len == 5 && memcmp(key.bytes, "xmlns", 5) == 0;
+static bool is_named(struct pn_str key, const char *name) {
+	return key.len == strlen(name) && memcmp(key.bytes, name, key.len) == 0;
 }
 
-/* Appends an attribute, unless it is the namespace of the root, which is given. */
-static void put_packed_attr(struct pn_encoder *enc, struct pn_wire *tokens, bool is_root) {
+/* Appends an attribute, unless it is one of the root that is left out. Its namespace is given. */
+static void put_packed_attr(struct pn_encoder *enc, struct pn_wire *tokens, bool is_root,
+			    bool without_to) {
 	struct pn_str key, value;
 	(void)pn_unpack_string(tokens, &key);
 	(void)pn_unpack_string(tokens, &value);
-	if (!is_root || !is_xmlns(key))
-		pn_encoder_attr(enc, key, value);
+	if (is_root && (is_named(key, "xmlns") || (without_to && is_named(key, "to"))))
+		return;
+	pn_encoder_attr(enc, key, value);
 }
 
 static void put_packed_start(struct pn_encoder *enc, struct pn_wire *tokens, bool is_root) {
@@ -63,7 +65,7 @@ static void put_packed_start(struct pn_encoder *enc, struct pn_wire *tokens, boo
 		pn_encoder_attr(enc, literal("xmlns"), literal("jabber:client"));
 }
 
-static void put_packed(struct pn_encoder *enc, struct pn_wire tokens) {
+static void put_packed(struct pn_encoder *enc, struct pn_wire tokens, bool without_to) {
 	struct pn_str text;
 	uint32_t depth = 0;
 	while (tokens.left > 0) {
@@ -72,7 +74,7 @@ static void put_packed(struct pn_encoder *enc, struct pn_wire tokens) {
 			put_packed_start(enc, &tokens, depth++ == 0);
 			break;
 		case PN_TOKEN_ATTR:
-			put_packed_attr(enc, &tokens, depth == 1);
+			put_packed_attr(enc, &tokens, depth == 1, without_to);
 			break;
 		case PN_TOKEN_TEXT:
 			(void)pn_unpack_string(&tokens, &text);
@@ -103,7 +105,7 @@ static int put_result(struct pn_encoder *enc, const struct pn_result *result) {
 	err = put_delay(enc, result->when, result->whole_seconds);
 	if (err != PN_OK)
 		return err;
-	put_packed(enc, tokens);
+	put_packed(enc, tokens, result->without_to);
 	for (int open = 0; open < 3; open++)
 		pn_encoder_end(enc);
 	return PN_OK;

@@ -22,12 +22,14 @@ static void pack_message(struct pn_buf *out) {
 	pn_pack_init(&pack, out);
 	pn_pack_start(&pack, str("message"));
 	pn_pack_attr(&pack, str("xmlns"), str("other"));
+	pn_pack_attr(&pack, str("to"), str("d"));
 	pn_pack_attr(&pack, str("id"), str("<1>"));
 	pn_pack_start(&pack, str("body"));
 	pn_pack_text(&pack, str("a & b"));
 	pn_pack_end(&pack);
 	pn_pack_start(&pack, str("x"));
 	pn_pack_attr(&pack, str("xmlns"), str("y"));
+	pn_pack_attr(&pack, str("to"), str("child"));
 	pn_pack_end(&pack);
 	pn_pack_end(&pack);
 	REQUIRE(pn_pack_error(&pack) == PN_OK);
@@ -53,13 +55,14 @@ static void check_encodes_to(struct fixture *f, const char *want) {
 }
 
 #define DELAY(stamp) "<delay xmlns='urn:xmpp:delay' stamp='" stamp "'/>"
-#define STANZA                                                                                     \
-	"<message xmlns='jabber:client' id='&lt;1&gt;'><body>a &amp; b</body><x "                  \
-	"xmlns='y'/></message>"
-#define RESULT(attrs, head, stamp)                                                                 \
+#define STANZA(attr)                                                                               \
+	"<message xmlns='jabber:client'" attr " id='&lt;1&gt;'><body>a &amp; b</body><x "          \
+	"xmlns='y' to='child'/></message>"
+#define WRAPPED(attrs, head, stamp, stanza)                                                        \
 	"<message" attrs "><result xmlns='urn:xmpp:mam:2'" head " id='7'>"                         \
-	"<forwarded xmlns='urn:xmpp:forward:0'>" DELAY(stamp) STANZA                               \
+	"<forwarded xmlns='urn:xmpp:forward:0'>" DELAY(stamp) stanza                               \
 		"</forwarded></result></message>"
+#define RESULT(attrs, head, stamp) WRAPPED(attrs, head, stamp, STANZA(" to='d'"))
 
 /* ---- Results ---- */
 
@@ -77,6 +80,14 @@ TEST(addresses_and_the_id_of_the_query_are_attributes_and_are_escaped) {
 	f.result.query = str("<q>");
 	check_encodes_to(&f, RESULT(" to='a@b/&apos;' from='room@c'", " queryid='&lt;q&gt;'",
 				    "1970-01-01T00:00:00Z"));
+}
+
+TEST(the_to_of_the_stanza_alone_can_be_left_out) {
+	struct fixture f;
+	setup(&f);
+	f.result.to = str("a@b");
+	f.result.without_to = true;
+	check_encodes_to(&f, WRAPPED(" to='a@b'", "", "1970-01-01T00:00:00Z", STANZA("")));
 }
 
 TEST(a_fraction_of_a_second_is_truncated_to_six_digits) {
