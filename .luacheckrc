@@ -10,7 +10,7 @@ files["lua/"] = {
 -- Exports of mod_smacks for modules that depend on it
 files["lua/mod_smacks/mod_smacks.lua"] = {
 	globals = {
-		"module", "do_enable", "do_resume",
+		"module", "do_enable", "do_resume", "encode", "takes_bytes", "send_copy",
 		"handle_enable", "handle_enabled", "handle_failed", "handle_r", "handle_a", "handle_resume",
 	},
 }

@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_stream_native mod_s2s_auth_native mod_certs mod_native mod_webchat
+MODULES := mod_smacks mod_mam mod_muc_mam mod_storage_native mod_stream_native mod_s2s_auth_native mod_certs mod_native mod_webchat
 
 CC ?= gcc
 CLANG ?= clang
@@ -23,8 +23,9 @@ ALLOC := modules/base/alloc.o
 GLUE := modules/glue/glue.o
 GLUE_STANZA := modules/glue/stanza.o
 GLUE_ENCODER := modules/glue/encoder.o
-STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/splice.o modules/stanza/decode.o
+STANZA := modules/stanza/encode.o modules/stanza/escape.o modules/stanza/stamp.o modules/stanza/splice.o modules/stanza/decode.o
 PACK := modules/stanza/pack.o
+RESULT := modules/stanza/result.o
 PACK_XML := modules/stanza/document.o modules/stanza/valid.o
 COMPRESS := modules/stanza/compress.o modules/stanza/dictionary.o
 STREAM := $(addprefix modules/stream/,scan.o log.o expat.o pool.o stream.o parser.o)
@@ -41,10 +42,10 @@ DNS := $(addprefix modules/dns/,resolver.o answer.o ask.o)
 DNS_LIBS := -lunbound -lldns
 FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
-CORES := $(BASE) $(STREAM) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
+CORES := $(BASE) $(STREAM) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
 LUA_STREAM := modules/glue/lua_native_stream.o $(addprefix modules/stream/,lua_stream.o lua_build.o) modules/stanza/lua_functions.o
-LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
+LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o archive/lua_page.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so mod_stream_native/stream.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
@@ -52,7 +53,7 @@ $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK)
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_stream_native/stream.so: LDLIBS := -lexpat
-$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(PACK) $(PACK_XML) $(COMPRESS) modules/stanza/decode.o $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
+$(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: LDLIBS := $(CERT_LIBS)
@@ -66,9 +67,11 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 	mod_storage_native/paths.lib.lua mod_certs/paths.lib.lua mod_certs/unbound.lib.lua mod_native/unbound.lib.lua \
 	mod_s2s_auth_native/excluded.lib.lua mod_native/excluded.lib.lua \
 	mod_smacks/tuning.lib.lua mod_storage_native/tuning.lib.lua mod_stream_native/tuning.lib.lua \
+	mod_mam/stanza_id.lib.lua mod_mam/stanza_root.lib.lua \
+	$(foreach lib,archive_append archive_expiry direct_send mam_encoded mam_page mam_query stock xmpp_time,$(addsuffix /$(lib).lib.lua,mod_mam mod_muc_mam)) \
 	$(addsuffix /option_reader.lib.lua,$(MODULES))
 
-UNIT_TESTS := base stream stanza decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
+UNIT_TESTS := base stream stanza result decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
 FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
 

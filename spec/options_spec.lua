@@ -68,6 +68,18 @@ describe("a value of an option", function ()
 		end
 	end);
 
+	it("is the time for which data are kept, as this version of Prosody reads it", function ()
+		local row, day = { type = "retention" }, 86400;
+		for _, never in ipairs { "never", false, -1 } do valid(row, never, math.huge); end
+		for given, seconds in pairs { ["1d"] = day, ["2 weeks"] = 14 * day, ["1Y"] = 365.2425 * day } do
+			valid(row, given, seconds);
+		end
+		valid(row, 3600, 3600);
+		valid(row, "3600", 3600);
+		if knows_periods then valid(row, "2 hours", 7200); end
+		for _, given in ipairs { "soon", {}, 0 / 0, true } do invalid(row, given); end
+	end);
+
 	it("is true or false", function ()
 		for _, yes in ipairs { true, "true", 1 } do valid({ type = "boolean" }, yes, true); end
 		for _, no in ipairs { false, "false", 0 } do valid({ type = "boolean" }, no, false); end
@@ -78,6 +90,8 @@ describe("a value of an option", function ()
 		valid({ type = "one_of", values = { "a", "b" } }, "b", "b");
 		invalid({ type = "one_of", values = { "a", "b" } }, "B");
 		invalid({ type = "one_of", values = { "a", "b" } }, 1);
+		valid({ type = "one_of", values = { "a", false } }, false, false);
+		invalid({ type = "one_of", values = { "a", false } }, true);
 	end);
 
 	it("is a string, a path or a table", function ()
@@ -96,6 +110,9 @@ describe("a value of an option", function ()
 	end);
 
 	it("is a list, of which the valid items are used", function ()
+		local strings, others = reader.check({ type = "strings" }, { "a", 1, "b" });
+		assert.is_true(strings:contains("a") and strings:contains("b"));
+		assert.same({ 1 }, others);
 		local hosts, wrong = reader.check({ type = "hosts" }, { "Rooms.example", "a@rooms.example", 1 });
 		assert.is_true(hosts:contains("rooms.example"));
 		assert.same({ "a@rooms.example", 1 }, wrong);
@@ -175,7 +192,7 @@ describe("the rows of every module", function ()
 	for path in io.popen("ls lua/mod_*/options.lib.lua"):lines() do table.insert(paths, path); end
 
 	it("exist", function ()
-		assert.equal(5, #paths);
+		assert.equal(6, #paths);
 	end);
 
 	for _, path in ipairs(paths) do

@@ -65,6 +65,14 @@ function connection.guard_writes(session)
 	end
 end
 
+-- Writes bytes of stanzas that are queued
+function connection.write_queued(session, bytes)
+	if not session.conn then return true; end -- a limit has just ended its connection
+	local ok, err = session.rawsend(bytes);
+	if not ok and session.conn then give_up(session); end
+	return true, err;
+end
+
 -- Parts a session from its connection, which is lost
 function connection.detach(session)
 	if connection.is_bosh(session) then

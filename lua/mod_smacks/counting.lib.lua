@@ -9,7 +9,7 @@ local jid_bare = require "util.jid".bare;
 local st = require "util.stanza";
 
 local turns = module:shared "/*/storage_native/turns"; -- the README of mod_storage_native has the contract
-local published = module:shared "filters"; -- { out =, in = } of the module that was loaded before
+local published = module:shared "filters"; -- { out =, in = } of the module that was loaded before; and functions for mod_mam
 
 local xmlns_client = "jabber:client";
 local H_MASK = 0xFFFFFFFF; -- counters are unsigned 32-bit integers that wrap
@@ -126,10 +126,10 @@ local function fire_queued(session)
 end
 
 -- Queues a stanza. Returns its bytes, and whether the queue is over its limits; or nil where the stanza is refused.
-local function enqueue(session, stanza)
+local function enqueue(session, stanza, ...)
 	local queue = session.outgoing_stanza_queue;
 	-- The limit of the other server (XEP-0478)
-	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, session.outgoing_stanza_size_limit);
+	local bytes, is_over, total, account_bytes = queue:enqueue(stanza, session.outgoing_stanza_size_limit, ...);
 	session.smacks_writing.answer = bytes and "queued" or "refused";
 	if not bytes then
 		session.log(is_over == smacks.queue.TOO_LARGE and "info" or "error", "Cannot queue %s from %s (%s): replying with an error",
@@ -175,6 +175,54 @@ function outgoing_filter(stanza, session)
 	return nil;
 end
 
+--- Messages that are encoded already: pages of an archive, and copies for the occupants of a room
+
+local END_BYTES = #"</message>";
+
+-- Whether bytes may be sent in the place of stanzas: no other filter wants to see these, and the client is there
+function counting.takes_bytes(session)
+	local list = session.filters["stanzas/out"];
+	if not session.outgoing_stanza_queue then return not list or list[1] == nil; end
+	return list ~= nil and #list == 1 and list[1] == outgoing_filter and not session.hibernating and not session.resending_unacked;
+end
+
+-- Queues messages, and returns how many fit into the memory of the server, and the results of the last push
+local function enqueue_encoded(queue, messages)
+	local is_over, total, account_bytes;
+	for i, message in ipairs(messages) do
+		local ok, size, account_size = queue:enqueue_encoded(message, END_BYTES);
+		if ok == nil then
+			module:log("error", "Cannot queue the results of an archive query (%s): leaving out %d", size, #messages - i + 1);
+			return i - 1, is_over, total, account_bytes;
+		end
+		is_over, total, account_bytes = ok, size, account_size;
+	end
+	return #messages, is_over, total, account_bytes;
+end
+
+-- Queues messages, an array of strings that end with </message>, and writes them at once. Call it only if takes_bytes().
+function counting.send_encoded(session, messages)
+	local queue = session.outgoing_stanza_queue;
+	if not queue then return session.rawsend(table.concat(messages)); end
+	local count, is_over, total, account_bytes = enqueue_encoded(queue, messages);
+	if count == 0 then return true; end
+	smacks.metrics.queued(count);
+	smacks.accounts.check_bytes(session.smacks_account, total, account_bytes);
+	if is_over then smacks.accounts.note_over_limit(session, true); end
+	return smacks.connection.write_queued(session, smacks.acks.append_request(session, table.concat(messages, "", 1, count), is_over));
+end
+
+-- Does what session.send(stanza) does, if session.send is Prosody's own and takes_bytes(). The rest are the results of
+-- encode(stanza).
+function counting.send_copy(session, stanza, ...)
+	local writing = session.smacks_writing;
+	local outer = writing.answer;
+	local bytes, is_over = enqueue(session, stanza, ...);
+	writing.answer = outer;
+	if not bytes then return true; end
+	return smacks.connection.write_queued(session, send_queued(session, stanza, bytes, is_over));
+end
+
 --- Filters of a session
 
 function counting.start_out(session)
@@ -211,6 +259,7 @@ end
 
 function counting.publish_filters()
 	published.out, published["in"] = outgoing_filter, incoming_filter;
+	published.takes_bytes, published.send_encoded = counting.takes_bytes, counting.send_encoded;
 end
 
 return function (parts)

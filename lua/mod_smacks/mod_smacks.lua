@@ -108,6 +108,11 @@ end
 
 do_resume = smacks.resumption.do_resume;
 
+-- For modules that encode a stanza once and send it to many
+encode = smacks.queue.encode;
+takes_bytes = smacks.counting.takes_bytes;
+send_copy = smacks.counting.send_copy;
+
 --- Elements of the protocol
 
 local function send_failed(session, xmlns_sm, err)

@@ -61,9 +61,10 @@ local function decode(self, bytes, splice, time)
 end
 
 -- Returns the bytes to send, whether the queue is over its limits now, and the bytes held by the
--- process and by the account; or nil and the reason why the stanza cannot be queued. max_bytes: of a stanza
-function queue:enqueue(stanza, max_bytes)
-	local bytes, splice, delayed = native.encode(stanza);
+-- process and by the account; or nil and the reason why the stanza cannot be queued. max_bytes: of a stanza. The rest are the
+-- results of native.encode(stanza), where the caller has them.
+function queue:enqueue(stanza, max_bytes, bytes, splice, delayed)
+	if not bytes then bytes, splice, delayed = native.encode(stanza); end
 	if not bytes then return nil, delayed; end
 	if max_bytes and #bytes > max_bytes then return nil, TOO_LARGE; end
 	if delayed or stanza.name == "iq" then splice = 0; end
@@ -71,6 +72,11 @@ function queue:enqueue(stanza, max_bytes)
 	local over, total, account_bytes = self.items:push(bytes, splice, os_time(), key);
 	if over == nil then return nil, total; end
 	return bytes, over, total, account_bytes;
+end
+
+-- The same for the bytes of a message whose end tag takes end_bytes, and which only this queue gets
+function queue:enqueue_encoded(bytes, end_bytes)
+	return self.items:push(bytes, #bytes - end_bytes, os_time(), 0);
 end
 
 -- The held stanzas from the i-th on as they are sent again, with their <delay/>, until there are `most` bytes.
@@ -253,6 +259,7 @@ end
 
 return {
 	new = new;
+	encode = native.encode;
 	TOO_LARGE = TOO_LARGE;
 	total_bytes = native.total;
 	account_bytes = native.account;

@@ -124,7 +124,8 @@ types["keyval+"] = class {
 
 -- ---- archive ----
 
-local archive = { users = users };
+-- For mod_mam: counting costs as much as reading a message, and find() returns item-not-found for any id that is unknown
+local archive = { users = users, counts_fast = true, finds_unknown_ids = true };
 types.archive = { __index = archive };
 
 -- The most messages of a user, 0: no limit
@@ -160,6 +161,11 @@ end
 
 function archive:find(user, query)
 	return read(self, "find", user, query);
+end
+
+-- A page as encoded results of XEP-0313, see page() of modules/archive/lua_page.c
+function archive:page(user, query, size, to, from, query_id, without_to)
+	return read(self, "page", user, query, size, to, from, query_id, without_to);
 end
 
 function archive:get(user, id)

@@ -74,6 +74,27 @@ types.seconds = {
 	end;
 };
 
+-- How long data are kept, as each version of Prosody reads it: on 0.12 days, weeks, months and years; on 13.0 any period. math.huge:
+-- for ever
+local DAY = 86400;
+local UNITS = { d = DAY, w = 7 * DAY, m = 31 * DAY, y = 365.2425 * DAY };
+
+local function parse_retention(text)
+	if parse_period then return parse_period(text) or human.parse_duration_lax(text); end
+	local number, unit = text:lower():match("(%d+)%s*([dwmy]?)");
+	return number and tonumber(number) * (UNITS[unit] or 1);
+end
+
+types.retention = {
+	must = function () return 'a period such as "4 weeks", or "never"'; end;
+	parse = function (given)
+		if given == "never" or given == false then return math.huge; end
+		local seconds = type(given) == "string" and parse_retention(given) or tonumber(given);
+		if not seconds or seconds ~= seconds then return nil; end
+		return seconds < 0 and math.huge or seconds;
+	end;
+};
+
 local BOOLEANS = { [true] = true; ["true"] = true; [1] = true; [false] = false; ["false"] = false; [0] = false };
 types.boolean = {
 	must = function () return "true or false"; end;
@@ -81,8 +102,15 @@ types.boolean = {
 };
 
 types.one_of = {
-	must = function (row) return "one of "..table.concat(row.values, ", "); end;
-	parse = function (given, row) return set.new(row.values):contains(given) and given or nil; end;
+	must = function (row)
+		local names = {};
+		for i, value in ipairs(row.values) do names[i] = tostring(value); end
+		return "one of "..table.concat(names, ", ");
+	end;
+	parse = function (given, row)
+		if set.new(row.values):contains(given) then return given; end
+		return nil;
+	end;
 };
 
 types.text = {
@@ -107,6 +135,12 @@ types.room = {
 		local node, _, resource = jid.split(prepped);
 		return node and not resource and prepped or nil;
 	end;
+};
+
+types.strings = {
+	is_list = true, collect = set.new;
+	must = function () return "a string"; end;
+	parse = function (given) return type(given) == "string" and given or nil; end;
 };
 
 -- is_list: parse() gets one item after another, `collect` the parsed items

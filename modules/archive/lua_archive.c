@@ -5,7 +5,7 @@
 #include <pn/err.h>
 #include <pn/pack.h>
 
-#include "../glue/store.h"
+#include "lua_archive.h"
 
 const char PN_LUA_ARCHIVE[] = "pn.store.archive";
 static const char CURSOR[] = "pn.store.cursor";
@@ -138,8 +138,7 @@ static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
 	lua_remove(L, -2);
 }
 
-/* Reads the query at `table`, which may be nil. Pushes the memory of its ids, or nil. */
-static struct pn_archive_query check_query(lua_State *L, int table) {
+struct pn_archive_query pn_lua_check_query(lua_State *L, int table) {
 	struct pn_archive_query query = {0};
 	if (lua_isnoneornil(L, table)) {
 		lua_pushnil(L);
@@ -190,16 +189,15 @@ static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
 		lua_pushnumber(L, stamp);
 }
 
-/* Returns the store and sets *db. Also extends the query's end, see last_with_stamp(). */
-static const struct pn_store *check_for_query(lua_State *L, struct pn_lua_db **db,
-					      struct pn_archive_query *query) {
+const struct pn_store *pn_lua_check_queried(lua_State *L, struct pn_lua_db **db,
+					    struct pn_archive_query *query) {
 	const struct pn_store *store = check(L, db);
 	if (query->has_end)
 		query->end = last_with_stamp(*db, query->end);
 	return store;
 }
 
-static uint64_t field_limit(lua_State *L, int table, const char *name, bool *given) {
+uint64_t pn_lua_field_limit(lua_State *L, int table, const char *name, bool *given) {
 	double number = 0;
 	*given = !lua_isnoneornil(L, table) && field_number(L, table, name, &number);
 	return number > 0 ? (number < 1e15 ? (uint64_t)number : UINT64_MAX) : 0;
@@ -229,8 +227,8 @@ static int archive_find(lua_State *L) {
 	bool limited, wanted = false;
 	lua_settop(L, 3);
 	const struct pn_user user = pn_lua_check_user(L, 2);
-	struct pn_archive_query query = check_query(L, 3);
-	const uint64_t limit = field_limit(L, 3, "limit", &limited);
+	struct pn_archive_query query = pn_lua_check_query(L, 3);
+	const uint64_t limit = pn_lua_field_limit(L, 3, "limit", &limited);
 	if (lua_istable(L, 3)) {
 		push_field(L, 3, "total");
 		wanted = lua_toboolean(L, -1);
@@ -238,7 +236,7 @@ static int archive_find(lua_State *L) {
 	}
 	struct cursor *cursor = pn_glue_handle(L, CURSOR, sizeof(*cursor), CURSOR_VALUES);
 	const int at = lua_gettop(L);
-	const struct pn_store *store = check_for_query(L, &db, &query);
+	const struct pn_store *store = pn_lua_check_queried(L, &db, &query);
 	lua_getiuservalue(L, -1, PN_LUA_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_METATABLE);
 	lua_setiuservalue(L, at, CURSOR_OWNER);
@@ -254,8 +252,7 @@ static int archive_find(lua_State *L) {
 	return 2;
 }
 
-/* Calls the function for damaged messages, if there is one. */
-static void report_damage(lua_State *L, int owner, struct pn_str id) {
+void pn_lua_report_damage(lua_State *L, int owner, struct pn_str id) {
 	if (lua_getiuservalue(L, owner, PN_LUA_DAMAGED) == LUA_TFUNCTION) {
 		lua_pushlstring(L, id.bytes, id.len);
 		lua_call(L, 1, 0);
@@ -285,7 +282,7 @@ static int cursor_next(lua_State *L) {
 	while ((found = read_next(L, cursor, OWNER, &message)) > 0) {
 		lua_pushlstring(L, message.id.bytes, message.id.len);
 		if (pn_lua_push_stanza(L, message.stanza, METATABLE) != PN_OK) {
-			report_damage(L, OWNER, message.id);
+			pn_lua_report_damage(L, OWNER, message.id);
 			lua_settop(L, METATABLE);
 			continue;
 		}
@@ -313,10 +310,10 @@ static int archive_delete(lua_State *L) {
 	lua_settop(L, 4);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	const uint64_t slice = (uint64_t)pn_glue_integer(L, 4, 1, INT32_MAX);
-	struct pn_archive_query query = check_query(L, 3);
-	query.keep = field_limit(L, 3, "truncate", &query.has_keep);
+	struct pn_archive_query query = pn_lua_check_query(L, 3);
+	query.keep = pn_lua_field_limit(L, 3, "truncate", &query.has_keep);
 	query.ids_optional = true;
-	const struct pn_store *store = check_for_query(L, &db, &query);
+	const struct pn_store *store = pn_lua_check_queried(L, &db, &query);
 	const int err = pn_archive_delete(store, user, &query, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
@@ -342,9 +339,9 @@ static int archive_delete_all(lua_State *L) {
 		memcpy(position.user, bytes.bytes, sizeof(position.user));
 		position.begun = true;
 	}
-	struct pn_archive_query query = check_query(L, 2);
+	struct pn_archive_query query = pn_lua_check_query(L, 2);
 	query.ids_optional = true;
-	const struct pn_store *store = check_for_query(L, &db, &query);
+	const struct pn_store *store = pn_lua_check_queried(L, &db, &query);
 	const int err = pn_archive_delete_all(store, &query, &position, slice, &count);
 	if (err < 0)
 		return pn_glue_error(L, err);
@@ -387,6 +384,7 @@ static const luaL_Reg METHODS[] = {
 	{"append", archive_append},
 	{"set", archive_set},
 	{"find", archive_find},
+	{"page", pn_lua_archive_page},
 	{"delete", archive_delete},
 	{"delete_all", archive_delete_all},
 	{"dates", archive_dates},

@@ -1,12 +1,11 @@
 /* Adding a child to an encoded stanza, and the <delay/> that is added most. */
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <pn/err.h>
 #include <pn/stanza.h>
 
 #include "escape.h"
+#include "stamp.h"
 
 /* The name of the root: from its '<' to the first white space, '/' or '>'. */
 static struct pn_str root_name(struct pn_str xml) {
@@ -47,27 +46,12 @@ int pn_stanza_splice(struct pn_buf *out, struct pn_str xml, size_t splice, struc
 	return out->err;
 }
 
-enum { TIME_SIZE = 80 }; /* bytes for any six ints, so that -Wformat-truncation is content */
-
-/* XEP-0082, section 3.2: CCYY-MM-DDThh:mm:ssZ. The one time formatter. */
-static int format_time(int64_t stamp, char *text, struct pn_str *out) {
-	const time_t seconds = (time_t)stamp;
-	struct tm tm;
-	if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year < -1900 || tm.tm_year > 9999 - 1900)
-		return PN_EINVAL;
-	const int len =
-		snprintf(text, TIME_SIZE, "%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
-			 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-	*out = (struct pn_str){text, (size_t)len};
-	return PN_OK;
-}
-
 int pn_stanza_delay(struct pn_buf *out, struct pn_str from, int64_t stamp) {
 	static const struct pn_str head = {"<delay xmlns='urn:xmpp:delay' from='", 36};
 	static const struct pn_str middle = {"' stamp='", 9};
-	char text[TIME_SIZE];
+	char text[PN_STAMP_SIZE];
 	struct pn_str time;
-	const int err = format_time(stamp, text, &time);
+	const int err = pn_stamp(stamp, PN_STAMP_WHOLE, text, &time);
 	if (err != PN_OK)
 		return err;
 	append(out, head);

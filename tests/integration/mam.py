@@ -86,7 +86,7 @@ def metadata(client):
 
 
 class Entry:
-	"""A message as an archive holds it."""
+	"""A message as an archive holds it: from a contact, whose JID may be full."""
 
 	def __init__(self, body, when, contact):
 		self.body, self.when, self.contact, self.id = body, when, contact, None
@@ -97,14 +97,14 @@ class Entry:
 
 def fill(server, user, entries, store="archive", host=None):
 	"""Appends entries to an archive, and notes their ids."""
-	rows = [[e.body, e.when, e.contact] for e in entries]
+	rows = [[e.body, e.when, e.contact, e.contact.partition("/")[0]] for e in entries]
 	ids = server.lua(f"""
 		local st = require "util.stanza";
 		local archive = require "core.storagemanager".open({bed.lua(host or server.host)}, {bed.lua(store)}, "archive");
 		local ids = {{}};
 		for i, row in ipairs({bed.lua(rows)}) do
 			local message = st.message({{ type = "chat"; from = row[3]; to = {bed.lua(f"{user}@{server.host}")} }}, row[1]);
-			ids[i] = assert(archive:append({bed.lua(user)}, nil, message, row[2], row[3]));
+			ids[i] = assert(archive:append({bed.lua(user)}, nil, message, row[2], row[4]));
 		end
 		return table.concat(ids, " ")""").split()
 	assert len(ids) == len(entries), ids

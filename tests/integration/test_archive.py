@@ -158,12 +158,17 @@ def with_selects_a_contact(server):
 		check_all(back(alice, PAGE, fields=fields), last_page_first(theirs), len(theirs))
 
 
-@behaviour("archive: with may be a full JID, and a domain does not select its users", **NATIVE)
+@behaviour("archive: with a full JID selects the messages of that resource, and a domain does not select its users", **NATIVE)
 def with_takes_a_full_jid(server):
-	contacts, messages = conversation(PAGE)
+	contacts, messages = conversation(2 * PAGE)
+	for n, message in enumerate(messages):
+		message.contact += ("/phone", "/desk", "")[n % 3]
 	alice = owner_of(server, messages)
-	theirs = [m for m in messages if m.contact == contacts[0]]
-	check(query(alice, max=PAGE, fields={"with": contacts[0] + "/phone"}), theirs, len(theirs), True)
+	for contact in sorted({m.contact for m in messages}):
+		theirs = [m for m in messages if m.contact == contact or m.contact.startswith(contact + "/")]
+		page = query(alice, max=2 * PAGE, fields={"with": contact})
+		check(page, theirs, len(theirs), True)
+	check(query(alice, max=PAGE, fields={"with": contacts[0] + "/unknown"}), [], 0, True)
 	check(query(alice, max=PAGE, fields={"with": server.host}), [], 0, True)
 
 

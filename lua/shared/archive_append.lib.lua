@@ -1,0 +1,25 @@
+-- Appends to an archive, and makes room where it is full
+
+-- Returns append(owner, stanza, when, with) -> id, or nil and an error. expires: seconds that messages are kept, math.huge: for ever;
+-- limit: messages of an owner
+return function (archive, expires, limit)
+	local keep = math.floor(limit * 0.99);
+
+	return function (owner, stanza, when, with)
+		local id, err = archive:append(owner, nil, stanza, when, with);
+		if id or err ~= "quota-limit" then return id, err; end
+		if expires ~= math.huge then
+			module:log("debug", "Archive of %s is full: deleting its expired messages", owner);
+			if archive:delete(owner, { ["end"] = os.time() - expires }) then
+				id, err = archive:append(owner, nil, stanza, when, with);
+			end
+		end
+		if not id and archive.caps and archive.caps.truncate then
+			module:log("debug", "Archive of %s is full: deleting its oldest messages", owner);
+			if archive:delete(owner, { truncate = keep }) then
+				id, err = archive:append(owner, nil, stanza, when, with);
+			end
+		end
+		return id, err;
+	end;
+end

@@ -1,0 +1,60 @@
+-- <stanza-id/> of XEP-0359: ids that archives give to messages
+
+local root = module:require "stanza_root";
+
+local jid_prepped_split = require "util.jid".prepped_split;
+local st = require "util.stanza";
+
+local xmlns_sid = "urn:xmpp:sid:0";
+
+local stanza_id = { xmlns = xmlns_sid };
+
+local function is_by(tag, user, host)
+	if tag.name ~= "stanza-id" or tag.attr.xmlns ~= xmlns_sid then return false; end
+	local by_user, by_host, resource = jid_prepped_split(tag.attr.by);
+	return by_host == host and by_user == user and resource == nil;
+end
+
+-- Returns the stanza without ids that claim to be from the archive of user@host (user may be nil). A stanza that has none is returned
+-- as it is, another one as a copy.
+function stanza_id.strip(stanza, user, host)
+	for _, tag in ipairs(stanza.tags) do
+		if is_by(tag, user, host) then
+			return root.copy_without(stanza, function (child) return is_by(child, user, host); end);
+		end
+	end
+	return stanza;
+end
+
+-- The id that the archive `by` (a bare JID) has given to a message, or nil
+function stanza_id.get(stanza, by)
+	local found = stanza:get_child_with_attr("stanza-id", xmlns_sid, "by", by);
+	return found and found.attr.id;
+end
+
+-- Returns a copy of the stanza with the id that the archive `by` has given to it. It shares its other children with the stanza.
+function stanza_id.add(stanza, by, id)
+	return root.copy_with(stanza, st.stanza("stanza-id", { xmlns = xmlns_sid, by = by, id = id }));
+end
+
+local function has_all(table, of)
+	for key, value in pairs(of) do
+		if table[key] ~= value then return false; end
+	end
+	return true;
+end
+
+-- Whether `marked`, which add() made of `stanza`, is as it was then
+function stanza_id.is_unchanged(marked, stanza)
+	local count, tags = #stanza, #stanza.tags;
+	if #marked ~= count + 1 or #marked.tags ~= tags + 1 or marked.name ~= stanza.name then return false; end
+	for i = 1, count do
+		if marked[i] ~= stanza[i] then return false; end
+	end
+	for i = 1, tags do
+		if marked.tags[i] ~= stanza.tags[i] then return false; end
+	end
+	return has_all(marked.attr, stanza.attr) and has_all(stanza.attr, marked.attr);
+end
+
+return stanza_id;
