@@ -10,12 +10,18 @@ import re
 
 from xmpp import escape, quoteattr
 
-UNORDERED = {"query", "set", "features", "always", "never", "services", "mechanisms"}
+UNORDERED = {"query", "set", "features", "always", "never", "services", "mechanisms", "x", "field", "blocklist",
+	"command"}
 GENERATED = {"id", "previd", "sessionid", "sid", "previous"}  # attributes that hold ids
 POSITIONS = {"first", "last", "instance"}  # elements whose text is one
 PATTERNS = [
 	re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
 	re.compile(r"(?<=\")[0-9a-f]{64}(?=\")"),  # keys of dialback
+	re.compile(r"\bnode-[0-9a-f]{8}"),  # of the situations
+	re.compile(r"Bearer [\w.-]+"),
+	re.compile(r"(?<=preauth=)[\w-]+"),
+	re.compile(r"(?<=/file_share/)[\w-]+"),
+	re.compile(r'(?<=query seconds=")\d+'),
 	re.compile(r"\biq[0-9a-f]{8}\b"),  # of xmpp.Client.ask()
 ]
 STAMP = re.compile(r"\d{4}-?\d\d-?\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?")
@@ -27,7 +33,7 @@ def written(element, parent=None):
 	xmlns = "" if parent is not None and parent.xmlns == element.xmlns else f"{{{element.xmlns or ''}}}"
 	attributes = "".join(f" {name}={quoteattr(value, {chr(34): '&quot;'})}" for name, value in sorted(element.names.items()))
 	parts = [escape(part) if isinstance(part, str) else written(part, element) for part in element.parts]
-	if element.name in UNORDERED and not any(isinstance(part, str) for part in element.parts):
+	if (element.name in UNORDERED or element.find("x", "invite")) and not any(isinstance(part, str) for part in element.parts):
 		parts.sort()
 	return f"<{xmlns}{element.name}{attributes}>{joined(parts)}</>"
 
@@ -50,7 +56,7 @@ class Transcript:
 	"""What one server has shown: entries by participant. `sent` is all that its clients have sent."""
 
 	def __init__(self, volatile):
-		self.entries, self.sent, self.generated = {}, [], set()
+		self.entries, self.sent, self.generated, self.skeletons = {}, [], set(), {}
 		self.volatile = volatile  # (text, its replacement): ports and paths of this server
 
 	def sends(self, text):
@@ -76,6 +82,11 @@ class Transcript:
 
 	def skeleton(self, text):
 		"""The text without ids, stamps and ports; the ids."""
+		if text not in self.skeletons:
+			self.skeletons[text] = self._skeleton(text)
+		return self.skeletons[text]
+
+	def _skeleton(self, text):
 		ids = []
 
 		def replace(match):

@@ -83,8 +83,26 @@ end
 
 local KNOWN = { name = true, attr = true, tags = true, last_add = true, test_probe = true };
 
+-- Elements whose children come in any order
+local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true };
+
+local function dump_children(stanza, depth)
+	local found, tags = {}, 0;
+	for i, child in ipairs(stanza) do
+		found[i] = dump(child, depth + 1);
+		if type(child) == "table" then
+			tags = tags + 1;
+			if stanza.tags[tags] ~= child then found[i] = found[i].."!not in tags"; end
+		end
+	end
+	if #stanza.tags ~= tags then table.insert(found, "!more tags: "..#stanza.tags); end
+	local invitation = stanza.name == "message" and stanza:find("{http://jabber.org/protocol/muc#user}x/invite");
+	if UNORDERED[stanza.name] or invitation then table.sort(found); end
+	return table.concat(found);
+end
+
 local function dump_stanza(stanza, depth)
-	local text, tags = { "<", tostring(stanza.name) }, 0;
+	local text = { "<", tostring(stanza.name) };
 	for _, name in ipairs(sorted(stanza.attr)) do
 		table.insert(text, (" %s=%s"):format(name:gsub("\1", "|"), quoted(tostring(stanza.attr[name]))));
 	end
@@ -95,17 +113,7 @@ local function dump_stanza(stanza, depth)
 		end
 	end
 	if rawget(stanza, "last_add") and #stanza.last_add > 0 then table.insert(text, " !last_add="..#stanza.last_add); end
-	table.insert(text, ">");
-	for _, child in ipairs(stanza) do
-		table.insert(text, dump(child, depth + 1));
-		if type(child) == "table" then
-			tags = tags + 1;
-			if stanza.tags[tags] ~= child then table.insert(text, "!not in tags"); end
-		end
-	end
-	if #stanza.tags ~= tags then table.insert(text, "!more tags: "..#stanza.tags); end
-	table.insert(text, "</>");
-	return table.concat(text);
+	return table.concat(text)..">"..dump_children(stanza, depth).."</>";
 end
 
 function dump(value, depth)
@@ -120,8 +128,11 @@ local function is_sync(stanza)
 end
 
 -- How often a handler has seen this very table: shows where it was replaced by a copy
+-- Others are sent to several sessions, in any order
+local COUNTED = { chat = true, normal = true };
+
 local function count(stanza)
-	if getmetatable(stanza) ~= stanza_mt or stanza.name == "presence" then return ""; end -- sent to sessions in any order
+	if getmetatable(stanza) ~= stanza_mt or not COUNTED[stanza.attr.type or "normal"] or stanza.name ~= "message" then return ""; end
 	stanza.test_probe = (stanza.test_probe or 0) + 1;
 	return "#"..stanza.test_probe;
 end
@@ -141,7 +152,7 @@ local function on_event(host, name, priority, event)
 	end
 	if name:find("resource%-") then table.insert(found, "fields: "..fields(event.session)); end
 	local text = table.concat(found, " ");
-	local from = attr.from or event.session and label(event.session);
+	local from = attr.from or event.nick or event.session and label(event.session);
 	write(("%s %s %s>%s"):format(host, name, from, attr.to),
 		("%s %s %s"):format(priority, count(event.stanza), shown[event] == text and "same" or text));
 	shown[event] = text;
@@ -161,7 +172,8 @@ local UNWRITTEN = { r = true, a = true, enable = true, enabled = true, features 
 local function filter(name, priority)
 	return function (stanza, session)
 		if session.type ~= "admin" and not is_sync(stanza) and not (type(stanza) == "table" and UNWRITTEN[stanza.name]) then
-			write(name.." "..label(session), ("%g %s %s"):format(priority, count(stanza), dump(stanza, 1)));
+			local from = type(stanza) == "table" and stanza.attr.from; -- presence of a room's occupants comes in any order
+			write(("%s %s %s"):format(name, label(session), from), ("%g %s %s"):format(priority, count(stanza), dump(stanza, 1)));
 		end
 		return stanza;
 	end
