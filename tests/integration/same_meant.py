@@ -23,7 +23,7 @@ ROWS = [
 		"| presence, errors, iq results, groupchat messages | dropped |"),
 	Row("storage_native", NEW, "archive", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
 		"Totals are exact, and no messages are read for them"),
-	Row("storage_native", NEW, "archive", ".", (r'type="result".*<set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"),
+	Row("storage_native", NEW, "archive", ".", (r'type="result".*set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"),
 		"A page after or before an id that the archive does not have is `item-not-found` (XEP-0059)"),
 ]
 

@@ -84,7 +84,7 @@ end
 local KNOWN = { name = true, attr = true, tags = true, last_add = true, test_probe = true };
 
 -- Elements whose children come in any order
-local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true };
+local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true, command = true };
 
 local function dump_children(stanza, depth)
 	local found, tags = {}, 0;
