@@ -15,6 +15,7 @@ Row = collections.namedtuple("Row", "module versions scene who stock ours senten
 BOTH, NEW = ("0.12", "13.0"), ("13.0",)
 REMOVAL = "account: removal ends the stream and both subscriptions, and leaves a tombstone"
 FATE = '`fate` says who else of the account has the message: `"alone"` (nobody), `"last"` (nobody any more), `"held"`'
+UNKNOWN_ID = "A page after or before an id that the archive does not have is `item-not-found` (XEP-0059)"
 NOTHING = None
 
 ROWS = [
@@ -23,8 +24,10 @@ ROWS = [
 		"| presence, errors, iq results, groupchat messages | dropped |"),
 	Row("storage_native", NEW, "archive", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
 		"Totals are exact, and no messages are read for them"),
+	Row("storage_native", BOTH, "archive queries: unknown ids", ".", ("(?s).*", "unknown"),
+		(r"(?s)((-?\d+ +|<\{jabber:client\})?<?iq [^\n]*item-not-found[^\n]*\n?)*(.*<fin [^\n]*)?", "unknown"), UNKNOWN_ID),
 	Row("storage_native", NEW, "archive", ".", (r'type="result".*set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"),
-		"A page after or before an id that the archive does not have is `item-not-found` (XEP-0059)"),
+		UNKNOWN_ID),
 ]
 
 

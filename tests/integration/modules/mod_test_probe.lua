@@ -10,7 +10,7 @@ local stanza_mt = require "util.stanza".stanza_mt;
 local file = assert(io.open(module:get_option_string("test_probe_file"), "w"));
 -- None of them is another module's: Prosody calls handlers of the same priority in any order
 local priorities = module:get_option("test_probe_priorities",
-	{ 10000, 100.25, 1.25, 0.75, 0.25, -0.25, -0.75, -1.25, -1.75, -2.25, -100.25, -10000 });
+	{ 10000, 1.25, 0.25, -0.25, -0.75, -1.25, -2.25, -10000 });
 file:setvbuf("full", 65536);
 
 local EVENTS = {
@@ -84,7 +84,7 @@ end
 local KNOWN = { name = true, attr = true, tags = true, last_add = true, test_probe = true };
 
 -- Elements whose children come in any order
-local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true, command = true };
+local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true, command = true, always = true, never = true };
 
 local function dump_children(stanza, depth)
 	local found, tags = {}, 0;
@@ -173,7 +173,7 @@ local function filter(name, priority)
 	return function (stanza, session)
 		if session.type ~= "admin" and not is_sync(stanza) and not (type(stanza) == "table" and UNWRITTEN[stanza.name]) then
 			local from = type(stanza) == "table" and stanza.attr.from; -- presence of a room's occupants comes in any order
-			write(("%s %s %s"):format(name, label(session), from), ("%g %s %s"):format(priority, count(stanza), dump(stanza, 1)));
+			write(("%s %s %s"):format(name, label(session), from), ("%g %s"):format(priority, dump(stanza, 1)));
 		end
 		return stanza;
 	end
