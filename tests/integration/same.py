@@ -39,6 +39,7 @@ REPLACED = ("smacks",)  # modules of lua/ that stand in for Prosody's of the sam
 ADDED = ()  # modules of lua/ that a configuration has to name
 OURS = {*REPLACED, *ADDED, "storage_native"}
 OTHER, FAR, FAR_ROOMS, LINK = "other.test", "far.test", "rooms.far.test", "link.prosody.test"
+COMMUNITY = bed.BUILD / "prosody-modules/chosen"  # see test_same_modules.py
 NEAR_HOSTS = [bed.HOST, OTHER, situations.ROOMS, situations.NODES, situations.FILES, LINK]
 ROUNDS = 3  # of the event loop, in which a server reads what has arrived and writes the answers
 CHUNK = 4096  # bytes that a server reads at least in a round
@@ -270,7 +271,9 @@ class Server(situations.SharedServer):
 		self.tls_port = self.tls.number
 		components = {jid: self._watched(section) for jid, section in settings.pop("components").items()}
 		super().__init__(version, stock, modules=[*(() if stock else ADDED), *(["test_probe"] if watched else [])],
-			components=components, options={"c2s_direct_tls_ports": [self.tls_port],
+			components=components, options={
+				"plugin_paths": [*([] if stock else [bed.PROJECT / "lua"]), bed.TEST_MODULES, COMMUNITY],
+				"c2s_direct_tls_ports": [self.tls_port],
 				"ssl": {"certificate": certificate.file, "key": certificate.key}}, **settings)
 
 	def _watched(self, section):
@@ -399,17 +402,20 @@ class Stage:
 	def settle(self, first=None):
 		"""Everybody has received everything: first the effects at the server of the sender, then at the other one."""
 		if first and not first.gone and not first.quiet:
-			first.asks_sync()
-			first.awaits_sync()
-			if self.uses_far and not first.gone:
-				for _ in range(2):
-					first.asks_sync(bed.HOST if first.server is self.far else FAR)
-					first.awaits_sync()
+			self.sync([first])
 		if not first or first.quiet or first.gone:
 			self.turns()
-		present = [actor for actor in self.actors if not actor.gone and not actor.quiet]
+		if self.uses_far:
+			for hosts in zip((FAR, FAR_ROOMS) * 2, (bed.HOST, situations.ROOMS) * 2):  # a pair of hosts has streams of its own
+				self.sync(self.actors, hosts)
+		self.sync(self.actors)
+
+	@staticmethod
+	def sync(actors, hosts=None):
+		"""Answers of the actors' own server, or of one of the hosts, which is on the other one."""
+		present = [actor for actor in actors if not actor.gone and not actor.quiet]
 		for actor in present:
-			actor.asks_sync()
+			actor.asks_sync(hosts and hosts[actor.server.host == FAR])
 		for actor in present:
 			actor.awaits_sync()
 
@@ -520,8 +526,8 @@ def report(wrong):
 
 # --- registration ---
 
-def register(name, function, names, versions=None, situation=False, **settings):
-	for watched in (False, True):
+def register(name, function, names, versions=None, situation=False, watch=True, **settings):
+	for watched in (False, True) if watch else (False,):
 		title = f"same: {name}" + (", watched by a module" if watched else "")
 		for version in versions or bed.VERSIONS:
 			if version in bed.VERSIONS:

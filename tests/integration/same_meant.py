@@ -22,7 +22,7 @@ ROWS = [
 	Row("smacks", BOTH, REMOVAL, "delivery/failure", NOTHING, (' fate="alone"', ""), FATE),
 	Row("smacks", BOTH, REMOVAL, "iq/(bare|self)", ("(?s).+", ""), NOTHING,
 		"| presence, errors, iq results, groupchat messages | dropped |"),
-	Row("storage_native", NEW, "archive", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
+	Row("storage_native", NEW, ".", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
 		"Totals are exact, and no messages are read for them"),
 	Row("storage_native", BOTH, "archive queries: unknown ids", ".", ("(?s).*", "unknown"),
 		(r"(?s)((-?\d+ +|<\{jabber:client\})?<?iq [^\n]*item-not-found[^\n]*\n?)*(.*<fin [^\n]*)?", "unknown"), UNKNOWN_ID),
