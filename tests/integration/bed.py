@@ -143,6 +143,7 @@ class AdminSocket:
 class Prosody:
 	"""One server. `modules` are loaded besides MODULES; `components` maps a JID to its section:
 	{"rooms.prosody.test": "muc"} or {"push.prosody.test": {"component_secret": "x"}}."""
+	log_level = "debug"
 
 	def __init__(self, version, modules=(), options=None, components=None, stock_smacks=False,
 			host=HOST, s2s_peers=None, s2s_port=None, start=True):
@@ -281,7 +282,7 @@ class Prosody:
 			"data_path": self.directory / "data",
 			"admin_socket": self.directory / "sock",
 			"plugin_paths": [*plugins, TEST_MODULES],
-			"log": {"debug": self.logfile},
+			"log": {self.log_level: self.logfile},
 			"c2s_ports": [self.port],
 			"http_ports": [self.http_port],
 			"component_ports": [self.component_port],

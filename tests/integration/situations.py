@@ -97,7 +97,8 @@ def error(condition, kind=ANY):
 # --- the clients ---
 
 class Player(xmpp.Client):
-	"""A client that keeps unacknowledged stanzas, and whose connection is cut at each step."""
+	"""A client that keeps unacknowledged stanzas, and whose connection is cut at each step unless it is `plain`."""
+	plain = PLAIN
 
 	def __init__(self, server, user, resource):
 		super().__init__(xmpp.Tcp(server.port), user, bed.PASSWORD, server.host)
@@ -117,7 +118,7 @@ class Player(xmpp.Client):
 		if self._leaves_after():
 			self._acknowledged(self.handled())
 			self._goes()
-		elif not PLAIN:
+		elif not self.plain:
 			self._goes()
 			self._returns()
 		if self.unacked:
@@ -126,7 +127,7 @@ class Player(xmpp.Client):
 
 	def reads(self):
 		"""The next stanza."""
-		if not self.away and not PLAIN:
+		if not self.away and not self.plain:
 			self._loses()
 			self._goes()
 		self._returns()
@@ -206,7 +207,7 @@ class Player(xmpp.Client):
 	def _leaves_after(self):
 		"""After every third step the client hibernates until its next one."""
 		self.steps += 1
-		return self.steps % 3 == 0 and not PLAIN
+		return self.steps % 3 == 0 and not self.plain
 
 	def _goes(self):
 		self.cut()
@@ -305,11 +306,12 @@ def both_online(alice, bob):
 class SharedServer(bed.Prosody):
 	"""A server, with the clients of the situation that runs."""
 
-	def __init__(self, version, stock_smacks):
+	def __init__(self, version, stock_smacks, modules=(), options=None, components=None, **settings):
 		self.players = []
-		modules = MODULES + (["account_activity", "flags"] if version == "13.0" else [])
-		options = {**OPTIONS, "storage": "internal" if stock_smacks else STORAGE}  # stock servers do not load our modules
-		super().__init__(version, modules=modules, options=options, components=COMPONENTS, stock_smacks=stock_smacks)
+		modules = [*MODULES, *(["account_activity", "flags"] if version == "13.0" else []), *modules]
+		options = {**OPTIONS, "storage": "internal" if stock_smacks else STORAGE, **(options or {})}  # stock: not our modules
+		super().__init__(version, modules=modules, options=options, components=components or COMPONENTS,
+			stock_smacks=stock_smacks, **settings)
 		assert self.account("admin") == ADMIN
 
 	def player(self, user, resource=None):
@@ -362,10 +364,19 @@ class Borrowed:
 		self.server.mark = len(self.server.log())
 
 
+situations = []  # (name, function, versions)
+
+
+def cast_of(function):
+	"""The names of the clients that a situation needs."""
+	parameters = inspect.signature(function).parameters.values()
+	return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
 def situation(name, versions=None):
 	def register(function):
-		parameters = inspect.signature(function).parameters.values()
-		names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+		names = cast_of(function)
+		situations.append((name, function, versions or bed.VERSIONS))
 
 		def play(borrowed):
 			function(*borrowed.server.cast(names))

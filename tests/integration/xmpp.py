@@ -44,6 +44,7 @@ class Element:
 	def __init__(self, xmlns, name, attr):
 		self.xmlns, self.name, self.attr = xmlns, name, attr
 		self.children, self.text = [], ""
+		self.names, self.parts = attr, []  # attributes by "namespace name"; children and text in their order
 
 	def __getitem__(self, attribute):
 		return self.attr.get(attribute)
@@ -105,13 +106,15 @@ class Parser:
 		return (xmlns if space else None), local
 
 	def _start(self, name, attr):
-		attr = {self._split(key)[1]: value for key, value in attr.items()}
+		names, attr = attr, {self._split(key)[1]: value for key, value in attr.items()}
 		element = Element(*self._split(name), attr)
+		element.names = names
 		if self.root is None:
 			self.root = element
 			return
 		if self.path:
 			self.path[-1].children.append(element)
+			self.path[-1].parts.append(element)
 		self.path.append(element)
 
 	def _end(self, _):
@@ -125,6 +128,7 @@ class Parser:
 	def _text(self, text):
 		if self.path:
 			self.path[-1].text += text
+			self.path[-1].parts.append(text)
 
 
 def connect(port):
