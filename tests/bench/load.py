@@ -36,8 +36,10 @@ def run(server, groups, window, count):
 	lines, clients = plan(groups)
 	server.idle()
 	before = server.cpu()
-	done = subprocess.run([compiled.LOAD, str(window), str(count)], input=lines, pass_fds=map(descriptor, clients), check=True,
-		stdout=subprocess.PIPE, text=True)
+	done = subprocess.run([compiled.LOAD, str(window), str(count)], input=lines, pass_fds=tuple(map(descriptor, clients)), check=False,
+		stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+	if done.returncode != 0:
+		raise RuntimeError(f"the load failed: {done.stderr.strip()}")
 	server.idle()
 	cpu = server.cpu() - before
 	first, *handled = done.stdout.splitlines()
