@@ -5,7 +5,7 @@ from figures import by_turns
 from load import ACTIVE, CARBONS, Group, run, settle
 from message import ARCHIVE, Whole
 from samples import Samples
-from server import OURS, STOCK
+from server import COLLECTOR, OURS, STOCK
 from tables import Table, milli
 
 CONTACTS, FEWER_CONTACTS = 300, 50
@@ -88,7 +88,7 @@ def idle(version, rounds, count=SESSIONS):
 	samples = Samples()
 	for number in samples.rounds(rounds, most=2):
 		for which, _ in by_turns(dict.fromkeys((OURS, STOCK)), number):
-			with Whole(version, which, ARCHIVE) as server:
+			with Whole(version, which, ARCHIVE, gc=COLLECTOR) as server:
 				first = [connect(server) for _ in range(10)][0]  # what the first sessions need once
 				resident, heap, _ = server.measure("memory", first.jid)
 				for _ in range(count):
@@ -102,8 +102,9 @@ def idle(version, rounds, count=SESSIONS):
 
 def idle_table(results, targets):
 	table = Table("Memory of an idle session",
-		"Bytes for a further connected session with stream management, carbons and client state indication, without contacts: by the "
-		"growth of the process, and of Lua's heap. Garbage is collected before.",
+		"Bytes for a further connected session with stream management, carbons and client state indication, without contacts: growth of "
+		"the process, and of Lua's heap after a full collection. Both sides have Prosody's default garbage collector: a process keeps "
+		"the space that garbage took.",
 		"Prosody", "bytes", "ours", "stock", "ours / stock")
 	for version, samples in results.items():
 		for row in ("resident", "heap"):
