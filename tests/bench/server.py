@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import resource
 import sys
 import time
 
@@ -56,6 +57,13 @@ for _, host in ipairs(hosts) do
 end
 return table.concat(found, "\\n");
 """
+
+
+def allow_connections(count):
+	"""Also for servers, which inherit the limit of open files."""
+	soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	if soft < count:
+		resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard))
 
 
 class Server(bed.Prosody):

@@ -144,7 +144,7 @@ def _():
 		own = float(process.stdout.readline())
 		seen = server.cpu_of(process.pid)
 		process.stdin.close()
-	assert own >= 0.4 and own <= seen, (own, seen)
+	assert 0.4 <= own <= seen < 2 * own, (own, seen)
 
 
 # --- the section in the documents ---
