@@ -59,19 +59,20 @@ COPIED = {"message": 2, "body": 1, "forwarded": 1}  # a carbon: the inner messag
 
 
 class Pairs:
-	"""Clients that chat in pairs, each with its further resources. delivered: the elements that come for each message."""
+	"""Clients that chat in pairs, each with its further resources. delivered: the elements that come for each message; active: they
+	indicate their state."""
 
-	def __init__(self, server, count, managed, message, delivered=None, carbons=False, resources=1):
+	def __init__(self, server, count, managed, message, delivered=None, carbons=False, active=False, resources=1):
 		self.server, self.groups, self.sent = server, [], 0  # sent: messages of each pair
 		for _ in range(count):
-			sender, receiver = (self.side(name, managed, carbons, resources) for name in ("sender", "receiver"))
+			sender, receiver = (self.side(name, managed, carbons, active, resources) for name in ("sender", "receiver"))
 			expected = {client: COPIED for client in [*sender[1:], *receiver[1:]]}
 			expected[receiver[0]] = delivered or DELIVERED
 			self.groups.append(Group(sender[0], message.format(to=receiver[0].jid), expected))
 		for client in [client for group in self.groups for client in (group.sender, *group.expected)]:
 			settle(client)
 
-	def side(self, name, managed, carbons, resources):
+	def side(self, name, managed, carbons, active, resources):
 		"""A user's clients."""
 		clients = []
 		for _ in range(resources):
@@ -79,6 +80,7 @@ class Pairs:
 			if carbons:
 				answer = client.ask(CARBONS, "set")
 				assert answer["type"] == "result", answer
+			if active:
 				client.send(ACTIVE)
 			clients.append(client)
 		return clients

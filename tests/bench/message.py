@@ -52,7 +52,7 @@ class Encrypted(Whole):
 	"""With direct TLS, at the far end of a relay to which the clients talk."""
 
 	def __init__(self, version, which, modules):
-		self.tls_port = bed.Port()
+		self.tls_port, self.relay = bed.Port(), None
 		self.certificate = tempfile.TemporaryDirectory(dir=bed.BUILD)
 		certs.issue(pathlib.Path(self.certificate.name), "peer", [f"subjectAltName=DNS:{bed.HOST}"])
 		files = {name: f"{self.certificate.name}/peer.{ending}" for name, ending in (("key", "key"), ("certificate", "pem"))}
@@ -80,9 +80,8 @@ class Encrypted(Whole):
 			raise RuntimeError(f"TLS 1.3 is to be measured, but sessions use {versions}")
 
 	def discard(self):
-		self.relay.stdin.close()
-		self.relay.stdout.close()
-		self.relay.wait()
+		if self.relay:
+			self.relay.communicate()  # ends with its standard input
 		self.certificate.cleanup()
 		self.tls_port.socket.close()
 		super().discard()
@@ -91,11 +90,11 @@ class Encrypted(Whole):
 def chatting(stack, version, kind, which, pairs):
 	"""Pairs on a server of their own."""
 	if which == EJABBERD:
-		return Pairs(stack.enter_context(Ejabberd()), pairs, True, MESSAGE, carbons=True)
+		return Pairs(stack.enter_context(Ejabberd()), pairs, True, MESSAGE, carbons=True, active=True)
 	if kind == BARE:
 		return Pairs(stack.enter_context(Whole(version, which, [])), pairs, which == OURS, MESSAGE)
 	server = stack.enter_context((Encrypted if kind == TLS else Whole)(version, which, ARCHIVE))
-	clients = Pairs(server, pairs, True, MESSAGE, ARCHIVED, carbons=True, resources=2 if kind == TWO else 1)
+	clients = Pairs(server, pairs, True, MESSAGE, ARCHIVED, carbons=True, active=True, resources=2 if kind == TWO else 1)
 	if kind == TLS:
 		server.check_encrypted()
 	return clients
