@@ -268,6 +268,12 @@ $(OUT)/tests/bench/core: $(addprefix $(OUT)/,tests/bench/core.o tests/bench/mess
 $(OUT)/tests/bench/written.so: $(OUT)/tests/bench/written.o
 	@$(CC) $(CFLAGS) -shared $(LDFLAGS) -o $@ $^
 
+$(OUT)/tests/bench/load: $(OUT)/tests/bench/load.o
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+$(OUT)/tests/bench/relay: $(OUT)/tests/bench/relay.o
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
+
 bench: all ## compare with the stock modules in the same run (BIG=1: with 10 million messages)
 	@tests/setup build prosody bench
 	@python3 tests/bench/run

@@ -2,8 +2,8 @@
 import contextlib
 
 from figures import MESSAGE, SHAPES, by_turns
+from load import ARCHIVED, Pairs
 from samples import Samples
-from server import Pairs
 from storage import INTERNAL, NATIVE, SQL, TIMEOUT, Keeper
 from tables import Table, mebi, micro, milli
 
@@ -21,10 +21,7 @@ def chatting(stack, version, driver, pairs, messages, **options):
 	"""Clients with stream management and carbons, on a server that archives for both."""
 	# Archives of internal are slow to trim, once they are full
 	server = stack.enter_context(Keeper(version, driver, ["carbons", "mam"], storage_archive_item_limit=10**6, **options))
-	clients = Pairs(server, pairs, True, MESSAGE)
-	for pair in clients.pairs:
-		for client in pair:
-			client.ask("<enable xmlns='urn:xmpp:carbons:2'/>", "set")
+	clients = Pairs(server, pairs, True, MESSAGE, ARCHIVED, carbons=True)
 	clients.chat(1, messages)  # warms up
 	return clients
 
@@ -38,7 +35,7 @@ def archived(version, rounds, pairs=10, messages=60):
 		for number in samples.rounds(rounds):
 			for shape, window in SHAPES.items():
 				for (driver, name), clients in by_turns(running, number):
-					samples.add(shape + name, driver, clients.chat(window, messages)[0])
+					samples.add(shape + name, driver, clients.chat(window, messages).cpu)
 	return samples
 
 
@@ -74,7 +71,7 @@ def collector(version, rounds, pairs=10, messages=300):
 			for number in samples.rounds(rounds):
 				for shape, window in SHAPES.items():
 					for which, clients in by_turns(running, number):
-						samples.add((ballast, shape), which, clients.chat(window, messages)[0])
+						samples.add((ballast, shape), which, clients.chat(window, messages).cpu)
 				for which, clients in running.items():
 					samples.add((ballast, "resident"), which, clients.server.resident())
 		for number in samples.rounds(rounds):  # afterwards: it leaves the heap larger

@@ -5,14 +5,12 @@ import pathlib
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 
+import compiled
 import written
 from server import SERVER_CORE, bed
 
-CORE = bed.BUILD / "release/tests/bench/core"
-PROGRAMS = (CORE, written.LIBRARY)
 SMALL, MIDDLE, LARGE, HUGE = 10_000, 100_000, 1_000_000, 10_000_000
 
 ONE, MANY = "one", "many"
@@ -23,12 +21,6 @@ COLUMNS = '"host", "user", "store", "key", "when", "with", "type", "value"'
 
 def sizes(quick, big):
 	return (SMALL, MIDDLE) if quick else (SMALL, MIDDLE, LARGE) + (HUGE,) * big
-
-
-def build():
-	"""Compile the programs if they are older than their sources."""
-	names = [program.relative_to(bed.PROJECT) for program in PROGRAMS]
-	subprocess.run(["make", "-s", "-C", bed.PROJECT, *names], check=True, stdout=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -67,7 +59,7 @@ class Corpus:
 		return self.next - count
 
 	def start(self, command, *args, **settings):
-		words = [CORE, command, *self.words, *map(str, args)]
+		words = [compiled.CORE, command, *self.words, *map(str, args)]
 		return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=on_server_core, **settings)
 
 	def run(self, command, *args, **settings):
@@ -97,7 +89,7 @@ class Corpus:
 
 def run_core(command, *args):
 	"""A command that needs no corpus."""
-	words = [CORE, command, *map(str, args)]
+	words = [compiled.CORE, command, *map(str, args)]
 	done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=on_server_core, check=True, text=True)
 	return [float(word) for word in done.stdout.split()]
 

@@ -3,8 +3,9 @@ stock alternate, and returns its Samples."""
 import contextlib
 import time
 
+from load import Pairs
 from samples import Samples
-from server import LONG_QUEUES, OURS, STOCK, Pairs, Server
+from server import LONG_QUEUES, OURS, STOCK, Server
 
 BOTH = (OURS, STOCK)
 KINDS = ("short", "typical", "presence", "long")
@@ -55,9 +56,9 @@ def chat(version, rounds, pairs=10, messages=600):
 		for number in samples.rounds(rounds):
 			for shape, window in SHAPES.items():
 				for (which, managed), clients in by_turns(running, number):
-					cpu, requests = clients.chat(window, messages // pairs)
-					samples.add(shape, (which, managed), cpu)
-					samples.add(shape, (which, managed, "requests"), requests)
+					spent = clients.chat(window, messages // pairs)
+					samples.add(shape, (which, managed), spent.cpu)
+					samples.add(shape, (which, managed, "requests"), spent.requests)
 	return samples
 
 

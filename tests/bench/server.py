@@ -2,7 +2,7 @@
 import os
 import pathlib
 import re
-import subprocess
+import resource
 import sys
 import time
 
@@ -11,13 +11,13 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 
 import bed  # noqa: E402
 
-LOAD = bed.BUILD / "bench/load"
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
 STOCK, OURS = "stock", "ours"
 
-MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # modules for chat, and ours
+MODULES = ["roster", "saslauth", "disco", "smacks", "admin_shell", "bench"]  # for chat; of both sides, by name
+OURS_ALONE = ["stream_native"]  # further modules of ours, which Prosody does not have
 
 # For both, so that no queue reaches a limit. The stock queue allocates its size at once, and a
 # larger heap makes the collector run less often: not for figures without a long queue.
@@ -40,28 +40,62 @@ def pin_load():
 	pin("self", LOAD_CORE)
 
 
+def cpu_of(pid):
+	"""Seconds of CPU time, user and system, that a process has used with all its threads."""
+	return time.clock_gettime(~pid << 3 | 2)  # the clock that clock_getcpuclockid(3) computes
+
+
+LOADED = """
+local found = {};
+local hosts = { "*" };
+for host in pairs(prosody.hosts) do table.insert(hosts, host); end
+for _, host in ipairs(hosts) do
+	for name, env in pairs(require "core.modulemanager".get_modules(host)) do
+		local directory = env.module and env.module.path and env.module:get_directory();
+		if directory then table.insert(found, name.." "..directory); end
+	end
+end
+return table.concat(found, "\\n");
+"""
+
+
+def allow_connections(count):
+	"""Also for servers, which inherit the limit of open files."""
+	soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+	if soft < count:
+		resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard))
+
+
 class Server(bed.Prosody):
 	plugins = bed.PROJECT / "lua"
 
-	def __init__(self, version, which, options=None):
+	def __init__(self, version, which, options=None, components=None):
 		paths = [HERE / "modules"] if which == STOCK else [self.plugins, HERE / "modules"]
-		super().__init__(version, stock_smacks=which == STOCK, start=False,
-			options={"modules_enabled": MODULES, "plugin_paths": paths, "gc": COLLECTOR, **(options or {})})
+		options = {"modules_enabled": MODULES, "plugin_paths": paths, "gc": COLLECTOR, **(options or {})}
+		if which == OURS:
+			options["modules_enabled"] = [*options["modules_enabled"], *filter(self.has, OURS_ALONE)]
+		super().__init__(version, stock_smacks=which == STOCK, start=False, options=options, components=components)
 		self.options = {name: value for name, value in self.options.items() if value is not None}
 		self.options["log"] = {"info": self.logfile}
 		self.start()
 		pin(self.process.pid, SERVER_CORE)
-		loaded = self.lua(f"return {self._modules()}.smacks.module:get_directory()")
-		if (loaded == str(self.plugins / "mod_smacks")) != (which == OURS):
-			raise RuntimeError(f"{which} is to be measured, but {loaded} was loaded")
+		self.check_loaded(which)
+
+	def has(self, name):
+		return (self.plugins / f"mod_{name}").is_dir()
+
+	def check_loaded(self, which):
+		"""Every module that we have is ours, or none is."""
+		for line in self.lua(LOADED).splitlines():
+			name, _, directory = line.partition(" ")
+			if self.has(name) and (directory == str(self.plugins / f"mod_{name}")) != (which == OURS):
+				raise RuntimeError(f"{which} is to be measured, but {directory} was loaded")
 
 	def _modules(self):
 		return f"prosody.hosts[{bed.lua(self.host)}].modules"
 
 	def cpu(self):
-		"""Seconds of CPU time, user and system, that the process has used."""
-		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) computes it
-		return time.clock_gettime(process_clock)
+		return cpu_of(self.process.pid)
 
 	def resident(self):
 		"""Bytes of memory of the process."""
@@ -81,47 +115,15 @@ class Server(bed.Prosody):
 		self.assert_no_traceback()
 
 	def client(self, name, managed):
-		client = self.login(name)
-		client.available()
+		"""A client of a new account, or a further one of a client's account; available, with stream management or without."""
+		client = self.login(name) if isinstance(name, str) else self.again(name)
 		if managed:
 			client.enable()
+		client.send("<presence/>")
+		while client.stanza()["from"] != client.jid:
+			pass  # presence of another resource
 		return client
 
 	def idle(self):
 		"""Wait until the server has finished the call."""
 		self.lua("true")
-
-
-class Pairs:
-	"""Clients that chat in pairs."""
-
-	def __init__(self, server, count, managed, message):
-		self.server, self.message, self.handled = server, message, 0
-		self.pairs = [(server.client("sender", managed), server.client("receiver", managed))
-			for _ in range(count)]
-
-	def chat(self, window, messages):
-		"""Seconds of the server's CPU and number of <r/> per message; each pair sends `messages`."""
-		command, sockets = [LOAD, str(window), str(messages)], []
-		for sender, receiver in self.pairs:
-			fds = [client.transport.sock.fileno() for client in (sender, receiver)]
-			sockets += fds
-			command += [*map(str, fds), str(self.handled), self.message.format(to=receiver.jid)]
-		self.server.idle()
-		before = self.server.cpu()
-		done = subprocess.run(command, pass_fds=sockets, check=True, stdout=subprocess.PIPE, text=True)
-		self.server.idle()
-		spent = self.server.cpu() - before
-		received, requests = map(int, done.stdout.split())
-		self.handled += messages
-		return spent / received, requests / received
-
-
-def build_load():
-	"""Compile the load generator if it is missing or older than its source."""
-	source = HERE / "load.c"
-	if LOAD.exists() and LOAD.stat().st_mtime > source.stat().st_mtime:
-		return
-	LOAD.parent.mkdir(parents=True, exist_ok=True)
-	compiler = os.environ.get("CC", "gcc")
-	subprocess.run([compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", "-o", LOAD, source], check=True)

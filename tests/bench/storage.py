@@ -33,10 +33,10 @@ def archive_sizes(quick, big):
 class Keeper(Server):
 	"""A server that keeps all it stores with one driver."""
 
-	def __init__(self, version, driver, modules, **options):
+	def __init__(self, version, driver, modules, components=None, **options):
 		self.driver = driver
 		super().__init__(version, OURS if driver == NATIVE else STOCK,
-			{"storage": driver, "modules_enabled": [*MODULES, *modules], **options})
+			{"storage": driver, "modules_enabled": [*MODULES, *modules], **options}, components)
 
 	def start(self):
 		(self.directory / "data").mkdir(exist_ok=True)  # SQLite does not create directories

@@ -5,7 +5,7 @@ import time
 
 from figures import by_turns
 from samples import Samples
-from server import COLLECTOR, HERE, OURS, SERVER_CORE, STOCK, bed, pin
+from server import COLLECTOR, HERE, OURS, SERVER_CORE, STOCK, bed, cpu_of, pin
 from tables import Table, milli, verdict, write
 
 sys.path.insert(0, str(HERE.parent / "lab"))
@@ -39,8 +39,7 @@ class Measured(Server):
 		self.options["log"] = {"info": self.logfile}
 
 	def cpu(self):
-		process_clock = ~self.process.pid << 3 | 2  # as clock_getcpuclockid(3) computes it
-		return time.clock_gettime(process_clock)
+		return cpu_of(self.process.pid)
 
 	def call(self, text):
 		return self.lua(f"return require'core.modulemanager'.get_module('*', 'bench_streams').{text}")

@@ -1,12 +1,10 @@
-"""Bytes that processes write to files, and read from the disk."""
+"""Bytes that processes write to files, counted by written.c, and read from the disk."""
 import mmap
 import os
 import pathlib
 import sys
 
-from server import bed
-
-LIBRARY = bed.BUILD / "release/tests/bench/written.so"  # see written.c
+import compiled
 
 
 class Counter:
@@ -20,7 +18,7 @@ class Counter:
 			self.memory = mmap.mmap(file.fileno(), 8)
 
 	def variables(self):
-		return {"LD_PRELOAD": str(LIBRARY), "BENCH_WRITTEN": str(self.path)}
+		return {"LD_PRELOAD": str(compiled.WRITTEN), "BENCH_WRITTEN": str(self.path)}
 
 	def environment(self):
 		return {**os.environ, **self.variables()}

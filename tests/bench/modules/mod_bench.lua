@@ -3,6 +3,7 @@
 
 local clock = os.clock; -- CPU time of the process
 
+local storagemanager = require "core.storagemanager";
 local new_xmpp_stream = require "util.xmppstream".new;
 local parse_xml = require "util.xml".parse;
 local st = require "util.stanza";
@@ -175,4 +176,24 @@ function module.codec(kind, count)
 		time_each(texts, count, function (text) assert(stream:feed(text)); end),
 		time_each(texts, count, function (text) assert(xml.decode(text, st.stanza_mt)); end),
 		#texts[1]);
+end
+
+-- Number of messages in the archive of a user or of a room
+function module.archived(user, host, store)
+	local archive, found = storagemanager.open(host or module.host, store or "archive", "archive"), 0;
+	for _ in assert(archive:find(user, {})) do found = found + 1; end
+	return found;
+end
+
+-- Gives a user and all users prefix1 to prefix<count> presence of each other
+function module.befriend(user, prefix, count)
+	local rosters, roster = module:open_store("roster"), { [false] = { version = 1 } };
+	local function contact(name) return { subscription = "both", name = name, groups = { Friends = true } }; end
+	for n = 1, count do
+		local friend = ("%s%d"):format(prefix, n);
+		roster[friend.."@"..module.host] = contact(friend);
+		assert(rosters:set(friend, { [false] = { version = 1 }, [user.."@"..module.host] = contact(user) }));
+	end
+	assert(rosters:set(user, roster));
+	return count;
 end
