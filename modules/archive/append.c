@@ -94,7 +94,8 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 	state->bytes += pn_message_put(archive, seq, &stored);
 	state->latest = stored.latest;
 	const struct pn_key key = pn_message_key(archive, seq);
-	pn_series_extended(archive->txn, &key, state->bytes);
+	const struct pn_key end = pn_message_key(archive, PN_SEQ_END - 1);
+	pn_series_extended(archive->txn, &key, &end, state->bytes);
 	if (stored.key.bytes != NULL)
 		pn_id_put(archive, stored.key, seq);
 	else
