@@ -278,10 +278,12 @@ void pn_put_u32(struct pn_txn *txn, const struct pn_key *key, uint32_t number);
 
 /*
  * To be called when a record was put behind all others of a series, neighbours in the order of keys
- * to which more will be added; no key begins with that of another one. `bytes`: about as long as
- * the series is now. Keeps the pages of a long series full.
+ * to which more will be added. `end`: the greatest key that the series may get, no other record's
+ * key begins with it. `bytes`: about as long as the series is now. Keeps the pages of a long series
+ * full.
  */
-void pn_series_extended(struct pn_txn *txn, const struct pn_key *key, uint64_t bytes);
+void pn_series_extended(struct pn_txn *txn, const struct pn_key *key, const struct pn_key *end,
+			uint64_t bytes);
 
 /* Removes the record. Returns whether it existed. */
 bool pn_remove(struct pn_txn *txn, const struct pn_key *key);

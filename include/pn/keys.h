@@ -105,6 +105,7 @@ bool pn_key_read_collection(struct pn_str key, enum pn_kind kind, uint32_t *coll
 bool pn_key_read_record(struct pn_str key, uint32_t *collection, enum pn_kind *kind);
 bool pn_key_read_seq(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint64_t *seq);
 bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint64_t *seq);
+bool pn_key_read_peer_id(struct pn_str key, uint32_t *archive, uint32_t *peer);
 bool pn_key_read_block(struct pn_str key, enum pn_kind kind, uint32_t *archive, uint32_t *peer,
 		       uint8_t *level, uint64_t *block);
 /* *name is the name itself, or its digest if *hashed is set; borrowed from the key. */

@@ -12,6 +12,7 @@
  *   u32     4 bytes, the most significant first
  *   u64     8 bytes, the most significant first
  *   f64     the bits of a double (IEEE 754), as u64
+ *   varint  7 bits of a number in each byte, the least significant first; 0x80: more follow
  *   bytes   u32 length, then that many bytes
  *
  * A failed write sets the error of the buffer.
@@ -20,6 +21,7 @@ void pn_wire_put_u8(struct pn_buf *buf, uint8_t value);
 void pn_wire_put_u32(struct pn_buf *buf, uint32_t value);
 void pn_wire_put_u64(struct pn_buf *buf, uint64_t value);
 void pn_wire_put_f64(struct pn_buf *buf, double value);
+void pn_wire_put_varint(struct pn_buf *buf, uint64_t value);
 /* Overwrites the u32 at offset `at`. Does nothing if the buffer has an error. */
 void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value);
 void pn_wire_put_bytes(struct pn_buf *buf, const void *bytes, uint32_t len);
@@ -39,6 +41,7 @@ uint8_t pn_wire_u8(struct pn_wire *wire);
 uint32_t pn_wire_u32(struct pn_wire *wire);
 uint64_t pn_wire_u64(struct pn_wire *wire);
 double pn_wire_f64(struct pn_wire *wire);
+uint64_t pn_wire_varint(struct pn_wire *wire); /* of up to 63 bits; otherwise it is an error */
 
 /* Returns the next n bytes, borrowed from the opened bytes; NULL on error. */
 const char *pn_wire_take(struct pn_wire *wire, size_t n);

@@ -78,7 +78,7 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 	const uint64_t seq = state->next++;
 	struct pn_peers peers = {0, 0};
 	if (message->peer.bytes != NULL)
-		peers = pn_peer_make(archive, message->peer);
+		peers = pn_peer_make(archive, message->peer, seq);
 	const bool out_of_order = !is_in_order(archive, seq, message->when);
 	const struct pn_stored stored = {
 		.epoch = pn_db_epoch(archive->txn->db),
@@ -94,11 +94,8 @@ static void append(struct pn_archive *archive, const struct pn_message *message,
 	state->bytes += pn_message_put(archive, seq, &stored);
 	state->latest = stored.latest;
 	const struct pn_key key = pn_message_key(archive, seq);
-	pn_series_extended(archive->txn, &key, state->bytes);
-	if (peers.peer != 0)
-		pn_peer_add(archive, peers.peer, seq);
-	if (peers.bare != 0)
-		pn_peer_add(archive, peers.bare, seq);
+	const struct pn_key end = pn_message_key(archive, PN_SEQ_END - 1);
+	pn_series_extended(archive->txn, &key, &end, state->bytes);
 	if (stored.key.bytes != NULL)
 		pn_id_put(archive, stored.key, seq);
 	else
@@ -143,23 +140,29 @@ static bool is_in(uint32_t peer, const struct pn_peers *peers) {
 	return peer == peers->peer || peer == peers->bare;
 }
 
+static void add_to(const struct pn_archive *archive, uint32_t number, uint64_t seq) {
+	struct pn_peer peer = {0};
+	if (pn_peer_get(archive, number, &peer))
+		pn_index_add(archive, &peer, seq);
+}
+
 /* Moves a message from one peer to another. Adds first and removes then: otherwise a peer that both
  * have in common could be forgotten in between. */
 static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str name,
 			struct pn_stored *stored) {
 	const struct pn_peers before = pn_peers_of(archive, stored->peer);
-	const struct pn_peers now = pn_peer_make(archive, name);
+	const struct pn_peers now = pn_peer_make(archive, name, 0);
 	if (now.peer == before.peer)
 		return;
 	stored->peer = now.peer;
 	if (!is_in(now.peer, &before))
-		pn_peer_add(archive, now.peer, seq);
+		add_to(archive, now.peer, seq);
 	if (now.bare != 0 && !is_in(now.bare, &before))
-		pn_peer_add(archive, now.bare, seq);
+		add_to(archive, now.bare, seq);
 	if (before.peer != 0 && !is_in(before.peer, &now))
-		pn_peer_remove(archive, before.peer, &seq, 1);
+		pn_index_remove(archive, before.peer, &seq, 1);
 	if (before.bare != 0 && !is_in(before.bare, &now))
-		pn_peer_remove(archive, before.bare, &seq, 1);
+		pn_index_remove(archive, before.bare, &seq, 1);
 }
 
 static void remove_out_of_order(struct pn_archive *archive, uint64_t seq, struct pn_peers peers) {

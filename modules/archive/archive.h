@@ -146,31 +146,94 @@ void pn_id_put(const struct pn_archive *archive, struct pn_str key, uint64_t seq
 
 /* ---- Peers ---- */
 
+/* Successive messages of a peer, which have successive ordinals. */
+enum { PN_CHUNK = 32 }; /* the most */
+struct pn_chunk {
+	uint64_t ordinal; /* of the first one */
+	unsigned count;
+	uint64_t seqs[PN_CHUNK];
+};
+
+/* The record q. */
+struct pn_peer {
+	uint32_t number;
+	uint32_t bare;        /* number of its bare form; 0: its name is bare */
+	struct pn_str name;   /* borrowed */
+	struct pn_chunk tail; /* its newest messages, may be empty */
+};
+
 /* The number of the peer with the name; 0 if there is none. */
 uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name);
 
-/* Sets the peer's name, which is borrowed, and the number of its bare form (0: the name is bare).
- * Returns whether they could be read. */
-bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str *name,
+/* The same by its record p, which it need not have. */
+uint32_t pn_peer_named(const struct pn_archive *archive, struct pn_str name);
+
+/* Reads the record of a peer. Returns whether it could be read. */
+bool pn_peer_get(const struct pn_archive *archive, uint32_t number, struct pn_peer *peer);
+
+/* The same for its name and bare form, which is cheaper. */
+bool pn_peer_name(const struct pn_archive *archive, uint32_t number, struct pn_str *name,
 		  uint32_t *bare);
+
+/* Write the record of a peer, or its tail alone. */
+void pn_peer_put(const struct pn_archive *archive, const struct pn_peer *peer);
+void pn_peer_put_tail(const struct pn_archive *archive, uint32_t number,
+		      const struct pn_chunk *tail);
 
 /* The numbers of the peer of a message, which may be 0, and of its bare form. */
 struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer);
 
-/* Finds or creates a peer and its bare form. */
-struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name);
+/* Finds or creates a peer and its bare form. Adds a message to the indexes of both, unless `seq` is
+ * 0. */
+struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name, uint64_t seq);
 
-/* The prefix of the index of a peer, the records w. */
+/* Removes a peer that has no messages left. */
+void pn_peer_forget(struct pn_archive *archive, uint32_t number);
+
+/* ---- The index of a peer ---- */
+
+/* Reads a chunk whose first seq is known, up to the end of the value. Returns whether it is one. */
+bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first,
+		   struct pn_chunk *chunk);
+
+/* Appends it, without its ordinal and its first seq. */
+void pn_chunk_write(struct pn_buf *value, const struct pn_chunk *chunk);
+
+/* The prefix of the records w of a peer. */
 struct pn_key pn_peer_prefix(const struct pn_archive *archive, uint32_t peer);
 
 /* The seq in a key of kind w; 0 for other keys. */
 uint64_t pn_peer_seq_of(struct pn_str key);
 
-/* Adds a message to the index of a peer. One that is not the newest renumbers the whole index. */
-void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq);
+/* A walk over the messages of a peer. */
+struct pn_index {
+	uint64_t seq; /* of the current one; 0: none */
+	uint64_t ordinal;
+	/* private */
+	const struct pn_archive *archive;
+	uint32_t peer;
+	struct pn_cursor cursor;
+	struct pn_chunk record, tail;
+	struct pn_chunk *chunk; /* one of them */
+	unsigned at;
+};
 
-/* Removes messages from the index of a peer: 1 to PN_BATCH_MAX of them, in order. */
-void pn_peer_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
+/* Close it in all cases; and before the index is changed. */
+void pn_index_open(struct pn_index *index, const struct pn_archive *archive, uint32_t peer);
+void pn_index_close(struct pn_index *index);
+
+/* Move to a message and return whether there is one: the first one that is at least `seq`; the last
+ * one before it; the next one; the previous one. The latter two: from a message. */
+bool pn_index_seek(struct pn_index *index, uint64_t seq);
+bool pn_index_seek_before(struct pn_index *index, uint64_t seq);
+bool pn_index_next(struct pn_index *index);
+bool pn_index_previous(struct pn_index *index);
+
+/* Adds a message, and writes the peer. One that is not the newest renumbers the whole index. */
+void pn_index_add(const struct pn_archive *archive, struct pn_peer *peer, uint64_t seq);
+
+/* Removes messages: 1 to PN_BATCH_MAX of them, in order. Without any left the peer is forgotten. */
+void pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
 
 /* ---- Deleted positions: the records h, see pn/archive.h ---- */
 
@@ -399,9 +462,14 @@ void pn_plan_mark(const struct pn_archive *archive, const struct pn_mark *mark,
 bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		     const struct pn_stored *stored);
 
-/* Whether the range has any message of the peer that is in order, deleted or not. */
+/* The same for a message that is known to have the plan's peer. */
+bool pn_plan_admits(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
+		    const struct pn_stored *stored);
+
+/* Whether the range has any message of the peer that is in order, deleted or not. `index`: that of
+ * the peer, which is moved; NULL: it is opened, or the plan has no peer. */
 bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
-			  struct pn_range range);
+			  struct pn_range range, struct pn_index *index);
 
 /* The number of matches within the page. */
 uint64_t pn_plan_count(const struct pn_archive *archive, const struct pn_plan *plan);
@@ -416,8 +484,9 @@ struct pn_walk {
 	uint64_t seq;            /* of the current match */
 	struct pn_stored stored; /* borrowed */
 	/* private */
-	struct pn_cursor cursor;
-	enum pn_kind kind;         /* of the records at the cursor; 0: closed */
+	struct pn_cursor cursor;   /* over messages, or: */
+	struct pn_index index;     /* of a peer */
+	enum pn_kind kind;         /* of the records that are walked over; 0: closed */
 	bool ahead;                /* the next matches of both kinds are known: */
 	uint64_t in_order;         /* its seq, 0: none */
 	struct pn_stored next;     /* that message */

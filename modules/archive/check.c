@@ -53,9 +53,13 @@ static void check_gap(struct pn_archive_check *check, const struct pn_archive *a
 
 static void check_index(struct pn_archive_check *check, const struct pn_archive *archive,
 			uint32_t peer, uint64_t seq) {
-	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
-	struct pn_wire value;
-	if (peer != 0 && !pn_get(check->txn, &key, &value) && check->txn->err == PN_OK)
+	struct pn_index index;
+	if (peer == 0)
+		return;
+	pn_index_open(&index, archive, peer);
+	const bool found = pn_index_seek(&index, seq) && index.seq == seq;
+	pn_index_close(&index);
+	if (!found && check->txn->err == PN_OK)
 		report(check, "message %llu of archive %u is missing in the index of peer %u",
 		       (ull)seq, archive->number, peer);
 }
@@ -209,14 +213,9 @@ static bool check_reference(struct pn_archive_check *check, const struct pn_arch
 }
 
 static void check_entry(struct pn_archive_check *check, const struct pn_archive *archive,
-			const struct pn_cursor *cursor) {
+			const struct pn_cursor *cursor, uint32_t peer, uint64_t seq) {
 	struct pn_stored stored;
-	uint32_t number, peer = 0, bare = 0;
-	uint64_t seq = 0;
-	if (!pn_key_read_peer(cursor->key, &number, &peer, &seq)) {
-		pn_txn_fail(check->txn, PN_ECORRUPT);
-		return;
-	}
+	uint32_t bare = 0;
 	if (!check_reference(check, archive, cursor, seq, &stored) || stored.peer == peer)
 		return;
 	if (stored.peer != 0 && !check_peer(check, archive, seq, stored.peer, &bare))
@@ -226,51 +225,81 @@ static void check_entry(struct pn_archive_check *check, const struct pn_archive 
 		       (ull)seq, archive->number, peer);
 }
 
-/* Counts the entries of a peer's index, and checks the ordinals. */
+/* Counts the entries of a peer's index, and checks each, and the order of both. */
 static uint64_t count_entries(struct pn_archive_check *check, const struct pn_archive *archive,
-			      uint32_t peer) {
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	struct pn_cursor cursor;
-	uint64_t count = 0, before = 0;
-	pn_cursor_open(check->txn, &cursor, &prefix);
-	for (bool any = pn_cursor_first(&cursor); any; any = pn_cursor_next(&cursor)) {
-		const uint64_t ordinal = pn_wire_u32(&cursor.value);
+			      uint32_t peer, const struct pn_cursor *cursor) {
+	uint64_t count = 0, seq = 0, ordinal = 0;
+	struct pn_index index;
+	pn_index_open(&index, archive, peer);
+	for (bool any = pn_index_seek(&index, 0); any; any = pn_index_next(&index)) {
 		if (count++ > 0)
-			check_gap(check, archive, peer, (struct pn_range){before, ordinal});
-		before = ordinal;
+			check_gap(check, archive, peer, (struct pn_range){ordinal, index.ordinal});
+		if (index.seq <= seq)
+			report(check, "peer %u of archive %u: message %llu follows %llu", peer,
+			       archive->number, (ull)index.seq, (ull)seq);
+		check_entry(check, archive, cursor, peer, index.seq);
+		seq = index.seq;
+		ordinal = index.ordinal;
 	}
-	pn_cursor_close(&cursor);
+	pn_index_close(&index);
 	return count;
 }
 
 /* Compares the positions of a peer with the entries of its index. */
 static void check_count(struct pn_archive_check *check, const struct pn_archive *archive,
-			uint32_t peer) {
+			uint32_t peer, const struct pn_cursor *cursor) {
 	const uint64_t positions = pn_range_count(archive, peer, (struct pn_range){0, END});
 	if (is_damaged(check)) {
 		report(check, "cannot read the index of peer %u of archive %u", peer,
 		       archive->number);
 		return;
 	}
-	const uint64_t entries = count_entries(check, archive, peer);
+	const uint64_t entries = count_entries(check, archive, peer, cursor);
 	if (check->txn->err == PN_OK && entries != positions)
 		report(check, "peer %u of archive %u has %llu positions, but %llu messages", peer,
 		       archive->number, (ull)positions, (ull)entries);
 }
 
+/* The record q. */
+static void check_peer_record(struct pn_archive_check *check, const struct pn_archive *archive,
+			      const struct pn_cursor *cursor) {
+	struct pn_archive whole;
+	struct pn_str name;
+	uint32_t number, peer = 0, bare;
+	if (!pn_key_read_peer_id(cursor->key, &number, &peer) ||
+	    !pn_peer_name(archive, peer, &name, &bare) ||
+	    !pn_archive_open_number(&whole, check->txn, archive->number)) {
+		pn_txn_fail(check->txn, PN_ECORRUPT);
+		return;
+	}
+	if (pn_peer_find(&whole, name) != peer && check->txn->err == PN_OK)
+		report(check, "peer %u of archive %u cannot be found by its name", peer,
+		       archive->number);
+	check_count(check, archive, peer, cursor);
+}
+
+/* The record p: refers to a peer of this name. */
 static void check_peer_name(struct pn_archive_check *check, const struct pn_archive *archive,
 			    uint32_t peer) {
 	struct pn_str name;
 	uint32_t bare;
-	if (!pn_peer_name(archive, peer, &name, &bare)) {
-		if (is_damaged(check))
-			report(check, "cannot read peer %u of archive %u", peer, archive->number);
-		return;
-	}
-	if (pn_peer_find(archive, name) != peer && check->txn->err == PN_OK)
-		report(check, "peer %u of archive %u cannot be found by its name", peer,
-		       archive->number);
-	check_count(check, archive, peer);
+	const bool read = pn_peer_name(archive, peer, &name, &bare);
+	if (is_damaged(check))
+		report(check, "cannot read peer %u of archive %u", peer, archive->number);
+	else if (read && pn_peer_named(archive, name) != peer && check->txn->err == PN_OK)
+		report(check, "peer %u of archive %u has another name", peer, archive->number);
+}
+
+/* The record w: its peer exists. The messages are checked along with that. */
+static void check_chunk(struct pn_archive_check *check, const struct pn_archive *archive,
+			const struct pn_cursor *cursor) {
+	struct pn_str name;
+	uint32_t number, peer = 0, bare;
+	uint64_t seq;
+	if (!pn_key_read_peer(cursor->key, &number, &peer, &seq))
+		pn_txn_fail(check->txn, PN_ECORRUPT);
+	else if (!pn_peer_name(archive, peer, &name, &bare) && is_damaged(check))
+		report(check, "cannot read peer %u of archive %u", peer, archive->number);
 }
 
 /* A message in a list must be out of order. */
@@ -393,7 +422,10 @@ static void check_kind(struct pn_archive_check *check, const struct pn_archive *
 		check_boundary(check, archive, value, pn_seq_of(cursor->key));
 		break;
 	case PN_KIND_PEER:
-		check_entry(check, archive, cursor);
+		check_chunk(check, archive, cursor);
+		break;
+	case PN_KIND_PEER_ID:
+		check_peer_record(check, archive, cursor);
 		break;
 	case PN_KIND_PEER_NAME:
 		check_peer_name(check, archive, pn_wire_u32(&value));

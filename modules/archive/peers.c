@@ -1,44 +1,101 @@
-/* The peers of an archive: their names and numbers, and the index of each. */
+/* The peers of an archive: their names, numbers and records. */
 #include <string.h>
 
 #include <pn/err.h>
 
 #include "archive.h"
 
-enum { ENTRY = 30 }; /* bytes that an entry of an index takes on its page */
+enum {
+	/* Peers of an archive without records p: theirs are read one after another, which costs as
+	 * much as a digest and a search. */
+	FEW = 32,
+	/* The first byte of a record q that has a chunk of the index; in one of format 1 it is that
+	 * of a peer number. */
+	INDEXED = 0xff,
+};
 
-/* ---- Names and numbers ---- */
+/* Above every peer number. */
+static const uint32_t PEERS_END = UINT32_C(0xff000000);
 
-static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
-	pn_digest digest = {0};
-	pn_name_digest(archive->txn, name, digest);
-	return pn_key_peer_name(archive->number, digest);
+/* ---- The record q ---- */
+
+/* Reads what stands before the chunk. */
+static bool read_head(struct pn_txn *txn, struct pn_wire *value, struct pn_peer *peer) {
+	peer->tail.count = 0;
+	if (value->left > 0 && value->pos[0] == INDEXED) {
+		(void)pn_wire_u8(value);
+		peer->bare = (uint32_t)pn_wire_varint(value);
+		peer->name.len = pn_wire_varint(value);
+	} else {
+		peer->bare = pn_wire_u32(value);
+		peer->name.len = value->left;
+	}
+	peer->name.bytes = pn_wire_take(value, peer->name.len);
+	return pn_txn_sound(txn, value);
 }
 
-static uint32_t find(const struct pn_archive *archive, const struct pn_key *key) {
+static bool read_peer(struct pn_txn *txn, struct pn_wire value, struct pn_peer *peer) {
+	if (!read_head(txn, &value, peer))
+		return false;
+	if (value.left == 0)
+		return true;
+	const uint64_t ordinal = pn_wire_varint(&value), first = pn_wire_varint(&value);
+	if (!pn_chunk_read(&value, ordinal, first, &peer->tail) || ordinal > UINT32_MAX)
+		pn_txn_fail(txn, PN_ECORRUPT);
+	return txn->err == PN_OK;
+}
+
+static struct pn_key number_key(const struct pn_archive *archive, uint32_t peer) {
+	return pn_key_peer_id(archive->number, peer);
+}
+
+bool pn_peer_get(const struct pn_archive *archive, uint32_t number, struct pn_peer *peer) {
+	const struct pn_key key = number_key(archive, number);
 	struct pn_wire value;
-	if (!pn_get(archive->txn, key, &value))
-		return 0;
-	const uint32_t peer = pn_wire_u32(&value);
-	return pn_txn_sound(archive->txn, &value) ? peer : 0;
+	peer->number = number;
+	if (pn_get(archive->txn, &key, &value))
+		return read_peer(archive->txn, value, peer);
+	pn_txn_fail(archive->txn, PN_ECORRUPT);
+	return false;
 }
 
-uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name) {
-	const struct pn_key key = name_key(archive, name);
-	return find(archive, &key);
+void pn_peer_put(const struct pn_archive *archive, const struct pn_peer *peer) {
+	const struct pn_key key = number_key(archive, peer->number);
+	struct pn_buf value = pn_value();
+	pn_wire_put_u8(&value, INDEXED);
+	pn_wire_put_varint(&value, peer->bare);
+	pn_wire_put_varint(&value, peer->name.len);
+	pn_buf_append(&value, peer->name.bytes, peer->name.len);
+	if (peer->tail.count > 0) {
+		pn_wire_put_varint(&value, peer->tail.ordinal);
+		pn_wire_put_varint(&value, peer->tail.seqs[0]);
+		pn_chunk_write(&value, &peer->tail);
+	}
+	pn_put(archive->txn, &key, &value);
 }
 
-bool pn_peer_name(const struct pn_archive *archive, uint32_t peer, struct pn_str *name,
+void pn_peer_put_tail(const struct pn_archive *archive, uint32_t number,
+		      const struct pn_chunk *tail) {
+	struct pn_peer peer = {0};
+	if (!pn_peer_get(archive, number, &peer))
+		return;
+	peer.tail = *tail;
+	pn_peer_put(archive, &peer);
+}
+
+bool pn_peer_name(const struct pn_archive *archive, uint32_t number, struct pn_str *name,
 		  uint32_t *bare) {
-	const struct pn_key key = pn_key_peer_id(archive->number, peer);
+	const struct pn_key key = number_key(archive, number);
+	struct pn_peer peer = {0};
 	struct pn_wire value;
 	if (!pn_get(archive->txn, &key, &value)) {
 		pn_txn_fail(archive->txn, PN_ECORRUPT);
 		return false;
 	}
-	*bare = pn_wire_u32(&value);
-	*name = (struct pn_str){(const char *)value.pos, value.left};
-	return pn_txn_sound(archive->txn, &value);
+	const bool read = read_head(archive->txn, &value, &peer);
+	*name = peer.name;
+	*bare = peer.bare;
+	return read;
 }
 
 struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer) {
@@ -49,168 +106,140 @@ struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer) {
 	return peers;
 }
 
-static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare) {
-	struct pn_txn *const txn = archive->txn;
-	const struct pn_key by_name = name_key(archive, name);
-	const uint32_t found = find(archive, &by_name);
-	if (found != 0 || txn->err != PN_OK)
-		return found;
-	if (archive->state.next_peer == UINT32_MAX) {
-		pn_txn_fail(txn, PN_EFULL);
-		return 0;
-	}
-	const uint32_t number = archive->state.next_peer++;
-	const struct pn_key by_number = pn_key_peer_id(archive->number, number);
-	struct pn_buf value = pn_value();
-	pn_wire_put_u32(&value, bare);
-	pn_buf_append(&value, name.bytes, name.len);
-	pn_txn_claim_more(txn, 2, 0);
-	pn_put_u32(txn, &by_name, number);
-	pn_put(txn, &by_number, &value);
-	return number;
+/* ---- Finding by name ---- */
+
+static struct pn_key name_key(const struct pn_archive *archive, struct pn_str name) {
+	pn_digest digest = {0};
+	pn_name_digest(archive->txn, name, digest);
+	return pn_key_peer_name(archive->number, digest);
 }
 
-struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name) {
+uint32_t pn_peer_named(const struct pn_archive *archive, struct pn_str name) {
+	const struct pn_key key = name_key(archive, name);
+	struct pn_wire value;
+	if (!pn_get(archive->txn, &key, &value))
+		return 0;
+	const uint32_t peer = pn_wire_u32(&value);
+	return pn_txn_sound(archive->txn, &value) ? peer : 0;
+}
+
+static bool is_named(const struct pn_peer *peer, struct pn_str name) {
+	return peer->name.len == name.len && memcmp(peer->name.bytes, name.bytes, name.len) == 0;
+}
+
+/* The peer at the cursor. */
+static uint32_t number_at(const struct pn_cursor *cursor) {
+	uint32_t archive, number;
+	if (pn_key_read_peer_id(cursor->key, &archive, &number))
+		return number;
+	pn_txn_fail(cursor->txn, PN_ECORRUPT);
+	return 0;
+}
+
+/* Reads the records one after another. */
+static bool find_among_few(const struct pn_archive *archive, struct pn_str name,
+			   struct pn_peer *peer) {
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_PEER_ID);
+	struct pn_txn *const txn = archive->txn;
+	struct pn_cursor cursor;
+	bool found = false;
+	pn_cursor_open(txn, &cursor, &prefix);
+	for (bool any = pn_cursor_first(&cursor); any && !found; any = pn_cursor_next(&cursor)) {
+		struct pn_wire value = cursor.value;
+		if (!read_head(txn, &value, peer))
+			break;
+		found = is_named(peer, name) && read_peer(txn, cursor.value, peer);
+		if (found)
+			peer->number = number_at(&cursor);
+	}
+	pn_cursor_close(&cursor);
+	return found && txn->err == PN_OK;
+}
+
+/* Reads the peer with the name. Returns whether there is one. */
+static bool find(const struct pn_archive *archive, struct pn_str name, struct pn_peer *peer) {
+	if (archive->state.next_peer <= FEW)
+		return find_among_few(archive, name, peer);
+	const uint32_t number = pn_peer_named(archive, name);
+	return number != 0 && pn_peer_get(archive, number, peer);
+}
+
+uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name) {
+	struct pn_peer peer = {0};
+	return find(archive, name, &peer) ? peer.number : 0;
+}
+
+/* ---- Creating ---- */
+
+static void put_name(struct pn_archive *archive, uint32_t number, struct pn_str name) {
+	const struct pn_key key = name_key(archive, name);
+	pn_txn_claim_more(archive->txn, 1, 0);
+	pn_put_u32(archive->txn, &key, number);
+}
+
+/* Writes the records p of the first peers. */
+static void put_names(struct pn_archive *archive) {
+	for (uint32_t number = 1; number < FEW && archive->txn->err == PN_OK; number++) {
+		const struct pn_key key = number_key(archive, number);
+		struct pn_peer peer = {0};
+		struct pn_wire value;
+		if (pn_get(archive->txn, &key, &value) && read_head(archive->txn, &value, &peer))
+			put_name(archive, number, peer.name);
+	}
+}
+
+/* `seq`: its first message; 0: none yet. */
+static uint32_t create(struct pn_archive *archive, struct pn_str name, uint32_t bare,
+		       uint64_t seq) {
+	struct pn_peer peer = {.bare = bare, .name = name};
+	if (archive->state.next_peer == PEERS_END)
+		pn_txn_fail(archive->txn, PN_EFULL);
+	if (archive->txn->err != PN_OK)
+		return 0;
+	peer.number = archive->state.next_peer++;
+	if (seq != 0)
+		peer.tail.seqs[peer.tail.count++] = seq;
+	pn_txn_claim_more(archive->txn, 1, 0);
+	pn_peer_put(archive, &peer);
+	if (peer.number == FEW)
+		put_names(archive);
+	if (peer.number >= FEW)
+		put_name(archive, peer.number, name);
+	return peer.number;
+}
+
+static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare,
+			 uint64_t seq) {
+	struct pn_peer peer = {0};
+	if (!find(archive, name, &peer))
+		return create(archive, name, bare, seq);
+	if (seq != 0)
+		pn_index_add(archive, &peer, seq);
+	return peer.number;
+}
+
+struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name, uint64_t seq) {
 	const char *slash = memchr(name.bytes, '/', name.len);
 	struct pn_peers peers = {0, 0};
 	if (slash != NULL) {
 		const struct pn_str bare = {name.bytes, (size_t)(slash - name.bytes)};
-		peers.bare = make_one(archive, bare, 0);
+		peers.bare = make_one(archive, bare, 0, seq);
 	}
-	peers.peer = make_one(archive, name, peers.bare);
+	peers.peer = make_one(archive, name, peers.bare, seq);
 	return peers;
 }
 
-/* Removes a peer that has no messages left. */
-static void forget(struct pn_archive *archive, uint32_t peer) {
+/* ---- Removing ---- */
+
+void pn_peer_forget(struct pn_archive *archive, uint32_t number) {
 	struct pn_str name;
 	uint32_t bare;
-	if (!pn_peer_name(archive, peer, &name, &bare))
+	if (!pn_peer_name(archive, number, &name, &bare))
 		return;
 	const struct pn_key by_name = name_key(archive, name);
-	const struct pn_key by_number = pn_key_peer_id(archive->number, peer);
-	pn_remove(archive->txn, &by_name);
+	const struct pn_key by_number = number_key(archive, number);
+	pn_remove(archive->txn, &by_name); /* if it has one */
 	pn_remove(archive->txn, &by_number);
-	pn_deleted_drop(archive, peer);
+	pn_deleted_drop(archive, number);
 	archive->scattered++;
-}
-
-/* ---- The index of a peer: ordinals by seq ---- */
-
-struct pn_key pn_peer_prefix(const struct pn_archive *archive, uint32_t peer) {
-	struct pn_key key = pn_key_peer(archive->number, peer, 0);
-	key.len -= 5; /* the seq */
-	return key;
-}
-
-uint64_t pn_peer_seq_of(struct pn_str key) {
-	uint32_t archive, peer;
-	uint64_t seq;
-	return pn_key_read_peer(key, &archive, &peer, &seq) ? seq : 0;
-}
-
-/* An entry of the index. */
-struct index_entry {
-	uint64_t seq; /* 0: no entry */
-	uint64_t ordinal;
-};
-
-static struct index_entry read_entry(const struct pn_cursor *cursor, bool any) {
-	struct index_entry entry = {0, 0};
-	struct pn_wire value = cursor->value;
-	if (!any)
-		return entry;
-	entry.seq = pn_peer_seq_of(cursor->key);
-	entry.ordinal = pn_wire_u32(&value);
-	pn_txn_sound(cursor->txn, &value);
-	return entry;
-}
-
-static void put_ordinal(struct pn_txn *txn, const struct pn_key *key, uint64_t ordinal) {
-	if (ordinal > UINT32_MAX)
-		pn_txn_fail(txn, PN_EFULL);
-	pn_put_u32(txn, key, (uint32_t)ordinal);
-}
-
-/* Renumbers the messages of a peer, without gaps. Seeks again after each write, which may move the
- * record at the cursor. */
-static void renumber(const struct pn_archive *archive, uint32_t peer) {
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	struct pn_cursor cursor;
-	struct pn_key at = prefix;
-	uint64_t ordinal = 0;
-	pn_deleted_drop(archive, peer);
-	pn_cursor_open(archive->txn, &cursor, &prefix);
-	while (pn_cursor_seek(&cursor, &at)) {
-		at.len = cursor.key.len;
-		memcpy(at.bytes, cursor.key.bytes, cursor.key.len);
-		put_ordinal(archive->txn, &at, ordinal++);
-		at.bytes[at.len++] = 0; /* the least key above it */
-	}
-	pn_cursor_close(&cursor);
-}
-
-void pn_peer_add(const struct pn_archive *archive, uint32_t peer, uint64_t seq) {
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
-	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
-	struct pn_cursor cursor;
-	pn_cursor_open(archive->txn, &cursor, &prefix);
-	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
-	pn_cursor_close(&cursor);
-	const uint64_t ordinal = last.seq != 0 ? last.ordinal + 1 : 0;
-	put_ordinal(archive->txn, &key, ordinal);
-	if (last.seq >= seq)
-		renumber(archive, peer);
-	else
-		pn_series_extended(archive->txn, &key, ordinal * ENTRY);
-}
-
-/* Drops the ordinals of removed messages, in order. `first` and `last` are what is left. */
-static void drop_ordinals(struct pn_archive *archive, uint32_t peer, uint64_t *ordinals,
-			  size_t count, struct index_entry first, struct index_entry last) {
-	size_t below = 0;
-	if (first.seq == 0) {
-		forget(archive, peer);
-		return;
-	}
-	if (ordinals[count - 1] > last.ordinal) /* the next message gets it */
-		pn_deleted_drop_from(archive, peer, last.ordinal + 1);
-	while (count > 0 && ordinals[count - 1] > last.ordinal)
-		count--;
-	while (below < count && ordinals[below] < first.ordinal)
-		below++;
-	pn_deleted_add(archive, peer, ordinals + below, count - below);
-	if (below > 0 && !pn_deleted_same_block(ordinals[0], first.ordinal))
-		pn_deleted_drop_below(archive, peer, first.ordinal);
-}
-
-/* Removes the entry from the index, to which the cursor moves unless it is there. Returns its
- * ordinal. */
-static uint64_t remove_entry(const struct pn_archive *archive, uint32_t peer, uint64_t seq,
-			     struct pn_cursor *cursor) {
-	const struct pn_key key = pn_key_peer(archive->number, peer, seq);
-	if (cursor->key.bytes == NULL || pn_peer_seq_of(cursor->key) != seq)
-		(void)pn_cursor_seek(cursor, &key);
-	const struct index_entry entry = read_entry(cursor, cursor->key.bytes != NULL);
-	if (entry.seq != seq)
-		pn_txn_fail(archive->txn, PN_ECORRUPT);
-	pn_cursor_remove(cursor);
-	return entry.ordinal;
-}
-
-void pn_peer_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count) {
-	struct pn_txn *const txn = archive->txn;
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	const struct pn_key end = pn_key_peer(archive->number, peer, UINT64_MAX);
-	uint64_t ordinals[PN_BATCH_MAX];
-	struct pn_cursor cursor;
-	pn_cursor_open(txn, &cursor, &prefix);
-	for (size_t i = 0; i < count && txn->err == PN_OK; i++)
-		ordinals[i] = remove_entry(archive, peer, seqs[i], &cursor);
-	const struct index_entry first = read_entry(&cursor, pn_cursor_first(&cursor));
-	const struct index_entry last = read_entry(&cursor, pn_cursor_seek_before(&cursor, &end));
-	pn_cursor_close(&cursor);
-	if (txn->err == PN_OK)
-		drop_ordinals(archive, peer, ordinals, count, first, last);
 }

@@ -21,7 +21,7 @@ static uint64_t count_all(const struct pn_archive *archive, struct pn_range rang
 	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
 	const struct pn_key from = pn_message_key(archive, range.from);
 	struct pn_cursor cursor;
-	if (!pn_cursor_find(archive->txn, &cursor, &prefix, &from))
+	if (range.from >= range.to || !pn_cursor_find(archive->txn, &cursor, &prefix, &from))
 		return 0;
 	range.from = pn_seq_of(cursor.key);
 	pn_cursor_close(&cursor);
@@ -31,34 +31,33 @@ static uint64_t count_all(const struct pn_archive *archive, struct pn_range rang
 }
 
 /* The ordinals of a peer's messages in the range. */
-static struct pn_range find_ordinals(const struct pn_archive *archive, uint32_t peer,
-				     struct pn_range range) {
-	const struct pn_key prefix = pn_peer_prefix(archive, peer);
-	const struct pn_key from = pn_key_peer(archive->number, peer, range.from);
-	const struct pn_key to = pn_key_peer(archive->number, peer, range.to);
+static struct pn_range find_ordinals(struct pn_index *index, struct pn_range range) {
 	struct pn_range ordinals = {0, 0};
-	struct pn_cursor cursor;
-	if (!pn_cursor_find(archive->txn, &cursor, &prefix, &from))
+	if (range.from >= range.to || !pn_index_seek(index, range.from) || index->seq >= range.to)
 		return ordinals;
-	if (pn_peer_seq_of(cursor.key) < range.to) {
-		ordinals.from = pn_wire_u32(&cursor.value);
-		pn_txn_sound(archive->txn, &cursor.value);
-		if (pn_cursor_seek_before(&cursor, &to))
-			ordinals.to = (uint64_t)pn_wire_u32(&cursor.value) + 1;
-		if (!pn_txn_sound(archive->txn, &cursor.value) || ordinals.to <= ordinals.from)
-			pn_txn_fail(archive->txn, PN_ECORRUPT);
-	}
-	pn_cursor_close(&cursor);
+	ordinals.from = index->ordinal;
+	if (pn_index_seek_before(index, range.to))
+		ordinals.to = index->ordinal + 1;
+	if (ordinals.to <= ordinals.from)
+		pn_txn_fail(index->archive->txn, PN_ECORRUPT);
 	return ordinals;
 }
 
-uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range) {
-	if (range.from >= range.to)
+static uint64_t count_of_peer(struct pn_index *index, struct pn_range range) {
+	const struct pn_range ordinals = find_ordinals(index, range);
+	if (index->archive->txn->err != PN_OK)
 		return 0;
+	return count_positions(index->archive, index->peer, ordinals);
+}
+
+uint64_t pn_range_count(const struct pn_archive *archive, uint32_t peer, struct pn_range range) {
+	struct pn_index index;
 	if (peer == PN_PEER_ALL)
 		return count_all(archive, range);
-	const struct pn_range ordinals = find_ordinals(archive, peer, range);
-	return archive->txn->err == PN_OK ? count_positions(archive, peer, ordinals) : 0;
+	pn_index_open(&index, archive, peer);
+	const uint64_t count = count_of_peer(&index, range);
+	pn_index_close(&index);
+	return count;
 }
 
 /* ---- Making a plan ---- */
@@ -220,10 +219,16 @@ static bool match_peer(const struct pn_archive *archive, const struct pn_plan *p
 	return peer != 0 && pn_peers_of(archive, peer).bare == plan->peer;
 }
 
+bool pn_plan_admits(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
+		    const struct pn_stored *stored) {
+	return stored->when >= plan->start && stored->when <= plan->end &&
+	       !pn_marks_cover(archive, seq, stored);
+}
+
 bool pn_plan_matches(const struct pn_archive *archive, const struct pn_plan *plan, uint64_t seq,
 		     const struct pn_stored *stored) {
-	return stored->when >= plan->start && stored->when <= plan->end &&
-	       match_peer(archive, plan, stored->peer) && !pn_marks_cover(archive, seq, stored);
+	return match_peer(archive, plan, stored->peer) &&
+	       pn_plan_admits(archive, plan, seq, stored);
 }
 
 /* ---- Counting ---- */
@@ -244,17 +249,29 @@ static uint64_t count_within(const struct pn_archive *archive, const struct pn_p
 static uint64_t count_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
 			       struct pn_range page, const struct pn_range *ranges,
 			       size_t ranges_count) {
+	struct pn_index index;
 	uint64_t count = 0;
-	for (size_t i = 0; i < ranges_count; i++)
-		count += pn_range_count(archive, plan->peer, pn_range_intersect(page, ranges[i]));
+	if (plan->peer != PN_PEER_ALL)
+		pn_index_open(&index, archive, plan->peer);
+	for (size_t i = 0; i < ranges_count; i++) {
+		const struct pn_range range = pn_range_intersect(page, ranges[i]);
+		count += plan->peer != PN_PEER_ALL ? count_of_peer(&index, range)
+						   : count_all(archive, range);
+	}
+	if (plan->peer != PN_PEER_ALL)
+		pn_index_close(&index);
 	if (!plan->out_of_order || count == 0)
 		return count;
 	return count - pn_min(count, count_within(archive, plan, page, ranges, ranges_count));
 }
 
 bool pn_plan_any_in_order(const struct pn_archive *archive, const struct pn_plan *plan,
-			  struct pn_range range) {
-	return count_in_order(archive, plan, range, &range, 1) > 0;
+			  struct pn_range range, struct pn_index *index) {
+	if (range.from >= range.to)
+		return false;
+	const uint64_t count = index != NULL ? count_of_peer(index, range)
+					     : pn_range_count(archive, plan->peer, range);
+	return count > (count > 0 ? count_within(archive, plan, range, &range, 1) : 0);
 }
 
 /* The number of matches within the page, of deleted messages too. */

@@ -38,45 +38,56 @@ static bool next_id(struct pn_walk *walk) {
 
 /* ---- Walking over messages in order: in their records, or in the index of a peer ---- */
 
-static struct pn_key position_key(const struct pn_walk *walk, uint64_t seq) {
-	const uint32_t archive = walk->archive->number;
-	return walk->kind == PN_KIND_PEER ? pn_key_peer(archive, walk->plan->peer, seq)
-					  : pn_key_seq(archive, walk->kind, seq);
-}
-
-static uint64_t cursor_seq(const struct pn_walk *walk) {
-	return walk->kind == PN_KIND_PEER ? pn_peer_seq_of(walk->cursor.key)
-					  : pn_seq_of(walk->cursor.key);
+/* The seq of the current record, 0 if there is none. */
+static uint64_t current(const struct pn_walk *walk) {
+	if (walk->kind == PN_KIND_PEER)
+		return walk->index.seq;
+	return walk->cursor.key.bytes != NULL ? pn_seq_of(walk->cursor.key) : 0;
 }
 
 static void open_cursor(struct pn_walk *walk) {
 	const struct pn_archive *const archive = walk->archive;
 	const uint32_t peer = walk->plan->peer;
-	const struct pn_key prefix = peer != PN_PEER_ALL
-					     ? pn_peer_prefix(archive, peer)
-					     : pn_archive_prefix(archive, PN_KIND_MESSAGE);
+	const struct pn_key prefix = pn_archive_prefix(archive, PN_KIND_MESSAGE);
 	if (walk->kind != 0)
 		return;
 	walk->kind = peer != PN_PEER_ALL ? PN_KIND_PEER : PN_KIND_MESSAGE;
-	pn_cursor_open(archive->txn, &walk->cursor, &prefix);
+	if (peer != PN_PEER_ALL)
+		pn_index_open(&walk->index, archive, peer);
+	else
+		pn_cursor_open(archive->txn, &walk->cursor, &prefix);
 }
 
-/* Moves the cursor to the first record of the range after `seq`, where it may be already. Returns
- * the seq of that record, 0 if there is none. */
+static bool move_on(struct pn_walk *walk) {
+	const bool reverse = walk->plan->reverse;
+	if (walk->kind == PN_KIND_PEER)
+		return reverse ? pn_index_previous(&walk->index) : pn_index_next(&walk->index);
+	return reverse ? pn_cursor_previous(&walk->cursor) : pn_cursor_next(&walk->cursor);
+}
+
+/* To the first record from `seq` on, or backwards the last one before it. */
+static bool move_to(struct pn_walk *walk, uint64_t seq) {
+	const struct pn_key key = pn_message_key(walk->archive, seq);
+	const bool reverse = walk->plan->reverse;
+	if (walk->kind == PN_KIND_PEER)
+		return reverse ? pn_index_seek_before(&walk->index, seq)
+			       : pn_index_seek(&walk->index, seq);
+	return reverse ? pn_cursor_seek_before(&walk->cursor, &key)
+		       : pn_cursor_seek(&walk->cursor, &key);
+}
+
+/* Moves to the first record of the range after `seq`, where the walk may be already. Returns the
+ * seq of that record, 0 if there is none. */
 static uint64_t step(struct pn_walk *walk, struct pn_range range, uint64_t seq) {
-	struct pn_cursor *const cursor = &walk->cursor;
-	const bool at_seq = seq >= range.from && seq < range.to && cursor->key.bytes != NULL &&
-			    cursor_seq(walk) == seq;
+	const bool at_seq = seq >= range.from && seq < range.to && seq != 0 && current(walk) == seq;
 	bool any;
-	if (walk->plan->reverse) {
-		const struct pn_key key =
-			position_key(walk, seq != 0 ? pn_min(seq, range.to) : range.to);
-		any = at_seq ? pn_cursor_previous(cursor) : pn_cursor_seek_before(cursor, &key);
-	} else {
-		const struct pn_key key = position_key(walk, pn_max(seq + 1, range.from));
-		any = at_seq ? pn_cursor_next(cursor) : pn_cursor_seek(cursor, &key);
-	}
-	const uint64_t at = any ? cursor_seq(walk) : 0;
+	if (at_seq)
+		any = move_on(walk);
+	else if (walk->plan->reverse)
+		any = move_to(walk, seq != 0 ? pn_min(seq, range.to) : range.to);
+	else
+		any = move_to(walk, pn_max(seq + 1, range.from));
+	const uint64_t at = any ? current(walk) : 0;
 	return at >= range.from && at < range.to ? at : 0;
 }
 
@@ -88,7 +99,7 @@ static bool look(struct pn_walk *walk, uint64_t seq) {
 			? pn_stored_read(walk->archive->txn, walk->cursor.value, &walk->next)
 			: pn_message_get(walk->archive, seq, &walk->next, NULL);
 	return read && !(plan->out_of_order && walk->next.out_of_order) &&
-	       pn_plan_matches(walk->archive, plan, seq, &walk->next);
+	       pn_plan_admits(walk->archive, plan, seq, &walk->next);
 }
 
 /* The last of the deleted messages to skip from `seq` on, `seq` if only this one. */
@@ -112,10 +123,11 @@ static struct pn_range beyond(const struct pn_plan *plan, uint64_t at, uint64_t 
 	return (struct pn_range){at + 1, at + 1 + distance};
 }
 
-static bool any_beyond(const struct pn_walk *walk, struct pn_range range, uint64_t at,
+static bool any_beyond(struct pn_walk *walk, struct pn_range range, uint64_t at,
 		       uint64_t distance) {
 	const struct pn_range part = pn_range_intersect(range, beyond(walk->plan, at, distance));
-	return pn_plan_any_in_order(walk->archive, walk->plan, part) ||
+	struct pn_index *const index = walk->kind == PN_KIND_PEER ? &walk->index : NULL;
+	return pn_plan_any_in_order(walk->archive, walk->plan, part, index) ||
 	       walk->archive->txn->err != PN_OK;
 }
 
@@ -123,7 +135,7 @@ static bool any_beyond(const struct pn_walk *walk, struct pn_range range, uint64
  * Passes over messages that are out of order, by counting them. Returns a position between `at` and
  * the next message of the range that is in order, and close to that; 0 if there is none.
  */
-static uint64_t pass_over(const struct pn_walk *walk, struct pn_range range, uint64_t at) {
+static uint64_t pass_over(struct pn_walk *walk, struct pn_range range, uint64_t at) {
 	const bool reverse = walk->plan->reverse;
 	uint64_t distance = FAR;
 	if (!any_beyond(walk, range, at, PN_SEQ_END))
@@ -276,7 +288,9 @@ bool pn_walk_next(struct pn_walk *walk) {
 }
 
 void pn_walk_close(struct pn_walk *walk) {
-	if (walk->kind != 0)
+	if (walk->kind == PN_KIND_PEER)
+		pn_index_close(&walk->index);
+	else if (walk->kind != 0)
 		pn_cursor_close(&walk->cursor);
 	walk->kind = 0;
 	walk->ahead = false;

@@ -3,6 +3,8 @@
 #include <pn/err.h>
 #include <pn/wire.h>
 
+enum { VARINT_MAX = 9 };
+
 void pn_wire_put_u8(struct pn_buf *buf, uint8_t value) {
 	pn_buf_append(buf, &value, 1);
 }
@@ -31,6 +33,15 @@ void pn_wire_put_f64(struct pn_buf *buf, double value) {
 	uint64_t bits;
 	memcpy(&bits, &value, sizeof(bits));
 	pn_wire_put_u64(buf, bits);
+}
+
+void pn_wire_put_varint(struct pn_buf *buf, uint64_t value) {
+	unsigned char bytes[VARINT_MAX];
+	size_t len = 0;
+	for (; value >= 0x80 && len < VARINT_MAX - 1; value >>= 7)
+		bytes[len++] = (unsigned char)(value | 0x80);
+	bytes[len++] = (unsigned char)value;
+	pn_buf_append(buf, bytes, len);
 }
 
 void pn_wire_set_u32(struct pn_buf *buf, size_t at, uint32_t value) {
@@ -73,6 +84,18 @@ uint32_t pn_wire_u32(struct pn_wire *wire) {
 uint64_t pn_wire_u64(struct pn_wire *wire) {
 	const uint64_t high = pn_wire_u32(wire);
 	return high << 32 | pn_wire_u32(wire);
+}
+
+uint64_t pn_wire_varint(struct pn_wire *wire) {
+	uint64_t value = 0;
+	for (unsigned i = 0; i < VARINT_MAX; i++) {
+		const uint8_t byte = pn_wire_u8(wire);
+		value |= (uint64_t)(byte & 0x7f) << (7 * i);
+		if (byte < 0x80)
+			return wire->err == PN_OK ? value : 0;
+	}
+	wire->err = PN_ETRUNCATED;
+	return 0;
 }
 
 double pn_wire_f64(struct pn_wire *wire) {

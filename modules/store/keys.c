@@ -8,6 +8,7 @@ enum {
 	COLLECTION_LEN = 5, /* r, collection */
 	RECORD_LEN = 6,     /* r, collection, kind */
 	SEQ_LEN = 11,       /* ..., seq(5) */
+	PEER_ID_LEN = 10,   /* ..., peer(4) */
 	PEER_LEN = 15,      /* ..., peer(4), seq(5) */
 	BLOCK_LEN = 19,     /* ..., peer(4), level(1), block(8) */
 };
@@ -157,6 +158,14 @@ bool pn_key_read_peer(struct pn_str key, uint32_t *archive, uint32_t *peer, uint
 	*archive = (uint32_t)read_uint(key, 1, 4);
 	*peer = (uint32_t)read_uint(key, RECORD_LEN, 4);
 	*seq = read_uint(key, RECORD_LEN + 4, 5);
+	return true;
+}
+
+bool pn_key_read_peer_id(struct pn_str key, uint32_t *archive, uint32_t *peer) {
+	if (!is(key, PN_KIND_PEER_ID, PEER_ID_LEN))
+		return false;
+	*archive = (uint32_t)read_uint(key, 1, 4);
+	*peer = (uint32_t)read_uint(key, RECORD_LEN, 4);
 	return true;
 }
 

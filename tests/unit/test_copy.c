@@ -30,18 +30,19 @@ static void copy_to(struct fixture *f, const char *file) {
 }
 
 TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_closed) {
+	enum { COUNT = 6000 };
 	struct fixture f;
 	struct pn_copy *copy;
 	struct pn_progress progress = {0};
 	char file[PATH_SIZE + 16];
 	setup(&f);
 	snprintf(file, sizeof(file), "%s.copy", f.directory);
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < COUNT; i++)
 		CHECK(append(&f, "hello", i, "a@b/c", NULL) == PN_OK);
 	REQUIRE(pn_copy_new(&copy, f.db, file, NULL) == PN_OK);
 	int more, steps = 0;
 	while ((more = pn_copy_step(copy, &progress)) == 1) {
-		CHECK(append(&f, "later", 5000, NULL, NULL) == PN_OK);
+		CHECK(append(&f, "later", COUNT + 1000, NULL, NULL) == PN_OK);
 		commit(&f);
 		steps++;
 	}
@@ -50,11 +51,11 @@ TEST(a_copy_is_whole_while_the_store_goes_on_and_takes_its_place_once_it_is_clos
 	pn_copy_free(copy);
 	CHECK(pn_copy_new(&copy, f.db, file, NULL) == PN_EBUSY);
 	CHECK(pn_db_replace(f.directory, file) == PN_EBUSY);
-	CHECK(total(&f, JULIET, &EVERYTHING) == 3000 + steps);
+	CHECK(total(&f, JULIET, &EVERYTHING) == COUNT + steps);
 	close_db(&f);
 	CHECK(pn_db_replace(f.directory, file) == PN_OK);
 	open_db(&f);
-	CHECK(total(&f, JULIET, &EVERYTHING) == 3000);
+	CHECK(total(&f, JULIET, &EVERYTHING) == COUNT);
 	CHECK(access(file, F_OK) != 0);
 	check_whole(&f);
 	teardown(&f);

@@ -5,7 +5,14 @@
 
 #include "store_fixture.h"
 
-enum { MAP_SIZE = 1 << 28, PAGE = 4096, TEXT = 120, MESSAGES = 15000, PEERS = 3 };
+enum {
+	MAP_SIZE = 1 << 28,
+	PAGE = 4096,
+	TEXT = 120,
+	MESSAGES = 15000,
+	PEERS = 3,
+	BEFORE = 240, /* soon their archives are long */
+};
 
 /* ---- Functions of LMDB that fail ---- */
 
@@ -59,7 +66,7 @@ static void fill(struct fixture *f, int from, int to) {
 	commit(f);
 }
 
-/* How full the pages of messages, or of the index of peers, are, in percent. */
+/* How full the pages of records of a kind are, in percent. */
 static double fullness(const char *directory, char kind) {
 	MDB_env *env;
 	MDB_txn *txn;
@@ -104,7 +111,6 @@ TEST(the_pages_of_archives_that_grow_side_by_side_are_nine_tenths_full) {
 	CHECK(count_all(&f) == MESSAGES);
 	close_db(&f);
 	CHECK(fullness(f.directory, 'm') > 90);
-	CHECK(fullness(f.directory, 'w') > 70);
 	directory_remove(f.directory);
 }
 
@@ -139,8 +145,8 @@ TEST(if_any_call_fails_while_a_page_is_made_to_end_with_a_series_nothing_is_chan
 	struct fixture f;
 	size_t least = SIZE_MAX, most = 0;
 	setup(&f);
-	fill(&f, 0, 60);
-	for (int number = 60; number < 300; number++) {
+	fill(&f, 0, BEFORE);
+	for (int number = BEFORE; number < BEFORE + 240; number++) {
 		size_t at = 1;
 		while (append_failing(&f, number, at))
 			at++;
@@ -156,10 +162,10 @@ TEST(if_any_call_fails_while_a_page_is_made_to_end_with_a_series_nothing_is_chan
 
 TEST(if_any_allocation_fails_meanwhile_nothing_is_changed) {
 	struct fixture f;
-	int done = 60;
+	int done = BEFORE;
 	setup(&f);
 	fill(&f, 0, done);
-	for (int number = 60; number < 300; number++) {
+	for (int number = BEFORE; number < BEFORE + 240; number++) {
 		bool failed = true;
 		for (size_t at = 1; failed; at++) {
 			test_alloc_fail(at, false);
