@@ -85,7 +85,7 @@ int pn_env_open(struct pn_db *db) {
 		pn_env_close(db);
 		return err;
 	}
-	db->reserved = 0; /* what is known of the file before it */
+	db->allocated = 0; /* what is known of the file before it */
 	db->durable_end = 0;
 	db->checkpointed = 0;
 	db->cut = 0;

@@ -94,9 +94,7 @@ static int commit_transaction(struct pn_db *db) {
 	if (err == PN_OK) {
 		db->advanced = false;
 		db->impatient -= db->impatient > 0;
-		pn_room_release_surplus(db);
-	} else {
-		db->reserved = 0;
+		pn_room_set_aside(db);
 	}
 	return err;
 }
