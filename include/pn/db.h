@@ -117,6 +117,10 @@ int pn_db_verify(struct pn_db *db);
  */
 void pn_db_set_max(struct pn_db *db, uint64_t max_bytes);
 
+/* Whether damage was found in the data file of a directory, and by no later verification its
+ * absence. Opens no database; false too where nothing can be read. */
+bool pn_db_is_damaged(const char *directory);
+
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);
 

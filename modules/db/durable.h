@@ -55,7 +55,8 @@ int pn_durable_write(int fd, struct pn_durable *record);
  */
 int pn_durable_recover(int directory, enum pn_structure *structure);
 
-/* What is known of the structure of the data file, while a process has the database open. */
+/* What is known of the structure of the data file, whether or not a process has the database open.
+ */
 enum pn_structure pn_durable_structure(int directory);
 
 /* Writes a new stamp to the data file, durably. All of the file is durable already. `fd` is open

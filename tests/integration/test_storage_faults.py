@@ -14,6 +14,7 @@ import time
 
 import bed
 from mam import Entry, fill, forth, query, run_task
+from nativesite import ERRORS, findings
 from steps import say
 from terminal import Tool
 from suite import behaviour
@@ -371,6 +372,11 @@ def a_store_is_verified_in_the_background(server):
 	assert structure(server) == "verified" and "Verifying the structure" not in server.log()[server.mark:]
 
 
+def assert_reports_damage(server, what):
+	finding = findings(server, ERRORS)["error", "store"]
+	assert re.search(what, finding["what"]) and "mod_storage_native restore" in finding["line"], finding
+
+
 @behaviour("storage faults: a damaged page is found while the server runs: writes are refused, and reads go on",
 	**over(["private", "mam", "native"]))
 def a_damaged_page_stops_writing(server):
@@ -379,7 +385,9 @@ def a_damaged_page_stops_writing(server):
 	fill(server, alice.user, [Entry(f"message {n} of an archive that has many pages", 1000 + n, "peer@prosody.test")
 		for n in range(2000)])
 	wait_durable(server)
+	STORAGE_TOOL.good(server, "backup", server.directory / "backup")
 	server.finish()
+	assert ("error", "store") not in findings(server, None)
 	restart_machine(store_of(server))
 	page = damage_messages(store_of(server))
 	server.start()
@@ -395,7 +403,9 @@ def a_damaged_page_stops_writing(server):
 	output = STORAGE_TOOL.run(server, "check")
 	assert output.status == 1 and found in output.out, output
 	assert "damaged" in STORAGE_TOOL.run(server, "stat").out
+	assert_reports_damage(server, rf"damaged: {found}\.$")
 	server.finish()
+	assert_reports_damage(server, r"native is damaged\.$")
 	server.start()
 	server.announced.append("storage-damaged|storage-corrupt|Damaged file")
 	bob = login(server, bob.user)
@@ -404,6 +414,13 @@ def a_damaged_page_stops_writing(server):
 	output = STORAGE_TOOL.run(server, "export", "--to", "internal")
 	assert output.status == 1 and re.search(r"archive +archive +alice", output.err), output
 	server.options["storage"] = "internal"
+	server.start()
+	assert private(login(server, bob.user)) == "kept"
+	server.finish()
+	server.options["storage"] = "native"
+	server.rewrite_config()
+	STORAGE_TOOL.good(server, "restore", server.directory / "backup", "--replace")
+	assert ("error", "store") not in findings(server, None)
 	server.start()
 	assert private(login(server, bob.user)) == "kept"
 
