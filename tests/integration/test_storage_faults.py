@@ -25,6 +25,7 @@ TOOL, STORAGE_TOOL = Tool("mod_native"), Tool("mod_storage_native")
 F_OFD_SETLK = 37  # Python 3.11 has no name for it
 SMALL = 1024 * 1024
 TEXT = "x" * 100000
+COUNT = 10  # texts that are stored before something happens
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
 
 
@@ -174,6 +175,31 @@ def a_full_disk_refuses_writes_only(server):
 		alice = login(server, alice.user)
 		assert private(alice) == "after"
 		assert_kept(alice, taken)
+
+
+@behaviour("storage faults: a server that is killed on a full disk reads and deletes when it starts again, and writes once it can",
+	**over(["private"]))
+def a_killed_server_starts_on_a_full_disk(server):
+	with Disk(server, 16 * SMALL) as disk:
+		alice = server.login("alice")
+		for n in range(COUNT):
+			result(private(alice, TEXT, name=f"note{n}"))
+		disk.fill()
+		server.announced.append("no space left on the disk|disk-full")
+		server.kill()
+		server.close_clients()
+		server.start()
+		alice = login(server, alice.user)
+		assert_kept(alice, COUNT)
+		assert not all(attempt(alice, TEXT, f"more{n}") for n in range(4 * COUNT))
+		for n in range(COUNT):
+			result(private(alice, "", name=f"note{n}"))
+		disk.make_room()
+		assert attempt(alice, TEXT, "after")
+		server.finish()
+		server.start()
+		alice = login(server, alice.user)
+		assert private(alice, name="after") == TEXT and private(alice, name="note0") == ""
 
 
 @behaviour("storage faults: a full store refuses writes, and allows reads and deletions, which free space",
