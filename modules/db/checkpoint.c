@@ -134,6 +134,11 @@ bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint) {
 	       info.me_last_txnid == mdb_txn_id(checkpoint->pin);
 }
 
+int pn_checkpoint_finish(struct pn_checkpoint *checkpoint, uint64_t number) {
+	collect(checkpoint, true);
+	return pn_checkpoint_is_last(checkpoint) ? PN_OK : pn_checkpoint_now(checkpoint, number);
+}
+
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
 	return checkpoint->durable;

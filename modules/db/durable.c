@@ -157,8 +157,6 @@ int pn_durable_stamp(int fd) {
 		if (len != STAMP)
 			err = len < 0 ? pn_db_error(errno) : PN_ENOSPACE;
 	}
-	if (err == PN_OK && fdatasync(fd) != 0)
-		err = pn_db_error(errno);
 	return err;
 }
 

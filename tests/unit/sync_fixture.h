@@ -31,10 +31,11 @@ static struct {
 	int fallocate;
 	bool full; /* the disk: nothing is free, nothing can be allocated */
 	int pthread_create;
-	int txn_begin;  /* of LMDB */
-	int txn_commit; /* the same, of what was written */
-	unsigned put;   /* calls of mdb_put until one fails, 0: none does */
-	unsigned syncs; /* calls of fdatasync for the log */
+	int txn_begin;              /* of LMDB */
+	int txn_commit;             /* the same, of what was written */
+	unsigned put;               /* calls of mdb_put until one fails, 0: none does */
+	unsigned syncs;             /* calls of fdatasync for the log */
+	_Atomic unsigned all_syncs; /* of fdatasync for any file, also by threads */
 } faults;
 
 /* Who holds it keeps the data file's syncs from ending. */
@@ -98,6 +99,7 @@ int __wrap_mdb_txn_commit(MDB_txn *txn) {
 int __wrap_fdatasync(int fd) {
 	const bool log = is_file(fd, "log.");
 	faults.syncs += log ? 1 : 0;
+	faults.all_syncs++;
 	if (!log) {
 		pthread_mutex_lock(&busy_disk);
 		pthread_mutex_unlock(&busy_disk);
