@@ -201,7 +201,7 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/oom/alloc.o $(
 wrap = $(addprefix -Wl$(comma)--wrap=,$(1))
 comma := ,
 $(OUT)/tests/unit/test_log $(OUT)/tests/unit/test_log_damage: LDFLAGS += $(call wrap,fdatasync pwritev fallocate)
-SYNC_FAULTS := fdatasync pwrite pwritev fallocate pthread_create mdb_txn_begin mdb_txn_commit mdb_put
+SYNC_FAULTS := fdatasync pwrite pwritev fallocate fstatvfs pthread_create mdb_txn_begin mdb_txn_commit mdb_put
 $(OUT)/tests/unit/test_sync $(OUT)/tests/unit/test_turn: LDFLAGS += $(call wrap,$(SYNC_FAULTS))
 $(OUT)/tests/unit/test_copy: LDFLAGS += $(call wrap,mdb_cursor_get)
 $(OUT)/tests/unit/test_times $(OUT)/tests/unit/test_order: LDFLAGS += $(call wrap,mdb_get mdb_cursor_get)

@@ -6,9 +6,11 @@
  * A turn is one pass of Prosody's event loop. All writes of a turn, from pn_db_begin() to
  * pn_db_commit(), are one record of the log (pn/log.h): after a crash all of them are there, or
  * none. If space runs out, the writes so far are committed and the operation continues in a new
- * turn. Near the limit of the file, pages become free in the background: an operation that finds
- * none fails with PN_EFULL, after a wait of 0.1 s now and then, and is possible again once the disk
- * is done. Without an event loop (pn_db_keep_open()) it waits as long as the disk needs.
+ * turn. Where another process takes the space on the disk before LMDB's commit, the log keeps the
+ * turns, and pn_db_sync() returns the error. Near the limit of the file, pages become free in the
+ * background: an operation that finds none fails with PN_EFULL, after a wait of 0.1 s now and then,
+ * and is possible again once the disk is done. Without an event loop (pn_db_keep_open()) it waits
+ * as long as the disk needs.
  *
  * Records are in one unnamed LMDB database. pn/keys.h draws the keys; every value begins with a
  * version byte.
@@ -117,6 +119,10 @@ int pn_db_verify(struct pn_db *db);
  */
 void pn_db_set_max(struct pn_db *db, uint64_t max_bytes);
 
+/* Whether damage was found in the data file of a directory, and by no later verification its
+ * absence. Opens no database; false too where nothing can be read. */
+bool pn_db_is_damaged(const char *directory);
+
 /* Commits, syncs and closes. NULL is allowed. Errors are dropped: see pn_db_flush(). */
 void pn_db_close(struct pn_db *db);
 
@@ -205,7 +211,7 @@ struct pn_txn {
 	int err;             /* 0, or the first error */
 };
 
-/* An upper bound of what an operation writes: the space that is reserved for it. */
+/* An upper bound of what an operation writes: without room for it the operation is refused. */
 struct pn_claim {
 	unsigned puts;  /* records that are written or removed */
 	size_t bytes;   /* of all records together, and of the records moved along with them */
@@ -233,8 +239,8 @@ bool pn_txn_sound(struct pn_txn *txn, const struct pn_wire *value);
  * operations that read. */
 int pn_txn_take(struct pn_txn *txn);
 
-/* Adds to the claim of a running operation, for writes that are rare. They use the space reserved
- * ahead. */
+/* Adds to the claim of a running operation, for writes that are rare. They use the space that is
+ * set aside. */
 void pn_txn_claim_more(struct pn_txn *txn, unsigned puts, uint64_t bytes);
 
 /* Returns bytes of the claim that were not needed. */

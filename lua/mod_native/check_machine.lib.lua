@@ -1,4 +1,4 @@
--- The machine: disk space and file system of the store, files of the webchat, Lua's garbage collector, open files
+-- The machine: disk space, file system and damage of the store, files of the webchat, Lua's garbage collector, open files
 
 local config = require "core.configmanager";
 local is_running = require "util.prosodyctl".isrunning;
@@ -78,14 +78,24 @@ local function figures_of_store()
 	end
 end
 
-local function speed(findings, directory)
-	local figures = figures_of_store();
+local function speed(findings, directory, figures)
 	local seconds = figures and figures.slowest_sync or 0;
 	if seconds < SLOW_SYNC then return; end
 	findings.add("warning", { about = "disk speed",
 		what = ("A sync of the log in %s took %.1f s within the last minute."):format(directory, seconds),
 		why = "Acknowledgements to clients wait for it; with storage_native_sync = \"commit\" the whole server does.",
 		line = ("storage_native_path = %q -- on a faster disk, or one that others use less"):format(directory) });
+end
+
+-- What a verification of the structure has found, in the server or in a tool
+local function damage(findings, directory, object, figures)
+	local open = package.loadlib(object.path, "luaopen_store");
+	if not open or not open().is_damaged(directory) then return; end
+	local page = figures and figures.structure and figures.structure:match("^damaged(: .+)$") or "";
+	findings.add("error", { about = "store", what = ("The store in %s is damaged%s."):format(directory, page),
+		why = "The disk has lost or changed a page of data.mdb. Everything else can be read, but each write fails with storage-damaged.",
+		line = "prosodyctl stop\nprosodyctl mod_storage_native restore FILE --replace\nprosodyctl start",
+		place = "In a shell, with the last backup; without one, prosodyctl mod_storage_native export --to internal saves what can be read" });
 end
 
 local function store(findings, installed)
@@ -107,7 +117,9 @@ local function store(findings, installed)
 	access(findings, directory);
 	space(findings, directory);
 	log(findings, directory);
-	speed(findings, directory);
+	local figures = figures_of_store();
+	damage(findings, directory, found.objects[1], figures);
+	speed(findings, directory, figures);
 end
 
 -- ---- Files of the webchat ----

@@ -1,6 +1,5 @@
 /* Making the data file durable: sync it, name the state, keep its pages. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,10 +47,8 @@ static int make_durable(struct pn_checkpoint *checkpoint) {
  * needs the space tries again, and tells why. */
 static int run_job(void *context) {
 	struct pn_checkpoint *const checkpoint = context;
-	struct pn_room *const room = &checkpoint->room;
-	if (room->end > 0 && fallocate(checkpoint->data, FALLOC_FL_KEEP_SIZE, (off_t)room->from,
-				       (off_t)(room->end - room->from)) != 0)
-		room->end = 0;
+	if (pn_room_allocate(checkpoint->data, checkpoint->room) != PN_OK)
+		checkpoint->room.end = 0;
 	return make_durable(checkpoint);
 }
 
@@ -135,6 +132,11 @@ bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint) {
 	collect(checkpoint, false);
 	return checkpoint->pin != NULL && mdb_env_info(checkpoint->env, &info) == MDB_SUCCESS &&
 	       info.me_last_txnid == mdb_txn_id(checkpoint->pin);
+}
+
+int pn_checkpoint_finish(struct pn_checkpoint *checkpoint, uint64_t number) {
+	collect(checkpoint, true);
+	return pn_checkpoint_is_last(checkpoint) ? PN_OK : pn_checkpoint_now(checkpoint, number);
 }
 
 uint64_t pn_checkpoint_durable(struct pn_checkpoint *checkpoint) {

@@ -42,6 +42,9 @@ uint64_t pn_checkpoint_allocated(struct pn_checkpoint *checkpoint);
 /* Makes the last commit durable before it returns. The caller holds the writer's lock. */
 int pn_checkpoint_now(struct pn_checkpoint *checkpoint, uint64_t number);
 
+/* The same; but if an attempt under way does that, it is sufficient to wait for it. */
+int pn_checkpoint_finish(struct pn_checkpoint *checkpoint, uint64_t number);
+
 /* Whether the durable state is LMDB's last commit. */
 bool pn_checkpoint_is_last(struct pn_checkpoint *checkpoint);
 

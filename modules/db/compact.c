@@ -18,6 +18,7 @@
 
 #include "checkpoint.h"
 #include "copy.h"
+#include "durable.h"
 #include "sync.h"
 #include "turn.h"
 #include "worker.h"
@@ -146,17 +147,10 @@ static void close_database(struct pn_db *db) {
 	db->log = NULL;
 }
 
-/* LMDB has just written all pages of the copy. */
-static int note_structure(struct pn_db *db) {
-	db->structure = PN_STRUCTURE_SOUND;
-	pn_checkpoint_set_structure(db->checkpoint, PN_STRUCTURE_SOUND);
-	return pn_env_stamp(db);
-}
-
 static int open_database(struct pn_db *db, bool replaced) {
+	if (replaced)
+		db->structure = PN_STRUCTURE_SOUND; /* LMDB has just written all of its pages */
 	int err = pn_env_open(db);
-	if (err == PN_OK && replaced)
-		err = note_structure(db);
 	if (err == PN_OK)
 		err = pn_db_begin(db); /* opens the log */
 	if (err == PN_OK)
@@ -167,14 +161,16 @@ static int open_database(struct pn_db *db, bool replaced) {
 static int change_files(struct pn_compaction *compaction) {
 	struct pn_db *const db = compaction->db;
 	struct pn_copy *const copy = compaction->copy;
-	int err = pn_copy_finish(copy, compaction->last);
+	int err = pn_copy_stamp(copy);
+	if (err == PN_OK)
+		err = pn_copy_finish(copy, compaction->last);
 	copy->complete = false; /* it is removed if anything fails */
 	if (err == PN_OK)
-		err = pn_checkpoint_now(db->checkpoint, compaction->last);
+		err = pn_checkpoint_finish(db->checkpoint, compaction->last);
 	if (err != PN_OK)
 		return err; /* nothing has changed; a failed sync is remembered */
 	close_database(db);
-	err = pn_replace_prepare(db->directory);
+	err = pn_durable_drop(db->directory);
 	if (err == PN_OK)
 		err = pn_log_remove(db->directory);
 	if (err == PN_OK)

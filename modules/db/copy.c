@@ -11,6 +11,7 @@
 
 #include "ahead.h"
 #include "copy.h"
+#include "durable.h"
 #include "verify.h"
 
 enum {
@@ -250,6 +251,12 @@ static void close_target(struct pn_copy *copy) {
 	if (copy->to != NULL)
 		mdb_env_close(copy->to);
 	copy->to = NULL;
+}
+
+int pn_copy_stamp(struct pn_copy *copy) {
+	int fd;
+	const int err = pn_db_error(mdb_env_get_fd(copy->to, &fd));
+	return err == PN_OK ? pn_durable_stamp(fd) : err;
 }
 
 int pn_copy_finish(struct pn_copy *copy, uint64_t number) {

@@ -46,6 +46,9 @@ int pn_copy_sync(struct pn_copy *copy);
 /* Ends the reading of the state. Its pages can be used again. */
 void pn_copy_release(struct pn_copy *copy);
 
+/* Writes a stamp of its own to the file, see durable.h. */
+int pn_copy_stamp(struct pn_copy *copy);
+
 /* Begins a new epoch, in which the next turn has the number after `number`; then the copy is
  * complete and durable, and closed. */
 int pn_copy_finish(struct pn_copy *copy, uint64_t number);

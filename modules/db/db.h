@@ -74,9 +74,10 @@ struct pn_db {
 	uint64_t estimate;      /* bytes that `write` may add to the file */
 	uint64_t kept_estimate; /* the same, without the current operation */
 	struct pn_redo redo;
-	uint64_t reserved; /* end of the space that is allocated on the disk for the file */
-	uint64_t file_end; /* end of the last page, when the turn was begun */
-	size_t leaf_pages; /* when the operation began, or pn_series_extended() was called */
+	uint64_t allocated; /* end of the space that is allocated on the disk for the file */
+	uint64_t disk_end;  /* up to here the file may grow: the disk has the space */
+	uint64_t file_end;  /* end of the last page, when `write` was begun or committed */
+	size_t leaf_pages;  /* when the operation began, or pn_series_extended() was called */
 
 	uint64_t durable_end; /* where the file ended when `checkpointed` was durable */
 	uint64_t checkpointed;
@@ -222,26 +223,20 @@ static inline struct pn_key pn_format_key(void) {
 /* Sets db->file_end. Returns a result of LMDB. */
 int pn_room_find_end(struct pn_db *db);
 
-/* On opening, reserves the space that is set aside for operations that free space. */
+/* The same after the file was opened or has grown; and allocates the space that is set aside for
+ * operations that free space. */
 void pn_room_set_aside(struct pn_db *db);
 
-/*
- * Reserves space for `bytes` more, which an operation may add to the file. Returns 0, PN_EFULL, or
- * an error of the file system.
- */
+/* Whether there is space for `bytes` more, which an operation may add to the file. Returns 0,
+ * PN_EFULL, or an error of the file system. */
 int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes);
 
 /* Whether there is space for `bytes` more once a state newer than the last one is durable. */
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes);
 
-/*
- * Releases space that was reserved for a large turn and not used. The caller holds the writer's
- * lock, so no other process extends the file.
- */
-void pn_room_release_surplus(struct pn_db *db);
-
-/* The space that a thread should allocate now. */
+/* The space that a thread should allocate now; and does it. Returns 0 or an error. */
 struct pn_room pn_room_ahead(const struct pn_db *db);
+int pn_room_allocate(int fd, struct pn_room room);
 
 /* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. `fd`: of any file
  * on that disk. */

@@ -157,8 +157,6 @@ int pn_durable_stamp(int fd) {
 		if (len != STAMP)
 			err = len < 0 ? pn_db_error(errno) : PN_ENOSPACE;
 	}
-	if (err == PN_OK && fdatasync(fd) != 0)
-		err = pn_db_error(errno);
 	return err;
 }
 
@@ -243,12 +241,26 @@ int pn_durable_recover(int directory, enum pn_structure *structure) {
 enum pn_structure pn_durable_structure(int directory) {
 	struct pn_durable record;
 	int slot;
-	const int fd = openat(directory, FILE_NAME, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return PN_STRUCTURE_UNKNOWN;
-	const int found = read_record(fd, &record, &slot);
-	close(fd);
-	return found > 0 ? structure_of(&record) : PN_STRUCTURE_UNKNOWN;
+	enum pn_structure structure = PN_STRUCTURE_UNKNOWN;
+	const int record_fd = openat(directory, FILE_NAME, O_RDONLY | O_CLOEXEC);
+	const int fd = openat(directory, "data.mdb", O_RDONLY | O_CLOEXEC);
+	if (record_fd >= 0 && fd >= 0 && read_record(record_fd, &record, &slot) > 0 &&
+	    is_of(fd, &record))
+		structure = structure_of(&record);
+	if (record_fd >= 0)
+		close(record_fd);
+	if (fd >= 0)
+		close(fd);
+	return structure;
+}
+
+bool pn_db_is_damaged(const char *path) {
+	const int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		return false;
+	const enum pn_structure structure = pn_durable_structure(directory);
+	close(directory);
+	return structure == PN_STRUCTURE_DAMAGED;
 }
 
 int pn_durable_drop(int directory) {

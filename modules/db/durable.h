@@ -55,11 +55,12 @@ int pn_durable_write(int fd, struct pn_durable *record);
  */
 int pn_durable_recover(int directory, enum pn_structure *structure);
 
-/* What is known of the structure of the data file, while a process has the database open. */
+/* What is known of the structure of the data file, whether or not a process has the database open.
+ */
 enum pn_structure pn_durable_structure(int directory);
 
-/* Writes a new stamp to the data file, durably. All of the file is durable already. `fd` is open
- * for writing. */
+/* Writes a new stamp to a data file of which all is durable, or that nobody has open. It is durable
+ * once the file is synced, before the next record is written. `fd` is open for writing. */
 int pn_durable_stamp(int fd);
 
 /* Makes both meta pages from that of a state, one of them as that of the transaction before. */

@@ -127,7 +127,8 @@ static int sync_once(struct pn_db *db) {
 	return err;
 }
 
-/* Does again what only the log has; then the data file has it, durably, and the log is cut. */
+/* Does again what only the log has; then the data file has it, durably, and the log is cut. Without
+ * space on the disk the log keeps it: pn_db_sync() tells. */
 static int catch_up(struct pn_db *db) {
 	int err = pn_db_begin(db);
 	if (err == PN_OK && db->replayed == 0) {
@@ -140,7 +141,7 @@ static int catch_up(struct pn_db *db) {
 		err = pn_sync_now(db->sync);
 	if (err == PN_OK)
 		err = sync_once(db);
-	return err;
+	return err == PN_ENOSPACE ? PN_OK : err;
 }
 
 static int copy_path(struct pn_db *db, const char *path) {

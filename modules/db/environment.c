@@ -79,13 +79,15 @@ int pn_env_open(struct pn_db *db) {
 	if (err == PN_OK)
 		err = pn_checkpoint_new(&db->checkpoint, db->env, db->directory, db->locks,
 					db->event);
-	if (err == PN_OK)
+	if (err == PN_OK) {
+		pn_checkpoint_set_structure(db->checkpoint, db->structure);
 		err = make_durable(db);
+	}
 	if (err != PN_OK) {
 		pn_env_close(db);
 		return err;
 	}
-	db->reserved = 0; /* what is known of the file before it */
+	db->allocated = 0; /* what is known of the file before it */
 	db->durable_end = 0;
 	db->checkpointed = 0;
 	db->cut = 0;

@@ -1,14 +1,12 @@
 /*
- * Space on the disk. A commit must not fail for lack of it: the writes of the turn would be lost,
- * though they were reported as stored. So an operation reserves space for its pages before it
- * writes.
+ * Space for the data file. An operation is refused before it writes, where the file may not grow by
+ * its pages or the disk has no space for them: then what is reported as stored can also be
+ * committed. Nothing is allocated for that. If another process takes the space meanwhile, the
+ * commit fails, and the log keeps the turns until there is space again.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <pn/err.h>
 
@@ -24,25 +22,20 @@ enum {
 	 * are deleted". */
 	SET_ASIDE = 1024 * 1024,
 	SET_ASIDE_PART = 32, /* of max_bytes: 3 percent are not worth a setting */
+	/* Twice as much is allocated behind the end of the file, so that a thread can do that
+	 * before it is needed: fallocate() may wait for the journal of the file system. */
+	ALLOCATED = 2,
+	/* Bytes that the disk is known to have are asked for again after so many. */
+	LOOK_AHEAD = 8 * 1024 * 1024,
 	/* With less than this part of max_bytes to grow, and less than so many times the free pages
 	 * that a transaction needs, pages are made free before they are needed. */
 	NEAR_PART = 16,
 	AMPLE = 2,
-	/* The file is extended by a part of its size, so that fallocate() is rare: it may wait for
-	 * the journal of the file system. A thread extends it by more, before that is needed. */
-	AHEAD_PART = 8,
-	AHEAD_MAX = 4 * 1024 * 1024,
-	AHEAD_THREAD = 32 * 1024 * 1024,
-	/* Bytes that may stay allocated after a large turn: more than a transaction of CHANGES_MAX
-	 * changes reserves, and what the thread has allocated. With less, usual transactions would
-	 * allocate and release all the time. Test: "room: unused space reserved by a large turn is
-	 * released". */
-	SURPLUS = 20 * 1024 * 1024 + AHEAD_THREAD,
 	/* One in two free pages is counted on: LMDB skips lists of free pages whose runs are too
 	 * short for a large value, and writes its own lists to free pages too. A margin: no case is
 	 * known in which all of it is needed. */
 	SPARE = 2,
-	/* Bytes of the disk that the log may have: two segments. What is reserved for the file
+	/* Bytes of the disk that the log may have: two segments. What is predicted for the file
 	 * is several times what a transaction needs. Integration test: "storage compact: without
 	 * room on the disk it fails, and the server goes on". */
 	FOR_LOG = 2 * 1024 * 1024,
@@ -94,41 +87,54 @@ static bool has_room(struct pn_db *db, uint64_t bytes, uint64_t largest, bool so
 	return count_free(db, need, &pages) == PN_OK && pages >= need.enough;
 }
 
-/* Whether the disk has space for the log, too, once the file is allocated up to `end`. */
-static bool spares_log(const struct pn_db *db, uint64_t end) {
-	const uint64_t from = db->reserved > db->file_end ? db->reserved : db->file_end;
-	const uint64_t log = db->log != NULL ? pn_log_bytes(db->log) : 0;
-	struct statvfs disk;
-	if (end <= from || fstatvfs(db->directory, &disk) != 0)
-		return true;
-	return disk.f_bavail * (uint64_t)disk.f_frsize >=
-	       end - from + (log < FOR_LOG ? FOR_LOG - log : 0);
-}
-
-/* Allocates space on the disk for the file up to `end`. Returns 0, or an error. */
-static int allocate(struct pn_db *db, uint64_t end) {
-	if (end <= db->reserved)
-		return PN_OK;
-	const off_t from = (off_t)db->file_end;
-	if (fallocate(db->data, FALLOC_FL_KEEP_SIZE, from, (off_t)end - from) != 0 &&
-	    errno != EOPNOTSUPP)
-		return pn_db_error(errno);
-	db->reserved = end; /* if the file system cannot allocate, a commit may fail */
-	return PN_OK;
-}
-
-static int extend(struct pn_db *db, const struct pn_claim *claim, uint64_t end) {
-	return claim->removes || spares_log(db, end) ? allocate(db, end) : PN_ENOSPACE;
-}
-
-static uint64_t ahead(const struct pn_db *db, uint64_t most) {
-	const uint64_t part = db->file_end / AHEAD_PART;
-	return part < most ? part : most;
-}
-
 static uint64_t set_aside(const struct pn_db *db) {
 	const uint64_t part = db->max_bytes / SET_ASIDE_PART;
 	return part < SET_ASIDE ? part : SET_ASIDE;
+}
+
+struct pn_room pn_room_ahead(const struct pn_db *db) {
+	const uint64_t part = set_aside(db), end = db->file_end + ALLOCATED * part;
+	return db->allocated < end - part / 2 ? (struct pn_room){db->file_end, end}
+					      : (struct pn_room){0};
+}
+
+int pn_room_allocate(int fd, struct pn_room room) {
+	const off_t from = (off_t)room.from, end = (off_t)room.end;
+	if (end == 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, from, end - from) == 0 ||
+	    errno == EOPNOTSUPP)
+		return PN_OK;
+	return pn_db_error(errno);
+}
+
+/* What is allocated stays with the file: no other process takes it. */
+static int allocate(struct pn_db *db) {
+	const struct pn_room room = pn_room_ahead(db);
+	const int err = pn_room_allocate(db->data, room);
+	if (err == PN_OK && room.end > 0)
+		db->allocated = room.end;
+	return err;
+}
+
+static int keep_set_aside(struct pn_db *db) {
+	return db->allocated >= db->file_end + set_aside(db) ? PN_OK : allocate(db);
+}
+
+/* Bytes of the disk that the log may still take. */
+static uint64_t for_log(const struct pn_db *db) {
+	const uint64_t log = db->log != NULL ? pn_log_bytes(db->log) : 0;
+	return log < FOR_LOG ? FOR_LOG - log : 0;
+}
+
+/* Whether the disk has space for the file up to `end`, beside that for the log. */
+static int find_space(struct pn_db *db, const struct pn_claim *claim, uint64_t end) {
+	const uint64_t from = db->allocated > db->file_end ? db->allocated : db->file_end;
+	struct statvfs disk;
+	if (end <= from || end <= db->disk_end || fstatvfs(db->directory, &disk) != 0)
+		return PN_OK;
+	const uint64_t has = disk.f_bavail * (uint64_t)disk.f_frsize, log = for_log(db);
+	if (has >= end + LOOK_AHEAD - from + log)
+		db->disk_end = end + LOOK_AHEAD;
+	return has >= end - from + (claim->removes ? 0 : log) ? PN_OK : PN_ENOSPACE;
 }
 
 /* Near the limit of the file, before its free pages are needed. */
@@ -140,22 +146,20 @@ static void notice_scarcity(struct pn_db *db, const struct pn_claim *claim, uint
 
 /*
  * If the file may not grow, its free pages have to suffice. LMDB may still take pages from the end
- * now and then, so some must be allocated there as well.
+ * now and then, so there must be space for some there as well.
  */
 int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {
 	const uint64_t needed = db->estimate + bytes;
 	const uint64_t wanted = needed + (claim->removes ? 0 : set_aside(db));
 	const uint64_t end = db->file_end + wanted;
 	notice_scarcity(db, claim, wanted);
-	if (end <= db->reserved && end <= db->max_bytes && end <= db->map_bytes)
-		return PN_OK;
 	const bool full = end > db->map_bytes || (end > db->max_bytes && !claim->removes);
-	if (!full && (extend(db, claim, end + ahead(db, AHEAD_MAX)) == PN_OK ||
-		      extend(db, claim, end) == PN_OK))
-		return PN_OK;
-	if (!has_room(db, wanted, claim->largest, false))
-		return full ? PN_EFULL : extend(db, claim, end);
-	return extend(db, claim, db->file_end + needed);
+	int err = full ? PN_EFULL : claim->removes ? PN_OK : keep_set_aside(db);
+	if (err == PN_OK)
+		err = find_space(db, claim, end);
+	if (err == PN_OK || !has_room(db, wanted, claim->largest, false))
+		return err;
+	return find_space(db, claim, db->file_end + needed);
 }
 
 int pn_room_find_end(struct pn_db *db) {
@@ -164,36 +168,16 @@ int pn_room_find_end(struct pn_db *db) {
 	if (rc != MDB_SUCCESS)
 		return rc;
 	db->file_end = (info.me_last_pgno + 1) * (uint64_t)db->page_size;
+	db->disk_end = 0;
 	const uint64_t allocated = pn_checkpoint_allocated(db->checkpoint);
-	if (allocated > db->reserved)
-		db->reserved = allocated;
+	if (allocated > db->allocated)
+		db->allocated = allocated;
 	return MDB_SUCCESS;
 }
 
 void pn_room_set_aside(struct pn_db *db) {
-	struct stat file;
-	if (fstat(db->data, &file) != 0)
-		return;
-	db->file_end = (uint64_t)file.st_size;
-	(void)allocate(db, db->file_end + set_aside(db) + set_aside(db) / 2);
-}
-
-void pn_room_release_surplus(struct pn_db *db) {
-	struct stat file;
-	if (db->reserved < db->file_end + SURPLUS || pn_checkpoint_is_busy(db->checkpoint))
-		return;
-	(void)pn_checkpoint_allocated(db->checkpoint);
-	db->reserved = 0;
-	if (fstat(db->data, &file) == 0)
-		(void)!ftruncate(db->data, file.st_size); /* frees the blocks beyond the end */
-	pn_room_set_aside(db);
-}
-
-struct pn_room pn_room_ahead(const struct pn_db *db) {
-	const uint64_t bytes = ahead(db, AHEAD_THREAD), end = db->file_end + bytes;
-	const bool wanted = db->reserved < db->file_end + bytes / 2 && end <= db->max_bytes &&
-			    spares_log(db, end + bytes);
-	return wanted ? (struct pn_room){db->file_end, end} : (struct pn_room){0};
+	if (pn_room_find_end(db) == MDB_SUCCESS)
+		(void)keep_set_aside(db); /* or the next operation that needs it */
 }
 
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {

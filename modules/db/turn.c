@@ -1,8 +1,10 @@
 /* Turns: begun, logged, undone; and LMDB's transaction, which stays open over many of them. */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
-#include <time.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <pn/err.h>
 
@@ -94,9 +96,7 @@ static int commit_transaction(struct pn_db *db) {
 	if (err == PN_OK) {
 		db->advanced = false;
 		db->impatient -= db->impatient > 0;
-		pn_room_release_surplus(db);
-	} else {
-		db->reserved = 0;
+		pn_room_set_aside(db);
 	}
 	return err;
 }
@@ -409,20 +409,40 @@ int pn_turn_commit_part(struct pn_db *db) {
 	return err == PN_OK ? pn_db_begin(db) : err;
 }
 
-/* With an event loop: in the background, which goes on if that takes too long. */
+/* Waits for a sync or a checkpoint to end. Returns false once the time is over. */
+static bool wait_for_event(struct pn_db *db, int timer) {
+	struct pollfd fds[] = {
+		{.fd = timer, .events = POLLIN},
+		{.fd = db->event, .events = POLLIN},
+	};
+	if (poll(fds, 2, FREE_WAIT) <= 0 || fds[1].revents == 0)
+		return false;
+	pn_db_event_clear(db);
+	return true;
+}
+
+/* With an event loop: in the background, which goes on if that takes too long. A timer, because
+ * many short waits take much longer than their sum on a busy machine. */
 static int wait_for_checkpoint(struct pn_db *db) {
-	const struct timespec moment = {.tv_nsec = 1000 * 1000};
-	for (int waited = db->impatient > 0 ? FREE_WAIT : 0;; waited++) {
-		if (pn_checkpoint_is_last(db->checkpoint))
-			return PN_OK;
-		const int err = pn_checkpoint_begin(db->checkpoint, pn_log_last(db->log),
-						    pn_room_ahead(db));
-		if (err != PN_OK || waited >= FREE_WAIT)
-			return err != PN_OK ? err : PN_EFULL;
-		if (waited + 1 == FREE_WAIT)
+	const struct itimerspec limit = {.it_value.tv_nsec = FREE_WAIT * 1000 * 1000};
+	uint64_t ended = 0;
+	const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	int err = timer < 0 || timerfd_settime(timer, 0, &limit, NULL) != 0 ? pn_db_error(errno)
+									    : PN_OK;
+	while (err == PN_OK && !pn_checkpoint_is_last(db->checkpoint)) {
+		err = pn_checkpoint_begin(db->checkpoint, pn_log_last(db->log), pn_room_ahead(db));
+		if (err == PN_OK && db->impatient > 0)
+			err = PN_EFULL;
+		else if (err == PN_OK && wait_for_event(db, timer))
+			ended = 1;
+		else if (err == PN_OK)
 			db->impatient = IMPATIENT;
-		nanosleep(&moment, NULL);
 	}
+	if (timer >= 0)
+		close(timer);
+	if (ended > 0)
+		(void)!write(db->event, &ended, sizeof(ended)); /* for the loop, too */
+	return err;
 }
 
 int pn_turn_advance(struct pn_db *db) {

@@ -112,6 +112,7 @@ void pn_lua_open_pack(lua_State *L); /* adds methods to the database's metatable
 int pn_lua_info(lua_State *L);
 int pn_lua_verify(lua_State *L);
 int pn_lua_verification(lua_State *L);
+int pn_lua_is_damaged(lua_State *L);
 int pn_lua_collections(lua_State *L);
 int pn_lua_others(lua_State *L);
 int pn_lua_copy(lua_State *L);

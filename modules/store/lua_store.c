@@ -300,6 +300,7 @@ static const luaL_Reg METHODS[] = {
 static const luaL_Reg FUNCTIONS[] = {
 	{"open", db_open},
 	{"replace", pn_lua_replace},
+	{"is_damaged", pn_lua_is_damaged},
 	{"end_on_interrupt", pn_lua_end_on_interrupt},
 	{NULL, NULL},
 };

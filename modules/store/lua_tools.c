@@ -62,6 +62,12 @@ int pn_lua_verification(lua_State *L) {
 	return 1;
 }
 
+/* is_damaged(directory) -> whether damage was found in its data file */
+int pn_lua_is_damaged(lua_State *L) {
+	lua_pushboolean(L, pn_db_is_damaged(pn_lua_check_path(L, 1)));
+	return 1;
+}
+
 /* ---- Collections: collected in a buffer, because Lua must not run during an operation ---- */
 
 enum { LIST_STEP = 256 }; /* collections at once: a few milliseconds */

@@ -14,6 +14,7 @@ import time
 
 import bed
 from mam import Entry, fill, forth, query, run_task
+from nativesite import ERRORS, findings
 from steps import say
 from terminal import Tool
 from suite import behaviour
@@ -24,6 +25,7 @@ TOOL, STORAGE_TOOL = Tool("mod_native"), Tool("mod_storage_native")
 F_OFD_SETLK = 37  # Python 3.11 has no name for it
 SMALL = 1024 * 1024
 TEXT = "x" * 100000
+COUNT = 10  # texts that are stored before something happens
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE = 0x20000, 0x10000000, 0x4000, 0x40000
 
 
@@ -173,6 +175,31 @@ def a_full_disk_refuses_writes_only(server):
 		alice = login(server, alice.user)
 		assert private(alice) == "after"
 		assert_kept(alice, taken)
+
+
+@behaviour("storage faults: a server that is killed on a full disk reads and deletes when it starts again, and writes once it can",
+	**over(["private"]))
+def a_killed_server_starts_on_a_full_disk(server):
+	with Disk(server, 16 * SMALL) as disk:
+		alice = server.login("alice")
+		for n in range(COUNT):
+			result(private(alice, TEXT, name=f"note{n}"))
+		disk.fill()
+		server.announced.append("no space left on the disk|disk-full")
+		server.kill()
+		server.close_clients()
+		server.start()
+		alice = login(server, alice.user)
+		assert_kept(alice, COUNT)
+		assert not all(attempt(alice, TEXT, f"more{n}") for n in range(4 * COUNT))
+		for n in range(COUNT):
+			result(private(alice, "", name=f"note{n}"))
+		disk.make_room()
+		assert attempt(alice, TEXT, "after")
+		server.finish()
+		server.start()
+		alice = login(server, alice.user)
+		assert private(alice, name="after") == TEXT and private(alice, name="note0") == ""
 
 
 @behaviour("storage faults: a full store refuses writes, and allows reads and deletions, which free space",
@@ -371,6 +398,11 @@ def a_store_is_verified_in_the_background(server):
 	assert structure(server) == "verified" and "Verifying the structure" not in server.log()[server.mark:]
 
 
+def assert_reports_damage(server, what):
+	finding = findings(server, ERRORS)["error", "store"]
+	assert re.search(what, finding["what"]) and "mod_storage_native restore" in finding["line"], finding
+
+
 @behaviour("storage faults: a damaged page is found while the server runs: writes are refused, and reads go on",
 	**over(["private", "mam", "native"]))
 def a_damaged_page_stops_writing(server):
@@ -379,7 +411,9 @@ def a_damaged_page_stops_writing(server):
 	fill(server, alice.user, [Entry(f"message {n} of an archive that has many pages", 1000 + n, "peer@prosody.test")
 		for n in range(2000)])
 	wait_durable(server)
+	STORAGE_TOOL.good(server, "backup", server.directory / "backup")
 	server.finish()
+	assert ("error", "store") not in findings(server, None)
 	restart_machine(store_of(server))
 	page = damage_messages(store_of(server))
 	server.start()
@@ -395,7 +429,9 @@ def a_damaged_page_stops_writing(server):
 	output = STORAGE_TOOL.run(server, "check")
 	assert output.status == 1 and found in output.out, output
 	assert "damaged" in STORAGE_TOOL.run(server, "stat").out
+	assert_reports_damage(server, rf"damaged: {found}\.$")
 	server.finish()
+	assert_reports_damage(server, r"native is damaged\.$")
 	server.start()
 	server.announced.append("storage-damaged|storage-corrupt|Damaged file")
 	bob = login(server, bob.user)
@@ -404,6 +440,13 @@ def a_damaged_page_stops_writing(server):
 	output = STORAGE_TOOL.run(server, "export", "--to", "internal")
 	assert output.status == 1 and re.search(r"archive +archive +alice", output.err), output
 	server.options["storage"] = "internal"
+	server.start()
+	assert private(login(server, bob.user)) == "kept"
+	server.finish()
+	server.options["storage"] = "native"
+	server.rewrite_config()
+	STORAGE_TOOL.good(server, "restore", server.directory / "backup", "--replace")
+	assert ("error", "store") not in findings(server, None)
 	server.start()
 	assert private(login(server, bob.user)) == "kept"
 

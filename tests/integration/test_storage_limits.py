@@ -2,14 +2,16 @@
 import json
 
 import bed
+from mam import Entry, fill
 from steps import pending_offline, say
 from suite import behaviour
 from test_native_status import status
 from test_storage import ROOMS, login, over, private, prosodyctl, result
-from test_storage_faults import SMALL, TEXT, assert_kept, attempt, wait_durable, write_until_refused
+from test_storage_faults import SMALL, TEXT, assert_kept, attempt, store_of, wait_durable, write_until_refused
 from test_tuning import reload_config
 
-FEW = 20
+FEW, MANY = 20, 3000
+SET_ASIDE = 2 * SMALL + (64 << 10)  # with the blocks of the file system
 
 
 @behaviour("storage limits: a full store is writable again once a reload of the configuration has raised its limit",
@@ -28,6 +30,25 @@ def a_reload_raises_the_limit(server):
 	assert refused
 	assert_kept(alice, taken)
 	assert private(alice, name="more") == TEXT
+
+
+def has_little_beside_its_pages(server):
+	file = (store_of(server) / "data.mdb").stat()
+	return file.st_size <= file.st_blocks * 512 <= file.st_size + SET_ASIDE
+
+
+@behaviour("storage limits: the file has little space on the disk beside its pages, while the server runs and afterwards",
+	**over(["private", "mam"]))
+def the_file_is_as_large_as_its_content(server):
+	alice = server.login("alice")
+	fill(server, alice.user, [Entry(f"message {n} of an archive", 1000 + n, "peer@prosody.test") for n in range(MANY)])
+	result(private(alice, TEXT))
+	wait_durable(server)
+	assert has_little_beside_its_pages(server)
+	server.finish()
+	assert has_little_beside_its_pages(server)
+	server.start()
+	assert private(login(server, alice.user)) == TEXT and has_little_beside_its_pages(server)
 
 
 # --- a host ---

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 
 #include <lmdb.h>
@@ -28,11 +29,13 @@ static struct {
 	int pwritev;        /* of the log */
 	size_t pwrite_most; /* bytes that are written, where that is less than asked; 0: all */
 	int fallocate;
+	bool full; /* the disk: nothing is free, nothing can be allocated */
 	int pthread_create;
-	int txn_begin;  /* of LMDB */
-	int txn_commit; /* of LMDB */
-	unsigned put;   /* calls of mdb_put until one fails, 0: none does */
-	unsigned syncs; /* calls of fdatasync for the log */
+	int txn_begin;              /* of LMDB */
+	int txn_commit;             /* the same, of what was written */
+	unsigned put;               /* calls of mdb_put until one fails, 0: none does */
+	unsigned syncs;             /* calls of fdatasync for the log */
+	_Atomic unsigned all_syncs; /* of fdatasync for any file, also by threads */
 } faults;
 
 /* Who holds it keeps the data file's syncs from ending. */
@@ -57,6 +60,8 @@ ssize_t __real_pwritev(int fd, const struct iovec *parts, int count, off_t at);
 ssize_t __wrap_pwritev(int fd, const struct iovec *parts, int count, off_t at);
 int __real_fallocate(int fd, int mode, off_t from, off_t len);
 int __wrap_fallocate(int fd, int mode, off_t from, off_t len);
+int __real_fstatvfs(int fd, struct statvfs *disk);
+int __wrap_fstatvfs(int fd, struct statvfs *disk);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
 			  void *argument);
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
@@ -78,8 +83,14 @@ int __wrap_mdb_txn_begin(MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn 
 				     : __real_mdb_txn_begin(env, parent, flags, txn);
 }
 
+static inline bool writes(MDB_txn *txn) {
+	MDB_envinfo info;
+	REQUIRE(mdb_env_info(mdb_txn_env(txn), &info) == 0);
+	return mdb_txn_id(txn) > info.me_last_txnid;
+}
+
 int __wrap_mdb_txn_commit(MDB_txn *txn) {
-	if (faults.txn_commit == 0)
+	if (faults.txn_commit == 0 || !writes(txn))
 		return __real_mdb_txn_commit(txn);
 	mdb_txn_abort(txn);
 	return faults.txn_commit;
@@ -88,6 +99,7 @@ int __wrap_mdb_txn_commit(MDB_txn *txn) {
 int __wrap_fdatasync(int fd) {
 	const bool log = is_file(fd, "log.");
 	faults.syncs += log ? 1 : 0;
+	faults.all_syncs++;
 	if (!log) {
 		pthread_mutex_lock(&busy_disk);
 		pthread_mutex_unlock(&busy_disk);
@@ -107,8 +119,16 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t len, off_t at) {
 }
 
 int __wrap_fallocate(int fd, int mode, off_t from, off_t len) {
-	errno = faults.fallocate;
+	const bool allocated = is_file(fd, "lock.mdb"); /* before */
+	errno = faults.full && !allocated ? ENOSPC : faults.fallocate;
 	return errno != 0 ? -1 : __real_fallocate(fd, mode, from, len);
+}
+
+int __wrap_fstatvfs(int fd, struct statvfs *disk) {
+	const int result = __real_fstatvfs(fd, disk);
+	if (faults.full)
+		disk->f_bavail = 0;
+	return result;
 }
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),

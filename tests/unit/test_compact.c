@@ -35,6 +35,7 @@ int __real_renameat(int from_at, const char *from, int to_at, const char *to);
 int __real_unlinkat(int at, const char *name, int flags);
 
 int __wrap_fsync(int fd) {
+	faults.all_syncs++;
 	return is_due() ? -1 : __real_fsync(fd);
 }
 
@@ -140,6 +141,26 @@ TEST(the_file_shrinks_and_everything_is_kept) {
 	CHECK(compact(&f, nothing) == PN_OK);
 	CHECK(file_size(&f) < before * 3 / 4);
 	check_contents(&f, sum);
+	teardown(&f);
+}
+
+TEST(the_switch_waits_for_few_syncs) {
+	enum { FEW = 7 };
+	struct fixture f;
+	struct pn_compaction *compaction;
+	struct pn_progress progress;
+	fill(&f);
+	REQUIRE(pn_compact_new(&compaction, f.db, false, NULL) == PN_OK);
+	while (pn_compact_step(compaction, &progress) > 0)
+		;
+	turn(&f, 1);
+	const unsigned before = faults.all_syncs;
+	CHECK(pn_compact_switch(compaction) == PN_OK);
+	const unsigned syncs = faults.all_syncs - before;
+	if (!CHECK(syncs <= FEW))
+		printf("# %u syncs\n", syncs);
+	pn_compact_free(compaction);
+	check_contents(&f, contents(&f));
 	teardown(&f);
 }
 

@@ -403,7 +403,7 @@ TEST(a_full_disk_is_an_error_before_any_write_is_accepted_and_passes) {
 	for (; count < 200; count++)
 		CHECK(append_long(&f, count) == PN_OK);
 	commit(&f);
-	faults.fallocate = ENOSPC;
+	faults.full = true;
 	CHECK(fill(&f, &count) == PN_ENOSPACE);
 	CHECK(count < 400);
 	check_full(&f, PN_ENOSPACE, count);
@@ -422,7 +422,7 @@ TEST(on_a_full_disk_scattered_messages_are_deleted) {
 	for (int i = 0; i < MESSAGES; i++)
 		CHECK(append(&f, "short", i, i % 4 == 0 ? "e@f" : "a@b/c", NULL) == PN_OK);
 	CHECK(pn_db_flush(f.db) == PN_OK);
-	faults.fallocate = ENOSPC;
+	faults.full = true;
 	CHECK(fill(&f, &count) == PN_ENOSPACE);
 	do
 		more = pn_archive_delete(&f.archive, JULIET, &of_one, SLICE, &deleted);
@@ -434,6 +434,34 @@ TEST(on_a_full_disk_scattered_messages_are_deleted) {
 	} while (more > 0);
 	CHECK(more == 0);
 	repair();
+	check_whole(&f);
+	teardown(&f);
+}
+
+/* Another process takes the space between the turns and LMDB's commit. */
+TEST(turns_for_which_the_disk_has_no_space_any_more_are_read_and_written_once_it_has) {
+	struct fixture f;
+	int wait;
+	setup_open(&f, INTERVAL);
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	write_one(&f, "1");
+	CHECK(append_long(&f, 1) == PN_OK);
+	commit(&f);
+	faults.full = true;
+	faults.txn_commit = ENOSPC;
+	CHECK(sync_at(&f, 1000, &wait) == PN_OK);
+	CHECK(sync_at(&f, 1000 + IDLE, &wait) == PN_ENOSPACE);
+	CHECK(holds(&f, JULIET, "key", "1") && total(&f, JULIET, &EVERYTHING) == 1);
+	reopen(&f); /* the commit fails again */
+	pn_db_keep_open(f.db);
+	CHECK(holds(&f, JULIET, "key", "1") && total(&f, JULIET, &EVERYTHING) == 1);
+	CHECK(sync_at(&f, 2000, &wait) == PN_ENOSPACE);
+	repair();
+	write_one(&f, "2");
+	CHECK(sync_at(&f, 3000, &wait) == PN_OK);
+	CHECK(sync_at(&f, 3000 + IDLE, &wait) == PN_OK);
+	reopen(&f);
+	CHECK(holds(&f, JULIET, "key", "2") && total(&f, JULIET, &EVERYTHING) == 1);
 	check_whole(&f);
 	teardown(&f);
 }

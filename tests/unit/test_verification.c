@@ -397,13 +397,22 @@ TEST(damage_is_remembered_in_the_next_boot_and_forgotten_once_a_verification_fin
 	site_open(&f, &damaged);
 	CHECK(verify_in_background(&f) == PN_STRUCTURE_DAMAGED);
 	await_record(&f);
+	CHECK(pn_db_is_damaged(f.directory));
 	struct files later = files_of(&f); /* as after a kill */
 	age_records(&later.durable);
 	teardown(&f);
 	site_open(&f, &later);
 	CHECK(look(&f).structure == PN_STRUCTURE_DAMAGED);
 	check_writes_are_refused(&f);
+	close_db(&f);
+	CHECK(pn_db_is_damaged(f.directory));
+	for (size_t meta = 0; meta < 2; meta++)
+		files.data.bytes[meta * PAGE + PAGE / 2]++; /* another stamp */
+	image_write(&files.data, f.directory, "data.mdb");
+	CHECK(!pn_db_is_damaged(f.directory)); /* what was damaged is another file */
+	open_db(&f);
 	teardown(&f);
+	CHECK(!pn_db_is_damaged(f.directory));
 	memcpy(later.data.bytes + leaf * PAGE, files.data.bytes + leaf * PAGE, PAGE);
 	site_open(&f, &later);
 	check_writes_are_refused(&f);
@@ -411,7 +420,7 @@ TEST(damage_is_remembered_in_the_next_boot_and_forgotten_once_a_verification_fin
 	CHECK(put(&f, JULIET, "after", "1") == PN_OK);
 	check_whole(&f);
 	reopen(&f);
-	CHECK(look(&f).structure == PN_STRUCTURE_SOUND);
+	CHECK(look(&f).structure == PN_STRUCTURE_SOUND && !pn_db_is_damaged(f.directory));
 	teardown(&f);
 	files_free(&files);
 	files_free(&damaged);
