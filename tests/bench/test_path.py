@@ -23,7 +23,8 @@ from cases import MACHINE, measured, test
 
 def page_tables():
 	targets = storage.Targets()
-	values = {("time", "ours"): [0.0005, 0.0006, 0.0007], ("time", "sql"): [0.05] * 3, ("CPU", "ours"): [0.0005] * 3, ("CPU", "sql"): [0.005] * 3}
+	values = {("time", "ours"): [0.0005, 0.0006, 0.0007], ("time", "sql"): [0.05] * 3,
+		("CPU", "ours"): [0.0005] * 3, ("CPU", "sql"): [0.005] * 3}
 	table, = page.page_table({"13.0": measured(values)}, targets)
 	return table, targets.table
 
