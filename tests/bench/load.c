@@ -27,7 +27,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { IDLE_MS = 20000, EVENTS = 64, NAME_SIZE = 24, EXPECTED = 8, TEXT_SIZE = 1 << 20 };
+enum { IDLE_MS = 120000, EVENTS = 64, NAME_SIZE = 24, EXPECTED = 8, TEXT_SIZE = 1 << 20 };
 
 struct expected {
 	char name[NAME_SIZE];
