@@ -1,16 +1,20 @@
 /*
- * Sends stanzas on streams that are logged in already, and counts the answers: load WINDOW COUNT
- *<PLAN
+ * Sends stanzas on streams that are logged in already, and counts the answers:
+ *
+ *	load WINDOW COUNT <PLAN
  *
  * The plan has a line for each stream, a file descriptor that was inherited. Lines come in groups:
  *
- *	send FD TEXT                     begins a group, which sends TEXT COUNT times, WINDOW at a
- *time hear FD HANDLED [NAME=NUMBER]... expects NUMBER elements NAME there for each TEXT
+ *	send FD TEXT
+ *		begins a group, which sends TEXT COUNT times, WINDOW at a time
+ *	hear FD HANDLED [NAME=NUMBER]...
+ *		expects NUMBER elements NAME there for each TEXT
  *
  * A group sends the next window when it has heard everything that it expects. Each <r/> is answered
- * with an <a/> before anything else is sent: HANDLED is the number of stanzas that were received
- *there before. More elements than expected, an <error/>, the end of a connection, or nothing for
- *IDLE_MS is a failure.
+ * with an <a/> before anything else is sent: HANDLED stanzas were received there before.
+ *
+ * More elements than expected, an <error/>, the end of a connection, or nothing for IDLE_MS is a
+ * failure. A server that syncs the disk for each message may answer a burst late.
  *
  * Prints the number of texts, of answered <r/>, and the elapsed seconds; then the number of handled
  * stanzas of each stream, in the order of the plan.
