@@ -1,16 +1,20 @@
 /*
- * Sends stanzas on streams that are logged in already, and counts the answers: load WINDOW COUNT
- *<PLAN
+ * Sends stanzas on streams that are logged in already, and counts the answers:
+ *
+ *	load WINDOW COUNT PATIENCE <PLAN
  *
  * The plan has a line for each stream, a file descriptor that was inherited. Lines come in groups:
  *
- *	send FD TEXT                     begins a group, which sends TEXT COUNT times, WINDOW at a
- *time hear FD HANDLED [NAME=NUMBER]... expects NUMBER elements NAME there for each TEXT
+ *	send FD TEXT
+ *		begins a group, which sends TEXT COUNT times, WINDOW at a time
+ *	hear FD HANDLED [NAME=NUMBER]...
+ *		expects NUMBER elements NAME there for each TEXT
  *
  * A group sends the next window when it has heard everything that it expects. Each <r/> is answered
- * with an <a/> before anything else is sent: HANDLED is the number of stanzas that were received
- *there before. More elements than expected, an <error/>, the end of a connection, or nothing for
- *IDLE_MS is a failure.
+ * with an <a/> before anything else is sent: HANDLED stanzas were received there before.
+ *
+ * More elements than expected, an <error/>, the end of a connection, or nothing for PATIENCE
+ * milliseconds is a failure.
  *
  * Prints the number of texts, of answered <r/>, and the elapsed seconds; then the number of handled
  * stanzas of each stream, in the order of the plan.
@@ -27,7 +31,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { IDLE_MS = 20000, EVENTS = 64, NAME_SIZE = 24, EXPECTED = 8, TEXT_SIZE = 1 << 20 };
+enum { EVENTS = 64, NAME_SIZE = 24, EXPECTED = 8, TEXT_SIZE = 1 << 20 };
 
 struct expected {
 	char name[NAME_SIZE];
@@ -60,6 +64,7 @@ struct stream {
 };
 
 static unsigned long window, unfinished, texts, requests;
+static int patience; /* milliseconds */
 static struct group *groups;
 static struct stream *streams;
 static size_t group_count, stream_count;
@@ -92,7 +97,7 @@ static void send_all(int fd, const char *bytes, size_t len) {
 			len -= (size_t)n;
 		} else if (errno == EAGAIN) {
 			struct pollfd writable = {.fd = fd, .events = POLLOUT};
-			if (poll(&writable, 1, IDLE_MS) <= 0)
+			if (poll(&writable, 1, patience) <= 0)
 				fail("a connection accepts no bytes");
 		} else {
 			fail("send: %s", strerror(errno));
@@ -315,7 +320,7 @@ static void run(int epoll) {
 	unfinished = group_count;
 	while (unfinished > 0 || within_element()) {
 		struct epoll_event events[EVENTS];
-		const int ready = epoll_wait(epoll, events, EVENTS, IDLE_MS);
+		const int ready = epoll_wait(epoll, events, EVENTS, patience);
 		if (ready <= 0)
 			fail("nothing happens, %lu groups wait", unfinished);
 		for (int i = 0; i < ready; i++)
@@ -330,11 +335,12 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 3) {
-		fprintf(stderr, "usage: load WINDOW COUNT <PLAN\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: load WINDOW COUNT PATIENCE <PLAN\n");
 		return 2;
 	}
 	window = to_number(argv[1]);
+	patience = (int)to_number(argv[3]);
 	read_plan(to_number(argv[2]));
 	const int epoll = epoll_create1(0);
 	watch_streams(epoll);

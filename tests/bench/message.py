@@ -133,6 +133,15 @@ def receiver_of(group):
 	return next(client for client, expected in group.expected.items() if expected == ARCHIVED)
 
 
+def compare(table, targets, results, unit, figure, most):
+	"""Adds a row for each number of clients: ours and stock. `figure`: the target's name, with {} for the number."""
+	for version, samples in results.items():
+		for count in sorted({row for row, _ in samples}):
+			share = samples.ratio(count, OURS, STOCK)
+			table.add(version, count, unit(samples.median(count, OURS)), unit(samples.median(count, STOCK)), share)
+			targets.add(version, f"{figure.format(count)}: ours / stock", share, most)
+
+
 def message_table(results, targets):
 	table = Table("A chat message",
 		"The server's CPU for a message between two clients with stream management, carbons and client state indication, archived for "

@@ -3,7 +3,7 @@ import contextlib
 
 from figures import by_turns
 from load import ARCHIVED, Group, run, settle
-from message import Whole
+from message import Whole, compare
 from samples import Samples
 from server import OURS, STOCK
 from tables import Table, micro
@@ -82,9 +82,5 @@ def room_table(results, targets):
 		"The server's CPU for each copy of a message that an occupant gets, archived; all occupants have stream management, and each "
 		"copy its own `<r/>` and `<a/>`. Ours: all our modules, storage native. Stock: Prosody's own, storage internal.",
 		"Prosody", "occupants", "ours, us", "stock, us", "ours / stock")
-	for version, samples in results.items():
-		for count in sorted({row for row, _ in samples}):
-			share = samples.ratio(count, OURS, STOCK)
-			table.add(version, count, micro(samples.median(count, OURS)), micro(samples.median(count, STOCK)), share)
-			targets.add(version, f"copy to each of {count} occupants: ours / stock", share, WANTED)
+	compare(table, targets, results, micro, "copy to each of {} occupants", WANTED)
 	return [table]

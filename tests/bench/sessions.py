@@ -3,7 +3,7 @@ import contextlib
 
 from figures import by_turns
 from load import ACTIVE, CARBONS, Group, run, settle
-from message import ARCHIVE, Whole
+from message import ARCHIVE, Whole, compare
 from samples import Samples
 from server import COLLECTOR, OURS, STOCK
 from tables import Table, milli
@@ -64,11 +64,7 @@ def login_table(results, targets):
 		"The server's CPU from connecting until the client has the roster and the presence of all its contacts, and each contact that of "
 		"the client; all contacts are connected, and all clients have stream management.",
 		"Prosody", "contacts", "ours, ms", "stock, ms", "ours / stock")
-	for version, samples in results.items():
-		for count in sorted({row for row, _ in samples}):
-			share = samples.ratio(count, OURS, STOCK)
-			table.add(version, count, milli(samples.median(count, OURS)), milli(samples.median(count, STOCK)), share)
-			targets.add(version, f"login with {count} contacts: ours / stock", share, LOGIN_WANTED)
+	compare(table, targets, results, milli, "login with {} contacts", LOGIN_WANTED)
 	return [table]
 
 

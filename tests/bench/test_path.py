@@ -23,7 +23,8 @@ from cases import MACHINE, measured, test
 
 def page_tables():
 	targets = storage.Targets()
-	values = {("time", "ours"): [0.0005, 0.0006, 0.0007], ("time", "sql"): [0.05] * 3, ("CPU", "ours"): [0.0005] * 3, ("CPU", "sql"): [0.005] * 3}
+	values = {("time", "ours"): [0.0005, 0.0006, 0.0007], ("time", "sql"): [0.05] * 3,
+		("CPU", "ours"): [0.0005] * 3, ("CPU", "sql"): [0.005] * 3}
 	table, = page.page_table({"13.0": measured(values)}, targets)
 	return table, targets.table
 
@@ -93,13 +94,13 @@ def answering(client, answer):
 	return thread, acks
 
 
-def loaded(answer, expected, window=1, count=3):
+def loaded(answer, expected, window=1, count=3, patience=load.PATIENCE):
 	"""Runs the load on one client, which gets `answer` for each text. Returns what was spent, the client, its acks, the error."""
 	compiled.build()
 	client, spent, failure = Client(), None, None
 	thread, acks = answering(client, answer)
 	try:
-		spent = load.run(Idle(), [load.Group(client, "<message/>", {client: expected})], window, count)
+		spent = load.run(Idle(), [load.Group(client, "<message/>", {client: expected})], window, count, patience)
 	except RuntimeError as error:
 		failure = str(error)
 	client.sock.close()
@@ -119,6 +120,12 @@ def _():
 @test("the load fails at more elements than expected")
 def _():
 	assert "more <message/> than expected" in loaded("<message/><message/>", {"message": 1})[3]
+
+
+@test("the load fails at fewer elements than expected, and at answers that do not come")
+def _():
+	assert "nothing happens, 1 groups wait" in loaded("<message/>", {"message": 1, "body": 1}, patience=50)[3]
+	assert "nothing happens, 1 groups wait" in loaded("", {"message": 1}, patience=50)[3]
 
 
 @test("the load fails at errors, and at the end of a stream")
