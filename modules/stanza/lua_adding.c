@@ -55,8 +55,8 @@ static bool takes_children(lua_State *L, int index) {
 	if (lua_type(L, index) != LUA_TTABLE ||
 	    !pn_glue_is_stanza(L, index, lua_upvalueindex(PN_UP_METATABLE)))
 		return false;
-	const bool has_own = pn_functions_push_field(L, index, PN_UP_ADD) != LUA_TNIL;
-	pn_functions_push_field(L, lua_upvalueindex(PN_UP_METATABLE), PN_UP_ADD);
+	const bool has_own = push_field(L, index, PN_UP_ADD) != LUA_TNIL;
+	push_field(L, lua_upvalueindex(PN_UP_METATABLE), PN_UP_ADD);
 	const bool is_prosodys = lua_type(L, -1) == LUA_TFUNCTION &&
 				 lua_rawequal(L, -1, lua_upvalueindex(PN_UP_PROSODYS_ADD));
 	lua_pop(L, 2);
@@ -75,7 +75,7 @@ static void append(lua_State *L, int index) {
 static bool push_place(lua_State *L) {
 	if (!takes_children(L, 1))
 		return false;
-	const int type = pn_functions_push_field(L, 1, PN_UP_LAST_ADD);
+	const int type = push_field(L, 1, PN_UP_LAST_ADD);
 	const int last_add = lua_gettop(L);
 	if (type != LUA_TNIL && !is_table(L, last_add))
 		return false;
@@ -117,8 +117,8 @@ int pn_functions_tag(lua_State *L) {
 	enum { LAST_ADD = 5, PLACE, TAGS, ELEMENT };
 	lua_settop(L, 4);
 	if (!is_name(L, 2, false) || !is_attr(L, 3) || !push_place(L) ||
-	    pn_functions_push_field(L, PLACE, PN_UP_TAGS) != LUA_TTABLE || !is_table(L, TAGS))
-		return pn_functions_pass_on(L, 4);
+	    push_field(L, PLACE, PN_UP_TAGS) != LUA_TTABLE || !is_table(L, TAGS))
+		return pass_on(L, 4);
 	push_element(L);
 	if (lua_isnil(L, LAST_ADD)) {
 		lua_newtable(L);
@@ -140,7 +140,7 @@ int pn_functions_text(lua_State *L) {
 	enum { LAST_ADD = 3, PLACE };
 	lua_settop(L, 2);
 	if (!is_text(L, 2) || lua_rawlen(L, 2) == 0 || !push_place(L))
-		return pn_functions_pass_on(L, 2);
+		return pass_on(L, 2);
 	lua_pushvalue(L, 2);
 	append(L, PLACE);
 	lua_settop(L, 1);

@@ -23,19 +23,6 @@ static const char ENCODER[] = "pn.stream.encoder";
 /* clone() recurses, and takes C stack for each level. Deeper stanzas are rare. */
 enum { DEPTH_MAX = 200 };
 
-int pn_functions_pass_on(lua_State *L, int arguments) {
-	lua_settop(L, arguments);
-	lua_pushvalue(L, lua_upvalueindex(PN_UP_REPLACED));
-	lua_insert(L, 1);
-	lua_call(L, arguments, LUA_MULTRET);
-	return lua_gettop(L);
-}
-
-int pn_functions_push_field(lua_State *L, int index, int key) {
-	lua_pushvalue(L, lua_upvalueindex(key));
-	return lua_rawget(L, index);
-}
-
 static bool is_stanza(lua_State *L, int index) {
 	return lua_type(L, index) == LUA_TTABLE &&
 	       pn_glue_is_stanza(L, index, lua_upvalueindex(PN_UP_METATABLE));
@@ -52,7 +39,7 @@ static struct pn_glue_encoder *take_encoder(lua_State *L) {
 /* tostring(stanza) -> xml */
 static int functions_tostring(lua_State *L) {
 	if (lua_type(L, 1) != LUA_TTABLE)
-		return pn_functions_pass_on(L, 1);
+		return pass_on(L, 1);
 	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),
 					  lua_upvalueindex(PN_UP_ATTR),
 					  lua_upvalueindex(PN_UP_METATABLE)};
@@ -60,7 +47,7 @@ static int functions_tostring(lua_State *L) {
 	lua_pushvalue(L, 1);
 	const bool is_valid = pn_glue_walk(L, keys, &PN_GLUE_XML_OF_STRINGS, &encoder->enc);
 	if (pn_encoder_finish(&encoder->enc) != PN_OK || !is_valid)
-		return pn_functions_pass_on(L, 1);
+		return pass_on(L, 1);
 	return pn_glue_push_buf(L, &encoder->out);
 }
 
@@ -99,14 +86,14 @@ static bool copy_table(lua_State *L) {
 /* Pushes name, a copy of attr, and a copy of namespaces or nil. Returns false, having pushed less,
  * if one of them is anything else. */
 static bool push_top(lua_State *L, int element) {
-	return pn_functions_push_field(L, element, PN_UP_NAME) == LUA_TSTRING &&
-	       pn_functions_push_field(L, element, PN_UP_ATTR) == LUA_TTABLE && copy_table(L) &&
-	       (pn_functions_push_field(L, element, PN_UP_NAMESPACES) == LUA_TNIL || copy_table(L));
+	return push_field(L, element, PN_UP_NAME) == LUA_TSTRING &&
+	       push_field(L, element, PN_UP_ATTR) == LUA_TTABLE && copy_table(L) &&
+	       (push_field(L, element, PN_UP_NAMESPACES) == LUA_TNIL || copy_table(L));
 }
 
 /* Whether tostring() is ours: util.stanza's top_tag() calls the one that is there. */
 static bool has_our_tostring(lua_State *L) {
-	pn_functions_push_field(L, lua_upvalueindex(PN_UP_METATABLE), PN_UP_TOSTRING);
+	push_field(L, lua_upvalueindex(PN_UP_METATABLE), PN_UP_TOSTRING);
 	const bool is_ours = lua_tocfunction(L, -1) == functions_tostring;
 	lua_pop(L, 1);
 	return is_ours;
@@ -116,7 +103,7 @@ static bool has_our_tostring(lua_State *L) {
 static int functions_top_tag(lua_State *L) {
 	lua_settop(L, 1);
 	if (!is_stanza(L, 1) || !has_our_tostring(L) || !push_top(L, 1))
-		return pn_functions_pass_on(L, 1);
+		return pass_on(L, 1);
 	lua_settop(L, 3);
 	struct pn_str name;
 	name.bytes = lua_tolstring(L, 2, &name.len);
@@ -125,7 +112,7 @@ static int functions_top_tag(lua_State *L) {
 	const bool is_valid = pn_glue_walk_attr(L, name, &PN_GLUE_XML_OF_STRINGS, &encoder->enc);
 	pn_encoder_end(&encoder->enc);
 	if (pn_encoder_finish(&encoder->enc) != PN_OK || !is_valid)
-		return pn_functions_pass_on(L, 1);
+		return pass_on(L, 1);
 	encoder->out.len--; /* the end is "/>" */
 	encoder->out.data[encoder->out.len - 1] = '>';
 	return pn_glue_push_buf(L, &encoder->out);
@@ -182,7 +169,7 @@ static bool clone_element(lua_State *L, int depth) {
 	const int element = lua_gettop(L);
 	if (depth == 0 || !lua_checkstack(L, SLOTS + LUA_MINSTACK) ||
 	    !(is_stanza(L, element) || pn_glue_is_plain(L, element)) || !push_top(L, element) ||
-	    pn_functions_push_field(L, element, PN_UP_TAGS) != LUA_TTABLE ||
+	    push_field(L, element, PN_UP_TAGS) != LUA_TTABLE ||
 	    !pn_glue_is_plain(L, element + TAGS))
 		return false;
 	const lua_Unsigned children = lua_rawlen(L, element);
@@ -205,16 +192,16 @@ static bool clone_element(lua_State *L, int depth) {
 static int functions_clone(lua_State *L) {
 	lua_settop(L, 2);
 	if (!is_stanza(L, 1))
-		return pn_functions_pass_on(L, 2);
+		return pass_on(L, 2);
 	if (!lua_toboolean(L, 2)) {
 		lua_pushvalue(L, 1);
-		return clone_element(L, DEPTH_MAX) ? 1 : pn_functions_pass_on(L, 2);
+		return clone_element(L, DEPTH_MAX) ? 1 : pass_on(L, 2);
 	}
 	lua_remove(L, 2);
 	if (!push_top(L, 1)) {
 		lua_settop(L, 1);
 		lua_pushboolean(L, 1);
-		return pn_functions_pass_on(L, 2);
+		return pass_on(L, 2);
 	}
 	lua_pushnil(L); /* in the place of TAGS */
 	push_clone(L, 1, 0, 0);

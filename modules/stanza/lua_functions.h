@@ -24,11 +24,20 @@ enum pn_functions_upvalue {
 
 /* Calls the replaced function with the first `arguments` arguments. Returns the number of results.
  */
-int pn_functions_pass_on(lua_State *L, int arguments);
+static inline int pass_on(lua_State *L, int arguments) {
+	lua_settop(L, arguments);
+	lua_pushvalue(L, lua_upvalueindex(PN_UP_REPLACED));
+	lua_insert(L, 1);
+	lua_call(L, arguments, LUA_MULTRET);
+	return lua_gettop(L);
+}
 
-/* Pushes field `key`, an upvalue, of the table at `index`, absolute or an upvalue, and returns its
+/* Pushes field `key`, an upvalue, of the table at `index`, absolute or an upvalue. Returns its
  * type. */
-int pn_functions_push_field(lua_State *L, int index, int key);
+static inline int push_field(lua_State *L, int index, int key) {
+	lua_pushvalue(L, lua_upvalueindex(key));
+	return lua_rawget(L, index);
+}
 
 /* Methods that add to a stanza: see lua_adding.c. */
 int pn_functions_tag(lua_State *L);
