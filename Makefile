@@ -3,7 +3,7 @@
 
 BUILD ?= release
 OUT := build/$(BUILD)
-MODULES := mod_smacks mod_storage_native mod_s2s_auth_native mod_certs mod_native mod_webchat mod_stream_native
+MODULES := mod_smacks mod_storage_native mod_stream_native mod_s2s_auth_native mod_certs mod_native mod_webchat
 
 CC ?= gcc
 CLANG ?= clang
@@ -42,7 +42,7 @@ FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STANZA) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-LUA_STREAM := modules/glue/lua_stream.o modules/stanza/lua_functions.o modules/stanza/lua_adding.o
+LUA_STREAM := modules/glue/lua_native_stream.o modules/stanza/lua_functions.o modules/stanza/lua_adding.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so mod_stream_native/stream.so \

@@ -14,8 +14,8 @@
 
 #include "../glue/encoder.h"
 #include "../glue/glue.h"
+#include "../glue/native_stream.h"
 #include "../glue/stanza.h"
-#include "../glue/stream.h"
 #include "lua_functions.h"
 
 static const char ENCODER[] = "pn.stream.encoder";

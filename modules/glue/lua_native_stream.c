@@ -1,6 +1,6 @@
-/* stream.so: the functions for streams and their stanzas in one table. */
+/* stream.so: the functions of all bindings in one table. */
 #include "glue.h"
-#include "stream.h"
+#include "native_stream.h"
 
 PN_EXPORT int luaopen_stream(lua_State *L);
 
