@@ -44,14 +44,14 @@ FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STREAM) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-LUA_STREAM := modules/glue/lua_native_stream.o $(addprefix modules/stream/,lua_stream.o lua_build.o) modules/stanza/lua_functions.o
+LUA_STREAM := modules/glue/lua_native_stream.o $(addprefix modules/stream/,lua_stream.o lua_build.o) modules/stanza/lua_functions.o modules/stanza/lua_adding.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o archive/lua_page.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_storage_native/store.so mod_stream_native/stream.so \
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
-$(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
+$(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o modules/stanza/valid.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_stream_native/stream.so: LDLIBS := -lexpat
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm

@@ -8,7 +8,8 @@ local st, element = helper.st, helper.element;
 local native = helper.native("smacks");
 local smq = native;
 local plugins = os.getenv("PN_PLUGINS") or "lua";
-local stock = { top_tag = st.stanza_mt.top_tag, tostring = st.stanza_mt.__tostring, clone = st.clone };
+local stock = { top_tag = st.stanza_mt.top_tag, tostring = st.stanza_mt.__tostring, clone = st.clone,
+	tag = st.stanza_mt.tag, text = st.stanza_mt.text, add_direct_child = st.stanza_mt.add_direct_child };
 local functions = assert(package.loadlib(plugins .. "/mod_stream_native/stream.so", "luaopen_stream"))()
 	.stanza_functions(st.stanza_mt, stock);
 
@@ -87,6 +88,9 @@ local function use_functions()
 		local clone = functions.clone(sample.stanza);
 		assert(functions.tostring(clone) == sample.text and clone.namespaces.r == "urn:r", "clone");
 		assert(functions.tostring(functions.clone(sample.stanza, true)):sub(1, -3) == sample.top_tag:sub(1, -2), "clone of the top");
+		functions.text(functions.tag(clone, "added", { xmlns = "urn:x" }), "text"):reset();
+		assert(clone.tags[#clone.tags].name == "added" and clone[#clone][1] == "text", "tag and text");
+		assert(not pcall(functions.tag, clone, "added", { xmlns = 5 }), "tag with a number");
 		assert(not pcall(functions.tostring, broken[i % #broken + 1]), "tostring of a malformed table");
 		assert(not pcall(functions.clone, {}), "clone of a table");
 	end

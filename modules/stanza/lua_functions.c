@@ -1,5 +1,6 @@
 /*
- * Functions of util.stanza in C, part of stream.so: top_tag(), tostring() and clone().
+ * Functions of util.stanza in C, part of stream.so: top_tag(), tostring() and clone(); tag() and
+ * text() are in lua_adding.c.
  *
  * They handle stanzas as util.stanza and util.xmppstream make them, with raw access. Everything
  * else is passed to the function that they replace: wrong arguments, for which it raises its own
@@ -13,51 +14,24 @@
 
 #include "../glue/encoder.h"
 #include "../glue/glue.h"
-#include "../glue/stanza.h"
 #include "../glue/native_stream.h"
+#include "../glue/stanza.h"
+#include "lua_functions.h"
 
 static const char ENCODER[] = "pn.stream.encoder";
-
-/* Upvalues of every function: keys of stanzas, util.stanza's metatable, and the replaced function.
- */
-enum {
-	UP_ENCODER = 1,
-	UP_NAME,
-	UP_ATTR,
-	UP_TAGS,
-	UP_NAMESPACES,
-	UP_TOSTRING,
-	UP_METATABLE,
-	UP_REPLACED,
-	UP_COUNT = UP_REPLACED
-};
 
 /* clone() recurses, and takes C stack for each level. Deeper stanzas are rare. */
 enum { DEPTH_MAX = 200 };
 
-static int pass_on(lua_State *L, int arguments) {
-	lua_settop(L, arguments);
-	lua_pushvalue(L, lua_upvalueindex(UP_REPLACED));
-	lua_insert(L, 1);
-	lua_call(L, arguments, LUA_MULTRET);
-	return lua_gettop(L);
-}
-
-/* Pushes field `key`, an upvalue, of the table at `index`, and returns its type. */
-static int push_field(lua_State *L, int index, int key) {
-	lua_pushvalue(L, lua_upvalueindex(key));
-	return lua_rawget(L, index);
-}
-
 static bool is_stanza(lua_State *L, int index) {
 	return lua_type(L, index) == LUA_TTABLE &&
-	       pn_glue_is_stanza(L, index, lua_upvalueindex(UP_METATABLE));
+	       pn_glue_is_stanza(L, index, lua_upvalueindex(PN_UP_METATABLE));
 }
 
 /* ---- Encoding ---- */
 
 static struct pn_glue_encoder *take_encoder(lua_State *L) {
-	struct pn_glue_encoder *encoder = pn_glue_encoder_take(L, lua_upvalueindex(UP_ENCODER));
+	struct pn_glue_encoder *encoder = pn_glue_encoder_take(L, lua_upvalueindex(PN_UP_ENCODER));
 	encoder->enc.as_tostring = true;
 	return encoder;
 }
@@ -66,8 +40,9 @@ static struct pn_glue_encoder *take_encoder(lua_State *L) {
 static int functions_tostring(lua_State *L) {
 	if (lua_type(L, 1) != LUA_TTABLE)
 		return pass_on(L, 1);
-	const struct pn_glue_keys keys = {lua_upvalueindex(UP_NAME), lua_upvalueindex(UP_ATTR),
-					  lua_upvalueindex(UP_METATABLE)};
+	const struct pn_glue_keys keys = {lua_upvalueindex(PN_UP_NAME),
+					  lua_upvalueindex(PN_UP_ATTR),
+					  lua_upvalueindex(PN_UP_METATABLE)};
 	struct pn_glue_encoder *encoder = take_encoder(L);
 	lua_pushvalue(L, 1);
 	const bool is_valid = pn_glue_walk(L, keys, &PN_GLUE_XML_OF_STRINGS, &encoder->enc);
@@ -111,14 +86,14 @@ static bool copy_table(lua_State *L) {
 /* Pushes name, a copy of attr, and a copy of namespaces or nil. Returns false, having pushed less,
  * if one of them is anything else. */
 static bool push_top(lua_State *L, int element) {
-	return push_field(L, element, UP_NAME) == LUA_TSTRING &&
-	       push_field(L, element, UP_ATTR) == LUA_TTABLE && copy_table(L) &&
-	       (push_field(L, element, UP_NAMESPACES) == LUA_TNIL || copy_table(L));
+	return push_field(L, element, PN_UP_NAME) == LUA_TSTRING &&
+	       push_field(L, element, PN_UP_ATTR) == LUA_TTABLE && copy_table(L) &&
+	       (push_field(L, element, PN_UP_NAMESPACES) == LUA_TNIL || copy_table(L));
 }
 
 /* Whether tostring() is ours: util.stanza's top_tag() calls the one that is there. */
 static bool has_our_tostring(lua_State *L) {
-	push_field(L, lua_upvalueindex(UP_METATABLE), UP_TOSTRING);
+	push_field(L, lua_upvalueindex(PN_UP_METATABLE), PN_UP_TOSTRING);
 	const bool is_ours = lua_tocfunction(L, -1) == functions_tostring;
 	lua_pop(L, 1);
 	return is_ours;
@@ -153,10 +128,10 @@ static void push_clone(lua_State *L, int element, int children, int tags) {
 	/* util.stanza's has a field to spare, which an only child takes */
 	lua_createtable(L, children > 1 ? children : 0, 4);
 	lua_createtable(L, tags, 0);
-	const int fields[][2] = {{UP_NAME, NAME},
-				 {UP_ATTR, ATTR},
-				 {UP_NAMESPACES, NAMESPACES},
-				 {UP_TAGS, CLONE_TAGS}};
+	const int fields[][2] = {{PN_UP_NAME, NAME},
+				 {PN_UP_ATTR, ATTR},
+				 {PN_UP_NAMESPACES, NAMESPACES},
+				 {PN_UP_TAGS, CLONE_TAGS}};
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
 		if (lua_isnil(L, element + fields[i][1]))
 			continue;
@@ -164,7 +139,7 @@ static void push_clone(lua_State *L, int element, int children, int tags) {
 		lua_pushvalue(L, element + fields[i][1]);
 		lua_rawset(L, element + CLONE);
 	}
-	lua_pushvalue(L, lua_upvalueindex(UP_METATABLE));
+	lua_pushvalue(L, lua_upvalueindex(PN_UP_METATABLE));
 	lua_setmetatable(L, element + CLONE);
 }
 
@@ -194,7 +169,8 @@ static bool clone_element(lua_State *L, int depth) {
 	const int element = lua_gettop(L);
 	if (depth == 0 || !lua_checkstack(L, SLOTS + LUA_MINSTACK) ||
 	    !(is_stanza(L, element) || pn_glue_is_plain(L, element)) || !push_top(L, element) ||
-	    push_field(L, element, UP_TAGS) != LUA_TTABLE || !pn_glue_is_plain(L, element + TAGS))
+	    push_field(L, element, PN_UP_TAGS) != LUA_TTABLE ||
+	    !pn_glue_is_plain(L, element + TAGS))
 		return false;
 	const lua_Unsigned children = lua_rawlen(L, element);
 	const lua_Unsigned tags = lua_rawlen(L, element + TAGS);
@@ -239,14 +215,28 @@ static const struct {
 	const char *name;
 	lua_CFunction function;
 } FUNCTIONS[] = {
-	{"top_tag", functions_top_tag},
-	{"tostring", functions_tostring},
-	{"clone", functions_clone},
+	{"top_tag", functions_top_tag}, {"tostring", functions_tostring},
+	{"clone", functions_clone},     {"tag", pn_functions_tag},
+	{"text", pn_functions_text},
 };
 
+/* Pushes all upvalues for a function; metatable, replaced and the encoder are at 1, 2 and 4. */
+static void push_upvalues(lua_State *L, const char *name) {
+	static const char *const KEYS[] = {
+		"name", "attr", "tags", "namespaces", "last_add", "__tostring", "add_direct_child"};
+	lua_pushvalue(L, 4);
+	for (size_t i = 0; i < sizeof(KEYS) / sizeof(KEYS[0]); i++)
+		lua_pushstring(L, KEYS[i]);
+	lua_pushvalue(L, 1);
+	lua_getfield(L, 2, "add_direct_child");
+	if (lua_getfield(L, 2, name) != LUA_TFUNCTION)
+		luaL_error(L, "replaced.%s is not a function", name);
+}
+
 /*
- * stanza_functions(metatable, replaced) -> { top_tag =, tostring =, clone = }
- * metatable: of util.stanza; replaced: a table of the same fields, the functions of util.stanza
+ * stanza_functions(metatable, replaced) -> { top_tag =, tostring =, clone =, tag =, text = }
+ * metatable: of util.stanza; replaced: a table of the same fields, the functions of util.stanza,
+ * and of add_direct_child, without which tag() and text() pass every call on
  */
 static int stanza_functions(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
@@ -255,16 +245,8 @@ static int stanza_functions(lua_State *L) {
 	lua_newtable(L);
 	pn_glue_encoder_new(L, ENCODER);
 	for (size_t i = 0; i < sizeof(FUNCTIONS) / sizeof(FUNCTIONS[0]); i++) {
-		lua_pushvalue(L, 4);
-		lua_pushliteral(L, "name");
-		lua_pushliteral(L, "attr");
-		lua_pushliteral(L, "tags");
-		lua_pushliteral(L, "namespaces");
-		lua_pushliteral(L, "__tostring");
-		lua_pushvalue(L, 1);
-		if (lua_getfield(L, 2, FUNCTIONS[i].name) != LUA_TFUNCTION)
-			return luaL_error(L, "replaced.%s is not a function", FUNCTIONS[i].name);
-		lua_pushcclosure(L, FUNCTIONS[i].function, UP_COUNT);
+		push_upvalues(L, FUNCTIONS[i].name);
+		lua_pushcclosure(L, FUNCTIONS[i].function, PN_UP_COUNT);
 		lua_setfield(L, 3, FUNCTIONS[i].name);
 	}
 	lua_settop(L, 3);

@@ -67,7 +67,7 @@ def exchange(*clients):
 FUNCTIONS = """
 	local st = require "util.stanza";
 	local kinds = {};
-	for i, f in ipairs { st.stanza_mt.top_tag, st.stanza_mt.__tostring, st.clone } do
+	for i, f in ipairs { st.stanza_mt.top_tag, st.stanza_mt.__tostring, st.clone, st.stanza_mt.tag, st.stanza_mt.text } do
 		kinds[i] = debug.getinfo(f, "S").what;
 	end
 	return table.concat(kinds, " ");
@@ -79,15 +79,17 @@ def stanza_functions_come_and_go(server):
 	alice, bob = pair(server)
 	before = server.lua("""
 		local st = require "util.stanza";
-		prosody.before = { st.stanza_mt.top_tag, st.stanza_mt.__tostring, st.clone };""" + FUNCTIONS)
-	assert before == "Lua Lua Lua"
-	for verb, kinds in ("load", "C C C"), ("reload", "C C C"), ("unload", before):
+		prosody.before = { st.stanza_mt.top_tag, st.stanza_mt.__tostring, st.clone, st.stanza_mt.tag, st.stanza_mt.text };"""
+		+ FUNCTIONS)
+	assert before == "Lua Lua Lua Lua Lua"
+	for verb, kinds in ("load", "C C C C C"), ("reload", "C C C C C"), ("unload", before):
 		module(server, verb)
 		assert server.lua(FUNCTIONS) == kinds, verb
 		exchange(alice, bob)
 	assert server.lua("""
 		local st, before = require "util.stanza", prosody.before;
-		return tostring(before[1] == st.stanza_mt.top_tag and before[2] == st.stanza_mt.__tostring and before[3] == st.clone)""") == "true"
+		return tostring(before[1] == st.stanza_mt.top_tag and before[2] == st.stanza_mt.__tostring and before[3] == st.clone
+			and before[4] == st.stanza_mt.tag and before[5] == st.stanza_mt.text)""") == "true"
 
 
 @behaviour("stanza functions: another module's replacement of ours stays, and works after the module is unloaded", **OURS)
@@ -116,7 +118,7 @@ def an_earlier_replacement_stays(server):
 		local clone = st.clone;
 		st.clone = function (...) return clone(...); end""")
 	module(server, "load")
-	assert server.lua(FUNCTIONS) == "C C Lua"
+	assert server.lua(FUNCTIONS) == "C C Lua C C"
 	server.expect_log("Another module has replaced clone of util.stanza: leaving it")
 
 
@@ -550,4 +552,4 @@ def the_status_tells_it(server):
 			end
 		end
 		return table.concat(parts, ", ")""")
-	assert figures == "stanza_functions 3, lean_clients 1, lean_servers 0, carbons_hosts 1", figures
+	assert figures == "stanza_functions 5, lean_clients 1, lean_servers 0, carbons_hosts 1", figures
