@@ -73,7 +73,7 @@ SHARED_LIBS := $(addsuffix native.lib.lua,$(sort $(dir $(SHARED_OBJECTS)))) \
 
 UNIT_TESTS := base stream stanza result decode document smq smq_accounts pack compress dictionary deleted marks store archive times order archive_compress damage open room series limits log log_damage turn sync crash copy compact verification ahead lmdb_file lmdb_file_damage \
 	cert verify refusal names xmppaddr constraints tlsa key dns file
-FUZZERS := decode encode smq pack compress store log lmdb_file cert tlsa dns
+FUZZERS := decode encode stream smq pack compress store log lmdb_file cert tlsa dns
 
 .DEFAULT_GOAL := all
 .PHONY: all help webchat install uninstall deb test-deb clean dictionary demo pictures test soak unit spec integration crash asan bench lint format fuzz newest

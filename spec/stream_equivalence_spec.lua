@@ -167,7 +167,7 @@ describe("A native stream and one of Prosody", function ()
 	setup(function () math.randomseed(helper.seed); end);
 
 	it("call back with the same values during the same call of feed(), wherever well-formed bytes are cut", function ()
-		for _ = 1, helper.tries(2000, 100000) do
+		for _ = 1, helper.tries(500, 100000) do
 			local setup = choose(SETUPS);
 			local bytes = document(setup, 0);
 			local stock, native = both(setup, cut(bytes), random(0, 2));
@@ -176,7 +176,7 @@ describe("A native stream and one of Prosody", function ()
 	end);
 
 	it("find the same errors after the same callbacks in broken bytes", function ()
-		for _ = 1, helper.tries(4000, 200000) do
+		for _ = 1, helper.tries(1000, 200000) do
 			local setup = choose(SETUPS);
 			local bytes = document(setup, choose { 0, 0.05, 0.3 });
 			if random(2) == 1 then bytes = mutate(bytes); end
@@ -186,7 +186,7 @@ describe("A native stream and one of Prosody", function ()
 	end);
 
 	it("behave the same if callbacks restart the stream, move it to another session, or change its limits", function ()
-		for _ = 1, helper.tries(4000, 200000) do
+		for _ = 1, helper.tries(1000, 200000) do
 			local setup = with_acts(choose(SETUPS));
 			local bytes = document(setup, choose { 0, 0.05 })..document(setup, choose { 0, 0.05 });
 			local stock, native = both(setup, cut(bytes..TAIL), random(0, 2));
@@ -195,9 +195,10 @@ describe("A native stream and one of Prosody", function ()
 		end
 	end);
 
+	-- Without the callbacks that a setup leaves out: a stream that does not open has no stanzas, and all text is between them
 	it("find a stanza too large during the same call of feed()", function ()
-		for _ = 1, helper.tries(2000, 100000) do
-			local setup = setmetatable({ limit = random(50, 1000) }, { __index = choose(SETUPS) });
+		for _ = 1, helper.tries(500, 100000) do
+			local setup = setmetatable({ limit = random(50, 1000); without = false }, { __index = choose(SETUPS) });
 			local bytes = document(setup, 0, true);
 			local stock, native = both(setup, cut(bytes), random(0, 2));
 			streams.assert_same(stock, native, bytes);

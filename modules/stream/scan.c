@@ -142,11 +142,40 @@ static bool step(struct pn_scan *scan, unsigned char c) {
 	return steps[scan->state](scan, c);
 }
 
+/* Passes bytes of names, values and text that change nothing: most bytes are such. */
+static size_t pass_plain(struct pn_scan *scan, const char *bytes, size_t i, size_t end) {
+	const char quote = (char)scan->quote;
+	const size_t begin = i;
+	switch ((enum state)scan->state) {
+	case TEXT:
+		while (i < end && bytes[i] != '<' && bytes[i] != '&')
+			i++;
+		break;
+	case VALUE:
+		while (i < end && bytes[i] != quote && bytes[i] != '<')
+			i++;
+		break;
+	case TAG:
+		while (i < end && is_name((unsigned char)bytes[i]))
+			i++;
+		if (i > begin)
+			scan->count = 0;
+		break;
+	default:
+		break;
+	}
+	return i;
+}
+
 size_t pn_scan(struct pn_scan *scan, const char *bytes, size_t *pos, size_t len, size_t enough) {
 	size_t complete = 0;
 	size_t i = *pos;
 	while (i < len && complete < enough) {
-		if (step(scan, (unsigned char)bytes[i++]))
+		const size_t end = len - i < enough ? len : i + enough;
+		i = pass_plain(scan, bytes, i, end);
+		if (scan->state == TEXT && i > *pos)
+			complete = i;
+		if (i < end && step(scan, (unsigned char)bytes[i++]))
 			complete = i;
 	}
 	*pos = i;

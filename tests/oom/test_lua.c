@@ -153,6 +153,37 @@ static void make_chain(void) {
 	cert_free(root);
 }
 
+/* Only for the test of streams. */
+static const char SET_UP_STREAM[] =
+	"local mt = {}\n"
+	"local function made(value, condition)\n"
+	"	if value == nil then error(condition) end\n"
+	"	return value\n"
+	"end\n"
+	"local header = \"<s:s xmlns='jabber:client' xmlns:s='urn:s' xml:lang='de'>\"\n"
+	"function use_stream()\n"
+	"	local session, stanzas, bytes = { notopen = true }, {}, 0\n"
+	"	local kind = stream.kind(made(stream.pool(0)), mt, {\n"
+	"		default_ns = 'jabber:client', stream_tag = 'urn:s\\1s', error_tag = "
+	"'urn:s\\1e',\n"
+	"		streamopened = function (s, attr) s.notopen = nil; s.lang = "
+	"attr['xml:lang'] end,\n"
+	"		streamclosed = function (s) s.closed = true end,\n"
+	"		handlestanza = function (_, stanza) stanzas[#stanzas + 1] = stanza end,\n"
+	"		error = error,\n"
+	"	})\n"
+	"	local each = made(kind:stream(session, function (n) bytes = bytes + n end))\n"
+	"	local parser <close> = made(each:parser())\n"
+	"	for _, part in ipairs { header, \"<iq><a x='\", "
+	"\"y'>text<s:b/></a></iq><iq/></s:s>\" } do\n"
+	"		made(parser:parse(part))\n"
+	"	end\n"
+	"	assert(#stanzas == 2 and session.closed and session.lang == 'de')\n"
+	"	assert(stanzas[1].tags[1].tags[1].attr.xmlns == 'urn:s' and "
+	"getmetatable(stanzas[2]) == mt)\n"
+	"	made(parser:parse())\n"
+	"end\n";
+
 static int open_it(lua_State *L) {
 	luaL_requiref(L, "smacks", luaopen_smacks, 1);
 	luaL_requiref(L, "certs", luaopen_certs, 1);
@@ -203,12 +234,23 @@ static bool is_all_released(lua_State *L) {
 	       lua_toboolean(L, -1);
 }
 
-static void fail_each(const char *function) {
+static void no_more(lua_State *L) {
+	(void)L;
+}
+
+static void add_stream(lua_State *L) {
+	luaL_requiref(L, "stream", luaopen_stream, 1);
+	REQUIRE(luaL_dostring(L, SET_UP_STREAM) == LUA_OK);
+	lua_settop(L, 0);
+}
+
+static void fail_each_with(void (*add)(lua_State *), const char *function) {
 	for (int fail_after = 0; fail_after <= 1; fail_after++) {
 		size_t failures = 0;
 		bool failed = true;
 		for (size_t nth = 1; failed; nth++) {
 			lua_State *L = new_state();
+			add(L);
 			test_alloc_fail(nth, fail_after != 0);
 			const bool ok = call(L, function);
 			failed = test_alloc.failed;
@@ -225,6 +267,10 @@ static void fail_each(const char *function) {
 	}
 }
 
+static void fail_each(const char *function) {
+	fail_each_with(no_more, function);
+}
+
 TEST(the_functions_of_stanza_survive_every_failing_allocation) {
 	fail_each("use_stanza");
 }
@@ -239,6 +285,10 @@ TEST(the_methods_of_a_queue_survive_every_failing_allocation) {
 
 TEST(the_methods_of_a_chain_survive_every_failing_allocation) {
 	fail_each("use_chain");
+}
+
+TEST(the_methods_of_a_stream_survive_every_failing_allocation) {
+	fail_each_with(add_stream, "use_stream");
 }
 
 static void take_with_failure(size_t nth, bool fail_after, bool *failed) {
