@@ -183,7 +183,7 @@ PAYLOADS = ("", "<body>x</body>", "<subject>x</subject>", "<body/>", f"<body>x</
 	"<body>x</body><y:q xmlns:y='urn:y' y:a='1'/>", "<body><![CDATA[<x>]]></body>")
 
 
-@compared("messages of every kind: recipients, carbon copies, archives of both sides")
+@compared("messages of every kind: recipients, carbon copies, archives of both sides", over=("native", "internal"))
 def messages(server):
 	alice, bob = (server.authenticated(server.account(n)).bind("resource") for n in ("alice", "bob"))
 	desks = [server.authenticated(c.user).bind("desktop") for c in (alice, bob)]
