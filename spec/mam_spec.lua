@@ -188,7 +188,7 @@ describe("the examination of a message", function ()
 	end);
 
 	it("survives collections at any time", function ()
-		local message = helper.parse "<message a='1' b='2'><body>x</body><y xmlns='z'/></message>";
+		local message = helper.parse "<message><body>x</body><y xmlns='z'/></message>";
 		for _ = 1, helper.tries(200, 5000) do
 			collectgarbage("step");
 			local copy = root.copy_with(message, st.stanza("new"));
