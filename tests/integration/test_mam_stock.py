@@ -2,10 +2,13 @@
 
 The differences that are meant are listed in the README of mod_mam, and tested in test_mam.py."""
 import difflib
+import random
 import re
 
 import bed
-from mam import FORM, MAM, RSM, STANZA_ID, element, form
+import suite
+from mam import FORM, MAM, RSM, STANZA_ID, Entry, element, fill, form
+from steps import stamp
 from suite import on_versions
 from xmpp import DELAY
 
@@ -144,6 +147,31 @@ def windows(server):
 			seen += mam_query(alice, {f"{name}-id": everything[n]}, "<max>5</max>")
 	seen += mam_query(alice, {"after-id": everything[3], "before-id": everything[8]}, "<max>10</max>")
 	seen += mam_query(alice, {"ids": [everything[4], everything[2]]})
+	return seen
+
+
+@compared("generated queries of an archive")
+def generated_queries(server):
+	choose = random.Random(suite.SEED)
+	alice = server.authenticated(server.account("alice")).bind("resource")
+	contacts = ["bob@prosody.test", "carol@other.example", "prosody.test"]
+	sent = fill(server, alice.user, [Entry(str(n), 1700000000 + n * n, choose.choice(contacts)) for n in range(40)])
+	seen = []
+	for _ in range(suite.tries(60, 600)):
+		fields, rsm, message = {}, {"max": choose.choice((1, 2, 7, 20, 39, 40, 41, 60))}, lambda: choose.choice(sent)
+		if choose.random() < 0.3:
+			fields["with"] = choose.choice([*contacts, "nobody@prosody.test"])
+		for name in ("start", "end"):
+			if choose.random() < 0.3:
+				fields[name] = stamp(message().when + choose.choice((-1, 0, 1)))
+		bound = choose.choice(("none", "none", "after", "before", "last page", "after-id", "before-id"))
+		if bound == "last page":
+			rsm["before"] = ""
+		elif bound.endswith("-id"):
+			fields[bound] = message().id
+		elif bound != "none":
+			rsm[bound] = message().id
+		seen += mam_query(alice, fields, "".join(element(*item) for item in rsm.items()), flip=choose.random() < 0.3)
 	return seen
 
 
