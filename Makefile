@@ -220,7 +220,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS))
+$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS) modules/mam/lua_mam.o)
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, also for LMDB

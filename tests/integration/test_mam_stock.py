@@ -7,15 +7,12 @@ import re
 
 import bed
 import suite
-from mam import FORM, MAM, RSM, STANZA_ID, Entry, element, fill, form
+from mam import DRIVERS, FORM, HINTS, MAM, RSM, STANZA_ID, Entry, element, fill, form
 from steps import stamp
 from suite import on_versions
 from xmpp import DELAY
 
-HINTS = "urn:xmpp:hints"
 STATES = "http://jabber.org/protocol/chatstates"
-DRIVERS = {"native": {"storage": "native"}, "internal": {"storage": "internal"},
-	"sql": {"storage": "sql", "sql": {"driver": "SQLite3", "database": "../prosody.sqlite"}}}
 
 
 class Pair:
