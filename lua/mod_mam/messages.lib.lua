@@ -45,7 +45,10 @@ end, -1);
 -- stanza as it was archived
 local function archive(user, stanza, session, peer, log)
 	local rank, left_out, children, has_id = decision.examine(stanza, mam.left_out);
-	if has_id then stanza = stanza_id.strip(stanza, user, host); end
+	if has_id then
+		stanza = stanza_id.strip(stanza, user, host);
+		rank, left_out, children = decision.examine(stanza, mam.left_out);
+	end
 	local should, reason = should_store(stanza, rank, session);
 	if not should then
 		log("debug", "Not archiving stanza: %s (%s)", tag(stanza), reason);
