@@ -15,8 +15,8 @@ local GLOBAL = "*";
 -- command of prosodyctl that needs not be enabled
 local MODULES = {
 	{ name = "smacks", objects = { "smacks" } };
-	{ name = "mam", objects = {} };
-	{ name = "muc_mam", objects = {} };
+	{ name = "mam", objects = { "mam" } };
+	{ name = "muc_mam", objects = { "mam" } };
 	{ name = "storage_native", objects = { "store" } };
 	{ name = "s2s_auth_native", objects = { "certs" }, protects_all = true };
 	{ name = "certs", objects = { "certs", "dns", "file" }, is_tool = true };

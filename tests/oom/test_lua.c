@@ -14,6 +14,7 @@
 #include <pn/alloc.h>
 
 int luaopen_certs(lua_State *L);
+int luaopen_mam(lua_State *L);
 int luaopen_smacks(lua_State *L);
 int luaopen_stream(lua_State *L);
 
@@ -100,6 +101,20 @@ static const char SET_UP[] =
 	"		asked.references = { 'b.example' }\n"
 	"		assert(made(parsed:verify(asked)).cause == 'name')\n"
 	"	end\n"
+	"end\n"
+	"local message = { name = 'message', attr = { to = 'a@b' }, namespaces = {}, tags = { "
+	"child }, "
+	"child, 'text' }\n"
+	"local ranks, set = { ['urn:x'] = { b = 3 } }, { ['urn:x'] = true }\n"
+	"function use_mam()\n"
+	"	local mam = mam(mt)\n"
+	"	assert(mam.examine(message, ranks, nil, set, 9) == 3)\n"
+	"	local marked = mam.copy(message, { name = 'id', attr = {}, tags = {} })\n"
+	"	assert(mam.is_unchanged(marked, message) and #marked == 3 and #marked.tags == 2)\n"
+	"	local stripped = mam.copy(marked, nil, set)\n"
+	"	assert(#stripped == 2 and stripped[1] == 'text' and stripped.tags[1].name == "
+	"'id')\n"
+	"	assert(#message == 2 and getmetatable(stripped) == mt)\n"
 	"end\n"
 	"local taken, last\n"
 	"function prepare_to_take()\n"
@@ -188,6 +203,7 @@ static int open_it(lua_State *L) {
 	luaL_requiref(L, "smacks", luaopen_smacks, 1);
 	luaL_requiref(L, "certs", luaopen_certs, 1);
 	luaL_requiref(L, "stream", luaopen_stream, 1);
+	luaL_requiref(L, "mam", luaopen_mam, 1);
 	return 0;
 }
 
@@ -263,12 +279,13 @@ static void fail_each_with(void (*add)(lua_State *), const char *function) {
 			if (!CHECK(test_alloc.blocks == outside.blocks))
 				return;
 		}
-		CHECK(failures > 0);
+		CHECK(failures > 0 || (only_lua && fail_after == 0));
 	}
 }
 
 static void fail_each(const char *function) {
 	fail_each_with(no_more, function);
+	fail_each_of(function, false);
 }
 
 TEST(the_functions_of_stanza_survive_every_failing_allocation) {
@@ -281,6 +298,10 @@ TEST(the_replaced_functions_of_stanzas_survive_every_failing_allocation) {
 
 TEST(the_methods_of_a_queue_survive_every_failing_allocation) {
 	fail_each("use_smq");
+}
+
+TEST(the_functions_of_mam_survive_every_failing_allocation) {
+	fail_each_of("use_mam", true);
 }
 
 TEST(the_methods_of_a_chain_survive_every_failing_allocation) {
