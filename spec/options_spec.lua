@@ -192,7 +192,7 @@ describe("the rows of every module", function ()
 	for path in io.popen("ls lua/mod_*/options.lib.lua"):lines() do table.insert(paths, path); end
 
 	it("exist", function ()
-		assert.equal(6, #paths);
+		assert.equal(7, #paths);
 	end);
 
 	for _, path in ipairs(paths) do
