@@ -13,7 +13,7 @@ admins = { "lead@example.org" }
 
 ---------- Paths ----------
 
--- The native modules come first, so that this mod_smacks is loaded, and not Prosody's own of the same name.
+-- The native modules come first, so that this mod_smacks and mod_mam are loaded, and not Prosody's own of the same names.
 plugin_paths = { "/usr/local/lib/prosody-native" }
 
 pidfile = "/run/prosody/prosody.pid"

@@ -9,7 +9,11 @@ local st, now = helper.st, os.time();
 local library;
 function library(name)
 	local loaded;
-	local stand_in = { host = "example.org", require = function (_, other) return library(other); end };
+	local stand_in = {
+		host = "example.org";
+		require = function (_, other) return library(other); end;
+		get_directory = function () return ((os.getenv("PN_LIBDIR") or "lua/mod_smacks"):gsub("mod_smacks", "mod_mam")); end;
+	};
 	for _, folder in ipairs { "lua/shared/", "lua/mod_mam/" } do
 		local path = folder..name..".lib.lua";
 		local file = io.open(path);
@@ -20,7 +24,7 @@ function library(name)
 	end
 	return loaded;
 end
-local decide = library "decision";
+local decision = library "decision";
 local mam_query = library "mam_query";
 local prefs_xml = library "mamprefsxml";
 local root = library "stanza_root";
@@ -125,7 +129,7 @@ end);
 
 describe("the decision", function ()
 	local function assert_decides(should, reason, xml, attr)
-		assert.same({ should, reason }, { decide(helper.parse("<message "..(attr or "").." to='a@b/c'>"..xml.."</message>")) });
+		assert.same({ should, reason }, { decision.decide(helper.parse("<message "..(attr or "").." to='a@b/c'>"..xml.."</message>")) });
 	end
 
 	it("is that of the hint or content with the highest rank, whatever the order", function ()
@@ -149,8 +153,48 @@ describe("the decision", function ()
 			assert_decides(false, kind, "<body>x</body><store xmlns='urn:xmpp:hints'/>", "type='"..kind.."'");
 		end
 		assert_decides(true, "bounce", "", "type='error'");
-		assert.is_false((decide(helper.parse "<message type='error' to='a@b'><body>x</body></message>")));
-		assert.is_false((decide(helper.parse "<message type='error'><body>x</body></message>")));
+		assert.is_false((decision.decide(helper.parse "<message type='error' to='a@b'><body>x</body></message>")));
+		assert.is_false((decision.decide(helper.parse "<message type='error'><body>x</body></message>")));
+	end);
+end);
+
+describe("the examination of a message", function ()
+	local states = { ["http://jabber.org/protocol/chatstates"] = true };
+
+	it("counts children to leave out, and finds ids of archives", function ()
+		local message = helper.parse("<message><body>x</body>text<active xmlns='http://jabber.org/protocol/chatstates'/>"
+			.."<paused xmlns='http://jabber.org/protocol/chatstates'/></message>");
+		assert.same({ 3, 2, 3, false }, { decision.examine(message, states) });
+		assert.same({ 3, 0, 3, false }, { decision.examine(message) });
+		message:tag("stanza-id", { xmlns = "urn:xmpp:sid:0" });
+		assert.same({ 3, 2, 4, true }, { decision.examine(message, states) });
+		local stripped = root.copy_without_namespaces(message, states);
+		assert.same({ 3, 0, 2, true }, { decision.examine(stripped, states) });
+		assert.equal("<message xml:lang='en'><body>x</body>text<stanza-id xmlns='urn:xmpp:sid:0'/></message>",
+			(tostring(stripped):gsub("^<message.->", "<message xml:lang='en'>")));
+		assert.equal(4, #message.tags);
+	end);
+
+	it("reads tables that are no stanzas as far as it can", function ()
+		for _, broken in ipairs {
+			{}, { tags = 1, attr = 1 }, { tags = { 1, {}, { name = {}, attr = {} }, { name = "body", attr = { xmlns = {} } } }, attr = {} },
+			{ tags = { { name = "x", attr = { xmlns = "http://jabber.org/protocol/muc#user" }, tags = { 1, {}, { name = 1 } } } } },
+		} do
+			assert.equal(10, (decision.examine(broken, states)));
+			pcall(root.copy, broken); -- raises an error if there is no table of attributes
+		end
+		assert.has_error(function () decision.examine("x"); end);
+		assert.has_error(function () root.copy(nil); end);
+	end);
+
+	it("survives collections at any time", function ()
+		local message = helper.parse "<message><body>x</body><y xmlns='z'/></message>";
+		for _ = 1, helper.tries(200, 5000) do
+			collectgarbage("step");
+			local copy = root.copy_with(message, st.stanza("new"));
+			assert.is_true(root.is_unchanged(copy, message));
+			assert.equal(tostring(message), tostring(root.copy(message)));
+		end
 	end);
 end);
 

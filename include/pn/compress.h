@@ -30,12 +30,15 @@ struct pn_compressor {
 	struct ZSTD_CCtx_s *writer; /* NULL until it is needed, as is reader */
 	struct ZSTD_DCtx_s *reader;
 	struct pn_buf compressed;
-	struct pn_buf frame; /* of the reader */
+	struct pn_buf last;   /* packed stanza whose compressed form is in `compressed` */
+	struct pn_str result; /* that form; bytes = NULL: none, or it is not shorter */
+	struct pn_buf frame;  /* of the reader */
 };
 
 /*
  * Sets *stored to the compressed form of a packed stanza, which is borrowed until the next call; or
- * to the packed stanza itself, if that is not longer. Returns 0 or PN_ENOMEM.
+ * to the packed stanza itself, if that is not longer. The stanza of the call before is not
+ * compressed again: a message goes to the archives of both sides. Returns 0 or PN_ENOMEM.
  */
 int pn_compress(struct pn_compressor *compressor, struct pn_str packed, struct pn_str *stored);
 

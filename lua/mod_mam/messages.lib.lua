@@ -1,6 +1,6 @@
 -- Archives messages on their way: those that clients of this host send, and those that its users get
 
-local decide = module:require "decision";
+local decision = module:require "decision";
 local root = module:require "stanza_root";
 local stanza_id = module:require "stanza_id";
 
@@ -24,63 +24,54 @@ local mam;
 
 --- What is archived
 
--- Asks other modules only if there are any
-local function should_store(stanza, session)
+-- Asks other modules only if there are any. rank: of decision.examine()
+local function should_store(stanza, rank, session)
 	local handlers = events.get_handlers("archive-should-store");
-	if handlers and #handlers == 1 then return decide(stanza); end
+	if handlers and #handlers == 1 then return decision.decide(stanza, rank); end
 	local event = { stanza = stanza; session = session };
 	local should = module:fire_event("archive-should-store", event);
 	return should, event.reason;
 end
 
 module:hook("archive-should-store", function (event)
-	local should, reason = decide(event.stanza);
+	local should, reason = decision.decide(event.stanza);
 	event.reason = reason;
 	return should;
 end, -1);
 
-local function is_left_out(child)
-	return mam.left_out:contains(child.attr.xmlns);
-end
-
--- Returns the stanza without elements of namespaces that are not archived, or nil if nothing is left
-local function for_storage(stanza)
-	local count = 0;
-	for _, child in ipairs(stanza.tags) do
-		if is_left_out(child) then count = count + 1; end
-	end
-	if not mam.left_out:empty() and count == #stanza.tags then return nil; end
-	if count == 0 then return stanza; end
-	return root.copy_without(stanza, is_left_out);
-end
-
 --- Archiving
 
--- Returns the id, and the stanza as it was archived; or nil
+-- Returns the stanza without ids that claim to be the owner's archive's; the id of the message, nil if it is not archived; and the
+-- stanza as it was archived
 local function archive(user, stanza, session, peer, log)
-	local should, reason = should_store(stanza, session);
+	local rank, left_out, children, has_id = decision.examine(stanza, mam.left_out);
+	if has_id then
+		stanza = stanza_id.strip(stanza, user, host);
+		rank, left_out, children = decision.examine(stanza, mam.left_out);
+	end
+	local should, reason = should_store(stanza, rank, session);
 	if not should then
 		log("debug", "Not archiving stanza: %s (%s)", tag(stanza), reason);
-		return nil;
+		return stanza;
 	end
-	local stored = for_storage(stanza);
-	if not stored then
+	if left_out == children and next(mam.left_out) ~= nil then
 		log("debug", "Not archiving stanza: %s (empty when stripped)", tag(stanza));
-		return nil;
+		return stanza;
 	end
 	local with = jid_bare(peer);
 	if not mam.prefs.wants(user, peer, with) then
 		log("debug", "Not archiving stanza: %s (prefs)", tag(stanza));
-		return nil;
+		return stanza;
 	end
 	log("debug", "Archiving stanza: %s (%s)", tag(stanza), reason);
+	local stored = left_out > 0 and root.copy_without_namespaces(stanza, mam.left_out) or stanza;
 	local id, err = mam.append(user, stored, time_now(), with);
 	if not id then
 		log("error", "Could not archive stanza: %s", err);
-		return nil;
+		return stanza;
 	end
 	mam.note_day(user);
-	return id, stored;
+	return stanza, id, stored;
 end
 
 local function announce(user, id, stored, origin)
@@ -91,13 +82,12 @@ end
 
 -- A message that a client sends. Until strip_again() it has its id in the sender's archive, for carbon copies.
 local function on_sent(event)
-	local origin = event.origin;
+	local origin, attr = event.origin, event.stanza.attr;
 	local user = origin.username;
 	local own = user.."@"..host;
-	local stanza = stanza_id.strip(event.stanza, user, host);
+	local to = attr.to or attr.from; -- without "to" it is a note to oneself
+	local stanza, id, stored = archive(user, event.stanza, origin, to, origin.log);
 	event.stanza = stanza;
-	local to = stanza.attr.to or stanza.attr.from; -- without "to" it is a note to oneself
-	local id, stored = archive(user, stanza, origin, to, origin.log);
 	if not id then return; end
 	event.stanza = stanza_id.add(stanza, own, id);
 	event.mam_unmarked, event.mam_marked = stanza, event.stanza;
@@ -118,19 +108,20 @@ end
 
 -- A message to a user of this host. A note to oneself is in the archive already.
 local function on_received(event)
-	local attr = event.stanza.attr;
+	local origin, attr = event.origin, event.stanza.attr;
 	local user = jid_split(attr.to or attr.from);
 	if not user then return; end
 	local own = user.."@"..host;
-	local stanza = stanza_id.strip(event.stanza, user, host);
-	event.stanza = stanza;
-	local id, stored = event.mam_note, nil;
-	if not id or jid_bare(attr.from) ~= own then
-		id, stored = archive(user, stanza, event.origin, attr.from, module._log);
+	local stanza, id, stored;
+	if event.mam_note and jid_bare(attr.from) == own then
+		stanza, id = stanza_id.strip(event.stanza, user, host), event.mam_note;
+	else
+		stanza, id, stored = archive(user, event.stanza, origin, attr.from, module._log);
 	end
+	event.stanza = stanza;
 	if not id then return; end
 	event.stanza = stanza_id.add(stanza, own, id);
-	if stored then announce(user, id, stored, event.origin); end
+	if stored then announce(user, id, stored, origin); end
 end
 
 for _, kind in ipairs { "bare", "full" } do
@@ -139,7 +130,7 @@ for _, kind in ipairs { "bare", "full" } do
 	module:hook("message/"..kind, on_received, 0);
 end
 
--- mam: { append =, note_day =, prefs =, left_out = set of namespaces }
+-- mam: { append =, note_day =, prefs =, left_out = { [namespace] = true } }
 return function (parts)
 	mam = parts;
 end

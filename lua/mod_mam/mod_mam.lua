@@ -24,6 +24,9 @@ local note_day, expires = module:require "archive_expiry" {
 local use_total = options.mam_include_total;
 if use_total == nil then use_total = expires or archive.counts_fast == true; end
 
+local left_out = options.dont_archive_namespaces and {} or { [CHAT_STATES] = true };
+for namespace in options.dont_archive_namespaces or set.new {} do left_out[namespace] = true; end
+
 -- What the parts of the module share
 local mam = {
 	archive = archive;
@@ -31,7 +34,7 @@ local mam = {
 		options.storage_archive_item_limit or caps.quota or DEFAULT_LIMIT);
 	note_day = note_day;
 	prefs = module:require "prefs"(options.archive_store);
-	left_out = options.dont_archive_namespaces or set.new { CHAT_STATES };
+	left_out = left_out;
 	page_size = options.max_archive_query_results;
 	use_total = use_total;
 };

@@ -77,7 +77,7 @@ local offline = {};
 
 -- To be called for each page with the ids of its messages
 function offline.read(session, ids)
-	if not session.presence and modules.offline then
+	if not session.presence and modules.offline then -- offline messages come with the first presence
 		session.mam_read = session.mam_read or cache.new(READ_MAX);
 		for _, id in ipairs(ids) do session.mam_read:set(id, true); end
 	end

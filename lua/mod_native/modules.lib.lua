@@ -15,7 +15,7 @@ local GLOBAL = "*";
 -- command of prosodyctl that needs not be enabled
 local MODULES = {
 	{ name = "smacks", objects = { "smacks" } };
-	{ name = "mam", objects = {} };
+	{ name = "mam", objects = { "mam" } };
 	{ name = "muc_mam", objects = {} };
 	{ name = "storage_native", objects = { "store" } };
 	{ name = "s2s_auth_native", objects = { "certs" }, protects_all = true };

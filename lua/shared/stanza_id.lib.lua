@@ -3,11 +3,13 @@
 local root = module:require "stanza_root";
 
 local jid_prepped_split = require "util.jid".prepped_split;
-local st = require "util.stanza";
+local stanza_mt = require "util.stanza".stanza_mt;
 
 local xmlns_sid = "urn:xmpp:sid:0";
 
-local stanza_id = { xmlns = xmlns_sid };
+local stanza_id = {
+	is_unchanged = root.is_unchanged; -- (marked, stanza): whether `marked`, which add() made of `stanza`, is as it was then
+};
 
 local function is_by(tag, user, host)
 	if tag.name ~= "stanza-id" or tag.attr.xmlns ~= xmlns_sid then return false; end
@@ -34,27 +36,9 @@ end
 
 -- Returns a copy of the stanza with the id that the archive `by` has given to it. It shares its other children with the stanza.
 function stanza_id.add(stanza, by, id)
-	return root.copy_with(stanza, st.stanza("stanza-id", { xmlns = xmlns_sid, by = by, id = id }));
-end
-
-local function has_all(table, of)
-	for key, value in pairs(of) do
-		if table[key] ~= value then return false; end
-	end
-	return true;
-end
-
--- Whether `marked`, which add() made of `stanza`, is as it was then
-function stanza_id.is_unchanged(marked, stanza)
-	local count, tags = #stanza, #stanza.tags;
-	if #marked ~= count + 1 or #marked.tags ~= tags + 1 or marked.name ~= stanza.name then return false; end
-	for i = 1, count do
-		if marked[i] ~= stanza[i] then return false; end
-	end
-	for i = 1, tags do
-		if marked.tags[i] ~= stanza.tags[i] then return false; end
-	end
-	return has_all(marked.attr, stanza.attr) and has_all(stanza.attr, marked.attr);
+	-- not st.stanza(), which checks each value: these are Prosody's own
+	local element = { name = "stanza-id", attr = { xmlns = xmlns_sid, by = by, id = id }, tags = {} };
+	return root.copy_with(stanza, setmetatable(element, stanza_mt));
 end
 
 return stanza_id;

@@ -10,14 +10,8 @@
 const char PN_LUA_ARCHIVE[] = "pn.store.archive";
 static const char CURSOR[] = "pn.store.cursor";
 
-static const struct pn_str NONE = {NULL, 0};
-
 static const struct pn_store *check(lua_State *L, struct pn_lua_db **db) {
 	return pn_lua_check_store(L, PN_LUA_ARCHIVE, db);
-}
-
-static struct pn_str optional_str(lua_State *L, int arg) {
-	return lua_isnoneornil(L, arg) ? NONE : pn_lua_check_str(L, arg);
 }
 
 /* ---- Writing ---- */
@@ -46,9 +40,9 @@ static int archive_append(lua_State *L) {
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	luaL_argexpected(L, lua_istable(L, 4) || lua_type(L, 4) == LUA_TSTRING, 4, "table");
 	struct pn_message message = {
-		.id = optional_str(L, 3),
+		.id = pn_lua_optional_str(L, 3),
 		.when = luaL_checknumber(L, 5),
-		.peer = optional_str(L, 6),
+		.peer = pn_lua_optional_str(L, 6),
 	};
 	const uint64_t quota = (uint64_t)pn_glue_integer(L, 7, 0, INT64_MAX);
 	const struct pn_store *store = check(L, &db);
@@ -72,7 +66,7 @@ static int archive_set(lua_State *L) {
 	const struct pn_str id = pn_lua_check_str(L, 3);
 	luaL_checktype(L, 4, LUA_TTABLE);
 	const double when = luaL_optnumber(L, 5, 0);
-	const struct pn_str peer = optional_str(L, 6);
+	const struct pn_str peer = pn_lua_optional_str(L, 6);
 	const struct pn_store *store = check(L, &db);
 	struct pn_buf *const buf = pn_lua_scratch(db);
 	int err = pn_lua_put_stanza(L, 4, buf);
@@ -86,100 +80,7 @@ static int archive_set(lua_State *L) {
 	return pn_lua_result(L, err);
 }
 
-/* ---- Queries: tables, whose strings are borrowed while the table is on the stack ---- */
-
-/* Pushes a field with raw access, so the table keeps it alive. False counts as nil. */
-static int push_field(lua_State *L, int table, const char *name) {
-	lua_pushstring(L, name);
-	const int type = lua_rawget(L, table);
-	return lua_toboolean(L, -1) ? type : LUA_TNIL;
-}
-
-static struct pn_str field_str(lua_State *L, int table, const char *name) {
-	struct pn_str str = NONE;
-	switch (push_field(L, table, name)) {
-	case LUA_TNIL:
-		break;
-	case LUA_TSTRING:
-		str.bytes = lua_tolstring(L, -1, &str.len);
-		break;
-	default:
-		luaL_error(L, "query field '%s' must be a string", name);
-	}
-	lua_pop(L, 1);
-	return str;
-}
-
-static bool field_number(lua_State *L, int table, const char *name, double *number) {
-	const int type = push_field(L, table, name);
-	if (type != LUA_TNIL && type != LUA_TNUMBER)
-		luaL_error(L, "query field '%s' must be a number", name);
-	*number = lua_tonumber(L, -1);
-	lua_pop(L, 1);
-	return type != LUA_TNIL;
-}
-
-/* Reads the ids. Pushes the memory that has them, or nil. */
-static void field_ids(lua_State *L, int table, struct pn_archive_query *query) {
-	const int type = push_field(L, table, "ids");
-	if (type == LUA_TNIL)
-		return; /* with nil or false pushed */
-	if (type != LUA_TTABLE)
-		luaL_error(L, "query field 'ids' must be a table");
-	query->ids_count = (size_t)lua_rawlen(L, -1);
-	struct pn_str *ids = lua_newuserdatauv(L, (query->ids_count + 1) * sizeof(*ids), 0);
-	for (size_t i = 0; i < query->ids_count; i++) {
-		if (lua_rawgeti(L, -2, (lua_Integer)i + 1) != LUA_TSTRING)
-			luaL_error(L, "query field 'ids' must hold strings");
-		ids[i].bytes = lua_tolstring(L, -1, &ids[i].len);
-		lua_pop(L, 1);
-	}
-	query->ids = ids;
-	lua_remove(L, -2);
-}
-
-struct pn_archive_query pn_lua_check_query(lua_State *L, int table) {
-	struct pn_archive_query query = {0};
-	if (lua_isnoneornil(L, table)) {
-		lua_pushnil(L);
-		return query;
-	}
-	luaL_checktype(L, table, LUA_TTABLE);
-	query.has_start = field_number(L, table, "start", &query.start);
-	query.has_end = field_number(L, table, "end", &query.end);
-	query.peer = field_str(L, table, "with");
-	query.before = field_str(L, table, "before");
-	query.after = field_str(L, table, "after");
-	query.key = field_str(L, table, "key");
-	push_field(L, table, "reverse");
-	query.reverse = lua_toboolean(L, -1);
-	lua_pop(L, 1);
-	field_ids(L, table, &query);
-	return query;
-}
-
-/* ---- Times as clients see them: util.datetime truncates to microseconds (0.12: seconds) ---- */
-
-enum { MICROSECONDS = 1000000 };
-
-/* The rounding error of a parsed stamp: a double of the current time has steps of 2^-22 s. */
-static const double PARSED = 0.25 / MICROSECONDS;
-
-/*
- * Returns the last time that has the same stamp as `end`: a query up to the stamp of a message
- * includes that message. `start` needs no change, because a truncated stamp is never later than its
- * message.
- */
-static double last_with_stamp(const struct pn_lua_db *db, double end) {
-	const double parts = db->whole_seconds ? 1 : MICROSECONDS;
-	if (!isfinite(end))
-		return end;
-	const double second = floor(end + PARSED);
-	const double part = floor((end + PARSED - second) * parts);
-	const double next =
-		second + (part + 1) / parts; /* has the next stamp, unless it was rounded down */
-	return floor((next - second) * parts) > part ? nextafter(next, -INFINITY) : next;
-}
+/* ---- Finding ---- */
 
 static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
 	const double stamp = db->whole_seconds ? floor(when) : when;
@@ -188,22 +89,6 @@ static void push_when(lua_State *L, const struct pn_lua_db *db, double when) {
 	else
 		lua_pushnumber(L, stamp);
 }
-
-const struct pn_store *pn_lua_check_queried(lua_State *L, struct pn_lua_db **db,
-					    struct pn_archive_query *query) {
-	const struct pn_store *store = check(L, db);
-	if (query->has_end)
-		query->end = last_with_stamp(*db, query->end);
-	return store;
-}
-
-uint64_t pn_lua_field_limit(lua_State *L, int table, const char *name, bool *given) {
-	double number = 0;
-	*given = !lua_isnoneornil(L, table) && field_number(L, table, name, &number);
-	return number > 0 ? (number < 1e15 ? (uint64_t)number : UINT64_MAX) : 0;
-}
-
-/* ---- Finding ---- */
 
 struct cursor {
 	struct pn_archive_cursor *cursor; /* NULL if pn_archive_find() has failed */
@@ -224,16 +109,12 @@ static int cursor_collect(lua_State *L) {
 static int archive_find(lua_State *L) {
 	struct pn_lua_db *db;
 	uint64_t total = 0;
-	bool limited, wanted = false;
+	bool limited;
 	lua_settop(L, 3);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct pn_archive_query query = pn_lua_check_query(L, 3);
 	const uint64_t limit = pn_lua_field_limit(L, 3, "limit", &limited);
-	if (lua_istable(L, 3)) {
-		push_field(L, 3, "total");
-		wanted = lua_toboolean(L, -1);
-		lua_pop(L, 1);
-	}
+	const bool wanted = pn_lua_field_boolean(L, 3, "total");
 	struct cursor *cursor = pn_glue_handle(L, CURSOR, sizeof(*cursor), CURSOR_VALUES);
 	const int at = lua_gettop(L);
 	const struct pn_store *store = pn_lua_check_queried(L, &db, &query);
@@ -250,15 +131,6 @@ static int archive_find(lua_State *L) {
 		return 1;
 	lua_pushinteger(L, (lua_Integer)total);
 	return 2;
-}
-
-void pn_lua_report_damage(lua_State *L, int owner, struct pn_str id) {
-	if (lua_getiuservalue(L, owner, PN_LUA_DAMAGED) == LUA_TFUNCTION) {
-		lua_pushlstring(L, id.bytes, id.len);
-		lua_call(L, 1, 0);
-	} else {
-		lua_pop(L, 1);
-	}
 }
 
 /* Reads the next message. Raises if the database was closed meanwhile. */

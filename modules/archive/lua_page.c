@@ -13,10 +13,6 @@ struct page {
 	bool more;              /* a message is left */
 };
 
-static struct pn_str optional_str(lua_State *L, int arg) {
-	return lua_isnoneornil(L, arg) ? (struct pn_str){NULL, 0} : pn_lua_check_str(L, arg);
-}
-
 static void put_str(struct pn_buf *buf, struct pn_str str) {
 	pn_wire_put_bytes(buf, str.bytes, (uint32_t)str.len);
 }
@@ -94,9 +90,9 @@ int pn_lua_archive_page(lua_State *L) {
 	lua_settop(L, 8);
 	const struct pn_user user = pn_lua_check_user(L, 2);
 	struct page page = {.left = (uint64_t)pn_glue_integer(L, 4, 0, INT32_MAX)};
-	struct pn_result result = {.to = optional_str(L, 5),
-				   .from = optional_str(L, 6),
-				   .query = optional_str(L, 7),
+	struct pn_result result = {.to = pn_lua_optional_str(L, 5),
+				   .from = pn_lua_optional_str(L, 6),
+				   .query = pn_lua_optional_str(L, 7),
 				   .without_to = lua_toboolean(L, 8)};
 	struct pn_archive_query query = pn_lua_check_query(L, 3);
 	page.results = pn_lua_buffer(L);

@@ -114,18 +114,47 @@ static int write_frame(struct pn_compressor *compressor, struct pn_str packed,
 	return PN_OK;
 }
 
-int pn_compress(struct pn_compressor *compressor, struct pn_str packed, struct pn_str *stored) {
+static bool is_last(const struct pn_compressor *compressor, struct pn_str packed) {
+	const struct pn_buf *const last = &compressor->last;
+	return last->len == packed.len && memcmp(last->data, packed.bytes, packed.len) == 0;
+}
+
+/* Makes room for what one stanza needs, and forgets the last one. */
+static int reserve(struct pn_compressor *compressor, struct pn_str packed) {
 	struct pn_buf *const buf = &compressor->compressed;
+	struct pn_buf *const last = &compressor->last;
+	pn_buf_reset(buf, KEEP);
+	pn_buf_reset(last, KEEP);
+	const int err = pn_buf_reserve(buf, ZSTD_compressBound(packed.len));
+	return err == PN_OK && packed.len <= KEEP ? pn_buf_reserve(last, packed.len) : err;
+}
+
+/* Long stanzas are not remembered. */
+static void remember(struct pn_compressor *compressor, struct pn_str packed, struct pn_str stored) {
+	const struct pn_str none = {NULL, 0};
+	if (packed.len > KEEP)
+		return;
+	pn_buf_append(&compressor->last, packed.bytes, packed.len);
+	compressor->result = stored.bytes != packed.bytes ? stored : none;
+}
+
+int pn_compress(struct pn_compressor *compressor, struct pn_str packed, struct pn_str *stored) {
 	*stored = packed;
 	if (packed.len == 0 || packed.len > PN_COMPRESS_MAX || packed.bytes[0] != PN_PACK_VERSION)
 		return PN_OK;
-	pn_buf_reset(buf, KEEP);
-	const int err = open_writer(compressor);
-	if (err != PN_OK)
-		return err;
-	if (pn_buf_reserve(buf, ZSTD_compressBound(packed.len)) != PN_OK)
-		return PN_ENOMEM;
-	return write_frame(compressor, packed, stored);
+	if (is_last(compressor, packed)) {
+		if (compressor->result.bytes != NULL)
+			*stored = compressor->result;
+		return PN_OK;
+	}
+	int err = open_writer(compressor);
+	if (err == PN_OK)
+		err = reserve(compressor, packed);
+	if (err == PN_OK)
+		err = write_frame(compressor, packed, stored);
+	if (err == PN_OK)
+		remember(compressor, packed, *stored);
+	return err;
 }
 
 /* ---- Reading ---- */
@@ -190,6 +219,7 @@ void pn_compressor_free(struct pn_compressor *compressor) {
 	ZSTD_freeCCtx(compressor->writer);
 	ZSTD_freeDCtx(compressor->reader);
 	pn_buf_free(&compressor->compressed);
+	pn_buf_free(&compressor->last);
 	pn_buf_free(&compressor->frame);
 	*compressor = (struct pn_compressor){0};
 }

@@ -3,11 +3,16 @@ import os
 
 import bed
 import xmpp
+from suite import behaviour
 
 MAM = "urn:xmpp:mam:2"
 RSM = "http://jabber.org/protocol/rsm"
 FORM = "jabber:x:data"
 STANZA_ID = "urn:xmpp:sid:0"
+HINTS = "urn:xmpp:hints"
+# SQLite does not create the directory of data
+SQL = {"storage": "sql", "sql": {"driver": "SQLite3", "database": "../prosody.sqlite"}}
+DRIVERS = {"native": {"storage": "native"}, "internal": {"storage": "internal"}, "sql": SQL}
 
 
 class Page:
@@ -122,3 +127,27 @@ def run_task(server, name, host=None, ahead=0):
 		end
 		assert(task, "no such task");
 		require "util.async".runner(function () task:run(os.time() + {ahead}); end):run(true)""")
+
+
+def on_drivers(name, **settings):
+	"""A test for each storage driver."""
+	options = settings.pop("options", {})
+
+	def register(function):
+		for driver, storage in DRIVERS.items():
+			title = f"mam: {name}, storage {driver}"
+			behaviour(title, modules=["mam", *settings.get("modules", ())], options={**storage, **options})(function)
+		return function
+	return register
+
+
+def own_ids(message, client):
+	return [e["id"] for e in message.all("stanza-id", STANZA_ID) if e["by"] == client.bare_jid]
+
+
+def set_prefs(client, default="", always=(), never=()):
+	default = f" default='{default}'" if default else ""
+	lists = "".join(element(name, "").replace("></", f">{''.join(element('jid', j) for j in jids)}</")
+		for name, jids in (("always", always), ("never", never)))
+	answer = client.ask(f"<prefs xmlns='{MAM}'{default}>{lists}</prefs>", "set")
+	return answer.child("error") and xmpp.failure(answer.child("error"))

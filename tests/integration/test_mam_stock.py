@@ -2,17 +2,17 @@
 
 The differences that are meant are listed in the README of mod_mam, and tested in test_mam.py."""
 import difflib
+import random
 import re
 
 import bed
-from mam import FORM, MAM, RSM, STANZA_ID, element, form
+import suite
+from mam import DRIVERS, FORM, HINTS, MAM, RSM, STANZA_ID, Entry, element, fill, form
+from steps import stamp
 from suite import on_versions
 from xmpp import DELAY
 
-HINTS = "urn:xmpp:hints"
 STATES = "http://jabber.org/protocol/chatstates"
-DRIVERS = {"native": {"storage": "native"}, "internal": {"storage": "internal"},
-	"sql": {"storage": "sql", "sql": {"driver": "SQLite3", "database": "../prosody.sqlite"}}}
 
 
 class Pair:
@@ -147,6 +147,31 @@ def windows(server):
 	return seen
 
 
+@compared("generated queries of an archive")
+def generated_queries(server):
+	choose = random.Random(suite.SEED)
+	alice = server.authenticated(server.account("alice")).bind("resource")
+	contacts = ["bob@prosody.test", "carol@other.example", "prosody.test"]
+	sent = fill(server, alice.user, [Entry(str(n), 1700000000 + n * n, choose.choice(contacts)) for n in range(40)])
+	seen = []
+	for _ in range(suite.tries(60, 600)):
+		fields, rsm, message = {}, {"max": choose.choice((1, 2, 7, 20, 39, 40, 41, 60))}, lambda: choose.choice(sent)
+		if choose.random() < 0.3:
+			fields["with"] = choose.choice([*contacts, "nobody@prosody.test"])
+		for name in ("start", "end"):
+			if choose.random() < 0.3:
+				fields[name] = stamp(message().when + choose.choice((-1, 0, 1)))
+		bound = choose.choice(("none", "none", "after", "before", "last page", "after-id", "before-id"))
+		if bound == "last page":
+			rsm["before"] = ""
+		elif bound.endswith("-id"):
+			fields[bound] = message().id
+		elif bound != "none":
+			rsm[bound] = message().id
+		seen += mam_query(alice, fields, "".join(element(*item) for item in rsm.items()), flip=choose.random() < 0.3)
+	return seen
+
+
 @compared("errors that both know")
 def errors(server):
 	alice, _ = conversation(server)
@@ -183,7 +208,7 @@ PAYLOADS = ("", "<body>x</body>", "<subject>x</subject>", "<body/>", f"<body>x</
 	"<body>x</body><y:q xmlns:y='urn:y' y:a='1'/>", "<body><![CDATA[<x>]]></body>")
 
 
-@compared("messages of every kind: recipients, carbon copies, archives of both sides")
+@compared("messages of every kind: recipients, carbon copies, archives of both sides", over=("native", "internal"))
 def messages(server):
 	alice, bob = (server.authenticated(server.account(n)).bind("resource") for n in ("alice", "bob"))
 	desks = [server.authenticated(c.user).bind("desktop") for c in (alice, bob)]

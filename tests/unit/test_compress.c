@@ -278,6 +278,32 @@ TEST(a_compressed_stanza_within_one_is_damage) {
 
 /* ---- Memory ---- */
 
+TEST(a_stanza_that_comes_twice_in_a_row_is_compressed_once) {
+	struct pn_buf packed[3] = {{0}}, copy = {0};
+	struct pn_str stored;
+	pack_chat(&packed[0]);
+	put_bytes(&packed[1], 64, true); /* does not get shorter */
+	put_bytes(&packed[2], 300 * 1024, false);
+	for (int i = 0; i < 3; i++) {
+		CHECK(pn_compress(&compressor, buf_str(&packed[i]), &stored) == PN_OK);
+		copy.len = 0;
+		pn_buf_append(&copy, stored.bytes, stored.len);
+		failing = i < 2 ? RUN : NONE; /* long ones are compressed again */
+		CHECK(pn_compress(&compressor, buf_str(&packed[i]), &stored) == PN_OK);
+		CHECK(stored.len == copy.len && memcmp(stored.bytes, copy.data, copy.len) == 0);
+		failing = NONE;
+	}
+	packed[0].data[packed[0].len - 4] ^= 1; /* of the same length */
+	CHECK(pn_compress(&compressor, buf_str(&packed[0]), &stored) == PN_OK);
+	pn_buf_append(&copy, stored.bytes, stored.len);
+	for (int i = 0; i < 3; i++) {
+		CHECK(store_and_read(&packed[i]) > 0);
+		pn_buf_free(&packed[i]);
+	}
+	pn_buf_free(&copy);
+	teardown();
+}
+
 TEST(later_stanzas_of_usual_sizes_are_stored_and_read_without_an_allocation) {
 	struct pn_buf packed = {0}, back = {0};
 	struct pn_buf copy = {0};
