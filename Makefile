@@ -44,26 +44,17 @@ FILE := modules/file/file.o
 CORE_LIBS := -lexpat -llmdb -lzstd -lpthread -lm $(CERT_LIBS) $(DNS_LIBS)
 CORES := $(BASE) $(STREAM) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(SMQ) $(DB) $(STORE) $(ARCHIVE) $(CERT) $(DNS) $(FILE)
 LUA_SMACKS := modules/glue/lua_smacks.o modules/stanza/lua_stanza.o modules/smq/lua_smq.o
-<<<<<<< HEAD
 LUA_STREAM := modules/glue/lua_native_stream.o $(addprefix modules/stream/,lua_stream.o lua_build.o) modules/stanza/lua_functions.o modules/stanza/lua_adding.o
 LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o archive/lua_page.o archive/lua_query.o)
 
 SHARED_OBJECTS := mod_smacks/smacks.so mod_mam/mam.so mod_storage_native/store.so mod_stream_native/stream.so \
-=======
-LUA_STORE := $(addprefix modules/,glue/store.o glue/value.o store/lua_store.o store/lua_pack.o store/lua_keyval.o store/lua_tools.o archive/lua_archive.o archive/lua_page.o archive/lua_query.o)
-
-SHARED_OBJECTS := mod_smacks/smacks.so mod_mam/mam.so mod_storage_native/store.so \
->>>>>>> mam
 	mod_s2s_auth_native/certs.so mod_certs/certs.so mod_certs/dns.so mod_certs/file.so
 $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK) $(SMQ) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
-<<<<<<< HEAD
 $(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o modules/stanza/valid.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_stream_native/stream.so: LDLIBS := -lexpat
 $(OUT)/mod_mam/mam.so: $(OUT)/modules/mam/lua_mam.o
-=======
 $(OUT)/mod_mam/mam.so: $(OUT)/modules/mam/lua_mam.o
->>>>>>> mam
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
 $(OUT)/mod_s2s_auth_native/certs.so $(OUT)/mod_certs/certs.so: $(addprefix $(OUT)/,$(LUA_CERTS) $(CERT) $(BASE) $(ALLOC) $(GLUE))
@@ -115,11 +106,7 @@ $(addprefix $(OUT)/,$(MODULES)):
 	@mkdir -p $@
 
 # Only bindings see lua.h. None links liblua: the Lua that loads them has the symbols.
-<<<<<<< HEAD
 $(OUT)/modules/glue/%.o $(OUT)/modules/mam/lua_%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/stream/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
-=======
-$(OUT)/modules/glue/%.o $(OUT)/modules/mam/lua_%.o $(OUT)/modules/stanza/lua_%.o $(OUT)/modules/smq/lua_%.o $(OUT)/modules/store/lua_%.o $(OUT)/modules/archive/lua_%.o $(OUT)/modules/cert/lua_%.o $(OUT)/modules/dns/lua_%.o $(OUT)/modules/file/lua_%.o: CPPFLAGS += $(LUA_CFLAGS)
->>>>>>> mam
 
 $(OUT)/%.so: | $(addprefix $(OUT)/,$(MODULES))
 	@echo "  LINK $@"
@@ -241,11 +228,7 @@ $(OUT)/tests/oom/test_oom: $(OUT)/tests/oom/test_oom.o $(OUT)/tests/oom/alloc.o 
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS)
 
 $(OUT)/tests/oom/test_lua.o: CPPFLAGS += $(LUA_CFLAGS)
-<<<<<<< HEAD
 $(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER) $(LUA_SMACKS) $(LUA_STREAM) $(LUA_CERTS) modules/mam/lua_mam.o)
-=======
-$(OUT)/tests/oom/test_lua: $(addprefix $(OUT)/,tests/oom/test_lua.o tests/oom/alloc.o $(CORES) $(GLUE) $(GLUE_STANZA) $(LUA_SMACKS) $(LUA_CERTS) modules/mam/lua_mam.o)
->>>>>>> mam
 	@$(LINK_TEST) -o $@ $^ $(CORE_LIBS) -llua5.4
 
 # It replaces functions of libc, also for LMDB

@@ -16,7 +16,7 @@ local GLOBAL = "*";
 local MODULES = {
 	{ name = "smacks", objects = { "smacks" } };
 	{ name = "mam", objects = { "mam" } };
-	{ name = "muc_mam", objects = { "mam" } };
+	{ name = "muc_mam", objects = {} };
 	{ name = "storage_native", objects = { "store" } };
 	{ name = "s2s_auth_native", objects = { "certs" }, protects_all = true };
 	{ name = "certs", objects = { "certs", "dns", "file" }, is_tool = true };
