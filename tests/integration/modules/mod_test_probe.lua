@@ -81,7 +81,7 @@ local function dump_table(value, depth)
 	return (getmetatable(value) and "object" or "").."{ "..table.concat(found, ", ").." }";
 end
 
-local KNOWN = { name = true, attr = true, tags = true, last_add = true, test_probe = true };
+local KNOWN = { name = true, attr = true, tags = true, last_add = true };
 
 -- Elements whose children come in any order
 local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true, command = true, always = true, never = true };
@@ -127,16 +127,6 @@ local function is_sync(stanza)
 	return type(stanza) == "table" and stanza.attr and stanza.attr.id and stanza.attr.id:find("^sync");
 end
 
--- How often a handler has seen this very table: shows where it was replaced by a copy
--- Others are sent to several sessions, in any order
-local COUNTED = { chat = true, normal = true };
-
-local function count(stanza)
-	if getmetatable(stanza) ~= stanza_mt or not COUNTED[stanza.attr.type or "normal"] or stanza.name ~= "message" then return ""; end
-	stanza.test_probe = (stanza.test_probe or 0) + 1;
-	return "#"..stanza.test_probe;
-end
-
 local function write(group, line)
 	file:write(group, "\t", line, "\n");
 end
@@ -154,7 +144,7 @@ local function on_event(host, name, priority, event)
 	local text = table.concat(found, " ");
 	local from = attr.from or event.nick or event.session and label(event.session);
 	write(("%s %s %s>%s"):format(host, name, from, attr.to),
-		("%s %s %s"):format(priority, count(event.stanza), shown[event] == text and "same" or text));
+		("%s %s"):format(priority, shown[event] == text and "same" or text));
 	shown[event] = text;
 end
 
