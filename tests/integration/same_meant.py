@@ -17,18 +17,22 @@ REMOVAL = "account: removal ends the stream and both subscriptions, and leaves a
 FATE = '`fate` says who else of the account has the message: `"alone"` (nobody), `"last"` (nobody any more), `"held"`'
 UNKNOWN_ID = "A page after or before an id that the archive does not have is `item-not-found` (XEP-0059)"
 ALL, ERRORS = r"(?s)\A.*\Z", r"\A([^\n]*iq [^\n]*item-not-found[^\n]*\n?)"
+ERRORS_AND_TOTALS = r"\A([^\n]*iq [^\n]*(item-not-found|<fin )[^\n]*\n?)*\Z"
+EMPTY = r"\A([^\n]*fin complete[^\n]*<count>\"?0\"?</></></></>\n?)*\Z"
 NOTHING = None
 
 ROWS = [
 	Row("smacks", BOTH, REMOVAL, "delivery/failure", NOTHING, (' fate="alone"', ""), FATE),
 	Row("smacks", BOTH, REMOVAL, "iq/(bare|self)", ("(?s).+", ""), NOTHING,
 		"| presence, errors, iq results, groupchat messages | dropped |"),
-	Row("storage_native", NEW, ".", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
-		"Totals are exact, and no messages are read for them"),
 	Row("storage_native", BOTH, "archive queries: unknown ids", "^(?!module)", (ALL, "unknown"), (ERRORS + "+\\Z", "unknown"), UNKNOWN_ID),
-	Row("storage_native", BOTH, "archive queries: unknown ids", "^module", (ALL, "unknown"), (ERRORS + "*\\Z", "unknown"), UNKNOWN_ID),
+	Row("storage_native", BOTH, "archive queries: unknown ids", "^module", (ALL, "unknown"), (ERRORS_AND_TOTALS, "unknown"), UNKNOWN_ID),
+	Row("storage_native", NEW, "archive queries: filters by JID, time and id", ".", (ALL, "none"), (EMPTY, "none"),
+		"`start` and `end` are inclusive, at the precision that clients see"),
 	Row("storage_native", NEW, "archive: a filter by JID, and a page after an unknown id", ".",
 		(r'type="result".*set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"), UNKNOWN_ID),
+	Row("storage_native", NEW, ".", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
+		"Totals are exact, and no messages are read for them"),
 ]
 
 

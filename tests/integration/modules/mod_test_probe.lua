@@ -97,7 +97,8 @@ local function dump_children(stanza, depth)
 	end
 	if #stanza.tags ~= tags then table.insert(found, "!more tags: "..#stanza.tags); end
 	local invitation = stanza.name == "message" and stanza:find("{http://jabber.org/protocol/muc#user}x/invite");
-	if UNORDERED[stanza.name] or invitation then table.sort(found); end
+	local request = stanza.name == "field" and not stanza.attr.type; -- its ids would be sorted
+	if UNORDERED[stanza.name] and not request or invitation then table.sort(found); end
 	return table.concat(found);
 end
 
