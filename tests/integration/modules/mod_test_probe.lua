@@ -162,8 +162,8 @@ local UNWRITTEN = { r = true, a = true, enable = true, enabled = true, features 
 
 local function filter(name, priority)
 	return function (stanza, session)
-		if session.type ~= "admin" and not is_sync(stanza) and not (type(stanza) == "table" and UNWRITTEN[stanza.name]) then
-			local from = type(stanza) == "table" and stanza.attr.from; -- presence of a room's occupants comes in any order
+		if type(stanza) == "table" and session.type ~= "admin" and not is_sync(stanza) and not UNWRITTEN[stanza.name] then
+			local from = stanza.attr.from; -- presence of a room's occupants comes in any order
 			write(("%s %s %s"):format(name, label(session), from), ("%g %s"):format(priority, dump(stanza, 1)));
 		end
 		return stanza;
