@@ -42,6 +42,7 @@ OTHER, FAR, FAR_ROOMS, LINK = "other.test", "far.test", "rooms.far.test", "link.
 COMMUNITY = bed.BUILD / "prosody-modules/chosen"  # see test_same_modules.py
 NEAR_HOSTS = [bed.HOST, OTHER, situations.ROOMS, situations.NODES, situations.FILES, LINK]
 ROUNDS = 3  # of the event loop, in which a server reads what has arrived and writes the answers
+TIME_LIMIT = 120  # of a scene, which is played twice
 CHUNK = 4096  # bytes that a server reads at least in a round
 UNWRITTEN = ("r", "a", "enabled")  # acks come at any time
 SHOWN = int(os.environ.get("SHOWN", "12"))  # differences of a failure
@@ -99,7 +100,12 @@ class Synchronised(Recorded):
 
 	def speaks(self, *elements):
 		self.server.transcript.sends("".join(elements))
-		self.raw("".join(elements).encode()) if isinstance(self.transport, xmpp.Tcp) else self.send(*elements)
+		if isinstance(self.transport, xmpp.Tcp):
+			self.raw("".join(elements).encode())
+		elif all(">" in element for element in elements):
+			self.transport.send(*elements)
+		else:
+			self.raw(b"".join(self.transport.frame(self.transport.TEXT, element.encode()) for element in elements))
 
 	def raw(self, data):
 		"""Bytes as they are; a connection that the server has closed is not an error."""
@@ -206,7 +212,6 @@ class Actor(Synchronised, Recorder):
 			self.looks()
 		self.gone = True
 		self.transport.disconnect()
-		self.server.stage.settle()
 
 	def finish(self):
 		"""Closes the stream."""
@@ -431,6 +436,7 @@ class Stage:
 	def finish(self):
 		for actor in self.actors:
 			actor.finish()
+			self.turns()
 		self.actors = []
 		for server in self.servers():
 			for player in server.players:
@@ -532,7 +538,8 @@ def register(name, function, names, versions=None, situation=False, watch=True, 
 		for version in versions or bed.VERSIONS:
 			if version in bed.VERSIONS:
 				suite.tests.append(suite.Test(title, functools.partial(Pair.play, name=name, function=function, names=names,
-					situation=situation), version, functools.partial(Pair, version, watched), together=f"same {version} {watched}", **settings))
+					situation=situation), version, functools.partial(Pair, version, watched), together=f"same {version} {watched}",
+					time_limit=TIME_LIMIT, **settings))
 
 
 def same(name, versions=None, **settings):

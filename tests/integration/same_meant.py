@@ -16,18 +16,23 @@ BOTH, NEW = ("0.12", "13.0"), ("13.0",)
 REMOVAL = "account: removal ends the stream and both subscriptions, and leaves a tombstone"
 FATE = '`fate` says who else of the account has the message: `"alone"` (nobody), `"last"` (nobody any more), `"held"`'
 UNKNOWN_ID = "A page after or before an id that the archive does not have is `item-not-found` (XEP-0059)"
+ALL, ERRORS = r"(?s)\A.*\Z", r"\A([^\n]*iq [^\n]*item-not-found[^\n]*\n?)"
+ERRORS_AND_TOTALS = r"\A([^\n]*iq [^\n]*(item-not-found|<fin )[^\n]*\n?)*\Z"
+EMPTY = r"\A([^\n]*fin complete[^\n]*<count>\"?0\"?</></></></>\n?)*\Z"
 NOTHING = None
 
 ROWS = [
 	Row("smacks", BOTH, REMOVAL, "delivery/failure", NOTHING, (' fate="alone"', ""), FATE),
 	Row("smacks", BOTH, REMOVAL, "iq/(bare|self)", ("(?s).+", ""), NOTHING,
 		"| presence, errors, iq results, groupchat messages | dropped |"),
+	Row("storage_native", BOTH, "archive queries: unknown ids", "^(?!module)", (ALL, "unknown"), (ERRORS + "+\\Z", "unknown"), UNKNOWN_ID),
+	Row("storage_native", BOTH, "archive queries: unknown ids", "^module", (ALL, "unknown"), (ERRORS_AND_TOTALS, "unknown"), UNKNOWN_ID),
+	Row("storage_native", NEW, "archive queries: filters by JID, time and id", ".", (ALL, "none"), (EMPTY, "none"),
+		"`start` and `end` are inclusive, at the precision that clients see"),
+	Row("storage_native", NEW, "archive: a filter by JID, and a page after an unknown id", ".",
+		(r'type="result".*set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"), UNKNOWN_ID),
 	Row("storage_native", NEW, ".", ".", NOTHING, (r'<count>"?\d+"?</>', ""),
 		"Totals are exact, and no messages are read for them"),
-	Row("storage_native", BOTH, "archive queries: unknown ids", ".", ("(?s).*", "unknown"),
-		(r"(?s)((-?\d+ +|<\{jabber:client\})?<?iq [^\n]*item-not-found[^\n]*\n?)*(.*<fin [^\n]*)?", "unknown"), UNKNOWN_ID),
-	Row("storage_native", NEW, "archive", ".", (r'type="result".*set[^<>]*></></></>', "unknown"), (r'type="error".*</></></>', "unknown"),
-		UNKNOWN_ID),
 ]
 
 
@@ -38,22 +43,25 @@ class Meant:
 		self.rows = [row for row in ROWS if row.module in modules and version in row.versions
 			and (row.scene == scene or re.search(row.scene, scene))]
 		assert not any(map(untold, self.rows)), f"no README says: {[row.sentence for row in self.rows if untold(row)]}"
-		self.needed = {row for row in self.rows if row.scene == scene and (watched or "/" not in row.who)}
+		self.needed = {row for row in self.rows if row.scene == scene and (watched or row.who == ".")}
 
 	def covers(self, who, stock, ours):
 		"""Whether the rows explain this difference."""
 		stock, ours = "\n".join(stock), "\n".join(ours)
 		for row in self.rows:
 			if re.search(row.who, who):
-				before = stock, ours
-				stock, ours = replaced(row.stock, stock), replaced(row.ours, ours)
-				if before != (stock, ours):
+				changed = replaced(row.stock, stock), replaced(row.ours, ours)
+				if None not in changed:
 					self.needed.discard(row)
+					stock, ours = changed
 		return stock == ours
 
 
 def replaced(change, text):
-	return re.sub(*change, text) if change else text
+	"""The text after a change, None if it does not apply."""
+	if not change:
+		return text
+	return re.sub(*change, text) if re.search(change[0], text) else None
 
 
 def untold(row):

@@ -101,7 +101,7 @@ def _(alice, alice_websocket, alice_bosh, alice_tls, alice_sm, bob, bob_websocke
 
 @same("messages: every form of XML, between hosts, servers and components")
 def _(alice, other_carol, other_dave_starttls, far_eve, link):
-	for payload in XML.values():
+	for payload in list(XML.values())[:-1]:
 		for to in (other_carol, other_dave_starttls, far_eve, link):
 			alice.sends(message(to.jid, payload))
 		far_eve.sends(message(alice.jid, payload), message("nobody@prosody.test", payload))

@@ -101,13 +101,13 @@ def _(stage, bob):
 	texts += [f"<message to='{bob.jid}'>{'<x>' * depth}{'</x>' * depth}</message>" for depth in NESTED]
 	texts += [f"<message to='{bob.jid}'>{'<x/>' * depth}</message>" for depth in NESTED]
 	for client, text in zip(others(stage, "alice", len(texts)), texts):
-		client.sends(text)
+		client.speaks(text)
 		client.ends()
 	for size in (900, 9_000, 11_000, 300_000):
 		for text in (f"<auth xmlns='{xmpp.SASL}' mechanism='PLAIN'>{'x' * size}</auth>", f"<x {'a' * size}"):
 			stranger = stage.stranger()
 			stranger.opens()
-			stranger.sends(text)
+			stranger.speaks(text)
 			stranger.ends()
 
 
@@ -126,7 +126,7 @@ def _(stage, alice):
 			f"<auth xmlns='{xmpp.SASL}' mechanism='X'/>", f"<auth xmlns='{xmpp.SASL}' mechanism='PLAIN'>=</auth>", "<r xmlns='urn:xmpp:sm:3'/>"):
 		stranger = stage.stranger()
 		stranger.opens()
-		stranger.sends(text)
+		stranger.speaks(text)
 		stranger.ends()
 	alice.sends(f"<auth xmlns='{xmpp.SASL}' mechanism='PLAIN'>AGEAYg==</auth>")
 	alice.sends(f"<iq type='set' id='c2'><bind xmlns='{xmpp.BIND}'/></iq>")

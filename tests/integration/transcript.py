@@ -7,8 +7,11 @@ Ids that a server has generated become `{id}`: at the same places of two transcr
 """
 import difflib
 import re
+import sys
 
 from xmpp import escape, quoteattr
+
+sys.setrecursionlimit(100_000)  # elements may be nested deeply
 
 UNORDERED = {"query", "set", "features", "always", "never", "services", "mechanisms", "x", "field", "blocklist",
 	"command"}
@@ -110,16 +113,16 @@ class Transcript:
 			if text is not None and text.startswith("<{jabber:client}presence"):
 				run.append(self.skeleton(text))
 				continue
-			found += sorted(run, key=sender)
+			found += sorted(run, key=route)
 			run = []
 			if text is not None:
 				found.append(self.skeleton(text))
 		return found
 
 
-def sender(entry):
-	match = re.search(r' from="([^"]*)"', entry[0])
-	return match[1] if match else ""
+def route(entry):
+	"""Sender and recipient: only stanzas between the same two have an order."""
+	return re.findall(r' (?:from|to)="([^"]*)"', entry[0].partition(">")[0])
 
 
 class Ids:

@@ -81,7 +81,7 @@ local function dump_table(value, depth)
 	return (getmetatable(value) and "object" or "").."{ "..table.concat(found, ", ").." }";
 end
 
-local KNOWN = { name = true, attr = true, tags = true, last_add = true, test_probe = true };
+local KNOWN = { name = true, attr = true, tags = true, last_add = true };
 
 -- Elements whose children come in any order
 local UNORDERED = { query = true, x = true, field = true, set = true, blocklist = true, command = true, always = true, never = true };
@@ -97,7 +97,8 @@ local function dump_children(stanza, depth)
 	end
 	if #stanza.tags ~= tags then table.insert(found, "!more tags: "..#stanza.tags); end
 	local invitation = stanza.name == "message" and stanza:find("{http://jabber.org/protocol/muc#user}x/invite");
-	if UNORDERED[stanza.name] or invitation then table.sort(found); end
+	local request = stanza.name == "field" and not stanza.attr.type; -- its ids would be sorted
+	if UNORDERED[stanza.name] and not request or invitation then table.sort(found); end
 	return table.concat(found);
 end
 
@@ -127,16 +128,6 @@ local function is_sync(stanza)
 	return type(stanza) == "table" and stanza.attr and stanza.attr.id and stanza.attr.id:find("^sync");
 end
 
--- How often a handler has seen this very table: shows where it was replaced by a copy
--- Others are sent to several sessions, in any order
-local COUNTED = { chat = true, normal = true };
-
-local function count(stanza)
-	if getmetatable(stanza) ~= stanza_mt or not COUNTED[stanza.attr.type or "normal"] or stanza.name ~= "message" then return ""; end
-	stanza.test_probe = (stanza.test_probe or 0) + 1;
-	return "#"..stanza.test_probe;
-end
-
 local function write(group, line)
 	file:write(group, "\t", line, "\n");
 end
@@ -154,7 +145,7 @@ local function on_event(host, name, priority, event)
 	local text = table.concat(found, " ");
 	local from = attr.from or event.nick or event.session and label(event.session);
 	write(("%s %s %s>%s"):format(host, name, from, attr.to),
-		("%s %s %s"):format(priority, count(event.stanza), shown[event] == text and "same" or text));
+		("%s %s"):format(priority, shown[event] == text and "same" or text));
 	shown[event] = text;
 end
 
@@ -171,8 +162,8 @@ local UNWRITTEN = { r = true, a = true, enable = true, enabled = true, features 
 
 local function filter(name, priority)
 	return function (stanza, session)
-		if session.type ~= "admin" and not is_sync(stanza) and not (type(stanza) == "table" and UNWRITTEN[stanza.name]) then
-			local from = type(stanza) == "table" and stanza.attr.from; -- presence of a room's occupants comes in any order
+		if type(stanza) == "table" and session.type ~= "admin" and not is_sync(stanza) and not UNWRITTEN[stanza.name] then
+			local from = stanza.attr.from; -- presence of a room's occupants comes in any order
 			write(("%s %s %s"):format(name, label(session), from), ("%g %s"):format(priority, dump(stanza, 1)));
 		end
 		return stanza;
