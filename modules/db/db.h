@@ -202,10 +202,7 @@ int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number
 /* ---- Replacing the data file. `directory` is a descriptor, no process has the database open. ----
  */
 
-/* Syncs the data file, and removes the file "durable", which describes it: both durably. */
-int pn_replace_prepare(int directory);
-
-/* Then gives `file`, which is synced, the name of the data file, durably. */
+/* Gives `file`, which is synced, the name of the data file, durably. The present one is synced. */
 int pn_replace_move(int directory, const char *file);
 
 /* Writes to a data file that nobody has open, and syncs it, but not its name. A missing file is
