@@ -68,7 +68,7 @@ struct pn_db_options {
 /*
  * Opens the database in a directory and sets *db. If this process has it open already, returns the
  * same handle and ignores the options; pn_db_close() is called once for each pn_db_open(). Rolls
- * back after an unclean shutdown of the machine, see pn_db_recovered(). Waits up to 2 s for another
+ * back after an unclean shutdown of the machine, see pn_db_replayed(). Waits up to 2 s for another
  * process that is opening the database.
  *
  * Errors also: PN_ECORRUPT (with `verify`: a page that everything needs is damaged), PN_ELOG,

@@ -1,5 +1,6 @@
 /* Making the data file durable: sync it, name the state, keep its pages. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,6 +33,14 @@ struct pn_checkpoint {
 	struct pn_worker worker;
 };
 
+int pn_checkpoint_allocate(int fd, struct pn_room room) {
+	const off_t from = (off_t)room.from, end = (off_t)room.end;
+	if (end == 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, from, end - from) == 0 ||
+	    errno == EOPNOTSUPP)
+		return PN_OK;
+	return pn_db_error(errno);
+}
+
 static int make_durable(struct pn_checkpoint *checkpoint) {
 	if (fdatasync(checkpoint->data) != 0)
 		return PN_EIO; /* whatever it was: the kernel does not write the pages again */
@@ -47,7 +56,7 @@ static int make_durable(struct pn_checkpoint *checkpoint) {
  * needs the space tries again, and tells why. */
 static int run_job(void *context) {
 	struct pn_checkpoint *const checkpoint = context;
-	if (pn_room_allocate(checkpoint->data, checkpoint->room) != PN_OK)
+	if (pn_checkpoint_allocate(checkpoint->data, checkpoint->room) != PN_OK)
 		checkpoint->room.end = 0;
 	return make_durable(checkpoint);
 }

@@ -29,6 +29,9 @@ struct pn_room {
 	uint64_t end; /* 0: none */
 };
 
+/* Allocates the space. Returns 0 or an error. */
+int pn_checkpoint_allocate(int fd, struct pn_room room);
+
 /*
  * Begins to make the last commit durable, in the background, and to allocate the space. `number` is
  * that of the last turn in it. The caller holds the writer's lock. Does nothing while an earlier

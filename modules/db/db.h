@@ -202,10 +202,7 @@ int pn_position_get(MDB_txn *txn, MDB_dbi dbi, uint64_t *epoch, uint64_t *number
 /* ---- Replacing the data file. `directory` is a descriptor, no process has the database open. ----
  */
 
-/* Syncs the data file, and removes the file "durable", which describes it: both durably. */
-int pn_replace_prepare(int directory);
-
-/* Then gives `file`, which is synced, the name of the data file, durably. */
+/* Gives `file`, which is synced, the name of the data file, durably. The present one is synced. */
 int pn_replace_move(int directory, const char *file);
 
 /* Writes to a data file that nobody has open, and syncs it, but not its name. A missing file is
@@ -223,8 +220,8 @@ static inline struct pn_key pn_format_key(void) {
 /* Sets db->file_end. Returns a result of LMDB. */
 int pn_room_find_end(struct pn_db *db);
 
-/* The same after the file was opened or has grown; and allocates the space that is set aside for
- * operations that free space. */
+/* The same, from the size of the file, once it was opened or has grown; and allocates the space
+ * that is set aside for operations that free space. */
 void pn_room_set_aside(struct pn_db *db);
 
 /* Whether there is space for `bytes` more, which an operation may add to the file. Returns 0,
@@ -234,9 +231,8 @@ int pn_room_reserve(struct pn_db *db, const struct pn_claim *claim, uint64_t byt
 /* Whether there is space for `bytes` more once a state newer than the last one is durable. */
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes);
 
-/* The space that a thread should allocate now; and does it. Returns 0 or an error. */
+/* The space that should be allocated now. */
 struct pn_room pn_room_ahead(const struct pn_db *db);
-int pn_room_allocate(int fd, struct pn_room room);
 
 /* LMDB returns EIO after a short write. Returns its cause: PN_ENOSPACE or PN_EIO. `fd`: of any file
  * on that disk. */

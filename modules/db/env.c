@@ -184,13 +184,20 @@ static int open_all(struct pn_db *db, const struct pn_db_options *options) {
 	return err == PN_OK ? catch_up(db) : err;
 }
 
-static void close_files(struct pn_db *db) {
+/* The handle, and what is not LMDB's. */
+static void free_handle(struct pn_db *db) {
+	pn_log_close(db->log);
+	pn_crypt_free(db->crypt);
+	pn_compressor_free(&db->compressor);
+	pn_redo_free(&db->redo);
 	if (db->event >= 0)
 		close(db->event);
 	if (db->locks >= 0)
 		close(db->locks);
 	if (db->directory >= 0)
 		close(db->directory);
+	pn_free(db->path);
+	pn_free(db);
 }
 
 static void close_all(struct pn_db *db) {
@@ -198,13 +205,7 @@ static void close_all(struct pn_db *db) {
 		mdb_txn_abort(db->write);
 	pn_env_close(db);
 	pn_sync_free(db->sync);
-	pn_log_close(db->log);
-	pn_crypt_free(db->crypt);
-	pn_compressor_free(&db->compressor);
-	pn_redo_free(&db->redo);
-	close_files(db);
-	pn_free(db->path);
-	pn_free(db);
+	free_handle(db);
 }
 
 static struct pn_db *find_open(const struct stat *directory) {
@@ -334,13 +335,7 @@ void pn_db_forget(struct pn_db *db) {
 	pn_sync_forget(db->sync);
 	pn_verify_forget(db);
 	pn_checkpoint_forget(db->checkpoint);
-	pn_log_close(db->log);
-	pn_crypt_free(db->crypt);
-	pn_compressor_free(&db->compressor);
-	pn_redo_free(&db->redo);
-	close_files(db);
-	pn_free(db->path);
-	pn_free(db);
+	free_handle(db);
 }
 
 uint64_t pn_db_replayed(const struct pn_db *db) {

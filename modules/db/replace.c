@@ -7,9 +7,10 @@
 #include <pn/err.h>
 
 #include "db.h"
+#include "durable.h"
 
 /* Without "durable" the present file is intact, because it is synced before. */
-int pn_replace_prepare(int directory) {
+static int prepare(int directory) {
 	const int fd = openat(directory, "data.mdb", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		const int synced = fsync(fd);
@@ -17,8 +18,9 @@ int pn_replace_prepare(int directory) {
 		if (synced != 0)
 			return pn_db_error(errno);
 	}
-	if (unlinkat(directory, "durable", 0) != 0 && errno != ENOENT)
-		return pn_db_error(errno);
+	const int err = pn_durable_drop(directory);
+	if (err != PN_OK)
+		return err;
 	return fsync(directory) == 0 ? PN_OK : pn_db_error(errno);
 }
 
@@ -77,7 +79,7 @@ static int begin_epoch(const char *file) {
 static int replace(int directory, const char *file) {
 	int err = begin_epoch(file);
 	if (err == PN_OK)
-		err = pn_replace_prepare(directory);
+		err = prepare(directory);
 	if (err == PN_OK)
 		err = pn_replace_move(directory, file);
 	return err == PN_OK ? pn_log_remove(directory) : err;

@@ -4,8 +4,7 @@
  * committed. Nothing is allocated for that. If another process takes the space meanwhile, the
  * commit fails, and the log keeps the turns until there is space again.
  */
-#include <errno.h>
-#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <pn/err.h>
@@ -98,18 +97,10 @@ struct pn_room pn_room_ahead(const struct pn_db *db) {
 					      : (struct pn_room){0};
 }
 
-int pn_room_allocate(int fd, struct pn_room room) {
-	const off_t from = (off_t)room.from, end = (off_t)room.end;
-	if (end == 0 || fallocate(fd, FALLOC_FL_KEEP_SIZE, from, end - from) == 0 ||
-	    errno == EOPNOTSUPP)
-		return PN_OK;
-	return pn_db_error(errno);
-}
-
 /* What is allocated stays with the file: no other process takes it. */
 static int allocate(struct pn_db *db) {
 	const struct pn_room room = pn_room_ahead(db);
-	const int err = pn_room_allocate(db->data, room);
+	const int err = pn_checkpoint_allocate(db->data, room);
 	if (err == PN_OK && room.end > 0)
 		db->allocated = room.end;
 	return err;
@@ -176,8 +167,11 @@ int pn_room_find_end(struct pn_db *db) {
 }
 
 void pn_room_set_aside(struct pn_db *db) {
-	if (pn_room_find_end(db) == MDB_SUCCESS)
-		(void)keep_set_aside(db); /* or the next operation that needs it */
+	struct stat file;
+	if (fstat(db->data, &file) != 0)
+		return;
+	db->file_end = (uint64_t)file.st_size;
+	(void)keep_set_aside(db); /* or the next operation that needs it */
 }
 
 bool pn_room_after_advance(struct pn_db *db, const struct pn_claim *claim, uint64_t bytes) {

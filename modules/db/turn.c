@@ -415,10 +415,9 @@ static bool wait_for_event(struct pn_db *db, int timer) {
 		{.fd = timer, .events = POLLIN},
 		{.fd = db->event, .events = POLLIN},
 	};
-	if (poll(fds, 2, FREE_WAIT) <= 0 || fds[1].revents == 0)
-		return false;
-	pn_db_event_clear(db);
-	return true;
+	uint64_t count;
+	return poll(fds, 2, FREE_WAIT) > 0 && fds[1].revents != 0 &&
+	       read(db->event, &count, sizeof(count)) > 0;
 }
 
 /* With an event loop: in the background, which goes on if that takes too long. A timer, because

@@ -408,7 +408,8 @@ def assert_reports_damage(server, what):
 def a_damaged_page_stops_writing(server):
 	alice, bob = server.login("alice"), server.login("bob")
 	result(private(bob, "kept"))
-	fill(server, alice.user, [Entry(f"message {n} of an archive that has many pages", 1000 + n, "peer@prosody.test")
+	first = int(time.time()) - 2000  # none expires
+	fill(server, alice.user, [Entry(f"message {n} of an archive that has many pages", first + n, "peer@prosody.test")
 		for n in range(2000)])
 	wait_durable(server)
 	STORAGE_TOOL.good(server, "backup", server.directory / "backup")

@@ -1,5 +1,6 @@
 """Limits of the store: of its file, of a host, and of a user's offline messages."""
 import json
+import time
 
 import bed
 from mam import Entry, fill
@@ -41,7 +42,8 @@ def has_little_beside_its_pages(server):
 	**over(["private", "mam"]))
 def the_file_is_as_large_as_its_content(server):
 	alice = server.login("alice")
-	fill(server, alice.user, [Entry(f"message {n} of an archive", 1000 + n, "peer@prosody.test") for n in range(MANY)])
+	first = int(time.time()) - MANY  # none expires
+	fill(server, alice.user, [Entry(f"message {n} of an archive", first + n, "peer@prosody.test") for n in range(MANY)])
 	result(private(alice, TEXT))
 	wait_durable(server)
 	assert has_little_beside_its_pages(server)
