@@ -201,6 +201,7 @@ static void close_all(struct pn_db *db) {
 	pn_crypt_free(db->crypt);
 	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
+	pn_free(db->notes.recent);
 	close_files(db);
 	pn_free(db->path);
 	pn_free(db);
@@ -337,6 +338,7 @@ void pn_db_forget(struct pn_db *db) {
 	pn_crypt_free(db->crypt);
 	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
+	pn_free(db->notes.recent);
 	close_files(db);
 	pn_free(db->path);
 	pn_free(db);
