@@ -351,10 +351,14 @@ uint32_t pn_db_epoch(const struct pn_db *db);
  * transaction goes on: what a write operation has read is right in the next one. */
 uint64_t pn_db_moment(const struct pn_db *db);
 
+/* The number of LMDB's transaction, above 0. */
+uint64_t pn_db_transaction(const struct pn_db *db);
+
 /* What the stores keep with a database while it is open; all zero at first. */
 struct pn_db_notes {
 	uint32_t high_mark; /* the highest number of a collection that was used */
 	enum { PN_COUNT_UNKNOWN, PN_COUNT_OFF, PN_COUNT_ALL } count; /* of the bytes of hosts */
+	uint64_t uncounted; /* the transaction in which no bytes of hosts are counted */
 	void *recent; /* of modules/archive; freed with pn_free() */
 };
 

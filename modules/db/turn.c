@@ -81,6 +81,10 @@ static int begin_transaction(struct pn_db *db) {
 	return PN_OK;
 }
 
+uint64_t pn_db_transaction(const struct pn_db *db) {
+	return db->transactions;
+}
+
 uint64_t pn_db_moment(const struct pn_db *db) {
 	return db->transactions << 32 | db->redo.count;
 }
