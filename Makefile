@@ -201,6 +201,7 @@ $(OUT)/tests/unit/test_compact: LDFLAGS += $(call wrap,$(SYNC_FAULTS) fsync rena
 $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create pthread_join)
 $(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
+$(OUT)/tests/unit/test_recent: LDFLAGS += $(call wrap,mdb_put)
 $(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
 $(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
 

@@ -359,7 +359,7 @@ struct pn_db_notes {
 	uint32_t high_mark; /* the highest number of a collection that was used */
 	enum { PN_COUNT_UNKNOWN, PN_COUNT_OFF, PN_COUNT_ALL } count; /* of the bytes of hosts */
 	uint64_t uncounted; /* the transaction in which no bytes of hosts are counted */
-	void *recent; /* of modules/archive; freed with pn_free() */
+	void *recent;       /* of modules/archive; freed with pn_free() */
 };
 
 /* Borrowed until it is closed. */

@@ -212,8 +212,7 @@ void pn_peer_forget(struct pn_archive *archive, uint32_t number);
 /* ---- The index of a peer ---- */
 
 /* Reads a chunk whose first seq is known, up to the end of the value. Returns whether it is one. */
-bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first,
-		   struct pn_chunk *chunk);
+bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first, struct pn_chunk *chunk);
 
 /* Appends it, without its ordinal and its first seq. */
 void pn_chunk_write(struct pn_buf *value, const struct pn_chunk *chunk);

@@ -122,8 +122,7 @@ bool pn_recent_peer(const struct pn_archive *archive, struct pn_str name, struct
 	const struct pn_recent *const recent = archive->recent;
 	const size_t at = hash(name, archive->number) % PEERS;
 	if (recent == NULL || recent->peers[at].era != recent->era ||
-	    recent->peers[at].archive != archive->number ||
-	    !is(&recent->peers[at].name, name))
+	    recent->peers[at].archive != archive->number || !is(&recent->peers[at].name, name))
 		return false;
 	*peer = recent->peers[at].peer;
 	peer->name = name;
