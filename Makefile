@@ -34,7 +34,7 @@ DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o cryp
 	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o series.o format.o env.o \
 	snapshot.o copy.o replace.o info.o compact.o)
 STORE := $(addprefix modules/store/,keys.o host.o collection.o kv.o erase.o size.o stat.o check.o)
-ARCHIVE := $(addprefix modules/archive/,message.o ids.o index.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o compress.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o recent.o ids.o index.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o compress.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl
@@ -53,7 +53,6 @@ $(OUT)/mod_smacks/smacks.so: $(addprefix $(OUT)/,$(LUA_SMACKS) $(STANZA) $(PACK)
 $(OUT)/mod_smacks/smacks.so: LDLIBS := -lexpat
 $(OUT)/mod_stream_native/stream.so: $(addprefix $(OUT)/,$(LUA_STREAM) $(STREAM) modules/stanza/encode.o modules/stanza/escape.o modules/stanza/valid.o $(PACK) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA) $(GLUE_ENCODER))
 $(OUT)/mod_stream_native/stream.so: LDLIBS := -lexpat
-$(OUT)/mod_mam/mam.so: $(OUT)/modules/mam/lua_mam.o
 $(OUT)/mod_mam/mam.so: $(OUT)/modules/mam/lua_mam.o
 $(OUT)/mod_storage_native/store.so: $(addprefix $(OUT)/,$(LUA_STORE) $(DB) $(STORE) $(ARCHIVE) $(STANZA) $(RESULT) $(PACK) $(PACK_XML) $(COMPRESS) $(BASE) $(ALLOC) $(GLUE) $(GLUE_STANZA))
 $(OUT)/mod_storage_native/store.so: LDLIBS := -lexpat -llmdb -lzstd -lcrypto -lpthread -lm
@@ -212,6 +211,7 @@ $(OUT)/tests/unit/test_verification: LDFLAGS += $(call wrap,pread pthread_create
 $(OUT)/tests/unit/test_ahead: LDFLAGS += $(call wrap,posix_fadvise)
 
 $(OUT)/tests/unit/test_stream: LDFLAGS += $(call wrap,XML_Parse)
+$(OUT)/tests/unit/test_recent: LDFLAGS += $(call wrap,mdb_put)
 $(OUT)/tests/unit/test_series: LDFLAGS += $(call wrap,mdb_put mdb_del mdb_cursor_open mdb_cursor_get)
 $(OUT)/tests/unit/test_compress: LDFLAGS += $(call wrap,$(addprefix ZSTD_,createCCtx createDCtx CCtx_loadDictionary DCtx_loadDictionary compress2 decompressDCtx))
 

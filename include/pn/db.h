@@ -353,10 +353,19 @@ int pn_db_decipher(struct pn_db *db, const unsigned char block[PN_BLOCK],
  * a message from an undone one that had the same seq. */
 uint32_t pn_db_epoch(const struct pn_db *db);
 
+/* A number above 0 that stays the same only if nothing is written in between, and LMDB's
+ * transaction goes on: what a write operation has read is right in the next one. */
+uint64_t pn_db_moment(const struct pn_db *db);
+
+/* The number of LMDB's transaction, above 0. */
+uint64_t pn_db_transaction(const struct pn_db *db);
+
 /* What the stores keep with a database while it is open; all zero at first. */
 struct pn_db_notes {
 	uint32_t high_mark; /* the highest number of a collection that was used */
 	enum { PN_COUNT_UNKNOWN, PN_COUNT_OFF, PN_COUNT_ALL } count; /* of the bytes of hosts */
+	uint64_t uncounted; /* the transaction in which no bytes of hosts are counted */
+	void *recent;       /* of modules/archive; freed with pn_free() */
 };
 
 /* Borrowed until it is closed. */

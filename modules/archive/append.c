@@ -119,7 +119,7 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 	if (err != PN_OK)
 		return err;
 	pn_txn_write(store->db, &txn, append_claim(message, compressed.stanza.len));
-	pn_archive_open(&archive, &txn, store, user);
+	pn_recent_open(&archive, &txn, store, user);
 	const uint64_t replaced = check_append(&archive, message->id, quota);
 	check_host(&archive, message, replaced);
 	if (txn.err == PN_OK && archive.number == 0)
@@ -127,11 +127,14 @@ int pn_archive_append(const struct pn_store *store, struct pn_user user,
 	if (replaced != 0) {
 		pn_txn_claim_more(&txn, REPLACE_PUTS, 0);
 		pn_message_remove(&archive, replaced);
+		archive.recent = NULL; /* a peer has changed, or is forgotten */
 		archive.state.count -= 1;
 	}
 	if (txn.err == PN_OK)
 		append(&archive, message, &compressed, id);
-	return pn_txn_end(&txn, PN_OK);
+	const int result = pn_txn_end(&txn, PN_OK);
+	pn_recent_close(&archive, user, result);
+	return result;
 }
 
 /* ---- Changing ---- */

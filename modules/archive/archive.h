@@ -68,6 +68,9 @@ struct pn_marks {
 	struct pn_mark marks[PN_MARKS_MAX];
 };
 
+struct pn_peer;
+struct pn_recent;
+
 /* An archive, for one operation. */
 struct pn_archive {
 	struct pn_txn *txn;
@@ -77,6 +80,7 @@ struct pn_archive {
 	uint64_t counted; /* of state.bytes, in those of the host */
 	struct pn_marks marks;
 	unsigned scattered; /* index records of deleted messages, on leaves of their own: k and p */
+	struct pn_recent *recent; /* NULL: other appends are of no use to it */
 };
 
 /*
@@ -88,6 +92,21 @@ bool pn_archive_open(struct pn_archive *archive, struct pn_txn *txn, const struc
 bool pn_archive_open_number(struct pn_archive *archive, struct pn_txn *txn, uint32_t number);
 
 void pn_archive_write_state(struct pn_archive *archive);
+
+/* ---- The archives and peers of the last appends ---- */
+
+/* The same as pn_archive_open() for an append; `txn` has written nothing yet. And its end: `result`
+ * of the operation. In between nothing else is appended. */
+void pn_recent_open(struct pn_archive *archive, struct pn_txn *txn, const struct pn_store *store,
+		    struct pn_user user);
+void pn_recent_close(struct pn_archive *archive, struct pn_user user, int result);
+
+/* Reads a peer of the archive; its name is `name`. Returns whether it is known. */
+bool pn_recent_peer(const struct pn_archive *archive, struct pn_str name, struct pn_peer *peer);
+
+/* Keeps a peer, which was read or written. */
+void pn_recent_put_peer(const struct pn_archive *archive, struct pn_str name,
+			const struct pn_peer *peer);
 
 /* Removes the archive, which is empty or not. pn_store_erase() erases its records. */
 void pn_archive_drop(struct pn_archive *archive);
@@ -193,8 +212,7 @@ void pn_peer_forget(struct pn_archive *archive, uint32_t number);
 /* ---- The index of a peer ---- */
 
 /* Reads a chunk whose first seq is known, up to the end of the value. Returns whether it is one. */
-bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first,
-		   struct pn_chunk *chunk);
+bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first, struct pn_chunk *chunk);
 
 /* Appends it, without its ordinal and its first seq. */
 void pn_chunk_write(struct pn_buf *value, const struct pn_chunk *chunk);

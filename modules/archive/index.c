@@ -24,7 +24,8 @@ bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first,
 	while (sound && value->left > 0) {
 		const uint64_t before = chunk->seqs[chunk->count - 1];
 		const uint64_t difference = pn_wire_varint(value);
-		sound = difference > 0 && difference < PN_SEQ_END - before && chunk->count < PN_CHUNK;
+		sound = difference > 0 && difference < PN_SEQ_END - before &&
+			chunk->count < PN_CHUNK;
 		if (sound)
 			chunk->seqs[chunk->count++] = before + difference;
 	}

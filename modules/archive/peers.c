@@ -189,32 +189,33 @@ static void put_names(struct pn_archive *archive) {
 }
 
 /* `seq`: its first message; 0: none yet. */
-static uint32_t create(struct pn_archive *archive, struct pn_str name, uint32_t bare,
-		       uint64_t seq) {
-	struct pn_peer peer = {.bare = bare, .name = name};
+static void create(struct pn_archive *archive, struct pn_str name, uint32_t bare, uint64_t seq,
+		   struct pn_peer *peer) {
+	*peer = (struct pn_peer){.bare = bare, .name = name};
 	if (archive->state.next_peer == PEERS_END)
 		pn_txn_fail(archive->txn, PN_EFULL);
 	if (archive->txn->err != PN_OK)
-		return 0;
-	peer.number = archive->state.next_peer++;
+		return;
+	peer->number = archive->state.next_peer++;
 	if (seq != 0)
-		peer.tail.seqs[peer.tail.count++] = seq;
+		peer->tail.seqs[peer->tail.count++] = seq;
 	pn_txn_claim_more(archive->txn, 1, 0);
-	pn_peer_put(archive, &peer);
-	if (peer.number == FEW)
+	pn_peer_put(archive, peer);
+	if (peer->number == FEW)
 		put_names(archive);
-	if (peer.number >= FEW)
-		put_name(archive, peer.number, name);
-	return peer.number;
+	if (peer->number >= FEW)
+		put_name(archive, peer->number, name);
 }
 
 static uint32_t make_one(struct pn_archive *archive, struct pn_str name, uint32_t bare,
 			 uint64_t seq) {
 	struct pn_peer peer = {0};
-	if (!find(archive, name, &peer))
-		return create(archive, name, bare, seq);
-	if (seq != 0)
+	if (!pn_recent_peer(archive, name, &peer) && !find(archive, name, &peer))
+		create(archive, name, bare, seq, &peer);
+	else if (seq != 0)
 		pn_index_add(archive, &peer, seq);
+	if (archive->txn->err == PN_OK)
+		pn_recent_put_peer(archive, name, &peer);
 	return peer.number;
 }
 

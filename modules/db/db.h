@@ -109,6 +109,7 @@ struct pn_db {
 	struct pn_crypt *crypt;
 	struct pn_compressor compressor;
 	uint32_t epoch;
+	uint64_t transactions; /* of `write` that were begun */
 	struct pn_db_notes notes;
 };
 

@@ -190,6 +190,7 @@ static void free_handle(struct pn_db *db) {
 	pn_crypt_free(db->crypt);
 	pn_compressor_free(&db->compressor);
 	pn_redo_free(&db->redo);
+	pn_free(db->notes.recent);
 	if (db->event >= 0)
 		close(db->event);
 	if (db->locks >= 0)

@@ -79,7 +79,16 @@ static int begin_transaction(struct pn_db *db) {
 	db->estimate = PER_TRANSACTION * (uint64_t)db->page_size;
 	db->kept_estimate = db->estimate;
 	db->wrote = false;
+	db->transactions++;
 	return PN_OK;
+}
+
+uint64_t pn_db_transaction(const struct pn_db *db) {
+	return db->transactions;
+}
+
+uint64_t pn_db_moment(const struct pn_db *db) {
+	return db->transactions << 32 | db->redo.count;
 }
 
 /* With what the log has; of the turn nothing is left. */

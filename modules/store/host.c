@@ -37,6 +37,7 @@ uint32_t pn_host_counted(struct pn_txn *txn) {
 
 void pn_host_set_counted(struct pn_txn *txn, uint32_t collection) {
 	const struct pn_key key = pn_key_host(NULL);
+	pn_db_notes(txn->db)->uncounted = 0;
 	pn_put_u32(txn, &key, collection);
 }
 
@@ -82,8 +83,15 @@ void pn_host_add(struct pn_txn *txn, const pn_digest host, int64_t difference) {
 
 void pn_host_changed(struct pn_txn *txn, const pn_digest host, uint32_t collection,
 		     int64_t difference) {
-	if (difference != 0 && txn->err == PN_OK && collection <= pn_host_counted(txn))
+	struct pn_db_notes *const notes = pn_db_notes(txn->db);
+	const uint64_t transaction = pn_db_transaction(txn->db);
+	if (difference == 0 || txn->err != PN_OK || notes->uncounted == transaction)
+		return;
+	const uint32_t counted = pn_host_counted(txn);
+	if (collection <= counted)
 		pn_host_add(txn, host, difference);
+	else if (counted == 0 && txn->err == PN_OK)
+		notes->uncounted = transaction; /* no other process changes that meanwhile */
 }
 
 bool pn_host_has_room(struct pn_txn *txn, const struct pn_store *store, uint64_t more) {
