@@ -12,19 +12,25 @@ local function choose(list) return list[random(#list)]; end
 local NAMES = { "message", "iq", "presence", "body", "x", "stream:features", "stream:error", "p:q", "\195\164", "a.-_1", "foo" };
 local SPACES = { "jabber:client", "jabber:server", "urn:x", "urn:y", "", "http://etherx.jabber.org/streams" };
 local TEXTS = {
-	"hello", " ", "\n", "\r\n", "\r", "&amp;", "&lt;&gt;", "&#65;&#x42;", "]", "]]", ">", "\"'", "\226\130\172", "\240\159\152\128",
+	"hello", " ", "\n", "\r\n", "\r", "&amp;", "&lt;&gt;", "&#65;&#x42;", "]", "]]", ">", "\"'", "\226\130\172",
+	"\240\159\152\128",
 	"<![CDATA[<a>&]]>", "<![CDATA[]]]]>", "<![CDATA[]]>", ("y"):rep(300),
 };
 local BROKEN = {
-	"<!-- a - b > c -->", "<!-->-->", "<?pi a > b?>", "<!DOCTYPE a>", "<!DOCTYPE a [<!ENTITY b 'c'>]>", "&undefined;", "&", "]]>", "\0", "\1", "\255",
-	"<", "< a/>", "<a b=c/>", "<a b='<'/>", "<a b='1' b='2'/>", "<a 'b'/>", "<u:a/>", "<a xmlns:u=''/>", "</a>", "</stream:stream>", "\192\128",
-	"<?xml version='1.0'?>", "<a", "<![CDAT[", "&#0;", "&#xD800;", "<a xmlns='http://www.w3.org/2000/xmlns/'/>", "<a b='&undefined;'/>",
+	"<!-- a - b > c -->", "<!-->-->", "<?pi a > b?>", "<!DOCTYPE a>", "<!DOCTYPE a [<!ENTITY b 'c'>]>",
+	"&undefined;", "&", "]]>", "\0", "\1", "\255",
+	"<", "< a/>", "<a b=c/>", "<a b='<'/>", "<a b='1' b='2'/>",
+	"<a 'b'/>", "<u:a/>", "<a xmlns:u=''/>", "</a>", "</stream:stream>", "\192\128",
+	"<?xml version='1.0'?>", "<a", "<![CDAT[", "&#0;", "&#xD800;", "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
+	"<a b='&undefined;'/>",
 };
 local HEADS = {
-	"", "<?xml version='1.0'?>", "<?xml version=\"1.0\" encoding='utf-8' standalone='no'?>", "\n", "\239\187\191", "<?xml version='1.0' encoding='UTF-8'?>\n",
+	"", "<?xml version='1.0'?>",
+	"<?xml version=\"1.0\" encoding='utf-8' standalone='no'?>", "\n", "\239\187\191", "<?xml version='1.0' encoding='UTF-8'?>\n",
 };
 local BROKEN_HEADS = {
-	"<?xml version='1.1'?>", "<?xml version='1.0' encoding='iso-8859-1'?>", "<!-- -->", "<!DOCTYPE a [", "x", "<?xml version='1.0' encoding='nonsense'?>",
+	"<?xml version='1.1'?>", "<?xml version='1.0' encoding='iso-8859-1'?>", "<!-- -->", "<!DOCTYPE a [",
+	"x", "<?xml version='1.0' encoding='nonsense'?>",
 	"<?xml?>", "<foo/>", "<foo>", "\22\3\1\2", "GET / HTTP/1.1\r\n\r\n",
 };
 
@@ -34,7 +40,8 @@ local function attributes()
 		local key = choose { "to", "from", "id", "xml:lang", "xml:id", "xml:foo", "xmlns:p", "p:z", "\195\164" };
 		if not seen[key] then
 			seen[key] = true;
-			local value = key:find("^xmlns") and choose { "urn:p", "urn:x" } or choose { "", "a>b", "&amp;", "&#10;", "a/b", "\t \n", "en", ("v"):rep(100) };
+			local value = choose { "", "a>b", "&amp;", "&#10;", "a/b", "\t \n", "en", ("v"):rep(100) };
+			if key:find("^xmlns") then value = choose { "urn:p", "urn:x" }; end
 			local quote = choose { "'", "\"" };
 			list[#list + 1] = choose { " ", "\n", "  " }..key..choose { "=", " = " }..quote..value..quote;
 		end
@@ -63,7 +70,9 @@ local function header(setup)
 	local lang = choose { "", " xml:lang='de'", " xml:lang=''" };
 	local default = setup.default_ns and " xmlns='"..setup.default_ns.."'" or "";
 	if ns == "" then return "<"..tag..lang..">", "</"..tag..">"; end
-	if random(4) == 1 then return "<"..tag.." xmlns='"..ns.."' xmlns:stream='http://etherx.jabber.org/streams'"..lang..">", "</"..tag..">"; end
+	if random(4) == 1 then
+		return "<"..tag.." xmlns='"..ns.."' xmlns:stream='http://etherx.jabber.org/streams'"..lang..">", "</"..tag..">";
+	end
 	return "<stream:"..tag..default.." xmlns:stream='"..ns.."'"..lang..">", "</stream:"..tag..">";
 end
 
@@ -82,7 +91,8 @@ end
 
 local function mutate(bytes)
 	local at = random(#bytes + 1);
-	return bytes:sub(1, at - 1)..choose { "", "<", ">", "&", "'", "\"", "]", "!", "?", "-", "/", "\0", " ", "x" }..bytes:sub(at + random(0, 1));
+	local byte = choose { "", "<", ">", "&", "'", "\"", "]", "!", "?", "-", "/", "\0", " ", "x" };
+	return bytes:sub(1, at - 1)..byte..bytes:sub(at + random(0, 1));
 end
 
 -- Whatever is incomplete ends here, in an error

@@ -50,12 +50,14 @@ function stream_helper.open(setup)
 			if setup.act then setup.act(event, self); end
 		end;
 	end
-	local callbacks = { default_ns = setup.default_ns, stream_ns = setup.stream_ns, stream_tag = setup.stream_tag, error_tag = setup.error_tag };
+	local callbacks = {
+		default_ns = setup.default_ns; stream_ns = setup.stream_ns; stream_tag = setup.stream_tag; error_tag = setup.error_tag;
+	};
 	for _, name in ipairs { "streamopened", "streamclosed", "handlestanza", "error" } do
 		if not (setup.without and setup.without[name]) then callbacks[name] = record(name); end
 	end
 	self.stream = new_stream(self.session, callbacks, setup.limit);
-	function self:feed(bytes)
+	function self.feed(_, bytes)
 		local ok, err = self.stream:feed(bytes);
 		self.events[#self.events + 1] = { "fed", ok = not not ok, err = err };
 		return ok, err;

@@ -81,8 +81,8 @@ int pn_stream_new(struct pn_stream **out, struct pn_stream_pool *pool,
 		  const struct pn_stream_kind *kind);
 void pn_stream_free(struct pn_stream *stream); /* NULL is allowed */
 
-/* Forgets the stanza that is incomplete; not the one that begins with PN_STREAM_NO_STANZA while that
- * event is handled. The language of the stream stays. */
+/* Forgets the stanza that is incomplete; not the one that begins with PN_STREAM_NO_STANZA while
+ * that event is handled. The language of the stream stays. */
 void pn_stream_reset(struct pn_stream *stream);
 
 /* Whether the next element outside a stanza opens the stream. Set it before each call of
