@@ -34,7 +34,7 @@ DB := $(addprefix modules/db/,error.o lock.o log_segment.o log_read.o log.o cryp
 	checkpoint.o environment.o sync.o redo.o catch_up.o reader.o room.o verify.o turn.o txn.o records.o series.o format.o env.o \
 	snapshot.o copy.o replace.o info.o compact.o)
 STORE := $(addprefix modules/store/,keys.o host.o collection.o kv.o erase.o size.o stat.o check.o)
-ARCHIVE := $(addprefix modules/archive/,message.o recent.o ids.o index.o deleted.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o compress.o check.o)
+ARCHIVE := $(addprefix modules/archive/,message.o recent.o ids.o index.o deleted.o peer.o peers.o unordered.o listed.o runs.o query.o walk.o marks.o append.o read.o remove.o delete.o erase.o days.o compress.o check.o)
 CERT := $(addprefix modules/cert/,der.o chain.o names.o match.o tlsa.o constraints.o cause.o verify.o request.o key.o)
 LUA_CERTS := $(addprefix modules/cert/,lua_certs.o lua_chain.o lua_verify.o)
 CERT_LIBS := -lcrypto -lidn2 -lpsl

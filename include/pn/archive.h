@@ -14,21 +14,27 @@
  *                                       out of order u64, runs u32, streak u64,
  *                                       marked u64
  *      o peer level u8 block u64        messages that are out of order
- *      p digest(peer's name)            peer u32
- *      q peer                           peer of the bare JID u32 (0: the name is bare), name
+ *      p digest(peer's name)            peer u32; only if more than 31 peers were created
+ *      q peer                           a peer: name, and its newest messages
  *      t seq                            a run begins: end of the run before u64, its latest f64,
  *                                       start f64
- *      w peer seq                       ordinal u32
+ *      w peer seq                       older messages of a peer, from `seq` on
  *
  * The state counts the bytes of the messages' records as if their stanzas were not compressed: that
  * does not change if a copy compresses them.
  *
- * All records of an archive are neighbours, and its state is next to its last message: appending a
- * message changes few pages.
+ * All records of an archive are neighbours, and its state is next to its last message; a peer and
+ * what is new in its index are one record: appending a message changes few pages.
  *
  *      message   u8 flags  u32 epoch  u32 peer  f64 when  [f64 latest]  [bytes key]  stanza
  *                flags: 1 out of order, `latest` is present; 2 `key` is present
  *      stanza    packed (pn/pack.h), or compressed (pn/compress.h)
+ *      q         u8 0xFF  varint peer of the bare JID (0: the name is bare)
+ *                varint length of the name  name  [varint ordinal  varint seq  chunk]
+ *                in format 1: peer of the bare JID u32, name
+ *      w         u32 ordinal  chunk; in format 1 without a chunk
+ *      chunk     up to 31 more messages of the peer: varint, the difference to the seq before. The
+ *                ordinals of a chunk are successive; that of the first one precedes it.
  *      archive   the collection's number, u32       seq  40 bits, from 1, never used twice
  *      peer      u32, from 1: the other side of a message; in h and o, 0 stands for all messages
  *

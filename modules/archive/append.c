@@ -163,9 +163,9 @@ static void change_peer(struct pn_archive *archive, uint64_t seq, struct pn_str 
 	if (now.bare != 0 && !is_in(now.bare, &before))
 		add_to(archive, now.bare, seq);
 	if (before.peer != 0 && !is_in(before.peer, &now))
-		pn_index_remove(archive, before.peer, &seq, 1);
+		pn_peer_remove(archive, before.peer, &seq, 1);
 	if (before.bare != 0 && !is_in(before.bare, &now))
-		pn_index_remove(archive, before.bare, &seq, 1);
+		pn_peer_remove(archive, before.bare, &seq, 1);
 }
 
 static void remove_out_of_order(struct pn_archive *archive, uint64_t seq, struct pn_peers peers) {

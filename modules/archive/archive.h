@@ -187,6 +187,10 @@ uint32_t pn_peer_find(const struct pn_archive *archive, struct pn_str name);
 /* The same by its record p, which it need not have. */
 uint32_t pn_peer_named(const struct pn_archive *archive, struct pn_str name);
 
+/* Read the value of a record q, or what stands before its chunk. Return whether it is one. */
+bool pn_peer_read(struct pn_txn *txn, struct pn_wire value, struct pn_peer *peer);
+bool pn_peer_read_name(struct pn_txn *txn, struct pn_wire value, struct pn_peer *peer);
+
 /* Reads the record of a peer. Returns whether it could be read. */
 bool pn_peer_get(const struct pn_archive *archive, uint32_t number, struct pn_peer *peer);
 
@@ -206,8 +210,10 @@ struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer);
  * 0. */
 struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name, uint64_t seq);
 
-/* Removes a peer that has no messages left. */
-void pn_peer_forget(struct pn_archive *archive, uint32_t number);
+/* Removes messages from the index of a peer, and the peer if it has no others. See
+ * pn_index_remove(). */
+void pn_peer_remove(struct pn_archive *archive, uint32_t number, const uint64_t *seqs,
+		    size_t count);
 
 /* ---- The index of a peer ---- */
 
@@ -250,8 +256,9 @@ bool pn_index_previous(struct pn_index *index);
 /* Adds a message, and writes the peer. One that is not the newest renumbers the whole index. */
 void pn_index_add(const struct pn_archive *archive, struct pn_peer *peer, uint64_t seq);
 
-/* Removes messages: 1 to PN_BATCH_MAX of them, in order. Without any left the peer is forgotten. */
-void pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
+/* Removes messages: 1 to PN_BATCH_MAX of them, in order. Returns whether others are left: if not,
+ * the peer is to be forgotten. */
+bool pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs, size_t count);
 
 /* ---- Deleted positions: the records h, see pn/archive.h ---- */
 

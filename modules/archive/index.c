@@ -8,33 +8,11 @@
 
 #include "archive.h"
 
-/* ---- Chunks. In a record: the first seq is elsewhere, then varint differences ---- */
+/* ---- Records w ---- */
 
 /* Above every seq of the chunk. */
 static uint64_t end_of(const struct pn_chunk *chunk) {
 	return chunk->count > 0 ? chunk->seqs[chunk->count - 1] + 1 : 0;
-}
-
-bool pn_chunk_read(struct pn_wire *value, uint64_t ordinal, uint64_t first,
-		   struct pn_chunk *chunk) {
-	bool sound = first > 0 && first < PN_SEQ_END && ordinal <= UINT32_MAX;
-	chunk->ordinal = ordinal;
-	chunk->count = 1;
-	chunk->seqs[0] = first;
-	while (sound && value->left > 0) {
-		const uint64_t before = chunk->seqs[chunk->count - 1];
-		const uint64_t difference = pn_wire_varint(value);
-		sound = difference > 0 && difference < PN_SEQ_END - before &&
-			chunk->count < PN_CHUNK;
-		if (sound)
-			chunk->seqs[chunk->count++] = before + difference;
-	}
-	return sound && value->err == PN_OK;
-}
-
-void pn_chunk_write(struct pn_buf *value, const struct pn_chunk *chunk) {
-	for (unsigned i = 1; i < chunk->count; i++)
-		pn_wire_put_varint(value, chunk->seqs[i] - chunk->seqs[i - 1]);
 }
 
 /* Reads the record w at the cursor, if there is one. */
@@ -346,7 +324,7 @@ static void remove_all(struct pn_archive *archive, uint32_t peer, const uint64_t
 	pn_peer_put_tail(archive, peer, tail);
 }
 
-void pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs,
+bool pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *seqs,
 		     size_t count) {
 	uint64_t ordinals[PN_BATCH_MAX];
 	struct pn_index index;
@@ -359,6 +337,5 @@ void pn_index_remove(struct pn_archive *archive, uint32_t peer, const uint64_t *
 	pn_index_close(&index);
 	if (archive->txn->err == PN_OK && any)
 		drop_ordinals(archive, peer, ordinals, count, first, index.ordinal);
-	else if (archive->txn->err == PN_OK)
-		pn_peer_forget(archive, peer);
+	return any || archive->txn->err != PN_OK;
 }

@@ -1,4 +1,4 @@
-/* The peers of an archive: their names, numbers and records. */
+/* The peers of an archive by their names: finding, creating and forgetting them. */
 #include <string.h>
 
 #include <pn/err.h>
@@ -9,102 +9,10 @@ enum {
 	/* Peers of an archive without records p: theirs are read one after another, which costs as
 	 * much as a digest and a search. */
 	FEW = 32,
-	/* The first byte of a record q that has a chunk of the index; in one of format 1 it is that
-	 * of a peer number. */
-	INDEXED = 0xff,
 };
 
 /* Above every peer number. */
 static const uint32_t PEERS_END = UINT32_C(0xff000000);
-
-/* ---- The record q ---- */
-
-/* Reads what stands before the chunk. */
-static bool read_head(struct pn_txn *txn, struct pn_wire *value, struct pn_peer *peer) {
-	peer->tail.count = 0;
-	if (value->left > 0 && value->pos[0] == INDEXED) {
-		(void)pn_wire_u8(value);
-		peer->bare = (uint32_t)pn_wire_varint(value);
-		peer->name.len = pn_wire_varint(value);
-	} else {
-		peer->bare = pn_wire_u32(value);
-		peer->name.len = value->left;
-	}
-	peer->name.bytes = pn_wire_take(value, peer->name.len);
-	return pn_txn_sound(txn, value);
-}
-
-static bool read_peer(struct pn_txn *txn, struct pn_wire value, struct pn_peer *peer) {
-	if (!read_head(txn, &value, peer))
-		return false;
-	if (value.left == 0)
-		return true;
-	const uint64_t ordinal = pn_wire_varint(&value), first = pn_wire_varint(&value);
-	if (!pn_chunk_read(&value, ordinal, first, &peer->tail) || ordinal > UINT32_MAX)
-		pn_txn_fail(txn, PN_ECORRUPT);
-	return txn->err == PN_OK;
-}
-
-static struct pn_key number_key(const struct pn_archive *archive, uint32_t peer) {
-	return pn_key_peer_id(archive->number, peer);
-}
-
-bool pn_peer_get(const struct pn_archive *archive, uint32_t number, struct pn_peer *peer) {
-	const struct pn_key key = number_key(archive, number);
-	struct pn_wire value;
-	peer->number = number;
-	if (pn_get(archive->txn, &key, &value))
-		return read_peer(archive->txn, value, peer);
-	pn_txn_fail(archive->txn, PN_ECORRUPT);
-	return false;
-}
-
-void pn_peer_put(const struct pn_archive *archive, const struct pn_peer *peer) {
-	const struct pn_key key = number_key(archive, peer->number);
-	struct pn_buf value = pn_value();
-	pn_wire_put_u8(&value, INDEXED);
-	pn_wire_put_varint(&value, peer->bare);
-	pn_wire_put_varint(&value, peer->name.len);
-	pn_buf_append(&value, peer->name.bytes, peer->name.len);
-	if (peer->tail.count > 0) {
-		pn_wire_put_varint(&value, peer->tail.ordinal);
-		pn_wire_put_varint(&value, peer->tail.seqs[0]);
-		pn_chunk_write(&value, &peer->tail);
-	}
-	pn_put(archive->txn, &key, &value);
-}
-
-void pn_peer_put_tail(const struct pn_archive *archive, uint32_t number,
-		      const struct pn_chunk *tail) {
-	struct pn_peer peer = {0};
-	if (!pn_peer_get(archive, number, &peer))
-		return;
-	peer.tail = *tail;
-	pn_peer_put(archive, &peer);
-}
-
-bool pn_peer_name(const struct pn_archive *archive, uint32_t number, struct pn_str *name,
-		  uint32_t *bare) {
-	const struct pn_key key = number_key(archive, number);
-	struct pn_peer peer = {0};
-	struct pn_wire value;
-	if (!pn_get(archive->txn, &key, &value)) {
-		pn_txn_fail(archive->txn, PN_ECORRUPT);
-		return false;
-	}
-	const bool read = read_head(archive->txn, &value, &peer);
-	*name = peer.name;
-	*bare = peer.bare;
-	return read;
-}
-
-struct pn_peers pn_peers_of(const struct pn_archive *archive, uint32_t peer) {
-	struct pn_peers peers = {peer, 0};
-	struct pn_str name;
-	if (peer != 0)
-		pn_peer_name(archive, peer, &name, &peers.bare);
-	return peers;
-}
 
 /* ---- Finding by name ---- */
 
@@ -145,10 +53,9 @@ static bool find_among_few(const struct pn_archive *archive, struct pn_str name,
 	bool found = false;
 	pn_cursor_open(txn, &cursor, &prefix);
 	for (bool any = pn_cursor_first(&cursor); any && !found; any = pn_cursor_next(&cursor)) {
-		struct pn_wire value = cursor.value;
-		if (!read_head(txn, &value, peer))
+		if (!pn_peer_read_name(txn, cursor.value, peer))
 			break;
-		found = is_named(peer, name) && read_peer(txn, cursor.value, peer);
+		found = is_named(peer, name) && pn_peer_read(txn, cursor.value, peer);
 		if (found)
 			peer->number = number_at(&cursor);
 	}
@@ -180,10 +87,11 @@ static void put_name(struct pn_archive *archive, uint32_t number, struct pn_str 
 /* Writes the records p of the first peers. */
 static void put_names(struct pn_archive *archive) {
 	for (uint32_t number = 1; number < FEW && archive->txn->err == PN_OK; number++) {
-		const struct pn_key key = number_key(archive, number);
+		const struct pn_key key = pn_key_peer_id(archive->number, number);
 		struct pn_peer peer = {0};
 		struct pn_wire value;
-		if (pn_get(archive->txn, &key, &value) && read_head(archive->txn, &value, &peer))
+		if (pn_get(archive->txn, &key, &value) &&
+		    pn_peer_read_name(archive->txn, value, &peer))
 			put_name(archive, number, peer.name);
 	}
 }
@@ -232,15 +140,21 @@ struct pn_peers pn_peer_make(struct pn_archive *archive, struct pn_str name, uin
 
 /* ---- Removing ---- */
 
-void pn_peer_forget(struct pn_archive *archive, uint32_t number) {
+static void forget(struct pn_archive *archive, uint32_t number) {
 	struct pn_str name;
 	uint32_t bare;
 	if (!pn_peer_name(archive, number, &name, &bare))
 		return;
 	const struct pn_key by_name = name_key(archive, name);
-	const struct pn_key by_number = number_key(archive, number);
+	const struct pn_key by_number = pn_key_peer_id(archive->number, number);
 	pn_remove(archive->txn, &by_name); /* if it has one */
 	pn_remove(archive->txn, &by_number);
 	pn_deleted_drop(archive, number);
 	archive->scattered++;
+}
+
+void pn_peer_remove(struct pn_archive *archive, uint32_t number, const uint64_t *seqs,
+		    size_t count) {
+	if (!pn_index_remove(archive, number, seqs, count))
+		forget(archive, number);
 }

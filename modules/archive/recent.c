@@ -23,7 +23,7 @@ struct name {
 
 /* Each has one place, by the hash of its name. Those of an earlier era are forgotten. */
 struct pn_recent {
-	uint64_t moment; /* pn_db_moment() when those of the era were right; 0: never */
+	uint64_t moment; /* pn_db_moment() after the last append; 0: it has not ended, or failed */
 	uint64_t era;
 	struct {
 		uint64_t era;

@@ -215,7 +215,7 @@ static void remove_entries(struct pn_archive *archive, const struct pn_batch *ba
 		if (unordered)
 			pn_unordered_remove(archive, peer, seqs, part);
 		else
-			pn_index_remove(archive, peer, seqs, part);
+			pn_peer_remove(archive, peer, seqs, part);
 	}
 }
 

@@ -58,7 +58,7 @@ static void open_cursor(struct pn_walk *walk) {
 		pn_cursor_open(archive->txn, &walk->cursor, &prefix);
 }
 
-static bool move_on(struct pn_walk *walk) {
+static bool step_on(struct pn_walk *walk) {
 	const bool reverse = walk->plan->reverse;
 	if (walk->kind == PN_KIND_PEER)
 		return reverse ? pn_index_previous(&walk->index) : pn_index_next(&walk->index);
@@ -82,7 +82,7 @@ static uint64_t step(struct pn_walk *walk, struct pn_range range, uint64_t seq) 
 	const bool at_seq = seq >= range.from && seq < range.to && seq != 0 && current(walk) == seq;
 	bool any;
 	if (at_seq)
-		any = move_on(walk);
+		any = step_on(walk);
 	else if (walk->plan->reverse)
 		any = move_to(walk, seq != 0 ? pn_min(seq, range.to) : range.to);
 	else

@@ -453,9 +453,9 @@ def a_damaged_page_stops_writing(server):
 
 
 def spoil_correspondents(store):
-	"""Damages the index of correspondents of the archive that was created first."""
+	"""Damages the correspondents of the archive that was created first."""
 	data = (store / "data.mdb").read_bytes()
-	record = re.compile(rb"(r\0\0\0(.)w\0\0\0\x01\0\0\0\0.)\x01", re.S)
+	record = re.compile(rb"(r\0\0\0(.)q\0\0\0\x01)\x01", re.S)
 	first = min(match[2] for match in record.finditer(data))
 	data = record.sub(lambda match: match[1] + (b"\0" if match[2] == first else b"\1"), data)
 	(store / "data.mdb").write_bytes(data)

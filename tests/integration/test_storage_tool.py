@@ -219,9 +219,9 @@ def unsafe_names_are_escaped(server):
 # --- check ---
 
 def spoil_index(data):
-	"""Changes the ordinal of message 50 in the index of correspondents, at any place in the file."""
-	record = re.compile(rb"(r\0\0\0.w\0\0\0\x01\0\0\0\0\x32\x01\0\0\0)(.)", re.S)
-	return record.subn(lambda match: match[1] + bytes([match[2][0] ^ 64]), data)
+	"""Changes the ordinals of messages 33 to 50 in the record of their correspondent, at any place in the file."""
+	record = re.compile(rb"(r\0\0\0.q\0\0\0\x01\x01\xff\0.{1,80}?)\x20(\x21\x01{17})", re.S)
+	return record.subn(lambda match: match[1] + b"\x60" + match[2], data)
 
 
 @behaviour("storage tool: check does not find errors in the store of a running server", **over(["mam"]))

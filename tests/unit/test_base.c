@@ -186,6 +186,30 @@ TEST(a_cursor_that_failed_gives_zero_and_empty_bytes_for_ever) {
 	CHECK(wire.err == PN_ETRUNCATED);
 }
 
+TEST(a_varint_takes_a_byte_for_7_bits_and_up_to_63_bits) {
+	static const unsigned char coded[] = {0x00, 0x7f, 0x80, 0x01, 0xac, 0x02};
+	static const uint64_t numbers[] = {0, 127, 128, 300};
+	static const unsigned char too_long[] = {0xff, 0xff, 0xff, 0xff, 0xff,
+						 0xff, 0xff, 0xff, 0xff, 0x01};
+	const uint64_t most = UINT64_MAX >> 1;
+	struct pn_buf buf = {0};
+	for (size_t i = 0; i < 4; i++)
+		pn_wire_put_varint(&buf, numbers[i]);
+	CHECK(buf.len == sizeof(coded) && memcmp(buf.data, coded, sizeof(coded)) == 0);
+	pn_wire_put_varint(&buf, most);
+	CHECK(buf.len == sizeof(coded) + 9);
+	struct pn_wire wire = pn_wire_open(buf.data, buf.len);
+	for (size_t i = 0; i < 4; i++)
+		CHECK(pn_wire_varint(&wire) == numbers[i]);
+	CHECK(pn_wire_varint(&wire) == most && wire.left == 0 && wire.err == PN_OK);
+	CHECK(pn_wire_varint(&wire) == 0 && wire.err == PN_ETRUNCATED);
+	wire = pn_wire_open(too_long, sizeof(too_long));
+	CHECK(pn_wire_varint(&wire) == 0 && wire.err == PN_ETRUNCATED);
+	wire = pn_wire_open(coded + 2, 1);
+	CHECK(pn_wire_varint(&wire) == 0 && wire.err == PN_ETRUNCATED);
+	pn_buf_free(&buf);
+}
+
 TEST(a_length_near_2_to_the_32_is_truncated_and_not_wrapped) {
 	static const unsigned char bytes[] = {0xff, 0xff, 0xff, 0xff, 'a'};
 	struct guard guard = guard_new(sizeof(bytes));
