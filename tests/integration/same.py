@@ -311,8 +311,8 @@ class Server(situations.SharedServer):
 		"""Errors that were logged since the last call are compared, too."""
 		lines = self.log()[self.mark:]
 		self.mark += len(lines)
-		for line in re.findall(r"\terror\t([^\n]*)|([^\n]*Traceback[^\n]*)", lines):
-			self.transcript.notes(f"log of {self.host}", re.sub("[0-9a-f]{8,}", "{id}", "".join(line)))
+		for line in re.findall(r"[^\n]*(?:\terror\t|Traceback)[^\n]*", lines):
+			self.transcript.notes(f"log of {self.host}", re.sub("[0-9a-f]{8,}", "{id}", line.rpartition("\t")[2]))
 
 	def discard(self):
 		super().discard()
@@ -473,9 +473,10 @@ class Pair:
 	"""Stock and ours, for one scene, with the interface that suite.Test expects of a server."""
 	stages = key = None
 
-	def __init__(self, version, watched, stock):
-		if Pair.key != (version, watched, stock):
+	def __init__(self, version, watched, group, stock):
+		if Pair.key != (version, watched, group, stock):
 			self._open(version, watched, stock)
+			Pair.key = (version, watched, group, stock)
 		self.version, self.watched = version, watched
 
 	@staticmethod
@@ -486,7 +487,6 @@ class Pair:
 		folder.mkdir(parents=True, exist_ok=True)
 		certificate = authority.self_signed(folder, f"same-{version}-{watched}", [f"DNS:{bed.HOST}", f"DNS:{OTHER}"])
 		Pair.stages = [Stage(version, True, watched, certificate), Stage(version, stock, watched, certificate)]
-		Pair.key = (version, watched, stock)
 
 	@staticmethod
 	def close():
@@ -532,13 +532,14 @@ def report(wrong):
 
 # --- registration ---
 
-def register(name, function, names, versions=None, situation=False, watch=True, **settings):
+def register(name, function, names, versions=None, situation=False, watch=True, group="", **settings):
+	"""Scenes of the same group share their servers."""
 	for watched in (False, True) if watch else (False,):
 		title = f"same: {name}" + (", watched by a module" if watched else "")
 		for version in versions or bed.VERSIONS:
 			if version in bed.VERSIONS:
 				suite.tests.append(suite.Test(title, functools.partial(Pair.play, name=name, function=function, names=names,
-					situation=situation), version, functools.partial(Pair, version, watched), together=f"same {version} {watched}",
+					situation=situation), version, functools.partial(Pair, version, watched, group), together=f"same {version} {watched} {group}",
 					time_limit=TIME_LIMIT, **settings))
 
 

@@ -55,7 +55,7 @@ def play(stage, host, name):
 
 
 def loaded(name, host):
-	@same(f"community modules: mod_{name}", watch=False)
+	@same(f"community modules: mod_{name}", watch=False, group="community")  # some leave traces when they are unloaded
 	def _(stage):
 		play(stage, host, name)
 
