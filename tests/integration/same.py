@@ -189,8 +189,8 @@ class Actor(Synchronised, Recorder):
 			self.raw(part)
 			self.server.stage.turns()
 
-	def looks(self):
-		"""Writes down what has arrived, without sending anything."""
+	def looks(self, last=False):
+		"""Writes down what has arrived, without sending anything; `last`: the end is not news."""
 		self.server.stage.turns()
 		try:
 			while True:
@@ -198,8 +198,9 @@ class Actor(Synchronised, Recorder):
 		except xmpp.Timeout:
 			pass
 		except xmpp.Closed:
-			self.server.transcript.notes(self.who, "closed")
 			self.gone = True
+			if not last:
+				self.notes("closed")
 
 	def notes(self, text):
 		self.server.transcript.notes(self.who, text)
@@ -209,7 +210,7 @@ class Actor(Synchronised, Recorder):
 		self.looks()
 		if not self.gone:
 			self.raw(b"</stream:stream>")
-			self.looks()
+			self.looks(last=True)
 		self.gone = True
 		self.transport.disconnect()
 
@@ -485,7 +486,7 @@ class Pair:
 		multiprocessing.util.Finalize(Pair, Pair.close, exitpriority=0)  # at the end of the process
 		folder = bed.BUILD / "bed"
 		folder.mkdir(parents=True, exist_ok=True)
-		certificate = authority.self_signed(folder, f"same-{version}-{watched}", [f"DNS:{bed.HOST}", f"DNS:{OTHER}"])
+		certificate = authority.self_signed(folder, f"same-{os.getpid()}-{version}-{watched}", [f"DNS:{bed.HOST}", f"DNS:{OTHER}"])
 		Pair.stages = [Stage(version, True, watched, certificate), Stage(version, stock, watched, certificate)]
 
 	@staticmethod
