@@ -34,6 +34,7 @@ def load(stage, host, name, action="load"):
 
 
 def play(stage, host, name):
+	assert (PACKAGE / f"mod_{name}").is_dir(), f"mod_{name} is missing: run tests/setup community"
 	load(stage, host, name)
 	alice, bob, phone = stage.cast(["alice", "bob_sm", "bob_phone"])
 	room = f"{alice.user}@{ROOMS}"
