@@ -189,8 +189,8 @@ class Actor(Synchronised, Recorder):
 			self.raw(part)
 			self.server.stage.turns()
 
-	def looks(self):
-		"""Writes down what has arrived, without sending anything."""
+	def looks(self, last=False):
+		"""Writes down what has arrived, without sending anything; `last`: the end is not news."""
 		self.server.stage.turns()
 		try:
 			while True:
@@ -198,8 +198,9 @@ class Actor(Synchronised, Recorder):
 		except xmpp.Timeout:
 			pass
 		except xmpp.Closed:
-			self.server.transcript.notes(self.who, "closed")
 			self.gone = True
+			if not last:
+				self.notes("closed")
 
 	def notes(self, text):
 		self.server.transcript.notes(self.who, text)
@@ -209,7 +210,7 @@ class Actor(Synchronised, Recorder):
 		self.looks()
 		if not self.gone:
 			self.raw(b"</stream:stream>")
-			self.looks()
+			self.looks(last=True)
 		self.gone = True
 		self.transport.disconnect()
 
@@ -311,8 +312,8 @@ class Server(situations.SharedServer):
 		"""Errors that were logged since the last call are compared, too."""
 		lines = self.log()[self.mark:]
 		self.mark += len(lines)
-		for line in re.findall(r"\terror\t([^\n]*)|([^\n]*Traceback[^\n]*)", lines):
-			self.transcript.notes(f"log of {self.host}", re.sub("[0-9a-f]{8,}", "{id}", "".join(line)))
+		for line in re.findall(r"[^\n]*(?:\terror\t|Traceback)[^\n]*", lines):
+			self.transcript.notes(f"log of {self.host}", re.sub("[0-9a-f]{8,}", "{id}", line.rpartition("\t")[2]))
 
 	def discard(self):
 		super().discard()
@@ -473,9 +474,10 @@ class Pair:
 	"""Stock and ours, for one scene, with the interface that suite.Test expects of a server."""
 	stages = key = None
 
-	def __init__(self, version, watched, stock):
-		if Pair.key != (version, watched, stock):
+	def __init__(self, version, watched, group, stock):
+		if Pair.key != (version, watched, group, stock):
 			self._open(version, watched, stock)
+			Pair.key = (version, watched, group, stock)
 		self.version, self.watched = version, watched
 
 	@staticmethod
@@ -484,9 +486,8 @@ class Pair:
 		multiprocessing.util.Finalize(Pair, Pair.close, exitpriority=0)  # at the end of the process
 		folder = bed.BUILD / "bed"
 		folder.mkdir(parents=True, exist_ok=True)
-		certificate = authority.self_signed(folder, f"same-{version}-{watched}", [f"DNS:{bed.HOST}", f"DNS:{OTHER}"])
+		certificate = authority.self_signed(folder, f"same-{os.getpid()}-{version}-{watched}", [f"DNS:{bed.HOST}", f"DNS:{OTHER}"])
 		Pair.stages = [Stage(version, True, watched, certificate), Stage(version, stock, watched, certificate)]
-		Pair.key = (version, watched, stock)
 
 	@staticmethod
 	def close():
@@ -532,13 +533,14 @@ def report(wrong):
 
 # --- registration ---
 
-def register(name, function, names, versions=None, situation=False, watch=True, **settings):
+def register(name, function, names, versions=None, situation=False, watch=True, group="", **settings):
+	"""Scenes of the same group share their servers."""
 	for watched in (False, True) if watch else (False,):
 		title = f"same: {name}" + (", watched by a module" if watched else "")
 		for version in versions or bed.VERSIONS:
 			if version in bed.VERSIONS:
 				suite.tests.append(suite.Test(title, functools.partial(Pair.play, name=name, function=function, names=names,
-					situation=situation), version, functools.partial(Pair, version, watched), together=f"same {version} {watched}",
+					situation=situation), version, functools.partial(Pair, version, watched, group), together=f"same {version} {watched} {group}",
 					time_limit=TIME_LIMIT, **settings))
 
 

@@ -2,7 +2,7 @@
 from same import same
 
 MAM, RSM, FORM = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm", "jabber:x:data"
-STAMPS = ["1969-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2020-02-30T00:00:00Z", "2016-12-31T23:59:60Z", "2999-01-01T00:00:00.123Z",
+STAMPS = ["1969-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2020-02-30T00:00:00Z", "2016-12-31T23:59:60Z", 
 	"2026-01-01", "now", "", "2020-01-01T00:00:00+02:00"]
 
 
@@ -80,7 +80,6 @@ def _(alice, bob, carol):
 		for stamp in STAMPS:
 			query(bob, form(field(name, stamp)))
 	query(bob, form(field("start", "1971-01-01T00:00:00Z"), field("end", "2999-01-01T00:00:00Z"), field("with", alice.bare_jid)))
-	query(bob, form(field("start", "2999-01-01T00:00:00Z"), field("end", "1971-01-01T00:00:00Z")))
 	query(bob, form(field("after-id", known[2]), field("before-id", known[5])))
 	query(bob, form(field("ids", known[3], known[1])))
 

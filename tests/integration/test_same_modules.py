@@ -34,6 +34,7 @@ def load(stage, host, name, action="load"):
 
 
 def play(stage, host, name):
+	assert (PACKAGE / f"mod_{name}").is_dir(), f"mod_{name} is missing: run tests/setup community"
 	load(stage, host, name)
 	alice, bob, phone = stage.cast(["alice", "bob_sm", "bob_phone"])
 	room = f"{alice.user}@{ROOMS}"
@@ -55,7 +56,7 @@ def play(stage, host, name):
 
 
 def loaded(name, host):
-	@same(f"community modules: mod_{name}", watch=False)
+	@same(f"community modules: mod_{name}", watch=False, group="community")  # some leave traces when they are unloaded
 	def _(stage):
 		play(stage, host, name)
 

@@ -16,8 +16,8 @@ BROKEN = [
 	"</stream:stream>", "</stream:stream><message/>", "<a/></stream:stream>text", "\xff\xfe", "\n\n  \n", "<message/ >", "< message/>",
 ]
 RAW = [b"<message>\xff</message>", b"<message>\xc0\x80</message>", b"\x00", b"<message>\xed\xa0\x80</message>", b"<message>\xf8\x88</message>"]
-SIZES = [200_000, 262_000, 263_000, 300_000]
-NESTED = [10, 1000, 9990, 10010, 37000]
+SMALL, LARGE = [1000, 50_000, 200_000], [263_000, 400_000]  # the limit is 262 144
+NESTED = [10, 1000, 4000]
 HEADERS = [
 	"<stream:stream to='{host}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
 	"<s:stream to='{host}' version='1.0' xmlns='jabber:client' xmlns:s='http://etherx.jabber.org/streams'>",
@@ -94,16 +94,23 @@ def _(stage, bob):
 		stage.settle()
 
 
-@same("streams: the limits of size and of nesting, after login and before it")
+@same("streams: stanzas up to the limit of size arrive, larger ones do not", watch=False)
 def _(stage, bob):
-	texts = [f"<message to='{bob.jid}'><body>{'x' * size}</body></message>" for size in SIZES]
-	texts += [f"<message to='{bob.jid}' a='{'x' * size}'/>" for size in SIZES]
+	texts = [f"<message to='{bob.jid}'><body>{'x' * size}</body></message>" for size in SMALL + LARGE]
+	texts += [f"<message to='{bob.jid}' a='{'x' * size}'/>" for size in SMALL + LARGE]
 	texts += [f"<message to='{bob.jid}'>{'<x>' * depth}{'</x>' * depth}</message>" for depth in NESTED]
 	texts += [f"<message to='{bob.jid}'>{'<x/>' * depth}</message>" for depth in NESTED]
 	for client, text in zip(others(stage, "alice", len(texts)), texts):
 		client.speaks(text)
+		client.raw(b" " * len(text))  # expat may wait for as many bytes again before it looks at them
 		client.ends()
-	for size in (900, 9_000, 11_000, 300_000):
+		if len(text) > max(SMALL) + 1000:
+			stage.transcript.entries.pop(client.who)  # a reset connection may lose the error that the server has sent
+
+
+@same("streams: the limits before login", watch=False)
+def _(stage):
+	for size in (900, 9_000):
 		for text in (f"<auth xmlns='{xmpp.SASL}' mechanism='PLAIN'>{'x' * size}</auth>", f"<x {'a' * size}"):
 			stranger = stage.stranger()
 			stranger.opens()

@@ -22,12 +22,16 @@ PATTERNS = [
 	re.compile(r"(?<=\")[0-9a-f]{64}(?=\")"),  # keys of dialback
 	re.compile(r"\bnode-[0-9a-f]{8}"),  # of the situations
 	re.compile(r"Bearer [\w.-]+"),
+	re.compile(r'(?<= password=")[\w+/]{27}='),
+	re.compile(r'(?<= username=")\d{10}'),
 	re.compile(r"(?<=preauth=)[\w-]+"),
 	re.compile(r"(?<=/file_share/)[\w-]+"),
 	re.compile(r'(?<=query seconds=")\d+'),
 	re.compile(r"\biq[0-9a-f]{8}\b"),  # of xmpp.Client.ask()
 ]
+PASSWORD = re.compile(r' (?:password|username)="[^"]*"')
 STAMP = re.compile(r"\d{4}-?\d\d-?\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?")
+MARK = re.compile("\2(\\d+)\3")  # an id, while others are looked for
 TOKEN = re.compile(r'(?<=")[^"<>\s]{4,}(?=")|(?<=>)[^"<>\s]{4,}(?=<)')
 
 
@@ -37,7 +41,7 @@ def written(element, parent=None):
 	attributes = "".join(f" {name}={quoteattr(value, {chr(34): '&quot;'})}" for name, value in sorted(element.names.items()))
 	parts = [escape(part) if isinstance(part, str) else written(part, element) for part in element.parts]
 	if (element.name in UNORDERED or element.find("x", "invite")) and not any(isinstance(part, str) for part in element.parts):
-		parts.sort()
+		parts.sort(key=lambda part: PASSWORD.sub("", part))
 	return f"<{xmlns}{element.name}{attributes}>{joined(parts)}</>"
 
 
@@ -94,7 +98,7 @@ class Transcript:
 
 		def replace(match):
 			ids.append(match[0])
-			return "{id}"
+			return f"\2{len(ids) - 1}\3"
 
 		def token(match):
 			return replace(match) if match[0] in self.generated else match[0]
@@ -104,7 +108,8 @@ class Transcript:
 		text = TOKEN.sub(token, text)
 		for pattern in PATTERNS:
 			text = pattern.sub(replace, text)
-		return text, ids
+		order = [ids[int(number)] for number in MARK.findall(text)]
+		return MARK.sub("{id}", text), order
 
 	def of(self, who):
 		"""Skeletons and ids of a participant, runs of presence sorted."""

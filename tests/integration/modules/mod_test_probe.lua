@@ -132,6 +132,8 @@ local function write(group, line)
 	file:write(group, "\t", line, "\n");
 end
 
+-- A client's end is sent to all nicknames that it has had, in any order: the first stanza ends its presence in the room
+local LEFT = "muc-occupant-left";
 local shown = setmetatable({}, { __mode = "k" }); -- the last dump of each event
 
 local function on_event(host, name, priority, event)
@@ -139,12 +141,12 @@ local function on_event(host, name, priority, event)
 	local attr = event.stanza and event.stanza.attr or {};
 	local found = {};
 	for _, key in ipairs(sorted(event)) do
-		table.insert(found, tostring(key).."="..dump(event[key], 1));
+		if key ~= "stanza" or name ~= LEFT then table.insert(found, tostring(key).."="..dump(event[key], 1)); end
 	end
 	if name:find("resource%-") then table.insert(found, "fields: "..fields(event.session)); end
 	local text = table.concat(found, " ");
-	local from = attr.from or event.nick or event.session and label(event.session);
-	write(("%s %s %s>%s"):format(host, name, from, attr.to),
+	local from = name == LEFT and event.nick or attr.from or event.session and label(event.session);
+	write(("%s %s %s>%s"):format(host, name, from, name ~= LEFT and attr.to),
 		("%s %s"):format(priority, shown[event] == text and "same" or text));
 	shown[event] = text;
 end
@@ -164,7 +166,7 @@ local function filter(name, priority)
 	return function (stanza, session)
 		if type(stanza) == "table" and session.type ~= "admin" and not is_sync(stanza) and not UNWRITTEN[stanza.name] then
 			local from = stanza.attr.from; -- presence of a room's occupants comes in any order
-			write(("%s %s %s"):format(name, label(session), from), ("%g %s"):format(priority, dump(stanza, 1)));
+			write(("%s %s %s>%s"):format(name, label(session), from, stanza.attr.to), ("%g %s"):format(priority, dump(stanza, 1)));
 		end
 		return stanza;
 	end
