@@ -35,8 +35,8 @@ from transcript import Transcript, differences, written
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
 import authority  # noqa: E402  pylint: disable=wrong-import-position
 
-REPLACED = ("smacks",)  # modules of lua/ that stand in for Prosody's of the same name
-ADDED = ()  # modules of lua/ that a configuration has to name
+REPLACED = ("smacks", "mam", "muc_mam")  # modules of lua/ that stand in for Prosody's of the same name
+ADDED = ("stream_native",)  # modules of lua/ that a configuration has to name
 OURS = {*REPLACED, *ADDED, "storage_native"}
 OTHER, FAR, FAR_ROOMS, LINK = "other.test", "far.test", "rooms.far.test", "link.prosody.test"
 COMMUNITY = bed.BUILD / "prosody-modules/chosen"  # see test_same_modules.py

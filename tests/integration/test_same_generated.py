@@ -41,7 +41,8 @@ class Generator:
 	def stanza(self, sender, targets, room):
 		kind = self.random.random()
 		to = self.random.choice(targets)
-		if kind < 0.6:
+		if kind < 0.6:  # notes to oneself are archived once, and not twice
+			to = self.random.choice([jid for jid in targets if not jid.startswith(sender.bare_jid)])
 			return message(to, self.payload(), self.random.choice(TYPES[:5]))
 		if kind < 0.7:
 			return f"<presence>{self.random.choice(SHOWS)}</presence>"
@@ -54,7 +55,7 @@ class Generator:
 
 	def request(self, sender, room):
 		toggle = self.random.choice(["enable", "disable"])
-		size, before = self.random.randrange(5), self.random.choice(["", "<before/>"])
+		size, before = self.random.randrange(1, 6), self.random.choice(["", "<before/>"])
 		return "<iq type='set' id='c4'{}>{}</iq>".format(*self.random.choice([
 			("", f"<{toggle} xmlns='urn:xmpp:carbons:2'/>"),
 			("", f"<query xmlns='{MAM}'><set xmlns='{RSM}'><max>{size}</max>{before}</set></query>"),
