@@ -45,6 +45,12 @@ ROUNDS = 3  # of the event loop, in which a server reads what has arrived and wr
 TIME_LIMIT = 120  # of a scene, which is played twice
 CHUNK = 4096  # bytes that a server reads at least in a round
 UNWRITTEN = ("r", "a", "enabled")  # acks come at any time
+LOADED = """local found = {};
+	for host in pairs(prosody.hosts) do
+		for name, env in pairs(require "core.modulemanager".get_modules(host)) do table.insert(found, name.."="..env.module.path); end
+	end
+	for name, env in pairs(require "core.modulemanager".get_modules("*")) do table.insert(found, name.."="..env.module.path); end
+	return table.concat(found, " ")"""  # each module of each host with its path
 SHOWN = int(os.environ.get("SHOWN", "12"))  # differences of a failure
 
 
@@ -281,6 +287,20 @@ class Server(situations.SharedServer):
 				"plugin_paths": [*([] if stock else [bed.PROJECT / "lua"]), bed.TEST_MODULES, COMMUNITY],
 				"c2s_direct_tls_ports": [self.tls_port],
 				"ssl": {"certificate": certificate.file, "key": certificate.key}}, **settings)
+
+	def start(self):
+		super().start()
+		self.assert_loaded()
+
+	def assert_loaded(self):
+		"""The modules are ours, or Prosody's, on every host that has them."""
+		loaded = {}
+		for entry in self.lua(LOADED).split():
+			name, path = entry.split("=", 1)
+			loaded.setdefault(name, set()).add(path.startswith(f"{bed.PROJECT}/lua/mod_{name}/"))
+		found = {name: loaded.get(name) for name in OURS}
+		absent = {*ADDED, "storage_native"}
+		assert found == {name: (None if name in absent else {False}) if self.stock_smacks else {True} for name in OURS}, loaded
 
 	def _watched(self, section):
 		modules = [*section.get("modules_enabled", []), *(["test_probe"] if self.watched else [])]
