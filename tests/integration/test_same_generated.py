@@ -85,6 +85,8 @@ def generated(number):
 	def _(alice, alice_phone, bob, bob_sm, bob_websocket, bob_bosh, carol_tls):
 		play([alice, bob, bob_sm, carol_tls, alice_phone, bob_websocket, bob_bosh], 300, Generator(f"{suite.SEED} {number}"))
 
+
+def generated_far(number):
 	@same(f"generated: stanzas between two servers, {number}", watch=False)
 	def _(alice, bob_sm, far_carol, far_dave_sm):
 		play([alice, bob_sm, far_carol, far_dave_sm], 60, Generator(f"{suite.SEED} far {number}"), 1)
@@ -92,6 +94,8 @@ def generated(number):
 
 for each in range(suite.tries(5, 40)):
 	generated(each)
+for each in range(suite.tries(1, 40)):
+	generated_far(each)
 
 
 @same("generated: bytes that are damaged, cut and repeated")
