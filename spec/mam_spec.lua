@@ -216,7 +216,16 @@ describe("ids of archives", function ()
 		assert.equal("123567", ids(stanza_id.strip(message, "b", "example.org")));
 		assert.equal("123456", ids(stanza_id.strip(message, nil, "example.org")));
 		assert.equal("1234567", ids(message));
-		assert.equal(message, stanza_id.strip(message, "c", "example.org"));
+		local plain = st.message({ to = "a" }):tag("stanza-id"):up();
+		assert.equal(plain, stanza_id.strip(plain, "a", "example.org"));
+	end);
+
+	it("make a copy necessary whoever they name: later handlers change what they get, and rooms give one stanza to all", function ()
+		local before = tostring(message);
+		local copy = stanza_id.strip(message, "c", "example.org");
+		assert.equal(before, tostring(copy));
+		copy:maptags(function () return nil; end);
+		assert.equal(before, tostring(message));
 	end);
 
 	it("are added to a copy, which is recognised until somebody changes it", function ()

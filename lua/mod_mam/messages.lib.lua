@@ -80,6 +80,10 @@ local function announce(user, id, stored, origin)
 	module:fire_event("archive-message-added", { origin = origin, stanza = root.copy(stored), for_user = user, id = id });
 end
 
+-- The message that has its id in the sender's archive, with and without the id. Not in its event, where other modules would see it.
+local sent = {};
+local notes = setmetatable({}, { __mode = "k" }); -- ids of notes to oneself by event
+
 -- A message that a client sends. Until strip_again() it has its id in the sender's archive, for carbon copies.
 local function on_sent(event)
 	local origin, attr = event.origin, event.stanza.attr;
@@ -90,15 +94,15 @@ local function on_sent(event)
 	event.stanza = stanza;
 	if not id then return; end
 	event.stanza = stanza_id.add(stanza, own, id);
-	event.mam_unmarked, event.mam_marked = stanza, event.stanza;
-	if jid_bare(to) == own then event.mam_note = id; end
+	sent.unmarked, sent.marked = stanza, event.stanza;
+	if jid_bare(to) == own then notes[event] = id; end
 	announce(user, id, stored, origin);
 end
 
--- Nobody but the sender may see the id in the sender's archive
+-- Nobody but the sender may see the id in the sender's archive. A handler that sends another message in between makes `sent` that one.
 local function strip_again(event)
-	local unmarked, marked = event.mam_unmarked, event.mam_marked;
-	event.mam_unmarked, event.mam_marked = nil, nil;
+	local unmarked, marked = sent.unmarked, sent.marked;
+	sent.unmarked, sent.marked = nil, nil;
 	if marked and event.stanza == marked and stanza_id.is_unchanged(marked, unmarked) then
 		event.stanza = unmarked;
 	else
@@ -113,8 +117,9 @@ local function on_received(event)
 	if not user then return; end
 	local own = user.."@"..host;
 	local stanza, id, stored;
-	if event.mam_note and jid_bare(attr.from) == own then
-		stanza, id = stanza_id.strip(event.stanza, user, host), event.mam_note;
+	local note = notes[event];
+	if note and jid_bare(attr.from) == own then
+		stanza, id = stanza_id.strip(event.stanza, user, host), note;
 	else
 		stanza, id, stored = archive(user, event.stanza, origin, attr.from, module._log);
 	end

@@ -13,6 +13,9 @@ local READ_MAX = 10000; -- ids that are remembered of a session: as many as offl
 local host = module.host;
 local modules = prosody.hosts[host].modules;
 
+-- By session, until the first presence: ids that pages had; after it: keys of offline messages, by id, that no page had
+local read_by, kept_by = setmetatable({}, { __mode = "k" }), setmetatable({}, { __mode = "k" });
+
 local store;
 local function offline_store()
 	store = store or module:open_store("offline", "archive");
@@ -34,7 +37,7 @@ end
 
 -- Returns the keys of messages that are done with, and those of the others by their ids in the archive
 local function deliver(origin, messages)
-	local own, read = origin.username.."@"..host, origin.mam_read;
+	local own, read = origin.username.."@"..host, read_by[origin];
 	local done, kept = {}, nil;
 	for key, stanza, when in messages do
 		local id = stanza_id.get(stanza, own);
@@ -57,14 +60,14 @@ module:hook("message/offline/broadcast", function (event)
 	local messages = offline_store():find(origin.username);
 	if messages then
 		local done, kept = deliver(origin, messages);
-		origin.mam_kept = kept;
+		kept_by[origin] = kept;
 		if not kept then
 			offline_store():delete(origin.username);
 		else
 			delete(origin.username, done);
 		end
 	end
-	origin.mam_read = nil;
+	read_by[origin] = nil;
 	return true;
 end);
 
@@ -78,10 +81,11 @@ local offline = {};
 -- To be called for each page with the ids of its messages
 function offline.read(session, ids)
 	if not session.presence and modules.offline then -- offline messages come with the first presence
-		session.mam_read = session.mam_read or cache.new(READ_MAX);
-		for _, id in ipairs(ids) do session.mam_read:set(id, true); end
+		local read = read_by[session] or cache.new(READ_MAX);
+		read_by[session] = read;
+		for _, id in ipairs(ids) do read:set(id, true); end
 	end
-	local kept, keys = session.mam_kept, {};
+	local kept, keys = kept_by[session], {};
 	for _, id in ipairs(kept and ids or {}) do
 		keys[#keys + 1], kept[id] = kept[id], nil;
 	end

@@ -59,11 +59,11 @@ end);
 
 module:hook("iq-set/self/"..xmlns_mam..":query", function (event)
 	local origin, stanza = event.origin, event.stanza;
+	origin.mam_requested = true;
+	mam.prefs.touch(origin.username);
 	local query, err = mam_query.parse(stanza.tags[1], form, mam.page_size);
 	if not query then return refuse(origin, stanza, err); end
 	log_query(origin, stanza, query);
-	origin.mam_requested = true;
-	mam.prefs.touch(origin.username);
 	local ids, condition = answer(origin, stanza, query);
 	if not ids then
 		module:log("debug", "Archive query id=%s failed: %s", query.id or stanza.attr.id, condition);

@@ -19,12 +19,14 @@ local function is_own(session, send)
 	return own_sources[source] and rawequal(send.session, session) and rawequal(send.filter, session.filter);
 end
 
--- The answer for a function is kept in the session: this is asked for each copy of a message
+-- Answers, by function: this is asked for each copy of a message. Not in the session, where other modules would see them.
+local direct, indirect = setmetatable({}, { __mode = "kv" }), setmetatable({}, { __mode = "kv" });
+
 return function (session)
 	local send = session.send;
-	if session.direct_send == send then return true; end
-	if session.indirect_send == send then return false; end
+	if direct[send] == session then return true; end
+	if indirect[send] == session then return false; end
 	local is_direct = is_own(session, send) or false;
-	session[is_direct and "direct_send" or "indirect_send"] = send;
+	(is_direct and direct or indirect)[send] = session;
 	return is_direct;
 end;

@@ -39,7 +39,7 @@ end
 -- round: archives of 0.12 have whole seconds, and some databases compare them with nothing else
 local function read_time(value, round)
 	local time = parse_time(value);
-	if not time then return bad_request("Invalid time: %s", value); end
+	if not time then return bad_request("invalid timestamp"); end
 	return whole_seconds and round(time) or time;
 end
 

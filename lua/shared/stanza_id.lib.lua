@@ -11,17 +11,21 @@ local stanza_id = {
 	is_unchanged = root.is_unchanged; -- (marked, stanza): whether `marked`, which add() made of `stanza`, is as it was then
 };
 
+local function is_id(tag)
+	return tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid;
+end
+
 local function is_by(tag, user, host)
-	if tag.name ~= "stanza-id" or tag.attr.xmlns ~= xmlns_sid then return false; end
+	if not is_id(tag) then return false; end
 	local by_user, by_host, resource = jid_prepped_split(tag.attr.by);
 	return by_host == host and by_user == user and resource == nil;
 end
 
--- Returns the stanza without ids that claim to be from the archive of user@host (user may be nil). A stanza that has none is returned
--- as it is, another one as a copy.
+-- Returns the stanza without ids that claim to be from the archive of user@host (user may be nil). A stanza with any id is returned as a
+-- copy, as Prosody's module does: rooms give one stanza to all occupants, and mod_carbons removes <private/> from what it gets.
 function stanza_id.strip(stanza, user, host)
 	for _, tag in ipairs(stanza.tags) do
-		if is_by(tag, user, host) then
+		if is_id(tag) then
 			return root.copy_without(stanza, function (child) return is_by(child, user, host); end);
 		end
 	end

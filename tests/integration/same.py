@@ -5,7 +5,8 @@
 		alice.sends(f"<message to='{bob.jid}'><body>hello</body></message>")
 
 Each scene is played four times: on stock Prosody and on ours, first unwatched, as operators run it (log level info: fast paths are
-taken), then with a module that watches every event and filter, and with debug logs. Parameters are clients, logged in. The
+taken), then with a module that watches every event and filter, and with debug logs. The latter is done on one version, which SEED
+chooses, and with SOAK on all. Parameters are clients, logged in. The
 name's part after the first underscore is the resource, and may choose the connection:
 
 	alice, bob_phone	TCP; bob_phone is a further client of bob's account
@@ -23,6 +24,7 @@ import os
 import re
 import ssl
 import sys
+import zlib
 
 import bed
 import same_meant
@@ -35,8 +37,8 @@ from transcript import Transcript, differences, written
 sys.path.insert(0, str(bed.PROJECT / "tests/lab"))
 import authority  # noqa: E402  pylint: disable=wrong-import-position
 
-REPLACED = ("smacks",)  # modules of lua/ that stand in for Prosody's of the same name
-ADDED = ()  # modules of lua/ that a configuration has to name
+REPLACED = ("smacks", "mam", "muc_mam")  # modules of lua/ that stand in for Prosody's of the same name
+ADDED = ("stream_native",)  # modules of lua/ that a configuration has to name
 OURS = {*REPLACED, *ADDED, "storage_native"}
 OTHER, FAR, FAR_ROOMS, LINK = "other.test", "far.test", "rooms.far.test", "link.prosody.test"
 COMMUNITY = bed.BUILD / "prosody-modules/chosen"  # see test_same_modules.py
@@ -45,6 +47,12 @@ ROUNDS = 3  # of the event loop, in which a server reads what has arrived and wr
 TIME_LIMIT = 120  # of a scene, which is played twice
 CHUNK = 4096  # bytes that a server reads at least in a round
 UNWRITTEN = ("r", "a", "enabled")  # acks come at any time
+LOADED = """local found = {};
+	for host in pairs(prosody.hosts) do
+		for name, env in pairs(require "core.modulemanager".get_modules(host)) do table.insert(found, name.."="..env.module.path); end
+	end
+	for name, env in pairs(require "core.modulemanager".get_modules("*")) do table.insert(found, name.."="..env.module.path); end
+	return table.concat(found, " ")"""  # each module of each host with its path
 SHOWN = int(os.environ.get("SHOWN", "12"))  # differences of a failure
 
 
@@ -281,6 +289,20 @@ class Server(situations.SharedServer):
 				"plugin_paths": [*([] if stock else [bed.PROJECT / "lua"]), bed.TEST_MODULES, COMMUNITY],
 				"c2s_direct_tls_ports": [self.tls_port],
 				"ssl": {"certificate": certificate.file, "key": certificate.key}}, **settings)
+
+	def start(self):
+		super().start()
+		self.assert_loaded()
+
+	def assert_loaded(self):
+		"""The modules are ours, or Prosody's, on every host that has them."""
+		loaded = {}
+		for entry in self.lua(LOADED).split():
+			name, path = entry.split("=", 1)
+			loaded.setdefault(name, set()).add(path.startswith(f"{bed.PROJECT}/lua/mod_{name}/"))
+		found = {name: loaded.get(name) for name in OURS}
+		absent = {*ADDED, "storage_native"}
+		assert found == {name: (None if name in absent else {False}) if self.stock_smacks else {True} for name in OURS}, loaded
 
 	def _watched(self, section):
 		modules = [*section.get("modules_enabled", []), *(["test_probe"] if self.watched else [])]
@@ -533,11 +555,18 @@ def report(wrong):
 
 # --- registration ---
 
+def chosen(versions, name, watched):
+	"""Watching costs most: a scene is watched on one version, and with SOAK on all."""
+	if not watched or suite.SOAK:
+		return versions
+	return [versions[(zlib.crc32(name.encode()) + suite.SEED) % len(versions)]]
+
+
 def register(name, function, names, versions=None, situation=False, watch=True, group="", **settings):
 	"""Scenes of the same group share their servers."""
 	for watched in (False, True) if watch else (False,):
 		title = f"same: {name}" + (", watched by a module" if watched else "")
-		for version in versions or bed.VERSIONS:
+		for version in chosen(versions or bed.VERSIONS, name, watched):
 			if version in bed.VERSIONS:
 				suite.tests.append(suite.Test(title, functools.partial(Pair.play, name=name, function=function, names=names,
 					situation=situation), version, functools.partial(Pair, version, watched, group), together=f"same {version} {watched} {group}",

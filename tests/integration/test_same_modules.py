@@ -45,8 +45,9 @@ def play(stage, host, name):
 		client.sends(f"<presence to='{room}/{client.user}'><x xmlns='{MUC}'/></presence>")
 		alice.sets(f"<query xmlns='{MUC}#owner'><x xmlns='jabber:x:data' type='submit'/></query>", to=room)
 	bob.sends("<inactive xmlns='urn:xmpp:csi:0'/>")
-	for payload in CHOSEN:
-		alice.sends(message(bob.jid, payload), message(bob.bare_jid, payload), message(alice.bare_jid, payload), message(room, payload, "groupchat"))
+	for payloads in (CHOSEN[::2], CHOSEN[1::2]):
+		alice.sends(*(message(to, payload, "groupchat" if to == room else "chat") for payload in payloads
+			for to in (bob.jid, bob.bare_jid, alice.bare_jid, room)))
 	bob.sends("<active xmlns='urn:xmpp:csi:0'/>", message(alice.jid, "<body>back</body>"))
 	for to in (None, room):
 		bob.sets(f"<query xmlns='{MAM}'/>", to=to)
