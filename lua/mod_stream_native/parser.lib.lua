@@ -8,18 +8,21 @@
 local st = require "util.stanza";
 local xmppstream = require "util.xmppstream";
 
+-- Streams outlive the module, and with them convert(): it has no reference to the module's environment
+local getupvalue, setupvalue, huge, pairs, rawget = debug.getupvalue, debug.setupvalue, math.huge, pairs, rawget;
+
 local ns_separator = xmppstream.ns_separator;
 local xmlns_streams = "http://etherx.jabber.org/streams";
 
 local upvalues = {}; -- of new(): their numbers, by name
-for i = 1, math.huge do
-	local name = debug.getupvalue(xmppstream.new, i);
+for i = 1, huge do
+	local name = getupvalue(xmppstream.new, i);
 	if not name then break; end
 	upvalues[name] = i;
 end
 
-local function get(name) return select(2, debug.getupvalue(xmppstream.new, upvalues[name])); end
-local function set(name, value) debug.setupvalue(xmppstream.new, upvalues[name], value); end
+local function get(name) return select(2, getupvalue(xmppstream.new, upvalues[name])); end
+local function set(name, value) setupvalue(xmppstream.new, upvalues[name], value); end
 
 local stock = {}; -- the values that are replaced, by name
 local native, pool;
@@ -76,9 +79,9 @@ local function convert(handlers, key)
 	if not stream then return nil; end
 	local session, callbacks, progress = stream:arguments();
 	local made, meta = stock.new_sax_handlers(session, callbacks, progress);
-	for i = 1, math.huge do
-		local name = debug.getupvalue(made.StartElement, i);
-		if name == "stream_lang" then debug.setupvalue(made.StartElement, i, stream:get_lang()); end
+	for i = 1, huge do
+		local name = getupvalue(made.StartElement, i);
+		if name == "stream_lang" then setupvalue(made.StartElement, i, stream:get_lang()); end
 		if not name then break; end
 	end
 	if meta.set_max_elements then meta.set_max_elements(stream:get_max_elements()); end
