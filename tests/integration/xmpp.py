@@ -88,6 +88,7 @@ class Parser:
 	def __init__(self):
 		self.root, self.closed, self.path = None, False, []
 		self.ready = collections.deque()
+		self.held = b""
 		self.expat = expat.ParserCreate(namespace_separator=" ")
 		self.expat.buffer_text = True
 		self.expat.StartElementHandler = self._start
@@ -95,6 +96,10 @@ class Parser:
 		self.expat.CharacterDataHandler = self._text
 
 	def feed(self, data):
+		"""Newer versions of expat wait after an incomplete token. It gets none: servers escape ">" in texts and values."""
+		self.held += data
+		end = self.held.rfind(b">") + 1
+		data, self.held = self.held[:end], self.held[end:]
 		try:
 			self.expat.Parse(data, False)
 		except expat.ExpatError as error:
