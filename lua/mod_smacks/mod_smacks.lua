@@ -63,8 +63,7 @@ smacks.can_enable = can_do_smacks;
 
 local function advertise(event)
 	if can_do_smacks(event.origin, true) then
-		event.features:tag("sm", { xmlns = xmlns_sm2 }):tag("optional"):up():up();
-		event.features:tag("sm", { xmlns = xmlns_sm3 }):tag("optional"):up():up();
+		event.features:tag("sm", { xmlns = xmlns_sm2 }):up():tag("sm", { xmlns = xmlns_sm3 }):up();
 	end
 end
 module:hook("stream-features", advertise);

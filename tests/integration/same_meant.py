@@ -43,6 +43,7 @@ ROWS = [
 	Row("smacks", BOTH, REMOVAL, "delivery/failure", NOTHING, (' fate="alone"', ""), FATE),
 	Row("smacks", BOTH, REMOVAL, "iq/(bare|self)", ("(?s).+", ""), NOTHING,
 		"| presence, errors, iq results, groupchat messages | dropped |"),
+	Row("smacks", BOTH, ".", ".", (r"(<(\{urn:xmpp:sm:[23]\})?sm[^<>]*>)<optional></>", r"\1"), NOTHING, "offered without `<optional/>`, which this version no longer has"),
 	Row("storage_native", BOTH, "archive queries: unknown ids", "^(?!module)", (ALL, "unknown"), (ERRORS + "+\\Z", "unknown"), UNKNOWN_ID),
 	Row("storage_native", BOTH, "archive queries: unknown ids", "^module", (ALL, "unknown"), (ERRORS_AND_TOTALS, "unknown"), UNKNOWN_ID),
 	Row("storage_native", NEW, "archive: a filter by JID, and a page after an unknown id", ".",
