@@ -2,6 +2,8 @@
 
 A module that a version of Prosody cannot load has to fail alike on both.
 """
+import contextlib
+
 import bed
 from same import COMMUNITY, same
 from situations import ROOMS
@@ -21,9 +23,8 @@ def choose():
 	"""Prosody searches its configured paths before its own: they have only the chosen modules."""
 	COMMUNITY.mkdir(parents=True, exist_ok=True)
 	for name in ON_HOSTS + ON_ROOMS:
-		link = COMMUNITY / f"mod_{name}"
-		if not link.is_symlink():
-			link.symlink_to(PACKAGE / f"mod_{name}")
+		with contextlib.suppress(FileExistsError):  # of a run before, or one beside
+			(COMMUNITY / f"mod_{name}").symlink_to(PACKAGE / f"mod_{name}")
 
 
 def load(stage, host, name, action="load"):
