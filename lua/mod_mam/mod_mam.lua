@@ -7,7 +7,6 @@ local options = module:require "option_reader".read(module:require "options");
 if not options.mam_native then return module:require "stock" "mam_native"; end
 
 local CHAT_STATES = "http://jabber.org/protocol/chatstates";
-local DEFAULT_LIMIT = 1000; -- messages of an archive whose driver names no limit
 
 local archive = module:open_store(options.archive_store, "archive");
 if not archive.find then
@@ -30,8 +29,7 @@ for namespace in options.dont_archive_namespaces or set.new {} do left_out[names
 -- What the parts of the module share
 local mam = {
 	archive = archive;
-	append = module:require "archive_append"(archive, options.archive_expires_after,
-		options.storage_archive_item_limit or caps.quota or DEFAULT_LIMIT);
+	append = module:require "archive_append"(archive, options.archive_expires_after, options.storage_archive_item_limit);
 	note_day = note_day;
 	prefs = module:require "prefs"(options.archive_store);
 	left_out = left_out;

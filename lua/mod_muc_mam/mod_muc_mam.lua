@@ -9,8 +9,6 @@ end
 local options = module:require "option_reader".read(module:require "options");
 if not options.muc_mam_native then return module:require "stock" "muc_mam_native"; end
 
-local DEFAULT_LIMIT = 1000; -- messages of an archive whose driver names no limit
-
 local archive = module:open_store("muc_log", "archive");
 if archive.name == "null" or not archive.find then
 	module:log("error", "Rooms cannot be archived: storage driver %s cannot do that",
@@ -18,7 +16,6 @@ if archive.name == "null" or not archive.find then
 	module:log("info", "See https://prosody.im/doc/storage and https://prosody.im/doc/archiving for more information");
 	return false;
 end
-local caps = archive.caps or {};
 
 local note_day, expires = module:require "archive_expiry" {
 	archive = archive, seconds = options.muc_log_expires_after;
@@ -32,8 +29,7 @@ if use_total == nil then use_total = expires or archive.counts_fast or options.m
 local muc_mam = {
 	options = options;
 	archive = archive;
-	append = module:require "archive_append"(archive, options.muc_log_expires_after,
-		options.storage_archive_item_limit or caps.quota or DEFAULT_LIMIT);
+	append = module:require "archive_append"(archive, options.muc_log_expires_after, options.storage_archive_item_limit);
 	note_day = note_day;
 	use_total = use_total;
 	get_room = module:depends "muc".get_room_from_jid;
