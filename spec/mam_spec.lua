@@ -175,7 +175,7 @@ describe("the examination of a message", function ()
 		assert.equal(4, #message.tags);
 	end);
 
-	it("reads tables that are no stanzas as far as it can", function ()
+	it("reads tables that are not stanzas as far as it can", function ()
 		for _, broken in ipairs {
 			{}, { tags = 1, attr = 1 }, { tags = { 1, {}, { name = {}, attr = {} }, { name = "body", attr = { xmlns = {} } } }, attr = {} },
 			{ tags = { { name = "x", attr = { xmlns = "http://jabber.org/protocol/muc#user" }, tags = { 1, {}, { name = 1 } } } } },

@@ -57,7 +57,7 @@ static size_t hash(struct pn_str name, uint32_t seed) {
 	return sum ^ sum >> 16;
 }
 
-/* NULL: there is no memory. */
+/* NULL: memory is missing. */
 static struct pn_recent *recent_of(struct pn_db *db) {
 	struct pn_db_notes *const notes = pn_db_notes(db);
 	if (notes->recent == NULL) {
